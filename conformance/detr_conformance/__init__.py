@@ -1,0 +1,1 @@
+"""Runs the invariants of `detr_spec` against implementations, judges them and reports."""

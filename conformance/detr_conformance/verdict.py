@@ -1,0 +1,56 @@
+"""Verdicts and judgements: what is known of an invariant for an implementation, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Verdict(str, Enum):
+    """What is known of one invariant for one implementation. Not provided is never counted as holds."""
+
+    HOLDS = "holds"
+    VIOLATED = "violated"
+    EXPECTED_VIOLATION = "expected violation"
+    UNEXPECTEDLY_HOLDS = "unexpectedly holds"
+    NOT_PROVIDED = "not provided"
+    NOT_APPLICABLE = "not applicable"
+    VACUOUS = "vacuous"
+    ERROR = "error"
+    TIMED_OUT = "timed out"
+    CRASHED = "crashed"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Counterexample:
+    """A shrunken case that an invariant does not hold for: the case and the numbers that disagree, in plain data."""
+
+    case: Any
+    expected: Any = None
+    got: Any = None
+    allowance: Any = None
+    details: Any = None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on one invariant, and what it rests on.
+
+    examples: cases run. fired: how many of them met the premise. seconds: wall time. message: what went wrong, or why the
+    invariant was not asked.
+    """
+
+    id: str
+    number: str
+    level: str
+    component: str
+    verdict: Verdict
+    examples: int = 0
+    fired: int = 0
+    seconds: float = 0.0
+    message: str = ""
+    counterexample: Counterexample | None = None

@@ -1,0 +1,177 @@
+"""Minimum-cost assignment: a solver, a certificate of optimality, exhaustive search, and the uniqueness of an optimum.
+
+An assignment of a cost matrix [n, m] is judged without trusting any solver: for any column prices v ≤ 0 the number
+Σ_i min_j (C_ij − v_j) + Σ_j v_j bounds the total cost of every assignment of n ≤ m rows from below (weak duality of linear
+programming), so an assignment that reaches the bound is optimal. The solver only proposes the prices.
+
+Costs that an implementation computed in its own dtype are known as a range. An assignment can be right exactly if it is
+optimal for some costs in the range, and the most favourable are: the lower end on its own pairs, the upper end elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+
+from detr_spec.tolerance import Interval, solver_allowance
+from detr_spec.values import Floats, Integers, Matching
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """An optimal assignment of a cost matrix [n, m]: rows ascending and columns [min(n, m)], its total, and dual prices.
+
+    prices [max(n, m)] are at most 0 and belong to the longer side, whose members may stay unmatched.
+    """
+
+    rows: Integers
+    columns: Integers
+    total: float
+    prices: Floats
+
+
+def solve(cost: Floats) -> Solution:
+    """A minimum-cost assignment of a finite matrix [n, m], by shortest augmenting paths.
+
+    Raises `ValueError` for entries that are not finite. Source: Jonker and Volgenant 1987; the successive shortest paths
+    are those of Dijkstra on reduced costs.
+    """
+    if cost.ndim != 2:
+        raise ValueError(f"cost has shape {list(cost.shape)}; expected [n, m]")
+    if not np.isfinite(cost).all():
+        raise ValueError("cost has entries that are not finite; expected finite numbers")
+    if cost.shape[0] > cost.shape[1]:
+        turned = solve(cost.T)
+        order = np.argsort(turned.columns)
+        return Solution(turned.columns[order], turned.rows[order], turned.total, turned.prices)
+    rows_of, prices = _augment_all_rows(np.asarray(cost, dtype=np.float64))
+    columns = np.flatnonzero(rows_of >= 0)
+    order = np.argsort(rows_of[columns])
+    rows, columns = rows_of[columns][order], columns[order]
+    return Solution(rows, columns, float(cost[rows, columns].sum()), prices)
+
+
+def _augment_all_rows(cost: Floats) -> tuple[Integers, Floats]:
+    """The row of each column (−1 for none) and the column prices of an optimal assignment of n ≤ m rows."""
+    row_prices = np.zeros(cost.shape[0])
+    prices = np.zeros(cost.shape[1])
+    rows_of = np.full(cost.shape[1], -1, dtype=np.int64)
+    for start in range(cost.shape[0]):
+        _augment(cost, start, rows_of, row_prices, prices)
+    return rows_of, prices
+
+
+def _augment(cost: Floats, start: int, rows_of: Integers, row_prices: Floats, prices: Floats) -> None:
+    """Assigns one more row along a shortest path of reduced costs, and moves the prices so that they stay dual."""
+    distance = np.full(cost.shape[1], np.inf)
+    previous = np.full(cost.shape[1], -1, dtype=np.int64)
+    visited = np.zeros(cost.shape[1], dtype=bool)
+    row, reached, end = start, 0.0, -1
+    while end < 0:
+        through = reached + cost[row] - row_prices[row] - prices
+        shorter = ~visited & (through < distance)
+        distance[shorter] = through[shorter]
+        previous[shorter] = row
+        nearest = int(np.argmin(np.where(visited, np.inf, distance)))
+        reached = float(distance[nearest])
+        visited[nearest] = True
+        row = int(rows_of[nearest])
+        end = nearest if row < 0 else -1
+    on_path = np.flatnonzero(visited)
+    gain = reached - distance[on_path]
+    matched = rows_of[on_path] >= 0
+    row_prices[start] += reached
+    row_prices[rows_of[on_path[matched]]] += gain[matched]
+    prices[on_path] -= gain
+    while True:
+        row = int(previous[end])
+        rows_of[end] = row
+        if row == start:
+            return
+        end = int(np.flatnonzero((rows_of == row) & (np.arange(len(rows_of)) != end))[0])
+
+
+def lower_bound(cost: Floats, prices: Floats) -> float:
+    """A bound below every assignment's total cost, from any prices of the longer side of a matrix [n, m].
+
+    The bound holds whatever the prices are: those above 0 are taken as 0, and the other side's best answers are computed.
+    """
+    oriented = cost if cost.shape[0] <= cost.shape[1] else cost.T
+    if oriented.size == 0:
+        return 0.0
+    admissible = np.minimum(prices, 0.0)
+    return float((oriented - admissible).min(axis=1).sum() + admissible.sum())
+
+
+def minimum_total(cost: Floats) -> float:
+    """The least total cost of an assignment of a finite matrix [n, m]; 0 for an empty one."""
+    return solve(cost).total
+
+
+def exhaustive_minimum(cost: Floats) -> float:
+    """The least total cost by trying every assignment; for matrices whose shorter side has a few members."""
+    oriented = cost if cost.shape[0] <= cost.shape[1] else cost.T
+    rows = np.arange(oriented.shape[0])
+    return min(float(oriented[rows, list(columns)].sum()) for columns in permutations(range(oriented.shape[1]), len(rows)))
+
+
+@dataclass(frozen=True)
+class Optimality:
+    """What is known of an assignment: its total cost, the bound below all assignments, and how much may lie between."""
+
+    total: float
+    bound: float
+    allowance: float
+
+    @property
+    def holds(self) -> bool:
+        return self.total - self.bound <= self.allowance
+
+
+def _closing(cost: Floats) -> float:
+    """What float64 may lose between a total and its bound: the sums have at most n + m terms of the largest magnitude."""
+    size = sum(cost.shape)
+    return 4.0 * size * size * 2.0**-52 * float(np.abs(cost).max(initial=0.0))
+
+
+def optimality(matching: Matching, cost: Floats | Interval, solver_dtype: str = "float64") -> Optimality:
+    """Whether an assignment of (row, column) pairs is optimal, for the exact costs or for some costs in their range.
+
+    `cost` [n, m]. `solver_dtype` is the dtype in which the implementation's solver may have worked.
+    """
+    rows, columns = np.asarray(matching.queries, dtype=np.int64), np.asarray(matching.targets, dtype=np.int64)
+    favourable = np.array(cost.upper if isinstance(cost, Interval) else cost, dtype=np.float64)
+    if isinstance(cost, Interval):
+        favourable[rows, columns] = cost.lower[rows, columns]
+    largest = float(np.abs(favourable).max(initial=0.0))
+    bound = lower_bound(favourable, solve(favourable).prices)
+    slack = 2 * len(rows) * solver_allowance(largest, len(rows), solver_dtype)
+    return Optimality(float(favourable[rows, columns].sum()), bound, slack + _closing(favourable))
+
+
+def unique_optimum(cost: Floats | Interval, solver_dtype: str = "float64") -> Matching | None:
+    """The optimal assignment if it is the only one for all costs in the range, else None.
+
+    Shown by forbidding each of its pairs in turn, with the least favourable costs: the upper end on its pairs, the lower
+    end elsewhere; every assignment that remains must cost more, by more than a solver in `solver_dtype` may lose.
+    """
+    value = np.array(cost.value if isinstance(cost, Interval) else cost, dtype=np.float64)
+    best = solve(value)
+    harsh = np.array(cost.lower if isinstance(cost, Interval) else value, dtype=np.float64)
+    if isinstance(cost, Interval):
+        harsh[best.rows, best.columns] = cost.upper[best.rows, best.columns]
+    if not np.isfinite(harsh).all():
+        return None
+    largest = float(np.abs(harsh).max(initial=0.0))
+    matched = len(best.rows)
+    allowance = 2 * matched * solver_allowance(largest, matched, solver_dtype) + _closing(harsh)
+    total = float(harsh[best.rows, best.columns].sum())
+    forbidden_cost = (2 * matched + 1) * (2 * largest + allowance + 1.0)
+    for row, column in zip(best.rows, best.columns, strict=True):
+        without = harsh.copy()
+        without[row, column] = forbidden_cost
+        if solve(without).total - total <= allowance:
+            return None
+    return Matching(best.rows, best.columns)

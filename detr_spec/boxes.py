@@ -1,0 +1,94 @@
+"""Box operations: formats, areas, IoU and GIoU, without any epsilon of their own. norm §2.
+
+Each takes float64 arrays, or intervals, which carry the rounding of a dtype through the same formula.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from detr_spec.profile import BoxRules
+from detr_spec.tolerance import Numbers
+
+EXACT = BoxRules()
+
+
+def cxcywh_to_xyxy(boxes: Numbers) -> Numbers:
+    """(cx, cy, w, h) → (cx − w/2, cy − h/2, cx + w/2, cy + h/2); [..., 4] → [..., 4]."""
+    centre, half = boxes[..., :2], boxes[..., 2:] * 0.5
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def xyxy_to_cxcywh(boxes: Numbers) -> Numbers:
+    """(x0, y0, x1, y1) → ((x0 + x1)/2, (y0 + y1)/2, x1 − x0, y1 − y0); [..., 4] → [..., 4]."""
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return np.concatenate([(low + high) * 0.5, high - low], axis=-1)
+
+
+def area(boxes: Numbers) -> Numbers:
+    """(x1 − x0)(y1 − y0) of boxes in xyxy; [..., 4] → [...]."""
+    size = boxes[..., 2:] - boxes[..., :2]
+    return size[..., 0] * size[..., 1]
+
+
+def _intersection_and_union(first: Numbers, second: Numbers) -> tuple[Numbers, Numbers]:
+    low = np.maximum(first[..., :2], second[..., :2])
+    high = np.minimum(first[..., 2:], second[..., 2:])
+    size = np.maximum(high - low, 0.0)
+    intersection = size[..., 0] * size[..., 1]
+    return intersection, area(first) + area(second) - intersection
+
+
+def elementwise_iou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
+    """I / (U + ε) of boxes in xyxy, position by position with broadcasting; [..., 4] and [..., 4] → [...]."""
+    intersection, union = _intersection_and_union(first, second)
+    return _divided(intersection, union, rules.iou_epsilon)
+
+
+def elementwise_giou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
+    """IoU − (E − U) / (E + ε), E the area of the smallest enclosing box; [..., 4] and [..., 4] → [...].
+
+    Source: Rezatofighi et al. 2019, "Generalized Intersection over Union", algorithm 1.
+    """
+    intersection, union = _intersection_and_union(first, second)
+    size = np.maximum(first[..., 2:], second[..., 2:]) - np.minimum(first[..., :2], second[..., :2])
+    enclosing = size[..., 0] * size[..., 1]
+    iou = _divided(intersection, union, rules.iou_epsilon)
+    return iou - _divided(enclosing - union, enclosing, rules.giou_epsilon)
+
+
+def _divided(numerator: Numbers, denominator: Numbers, epsilon: float) -> Numbers:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return numerator / (denominator + epsilon if epsilon else denominator)
+
+
+def iou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
+    """The IoU of every pair; xyxy [n, 4] and [m, 4] → [n, m]."""
+    return elementwise_iou(first[:, None, :], second[None, :, :], rules)
+
+
+def giou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
+    """The GIoU of every pair; xyxy [n, 4] and [m, 4] → [n, m]."""
+    return elementwise_giou(first[:, None, :], second[None, :, :], rules)
+
+
+def is_valid(boxes: Numbers) -> bool:
+    """Whether every box in xyxy has x0 ≤ x1, y0 ≤ y1 and no NaN: what GIoU asks of its arguments."""
+    numbers = np.asarray(boxes if isinstance(boxes, np.ndarray) else boxes.value)
+    return bool((numbers[..., 2:] >= numbers[..., :2]).all())
+
+
+def rational_giou(first: np.ndarray, second: np.ndarray) -> Fraction:
+    """The GIoU of two boxes in xyxy, [4] each, in exact arithmetic. Raises `ZeroDivisionError` where it is 0/0."""
+    a, b = ([Fraction(float(number)) for number in box] for box in (first, second))
+
+    def size(low: list[Fraction], high: list[Fraction]) -> Fraction:
+        width, height = (max(h - l, Fraction(0)) for l, h in zip(low, high, strict=True))
+        return width * height
+
+    intersection = size([max(a[0], b[0]), max(a[1], b[1])], [min(a[2], b[2]), min(a[3], b[3])])
+    union = size(a[:2], a[2:]) + size(b[:2], b[2:]) - intersection
+    enclosing = size([min(a[0], b[0]), min(a[1], b[1])], [max(a[2], b[2]), max(a[3], b[3])])
+    return intersection / union - (enclosing - union) / enclosing

@@ -1,0 +1,113 @@
+"""Cases: generated inputs, with the configuration that the implementation is built with and where they come from."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from detr_spec.configuration import Configuration
+from detr_spec.profile import Profile
+from detr_spec.values import Floats, Integers, InvalidValue, Outputs, Targets
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Case:
+    """What all cases have: the configuration, the name of the regime, and a seed for what is derived from the case.
+
+    Derived choices (a permutation, a scale) come from `generator`, so a case determines its check completely.
+    """
+
+    configuration: Configuration
+    regime: str = "given"
+    seed: int = 0
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """A random generator that depends on the case's seed and the purpose alone."""
+        return np.random.default_rng([self.seed, zlib.crc32(purpose.encode())])
+
+    def permutation(self, size: int, purpose: str) -> Integers:
+        """A permutation of 0 … size − 1 that moves something wherever that is possible; int64 [size]."""
+        order = self.generator(purpose).permutation(size)
+        return np.roll(order, 1) if size > 1 and (order == np.arange(size)).all() else order
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BoxCase(Case):
+    """Two lists of boxes in xyxy, [n, 4] and [m, 4], that the configuration's dtype holds exactly."""
+
+    first: Floats
+    second: Floats
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CostCase(Case):
+    """Cost matrices [n, m] for a solver of assignments, one problem each."""
+
+    costs: tuple[Floats, ...]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SetCase(Case):
+    """Outputs and targets of a batch, and each image's size as (height, width) [B, 2] in pixels.
+
+    Raises `InvalidValue` where the parts do not fit each other, or a label has no class, unless the parts are broken on purpose.
+    """
+
+    outputs: Outputs
+    targets: Targets
+    sizes: Integers
+
+    def __post_init__(self) -> None:
+        outputs, configuration = self.outputs, self.configuration
+        if outputs.broken or any(target.broken for target in self.targets):
+            return
+        if len(self.targets) != outputs.batch:
+            raise InvalidValue(f"{len(self.targets)} targets for {outputs.batch} images; expected one target for each image")
+        if outputs.logits.shape[-1] != configuration.columns:
+            raise InvalidValue(
+                f"logits have {outputs.logits.shape[-1]} columns; expected {configuration.columns} for "
+                f"{configuration.num_classes} classes in profile {configuration.profile.name}"
+            )
+        if np.shape(self.sizes) != (outputs.batch, 2):
+            raise InvalidValue(f"sizes have shape {list(np.shape(self.sizes))}; expected [{outputs.batch}, 2]")
+        for image, target in enumerate(self.targets):
+            if len(target) and target.labels.max() >= configuration.num_classes:
+                raise InvalidValue(
+                    f"targets[{image}].labels contain {target.labels.max()}; "
+                    f"expected class indices below {configuration.num_classes}"
+                )
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HiddenCase(Case):
+    """Hidden states of the decoder, [L, B, Q, D]."""
+
+    hidden: Floats
+
+
+def plain(value: Any) -> Any:
+    """`value` in lists, dictionaries, strings and numbers alone, as JSON holds them; non-finite numbers as strings.
+
+    A profile is given by its name.
+    """
+    if isinstance(value, Profile):
+        return value.name
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value
+
+

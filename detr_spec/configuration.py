@@ -1,0 +1,76 @@
+"""Configurations: what a case asks an implementation to be built with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from detr_spec.profile import Profile
+from detr_spec.values import DTYPES, InvalidValue
+
+__all__ = ["Configuration", "replace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """What a component is built with; the cases vary it within the profile and the implementation's limits.
+
+    `weight_dict` and `losses` are derived in the form that DETR's constructors take them. Raises `InvalidValue` for numbers
+    that no implementation could be asked for.
+    """
+
+    profile: Profile
+    dtype: str = "float32"
+    num_classes: int = 1
+    decoder_layers: int = 1
+    cost_class: float = 1.0
+    cost_bbox: float = 5.0
+    cost_giou: float = 2.0
+    loss_class: float = 1.0
+    loss_bbox: float = 5.0
+    loss_giou: float = 2.0
+    eos_coef: float = 0.125
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    top_k: int = 100
+    threshold: float = 0.5
+    hidden_dim: int = 8
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise InvalidValue(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
+        for name in ("num_classes", "decoder_layers", "top_k", "hidden_dim"):
+            if getattr(self, name) < 1:
+                raise InvalidValue(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("cost_class", "cost_bbox", "cost_giou", "loss_class", "loss_bbox", "loss_giou", "eos_coef"):
+            if not getattr(self, name) >= 0:
+                raise InvalidValue(f"{name} is {getattr(self, name)}; expected a number of at least 0")
+
+    @property
+    def columns(self) -> int:
+        """The number of logit columns C: K + 1 with a no-object class, K without."""
+        return self.profile.columns(self.num_classes)
+
+    @property
+    def cost_weights(self) -> tuple[float, float, float]:
+        return self.cost_class, self.cost_bbox, self.cost_giou
+
+    @property
+    def losses(self) -> list[str]:
+        """The losses to ask for, by the names that DETR's `SetCriterion` gives them."""
+        return ["labels", "boxes", "cardinality"]
+
+    @property
+    def base_weights(self) -> dict[str, float]:
+        """The loss weights of the last layer, by the profile's keys."""
+        keys = self.profile.keys
+        return {keys.classification: self.loss_class, keys.box_l1: self.loss_bbox, keys.box_giou: self.loss_giou}
+
+    @property
+    def weight_dict(self) -> dict[str, float]:
+        """The loss weights of all layers, by the profile's keys; auxiliary weights equal the last layer's. norm §4."""
+        template = self.profile.keys.auxiliary_loss
+        return self.base_weights | {
+            template.format(loss=key, layer=layer): weight
+            for layer in range(self.decoder_layers - 1)
+            for key, weight in self.base_weights.items()
+        }

@@ -1,0 +1,28 @@
+"""The prediction heads as a function of their weights. norm §1; Carion et al. 2020, section 3.2."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detr_spec.costs import sigmoid
+from detr_spec.tolerance import Interval, lift
+from detr_spec.values import Floats, HeadParameters
+
+
+def linear(inputs: Interval, weight: Floats, bias: Floats) -> Interval:
+    """x Wᵀ + b over the last axis; [..., D] with W [E, D] and b [E] → [..., E]."""
+    products = inputs[..., None, :] * lift(weight, inputs.dtype)
+    return products.sum(axis=-1) + lift(bias, inputs.dtype)
+
+
+def class_head(hidden: Interval, parameters: HeadParameters) -> Interval:
+    """One linear map to the logits; hidden states [..., D] → [..., C]."""
+    return linear(hidden, *parameters.class_head)
+
+
+def box_head(hidden: Interval, parameters: HeadParameters) -> Interval:
+    """Linear maps with ReLU between them and none after the last, then sigmoid; [..., D] → [..., 4] in [0, 1]."""
+    states = hidden
+    for weight, bias in parameters.box_head[:-1]:
+        states = np.maximum(linear(states, weight, bias), 0.0)
+    return sigmoid(linear(states, *parameters.box_head[-1]))

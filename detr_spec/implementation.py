@@ -1,0 +1,124 @@
+"""What an implementation provides: some of the components, each built from a configuration, speaking NumPy.
+
+A component is given as a factory, `configuration -> component`, because the cases vary the configuration. Frameworks are
+bridged outside: see `detr_conformance.torch_implementation` for losses in the usual torch shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from detr_spec.configuration import Configuration
+from detr_spec.profile import Profile
+from detr_spec.values import Answer, Detections, Floats, HeadParameters, Integers, Losses, Matching, Outputs, Targets
+from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
+
+COMPONENTS = ("boxes", "assignment", "matcher", "criterion", "postprocess", "heads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxOperations:
+    """Box operations on arrays [n, 4] of the configuration's dtype; any of them may be missing.
+
+    iou and giou take boxes in xyxy and give all pairs [n, m]; elementwise_giou gives [n].
+    """
+
+    cxcywh_to_xyxy: Callable[[Floats], Answer[Floats]] | None = None
+    xyxy_to_cxcywh: Callable[[Floats], Answer[Floats]] | None = None
+    iou: Callable[[Floats, Floats], Answer[Floats]] | None = None
+    giou: Callable[[Floats, Floats], Answer[Floats]] | None = None
+    elementwise_giou: Callable[[Floats, Floats], Answer[Floats]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A solver: of one cost matrix [n, m], and, where it has that, of several problems in one call."""
+
+    solve: Callable[[Floats], Answer[Matching]]
+    solve_batch: Callable[[Sequence[Floats]], Answer[tuple[Matching, ...]]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heads:
+    """Heads from hidden states [L, B, Q, D] to outputs, and their weights where they can be read."""
+
+    forward: Callable[[Floats], Answer[Outputs]]
+    parameters: Callable[[], HeadParameters] | None = None
+
+
+Matcher = Callable[[Outputs, Targets], Answer[tuple[Matching, ...]]]
+"""The matching of each image, from the last layer's outputs."""
+
+Criterion = Callable[[Outputs, Targets], Answer[Losses]]
+"""All losses of all decoder layers."""
+
+PostProcess = Callable[[Outputs, Integers], Answer[tuple[Detections, ...]]]
+"""The detections of each image, from outputs and sizes [B, 2] in the profile's order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What an implementation can be asked: dtypes, and configuration fields that it cannot vary, by name.
+
+    `fixed={"focal_alpha": 0.25}` says that the focal loss's α is always 0.25 in it.
+    """
+
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    fixed: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Implementation:
+    """An implementation under test: its name, the profile that it declares, its limits, and a factory per component."""
+
+    name: str
+    profile: Profile
+    limits: Limits = Limits()
+    boxes: Callable[[Configuration], BoxOperations] | None = None
+    assignment: Callable[[Configuration], Assignment] | None = None
+    matcher: Callable[[Configuration], Matcher] | None = None
+    criterion: Callable[[Configuration], Criterion] | None = None
+    postprocess: Callable[[Configuration], PostProcess] | None = None
+    heads: Callable[[Configuration], Heads] | None = None
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The names of the components that are provided."""
+        return tuple(name for name in COMPONENTS if getattr(self, name) is not None)
+
+    def component(self, name: str) -> Callable[[Configuration], Any]:
+        """The factory of a component, guarded: whatever the implementation raises arrives as `Raised`.
+
+        Raises `NotProvided` where the implementation has no such component.
+        """
+        factory = getattr(self, name)
+        if factory is None:
+            raise NotProvided(f"{self.name} provides no {name}")
+        return _guarded(factory)
+
+
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, and the functions in what it returns, with the exceptions of the implementation as `Raised`."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            answer = function(*arguments)
+        except (Violation, NotProvided, PremiseFailed, Raised):
+            raise
+        except Exception as error:
+            raise Raised(error) from error
+        if callable(answer):
+            return _guarded(answer)
+        if isinstance(answer, (BoxOperations, Assignment, Heads)):
+            return _guarded_parts(answer)
+        return answer
+
+    return call
+
+
+def _guarded_parts(component: Any) -> Any:
+    assert is_dataclass(component) and not isinstance(component, type)
+    parts = {part.name: getattr(component, part.name) for part in fields(component)}
+    return replace(component, **{name: part if part is None else _guarded(part) for name, part in parts.items()})

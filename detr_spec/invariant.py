@@ -1,0 +1,156 @@
+"""Invariants: testable statements as plain functions, and the register of all of them.
+
+An invariant is a function `(component, case) -> None` that raises `Violation` with the numbers that disagree. `component`
+is the factory of the component under test, `configuration -> component`. It knows neither a test runner nor a report.
+The first line of its docstring is the statement; what follows says why it matters.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import COMPONENTS, Limits
+from detr_spec.profile import Profile
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+    from detr_spec.cases import Case
+
+Check = Callable[[Callable[[Configuration], Any], Any], None]
+
+
+class Level(str, Enum):
+    """How binding an invariant is, in the sense of RFC 2119."""
+
+    MUST = "MUST"
+    SHOULD = "SHOULD"
+
+
+MUST, SHOULD = Level.MUST, Level.SHOULD
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What may be drawn for an implementation: its profile and its limits, and whether only small cases are wanted."""
+
+    profile: Profile
+    limits: Limits = Limits()
+    small: bool = False
+
+
+Cases = Callable[[Domain], "SearchStrategy[Any]"]
+
+
+def every_profile(profile: Profile) -> bool:
+    return True
+
+
+def with_no_object(profile: Profile) -> bool:
+    """SM: dialects whose softmax has a no-object class."""
+    return profile.has_no_object
+
+
+def without_no_object(profile: Profile) -> bool:
+    """SG: dialects of sigmoids, without a no-object class."""
+    return not profile.has_no_object
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """One statement of the norm, and the function that checks it for a case.
+
+    number: its place in the norm's list ("M2"). formula, source and breaks (what typically breaks it) are for readers.
+    applies: to which profiles it applies. cases: the strategy that draws cases for it, given a profile and limits.
+    """
+
+    id: str
+    number: str
+    level: Level
+    component: str
+    statement: str
+    why: str
+    formula: str
+    source: str
+    breaks: str
+    applies: Callable[[Profile], bool]
+    cases: Cases
+    check: Check
+
+
+_REGISTER: dict[str, Invariant] = {}
+
+
+def invariant(
+    id: str,
+    *,
+    number: str,
+    level: Level = MUST,
+    formula: str,
+    source: str,
+    breaks: str,
+    cases: Cases,
+    applies: Callable[[Profile], bool] = every_profile,
+) -> Callable[[Check], Check]:
+    """Registers a check function as an invariant, with its docstring as statement and reason.
+
+    `id` is `component.name`, where the component is one of `COMPONENTS` or a part of the criterion ("auxiliary.…").
+    Raises `ValueError` for an id that is malformed or taken, and for a function without a statement.
+    """
+
+    def register(check: Check) -> Check:
+        component = id.partition(".")[0]
+        component = PARTS.get(component, component)
+        if component not in COMPONENTS or not re.fullmatch(r"[a-z]+\.[a-z0-9]+(-[a-z0-9]+)*", id):
+            raise ValueError(f"invariant id {id!r} is not of the form component.some-name with a known component")
+        if id in _REGISTER:
+            raise ValueError(f"invariant id {id!r} is taken")
+        statement, _, why = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
+        if not statement or not why:
+            raise ValueError(f"invariant {id} needs a docstring: its statement, an empty line, and why it matters")
+        _REGISTER[id] = Invariant(
+            id, number, level, component, statement.replace("\n", " "), why.replace("\n", " "),
+            formula, source, breaks, applies, cases, check,
+        )  # fmt: skip
+        return check
+
+    return register
+
+
+PARTS = {"auxiliary": "criterion"}
+"""Groups of invariants that speak about a part of a component, by the prefix of their ids."""
+
+
+def all_invariants() -> tuple[Invariant, ...]:
+    """Every registered invariant, in the order of the norm."""
+    import detr_spec.invariants  # noqa: F401, PLC0415
+
+    return tuple(_REGISTER.values())
+
+
+class UnknownInvariant(KeyError):
+    """No invariant has that id or number."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def find_invariants(name: str) -> tuple[Invariant, ...]:
+    """The invariant of that id, or those of that number in the norm ("M2" names every invariant of M2).
+
+    Raises `UnknownInvariant` with the closest ids otherwise.
+    """
+    import difflib  # noqa: PLC0415
+
+    found = tuple(item for item in all_invariants() if item.id == name or item.number == name.upper())
+    if not found:
+        close = difflib.get_close_matches(name, [item.id for item in all_invariants()], n=3, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(close)}?" if close else "; `detr-spec list` shows them all"
+        raise UnknownInvariant(f"no invariant is called {name!r}{hint}")
+    return found

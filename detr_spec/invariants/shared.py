@@ -1,0 +1,90 @@
+"""What several groups of invariants need: valid matchings, costs of a case, cases whose optimum is unique."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from detr_spec.assignment import optimality, unique_optimum
+from detr_spec.configuration import Configuration
+from detr_spec.costs import image_costs
+from detr_spec.tolerance import Interval
+from detr_spec.values import Answer, Floats, Matching, Outputs, Targets
+from detr_spec.violation import Violation, premise, require
+
+
+def require_valid(what: str, matching: Matching, rows: int, columns: int) -> None:
+    """Raises `Violation` unless the pairs are min(rows, columns) distinct integer pairs in range."""
+    for side, indices, size in (("first", matching.queries, rows), ("second", matching.targets, columns)):
+        kind = indices.dtype.kind
+        require(
+            kind in "iu" or indices.size == 0,
+            f"{what}: the {side} indices are no integers",
+            expected="int64",
+            got=str(indices.dtype),
+        )
+        numbers = [int(index) for index in indices]
+        count = min(rows, columns)
+        require(len(numbers) == count, f"{what}: a wrong number of pairs", expected=count, got=len(numbers))
+        require(len(set(numbers)) == count, f"{what}: the {side} indices repeat", expected="distinct", got=numbers)
+        require(
+            all(0 <= index < size for index in numbers),
+            f"{what}: the {side} indices leave their range",
+            expected=f"0 … {size - 1}",
+            got=numbers,
+        )
+
+
+def require_optimal(
+    what: str, matching: Matching, cost: Floats | Interval, solver_dtype: str
+) -> None:
+    """Raises `Violation` unless the matching is valid and costs as little as any, for some costs in their range."""
+    require_valid(what, matching, *cost.shape)
+    judged = optimality(matching, cost, solver_dtype)
+    if not judged.holds:
+        exact = cost.value if isinstance(cost, Interval) else cost
+        best = unique_optimum(exact)
+        raise Violation(
+            f"{what}: a cheaper assignment exists",
+            expected=judged.bound,
+            got=judged.total,
+            allowance=judged.allowance,
+            cost=exact,
+            pairs=matching.pairs(),
+            **({} if best is None else {"optimal_pairs": best.pairs()}),
+        )
+
+
+def require_optimal_matchings(
+    what: str, matchings: Sequence[Matching], layer: Outputs, targets: Targets, configuration: Configuration
+) -> None:
+    """Raises `Violation` unless each image's matching of one decoder layer is valid and optimal."""
+    for image, (matching, cost) in enumerate(
+        zip(matchings, image_costs(layer, targets, configuration), strict=True)
+    ):
+        require_optimal(f"{what}, image {image}", matching, cost, configuration.dtype)
+
+
+def unique_matchings(layer: Outputs, targets: Targets, configuration: Configuration) -> tuple[Matching, ...]:
+    """Each image's optimal matching in one decoder layer; ends the check unless each is unique by a margin."""
+    found = [unique_optimum(cost, configuration.dtype) for cost in image_costs(layer, targets, configuration)]
+    premise(all(item is not None for item in found), "an image has several matchings that are as good")
+    return tuple(item for item in found if item is not None)
+
+
+def same_pairs(first: Matching, second: Matching) -> bool:
+    """Whether two matchings pair the same queries and targets, in whatever order."""
+    return sorted(first.pairs()) == sorted(second.pairs())
+
+
+def require_unchanged(answer: Answer[object]) -> None:
+    """Raises `Violation` if the call changed its inputs."""
+    mutated = list(answer.observation.mutated)
+    require(not mutated, f"the call changed its inputs: {', '.join(mutated)}", expected=[], got=mutated)
+
+
+def inverse(order: np.ndarray) -> np.ndarray:
+    """The permutation that undoes `order`."""
+    return np.argsort(order)
+

@@ -1,0 +1,139 @@
+"""Profiles: the parameters in which right implementations differ, and the dialects that have a name.
+
+A difference that an implementation declares in its profile is no violation; one that it does not declare is. Start from
+a named profile and replace what differs: `replace(DETR, name="mine", keys=replace(DETR.keys, logits="logits"))`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+__all__ = ["DEFORMABLE", "DETR", "PROFILES", "BoxRules", "DetectionRules", "Keys", "Profile", "named_profile", "replace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """Names of outputs, targets and losses. A loss whose name is None is one that the dialect does not report."""
+
+    logits: str = "pred_logits"
+    boxes: str = "pred_boxes"
+    masks: str = "pred_masks"
+    auxiliary: str = "aux_outputs"
+    labels: str = "labels"
+    target_boxes: str = "boxes"
+    target_masks: str = "masks"
+    classification: str = "loss_ce"
+    box_l1: str = "loss_bbox"
+    box_giou: str = "loss_giou"
+    class_error: str | None = "class_error"
+    cardinality: str | None = "cardinality_error"
+    auxiliary_loss: str = "{loss}_{layer}"
+    """How an auxiliary loss is named from the main loss and the number of its decoder layer, 0 … L−2."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxRules:
+    """Box arithmetic: what is added to denominators, and what happens to boxes that are none."""
+
+    iou_epsilon: float = 0.0
+    """Added to the union before the division that gives the IoU."""
+    giou_epsilon: float = 0.0
+    """Added to the enclosing area before the division in the GIoU."""
+    invalid: Literal["refuse", "unchecked"] = "refuse"
+    """What GIoU does with a box of x1 < x0 or y1 < y0, or with a NaN: raises, or leaves the answer open."""
+    zero_over_zero: Literal["nan", "unchecked"] = "nan"
+    """What GIoU answers for two boxes whose union or enclosing area is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionRules:
+    """How outputs become detections."""
+
+    rule: Literal["best-foreground-class", "top-k"] = "best-foreground-class"
+    """One detection for each query, in query order; or the k best (query, class) pairs, best first."""
+    top_k: int = 100
+    top_k_overflow: Literal["all", "refuse"] = "all"
+    """What happens when k exceeds the number of (query, class) pairs: all are returned, or the call raises."""
+    threshold: bool = False
+    """Whether only detections whose score exceeds the configuration's threshold are returned."""
+    size_order: Literal["height-width", "width-height"] = "height-width"
+    """The order of the two numbers in each row of `target_sizes`."""
+    clamp: bool = False
+    """Whether boxes are clamped to the image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Every parameter in which right implementations of DETR's set prediction differ. The defaults are DETR's own.
+
+    `activation` softmax has a no-object class, the last column; sigmoid has none. `class_cost` and `class_loss` name
+    formulas of `detr_spec.costs` and `detr_spec.losses`.
+    """
+
+    name: str
+    summary: str
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    class_cost: Literal["negative-probability", "focal"] = "negative-probability"
+    class_loss: Literal["cross-entropy", "focal"] = "cross-entropy"
+    focal_cost_epsilon: float = 1e-8
+    """Added to probabilities before the logarithm in the focal class cost."""
+    cost_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
+    """Weights of class, L1 and GIoU in the matching cost that the dialect trains with."""
+    loss_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
+    """Weights of class, L1 and GIoU in the training loss."""
+    eos_coef: float = 0.1
+    """The weight of the no-object class in the weighted cross-entropy."""
+    ascending_queries: bool = True
+    """Whether a matching lists its pairs by ascending query index."""
+    non_finite: Literal["refuse", "rank-last"] = "refuse"
+    """What the matcher does with NaN predictions: raises, or ranks a broken query after every sound one."""
+    non_finite_costs: Literal["refuse", "forbid", "unchecked"] = "refuse"
+    """What a solver of cost matrices does with entries that are not finite. "refuse": NaN and −inf raise, while +inf
+    forbids a pair; "forbid": +inf forbids a pair and the rest is open; "unchecked": the answer is open."""
+    label_beyond_range: Literal["refuse", "unchecked"] = "refuse"
+    """What the criterion does with a label that has no class: raises, or leaves the answer open."""
+    denominator: Literal["targets", "matches"] = "targets"
+    """What num_boxes counts."""
+    cardinality: Literal["argmax-is-foreground", "argmax-is-not-last", "score-above-half"] = "argmax-is-foreground"
+    """Which queries the cardinality error counts as predicted objects."""
+    keys: Keys = field(default_factory=Keys)
+    boxes: BoxRules = field(default_factory=BoxRules)
+    detection: DetectionRules = field(default_factory=DetectionRules)
+
+    @property
+    def has_no_object(self) -> bool:
+        """Whether the logits have a no-object column, the last."""
+        return self.activation == "softmax"
+
+    def columns(self, num_classes: int) -> int:
+        """The number of logit columns for K foreground classes."""
+        return num_classes + 1 if self.has_no_object else num_classes
+
+
+DETR = Profile(
+    name="detr",
+    summary="softmax with a no-object class, weighted cross-entropy, one detection a query (Carion et al. 2020)",
+)
+
+DEFORMABLE = Profile(
+    name="deformable",
+    summary="sigmoid focal without a no-object class, top-k post-processing (Zhu et al. 2021)",
+    activation="sigmoid",
+    class_cost="focal",
+    class_loss="focal",
+    cost_weights=(2.0, 5.0, 2.0),
+    loss_weights=(2.0, 5.0, 2.0),
+    cardinality="score-above-half",
+    detection=DetectionRules(rule="top-k"),
+)
+
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in (DETR, DEFORMABLE)}
+
+
+def named_profile(name: str) -> Profile:
+    """The profile of that name; raises `KeyError` with the known names otherwise."""
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise KeyError(f"no profile is called {name!r}; the profiles are {', '.join(PROFILES)}") from None

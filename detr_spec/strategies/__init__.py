@@ -1,0 +1,20 @@
+"""Hypothesis strategies for every kind of case, in named regimes."""
+
+from detr_spec.strategies.coco import CocoImage, coco_images
+from detr_spec.strategies.regimes import REGIMES
+from detr_spec.strategies.sets import ALL_REGIMES, DISTINCT_REGIMES, set_cases
+from detr_spec.strategies.simple import BOX_REGIMES, COST_REGIMES, box_cases, cost_cases, hidden_cases
+
+__all__ = [
+    "ALL_REGIMES",
+    "BOX_REGIMES",
+    "COST_REGIMES",
+    "DISTINCT_REGIMES",
+    "REGIMES",
+    "CocoImage",
+    "box_cases",
+    "coco_images",
+    "cost_cases",
+    "hidden_cases",
+    "set_cases",
+]

@@ -1,0 +1,183 @@
+"""Regimes: the named kinds of outputs and targets that set prediction meets, each written once for drawn and seeded numbers.
+
+A regime is a function `(numbers, extent) -> Scene`. Boxes are proper and costs finite unless the regime's name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from detr_spec.strategies.coco import coco_images
+from detr_spec.strategies.numbers import Numbers
+from detr_spec.values import Floats, Integers, Target, round_to
+
+SMALLEST_SIDE = 1 / 64
+CONFIDENT_LOGIT = 8.0
+SATURATED_LOGIT = 120.0
+TINY_STEP = 2.0**-13
+"""Tiny boxes have sides of 1 to 8 of these: from 0.00012 to 0.00098."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The sizes of a scene: L layers, B images, Q queries, C logit columns, K classes, and n_b targets of each image."""
+
+    layers: int
+    queries: int
+    columns: int
+    classes: int
+    lengths: tuple[int, ...]
+    dtype: str
+
+    @property
+    def batch(self) -> int:
+        return len(self.lengths)
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Predictions of all layers and the targets: logits [L, B, Q, C], boxes [L, B, Q, 4], one target an image."""
+
+    logits: Floats
+    boxes: Floats
+    targets: tuple[Target, ...]
+
+
+def _proper_boxes(numbers: Numbers, shape: tuple[int, ...]) -> Floats:
+    centres = numbers.reals(0.0, 1.0, (*shape, 2))
+    sides = numbers.reals(SMALLEST_SIDE, 1.0, (*shape, 2))
+    return np.concatenate([centres, sides], axis=-1)
+
+
+def _target(numbers: Numbers, extent: Extent, length: int) -> Target:
+    labels = numbers.integers(0, extent.classes - 1, (length,))
+    return Target(labels, _proper_boxes(numbers, (length,)))
+
+
+def general(numbers: Numbers, extent: Extent) -> Scene:
+    """Any logits in ±6 and any proper boxes, unrelated to the targets."""
+    shape = (extent.layers, extent.batch, extent.queries)
+    targets = tuple(_target(numbers, extent, length) for length in extent.lengths)
+    return Scene(numbers.reals(-6.0, 6.0, (*shape, extent.columns)), _proper_boxes(numbers, shape), targets)
+
+
+def order(numbers: Numbers, size: int) -> Integers:
+    """A permutation of 0 … size − 1 that shrinks towards the identity."""
+    return np.argsort(numbers.integers(0, 2 * size, (size,)), kind="stable")
+
+
+def confident(numbers: Numbers, extent: Extent) -> Scene:
+    """Each target is predicted by one query: its exact box, its label at logit +8 against −8; the others say no object."""
+    scene = general(numbers, extent)
+    logits = np.full_like(scene.logits, -CONFIDENT_LOGIT)
+    boxes = scene.boxes.copy()
+    if extent.columns > extent.classes:
+        logits[..., -1] = CONFIDENT_LOGIT
+    for layer in range(extent.layers):
+        for image, target in enumerate(scene.targets):
+            queries = order(numbers, extent.queries)[: len(target)]
+            matched = target.take(np.arange(len(queries)))
+            logits[layer, image, queries] = -CONFIDENT_LOGIT
+            logits[layer, image, queries, matched.labels] = CONFIDENT_LOGIT
+            boxes[layer, image, queries] = matched.boxes
+    return Scene(logits, boxes, scene.targets)
+
+
+def tied(numbers: Numbers, extent: Extent) -> Scene:
+    """Queries that repeat one another exactly, and targets that do: many matchings are optimal."""
+    scene = general(numbers, extent)
+    kinds = numbers.integers(0, max(extent.queries // 2 - 1, 0), (extent.queries,))
+    targets = tuple(
+        target.take(numbers.integers(0, max(len(target) // 2 - 1, 0), (len(target),))) for target in scene.targets
+    )
+    return Scene(scene.logits[:, :, kinds], scene.boxes[:, :, kinds], targets)
+
+
+def crowded(numbers: Numbers, extent: Extent) -> Scene:
+    """Targets of one class that nearly coincide, with queries all around them: costs differ by little."""
+    scene = general(numbers, extent)
+
+    def near(box: Floats, shape: tuple[int, ...]) -> Floats:
+        return np.clip(box + numbers.integers(-3, 3, (*shape, 4)) / 64, [0, 0, SMALLEST_SIDE, SMALLEST_SIDE], 1.0)
+
+    centre = np.array([0.5, 0.5, 0.25, 0.25])
+    targets = tuple(
+        Target(np.minimum(target.labels, 0), near(centre, (len(target),))) for target in scene.targets
+    )
+    return Scene(scene.logits, near(centre, scene.boxes.shape[:-1]), targets)
+
+
+def degenerate(numbers: Numbers, extent: Extent) -> Scene:
+    """Targets of zero width or height, or zero in both, against proper predictions: every cost is still finite."""
+    scene = general(numbers, extent)
+
+    def flattened(target: Target) -> Target:
+        boxes = target.boxes.copy()
+        flat = numbers.integers(1, 3, (len(target),))
+        boxes[flat != 2, 2] = 0.0
+        boxes[flat != 1, 3] = 0.0
+        return replace(target, boxes=boxes)
+
+    return replace(scene, targets=tuple(flattened(target) for target in scene.targets))
+
+
+def saturated(numbers: Numbers, extent: Extent) -> Scene:
+    """Logits of −120, −60, 0, 60 and 120, where probabilities are 0 or 1 in every dtype."""
+    scene = general(numbers, extent)
+    return replace(scene, logits=numbers.integers(-2, 2, scene.logits.shape) * (SATURATED_LOGIT / 2))
+
+
+def tiny(numbers: Numbers, extent: Extent) -> Scene:
+    """Boxes with sides below 0.001, in predictions and targets, some of them overlapping."""
+    scene = general(numbers, extent)
+
+    def shrunk(boxes: Floats) -> Floats:
+        centres = 0.5 + numbers.integers(-8, 8, (*boxes.shape[:-1], 2)) * TINY_STEP
+        sides = numbers.integers(1, 8, (*boxes.shape[:-1], 2)) * TINY_STEP
+        return np.concatenate([centres, sides], axis=-1)
+
+    targets = tuple(replace(target, boxes=shrunk(target.boxes)) for target in scene.targets)
+    return Scene(scene.logits, shrunk(scene.boxes), targets)
+
+
+def coco(numbers: Numbers, extent: Extent) -> Scene:
+    """Real objects of COCO images, predicted roughly by some queries; labels are category ids, so K is 91."""
+    images = coco_images()
+    chosen = numbers.integers(0, len(images) - 1, (extent.batch,))
+
+    def real(index: int, length: int) -> Target:
+        whole = images[index].target
+        part = whole.take(np.arange(min(length, len(whole))))
+        return replace(part, boxes=round_to(part.boxes, extent.dtype))
+
+    targets = tuple(real(index, length) for index, length in zip(chosen, extent.lengths, strict=True))
+    scene = general(numbers, extent)
+    boxes, logits = scene.boxes.copy(), scene.logits.copy()
+    for image, target in enumerate(targets):
+        queries = order(numbers, extent.queries)[: len(target)]
+        held = target.take(np.arange(len(queries)))
+        shift = numbers.reals(-1 / 32, 1 / 32, (extent.layers, len(queries), 4))
+        boxes[:, image, queries] = round_to(np.clip(held.boxes + shift, 2.0**-10, 1.0), extent.dtype)
+        logits[:, image, queries, held.labels] = 6.0
+    return Scene(logits, boxes, targets)
+
+
+COCO_CLASSES = 91
+
+REGIMES: dict[str, Callable[[Numbers, Extent], Scene]] = {
+    "general": general,
+    "confident": confident,
+    "tied": tied,
+    "crowded": crowded,
+    "empty": general,
+    "more-targets-than-queries": general,
+    "degenerate": degenerate,
+    "saturated": saturated,
+    "tiny-boxes": tiny,
+    "one-class": general,
+    "coco": coco,
+}
+"""All regimes by name. "empty", "more-targets-than-queries" and "one-class" differ from "general" in their extent."""

@@ -1,0 +1,115 @@
+"""Strategies for whole set-prediction cases: outputs of some decoder layers, targets, image sizes, in a named regime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from detr_spec.cases import SetCase
+from detr_spec.invariant import Cases, Domain
+from detr_spec.strategies.configurations import draw_configuration
+from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
+from detr_spec.strategies.regimes import COCO_CLASSES, REGIMES, Extent, Scene
+from detr_spec.values import Outputs
+
+ALL_REGIMES = tuple(REGIMES)
+DISTINCT_REGIMES = tuple(name for name in REGIMES if name not in ("tied", "saturated"))
+"""Regimes in which the optimum is usually unique."""
+
+LARGE_SHARE = 5
+"""One case in this many is large, drawn as (extent, regime, seed)."""
+
+
+def set_cases(
+    *,
+    regimes: Sequence[str] = ALL_REGIMES,
+    layers: tuple[int, int] = (1, 1),
+    images: tuple[int, int] = (1, 3),
+    queries: tuple[int, int] = (1, 6),
+    targets: tuple[int, int] = (0, 5),
+) -> Cases:
+    """Set-prediction cases of the given regimes; sizes are inclusive ranges for the small cases.
+
+    Large cases have up to 40 queries, 20 targets and 20 classes. An image has at most as many targets as queries, except in
+    the regime "more-targets-than-queries".
+    Raises `ValueError` for a regime that does not exist.
+    """
+    unknown = [name for name in regimes if name not in REGIMES]
+    if unknown:
+        raise ValueError(f"no regime is called {unknown[0]!r}; the regimes are {', '.join(REGIMES)}")
+
+    def strategy(domain: Domain) -> SearchStrategy[SetCase]:
+        return _set_case(domain, tuple(regimes), layers, images, queries, targets)
+
+    return strategy
+
+
+@st.composite
+def _set_case(
+    draw: DrawFn,
+    domain: Domain,
+    regimes: tuple[str, ...],
+    layers: tuple[int, int],
+    images: tuple[int, int],
+    queries: tuple[int, int],
+    targets: tuple[int, int],
+) -> SetCase:
+    regime = draw(st.sampled_from([name for name in regimes if name != "coco" or not domain.small]))
+    large = not domain.small and (regime == "coco" or draw(st.integers(1, LARGE_SHARE)) == LARGE_SHARE)
+    factor = 6 if large else 1
+    num_classes = draw(_class_counts(regime, large))
+    configuration = draw_configuration(
+        draw, domain, num_classes=num_classes, decoder_layers=draw(st.integers(*layers))
+    )
+    query_count = draw(st.integers(queries[0], queries[1] * factor))
+    longest = max(min(targets[1] * (4 if large else 1), query_count), targets[0])
+    batch = draw(st.integers(*images))
+    extent = Extent(
+        layers=configuration.decoder_layers,
+        queries=query_count,
+        columns=configuration.columns,
+        classes=num_classes,
+        lengths=_lengths(draw, regime, batch, (targets[0], longest), query_count),
+        dtype=configuration.dtype,
+    )
+    numbers: Numbers = Drawn(draw)
+    if large:
+        numbers = Seeded(draw(st.integers(0, 2**32 - 1)), configuration.dtype)
+    scene = REGIMES[regime](numbers, extent)
+    return SetCase(
+        configuration=configuration,
+        regime=regime,
+        seed=draw(st.integers(0, 255)),
+        outputs=_outputs(scene),
+        targets=scene.targets,
+        sizes=numbers.integers(1, 999, (batch, 2)),
+    )
+
+
+def _class_counts(regime: str, large: bool) -> SearchStrategy[int]:
+    if regime == "one-class":
+        return st.just(1)
+    if regime == "coco":
+        return st.just(COCO_CLASSES)
+    return st.integers(1, 20 if large else 4)
+
+
+def _lengths(
+    draw: DrawFn, regime: str, batch: int, bounds: tuple[int, int], queries: int
+) -> tuple[int, ...]:
+    if regime == "more-targets-than-queries":
+        bounds = (queries, queries + 3)
+    lengths = np.array(draw(st.lists(st.integers(*bounds), min_size=batch, max_size=batch)))
+    if regime == "more-targets-than-queries":
+        lengths[draw(st.integers(0, batch - 1))] = queries + 1
+    if regime == "empty":
+        lengths[: draw(st.integers(1, batch))] = 0
+    return tuple(int(length) for length in lengths)
+
+
+def _outputs(scene: Scene) -> Outputs:
+    layers = [Outputs(logits, boxes) for logits, boxes in zip(scene.logits, scene.boxes, strict=True)]
+    return Outputs(layers[-1].logits, layers[-1].boxes, auxiliary=tuple(layers[:-1]))

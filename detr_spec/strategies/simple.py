@@ -1,0 +1,172 @@
+"""Strategies for the cases of single parts: pairs of box lists, cost matrices, hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from detr_spec.cases import BoxCase, CostCase, HiddenCase
+from detr_spec.invariant import Cases, Domain
+from detr_spec.strategies.configurations import draw_configuration
+from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
+from detr_spec.strategies.regimes import TINY_STEP
+from detr_spec.strategies.sets import LARGE_SHARE
+from detr_spec.values import Floats, round_to
+
+
+def _source(draw: DrawFn, domain: Domain, dtype: str) -> tuple[Numbers, int]:
+    """A source of numbers, and by how much a case drawn from it may be larger than a small one."""
+    if not domain.small and draw(st.integers(1, LARGE_SHARE)) == LARGE_SHARE:
+        return Seeded(draw(st.integers(0, 2**32 - 1)), dtype), 5
+    return Drawn(draw), 1
+
+
+BOX_REGIMES = ("general", "crowded", "tiny-boxes", "nested", "identical")
+
+
+def box_cases(*, regimes: Sequence[str] = BOX_REGIMES, count: tuple[int, int] = (1, 4)) -> Cases:
+    """Two lists of proper boxes in xyxy around the unit square. In "nested" and "identical" the lists have one length.
+
+    "nested": each of the first lies inside its partner of the second. "identical": the lists are equal.
+    """
+
+    def strategy(domain: Domain) -> SearchStrategy[BoxCase]:
+        return _box_case(domain, tuple(regimes), count)
+
+    return strategy
+
+
+@st.composite
+def _box_case(draw: DrawFn, domain: Domain, regimes: tuple[str, ...], count: tuple[int, int]) -> BoxCase:
+    regime = draw(st.sampled_from(regimes))
+    configuration = draw_configuration(draw, domain, num_classes=1)
+    numbers, factor = _source(draw, domain, configuration.dtype)
+    sizes = st.integers(count[0], count[1] * factor)
+    length = draw(sizes)
+    paired = regime in ("nested", "identical")
+    first, second = _two_lists(numbers, regime, length, length if paired else draw(sizes))
+    return BoxCase(
+        configuration=configuration,
+        regime=regime,
+        seed=draw(st.integers(0, 255)),
+        first=round_to(first, configuration.dtype),
+        second=round_to(second, configuration.dtype),
+    )
+
+
+def _two_lists(numbers: Numbers, regime: str, first: int, second: int) -> tuple[Floats, Floats]:
+    outer = _corner_boxes(numbers, regime, second)
+    if regime == "identical":
+        return outer, outer.copy()
+    if regime != "nested":
+        return _corner_boxes(numbers, regime, first), outer
+    inset = numbers.integers(0, 3, (second, 4)) / 8
+    size = np.tile(outer[:, 2:] - outer[:, :2], 2)
+    return outer + inset * size * np.array([1, 1, -1, -1]), outer
+
+
+def _corner_boxes(numbers: Numbers, regime: str, count: int) -> Floats:
+    """Proper boxes in xyxy, whose corners lie on the dyadic grid when drawn; [count, 4]."""
+    if regime == "crowded":
+        low, side = numbers.integers(20, 24, (count, 2)) / 64, numbers.integers(8, 12, (count, 2)) / 64
+    elif regime == "tiny-boxes":
+        low = 0.5 + numbers.integers(-8, 8, (count, 2)) * TINY_STEP
+        side = numbers.integers(1, 8, (count, 2)) * TINY_STEP
+    else:
+        low, side = numbers.reals(-0.5, 1.0, (count, 2)), numbers.reals(1 / 64, 1.0, (count, 2))
+    return np.concatenate([low, low + side], axis=-1)
+
+
+COST_REGIMES = ("general", "tied", "negative", "large-offset", "near-resolution", "empty", "one-by-one")
+
+
+def cost_cases(
+    *,
+    regimes: Sequence[str] = COST_REGIMES,
+    problems: tuple[int, int] = (1, 1),
+    size: tuple[int, int] = (1, 6),
+) -> Cases:
+    """Cost matrices [n, m], wide, tall and square, that the dtype holds exactly.
+
+    "tied": small integers. "large-offset": differences of 1/64 on top of 2¹² times as much or more. "near-resolution": costs
+    that differ by a few spacings of the dtype. "empty": a side of length 0.
+    """
+
+    def strategy(domain: Domain) -> SearchStrategy[CostCase]:
+        return _cost_case(domain, tuple(regimes), problems, size)
+
+    return strategy
+
+
+@st.composite
+def _cost_case(
+    draw: DrawFn, domain: Domain, regimes: tuple[str, ...], problems: tuple[int, int], size: tuple[int, int]
+) -> CostCase:
+    regime = draw(st.sampled_from(regimes))
+    configuration = draw_configuration(draw, domain, num_classes=1)
+    numbers, factor = _source(draw, domain, configuration.dtype)
+    sides = st.integers(size[0], size[1] * factor)
+
+    def shape() -> tuple[int, int]:
+        if regime == "one-by-one":
+            return 1, 1
+        rows, columns = draw(sides), draw(sides)
+        if regime == "empty":
+            return draw(st.sampled_from(((0, columns), (rows, 0), (0, 0))))
+        return rows, columns
+
+    count = draw(st.integers(*problems))
+    costs = tuple(
+        round_to(_COSTS[regime](numbers, shape(), configuration.dtype), configuration.dtype) for _ in range(count)
+    )
+    return CostCase(configuration=configuration, regime=regime, seed=draw(st.integers(0, 255)), costs=costs)
+
+
+def _general(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
+    return numbers.reals(-8.0, 8.0, shape)
+
+
+def _near_resolution(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
+    spacing = {"float64": 2.0**-52, "float32": 2.0**-23}.get(dtype, 2.0**-7)
+    return 1.0 + numbers.integers(0, 7, shape) * spacing
+
+
+_COSTS: dict[str, Callable[[Numbers, tuple[int, int], str], Floats]] = {
+    "general": _general,
+    "tied": lambda numbers, shape, dtype: numbers.integers(0, 2, shape).astype(np.float64),
+    "negative": lambda numbers, shape, dtype: numbers.reals(-8.0, -1.0, shape),
+    "large-offset": lambda numbers, shape, dtype: 2.0**12 + numbers.integers(0, 64, shape) / 64,
+    "near-resolution": _near_resolution,
+    "empty": _general,
+    "one-by-one": _general,
+}
+
+
+def hidden_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3)) -> Cases:
+    """Hidden states [L, B, Q, D] of a decoder, with D of 4 or 8."""
+
+    def strategy(domain: Domain) -> SearchStrategy[HiddenCase]:
+        return _hidden_case(domain, layers, images)
+
+    return strategy
+
+
+@st.composite
+def _hidden_case(
+    draw: DrawFn, domain: Domain, layers: tuple[int, int], images: tuple[int, int]
+) -> HiddenCase:
+    base = draw_configuration(
+        draw, domain, num_classes=draw(st.integers(1, 4)), decoder_layers=draw(st.integers(*layers))
+    )
+    configuration = replace(base, hidden_dim=draw(st.sampled_from((4, 8))))
+    numbers, _ = _source(draw, domain, configuration.dtype)
+    shape = (configuration.decoder_layers, draw(st.integers(*images)), draw(st.integers(1, 4)), configuration.hidden_dim)
+    return HiddenCase(
+        configuration=configuration, regime="general", seed=draw(st.integers(0, 255)), hidden=numbers.reals(-2.0, 2.0, shape)
+    )
+
+

@@ -1,0 +1,269 @@
+"""How far apart two right answers may be: interval arithmetic that follows a formula through a dtype's rounding.
+
+The definitions of this package are written with ordinary NumPy operations. Given float64 arrays they return the exact
+value up to float64; given an `Interval` they also return the range in which every right evaluation in a narrower dtype
+lies, so the allowance of a comparison is derived from the dtype, the magnitudes and the operations, and from nothing else.
+
+The model, per operation: the result is widened by one spacing of the dtype, 2⁻²³ of its magnitude in float32. That is
+twice what IEEE 754 allows for + − × ÷ and enough for the exponentials and logarithms of the usual libraries, which are
+accurate to one unit in the last place. A sum of n terms is widened by min(n, 6·√n) such units of Σ|x|: the error of
+recursive summation, in the probabilistic form of Higham & Mary 2019, "A New Approach to Probabilistic Rounding Error
+Analysis", so any order of summation fits. Results of + − × that the dtype holds exactly are not widened: on a dyadic grid
+box arithmetic is exact, and the allowance is as narrow as it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from detr_spec.values import DTYPES, Floats, InvalidValue, round_to
+
+SPACING = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+"""The relative spacing of each dtype's numbers (its machine epsilon)."""
+
+SMALLEST = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-24, "bfloat16": 2.0**-126}
+"""What underflow may cost: the smallest normal number, since subnormals may be flushed (the subnormal in float16)."""
+
+_EXACT_DIGITS = "float32"
+"""Numbers with at most 24 significant bits: their products are exact in float64, so exactness can be checked there."""
+
+
+def summation_growth(terms: int) -> float:
+    """How many roundings of Σ|x| a sum of that many terms may be off: min(n, 6·√n)."""
+    return float(min(terms, 6.0 * np.sqrt(terms)))
+
+
+class Interval(np.lib.mixins.NDArrayOperatorsMixin):
+    """An array of numbers, each with the range in which a right evaluation in `dtype` lies.
+
+    `value` is the formula in float64, `lower` and `upper` the range. Supports the operations that the definitions use:
+    + − × ÷, power by a constant, abs, exp, log, log1p, minimum, maximum, where, sums, and rearrangements.
+    """
+
+    def __init__(self, value: Floats, lower: Floats, upper: Floats, dtype: str) -> None:
+        self.value, self.lower, self.upper, self.dtype = value, lower, upper, dtype
+
+    def __repr__(self) -> str:
+        return f"Interval({self.value!r}, from {self.lower!r} to {self.upper!r}, {self.dtype})"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.value.shape)
+
+    @property
+    def ndim(self) -> int:
+        return self.value.ndim
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __getitem__(self, index: Any) -> Interval:
+        return self._rearranged(lambda part: part[index])
+
+    def reshape(self, *shape: int) -> Interval:
+        return self._rearranged(lambda part: part.reshape(*shape))
+
+    @property
+    def T(self) -> Interval:  # noqa: N802
+        return self._rearranged(lambda part: part.T)
+
+    def _rearranged(self, move: Callable[[Floats], Floats]) -> Interval:
+        return Interval(
+            np.asarray(move(self.value)), np.asarray(move(self.lower)), np.asarray(move(self.upper)), self.dtype
+        )
+
+    def sum(self, axis: int | None = None, **_: Any) -> Interval:
+        """The sum over an axis (or all), widened for any order of summation."""
+        terms = self.value.size if axis is None else self.value.shape[axis]
+        magnitude = np.maximum(np.abs(self.lower), np.abs(self.upper)).sum(axis=axis)
+        slack = summation_growth(terms) * SPACING[self.dtype] * magnitude
+        return Interval(
+            np.asarray(self.value.sum(axis=axis)),
+            np.asarray(self.lower.sum(axis=axis) - slack),
+            np.asarray(self.upper.sum(axis=axis) + slack),
+            self.dtype,
+        )
+
+    def max(self, axis: int | None = None, keepdims: bool = False) -> Interval:
+        """The largest along an axis; exact, as comparisons are."""
+        return Interval(
+            np.asarray(self.value.max(axis=axis, keepdims=keepdims)),
+            np.asarray(self.lower.max(axis=axis, keepdims=keepdims)),
+            np.asarray(self.upper.max(axis=axis, keepdims=keepdims)),
+            self.dtype,
+        )
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if method == "reduce" and ufunc is np.add:
+            return inputs[0].sum(axis=options.get("axis", 0))
+        if method != "__call__" or options or ufunc not in _OPERATIONS:
+            return NotImplemented
+        operands = [operand if isinstance(operand, Interval) else _constant(operand, self.dtype) for operand in inputs]
+        with np.errstate(all="ignore"):
+            return _OPERATIONS[ufunc](*operands)
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Sequence[type], args: Sequence[Any], options: dict[str, Any]
+    ) -> Any:
+        if function not in _REARRANGEMENTS:
+            return NotImplemented
+
+        def part(name: str) -> Any:
+            def pick(given: Any) -> Any:
+                if isinstance(given, Interval):
+                    return getattr(given, name)
+                return type(given)(map(pick, given)) if isinstance(given, (list, tuple)) else given
+
+            return np.asarray(function(*map(pick, args), **options))
+
+        return Interval(part("value"), part("lower"), part("upper"), self.dtype)
+
+
+Numbers = TypeVar("Numbers", Floats, Interval)
+"""What the definitions compute with: plain float64 arrays, or intervals."""
+
+_REARRANGEMENTS = {
+    np.broadcast_to,
+    np.concatenate,
+    np.expand_dims,
+    np.moveaxis,
+    np.reshape,
+    np.stack,
+    np.take_along_axis,
+    np.transpose,
+    np.where,
+}
+
+
+def lift(numbers: ArrayLike, dtype: str) -> Interval:
+    """`numbers` as intervals that evaluate in `dtype`; each is a single point, for an input is what it is."""
+    if dtype not in DTYPES:
+        raise InvalidValue(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+    wide = np.asarray(numbers, dtype=np.float64)
+    return Interval(wide, wide, wide, dtype)
+
+
+def _constant(number: Any, dtype: str) -> Interval:
+    """A constant of a formula, which an implementation may hold in its dtype: widened where that rounds it."""
+    wide = np.asarray(number, dtype=np.float64)
+    return _widened(wide, wide, wide, dtype, exact=_held(wide, dtype))
+
+
+def _held(numbers: Floats, dtype: str) -> Any:
+    """Whether `dtype` holds each number exactly, with no more digits than can be checked in float64."""
+    narrow = dtype if dtype in ("float16", "bfloat16") else _EXACT_DIGITS
+    return round_to(numbers, narrow) == numbers
+
+
+def _widened(value: Floats, lower: Floats, upper: Floats, dtype: str, exact: Any = False) -> Interval:
+    spacing, smallest = SPACING[dtype], SMALLEST[dtype]
+    below = lower - spacing * np.abs(lower) - smallest
+    above = upper + spacing * np.abs(upper) + smallest
+    if exact is not False:
+        below, above = np.where(exact, lower, below), np.where(exact, upper, above)
+    return Interval(value, np.asarray(below), np.asarray(above), dtype)
+
+
+def _points(*operands: Interval) -> Any:
+    """Where every operand is a single number that the dtype holds, so that an exact result can be recognised."""
+    return np.logical_and.reduce(
+        np.broadcast_arrays(*((item.lower == item.upper) & _held(item.lower, item.dtype) for item in operands))
+    )
+
+
+def _add(a: Interval, b: Interval) -> Interval:
+    value = a.value + b.value
+    exact = _points(a, b) & _held(value, a.dtype)
+    return _widened(value, a.lower + b.lower, a.upper + b.upper, a.dtype, exact)
+
+
+def _negative(a: Interval) -> Interval:
+    return Interval(-a.value, -a.upper, -a.lower, a.dtype)
+
+
+def _subtract(a: Interval, b: Interval) -> Interval:
+    return _add(a, _negative(b))
+
+
+def _extremes(products: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """The least and greatest of the products of interval ends; 0 × ∞ counts as 0, the limit that interval ends mean."""
+    stacked = np.stack(np.broadcast_arrays(*(np.where(np.isnan(product), 0.0, product) for product in products)))
+    return stacked.min(axis=0), stacked.max(axis=0)
+
+
+def _multiply(a: Interval, b: Interval) -> Interval:
+    value = a.value * b.value
+    lower, upper = _extremes([a.lower * b.lower, a.lower * b.upper, a.upper * b.lower, a.upper * b.upper])
+    exact = _points(a, b) & _held(value, a.dtype)
+    return _widened(value, lower, upper, a.dtype, exact)
+
+
+def _divide(a: Interval, b: Interval) -> Interval:
+    lower, upper = _extremes([a.lower / b.lower, a.lower / b.upper, a.upper / b.lower, a.upper / b.upper])
+    across_zero = (b.lower <= 0) & (b.upper >= 0)
+    return _widened(
+        np.asarray(a.value / b.value),
+        np.where(across_zero, -np.inf, lower),
+        np.where(across_zero, np.inf, upper),
+        a.dtype,
+    )
+
+
+def _absolute(a: Interval) -> Interval:
+    ends = np.abs(a.lower), np.abs(a.upper)
+    lower = np.where((a.lower <= 0) & (a.upper >= 0), 0.0, np.minimum(*ends))
+    return Interval(np.abs(a.value), lower, np.maximum(*ends), a.dtype)
+
+
+def _power(a: Interval, exponent: Interval) -> Interval:
+    """Powers of non-negative numbers by a non-negative constant, which are increasing."""
+    with np.errstate(all="ignore"):
+        powers = [np.power(np.maximum(part, 0.0), exponent.value) for part in (a.value, a.lower, a.upper)]
+    return _widened(powers[0], powers[1], powers[2], a.dtype)
+
+
+def _increasing(function: Callable[[Floats], Any], domain: float = -np.inf) -> Callable[[Interval], Interval]:
+    def apply(a: Interval) -> Interval:
+        parts = [np.asarray(function(np.maximum(part, domain))) for part in (a.value, a.lower, a.upper)]
+        return _widened(parts[0], parts[1], parts[2], a.dtype)
+
+    return apply
+
+
+def _exact(function: Callable[[Floats, Floats], Any]) -> Callable[[Interval, Interval], Interval]:
+    def apply(a: Interval, b: Interval) -> Interval:
+        parts = [
+            np.asarray(function(*pair)) for pair in ((a.value, b.value), (a.lower, b.lower), (a.upper, b.upper))
+        ]
+        return Interval(parts[0], parts[1], parts[2], a.dtype)
+
+    return apply
+
+
+_OPERATIONS: dict[Any, Callable[..., Interval]] = {
+    np.add: _add,
+    np.subtract: _subtract,
+    np.multiply: _multiply,
+    np.divide: _divide,
+    np.negative: _negative,
+    np.absolute: _absolute,
+    np.power: _power,
+    np.exp: _increasing(np.exp),
+    np.log: _increasing(np.log, 0.0),
+    np.log1p: _increasing(np.log1p, -1.0),
+    np.minimum: _exact(np.minimum),
+    np.maximum: _exact(np.maximum),
+}
+
+
+def solver_allowance(largest_cost: float, matched: int, dtype: str) -> float:
+    """How far, per matched pair, rounding inside a solver of assignments that works in `dtype` may move the costs it sees.
+
+    A dual price is a sum of at most 2k differences of costs for k matched pairs, each rounded, so an entry's reduced cost
+    is off by at most (2k + 3) roundings of the largest magnitude.
+    """
+    return (2 * matched + 3) * SPACING[dtype] * largest_cost

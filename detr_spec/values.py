@@ -1,0 +1,293 @@
+"""The values that flow through a check: outputs, targets, matchings, losses, detections. Frozen, NumPy inside.
+
+Every array is float64 (or int64) and read-only, whatever dtype the implementation under test works in: a case rounds its
+numbers to that dtype first (see `round_to`), so the implementation and the definitions start from the same numbers exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Booleans = NDArray[np.bool_]
+
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+
+
+class InvalidValue(ValueError):
+    """A value was given a wrong shape, dtype, range or a non-finite number; the message names the field."""
+
+
+def round_to(numbers: ArrayLike, dtype: str) -> Floats:
+    """The nearest numbers that `dtype` ("float64", "float32", "float16", "bfloat16") can hold, as float64.
+
+    Raises `InvalidValue` for another dtype. Ties round to even; numbers beyond the range become infinite.
+    """
+    wide = np.asarray(numbers, dtype=np.float64)
+    if dtype == "float64":
+        return wide
+    with np.errstate(over="ignore"):
+        single = wide.astype(np.float32)
+        if dtype == "float32":
+            return single.astype(np.float64)
+        if dtype == "float16":
+            return wide.astype(np.float16).astype(np.float64)
+    if dtype == "bfloat16":
+        bits = single.view(np.uint32).astype(np.uint64)
+        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000).astype(np.uint32)
+        return np.where(np.isfinite(single), rounded.view(np.float32), single).astype(np.float64)
+    raise InvalidValue(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.setflags(write=False)
+    return array
+
+
+def _floats(name: str, given: ArrayLike, shape: str, *, last: int | None = None) -> Floats:
+    """`given` as a read-only float64 array of as many dimensions as `shape` names, e.g. "[B, Q, 4]"."""
+    raw = np.asarray(given)
+    if raw.dtype.kind not in "fiu":
+        raise InvalidValue(f"{name} has dtype {raw.dtype}; expected numbers of shape {shape}")
+    dimensions = shape.count(",") + 1
+    if raw.ndim != dimensions or (last is not None and raw.shape[-1] != last):
+        raise InvalidValue(f"{name} has shape {list(raw.shape)}; expected {shape}")
+    return _frozen(np.array(raw, dtype=np.float64))
+
+
+def _integers(name: str, given: ArrayLike, shape: str) -> Integers:
+    raw = np.asarray(given)
+    if raw.size == 0:
+        raw = raw.astype(np.int64)
+    if raw.dtype.kind not in "iu":
+        raise InvalidValue(f"{name} has dtype {raw.dtype}; expected integers of shape {shape}")
+    if raw.ndim != shape.count(",") + 1:
+        raise InvalidValue(f"{name} has shape {list(raw.shape)}; expected {shape}")
+    return _frozen(np.array(raw, dtype=np.int64))
+
+
+def _refuse_non_finite(name: str, numbers: Floats) -> None:
+    broken = np.argwhere(~np.isfinite(numbers))
+    if broken.size:
+        where = tuple(int(index) for index in broken[0])
+        raise InvalidValue(f"{name}{list(where)} is {numbers[where]}; expected finite numbers")
+
+
+def _refuse_bad_boxes(name: str, boxes: Floats) -> None:
+    _refuse_non_finite(name, boxes)
+    bad = np.argwhere((boxes < 0) | (boxes > 1))
+    if bad.size:
+        where = tuple(int(index) for index in bad[0])
+        raise InvalidValue(
+            f"{name}{list(where)} is {boxes[where]}; expected (cx, cy, w, h) relative to the image, each in [0, 1]"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Outputs:
+    """What a detector's heads return, from one decoder layer, with the earlier layers in `auxiliary`.
+
+    logits [B, Q, C] (C = K + 1 with a no-object class, K without), boxes [B, Q, 4] as (cx, cy, w, h) in [0, 1],
+    masks [B, Q, h, w] logits or None, auxiliary: the outputs of layers 0 … L−2 in order, without auxiliary of their own.
+    Raises `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless `broken` says
+    that the case is meant to carry them.
+    """
+
+    logits: Floats
+    boxes: Floats
+    masks: Floats | None = None
+    auxiliary: tuple[Outputs, ...] = ()
+    broken: bool = False
+
+    def __post_init__(self) -> None:
+        logits = _floats("logits", self.logits, "[B, Q, C]")
+        boxes = _floats("boxes", self.boxes, "[B, Q, 4]", last=4)
+        object.__setattr__(self, "logits", logits)
+        object.__setattr__(self, "boxes", boxes)
+        object.__setattr__(self, "auxiliary", tuple(self.auxiliary))
+        if boxes.shape[:2] != logits.shape[:2]:
+            raise InvalidValue(
+                f"boxes have shape {list(boxes.shape)}; expected [B, Q, 4] with B, Q = {list(logits.shape[:2])} as the logits"
+            )
+        if logits.shape[-1] == 0:
+            raise InvalidValue("logits have no class column; expected shape [B, Q, C] with C of at least 1")
+        if self.masks is not None:
+            masks = _floats("masks", self.masks, "[B, Q, h, w]")
+            if masks.shape[:2] != logits.shape[:2]:
+                raise InvalidValue(
+                    f"masks have shape {list(masks.shape)}; expected [B, Q, h, w] with B, Q = {list(logits.shape[:2])}"
+                )
+            object.__setattr__(self, "masks", masks)
+        if not self.broken:
+            _refuse_non_finite("logits", logits)
+            _refuse_bad_boxes("boxes", boxes)
+            if self.masks is not None:
+                _refuse_non_finite("masks", self.masks)
+        for layer, outputs in enumerate(self.auxiliary):
+            if outputs.auxiliary:
+                raise InvalidValue(f"auxiliary[{layer}] has auxiliary outputs of its own; expected one level only")
+            if outputs.logits.shape != logits.shape:
+                raise InvalidValue(
+                    f"auxiliary[{layer}].logits have shape {list(outputs.logits.shape)}; "
+                    f"expected {list(logits.shape)} as in the last layer"
+                )
+
+    @property
+    def layers(self) -> tuple[Outputs, ...]:
+        """All decoder layers from the first to the last, each without auxiliary outputs."""
+        return (*self.auxiliary, self.main)
+
+    @property
+    def main(self) -> Outputs:
+        """The last decoder layer alone."""
+        return Outputs(self.logits, self.boxes, self.masks, (), self.broken)
+
+    @property
+    def batch(self) -> int:
+        return int(self.logits.shape[0])
+
+    @property
+    def queries(self) -> int:
+        return int(self.logits.shape[1])
+
+    def take(self, *, images: ArrayLike | None = None, queries: ArrayLike | None = None) -> Outputs:
+        """The outputs with images, or queries of every image, selected or reordered by index, in all layers."""
+
+        def select(array: Floats | None) -> Floats | None:
+            if array is None:
+                return None
+            chosen = array if images is None else array[np.asarray(images, dtype=np.int64)]
+            return chosen if queries is None else chosen[:, np.asarray(queries, dtype=np.int64)]
+
+        logits, boxes = select(self.logits), select(self.boxes)
+        assert logits is not None and boxes is not None
+        auxiliary = tuple(layer.take(images=images, queries=queries) for layer in self.auxiliary)
+        return Outputs(logits, boxes, select(self.masks), auxiliary, self.broken)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The objects of one image: labels [n] int64, boxes [n, 4] as (cx, cy, w, h) in [0, 1], masks [n, H, W] or None.
+
+    Raises `InvalidValue` on wrong shapes, differing lengths and negative labels, and on non-finite numbers or boxes
+    outside [0, 1] unless `broken` says that the case is meant to carry them. The upper end of the label range is the
+    configuration's to know: `SetCase` checks it.
+    """
+
+    labels: Integers
+    boxes: Floats
+    masks: Booleans | None = None
+    broken: bool = False
+
+    def __post_init__(self) -> None:
+        labels = _integers("labels", self.labels, "[n]")
+        boxes = _floats("boxes", np.reshape(self.boxes, (0, 4)) if np.size(self.boxes) == 0 else self.boxes, "[n, 4]", last=4)
+        if len(labels) != len(boxes):
+            raise InvalidValue(f"a target has {len(labels)} labels and {len(boxes)} boxes; expected one label for each box")
+        if not self.broken:
+            if (labels < 0).any():
+                raise InvalidValue(f"labels contain {labels.min()}; expected class indices from 0")
+            _refuse_bad_boxes("boxes", boxes)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "boxes", boxes)
+        if self.masks is not None:
+            masks = np.asarray(self.masks)
+            if masks.ndim != 3 or len(masks) != len(labels) or masks.dtype.kind != "b":
+                raise InvalidValue(
+                    f"masks have shape {list(masks.shape)} and dtype {masks.dtype}; expected bool [n, H, W] with n = {len(labels)}"
+                )
+            object.__setattr__(self, "masks", _frozen(np.array(masks)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, order: ArrayLike) -> Target:
+        """The target's objects selected or reordered by index."""
+        index = np.asarray(order, dtype=np.int64)
+        masks = None if self.masks is None else self.masks[index]
+        return Target(self.labels[index], self.boxes[index], masks, self.broken)
+
+
+Targets = tuple[Target, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Which query was assigned to which target: two index vectors of one length, as the implementation returned them.
+
+    Nothing is checked here: whether the indices are in range, distinct and int64 is what the invariants ask.
+    """
+
+    queries: NDArray[Any]
+    targets: NDArray[Any]
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """The (query, target) pairs in the order returned."""
+        return [(int(query), int(target)) for query, target in zip(self.queries, self.targets, strict=True)]
+
+    def by_target(self) -> dict[int, int]:
+        """The query of each matched target."""
+        return {target: query for query, target in self.pairs()}
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """What a criterion returned: each term by the implementation's own key, as a float.
+
+    `weights` is the implementation's weight table where it shows one. `matchings` holds, for each decoder layer from the
+    first to the last, its own matching of each image, where it shows them.
+    """
+
+    values: Mapping[str, float]
+    weights: Mapping[str, float] | None = None
+    matchings: tuple[tuple[Matching, ...], ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The detections of one image: scores [n], labels [n] int64, boxes [n, 4] as (x0, y0, x1, y1) in pixels."""
+
+    scores: Floats
+    labels: NDArray[Any]
+    boxes: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class HeadParameters:
+    """The weights of detection heads: the class head's matrix [C, D] and bias [C], and each box layer's, in order."""
+
+    class_head: tuple[Floats, Floats]
+    box_head: tuple[tuple[Floats, Floats], ...]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was seen beside an answer's numbers, by the name of the part of the answer.
+
+    mutated: the inputs that the call changed. attached: the results that carry a gradient. dtypes, shapes, devices: of
+    the results; `device` is where the inputs were. A part that cannot be seen in a framework is left out.
+    """
+
+    mutated: tuple[str, ...] = ()
+    attached: frozenset[str] = frozenset()
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    devices: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Value]):
+    """An implementation's answer, and what was observed about it."""
+
+    value: Value
+    observation: Observation = Observation()
