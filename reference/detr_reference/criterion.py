@@ -192,7 +192,12 @@ class SetCriterion(SetPredictionCriterion):
         """K + 1, the classes and no-object."""
         return self.num_classes + 1
 
-    def classification_loss(self, logits: Tensor, query_classes: Tensor, num_boxes: float) -> Tensor:
+    def classification_loss(
+        self,
+        logits: Tensor,
+        query_classes: Tensor,
+        num_boxes: float,  # noqa: ARG002 (only the sigmoid dialect divides by it)
+    ) -> Tensor:
         """Return the weighted mean cross-entropy []; num_boxes has no part in it."""
         class_weights = logits.new_ones(self.num_logits)
         class_weights[self.num_classes] = self.eos_coef
@@ -204,7 +209,7 @@ class SetCriterion(SetPredictionCriterion):
 
 
 class FocalSetCriterion(SetPredictionCriterion):
-    """The criterion of Deformable DETR: K independent sigmoids and no no-object column (Zhu et al. 2021).
+    """The criterion of Deformable DETR: K sigmoids and no no-object column (norm §8; Zhu et al. 2021).
 
     loss_ce is the sum of the focal losses of all logits / num_boxes; unmatched queries should say no to
     every class. A query claims an object if its highest sigmoid exceeds 0.5.

@@ -28,7 +28,7 @@ def focal_cost(alpha: float = 0.25, gamma: float = 2.0, epsilon: float = 1e-8) -
 
     With p the sigmoid of the query's logit for the target's label, the cost is the focal loss of saying yes
     to that label in place of no: alpha (1 - p)^gamma (-log(p + epsilon)) - (1 - alpha) p^gamma (-log(1 - p +
-    epsilon)). Source: Deformable DETR (Zhu et al. 2021), on the focal loss of Lin et al. 2017.
+    epsilon)). Source: norm §8; Deformable DETR (Zhu et al. 2021), on the focal loss of Lin et al. 2017.
     """
 
     def cost(logits: Tensor, labels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Post-processing: from the outputs of a batch to the detections of each image, in pixels (norm §5)."""
+"""Post-processing: from outputs to the detections of each image, in pixels (norm §5 and §8)."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from detr_reference import (
     box_area,
     box_cxcywh_to_xyxy,
@@ -12,7 +14,6 @@ from detr_reference import (
     elementwise_generalized_box_iou,
     generalized_box_iou,
 )
-from torch import Tensor
 
 SQUARE = [0.0, 0.0, 2.0, 2.0]
 OVERLAPPING = [1.0, 1.0, 3.0, 3.0]

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion, build_weight_dict, focal_cost
 from torch import Tensor
+
+from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion, build_weight_dict, focal_cost
 
 Outputs = dict[str, Any]
 Targets = list[dict[str, Tensor]]
@@ -37,6 +38,11 @@ def sigmoid_criterion(
     weights = build_weight_dict(loss_ce=2, decoder_layers=2, masks=True)
     matcher = matcher or HungarianMatcher(2, 5, 2, class_cost=focal_cost())
     return FocalSetCriterion(num_classes, matcher, weights, losses)
+
+
+def trusting_matcher(outputs: Outputs, targets: Targets) -> list[tuple[Tensor, Tensor]]:
+    """A matcher that checks nothing, so that what refuses is the criterion."""
+    return [(torch.arange(len(target["labels"])),) * 2 for target in targets]
 
 
 def target(labels: list[int], boxes: list[list[float]]) -> dict[str, Tensor]:
@@ -115,6 +121,17 @@ def test_sums_are_divided_by_targets_even_where_queries_are_too_few() -> None:
     assert losses["loss_bbox"].item() == pytest.approx(1 / 3)
     assert losses["loss_giou"].item() == pytest.approx(0.75 / 3)
     assert losses["loss_ce"].item() == pytest.approx((0.25 + 0.75) * 0.25 * log(2) / 3)
+
+
+@pytest.mark.parametrize(("criterion", "batch"), dialects())
+def test_each_image_is_scored_with_its_own_predictions(criterion: Any, batch: Any) -> None:
+    outputs, (first_target, _) = batch()
+    outputs["pred_boxes"][1] = torch.tensor(FULL_BOX)
+    outputs["pred_logits"][1] = outputs["pred_logits"][0].flip(0)
+    losses = criterion()(outputs, [first_target, target([0], [FULL_BOX])])
+    assert losses["loss_bbox"].item() == pytest.approx((1.0 + 0.0) / 2)
+    assert losses["loss_giou"].item() == pytest.approx((0.75 + 0.0) / 2)
+    assert losses["class_error"].item() == 0
 
 
 @pytest.mark.parametrize(("criterion", "batch"), dialects())
@@ -212,6 +229,16 @@ def test_masks_are_upsampled_between_pixel_centres() -> None:
     torch.testing.assert_close(losses["loss_mask"], (0.75 * p**2 * -(1 - p).log()).mean())
 
 
+def test_masks_are_padded_right_and_below_and_averaged_over_targets() -> None:
+    outputs, targets = softmax_batch()
+    outputs["pred_masks"] = torch.tensor([[20.0, -20.0], [-20.0, -20.0]]).repeat(2, 2, 1, 1)
+    targets[0] = {**target([0, 1], [FULL_BOX] * 2), "masks": torch.tensor([[[True]], [[False]]])}
+    targets[1]["masks"] = torch.zeros(0, 2, 2, dtype=torch.bool)
+    losses = softmax_criterion(trusting_matcher, losses=LOSSES_AND_MASKS)(outputs, targets)
+    assert losses["loss_mask"].item() == pytest.approx((0 + 0.75 * 20 / 4) / 2, abs=1e-6)
+    assert losses["loss_dice"].item() == pytest.approx((0 + 1 - 1 / 2) / 2, abs=1e-6)
+
+
 def test_masks_without_targets_stay_in_the_graph() -> None:
     outputs, _ = softmax_batch()
     outputs["pred_masks"] = torch.zeros(2, 2, 3, 3, requires_grad=True)
@@ -262,11 +289,10 @@ def test_gradients_are_finite_differences(criterion: Criterion) -> None:
 
 
 def test_the_weights_repeat_for_each_auxiliary_layer() -> None:
-    assert build_weight_dict(2, 5, 2, decoder_layers=3) == {
-        **{"loss_ce": 2, "loss_bbox": 5, "loss_giou": 2},
-        **{"loss_ce_0": 2, "loss_bbox_0": 5, "loss_giou_0": 2},
-        **{"loss_ce_1": 2, "loss_bbox_1": 5, "loss_giou_1": 2},
-    }
+    base = {"loss_ce": 2, "loss_bbox": 5, "loss_giou": 2}
+    first = {"loss_ce_0": 2, "loss_bbox_0": 5, "loss_giou_0": 2}
+    second = {"loss_ce_1": 2, "loss_bbox_1": 5, "loss_giou_1": 2}
+    assert build_weight_dict(2, 5, 2, decoder_layers=3) == base | first | second
     with_mask_weights = build_weight_dict(masks=True)
     assert (with_mask_weights["loss_mask"], with_mask_weights["loss_dice"]) == (1, 1)
     with pytest.raises(ValueError, match="decoder_layers=0"):
@@ -283,11 +309,6 @@ def test_only_the_losses_asked_for_are_computed() -> None:
         softmax_criterion().total({"cardinality_error": torch.tensor(0.0)})
     with pytest.raises(ValueError, match="unknown losses"):
         SetCriterion(2, HungarianMatcher(), {}, EOS_COEF, ["label"])
-
-
-def trusting_matcher(outputs: Outputs, targets: Targets) -> list[tuple[Tensor, Tensor]]:
-    """A matcher that checks nothing, so that what refuses is the criterion."""
-    return [(torch.arange(len(target["labels"])),) * 2 for target in targets]
 
 
 @pytest.mark.parametrize("level", ["last", "auxiliary"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from detr_reference import MLP, DetectionHeads
 
 HIDDEN = torch.randn(3, 2, 5, 8, generator=torch.Generator().manual_seed(0))

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from detr_reference import HungarianMatcher, focal_cost, negative_probability_cost
 from torch import Tensor
+
+from detr_reference import HungarianMatcher, focal_cost, negative_probability_cost
 
 Batch = tuple[dict[str, Tensor], list[dict[str, Tensor]]]
 

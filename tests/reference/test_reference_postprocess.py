@@ -6,8 +6,9 @@ from math import log
 
 import pytest
 import torch
-from detr_reference import PostProcess, TopKPostProcess
 from torch import Tensor, nn
+
+from detr_reference import PostProcess, TopKPostProcess
 
 BOXES = torch.tensor([[[0.5, 0.5, 0.2, 0.4], [0.25, 0.75, 0.5, 0.5]]])
 SIZES = torch.tensor([[100, 200]])

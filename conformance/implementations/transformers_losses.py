@@ -1,0 +1,98 @@
+"""The DETR and Deformable DETR losses of Hugging Face transformers, with its box operations and post-processing.
+
+Declared, as documented: the key names `logits`, `class_labels` and `auxiliary_outputs`; no class_error ("removed logging
+parameter"); a threshold in post-processing; the matcher replaces costs that are not finite, so broken logits rank last, while
+a NaN box is refused by its GIoU. The focal α and γ of its Deformable DETR matcher are fixed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+from detr_conformance import torch_implementation
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Limits
+from detr_spec.profile import DEFORMABLE, DETR, DetectionRules, Keys
+from torch import Tensor
+from transformers import DeformableDetrImageProcessorPil, DetrImageProcessorPil
+from transformers.image_transforms import center_to_corners_format, corners_to_center_format
+from transformers.loss.loss_deformable_detr import DeformableDetrHungarianMatcher, DeformableDetrImageLoss
+from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss, box_iou, generalized_box_iou
+
+KEYS = Keys(logits="logits", auxiliary="auxiliary_outputs", labels="class_labels", class_error=None)
+
+BOXES = {
+    "cxcywh_to_xyxy": center_to_corners_format,
+    "xyxy_to_cxcywh": corners_to_center_format,
+    "iou": lambda first, second: box_iou(first, second)[0],
+    "giou": generalized_box_iou,
+}
+
+
+def detr_matcher(configuration: Configuration) -> HungarianMatcher:
+    """The softmax matcher."""
+    return HungarianMatcher(*configuration.cost_weights)
+
+
+def deformable_matcher(configuration: Configuration) -> DeformableDetrHungarianMatcher:
+    """The focal matcher."""
+    return DeformableDetrHungarianMatcher(*configuration.cost_weights)
+
+
+def detr_criterion(configuration: Configuration) -> ImageLoss:
+    """The softmax criterion."""
+    matcher = detr_matcher(configuration)
+    return ImageLoss(matcher, configuration.num_classes, configuration.eos_coef, configuration.losses)
+
+
+def deformable_criterion(configuration: Configuration) -> DeformableDetrImageLoss:
+    """The sigmoid focal criterion."""
+    matcher = deformable_matcher(configuration)
+    return DeformableDetrImageLoss(
+        matcher, configuration.num_classes, configuration.focal_alpha, configuration.losses
+    )
+
+
+def detr_postprocess(configuration: Configuration) -> Any:
+    """Post-processing of the DETR image processor."""
+    processor = DetrImageProcessorPil()
+
+    def call(outputs: dict[str, Tensor], sizes: Tensor) -> Any:
+        return processor.post_process_object_detection(SimpleNamespace(**outputs), configuration.threshold, sizes)
+
+    return call
+
+
+def deformable_postprocess(configuration: Configuration) -> Any:
+    """Post-processing of the Deformable DETR image processor."""
+    processor = DeformableDetrImageProcessorPil()
+
+    def call(outputs: dict[str, Tensor], sizes: Tensor) -> Any:
+        return processor.post_process_object_detection(
+            SimpleNamespace(**outputs), configuration.threshold, sizes, configuration.top_k
+        )
+
+    return call
+
+
+IMPLEMENTATIONS = (
+    torch_implementation(
+        name="transformers",
+        profile=replace(DETR, keys=KEYS, detection=DetectionRules(threshold=True)),
+        boxes=BOXES,
+        matcher=detr_matcher,
+        criterion=detr_criterion,
+        postprocess=detr_postprocess,
+    ),
+    torch_implementation(
+        name="transformers",
+        profile=replace(DEFORMABLE, keys=KEYS, detection=DetectionRules(rule="top-k", threshold=True)),
+        limits=Limits(fixed={"focal_alpha": 0.25, "focal_gamma": 2.0}),
+        boxes=BOXES,
+        matcher=deformable_matcher,
+        criterion=deformable_criterion,
+        postprocess=deformable_postprocess,
+    ),
+)
