@@ -136,6 +136,13 @@ def _closing(cost: Floats) -> float:
     return 4.0 * size * size * 2.0**-52 * float(np.abs(cost).max(initial=0.0))
 
 
+def total_allowance(cost: Floats, solver_dtype: str = "float64") -> float:
+    """How far above the minimum a right solver in `solver_dtype` may end, for a finite cost matrix [n, m]."""
+    matched = min(cost.shape)
+    largest = float(np.abs(cost).max(initial=0.0))
+    return 2 * matched * solver_allowance(largest, matched, solver_dtype) + _closing(cost)
+
+
 def optimality(matching: Matching, cost: Floats | Interval, solver_dtype: str = "float64") -> Optimality:
     """Whether an assignment of (row, column) pairs is optimal, for the exact costs or for some costs in their range.
 
@@ -145,10 +152,9 @@ def optimality(matching: Matching, cost: Floats | Interval, solver_dtype: str = 
     favourable = np.array(cost.upper if isinstance(cost, Interval) else cost, dtype=np.float64)
     if isinstance(cost, Interval):
         favourable[rows, columns] = cost.lower[rows, columns]
-    largest = float(np.abs(favourable).max(initial=0.0))
     bound = lower_bound(favourable, solve(favourable).prices)
-    slack = 2 * len(rows) * solver_allowance(largest, len(rows), solver_dtype)
-    return Optimality(float(favourable[rows, columns].sum()), bound, slack + _closing(favourable))
+    total = float(favourable[rows, columns].sum())
+    return Optimality(total, bound, total_allowance(favourable, solver_dtype))
 
 
 def unique_optimum(cost: Floats | Interval, solver_dtype: str = "float64") -> Matching | None:
@@ -166,7 +172,7 @@ def unique_optimum(cost: Floats | Interval, solver_dtype: str = "float64") -> Ma
         return None
     largest = float(np.abs(harsh).max(initial=0.0))
     matched = len(best.rows)
-    allowance = 2 * matched * solver_allowance(largest, matched, solver_dtype) + _closing(harsh)
+    allowance = total_allowance(harsh, solver_dtype)
     total = float(harsh[best.rows, best.columns].sum())
     forbidden_cost = (2 * matched + 1) * (2 * largest + allowance + 1.0)
     for row, column in zip(best.rows, best.columns, strict=True):

@@ -33,7 +33,8 @@ def area(boxes: Numbers) -> Numbers:
     return size[..., 0] * size[..., 1]
 
 
-def _intersection_and_union(first: Numbers, second: Numbers) -> tuple[Numbers, Numbers]:
+def intersection_and_union(first: Numbers, second: Numbers) -> tuple[Numbers, Numbers]:
+    """The areas of a ∩ b and a ∪ b of boxes in xyxy, with broadcasting; [..., 4] and [..., 4] → [...] twice."""
     low = np.maximum(first[..., :2], second[..., :2])
     high = np.minimum(first[..., 2:], second[..., 2:])
     size = np.maximum(high - low, 0.0)
@@ -41,9 +42,15 @@ def _intersection_and_union(first: Numbers, second: Numbers) -> tuple[Numbers, N
     return intersection, area(first) + area(second) - intersection
 
 
+def enclosing_area(first: Numbers, second: Numbers) -> Numbers:
+    """The area of the smallest box that encloses both, in xyxy, with broadcasting; [..., 4] and [..., 4] → [...]."""
+    size = np.maximum(first[..., 2:], second[..., 2:]) - np.minimum(first[..., :2], second[..., :2])
+    return size[..., 0] * size[..., 1]
+
+
 def elementwise_iou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
     """I / (U + ε) of boxes in xyxy, position by position with broadcasting; [..., 4] and [..., 4] → [...]."""
-    intersection, union = _intersection_and_union(first, second)
+    intersection, union = intersection_and_union(first, second)
     return _divided(intersection, union, rules.iou_epsilon)
 
 
@@ -52,9 +59,8 @@ def elementwise_giou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -
 
     Source: Rezatofighi et al. 2019, "Generalized Intersection over Union", algorithm 1.
     """
-    intersection, union = _intersection_and_union(first, second)
-    size = np.maximum(first[..., 2:], second[..., 2:]) - np.minimum(first[..., :2], second[..., :2])
-    enclosing = size[..., 0] * size[..., 1]
+    intersection, union = intersection_and_union(first, second)
+    enclosing = enclosing_area(first, second)
     iou = _divided(intersection, union, rules.iou_epsilon)
     return iou - _divided(enclosing - union, enclosing, rules.giou_epsilon)
 

@@ -34,6 +34,8 @@ class Configuration:
     top_k: int = 100
     threshold: float = 0.5
     hidden_dim: int = 8
+    fixed: tuple[str, ...] = ()
+    """The fields that the implementation under test cannot vary, by name."""
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

@@ -10,9 +10,13 @@ from detr_spec.values import Floats, HeadParameters
 
 
 def linear(inputs: Interval, weight: Floats, bias: Floats) -> Interval:
-    """x Wᵀ + b over the last axis; [..., D] with W [E, D] and b [E] → [..., E]."""
+    """x Wᵀ + b over the last axis; [..., D] with W [E, D] and b [E] → [..., E].
+
+    The bias is a term of the sum like the products, for a matrix multiplication may well start from it.
+    """
     products = inputs[..., None, :] * lift(weight, inputs.dtype)
-    return products.sum(axis=-1) + lift(bias, inputs.dtype)
+    biases = np.broadcast_to(lift(bias, inputs.dtype)[..., None], (*products.shape[:-1], 1))
+    return np.concatenate([products, biases], axis=-1).sum(axis=-1)
 
 
 def class_head(hidden: Interval, parameters: HeadParameters) -> Interval:

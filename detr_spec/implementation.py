@@ -60,13 +60,15 @@ PostProcess = Callable[[Outputs, Integers], Answer[tuple[Detections, ...]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an implementation can be asked: dtypes, and configuration fields that it cannot vary, by name.
+    """What an implementation can be asked: dtypes, configuration fields that it cannot vary, shapes in a batch.
 
-    `fixed={"focal_alpha": 0.25}` says that the focal loss's α is always 0.25 in it.
+    `fixed={"focal_alpha": 0.25}` says that the focal loss's α is always 0.25 in it; `equal_shapes=True` says
+    that the cost matrices of a batch must have one shape.
     """
 
     dtypes: tuple[str, ...] = ("float32", "float64")
     fixed: Mapping[str, float] = field(default_factory=dict)
+    equal_shapes: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,7 @@ def invariant(
     """Registers a check function as an invariant, with its docstring as statement and reason.
 
     `id` is `component.name`, where the component is one of `COMPONENTS` or a part of the criterion ("auxiliary.…").
-    Raises `ValueError` for an id that is malformed or taken, and for a function without a statement.
+    Raises `ValueError` for an id that is malformed or taken, a malformed number, and for a function without a statement.
     """
 
     def register(check: Check) -> Check:
@@ -109,6 +109,8 @@ def invariant(
         component = PARTS.get(component, component)
         if component not in COMPONENTS or not re.fullmatch(r"[a-z]+\.[a-z0-9]+(-[a-z0-9]+)*", id):
             raise ValueError(f"invariant id {id!r} is not of the form component.some-name with a known component")
+        if not re.fullmatch(f"[{_GROUPS}][1-9][0-9]*", number):
+            raise ValueError(f"invariant {id} has number {number!r}; expected one of the norm's list, such as M2")
         if id in _REGISTER:
             raise ValueError(f"invariant id {id!r} is taken")
         statement, _, why = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
@@ -131,7 +133,16 @@ def all_invariants() -> tuple[Invariant, ...]:
     """Every registered invariant, in the order of the norm."""
     import detr_spec.invariants  # noqa: F401, PLC0415
 
-    return tuple(_REGISTER.values())
+    return tuple(sorted(_REGISTER.values(), key=_place))
+
+
+def _place(item: Invariant) -> tuple[int, int]:
+    """Where the norm's list has an invariant: its group's place, and its number in the group."""
+    return _GROUPS.index(item.number[0]), int(item.number[1:])
+
+
+_GROUPS = "BSMCAGPHD"
+"""The groups of the norm's list in its order, by the letters of their numbers: boxes, assignment (S), matcher, …"""
 
 
 class UnknownInvariant(KeyError):

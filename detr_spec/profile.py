@@ -86,11 +86,15 @@ class Profile:
     """The weight of the no-object class in the weighted cross-entropy."""
     ascending_queries: bool = True
     """Whether a matching lists its pairs by ascending query index."""
-    non_finite: Literal["refuse", "rank-last"] = "refuse"
-    """What the matcher does with NaN predictions: raises, or ranks a broken query after every sound one."""
+    non_finite_logits: Literal["refuse", "rank-last", "unchecked"] = "refuse"
+    """What the matcher does with NaN logits, and with +inf in a softmax: raises, or ranks a broken query after every sound
+    one, or leaves the answer open. A logit of −inf is a probability of 0, and never broken."""
+    non_finite_boxes: Literal["refuse", "rank-last", "unchecked"] = "refuse"
+    """What the matcher does with NaN in predicted boxes, likewise; "refuse" speaks of target boxes too."""
     non_finite_costs: Literal["refuse", "forbid", "unchecked"] = "refuse"
     """What a solver of cost matrices does with entries that are not finite. "refuse": NaN and −inf raise, while +inf
-    forbids a pair; "forbid": +inf forbids a pair and the rest is open; "unchecked": the answer is open."""
+    forbids a pair, and raises where no finite assignment is left; "forbid": +inf forbids a pair where a finite
+    assignment is left, and the rest is open; "unchecked": the answer is open."""
     label_beyond_range: Literal["refuse", "unchecked"] = "refuse"
     """What the criterion does with a label that has no class: raises, or leaves the answer open."""
     denominator: Literal["targets", "matches"] = "targets"

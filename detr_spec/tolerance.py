@@ -147,6 +147,13 @@ def lift(numbers: ArrayLike, dtype: str) -> Interval:
     return Interval(wide, wide, wide, dtype)
 
 
+def hull(first: Interval, *others: Interval) -> Interval:
+    """The range of several right ways to evaluate one formula: the first's value, and the union of the ranges."""
+    ways = (first, *others)
+    lower, upper = np.min([way.lower for way in ways], axis=0), np.max([way.upper for way in ways], axis=0)
+    return Interval(first.value, np.asarray(lower), np.asarray(upper), first.dtype)
+
+
 def _constant(number: Any, dtype: str) -> Interval:
     """A constant of a formula, which an implementation may hold in its dtype: widened where that rounds it."""
     wide = np.asarray(number, dtype=np.float64)

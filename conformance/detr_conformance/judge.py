@@ -1,51 +1,48 @@
-"""Judges one invariant of one implementation in this process: draws cases, runs the check, shrinks what fails."""
+"""Judges one invariant of one implementation in this process."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import time
-import traceback
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import hypothesis
 from detr_spec.cases import plain
-from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
-from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
-from hypothesis import HealthCheck, Phase, settings
+from detr_spec.violation import NotProvided, Raised, Violation
 
+from detr_conformance.search import Search, search
+from detr_conformance.stopwatch import Stopwatch
+from detr_conformance.tracebacks import check_traceback, implementation_traceback
 from detr_conformance.verdict import Counterexample, Judgement, Verdict
 
 DEFAULT_EXAMPLES = 100
 DEFAULT_SEED = 0
 
 
-class _Failed(Exception):
-    """The one exception that Hypothesis sees for a failing case, so that shrinking may move between failures of a kind."""
+def blank_judgement(invariant: Invariant, verdict: Verdict, message: str = "") -> Judgement:
+    """A judgement that rests on no case."""
+    return Judgement(
+        id=invariant.id,
+        number=invariant.number,
+        level=invariant.level.value,
+        component=invariant.component,
+        statement=invariant.statement,
+        verdict=verdict,
+        message=message,
+    )
 
 
-class _Errored(_Failed):
-    """As above, for a case on which something raised instead of disagreeing."""
-
-
-@dataclass
-class _Run:
-    """What happened while the cases of one invariant were run."""
-
-    examples: int = 0
-    fired: int = 0
-    failing_case: Any = None
-    failure: Exception | None = None
-    not_provided: str | None = None
-
-
-def invariant_seed(seed: int, id: str) -> int:
-    """The seed of one invariant, from the run's seed and the invariant's id, so that it does not depend on the others."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{id}".encode()).digest()[:8], "big")
+def not_asked(invariant: Invariant, implementation: Implementation) -> Judgement | None:
+    """The judgement of an invariant that does not concern the implementation, or None where it is to be asked."""
+    if not invariant.applies(implementation.profile):
+        message = f"does not apply to profile {implementation.profile.name}"
+        return blank_judgement(invariant, Verdict.NOT_APPLICABLE, message)
+    if invariant.component not in implementation.components:
+        message = f"{implementation.name} provides no {invariant.component}"
+        return blank_judgement(invariant, Verdict.NOT_PROVIDED, message)
+    return None
 
 
 def judge(
@@ -55,102 +52,92 @@ def judge(
     examples: int = DEFAULT_EXAMPLES,
     seed: int = DEFAULT_SEED,
 ) -> Judgement:
-    """The judgement of one invariant on an implementation; never raises for what the implementation does."""
-    blank = Judgement(invariant.id, invariant.number, invariant.level.value, invariant.component, Verdict.HOLDS)
-    if not invariant.applies(implementation.profile):
-        message = f"does not apply to profile {implementation.profile.name}"
-        return replace(blank, verdict=Verdict.NOT_APPLICABLE, message=message)
-    try:
-        component = implementation.component(invariant.component)
-    except NotProvided as missing:
-        return replace(blank, verdict=Verdict.NOT_PROVIDED, message=str(missing))
+    """The judgement of one invariant on an implementation; never raises for what the implementation does.
+
+    The same arguments give the same judgement, save the times, whatever ran before. Global state is left as it was.
+    """
+    unasked = not_asked(invariant, implementation)
+    if unasked is not None:
+        return unasked
     start = time.perf_counter()
-    run = _Run()
-    domain = Domain(implementation.profile, implementation.limits)
-    flaky = _search(invariant, domain, component, run, examples, seed)
-    if run.failure is not None and not flaky:
-        readable = _Run()
-        _search(invariant, replace(domain, small=True), component, readable, examples, seed)
-        if type(readable.failure) is type(run.failure):
-            run.failing_case, run.failure = readable.failing_case, readable.failure
+    stopwatch = Stopwatch()
+    judgement = _judged(invariant, implementation, stopwatch, examples, seed)
     seconds = time.perf_counter() - start
-    return replace(_concluded(blank, run, flaky), examples=run.examples, fired=run.fired, seconds=seconds)
+    return replace(judgement, seconds=seconds, implementation_seconds=stopwatch.seconds)
 
 
-def _search(
-    invariant: Invariant,
-    domain: Domain,
-    component: Callable[[Configuration], Any],
-    run: _Run,
-    examples: int,
-    seed: int,
-) -> bool:
-    """Runs the cases and leaves the smallest failing one in `run`; whether a case failed and then did not."""
-
-    @hypothesis.seed(invariant_seed(seed, invariant.id))
-    @settings(
-        max_examples=examples,
-        database=None,
-        deadline=None,
-        derandomize=False,
-        print_blob=False,
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-        phases=(Phase.generate, Phase.shrink),
-    )
-    @hypothesis.given(case=invariant.cases(domain))
-    def run_case(case: Any) -> None:
-        if run.not_provided is not None:
-            return
-        run.examples += 1
-        try:
-            invariant.check(component, case)
-            run.fired += 1
-        except PremiseFailed:
-            return
-        except NotProvided as missing:
-            run.not_provided = str(missing)
-        except Violation as violation:
-            run.failing_case, run.failure = case, violation
-            raise _Failed from violation
-        except Exception as error:
-            run.failing_case, run.failure = case, error
-            raise _Errored from error
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            run_case()
-        except _Failed:
-            return False
-        except hypothesis.errors.Flaky:
-            return True
-    return False
-
-
-def _concluded(blank: Judgement, run: _Run, flaky: bool) -> Judgement:
-    if run.not_provided is not None:
-        return replace(blank, verdict=Verdict.NOT_PROVIDED, message=run.not_provided)
-    if run.failure is None:
-        if run.fired == 0:
-            return replace(blank, verdict=Verdict.VACUOUS, message="no case met the premise")
-        return blank
-    failure = run.failure
-    case = plain(run.failing_case)
-    if isinstance(failure, Violation):
-        numbers = [plain(part) for part in (failure.expected, failure.got, failure.allowance, dict(failure.details))]
-        message = failure.message
-        if flaky:
-            message = f"not repeatable, the same case failed once and passed once: {message}"
+def _judged(
+    invariant: Invariant, implementation: Implementation, stopwatch: Stopwatch, examples: int, seed: int
+) -> Judgement:
+    component = stopwatch.watched(implementation.component(invariant.component))
+    domain = Domain(implementation.profile, implementation.limits)
+    try:
+        found = search(invariant, domain, component, examples, seed)
+        if found.failure is not None and not found.not_repeatable:
+            found = _more_readable(invariant, domain, component, found, examples, seed)
+    except Exception as error:
         return replace(
-            blank, verdict=Verdict.VIOLATED, message=message, counterexample=Counterexample(case, *numbers)
+            blank_judgement(invariant, Verdict.ERROR, f"drawing the cases raised {_named(error)}"),
+            counterexample=Counterexample(None, details={"traceback": check_traceback(error)}),
         )
-    if isinstance(failure, Raised):
-        message = f"the implementation raised {failure}"
-        details = {"traceback": "".join(traceback.format_exception(failure.error))}
+    return _concluded(invariant, found)
+
+
+def _more_readable(
+    invariant: Invariant, domain: Domain, component: Any, found: Search, examples: int, seed: int
+) -> Search:
+    """What a second search finds among small cases alone, if it finds a failure of the same kind; `found` otherwise."""
+    small = search(invariant, replace(domain, small=True), component, examples, seed)
+    if type(small.failure) is not type(found.failure) or small.not_repeatable:
+        small.failing_case, small.failure, small.not_repeatable = found.failing_case, found.failure, False
+    small.examples += found.examples
+    small.fired += found.fired
+    return small
+
+
+def _concluded(invariant: Invariant, found: Search) -> Judgement:
+    if found.not_provided is not None:
+        judgement = blank_judgement(invariant, Verdict.NOT_PROVIDED, found.not_provided)
+    elif found.failure is not None:
+        judgement = _failed(invariant, found, found.failure)
+    elif found.fired == 0:
+        judgement = blank_judgement(invariant, Verdict.VACUOUS, "no case met the premise")
     else:
-        message = f"the check itself raised {type(failure).__name__}: {failure}"
-        details = {"traceback": "".join(traceback.format_exception(failure))}
+        judgement = blank_judgement(invariant, Verdict.HOLDS)
+    return replace(judgement, examples=found.examples, fired=found.fired)
+
+
+def _failed(invariant: Invariant, found: Search, failure: Exception) -> Judgement:
+    verdict, details = Verdict.ERROR, {}
+    counterexample = Counterexample(_data(found.failing_case))
+    if isinstance(failure, Violation):
+        verdict, message = Verdict.VIOLATED, failure.message
+        counterexample = replace(
+            counterexample,
+            expected=_data(failure.expected),
+            got=_data(failure.got),
+            allowance=_data(failure.allowance),
+        )
+        details = dict(failure.details)
+    elif isinstance(failure, Raised):
+        message = f"the implementation raised {_named(failure.error)}"
+        details = {"traceback": implementation_traceback(failure.error)}
+    else:
+        message = f"the check itself raised {_named(failure)}"
+        details = {"traceback": check_traceback(failure)}
+    if found.not_repeatable:
+        message = f"not repeatable, the same case failed once and passed once: {message}"
     return replace(
-        blank, verdict=Verdict.ERROR, message=message, counterexample=Counterexample(case, details=details)
+        blank_judgement(invariant, verdict, message),
+        counterexample=replace(counterexample, details=_data(details)),
     )
+
+
+def _named(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _data(value: Any) -> Any:
+    """`value` as JSON gives it back, so that it is the same from a worker, in a file and in memory."""
+    return json.loads(json.dumps(plain(value), default=repr, allow_nan=False))

@@ -24,6 +24,16 @@ class Verdict(str, Enum):
     def __str__(self) -> str:
         return self.value
 
+    @property
+    def fails(self) -> bool:
+        """Whether a run with this verdict fails. A vacuous invariant found nothing wrong, and fails nothing."""
+        return self in _FAILING
+
+
+_FAILING = frozenset(
+    {Verdict.VIOLATED, Verdict.UNEXPECTEDLY_HOLDS, Verdict.ERROR, Verdict.TIMED_OUT, Verdict.CRASHED}
+)
+
 
 @dataclass(frozen=True)
 class Counterexample:
@@ -40,17 +50,21 @@ class Counterexample:
 class Judgement:
     """The verdict on one invariant, and what it rests on.
 
-    examples: cases run. fired: how many of them met the premise. seconds: wall time. message: what went wrong, or why the
-    invariant was not asked.
+    examples: cases run, those of the search for a smaller failing case included. fired: how many of them met the premise.
+    seconds: wall time. implementation_seconds: how much of it was spent in calls of the implementation. message: what
+    went wrong, or why the invariant was not asked. why_expected: why a violation was expected, where one was.
     """
 
     id: str
     number: str
     level: str
     component: str
+    statement: str
     verdict: Verdict
     examples: int = 0
     fired: int = 0
     seconds: float = 0.0
+    implementation_seconds: float = 0.0
     message: str = ""
     counterexample: Counterexample | None = None
+    why_expected: str = ""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from detr_spec.assignment import optimality, unique_optimum
+from detr_spec.assignment import optimality, solve, total_allowance, unique_optimum
 from detr_spec.configuration import Configuration
 from detr_spec.costs import image_costs
 from detr_spec.tolerance import Interval
 from detr_spec.values import Answer, Floats, Matching, Outputs, Targets
-from detr_spec.violation import Violation, premise, require
+from detr_spec.violation import NotProvided, Raised, Violation, premise, require
 
 
 def require_valid(what: str, matching: Matching, rows: int, columns: int) -> None:
@@ -88,3 +89,59 @@ def inverse(order: np.ndarray) -> np.ndarray:
     """The permutation that undoes `order`."""
     return np.argsort(order)
 
+
+def excess_allowance(matching: Matching, cost: Interval) -> float:
+    """How far a right matching's total may lie above the least total, both in exact costs; for a valid matching.
+
+    A right matching is optimal for some costs in the range: at best its own pairs at their lower ends, and the optimum's at
+    their upper ends; a solver's own rounding comes on top.
+    """
+    best = solve(cost.value)
+    own = (cost.value - cost.lower)[matching.queries, matching.targets].sum()
+    others = (cost.upper - cost.value)[best.rows, best.columns].sum()
+    return float(own + others) + total_allowance(np.maximum(np.abs(cost.lower), np.abs(cost.upper)), cost.dtype)
+
+
+def require_same_optimum(
+    what: str, before: Matching, after: Matching, cost: Interval, cost_after: Interval | None = None
+) -> None:
+    """Raises `Violation` unless two valid matchings, in the indices of `cost`, can both be right answers to one problem.
+
+    The same pairs always agree. Other pairs agree unless the optimum is unique by a margin, if their totals do. `cost_after`
+    is the range of the costs behind the second where they were evaluated from other numbers; they may differ from `cost`
+    by what leaves the differences between totals as they are.
+    """
+    if same_pairs(before, after):
+        return
+    ranges = (cost, cost if cost_after is None else cost_after)
+    pairs = {"expected": before.pairs(), "got": after.pairs()}
+    if all(unique_optimum(item, item.dtype) is not None for item in ranges):
+        raise Violation(f"{what}: the pairs changed, though only one assignment is optimal", cost=cost.value, **pairs)
+    totals = [float(cost.value[matching.queries, matching.targets].sum()) for matching in (before, after)]
+    allowance = max(map(excess_allowance, (before, after), ranges))
+    require(
+        abs(totals[0] - totals[1]) <= allowance,
+        f"{what}: the total cost changed",
+        allowance=allowance,
+        total_before=totals[0],
+        total_after=totals[1],
+        cost=cost.value,
+        **pairs,
+    )
+
+
+def vary(configuration: Configuration, **numbers: float) -> Configuration:
+    """The configuration with other numbers; raises `NotProvided` for one that the implementation cannot vary."""
+    fixed = sorted(numbers.keys() & set(configuration.fixed))
+    if fixed:
+        raise NotProvided(f"the implementation cannot vary {', '.join(fixed)}")
+    return replace(configuration, **numbers)  # type: ignore[arg-type]
+
+
+def require_refusal(what: str, call: Callable[[], object]) -> None:
+    """Raises `Violation` unless the call raises."""
+    try:
+        call()
+    except Raised:
+        return
+    raise Violation(f"{what} was accepted", expected="an exception", got="an answer")

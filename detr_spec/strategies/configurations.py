@@ -34,5 +34,10 @@ def draw_configuration(draw: DrawFn, domain: Domain, *, num_classes: int, decode
             "threshold": draw(st.sampled_from((0.5, 0.25, 0.75))),
         }
     return Configuration(
-        **(fields | dict(fixed)), profile=profile, dtype=dtype, num_classes=num_classes, decoder_layers=decoder_layers
+        **(fields | dict(fixed)),
+        profile=profile,
+        dtype=dtype,
+        num_classes=num_classes,
+        decoder_layers=decoder_layers,
+        fixed=tuple(sorted(fixed)),
     )

@@ -15,6 +15,7 @@ from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
 from detr_spec.strategies.regimes import TINY_STEP
 from detr_spec.strategies.sets import LARGE_SHARE
+from detr_spec.tolerance import SPACING
 from detr_spec.values import Floats, round_to
 
 
@@ -92,8 +93,9 @@ def cost_cases(
 ) -> Cases:
     """Cost matrices [n, m], wide, tall and square, that the dtype holds exactly.
 
-    "tied": small integers. "large-offset": differences of 1/64 on top of 2¹² times as much or more. "near-resolution": costs
-    that differ by a few spacings of the dtype. "empty": a side of length 0.
+    "tied": small integers. "large-offset": differences of 1/64 on top of 2¹², and of 2³⁰ in float64.
+    "near-resolution": costs that differ by a few spacings of the dtype, or by a few thousand. "empty": a side of
+    length 0. Several problems have several shapes, unless the implementation's limits say otherwise.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[CostCase]:
@@ -120,9 +122,9 @@ def _cost_case(
         return rows, columns
 
     count = draw(st.integers(*problems))
-    costs = tuple(
-        round_to(_COSTS[regime](numbers, shape(), configuration.dtype), configuration.dtype) for _ in range(count)
-    )
+    shapes = [shape()] * count if domain.limits.equal_shapes else [shape() for _ in range(count)]
+    dtype = configuration.dtype
+    costs = tuple(round_to(_COSTS[regime](numbers, extent, dtype), dtype) for extent in shapes)
     return CostCase(configuration=configuration, regime=regime, seed=draw(st.integers(0, 255)), costs=costs)
 
 
@@ -131,15 +133,19 @@ def _general(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
 
 
 def _near_resolution(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
-    spacing = {"float64": 2.0**-52, "float32": 2.0**-23}.get(dtype, 2.0**-7)
-    return 1.0 + numbers.integers(0, 7, shape) * spacing
+    coarser = 2.0 ** numbers.integers(0, 10, ()) if dtype in ("float64", "float32") else 1.0
+    return 1.0 + numbers.integers(0, 7, shape) * SPACING[dtype] * coarser
+
+
+def _large_offset(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
+    return (2.0**30 if dtype == "float64" else 2.0**12) + numbers.integers(0, 64, shape) / 64
 
 
 _COSTS: dict[str, Callable[[Numbers, tuple[int, int], str], Floats]] = {
     "general": _general,
     "tied": lambda numbers, shape, dtype: numbers.integers(0, 2, shape).astype(np.float64),
     "negative": lambda numbers, shape, dtype: numbers.reals(-8.0, -1.0, shape),
-    "large-offset": lambda numbers, shape, dtype: 2.0**12 + numbers.integers(0, 64, shape) / 64,
+    "large-offset": _large_offset,
     "near-resolution": _near_resolution,
     "empty": _general,
     "one-by-one": _general,

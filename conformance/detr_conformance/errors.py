@@ -1,0 +1,22 @@
+"""Errors that speak to the person who asked: one line, no traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UsageError(Exception):
+    """What was asked for cannot be done as it was asked; the message is one line that says what to do instead."""
+
+
+def close_names(name: str, known: Iterable[str]) -> str:
+    """`; did you mean …?` with the known names nearest to `name`, or an empty string where none is near."""
+    close = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def one_line(error: BaseException) -> str:
+    """The type of an exception and the first line of what it says."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,86 @@
+"""Keeps what an implementation changes in the process away from the next case, and from the caller."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+Restore = Callable[[], None]
+
+
+def remembered() -> Restore:
+    """A function that puts back the global state as it is now: random generators, NumPy's and torch's settings.
+
+    torch is looked at only if it is loaded.
+    """
+    restores = [_remembered_numpy()]
+    if "torch" in sys.modules:
+        restores.append(_remembered_torch(sys.modules["torch"]))
+
+    def restore() -> None:
+        for part in restores:
+            part()
+
+    return restore
+
+
+def _remembered_numpy() -> Restore:
+    python_state = random.getstate()
+    numpy_state = np.random.get_state()  # noqa: NPY002
+    errors = np.geterr()
+
+    def restore() -> None:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.seterr(**errors)
+
+    return restore
+
+
+def _remembered_torch(torch: Any) -> Restore:
+    generator_state = torch.get_rng_state()
+    dtype = torch.get_default_dtype()
+    gradients = torch.is_grad_enabled()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    threads = torch.get_num_threads()
+
+    def restore() -> None:
+        torch.set_rng_state(generator_state)
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+        if torch.are_deterministic_algorithms_enabled() != deterministic:
+            torch.use_deterministic_algorithms(deterministic)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+    return restore
+
+
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    if "torch" in sys.modules:
+        sys.modules["torch"].default_generator.manual_seed(0)
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[Restore]:
+    """A context in which global state is the same whatever was before, and after which it is what it was.
+
+    Gives a function that puts the state of the beginning back; called before each case, it makes every case start alike.
+    Standard output is sent to standard error, so that what an implementation prints does not mix with a report.
+    """
+    restore = remembered()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+            warnings.simplefilter("ignore")
+            _seed()
+            yield remembered()
+    finally:
+        restore()

@@ -1,0 +1,81 @@
+"""The PyTorch reference as implementations, one for each profile."""
+
+from __future__ import annotations
+
+import detr_reference as reference
+from detr_spec.configuration import Configuration
+
+from detr_conformance.bridges.torch_bridge import torch_implementation
+
+BOXES = {
+    "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
+    "xyxy_to_cxcywh": reference.box_xyxy_to_cxcywh,
+    "iou": lambda first, second: reference.box_iou(first, second)[0],
+    "giou": reference.generalized_box_iou,
+    "elementwise_giou": reference.elementwise_generalized_box_iou,
+}
+
+
+def detr_matcher(configuration: Configuration) -> reference.HungarianMatcher:
+    """The matcher of the softmax dialect."""
+    return reference.HungarianMatcher(*configuration.cost_weights)
+
+
+def deformable_matcher(configuration: Configuration) -> reference.HungarianMatcher:
+    """The matcher of the sigmoid dialect."""
+    class_cost = reference.focal_cost(
+        configuration.focal_alpha, configuration.focal_gamma, configuration.profile.focal_cost_epsilon
+    )
+    return reference.HungarianMatcher(*configuration.cost_weights, class_cost=class_cost)
+
+
+def detr_criterion(configuration: Configuration) -> reference.SetCriterion:
+    """The criterion of the softmax dialect, with a matcher of its own."""
+    return reference.SetCriterion(
+        configuration.num_classes,
+        detr_matcher(configuration),
+        configuration.weight_dict,
+        configuration.eos_coef,
+        configuration.losses,
+    )
+
+
+def deformable_criterion(configuration: Configuration) -> reference.FocalSetCriterion:
+    """The criterion of the sigmoid dialect, with a matcher of its own."""
+    return reference.FocalSetCriterion(
+        configuration.num_classes,
+        deformable_matcher(configuration),
+        configuration.weight_dict,
+        configuration.losses,
+        configuration.focal_alpha,
+        configuration.focal_gamma,
+    )
+
+
+def heads(configuration: Configuration) -> reference.DetectionHeads:
+    """The detection heads of the configuration's profile."""
+    return reference.DetectionHeads(
+        configuration.hidden_dim, configuration.num_classes, no_object=configuration.profile.has_no_object
+    )
+
+
+IMPLEMENTATIONS = (
+    torch_implementation(
+        name="reference",
+        profile="detr",
+        boxes=BOXES,
+        matcher=detr_matcher,
+        criterion=detr_criterion,
+        postprocess=lambda configuration: reference.PostProcess(),
+        heads=heads,
+    ),
+    torch_implementation(
+        name="reference",
+        profile="deformable",
+        boxes=BOXES,
+        matcher=deformable_matcher,
+        criterion=deformable_criterion,
+        postprocess=lambda configuration: reference.TopKPostProcess(configuration.top_k),
+        heads=heads,
+    ),
+)

@@ -1,0 +1,175 @@
+"""Reports: all judgements of a run, whether they let it pass, and their file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from detr_conformance.errors import UsageError
+from detr_conformance.verdict import Judgement, Verdict
+
+
+@dataclass(frozen=True)
+class ImplementationReport:
+    """All judgements on one implementation, in the order of the norm.
+
+    address: the name by which it was given, None for an object. dtypes: those that its limits allow.
+    """
+
+    name: str
+    profile: str
+    dtypes: tuple[str, ...]
+    judgements: tuple[Judgement, ...]
+    address: str | None = None
+
+    @property
+    def title(self) -> str:
+        """Its name and profile."""
+        return f"{self.name} ({self.profile})"
+
+    @property
+    def counts(self) -> Mapping[Verdict, int]:
+        """How many invariants have each verdict."""
+        return Counter(judgement.verdict for judgement in self.judgements)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All judgements of one run. examples, seed: what it was run with. interrupted: it was stopped before its end."""
+
+    version: str
+    seed: int
+    examples: int
+    implementations: tuple[ImplementationReport, ...]
+    interrupted: bool = False
+
+    def __iter__(self) -> Iterator[tuple[ImplementationReport, Judgement]]:
+        for implementation in self.implementations:
+            for judgement in implementation.judgements:
+                yield implementation, judgement
+
+    def with_verdict(self, *verdicts: Verdict) -> tuple[tuple[ImplementationReport, Judgement], ...]:
+        """The judgements of those verdicts, each with its implementation."""
+        return tuple(pair for pair in self if pair[1].verdict in verdicts)
+
+    @property
+    def violated(self) -> tuple[tuple[ImplementationReport, Judgement], ...]:
+        """The judgements that say violated, each with its implementation; expected violations are not among them."""
+        return self.with_verdict(Verdict.VIOLATED)
+
+    @property
+    def failing(self) -> tuple[tuple[ImplementationReport, Judgement], ...]:
+        """The judgements for which the run fails, each with its implementation."""
+        return tuple(pair for pair in self if pair[1].verdict.fails)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if nothing is violated, unexpectedly holds, raised, timed out or crashed; else 1; 130 if interrupted.
+
+        Vacuous invariants are reported, and alone do not make it 1.
+        """
+        if self.interrupted:
+            return 130
+        return 1 if self.failing else 0
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What the cases cost."""
+        judgements = [judgement for _, judgement in self]
+        return Cost(
+            sum(judgement.examples for judgement in judgements),
+            sum(judgement.seconds for judgement in judgements),
+            sum(judgement.implementation_seconds for judgement in judgements),
+        )
+
+    def command(self, implementation: ImplementationReport, judgement: Judgement) -> str:
+        """The command that gives this judgement again; a call in Python where the implementation has no address."""
+        if implementation.address is None:
+            return (
+                f"check({implementation.name}, profile={implementation.profile!r}, invariants=[{judgement.id!r}], "
+                f"seed={self.seed}, examples={self.examples})"
+            )
+        return shlex.join(
+            ["detr-spec", "check", implementation.address, "--profile", implementation.profile]
+            + ["--invariant", judgement.id, "--seed", str(self.seed), "--examples", str(self.examples)]
+        )
+
+    def to_json(self) -> str:
+        """The report as strict JSON; numbers that are not finite are strings."""
+        return json.dumps(_document(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How many cases were run, how long they took, and how much of that the implementations took."""
+
+    examples: int
+    seconds: float
+    implementation_seconds: float
+
+    @property
+    def beyond(self) -> float:
+        """Seconds for each case beyond the implementation's own: drawing, comparing, shrinking."""
+        return (self.seconds - self.implementation_seconds) / max(1, self.examples)
+
+
+def installed_version() -> str:
+    """The version of the installed distribution, "unknown" where it is not installed."""
+    try:
+        return version("detr-spec")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _document(report: Report) -> dict[str, Any]:
+    return {
+        "version": report.version,
+        "seed": report.seed,
+        "examples": report.examples,
+        "interrupted": report.interrupted,
+        "implementations": [
+            {
+                "implementation": item.name,
+                "address": item.address,
+                "profile": item.profile,
+                "dtypes": list(item.dtypes),
+                "invariants": [
+                    {**asdict(judgement), "verdict": judgement.verdict.value} for judgement in item.judgements
+                ],
+            }
+            for item in report.implementations
+        ],
+    }
+
+
+def require_writable(path: Path) -> None:
+    """Raises `UsageError` unless a file can be written at `path`; leaves nothing behind."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; expected a file to write the report to")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Writes the report, whole or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(report.to_json())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,192 @@
+"""Finds implementations by name: `package.module:attribute`, `path/to/file.py:attribute`, or a registered name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from detr_spec.implementation import Implementation
+
+from detr_conformance.errors import UsageError, close_names, one_line
+
+GROUP = "detr_spec.implementations"
+
+HOW_TO_WRAP = "wrap it with detr_conformance.torch_implementation(name=…, profile=…, …) or numpy_implementation"
+
+
+def resolve(name: str) -> tuple[Implementation, ...]:
+    """The implementations of that name.
+
+    The attribute is an `Implementation`, a list or tuple of them, or a callable without arguments that returns either. A
+    file's folder, or for a module the working directory, is put on `sys.path`, as for a script, and stays there for what
+    the implementation imports later. Raises `UsageError` with one line that says what is wrong.
+    """
+    place, colon, attribute = name.rpartition(":")
+    if not colon:
+        return _registered(name)
+    if not place or not attribute:
+        raise UsageError(f"{name!r} is no implementation; expected package.module:attribute or path/to/file.py:attribute")
+    module = _from_file(Path(place)) if _is_path(place) else _from_module(place)
+    return implementations(_attribute(module, place, attribute), name)
+
+
+def implementations(value: Any, name: str) -> tuple[Implementation, ...]:
+    """The implementations in `value`, which `name` names in messages.
+
+    Raises `UsageError` for anything but an `Implementation`, a list or tuple of them, or a callable that returns either.
+    """
+    what = name
+    if not isinstance(value, (Implementation, list, tuple)) and callable(value) and _needs_no_argument(value):
+        value, what = _called(value, name), f"{name}()"
+    items = [value] if isinstance(value, Implementation) else value
+    if not isinstance(items, (list, tuple)):
+        raise UsageError(f"{what} is {_description(value)}, not an Implementation; {HOW_TO_WRAP}")
+    if not items:
+        raise UsageError(f"{what} is empty; expected at least one Implementation")
+    for place, item in enumerate(items):
+        if not isinstance(item, Implementation):
+            raise UsageError(f"{what}[{place}] is {_description(item)}, not an Implementation; {HOW_TO_WRAP}")
+    return tuple(items)
+
+
+def registered_names() -> dict[str, EntryPoint]:
+    """The implementations that installed packages register, by name."""
+    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
+
+
+def _registered(name: str) -> tuple[Implementation, ...]:
+    known = registered_names()
+    if name in known:
+        return resolve(known[name].value)
+    if _is_path(name):
+        attributes = _implementation_attributes(_from_file(Path(name)))
+        hint = f"; it has {', '.join(attributes)}" if attributes else ""
+        raise UsageError(f"{name} names no attribute; write {name}:ATTRIBUTE{hint}")
+    listed = f"the registered names are {', '.join(known)}" if known else "no names are registered"
+    raise UsageError(
+        f"no implementation is registered as {name!r}{close_names(name, known)}; {listed}; "
+        "others are given as package.module:attribute or path/to/file.py:attribute"
+    )
+
+
+def _is_path(place: str) -> bool:
+    return place.endswith(".py") or os.sep in place or "/" in place
+
+
+def _from_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(f"{path} {found}; expected a Python file")
+    full = path.resolve()
+    name = f"_detr_spec_{full.stem}_{hashlib.sha256(str(full).encode()).hexdigest()[:12]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    specification = importlib.util.spec_from_file_location(name, full)
+    if specification is None or specification.loader is None:
+        raise UsageError(f"{path} is no Python file; expected a name that ends in .py")
+    module = importlib.util.module_from_spec(specification)
+    loader = specification.loader
+    _put_on_path(str(full.parent))
+    sys.modules[name] = module
+    try:
+        _imported(str(path), lambda: loader.exec_module(module))
+    except UsageError:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _from_module(place: str) -> ModuleType:
+    if not all(part.isidentifier() for part in place.split(".")):
+        raise UsageError(f"{place!r} is no module name; expected package.module:attribute or path/to/file.py:attribute")
+    _put_on_path(str(Path.cwd()))
+    try:
+        return _imported(place, lambda: importlib.import_module(place))
+    except UsageError as error:
+        missing = getattr(error.__cause__, "name", None)
+        if isinstance(error.__cause__, ModuleNotFoundError) and missing and f"{place}.".startswith(f"{missing}."):
+            raise UsageError(
+                f"no module is called {missing!r}; expected one that is installed or in {Path.cwd()}"
+            ) from error
+        raise
+
+
+def _put_on_path(folder: str) -> None:
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _imported(place: str, load: Callable[[], Any]) -> Any:
+    """What `load` returns; whatever it raises, `SystemExit` included, as a `UsageError` that says where."""
+    try:
+        return load()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UsageError(f"{place} cannot be imported: {one_line(error)}{_where(error)}") from error
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line of a file on disk at which an import failed, or an empty string where none is known."""
+    if isinstance(error, SyntaxError):
+        return f" ({error.filename}, line {error.lineno})"
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and frame.filename not in (__file__, importlib.__file__)
+    ]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+
+
+def _attribute(module: ModuleType, place: str, attribute: str) -> Any:
+    if hasattr(module, attribute):
+        return getattr(module, attribute)
+    attributes = _implementation_attributes(module)
+    hint = close_names(attribute, attributes or [name for name in vars(module) if not name.startswith("_")])
+    if attributes:
+        hint += f"; its implementations are {', '.join(attributes)}"
+    raise UsageError(f"{place} has no attribute {attribute!r}{hint}")
+
+
+def _implementation_attributes(module: ModuleType) -> list[str]:
+    def fits(value: Any) -> bool:
+        items: Sequence[Any] = value if isinstance(value, (list, tuple)) else [value]
+        return bool(items) and all(isinstance(item, Implementation) for item in items)
+
+    return [name for name, value in vars(module).items() if not name.startswith("_") and fits(value)]
+
+
+def _needs_no_argument(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind()
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _called(function: Callable[[], Any], name: str) -> Any:
+    try:
+        return function()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise UsageError(f"{name}() raised {one_line(error)}{_where(error)}") from error
+
+
+def _description(value: Any) -> str:
+    """What a wrong attribute is, for a message."""
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    if inspect.isroutine(value):
+        return f"a function with arguments {inspect.signature(value)}"
+    return f"of type {type(value).__name__}"

@@ -1,0 +1,144 @@
+"""Searches the cases of an invariant for one that it does not hold for, and shrinks what it finds."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import hypothesis
+from detr_spec.configuration import Configuration
+from detr_spec.invariant import Domain, Invariant
+from detr_spec.violation import NotProvided, PremiseFailed, Violation
+from hypothesis import HealthCheck, Phase, Verbosity, settings
+
+from detr_conformance.isolation import isolated
+
+Component = Callable[[Configuration], Any]
+
+
+class _Failed(Exception):
+    """The one exception that Hypothesis sees for a failing case, so that shrinking may move between failures of a kind."""
+
+
+class _Errored(_Failed):
+    """As above, for a case on which something raised instead of disagreeing."""
+
+
+@dataclass
+class Search:
+    """What happened while the cases of one invariant were run.
+
+    failing_case, failure: the smallest case found that fails, and what its check raised. not_repeatable: a case failed
+    once and passed once. not_provided: which part the implementation turned out to lack.
+    """
+
+    examples: int = 0
+    fired: int = 0
+    failing_case: Any = None
+    failure: Exception | None = None
+    not_repeatable: bool = False
+    not_provided: str | None = None
+
+
+def invariant_seed(seed: int, id: str) -> int:
+    """The seed of one invariant, from the run's seed and the invariant's id, so that it does not depend on the others."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{id}".encode()).digest()[:8], "big")
+
+
+def search(invariant: Invariant, domain: Domain, component: Component, examples: int, seed: int) -> Search:
+    """Runs the check of an invariant on `examples` cases, and on smaller ones once a case fails.
+
+    Each case starts from the same global state. Raises what drawing the cases raises.
+    """
+    found = Search()
+    with isolated() as restore, _no_local_constants():
+
+        @hypothesis.seed(invariant_seed(seed, invariant.id))
+        @_settings(examples)
+        @hypothesis.given(case=invariant.cases(domain))
+        def run_case(case: Any) -> None:
+            restore()
+            _run_case(invariant, component, case, found)
+
+        try:
+            run_case()
+        except _Failed:
+            pass
+        except hypothesis.errors.Flaky:
+            found.not_repeatable = True
+    return found
+
+
+def _settings(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        backend="hypothesis",
+        database=None,
+        deadline=None,
+        derandomize=False,
+        phases=(Phase.generate, Phase.shrink),
+        print_blob=False,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+    )
+
+
+def _run_case(invariant: Invariant, component: Component, case: Any, found: Search) -> None:
+    if found.not_provided is not None:
+        return
+    found.examples += 1
+    failure = _failure(invariant, component, case, found)
+    if failure is not None:
+        found.failing_case, found.failure = case, failure
+        raise _Failed if isinstance(failure, Violation) else _Errored
+
+
+def _failure(invariant: Invariant, component: Component, case: Any, found: Search) -> Exception | None:
+    try:
+        invariant.check(component, case)
+    except PremiseFailed:
+        return None
+    except NotProvided as missing:
+        found.not_provided = str(missing)
+        return None
+    except Exception as error:
+        found.fired += 1
+        return error
+    found.fired += 1
+    return None
+
+
+@contextlib.contextmanager
+def _no_local_constants() -> Iterator[None]:
+    """Keeps Hypothesis from drawing constants that it finds in the source of the loaded modules.
+
+    They are meant as special values, but with them the cases depend on what else is loaded: what pytest finds would not
+    come again on the command line. A version of Hypothesis that does not do so needs nothing.
+    """
+    from hypothesis.internal.conjecture import providers  # noqa: PLC0415
+
+    module: Any = providers
+    if not hasattr(module, "_get_local_constants"):
+        yield
+        return
+    kept = module._get_local_constants, module.CONSTANTS_CACHE
+    module._get_local_constants, module.CONSTANTS_CACHE = _global_constants_only()
+    try:
+        yield
+    finally:
+        module._get_local_constants, module.CONSTANTS_CACHE = kept
+
+
+@cache
+def _global_constants_only() -> tuple[Callable[[], Any], Any]:
+    """A reader of local constants that finds none, and an empty cache of the constants that a draw permits."""
+    from hypothesis.internal.conjecture import providers  # noqa: PLC0415
+
+    module: Any = providers
+    none = module.Constants()
+    return lambda: none, type(module.CONSTANTS_CACHE)(1024)

@@ -1,0 +1,124 @@
+"""Chooses what is judged: which invariants, and which of the given implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from detr_spec.implementation import COMPONENTS, Implementation
+from detr_spec.invariant import Invariant, Level, UnknownInvariant, all_invariants, find_invariants
+from detr_spec.profile import PROFILES
+
+from detr_conformance.errors import UsageError, close_names
+from detr_conformance.judge import not_asked
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An implementation, and the name and place by which `resolve` finds it again; no name if it was given as an object."""
+
+    implementation: Implementation
+    address: str | None = None
+    place: int = 0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What was asked for by name; nothing means everything. invariants: ids or numbers of the norm."""
+
+    profile: str | None = None
+    components: tuple[str, ...] = ()
+    invariants: tuple[str, ...] = ()
+    level: str | None = None
+
+
+def chosen_invariants(selection: Selection) -> tuple[Invariant, ...]:
+    """The invariants that meet the selection's components, names and level, in the order of the norm.
+
+    Raises `UsageError` for a name that does not exist, and where nothing meets all of it.
+    """
+    chosen = list(all_invariants())
+    if selection.components:
+        for name in selection.components:
+            _known("component", name, COMPONENTS)
+        chosen = [item for item in chosen if item.component in selection.components]
+    if selection.invariants:
+        named = {item.id for name in selection.invariants for item in _named_invariants(name)}
+        chosen = [item for item in chosen if item.id in named]
+    if selection.level is not None:
+        level = selection.level.upper()
+        _known("level", level, [item.value for item in Level])
+        chosen = [item for item in chosen if item.level.value == level]
+    if not chosen:
+        raise UsageError(f"no invariant has {_told(selection)}; `detr-spec list` shows all")
+    return tuple(chosen)
+
+
+def chosen_subjects(
+    subjects: Sequence[Subject], selection: Selection, invariants: Sequence[Invariant]
+) -> tuple[Subject, ...]:
+    """The subjects of the selection's profile.
+
+    Raises `UsageError` where an address gives none of that profile, none with a component that is asked for by name, or
+    none that the invariants ask anything of; and where two subjects have the same name and profile.
+    """
+    _refuse_twins(subjects)
+    chosen: list[Subject] = []
+    for address in dict.fromkeys(subject.address for subject in subjects):
+        group = [subject for subject in subjects if subject.address == address]
+        chosen += _chosen_of(group, selection, invariants)
+    return tuple(chosen)
+
+
+def _chosen_of(
+    group: Sequence[Subject], selection: Selection, invariants: Sequence[Invariant]
+) -> list[Subject]:
+    name = group[0].address or group[0].implementation.name
+    declared = list(dict.fromkeys(subject.implementation.profile.name for subject in group))
+    if selection.profile is not None:
+        _known("profile", selection.profile, [*PROFILES, *declared])
+        group = [subject for subject in group if subject.implementation.profile.name == selection.profile]
+        if not group:
+            raise UsageError(f"{name} declares no profile {selection.profile}; it declares {', '.join(declared)}")
+    provided = list(dict.fromkeys(part for subject in group for part in subject.implementation.components))
+    for component in selection.components:
+        if component not in provided:
+            within = f" in profile {selection.profile}" if selection.profile else ""
+            raise UsageError(f"{name} provides no {component}{within}; it provides {', '.join(provided) or 'nothing'}")
+    if all(not_asked(invariant, subject.implementation) for invariant in invariants for subject in group):
+        raise UsageError(
+            f"nothing that was chosen is asked of {name}: it provides {', '.join(provided) or 'nothing'} "
+            f"in profile {' and '.join(dict.fromkeys(item.implementation.profile.name for item in group))}"
+        )
+    return list(group)
+
+
+def _refuse_twins(subjects: Sequence[Subject]) -> None:
+    seen: set[tuple[str, str]] = set()
+    for subject in subjects:
+        key = (subject.implementation.name, subject.implementation.profile.name)
+        if key in seen:
+            raise UsageError(f"two implementations are called {key[0]} in profile {key[1]}; expected different names")
+        seen.add(key)
+
+
+def _known(what: str, name: str, known: Sequence[str]) -> None:
+    if name not in known:
+        listed = ", ".join(dict.fromkeys(known))
+        raise UsageError(f"no {what} is called {name!r}{close_names(name, known)}; the {what}s are {listed}")
+
+
+def _named_invariants(name: str) -> tuple[Invariant, ...]:
+    try:
+        return find_invariants(name)
+    except UnknownInvariant as error:
+        raise UsageError(str(error)) from error
+
+
+def _told(selection: Selection) -> str:
+    parts = [
+        *(f"component {name}" for name in selection.components),
+        *(f"name {name}" for name in selection.invariants),
+        *([f"level {selection.level}"] if selection.level else []),
+    ]
+    return " and ".join(parts) or "been registered"

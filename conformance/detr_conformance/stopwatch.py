@@ -1,0 +1,46 @@
+"""Watches a component from outside: how long its calls take, and what they raise that is no ordinary exception."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+from detr_spec.implementation import Assignment, BoxOperations, Heads
+from detr_spec.violation import Raised
+
+
+class Stopwatch:
+    """The time spent inside the components that it watches, in seconds."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def watched(self, component: Any) -> Any:
+        """The component with every call timed, its factory's and those of the parts that the factory returns.
+
+        What a call raises beside ordinary exceptions, such as `SystemExit`, arrives as `Raised`; `KeyboardInterrupt` is
+        the user's and goes on.
+        """
+        if callable(component):
+            return self._timed(component)
+        if isinstance(component, (BoxOperations, Assignment, Heads)):
+            parts = {part.name: getattr(component, part.name) for part in fields(component)}
+            return replace(component, **{name: self.watched(part) for name, part in parts.items()})
+        return component
+
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            start = time.perf_counter()
+            try:
+                answer = function(*arguments)
+            except (Exception, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                raise Raised(error) from error
+            finally:
+                self.seconds += time.perf_counter() - start
+            return self.watched(answer)
+
+        return call

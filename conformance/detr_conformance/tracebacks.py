@@ -1,0 +1,41 @@
+"""Tracebacks cut down to the frames that tell a reader something."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+
+import detr_spec
+import hypothesis
+
+
+def _folder(file: str | None) -> str:
+    assert file is not None
+    return str(Path(file).parent) + os.sep
+
+
+_OURS = (_folder(detr_spec.__file__), _folder(__file__))
+_HYPOTHESIS = _folder(hypothesis.__file__)
+
+
+def implementation_traceback(error: BaseException) -> str:
+    """The traceback of what an implementation raised, without the frames of the specification and its bridges."""
+    return _without(error, (*_OURS, _HYPOTHESIS))
+
+
+def check_traceback(error: BaseException) -> str:
+    """The traceback of what a check or a strategy raised, without the frames of Hypothesis."""
+    return _without(error, (_HYPOTHESIS,))
+
+
+def _without(error: BaseException, folders: tuple[str, ...]) -> str:
+    told = traceback.TracebackException.from_exception(error)
+    pending: list[traceback.TracebackException | None] = [told]
+    while pending:
+        part = pending.pop()
+        if part is not None:
+            frames = [frame for frame in part.stack if not frame.filename.startswith(folders)]
+            part.stack = traceback.StackSummary.from_list(frames or list(part.stack)[-1:])
+            pending += [part.__cause__, part.__context__]
+    return "".join(told.format())

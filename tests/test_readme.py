@@ -1,0 +1,60 @@
+"""The README is executed: its files are written, its commands run, in order, in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+FILES = {
+    text.splitlines()[0].removeprefix("# "): text
+    for language, text in BLOCKS
+    if language == "python" and re.fullmatch(r"# \w+\.py", text.splitlines()[0])
+}
+COMMANDS = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines() if line.strip()]
+SET_UP = [line for line in COMMANDS if line.startswith("python -m ")]
+USES = [line for line in COMMANDS if line not in SET_UP]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    for name, text in FILES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """One command of the README; a comment `# exits with 1` says the exit status that it promises."""
+    binaries = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    arguments = shlex.split(command, comments=True)
+    environment = os.environ | {"PATH": binaries, "COLUMNS": "120"}
+    return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_the_readme_has_files_and_commands() -> None:
+    assert len(FILES) >= 3
+    assert len(USES) >= 8
+
+
+@pytest.mark.parametrize("command", USES)
+def test_a_command_of_the_readme_does_what_it_says(command: str, folder: Path) -> None:
+    promised = re.search(r"# exits with (\d)", command)
+    done = run(command, folder)
+    assert done.returncode == (int(promised[1]) if promised else 0), done.stdout + done.stderr
+
+
+def test_the_commands_that_set_up_are_the_ones_that_ci_runs() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert SET_UP, "the README shows no command that sets up"
+    for command in SET_UP:
+        essence = command.split("#")[0].strip().removeprefix("python ")
+        assert essence in script, f"continuous integration does not run `{command}`"
