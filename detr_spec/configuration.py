@@ -43,7 +43,15 @@ class Configuration:
         for name in ("num_classes", "decoder_layers", "top_k", "hidden_dim"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("cost_class", "cost_bbox", "cost_giou", "loss_class", "loss_bbox", "loss_giou", "eos_coef"):
+        for name in (
+            "cost_class",
+            "cost_bbox",
+            "cost_giou",
+            "loss_class",
+            "loss_bbox",
+            "loss_giou",
+            "eos_coef",
+        ):
             if not getattr(self, name) >= 0:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected a number of at least 0")
 
@@ -65,7 +73,11 @@ class Configuration:
     def base_weights(self) -> dict[str, float]:
         """The loss weights of the last layer, by the profile's keys."""
         keys = self.profile.keys
-        return {keys.classification: self.loss_class, keys.box_l1: self.loss_bbox, keys.box_giou: self.loss_giou}
+        return {
+            keys.classification: self.loss_class,
+            keys.box_l1: self.loss_bbox,
+            keys.box_giou: self.loss_giou,
+        }
 
     @property
     def weight_dict(self) -> dict[str, float]:

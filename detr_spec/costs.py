@@ -11,9 +11,12 @@ from detr_spec.values import Integers, Outputs, Target
 
 
 def log_softmax(logits: Numbers) -> Numbers:
-    """z − max z − log Σ exp(z − max z) over the last axis; [..., C] → [..., C]."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1))[..., None]
+    """z − (max z + log Σ exp(z − max z)) over the last axis; [..., C] → [..., C].
+
+    In this order the range also holds what cancels where log Σ exp z is formed before z is subtracted from it.
+    """
+    highest = logits.max(axis=-1, keepdims=True)
+    return logits - (highest + np.log(np.exp(logits - highest).sum(axis=-1))[..., None])
 
 
 def softmax(logits: Numbers) -> Numbers:
@@ -79,10 +82,14 @@ def matching_cost(logits: Numbers, boxes: Numbers, target: Target, configuration
     return total
 
 
-def image_costs(outputs: Outputs, targets: tuple[Target, ...], configuration: Configuration) -> list[Interval]:
+def image_costs(
+    outputs: Outputs, targets: tuple[Target, ...], configuration: Configuration
+) -> list[Interval]:
     """The matching cost of each image of one decoder layer, [Q, n_b] each, with the range of the case's dtype."""
     dtype = configuration.dtype
     return [
-        matching_cost(lift(outputs.logits[image], dtype), lift(outputs.boxes[image], dtype), target, configuration)
+        matching_cost(
+            lift(outputs.logits[image], dtype), lift(outputs.boxes[image], dtype), target, configuration
+        )
         for image, target in enumerate(targets)
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from detr_spec.costs import sigmoid
@@ -10,13 +12,15 @@ from detr_spec.values import Floats, HeadParameters
 
 
 def linear(inputs: Interval, weight: Floats, bias: Floats) -> Interval:
-    """x Wᵀ + b over the last axis; [..., D] with W [E, D] and b [E] → [..., E].
+    """The linear map x Wᵀ + b over the last axis; [..., D] with W [E, D] and b [E] → [..., E].
 
     The bias is a term of the sum like the products, for a matrix multiplication may well start from it.
     """
-    products = inputs[..., None, :] * lift(weight, inputs.dtype)
-    biases = np.broadcast_to(lift(bias, inputs.dtype)[..., None], (*products.shape[:-1], 1))
-    return np.concatenate([products, biases], axis=-1).sum(axis=-1)
+    products: Any = inputs[..., None, :] * lift(weight, inputs.dtype)
+    biases: Any = lift(bias, inputs.dtype)[..., None]
+    terms: Any = np.concatenate([products, np.broadcast_to(biases, (*products.shape[:-1], 1))], axis=-1)
+    total: Interval = terms.sum(axis=-1)
+    return total
 
 
 def class_head(hidden: Interval, parameters: HeadParameters) -> Interval:
@@ -25,8 +29,9 @@ def class_head(hidden: Interval, parameters: HeadParameters) -> Interval:
 
 
 def box_head(hidden: Interval, parameters: HeadParameters) -> Interval:
-    """Linear maps with ReLU between them and none after the last, then sigmoid; [..., D] → [..., 4] in [0, 1]."""
-    states = hidden
+    """Linear maps with ReLU between them, none after the last, and a sigmoid; [..., D] → [..., 4]."""
+    states: Any = hidden
     for weight, bias in parameters.box_head[:-1]:
-        states = np.maximum(linear(states, weight, bias), 0.0)
+        mapped: Any = linear(states, weight, bias)
+        states = np.maximum(mapped, 0.0)
     return sigmoid(linear(states, *parameters.box_head[-1]))

@@ -108,14 +108,20 @@ def invariant(
         component = id.partition(".")[0]
         component = PARTS.get(component, component)
         if component not in COMPONENTS or not re.fullmatch(r"[a-z]+\.[a-z0-9]+(-[a-z0-9]+)*", id):
-            raise ValueError(f"invariant id {id!r} is not of the form component.some-name with a known component")
+            raise ValueError(
+                f"invariant id {id!r} is not of the form component.some-name with a known component"
+            )
         if not re.fullmatch(f"[{_GROUPS}][1-9][0-9]*", number):
-            raise ValueError(f"invariant {id} has number {number!r}; expected one of the norm's list, such as M2")
+            raise ValueError(
+                f"invariant {id} has number {number!r}; expected one of the norm's list, such as M2"
+            )
         if id in _REGISTER:
             raise ValueError(f"invariant id {id!r} is taken")
         statement, _, why = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
         if not statement or not why:
-            raise ValueError(f"invariant {id} needs a docstring: its statement, an empty line, and why it matters")
+            raise ValueError(
+                f"invariant {id} needs a docstring: its statement, an empty line, and why it matters"
+            )
         _REGISTER[id] = Invariant(
             id, number, level, component, statement.replace("\n", " "), why.replace("\n", " "),
             formula, source, breaks, applies, cases, check,

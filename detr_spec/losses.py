@@ -27,7 +27,9 @@ def num_boxes(targets: Targets, matchings: Sequence[Matching], configuration: Co
     return float(max(sum(len(target) for target in targets), 1))
 
 
-def target_classes(shape: tuple[int, int], targets: Targets, matchings: Sequence[Matching], no_object: int) -> Integers:
+def target_classes(
+    shape: tuple[int, int], targets: Targets, matchings: Sequence[Matching], no_object: int
+) -> Integers:
     """The class that each query is trained towards: its matched target's label, or `no_object`; int64 [B, Q]."""
     classes = np.full(shape, no_object, dtype=np.int64)
     for image, (target, matching) in enumerate(zip(targets, matchings, strict=True)):
@@ -46,12 +48,15 @@ def weighted_cross_entropy(logits: Numbers, classes: Integers, class_weights: Fl
 def focal_terms(logits: Numbers, positive: Booleans, alpha: float, gamma: float) -> Numbers:
     """α_t (1 − p_t)^γ · −log p_t of each logit, p_t = p where `positive`, else 1 − p; [...] → [...].
 
-    The logarithm is taken from the logit, so it is finite for every finite logit. Source: Lin et al. 2017, equation 5.
+    The logarithm is taken from the logit, so it is finite for every finite logit. −log p_t and 1 − p_t are written as the
+    differences that they are in the usual implementations, so that the range holds what cancels in those: log(1 + exp z) − z,
+    and 1 − exp(−(−log p_t)). Source: Lin et al. 2017, equation 5.
     """
     toward = np.where(positive, logits, -logits)
-    cross_entropy = np.maximum(-toward, 0.0) + np.log1p(np.exp(-np.abs(toward)))
-    away = sigmoid(-toward)
-    return cross_entropy * away**gamma * np.where(positive, alpha, 1.0 - alpha)
+    softplus = np.maximum(toward, 0.0) + np.log1p(np.exp(-np.abs(toward)))
+    surprise = np.maximum(softplus - toward, 0.0)
+    away = np.maximum(1.0 - np.exp(-surprise), 0.0)
+    return surprise * away**gamma * np.where(positive, alpha, 1.0 - alpha)
 
 
 def focal_classification(
@@ -67,7 +72,9 @@ def box_l1(predicted: Numbers, targets: Numbers, normaliser: float) -> Numbers:
     return np.abs(predicted - targets).reshape(-1).sum() / normaliser
 
 
-def box_giou(predicted: Numbers, targets: Numbers, normaliser: float, configuration: Configuration) -> Numbers:
+def box_giou(
+    predicted: Numbers, targets: Numbers, normaliser: float, configuration: Configuration
+) -> Numbers:
     """Σ (1 − GIoU) over matched pairs / num_boxes; cxcywh [m, 4] and [m, 4] → []."""
     giou = box_definitions.elementwise_giou(
         box_definitions.cxcywh_to_xyxy(predicted),
@@ -75,6 +82,11 @@ def box_giou(predicted: Numbers, targets: Numbers, normaliser: float, configurat
         configuration.profile.boxes,
     )
     return (1.0 - giou).sum() / normaliser
+
+
+def metric_dtype(dtype: str) -> str:
+    """What a metric may be counted in: float32 where the losses are float64, as DETR does, else the losses' dtype."""
+    return "float32" if dtype == "float64" else dtype
 
 
 def class_error(logits: Floats, labels: Integers, dtype: str) -> Interval:
@@ -115,8 +127,9 @@ def cardinality_error(logits: Floats, targets: Targets, configuration: Configura
     least, most = surely.sum(axis=-1), maybe.sum(axis=-1)
     largest = np.maximum(np.abs(least - lengths), np.abs(most - lengths))
     smallest = np.maximum(np.maximum(least - lengths, lengths - most), 0)
-    ends = [lift(part.astype(float), configuration.dtype).sum() / float(len(targets)) for part in (smallest, largest)]
-    return Interval(ends[1].value, ends[0].lower, ends[1].upper, configuration.dtype)
+    dtype = metric_dtype(configuration.dtype)
+    ends = [lift(part.astype(float), dtype).sum() / float(len(targets)) for part in (smallest, largest)]
+    return Interval(ends[1].value, ends[0].lower, ends[1].upper, dtype)
 
 
 def matched_rows(arrays: Floats, matchings: Sequence[Matching]) -> Floats:
@@ -147,7 +160,9 @@ def set_losses(
         "classification": classification(configuration, lift(layer.logits, dtype), classes, normaliser),
         "box_l1": box_l1(predicted, truth, normaliser),
         "box_giou": box_giou(predicted, truth, normaliser, configuration),
-        "class_error": class_error(matched_rows(layer.logits, matchings), matched.labels, dtype),
+        "class_error": class_error(
+            matched_rows(layer.logits, matchings), matched.labels, metric_dtype(dtype)
+        ),
         "cardinality": cardinality_error(layer.logits, targets, configuration),
     }
 

@@ -1,4 +1,4 @@
-"""What detections follow from outputs, as ranges of scores and boxes. norm §5; Zhu et al. 2021 for the top-k rule."""
+"""Which detections follow from outputs, as ranges of scores and boxes. norm §5; Zhu et al. 2021 for top-k."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
-from detr_spec.costs import sigmoid, softmax
-from detr_spec.tolerance import Interval, lift
-from detr_spec.values import Floats
+from detr_spec.costs import log_softmax, sigmoid, softmax
+from detr_spec.tolerance import Interval, Numbers, hull, lift
+from detr_spec.values import Floats, Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,29 +23,78 @@ class Candidates:
     scores: Interval
     boxes: Interval
 
+    @property
+    def best(self) -> Interval:
+        """The highest score of each query; [Q]."""
+        return self.scores.max(axis=-1)
 
-def class_scores(logits: Interval, configuration: Configuration) -> Interval:
-    """The score of each foreground class: softmax without its last column, or sigmoid; [..., C] → [..., K]."""
+    @property
+    def ranked(self) -> Interval:
+        """All scores from the highest to the lowest; [Q·K].
+
+        Whatever scores in the ranges an implementation has, its i-th highest lies between the i-th highest of
+        the lower and of the upper ends.
+        """
+        ends = self.scores.value, self.scores.lower, self.scores.upper
+        value, lower, upper = (-np.sort(-part.ravel()) for part in ends)
+        return Interval(value, lower, upper, self.scores.dtype)
+
+
+def class_scores(logits: Numbers, configuration: Configuration) -> Numbers:
+    """Each foreground class's score: softmax without its last column, or sigmoid; [..., C] → [..., K]."""
     if configuration.profile.activation == "softmax":
         return softmax(logits)[..., :-1]
     return sigmoid(logits)
 
 
-def scaled_boxes(boxes: Interval, size: Floats, configuration: Configuration) -> Interval:
-    """Boxes in cxcywh relative to the image → xyxy × (W, H, W, H) in pixels; size = (height, width); [Q, 4]."""
-    height, width = size
-    corners = cxcywh_to_xyxy(boxes)
-    if configuration.profile.detection.clamp:
-        corners = np.minimum(np.maximum(corners, 0.0), 1.0)
-    return corners * np.array([width, height, width, height])
+def scaled_boxes(boxes: Numbers, size: Integers, configuration: Configuration) -> Numbers:
+    """Relative cxcywh → xyxy × (W, H, W, H) in pixels; size = (height, width); [..., 4] → [..., 4]."""
+    return _clamped(cxcywh_to_xyxy(boxes), np.ones(2, dtype=np.int64), configuration) * _per_corner(size)
 
 
-def candidates(logits: Floats, boxes: Floats, size: Floats, configuration: Configuration) -> Candidates:
-    """The detections that one image's outputs allow; logits [Q, C], boxes [Q, 4], size (height, width)."""
+def candidates(logits: Floats, boxes: Floats, size: Integers, configuration: Configuration) -> Candidates:
+    """The detections that one image's outputs allow; logits [Q, C], boxes [Q, 4], size (height, width).
+
+    The ranges hold the usual orders of evaluation: a softmax from its logarithm, a sigmoid from its
+    complement; boxes scaled before their corners are taken, and a far corner reached from the near one.
+    """
     dtype = configuration.dtype
     return Candidates(
-        class_scores(lift(logits, dtype), configuration), scaled_boxes(lift(boxes, dtype), size, configuration)
+        _score_range(lift(logits, dtype), configuration), _box_range(lift(boxes, dtype), size, configuration)
     )
+
+
+def _score_range(logits: Interval, configuration: Configuration) -> Interval:
+    direct = class_scores(logits, configuration)
+    if configuration.profile.activation == "sigmoid":
+        return hull(direct, 1.0 - sigmoid(-logits))
+    return hull(direct, np.exp(log_softmax(logits))[..., :-1])
+
+
+def _box_range(boxes: Interval, size: Integers, configuration: Configuration) -> Interval:
+    direct = scaled_boxes(boxes, size, configuration)
+    return hull(
+        direct, *(_clamped(way, size, configuration) for way in _corner_ways(boxes * _per_corner(size)))
+    )
+
+
+def _corner_ways(boxes: Interval) -> tuple[Interval, Interval]:
+    """The corners of boxes in cxcywh, the far one from the centre and from the near one."""
+    low = boxes[..., :2] - boxes[..., 2:] * 0.5
+    return cxcywh_to_xyxy(boxes), np.concatenate([low, low + boxes[..., 2:]], axis=-1)
+
+
+def _clamped(corners: Numbers, size: Integers, configuration: Configuration) -> Numbers:
+    """Corners in xyxy, held inside an image of (height, width) if the profile says so."""
+    if not configuration.profile.detection.clamp:
+        return corners
+    return np.minimum(np.maximum(corners, 0.0), _per_corner(size))
+
+
+def _per_corner(size: Integers) -> Floats:
+    """(height, width) → (W, H, W, H)."""
+    height, width = size
+    return np.array([width, height, width, height], dtype=np.float64)
 
 
 def expected_count(queries: int, configuration: Configuration) -> int:
@@ -53,3 +102,17 @@ def expected_count(queries: int, configuration: Configuration) -> int:
     if configuration.profile.detection.rule == "top-k":
         return min(configuration.top_k, queries * configuration.num_classes)
     return queries
+
+
+def count_range(found: Candidates, configuration: Configuration) -> tuple[int, int]:
+    """The least and the greatest number of detections of an image.
+
+    They differ where a score may lie on either side of the threshold.
+    """
+    limit = expected_count(len(found.scores), configuration)
+    detection = configuration.profile.detection
+    if not detection.threshold:
+        return limit, limit
+    scores = found.ranked if detection.rule == "top-k" else found.best
+    surely, maybe = (int((part > configuration.threshold).sum()) for part in (scores.lower, scores.upper))
+    return min(surely, limit), min(maybe, limit)

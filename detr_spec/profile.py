@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-__all__ = ["DEFORMABLE", "DETR", "PROFILES", "BoxRules", "DetectionRules", "Keys", "Profile", "named_profile", "replace"]
+__all__ = [
+    "DEFORMABLE",
+    "DETR",
+    "PROFILES",
+    "BoxRules",
+    "DetectionRules",
+    "Keys",
+    "Profile",
+    "named_profile",
+    "replace",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +107,13 @@ class Profile:
     assignment is left, and the rest is open; "unchecked": the answer is open."""
     label_beyond_range: Literal["refuse", "unchecked"] = "refuse"
     """What the criterion does with a label that has no class: raises, or leaves the answer open."""
+    target_count: Literal["refuse", "unchecked"] = "refuse"
+    """What the criterion does when there is not one target for each image: raises, or leaves the answer open."""
     denominator: Literal["targets", "matches"] = "targets"
     """What num_boxes counts."""
-    cardinality: Literal["argmax-is-foreground", "argmax-is-not-last", "score-above-half"] = "argmax-is-foreground"
+    cardinality: Literal["argmax-is-foreground", "argmax-is-not-last", "score-above-half"] = (
+        "argmax-is-foreground"
+    )
     """Which queries the cardinality error counts as predicted objects."""
     keys: Keys = field(default_factory=Keys)
     boxes: BoxRules = field(default_factory=BoxRules)

@@ -40,12 +40,13 @@ def summation_growth(terms: int) -> float:
 class Interval(np.lib.mixins.NDArrayOperatorsMixin):
     """An array of numbers, each with the range in which a right evaluation in `dtype` lies.
 
-    `value` is the formula in float64, `lower` and `upper` the range. Supports the operations that the definitions use:
+    `value` is the formula in float64, `lower` and `upper` the range. `single` says that every range is one number, which the
+    dtype holds with few enough digits that exactness can be checked in float64. Supports the operations that the definitions use:
     + − × ÷, power by a constant, abs, exp, log, log1p, minimum, maximum, where, sums, and rearrangements.
     """
 
-    def __init__(self, value: Floats, lower: Floats, upper: Floats, dtype: str) -> None:
-        self.value, self.lower, self.upper, self.dtype = value, lower, upper, dtype
+    def __init__(self, value: Floats, lower: Floats, upper: Floats, dtype: str, *, single: bool = False) -> None:
+        self.value, self.lower, self.upper, self.dtype, self.single = value, lower, upper, dtype, single
 
     def __repr__(self) -> str:
         return f"Interval({self.value!r}, from {self.lower!r} to {self.upper!r}, {self.dtype})"
@@ -71,10 +72,11 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
     def T(self) -> Interval:  # noqa: N802
         return self._rearranged(lambda part: part.T)
 
-    def _rearranged(self, move: Callable[[Floats], Floats]) -> Interval:
-        return Interval(
-            np.asarray(move(self.value)), np.asarray(move(self.lower)), np.asarray(move(self.upper)), self.dtype
-        )
+    def _rearranged(self, move: Callable[[Floats], Any]) -> Interval:
+        if self.single:
+            return _single(np.asarray(move(self.value)), self.dtype)
+        parts = [np.asarray(move(part)) for part in (self.value, self.lower, self.upper)]
+        return Interval(parts[0], parts[1], parts[2], self.dtype)
 
     def sum(self, axis: int | None = None, **_: Any) -> Interval:
         """The sum over an axis (or all), widened for any order of summation."""
@@ -90,12 +92,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 
     def max(self, axis: int | None = None, keepdims: bool = False) -> Interval:
         """The largest along an axis; exact, as comparisons are."""
-        return Interval(
-            np.asarray(self.value.max(axis=axis, keepdims=keepdims)),
-            np.asarray(self.lower.max(axis=axis, keepdims=keepdims)),
-            np.asarray(self.upper.max(axis=axis, keepdims=keepdims)),
-            self.dtype,
-        )
+        return self._rearranged(lambda part: part.max(axis=axis, keepdims=keepdims))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if method == "reduce" and ufunc is np.add:
@@ -112,7 +109,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         if function not in _REARRANGEMENTS:
             return NotImplemented
 
-        def part(name: str) -> Any:
+        def part(name: str) -> Floats:
             def pick(given: Any) -> Any:
                 if isinstance(given, Interval):
                     return getattr(given, name)
@@ -144,7 +141,7 @@ def lift(numbers: ArrayLike, dtype: str) -> Interval:
     if dtype not in DTYPES:
         raise InvalidValue(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     wide = np.asarray(numbers, dtype=np.float64)
-    return Interval(wide, wide, wide, dtype)
+    return Interval(wide, wide, wide, dtype, single=_held(wide, dtype))
 
 
 def hull(first: Interval, *others: Interval) -> Interval:
@@ -157,60 +154,56 @@ def hull(first: Interval, *others: Interval) -> Interval:
 def _constant(number: Any, dtype: str) -> Interval:
     """A constant of a formula, which an implementation may hold in its dtype: widened where that rounds it."""
     wide = np.asarray(number, dtype=np.float64)
-    return _widened(wide, wide, wide, dtype, exact=_held(wide, dtype))
+    return _single(wide, dtype) if _held(wide, dtype) else _widened(wide, wide, wide, dtype)
 
 
-def _held(numbers: Floats, dtype: str) -> Any:
-    """Whether `dtype` holds each number exactly, with no more digits than can be checked in float64."""
+def _held(numbers: Floats, dtype: str) -> bool:
+    """Whether `dtype` holds every number exactly, with no more digits than can be checked in float64."""
     narrow = dtype if dtype in ("float16", "bfloat16") else _EXACT_DIGITS
-    return round_to(numbers, narrow) == numbers
+    return bool((round_to(numbers, narrow) == numbers).all())
 
 
-def _widened(value: Floats, lower: Floats, upper: Floats, dtype: str, exact: Any = False) -> Interval:
+def _single(numbers: Floats, dtype: str) -> Interval:
+    return Interval(numbers, numbers, numbers, dtype, single=True)
+
+
+def _widened(value: Floats, lower: Floats, upper: Floats, dtype: str) -> Interval:
     spacing, smallest = SPACING[dtype], SMALLEST[dtype]
     below = lower - spacing * np.abs(lower) - smallest
     above = upper + spacing * np.abs(upper) + smallest
-    if exact is not False:
-        below, above = np.where(exact, lower, below), np.where(exact, upper, above)
     return Interval(value, np.asarray(below), np.asarray(above), dtype)
 
 
-def _points(*operands: Interval) -> Any:
-    """Where every operand is a single number that the dtype holds, so that an exact result can be recognised."""
-    return np.logical_and.reduce(
-        np.broadcast_arrays(*((item.lower == item.upper) & _held(item.lower, item.dtype) for item in operands))
-    )
-
-
 def _add(a: Interval, b: Interval) -> Interval:
-    value = a.value + b.value
-    exact = _points(a, b) & _held(value, a.dtype)
-    return _widened(value, a.lower + b.lower, a.upper + b.upper, a.dtype, exact)
+    value = np.asarray(a.value + b.value)
+    if a.single and b.single and _held(value, a.dtype):
+        return _single(value, a.dtype)
+    return _widened(value, a.lower + b.lower, a.upper + b.upper, a.dtype)
 
 
 def _negative(a: Interval) -> Interval:
-    return Interval(-a.value, -a.upper, -a.lower, a.dtype)
+    return _single(-a.value, a.dtype) if a.single else Interval(-a.value, -a.upper, -a.lower, a.dtype)
 
 
 def _subtract(a: Interval, b: Interval) -> Interval:
     return _add(a, _negative(b))
 
 
-def _extremes(products: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """The least and greatest of the products of interval ends; 0 × ∞ counts as 0, the limit that interval ends mean."""
-    stacked = np.stack(np.broadcast_arrays(*(np.where(np.isnan(product), 0.0, product) for product in products)))
-    return stacked.min(axis=0), stacked.max(axis=0)
+def _extremes(a: Floats, b: Floats, c: Floats, d: Floats) -> tuple[Floats, Floats]:
+    """The least and greatest of four products of interval ends; 0 × ∞ is left out, since a range that has it has 0 too."""
+    return np.fmin(np.fmin(a, b), np.fmin(c, d)), np.fmax(np.fmax(a, b), np.fmax(c, d))
 
 
 def _multiply(a: Interval, b: Interval) -> Interval:
-    value = a.value * b.value
-    lower, upper = _extremes([a.lower * b.lower, a.lower * b.upper, a.upper * b.lower, a.upper * b.upper])
-    exact = _points(a, b) & _held(value, a.dtype)
-    return _widened(value, lower, upper, a.dtype, exact)
+    value = np.asarray(a.value * b.value)
+    if a.single and b.single and _held(value, a.dtype):
+        return _single(value, a.dtype)
+    lower, upper = _extremes(a.lower * b.lower, a.lower * b.upper, a.upper * b.lower, a.upper * b.upper)
+    return _widened(value, lower, upper, a.dtype)
 
 
 def _divide(a: Interval, b: Interval) -> Interval:
-    lower, upper = _extremes([a.lower / b.lower, a.lower / b.upper, a.upper / b.lower, a.upper / b.upper])
+    lower, upper = _extremes(a.lower / b.lower, a.lower / b.upper, a.upper / b.lower, a.upper / b.upper)
     across_zero = (b.lower <= 0) & (b.upper >= 0)
     return _widened(
         np.asarray(a.value / b.value),
@@ -221,6 +214,8 @@ def _divide(a: Interval, b: Interval) -> Interval:
 
 
 def _absolute(a: Interval) -> Interval:
+    if a.single:
+        return _single(np.abs(a.value), a.dtype)
     ends = np.abs(a.lower), np.abs(a.upper)
     lower = np.where((a.lower <= 0) & (a.upper >= 0), 0.0, np.minimum(*ends))
     return Interval(np.abs(a.value), lower, np.maximum(*ends), a.dtype)
@@ -243,10 +238,11 @@ def _increasing(function: Callable[[Floats], Any], domain: float = -np.inf) -> C
 
 def _exact(function: Callable[[Floats, Floats], Any]) -> Callable[[Interval, Interval], Interval]:
     def apply(a: Interval, b: Interval) -> Interval:
-        parts = [
-            np.asarray(function(*pair)) for pair in ((a.value, b.value), (a.lower, b.lower), (a.upper, b.upper))
-        ]
-        return Interval(parts[0], parts[1], parts[2], a.dtype)
+        value = np.asarray(function(a.value, b.value))
+        if a.single and b.single:
+            return _single(value, a.dtype)
+        ends = [np.asarray(function(*pair)) for pair in ((a.lower, b.lower), (a.upper, b.upper))]
+        return Interval(value, ends[0], ends[1], a.dtype)
 
     return apply
 

@@ -49,6 +49,7 @@ def _remembered_torch(torch: Any) -> Restore:
     gradients = torch.is_grad_enabled()
     deterministic = torch.are_deterministic_algorithms_enabled()
     threads = torch.get_num_threads()
+    device = torch.get_default_device()
 
     def restore() -> None:
         torch.set_rng_state(generator_state)
@@ -58,15 +59,21 @@ def _remembered_torch(torch: Any) -> Restore:
             torch.use_deterministic_algorithms(deterministic)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+        if torch.get_default_device() != device:
+            torch.set_default_device(None if device.type == "cpu" else device)
 
     return restore
 
 
-def _seed() -> None:
+def _prepare() -> None:
+    """Seeds the global generators, and gives torch one thread, with which small tensors are summed soonest."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
     if "torch" in sys.modules:
-        sys.modules["torch"].default_generator.manual_seed(0)
+        torch = sys.modules["torch"]
+        torch.default_generator.manual_seed(0)
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
 
 
 @contextlib.contextmanager
@@ -80,7 +87,7 @@ def isolated() -> Iterator[Restore]:
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
-            _seed()
+            _prepare()
             yield remembered()
     finally:
         restore()

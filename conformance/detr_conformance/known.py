@@ -1,11 +1,11 @@
 """Known violations: a TOML file that says which invariants an implementation violates, why, and how that was shown.
 
-    [[violation]]
-    implementation = "transformers"
-    profile = "deformable"          # optional; without it, every profile of the implementation
-    invariant = "matcher.some-name"
-    why = "what it does instead, and where that comes from"
-    evidence = "how it can be seen without this program"
+[[violation]]
+implementation = "transformers"
+profile = "deformable"          # optional; without it, every profile of the implementation
+invariant = "matcher.some-name"
+why = "what it does instead, and where that comes from"
+evidence = "how it can be seen without this program"
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ class KnownViolation:
 
     def concerns(self, implementation: Implementation) -> bool:
         """Whether the entry is about this implementation in its profile."""
-        return implementation.name == self.implementation and self.profile in (None, implementation.profile.name)
+        return implementation.name == self.implementation and self.profile in (
+            None,
+            implementation.profile.name,
+        )
 
 
 def read_known(path: Path) -> tuple[KnownViolation, ...]:
@@ -59,15 +62,21 @@ def read_known(path: Path) -> tuple[KnownViolation, ...]:
     unknown = sorted(set(document) - {"violation"})
     entries = document.get("violation", [])
     if unknown or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UsageError(f"{path} holds {', '.join(unknown) or 'no such tables'}; expected only [[violation]] tables")
-    return tuple(_entry(f"{path}, violation {number}", entry) for number, entry in enumerate(entries, start=1))
+        raise UsageError(
+            f"{path} holds {', '.join(unknown) or 'no such tables'}; expected only [[violation]] tables"
+        )
+    return tuple(
+        _entry(f"{path}, violation {number}", entry) for number, entry in enumerate(entries, start=1)
+    )
 
 
 def _entry(place: str, entry: dict[str, Any]) -> KnownViolation:
     for field in entry:
         if field not in (*REQUIRED, *OPTIONAL):
             hint = close_names(field, (*REQUIRED, *OPTIONAL))
-            raise UsageError(f"{place}: no field is called {field!r}{hint}; the fields are {', '.join(REQUIRED + OPTIONAL)}")
+            raise UsageError(
+                f"{place}: no field is called {field!r}{hint}; the fields are {', '.join(REQUIRED + OPTIONAL)}"
+            )
     for field in REQUIRED:
         if field not in entry:
             raise UsageError(f"{place}: {field} is missing")
@@ -76,7 +85,9 @@ def _entry(place: str, entry: dict[str, Any]) -> KnownViolation:
             raise UsageError(f"{place}: {field} is {value!r}; expected text")
     ids = [invariant.id for invariant in all_invariants()]
     if entry["invariant"] not in ids:
-        raise UsageError(f"{place}: no invariant is called {entry['invariant']!r}{close_names(entry['invariant'], ids)}")
+        raise UsageError(
+            f"{place}: no invariant is called {entry['invariant']!r}{close_names(entry['invariant'], ids)}"
+        )
     return KnownViolation(place, **entry)
 
 
@@ -95,11 +106,15 @@ def require_applicable(known: Sequence[KnownViolation], implementations: Sequenc
             raise UsageError(f"{entry.place}: {whose} is not among those checked, which are {checked}")
         reasons = [not_asked(asked[entry.invariant], item) for item in concerned]
         if all(reasons):
-            raise UsageError(f"{entry.place}: {entry.invariant} is not asked: {reasons[0].message if reasons[0] else ''}")
+            raise UsageError(
+                f"{entry.place}: {entry.invariant} is not asked: {reasons[0].message if reasons[0] else ''}"
+            )
         for item in concerned:
             key = (item.name, item.profile.name, entry.invariant)
             if key in owners:
-                raise UsageError(f"{entry.place}: {entry.invariant} of {item.name} is listed already, in {owners[key]}")
+                raise UsageError(
+                    f"{entry.place}: {entry.invariant} of {item.name} is listed already, in {owners[key]}"
+                )
             owners[key] = entry.place
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as TimedOut
-from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from typing import Any
 
 from detr_spec.invariant import Invariant
-from pebble import ProcessExpired, ProcessFuture, ProcessPool
+from pebble import ProcessExpired, ProcessPool
 
 from detr_conformance import worker
 from detr_conformance.errors import UsageError, one_line
@@ -30,14 +31,14 @@ def judged_by_workers(
     `UsageError` for a subject without an address, and where no process can be started.
     """
     addresses = _addresses(tasks)
-    pool = ProcessPool(
+    pool: Any = ProcessPool(
         max_workers=min(workers, max(1, len(tasks))),
         initializer=worker.start,
         initargs=(addresses,),
         context=get_context("spawn"),
     )
     try:
-        places = {
+        places: dict[Future[Judgement], int] = {
             pool.schedule(
                 worker.judge_at,
                 args=(subject.address, subject.place, invariant.id, examples, seed),
@@ -65,14 +66,16 @@ def _addresses(tasks: Sequence[Task]) -> tuple[str, ...]:
     return tuple(addresses)
 
 
-def _judgement(future: ProcessFuture[Judgement], invariant: Invariant, time_limit: float) -> Judgement:
+def _judgement(future: Future[Judgement], invariant: Invariant, time_limit: float) -> Judgement:
     try:
         return future.result()
     except TimedOut:
         message = f"not finished after {time_limit:g} s; --time-limit allows more"
         return blank_judgement(invariant, Verdict.TIMED_OUT, message)
     except ProcessExpired as death:
-        return blank_judgement(invariant, Verdict.CRASHED, f"the worker process died, {_cause(death.exitcode)}")
+        return blank_judgement(
+            invariant, Verdict.CRASHED, f"the worker process died, {_cause(death.exitcode)}"
+        )
     except BrokenProcessPool as error:
         raise UsageError(
             "the worker processes end as soon as they start; a script that calls check(workers=…) "

@@ -1,1 +1,23 @@
-"""The pytest plugin."""
+"""The pytest plugin: the options of `conformance_tests`. It is loaded in every run of pytest, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declares how many cases are drawn for each invariant, and from which seed."""
+    group = parser.getgroup("detr-spec", "conformance of DETR losses")
+    group.addoption(
+        "--detr-spec-examples",
+        type=int,
+        default=100,
+        metavar="N",
+        help="cases for each invariant (default 100)",
+    )
+    group.addoption(
+        "--detr-spec-seed", default="0", metavar="SEED", help="an integer, or 'random' (default 0)"
+    )

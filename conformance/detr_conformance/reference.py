@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import detr_reference as reference
 from detr_spec.configuration import Configuration
+from torch import Tensor
 
 from detr_conformance.bridges.torch_bridge import torch_implementation
 
-BOXES = {
+BOXES: dict[str, Callable[..., Tensor]] = {
     "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
     "xyxy_to_cxcywh": reference.box_xyxy_to_cxcywh,
     "iou": lambda first, second: reference.box_iou(first, second)[0],
@@ -66,7 +69,7 @@ IMPLEMENTATIONS = (
         boxes=BOXES,
         matcher=detr_matcher,
         criterion=detr_criterion,
-        postprocess=lambda configuration: reference.PostProcess(),
+        postprocess=lambda _: reference.PostProcess(),
         heads=heads,
     ),
     torch_implementation(

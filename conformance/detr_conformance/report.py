@@ -98,10 +98,14 @@ class Report:
                 f"check({implementation.name}, profile={implementation.profile!r}, invariants=[{judgement.id!r}], "
                 f"seed={self.seed}, examples={self.examples})"
             )
-        return shlex.join(
-            ["detr-spec", "check", implementation.address, "--profile", implementation.profile]
-            + ["--invariant", judgement.id, "--seed", str(self.seed), "--examples", str(self.examples)]
-        )
+        options = {
+            "--profile": implementation.profile,
+            "--invariant": judgement.id,
+            "--seed": str(self.seed),
+            "--examples": str(self.examples),
+        }
+        given = [part for option in options.items() for part in option]
+        return shlex.join(["detr-spec", "check", implementation.address, *given])
 
     def to_json(self) -> str:
         """The report as strict JSON; numbers that are not finite are strings."""
@@ -155,15 +159,21 @@ def require_writable(path: Path) -> None:
     """Raises `UsageError` unless a file can be written at `path`; leaves nothing behind."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; expected a file to write the report to")
+    if path.exists() and not path.is_file():
+        return
     try:
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=path.resolve().parent):
             pass
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def write_json(report: Report, path: Path) -> None:
-    """Writes the report, whole or not at all."""
+    """Writes the report, whole or not at all; to what is no regular file, such as a pipe, directly."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_text(report.to_json(), encoding="utf-8")
+        return
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -21,7 +21,9 @@ from detr_conformance.errors import UsageError, close_names, one_line
 
 GROUP = "detr_spec.implementations"
 
-HOW_TO_WRAP = "wrap it with detr_conformance.torch_implementation(name=…, profile=…, …) or numpy_implementation"
+HOW_TO_WRAP = (
+    "wrap it with detr_conformance.torch_implementation(name=…, profile=…, …) or numpy_implementation"
+)
 
 
 def resolve(name: str) -> tuple[Implementation, ...]:
@@ -35,7 +37,9 @@ def resolve(name: str) -> tuple[Implementation, ...]:
     if not colon:
         return _registered(name)
     if not place or not attribute:
-        raise UsageError(f"{name!r} is no implementation; expected package.module:attribute or path/to/file.py:attribute")
+        raise UsageError(
+            f"{name!r} is no implementation; expected package.module:attribute or path/to/file.py:attribute"
+        )
     module = _from_file(Path(place)) if _is_path(place) else _from_module(place)
     return implementations(_attribute(module, place, attribute), name)
 
@@ -108,13 +112,20 @@ def _from_file(path: Path) -> ModuleType:
 
 def _from_module(place: str) -> ModuleType:
     if not all(part.isidentifier() for part in place.split(".")):
-        raise UsageError(f"{place!r} is no module name; expected package.module:attribute or path/to/file.py:attribute")
+        raise UsageError(
+            f"{place!r} is no module name; expected package.module:attribute or path/to/file.py:attribute"
+        )
     _put_on_path(str(Path.cwd()))
     try:
-        return _imported(place, lambda: importlib.import_module(place))
+        _imported(place, lambda: importlib.import_module(place))
+        return sys.modules[place]
     except UsageError as error:
         missing = getattr(error.__cause__, "name", None)
-        if isinstance(error.__cause__, ModuleNotFoundError) and missing and f"{place}.".startswith(f"{missing}."):
+        if (
+            isinstance(error.__cause__, ModuleNotFoundError)
+            and missing
+            and f"{place}.".startswith(f"{missing}.")
+        ):
             raise UsageError(
                 f"no module is called {missing!r}; expected one that is installed or in {Path.cwd()}"
             ) from error
@@ -126,10 +137,10 @@ def _put_on_path(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
-def _imported(place: str, load: Callable[[], Any]) -> Any:
-    """What `load` returns; whatever it raises, `SystemExit` included, as a `UsageError` that says where."""
+def _imported(place: str, load: Callable[[], object]) -> None:
+    """Calls `load`; whatever it raises, `SystemExit` included, comes as a `UsageError` that says where."""
     try:
-        return load()
+        load()
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -112,6 +112,7 @@ def check(
     seconds for each invariant. expected: files of known violations. The judgements do not depend on the number of
     workers. Raises `UsageError` for what cannot be done as it is asked.
     """
+    require_run_options(workers, time_limit)
     plan = planned(
         implementation,
         selection=Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
@@ -119,9 +120,6 @@ def check(
         seed=seed,
         expected=expected,
     )
-    _require("workers", workers, 0)
-    if time_limit is not None and not time_limit > 0:
-        raise UsageError(f"time limit is {time_limit}; expected a positive number of seconds")
     judgements: dict[int, Judgement] = {}
     for place, judgement in plan.judgements(workers=workers, time_limit=time_limit):
         judgements[place] = judgement
@@ -139,13 +137,25 @@ def planned(
     expected: Sequence[str | Path] = (),
 ) -> Plan:
     """What a check with these arguments will do; raises `UsageError` for what cannot be done as it is asked."""
-    _require("examples", examples, 1)
+    require_examples(examples)
     drawn = drawn_seed(seed)
     chosen = chosen_invariants(selection)
     subjects = subjects_of(implementation)
     known = tuple(entry for path in expected for entry in read_known(Path(path)))
     require_applicable(known, [subject.implementation for subject in subjects])
     return Plan(chosen_subjects(subjects, selection, chosen), chosen, examples, drawn, known)
+
+
+def require_examples(examples: int) -> None:
+    """Raises `UsageError` unless at least one case is to be drawn."""
+    _require("examples", examples, 1)
+
+
+def require_run_options(workers: int, time_limit: float | None) -> None:
+    """Raises `UsageError` for a number of workers or a time limit that makes no sense."""
+    _require("workers", workers, 0)
+    if time_limit is not None and not time_limit > 0:
+        raise UsageError(f"time limit is {time_limit:g}; expected a positive number of seconds")
 
 
 def subjects_of(given: Any) -> tuple[Subject, ...]:
@@ -164,6 +174,14 @@ def drawn_seed(seed: int | str) -> int:
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise UsageError(f"seed is {seed!r}; expected an integer or 'random'")
     return seed
+
+
+def parsed_seed(text: str) -> int:
+    """The seed that a text says, fresh for "random"; raises `UsageError` for anything but that and an integer."""
+    try:
+        return int(text)
+    except ValueError:
+        return drawn_seed(text)
 
 
 def _require(name: str, value: int, least: int) -> None:

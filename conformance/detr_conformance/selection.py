@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import Invariant, Level, UnknownInvariant, all_invariants, find_invariants
-from detr_spec.profile import PROFILES
+from detr_spec.profile import PROFILES, Profile
 
 from detr_conformance.errors import UsageError, close_names
 from detr_conformance.judge import not_asked
@@ -54,6 +54,12 @@ def chosen_invariants(selection: Selection) -> tuple[Invariant, ...]:
     return tuple(chosen)
 
 
+def known_profile(name: str) -> Profile:
+    """The named profile; raises `UsageError` with the names there are."""
+    _known("profile", name, list(PROFILES))
+    return PROFILES[name]
+
+
 def chosen_subjects(
     subjects: Sequence[Subject], selection: Selection, invariants: Sequence[Invariant]
 ) -> tuple[Subject, ...]:
@@ -79,12 +85,16 @@ def _chosen_of(
         _known("profile", selection.profile, [*PROFILES, *declared])
         group = [subject for subject in group if subject.implementation.profile.name == selection.profile]
         if not group:
-            raise UsageError(f"{name} declares no profile {selection.profile}; it declares {', '.join(declared)}")
+            raise UsageError(
+                f"{name} declares no profile {selection.profile}; it declares {', '.join(declared)}"
+            )
     provided = list(dict.fromkeys(part for subject in group for part in subject.implementation.components))
     for component in selection.components:
         if component not in provided:
             within = f" in profile {selection.profile}" if selection.profile else ""
-            raise UsageError(f"{name} provides no {component}{within}; it provides {', '.join(provided) or 'nothing'}")
+            raise UsageError(
+                f"{name} provides no {component}{within}; it provides {', '.join(provided) or 'nothing'}"
+            )
     if all(not_asked(invariant, subject.implementation) for invariant in invariants for subject in group):
         raise UsageError(
             f"nothing that was chosen is asked of {name}: it provides {', '.join(provided) or 'nothing'} "
@@ -98,7 +108,9 @@ def _refuse_twins(subjects: Sequence[Subject]) -> None:
     for subject in subjects:
         key = (subject.implementation.name, subject.implementation.profile.name)
         if key in seen:
-            raise UsageError(f"two implementations are called {key[0]} in profile {key[1]}; expected different names")
+            raise UsageError(
+                f"two implementations are called {key[0]} in profile {key[1]}; expected different names"
+            )
         seen.add(key)
 
 

@@ -17,6 +17,8 @@ def _folder(file: str | None) -> str:
 
 _OURS = (_folder(detr_spec.__file__), _folder(__file__))
 _HYPOTHESIS = _folder(hypothesis.__file__)
+_MODULE_CALLS = str(Path("torch", "nn", "modules", "module.py"))
+"""Where every call of a torch module passes through."""
 
 
 def implementation_traceback(error: BaseException) -> str:
@@ -29,13 +31,17 @@ def check_traceback(error: BaseException) -> str:
     return _without(error, (_HYPOTHESIS,))
 
 
+def _hidden(file: str, folders: tuple[str, ...]) -> bool:
+    return file.startswith(folders) or file.endswith(_MODULE_CALLS)
+
+
 def _without(error: BaseException, folders: tuple[str, ...]) -> str:
     told = traceback.TracebackException.from_exception(error)
     pending: list[traceback.TracebackException | None] = [told]
     while pending:
         part = pending.pop()
         if part is not None:
-            frames = [frame for frame in part.stack if not frame.filename.startswith(folders)]
+            frames = [frame for frame in part.stack if not _hidden(frame.filename, folders)]
             part.stack = traceback.StackSummary.from_list(frames or list(part.stack)[-1:])
             pending += [part.__cause__, part.__context__]
     return "".join(told.format())

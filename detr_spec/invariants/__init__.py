@@ -1,5 +1,43 @@
-"""All invariants, one module for each group. Importing this package registers them, in the order of the norm."""
+"""All invariants, one module for each group. Importing this package registers them."""
 
-from detr_spec.invariants import matcher
+from detr_spec.invariants import (
+    assignment,
+    assignment_calls,
+    auxiliary,
+    box_edges,
+    box_geometry,
+    boxes,
+    criterion_contract,
+    criterion_counts,
+    criterion_refusals,
+    criterion_symmetry,
+    criterion_values,
+    heads,
+    matcher,
+    matcher_broken,
+    matcher_symmetry,
+    matcher_terms,
+    postprocess,
+    postprocess_rules,
+)
 
-__all__ = ["matcher"]
+__all__ = [
+    "assignment",
+    "assignment_calls",
+    "auxiliary",
+    "box_edges",
+    "box_geometry",
+    "boxes",
+    "criterion_contract",
+    "criterion_counts",
+    "criterion_refusals",
+    "criterion_symmetry",
+    "criterion_values",
+    "heads",
+    "matcher",
+    "matcher_broken",
+    "matcher_symmetry",
+    "matcher_terms",
+    "postprocess",
+    "postprocess_rules",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,9 @@ def require_valid(what: str, matching: Matching, rows: int, columns: int) -> Non
         numbers = [int(index) for index in indices]
         count = min(rows, columns)
         require(len(numbers) == count, f"{what}: a wrong number of pairs", expected=count, got=len(numbers))
-        require(len(set(numbers)) == count, f"{what}: the {side} indices repeat", expected="distinct", got=numbers)
+        require(
+            len(set(numbers)) == count, f"{what}: the {side} indices repeat", expected="distinct", got=numbers
+        )
         require(
             all(0 <= index < size for index in numbers),
             f"{what}: the {side} indices leave their range",
@@ -37,10 +40,8 @@ def require_valid(what: str, matching: Matching, rows: int, columns: int) -> Non
         )
 
 
-def require_optimal(
-    what: str, matching: Matching, cost: Floats | Interval, solver_dtype: str
-) -> None:
-    """Raises `Violation` unless the matching is valid and costs as little as any, for some costs in their range."""
+def require_optimal(what: str, matching: Matching, cost: Floats | Interval, solver_dtype: str) -> None:
+    """Raises `Violation` unless the matching is valid and optimal for some costs in their range."""
     require_valid(what, matching, *cost.shape)
     judged = optimality(matching, cost, solver_dtype)
     if not judged.holds:
@@ -68,7 +69,7 @@ def require_optimal_matchings(
 
 
 def unique_matchings(layer: Outputs, targets: Targets, configuration: Configuration) -> tuple[Matching, ...]:
-    """Each image's optimal matching in one decoder layer; ends the check unless each is unique by a margin."""
+    """Each image's optimal matching in one layer; ends the check unless each is unique by a margin."""
     found = [unique_optimum(cost, configuration.dtype) for cost in image_costs(layer, targets, configuration)]
     premise(all(item is not None for item in found), "an image has several matchings that are as good")
     return tuple(item for item in found if item is not None)
@@ -79,7 +80,7 @@ def same_pairs(first: Matching, second: Matching) -> bool:
     return sorted(first.pairs()) == sorted(second.pairs())
 
 
-def require_unchanged(answer: Answer[object]) -> None:
+def require_unchanged(answer: Answer[Any]) -> None:
     """Raises `Violation` if the call changed its inputs."""
     mutated = list(answer.observation.mutated)
     require(not mutated, f"the call changed its inputs: {', '.join(mutated)}", expected=[], got=mutated)
@@ -91,32 +92,36 @@ def inverse(order: np.ndarray) -> np.ndarray:
 
 
 def excess_allowance(matching: Matching, cost: Interval) -> float:
-    """How far a right matching's total may lie above the least total, both in exact costs; for a valid matching.
+    """How far a right matching's total may lie above the least total, both in exact costs.
 
-    A right matching is optimal for some costs in the range: at best its own pairs at their lower ends, and the optimum's at
-    their upper ends; a solver's own rounding comes on top.
+    A right matching is optimal for some costs in the range: at best its own pairs at their lower ends, and
+    the optimum's at their upper ends; a solver's own rounding comes on top.
     """
     best = solve(cost.value)
     own = (cost.value - cost.lower)[matching.queries, matching.targets].sum()
     others = (cost.upper - cost.value)[best.rows, best.columns].sum()
-    return float(own + others) + total_allowance(np.maximum(np.abs(cost.lower), np.abs(cost.upper)), cost.dtype)
+    return float(own + others) + total_allowance(
+        np.maximum(np.abs(cost.lower), np.abs(cost.upper)), cost.dtype
+    )
 
 
 def require_same_optimum(
     what: str, before: Matching, after: Matching, cost: Interval, cost_after: Interval | None = None
 ) -> None:
-    """Raises `Violation` unless two valid matchings, in the indices of `cost`, can both be right answers to one problem.
+    """Raises `Violation` unless two valid matchings can both be right answers to one problem.
 
-    The same pairs always agree. Other pairs agree unless the optimum is unique by a margin, if their totals do. `cost_after`
-    is the range of the costs behind the second where they were evaluated from other numbers; they may differ from `cost`
-    by what leaves the differences between totals as they are.
+    The same pairs always agree. Other pairs agree unless the optimum is unique by a margin, if their totals
+    do. `cost_after` is the range of the costs behind the second where they were evaluated from other
+    numbers; they may differ from `cost` by what leaves the differences between totals as they are.
     """
     if same_pairs(before, after):
         return
     ranges = (cost, cost if cost_after is None else cost_after)
     pairs = {"expected": before.pairs(), "got": after.pairs()}
     if all(unique_optimum(item, item.dtype) is not None for item in ranges):
-        raise Violation(f"{what}: the pairs changed, though only one assignment is optimal", cost=cost.value, **pairs)
+        raise Violation(
+            f"{what}: the pairs changed, though only one assignment is optimal", cost=cost.value, **pairs
+        )
     totals = [float(cost.value[matching.queries, matching.targets].sum()) for matching in (before, after)]
     allowance = max(map(excess_allowance, (before, after), ranges))
     require(
@@ -131,7 +136,7 @@ def require_same_optimum(
 
 
 def vary(configuration: Configuration, **numbers: float) -> Configuration:
-    """The configuration with other numbers; raises `NotProvided` for one that the implementation cannot vary."""
+    """The configuration with other numbers; raises `NotProvided` for one that cannot be varied."""
     fixed = sorted(numbers.keys() & set(configuration.fixed))
     if fixed:
         raise NotProvided(f"the implementation cannot vary {', '.join(fixed)}")

@@ -1,6 +1,7 @@
 """Hypothesis strategies for every kind of case, in named regimes."""
 
 from detr_spec.strategies.coco import CocoImage, coco_images
+from detr_spec.strategies.detections import detection_cases
 from detr_spec.strategies.regimes import REGIMES
 from detr_spec.strategies.sets import ALL_REGIMES, DISTINCT_REGIMES, set_cases
 from detr_spec.strategies.simple import BOX_REGIMES, COST_REGIMES, box_cases, cost_cases, hidden_cases
@@ -15,6 +16,7 @@ __all__ = [
     "box_cases",
     "coco_images",
     "cost_cases",
+    "detection_cases",
     "hidden_cases",
     "set_cases",
 ]

@@ -14,7 +14,9 @@ _EXACT_EOS = (0.125, 0.25, 0.5, 1.0)
 """Weights of the no-object class that every dtype holds exactly, so the dtype of an implementation's buffer cannot matter."""
 
 
-def draw_configuration(draw: DrawFn, domain: Domain, *, num_classes: int, decoder_layers: int = 1) -> Configuration:
+def draw_configuration(
+    draw: DrawFn, domain: Domain, *, num_classes: int, decoder_layers: int = 1
+) -> Configuration:
     """A configuration with the profile's weights half of the time, and with drawn ones otherwise."""
     profile, fixed = domain.profile, domain.limits.fixed
     dtype = draw(st.sampled_from(domain.limits.dtypes))

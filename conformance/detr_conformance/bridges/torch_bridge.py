@@ -74,9 +74,13 @@ def _component(factory: Factory, call: Callable[..., Any]) -> Callable[[Configur
 
 def _built(factory: Factory, configuration: Configuration) -> Callable[..., Any]:
     """The module, in the configuration's dtype; random weights are the same each time, and global seeds untouched."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    generator = torch.default_generator
+    state = generator.get_state()
+    generator.manual_seed(0)
+    try:
         module = factory(configuration)
+    finally:
+        generator.set_state(state)
     if isinstance(module, nn.Module):
         module.to(_dtype(configuration))
     return module
@@ -173,6 +177,7 @@ def _observation(inputs: Inputs, parts: Mapping[str, Any]) -> Observation:
     return Observation(
         mutated=inputs.mutated(),
         attached=frozenset(name for name, tensor in tensors.items() if tensor.requires_grad),
+        differentiable=True,
         dtypes={name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()},
         shapes={name: tuple(tensor.shape) for name, tensor in tensors.items()},
         devices={name: str(tensor.device) for name, tensor in tensors.items()},

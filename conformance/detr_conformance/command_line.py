@@ -1,0 +1,146 @@
+"""The command `detr-spec`: check implementations, list the invariants, explain one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from detr_conformance.errors import UsageError
+
+INTERRUPTED = 130
+
+
+def _version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:  # noqa: ARG001
+    if asked:
+        from detr_conformance.report import installed_version  # noqa: PLC0415
+
+        click.echo(f"detr-spec {installed_version()}")
+        context.exit()
+
+
+@click.group(
+    no_args_is_help=False,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version", is_flag=True, callback=_version, expose_value=False, is_eager=True, help="Show the version."
+)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """What a DETR set-prediction loss must do, as executable invariants, for any implementation."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@command.command()
+@click.argument("implementation", nargs=-1, required=True)
+@click.option("--profile", metavar="NAME", help="Only implementations of this profile.")
+@click.option(
+    "--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable."
+)
+@click.option(
+    "--invariant", "invariants", metavar="ID", multiple=True, help="Only this id or number; repeatable."
+)
+@click.option("--level", metavar="MUST|SHOULD", help="Only invariants of this level.")
+@click.option("--examples", type=int, default=100, show_default=True, help="Cases for each invariant.")
+@click.option("--seed", default="0", show_default=True, help="An integer, or 'random' for fresh cases.")
+@click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report to this file.")
+@click.option(
+    "--expected", type=click.Path(path_type=Path), multiple=True, help="File of known violations; repeatable."
+)
+@click.option(
+    "--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]"
+)
+def check(
+    implementation: tuple[str, ...],
+    profile: str | None,
+    components: tuple[str, ...],
+    invariants: tuple[str, ...],
+    level: str | None,
+    examples: int,
+    seed: str,
+    workers: int,
+    json_path: Path | None,
+    expected: tuple[Path, ...],
+    time_limit: float | None,
+) -> int:
+    """Judge implementations by the invariants.
+
+    IMPLEMENTATION is package.module:attribute, path/to/file.py:attribute, or a registered name such as `reference`.
+
+    Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly holds. 2: usage.
+    A vacuous invariant is reported and does not fail the run.
+    """
+    from detr_conformance.check_command import run_check  # noqa: PLC0415
+    from detr_conformance.run import parsed_seed  # noqa: PLC0415
+    from detr_conformance.selection import Selection  # noqa: PLC0415
+
+    return run_check(
+        list(implementation),
+        Selection(profile, components, invariants, level),
+        examples=examples,
+        seed=parsed_seed(seed),
+        workers=workers,
+        json_path=json_path,
+        expected=expected,
+        time_limit=time_limit,
+    )
+
+
+@command.command("list")
+@click.option("--profile", metavar="NAME", help="Only invariants that apply to this profile.")
+@click.option(
+    "--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable."
+)
+@click.option("--level", metavar="MUST|SHOULD", help="Only invariants of this level.")
+def list_invariants(profile: str | None, components: tuple[str, ...], level: str | None) -> None:
+    """List the invariants."""
+    from detr_conformance.consoles import output_console  # noqa: PLC0415
+    from detr_conformance.explain import show_list  # noqa: PLC0415
+    from detr_conformance.selection import Selection, chosen_invariants, known_profile  # noqa: PLC0415
+
+    chosen = chosen_invariants(Selection(None, components, (), level))
+    if profile is not None:
+        chosen = tuple(item for item in chosen if item.applies(known_profile(profile)))
+    show_list(chosen, output_console())
+
+
+@command.command()
+@click.argument("invariant")
+def explain(invariant: str) -> None:
+    """Explain an invariant, by its id or its number in the norm."""
+    from detr_conformance.consoles import output_console  # noqa: PLC0415
+    from detr_conformance.explain import show_explanation  # noqa: PLC0415
+    from detr_conformance.selection import Selection, chosen_invariants  # noqa: PLC0415
+
+    console = output_console()
+    for place, item in enumerate(chosen_invariants(Selection(invariants=(invariant,)))):
+        if place:
+            console.rule()
+        show_explanation(item, console)
+
+
+def main() -> None:
+    """Runs the command; a wrong use is one line on standard error and exit code 2."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of the command with these arguments."""
+    try:
+        return int(command.main(arguments, prog_name="detr-spec", standalone_mode=False) or 0)
+    except (click.ClickException, UsageError) as error:
+        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        click.echo(f"detr-spec: {' '.join(message.split())}", err=True)
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("detr-spec: interrupted", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

@@ -1,0 +1,90 @@
+"""A failed judgement as text: the statement, the case, what was expected and what came, and how to see it again."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detr_conformance.case_text import case_lines, matrix_lines, number
+from detr_conformance.verdict import Counterexample, Judgement
+
+WIDTH = 100
+
+
+def failure_text(title: str, judgement: Judgement, command: str) -> str:
+    """Everything that a person needs to understand a judgement that is not "holds".
+
+    title: the implementation and its profile. command: what gives the judgement again.
+    """
+    lines = [
+        f"{judgement.verdict.value.upper()}: {judgement.id} ({judgement.number}, {judgement.level}), {title}",
+        *_wrapped(judgement.statement),
+        "",
+        *_wrapped(judgement.message),
+    ]
+    if judgement.counterexample is not None:
+        lines += counterexample_lines(judgement.counterexample)
+    return "\n".join([*lines, "", "reproduce:", f"  {command}"])
+
+
+def counterexample_lines(counterexample: Counterexample) -> list[str]:
+    """The numbers that disagree, then the case."""
+    lines: list[str] = []
+    details = counterexample.details or {}
+    numbers = {
+        "expected": counterexample.expected,
+        "got": counterexample.got,
+        "allowed": _allowed(counterexample.allowance),
+        **details,
+    }
+    for name, value in numbers.items():
+        if value is not None:
+            lines += _named(name.replace("_", " "), value)
+    case = case_lines(counterexample.case)
+    return lines + (
+        ["", "the case: " + case[0], *(f"  {line}".rstrip() for line in case[1:])] if case else []
+    )
+
+
+def _allowed(allowance: Any) -> str | None:
+    """The allowance in words: one number on both sides, or the two ends of a range around what is expected."""
+    if allowance is None:
+        return None
+    if isinstance(allowance, list) and len(allowance) == 2:
+        return f"expected {_signed(allowance[0])} … {_signed(allowance[1])}"
+    return f"expected ± {_value(allowance)}"
+
+
+def _signed(value: Any) -> str:
+    text = number(value)
+    return text if text.startswith("-") else f"+ {text}"
+
+
+def _named(name: str, value: Any) -> list[str]:
+    """A value behind its name, or below it where it takes several lines."""
+    if isinstance(value, str) and "\n" in value:
+        return ["", f"  {name}", *(f"    {line}" for line in value.rstrip().splitlines())]
+    if _is_matrix(value):
+        return [f"  {name}", *(f"    {line}" for line in matrix_lines(value))]
+    return [f"  {name.ljust(10)} {_value(value)}"]
+
+
+def _is_matrix(value: Any) -> bool:
+    """Whether it is a list of equally long lists of numbers, and too long for one line."""
+    rows = isinstance(value, list) and len(value) > 0 and all(isinstance(row, list) and row for row in value)
+    if not rows or len({len(row) for row in value}) != 1 or len(_value(value)) < WIDTH // 2:
+        return False
+    return all(isinstance(item, (int, float)) for row in value for item in row)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {_value(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return number(value)
+
+
+def _wrapped(text: str) -> Sequence[str]:
+    return [line for part in text.splitlines() for line in textwrap.wrap(part, WIDTH) or [""]]

@@ -1,0 +1,39 @@
+"""Progress of a check: a bar on a terminal, else a line for each implementation that is finished."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from detr_conformance.run import Plan
+from detr_conformance.run import Progress as Callback
+from detr_conformance.verdict import Judgement
+
+
+@contextlib.contextmanager
+def shown_progress(plan: Plan, console: Console) -> Iterator[Callback]:
+    """A callback for the judgements of a plan that shows on the console how far the check is."""
+    total, count = len(plan.tasks), len(plan.invariants)
+    left = Counter({number: count for number in range(len(plan.subjects))})
+    failing: Counter[int] = Counter()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+
+        def judged(plan: Plan, place: int, judgement: Judgement) -> None:
+            number = place // count
+            implementation = plan.subjects[number].implementation
+            left[number] -= 1
+            failing[number] += judgement.verdict.fails
+            bar.update(task, advance=1, description=f"{implementation.name}: {judgement.id}")
+            if left[number] == 0:
+                bad = f"{failing[number]} failing" if failing[number] else "nothing failing"
+                console.print(
+                    f"{implementation.name} ({implementation.profile.name}) judged, {bad}", highlight=False
+                )
+
+        yield judged

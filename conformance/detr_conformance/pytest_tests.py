@@ -1,0 +1,85 @@
+"""Tests for pytest: each invariant of an implementation is a test item of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant
+
+from detr_conformance.failure_text import failure_text
+from detr_conformance.judge import DEFAULT_EXAMPLES, DEFAULT_SEED, judge
+from detr_conformance.known import with_known
+from detr_conformance.run import Plan, parsed_seed, planned, require_examples
+from detr_conformance.selection import Selection
+from detr_conformance.verdict import Judgement, Verdict
+
+
+def conformance_tests(
+    implementation: Any,
+    *,
+    profile: str | None = None,
+    components: Sequence[str] | None = None,
+    invariants: Sequence[str] | None = None,
+    level: str | None = None,
+    expected: Sequence[str | Path] = (),
+) -> Callable[..., None]:
+    """A test function with an item for each invariant, such as `test_conformance[matcher.optimal-cost]`.
+
+    The arguments are those of `check`; where several implementations are given, the ids begin with their names or
+    profiles. What is violated fails, a known violation is an expected failure, and what is not provided, not applicable or
+    vacuous is skipped. The options `--detr-spec-examples` and `--detr-spec-seed` say how the cases are drawn. Raises
+    `UsageError` for what cannot be done as it is asked.
+    """
+    plan = planned(
+        implementation,
+        selection=Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
+        expected=expected,
+    )
+    parameters = [
+        pytest.param(subject.implementation, invariant, id=_item_id(plan, subject.implementation, invariant))
+        for subject, invariant in plan.tasks
+    ]
+
+    @pytest.mark.parametrize(("implementation", "invariant"), parameters)
+    def test_conformance(
+        implementation: Implementation, invariant: Invariant, request: pytest.FixtureRequest
+    ) -> None:
+        examples, seed = _options(request.config)
+        judgement = judge(invariant, implementation, examples=examples, seed=seed)
+        (judgement,) = with_known([judgement], implementation, plan.known)
+        command = f"pytest '{request.node.nodeid}' --detr-spec-seed {seed} --detr-spec-examples {examples}"
+        _conclude(f"{implementation.name} ({implementation.profile.name})", judgement, command)
+
+    return test_conformance
+
+
+def _options(config: pytest.Config) -> tuple[int, int]:
+    """The number of examples and the seed; the defaults where the plugin that declares the options is not loaded."""
+    examples = config.getoption("detr_spec_examples", DEFAULT_EXAMPLES)
+    require_examples(examples)
+    return examples, parsed_seed(config.getoption("detr_spec_seed", str(DEFAULT_SEED)))
+
+
+def _conclude(title: str, judgement: Judgement, command: str) -> None:
+    """Ends the test as the verdict says."""
+    if judgement.verdict.fails:
+        pytest.fail(failure_text(title, judgement, command), pytrace=False)
+    if judgement.verdict is Verdict.EXPECTED_VIOLATION:
+        pytest.xfail(judgement.why_expected)
+    if judgement.verdict is not Verdict.HOLDS:
+        pytest.skip(f"{judgement.verdict}: {judgement.message}")
+
+
+def _item_id(plan: Plan, implementation: Implementation, invariant: Invariant) -> str:
+    """The invariant's id, behind the implementation's name and profile where those differ among the plan's."""
+    others = [subject.implementation for subject in plan.subjects]
+    parts = [invariant.id]
+    if any(other.profile.name != implementation.profile.name for other in others):
+        parts.insert(0, implementation.profile.name)
+    if any(other.name != implementation.name for other in others):
+        parts.insert(0, implementation.name)
+    return "-".join(parts)

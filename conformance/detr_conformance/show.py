@@ -1,0 +1,135 @@
+"""What the terminal shows of a report: the table of verdicts, the counts, and each failure in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from detr_conformance.failure_text import failure_text
+from detr_conformance.report import ImplementationReport, Report
+from detr_conformance.verdict import Judgement, Verdict
+
+WORDS = {
+    Verdict.HOLDS: ("holds", "green"),
+    Verdict.VIOLATED: ("VIOLATED", "bold red"),
+    Verdict.EXPECTED_VIOLATION: ("expected", "yellow"),
+    Verdict.UNEXPECTEDLY_HOLDS: ("UNEXPECTED", "bold red"),
+    Verdict.NOT_PROVIDED: ("-", "bright_black"),
+    Verdict.NOT_APPLICABLE: ("n/a", "bright_black"),
+    Verdict.VACUOUS: ("vacuous", "yellow"),
+    Verdict.ERROR: ("ERROR", "bold red"),
+    Verdict.TIMED_OUT: ("TIMED OUT", "bold red"),
+    Verdict.CRASHED: ("CRASHED", "bold red"),
+}
+
+LEGEND = {
+    Verdict.EXPECTED_VIOLATION: "expected: violated, as the file of known violations says",
+    Verdict.UNEXPECTEDLY_HOLDS: "UNEXPECTED: holds, though the file of known violations lists it",
+    Verdict.NOT_PROVIDED: "-: not provided by the implementation",
+    Verdict.NOT_APPLICABLE: "n/a: not applicable to the profile",
+    Verdict.VACUOUS: "vacuous: no case met the premise, so nothing is known",
+    Verdict.ERROR: "ERROR: raised where it should answer",
+}
+
+
+def show_report(report: Report, console: Console) -> None:
+    """Prints the failures, then the table, then the counts, so that the summary is what is seen last."""
+    for implementation, judgement in _shortened(report.failing):
+        console.rule(style="bright_black")
+        command = report.command(implementation, judgement)
+        show_text(console, failure_text(implementation.title, judgement, command), judgement.verdict)
+    for table in _tables(report, console.width):
+        console.print()
+        console.print(table)
+    for line in _legend(report):
+        console.print(Text(line, style="bright_black"))
+    for implementation, judgement in report.with_verdict(Verdict.EXPECTED_VIOLATION):
+        show_text(console, f"expected: {judgement.id}, {implementation.title}: {judgement.why_expected}")
+    console.print()
+    for line in summary_lines(report):
+        show_text(console, line)
+
+
+def _shortened(
+    failing: Sequence[tuple[ImplementationReport, Judgement]],
+) -> Iterator[tuple[ImplementationReport, Judgement]]:
+    """The judgements, with a traceback that was shown already for the same implementation told by where that was."""
+    shown: dict[tuple[str, str], str] = {}
+    for implementation, judgement in failing:
+        counterexample = judgement.counterexample
+        details = (counterexample and counterexample.details) or {}
+        key = (implementation.title, str(details.get("traceback")))
+        if counterexample is not None and "traceback" in details and key in shown:
+            details = {**details, "traceback": f"as for {shown[key]} above"}
+            counterexample = replace(counterexample, details=details)
+            yield implementation, replace(judgement, counterexample=counterexample)
+        else:
+            shown[key] = judgement.id
+            yield implementation, judgement
+
+
+def show_text(console: Console, text: str, verdict: Verdict | None = None) -> None:
+    """Prints text as it is; its first line in the colour of a verdict."""
+    first, newline, rest = text.partition("\n")
+    style = WORDS[verdict][1] if verdict is not None else ""
+    console.print(Text(first, style=style) + Text(newline + rest), soft_wrap=True)
+
+
+def summary_lines(report: Report) -> Iterator[str]:
+    """How many invariants have which verdict for each implementation, what the cases cost, and with which seed."""
+    for item in report.implementations:
+        counts = ", ".join(f"{item.counts[verdict]} {verdict}" for verdict in Verdict if item.counts[verdict])
+        yield f"{item.title}: {counts or 'nothing judged'}"
+    cost = report.cost
+    yield (
+        f"{cost.examples} cases, {cost.seconds:.1f} s, of which {cost.implementation_seconds:.1f} s in the implementations; "
+        f"{1000 * cost.beyond:.1f} ms a case beyond them"
+    )
+    yield f"detr-spec {report.version}, seed {report.seed}, {report.examples} examples"
+    if report.interrupted:
+        yield "interrupted: this is what was known so far"
+
+
+def _legend(report: Report) -> Iterator[str]:
+    seen = {judgement.verdict for _, judgement in report}
+    for verdict, line in LEGEND.items():
+        if verdict in seen:
+            yield line
+
+
+def _tables(report: Report, width: int) -> Iterator[Table]:
+    """Tables of invariants by implementations, as many implementations side by side as the width allows."""
+    items = list(report.implementations)
+    rows = list({judgement.id: judgement for _, judgement in report}.values())
+    if not rows:
+        return
+    names = 3 + max(len(judgement.id) for judgement in rows)
+    room = max(1, (width - names - 16) // (3 + max(map(_column_width, items))))
+    for start in range(0, len(items), room):
+        yield _table(items[start : start + room], rows)
+
+
+def _column_width(item: ImplementationReport) -> int:
+    return max(len(item.name), len(item.profile) + 2, 9)
+
+
+def _table(items: Sequence[ImplementationReport], rows: Sequence[Judgement]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1))
+    table.add_column("invariant", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("level", no_wrap=True)
+    for item in items:
+        table.add_column(Text(f"{item.name}\n{item.profile}"), min_width=_column_width(item))
+    verdicts = [{judgement.id: judgement.verdict for judgement in item.judgements} for item in items]
+    component = rows[0].component
+    for row in rows:
+        if row.component != component:
+            table.add_row()
+            component = row.component
+        cells = [Text(*WORDS[by_id[row.id]]) if row.id in by_id else Text("") for by_id in verdicts]
+        table.add_row(Text(row.id), Text(row.number), Text(row.level), *cells)
+    return table

@@ -1,0 +1,204 @@
+"""Invariants of the losses of auxiliary decoder layers. norm §4, A1–A5; Carion et al. 2020, section 3.2, on auxiliary losses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+
+from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
+from detr_spec.invariant import invariant
+from detr_spec.invariants.criterion_answers import (
+    DISTINCT_ORDINARY_REGIMES,
+    ORDINARY_REGIMES,
+    TERMS,
+    Build,
+    Judged,
+    Term,
+    judged,
+    loss_key,
+    premise_same_matchings,
+    require_same_terms,
+    shown_matchings,
+)
+from detr_spec.invariants.criterion_values import reports_class_error, require_keys
+from detr_spec.invariants.shared import require_optimal_matchings, same_pairs, unique_matchings
+from detr_spec.losses import TRAINING_TERMS, set_losses
+from detr_spec.strategies import set_cases
+from detr_spec.values import Matching
+from detr_spec.violation import Violation, premise, require
+
+
+def _alone(configuration: Configuration) -> Configuration:
+    """The configuration of a decoder that has one layer."""
+    return replace(configuration, decoder_layers=1)
+
+
+def _class_error_keys(configuration: Configuration) -> set[str]:
+    """What class errors of auxiliary layers would be called."""
+    keys = configuration.profile.keys
+    layers = range(configuration.decoder_layers)
+    return {keys.auxiliary_loss.format(loss=keys.class_error, layer=layer) for layer in layers}
+
+
+@invariant(
+    "auxiliary.keys",
+    number="A1",
+    formula="L layers ⇒ for i = 0 … L−2: loss_ce_i, loss_bbox_i, loss_giou_i, cardinality_error_i, and none for another i",
+    source="norm §4: each auxiliary layer gets every loss under its suffix",
+    breaks="auxiliary losses silently off (transformers PR 20959); one layer too few; the last layer once more as an auxiliary one",
+    cases=set_cases(layers=(2, 4)),
+)
+def keys(component: Build, case: SetCase) -> None:
+    """L decoder layers give the training terms and the cardinality error of L − 1 auxiliary layers, under declared keys.
+
+    A layer that is left out is not supervised, and nothing but its missing key says so.
+    """
+    answer = component(case.configuration)(case.outputs, case.targets).value
+    last = {key for name in TERMS if (key := loss_key(case.configuration, name)) is not None}
+    expected = {
+        key
+        for layer in range(len(case.outputs.auxiliary))
+        for name in TERMS
+        if (key := loss_key(case.configuration, name, layer)) is not None
+    }
+    require_keys(set(answer.values) - last - _class_error_keys(case.configuration), expected)
+
+
+@invariant(
+    "auxiliary.layer-alone",
+    number="A1",
+    formula="loss_i of (layer 0, …, layer L−1) = loss of (layer i) for every loss and the cardinality error",
+    source="norm §4: each auxiliary layer is matched on its own and divided by the same num_boxes",
+    breaks="layers summed or averaged; suffixes off by one; the last layer's indices used for all; another normaliser",
+    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
+)
+def layer_alone(component: Build, case: SetCase) -> None:
+    """The losses of an auxiliary layer are what the criterion gives for that layer's outputs alone.
+
+    Each layer is supervised as if it were the last, with a matching of its own.
+    """
+    whole = judged(component, case.configuration, case.outputs, case.targets)
+    for layer, outputs in enumerate(case.outputs.auxiliary):
+        alone = judged(component, _alone(case.configuration), outputs, case.targets)
+        premise_same_matchings(whole.matchings[layer], alone.last)
+        for name in TRAINING_TERMS:
+            whole.term(name, layer)
+        require_same_terms(whole.terms(layer=layer), alone.terms(), "against the layer alone")
+
+
+@invariant(
+    "auxiliary.own-matching",
+    number="A2",
+    formula="loss_i is taken under argmin over assignments of the cost of layer i, for each layer i",
+    source="norm §4; Carion et al. 2020, section 3.2: predictions of each decoder layer are matched",
+    breaks="the last layer's matching used for all; the first layer's kept; an optimum of the layers' summed costs",
+    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), queries=(2, 6), targets=(1, 5)),
+)
+def own_matching(component: Build, case: SetCase) -> None:
+    """Layers whose optimal matchings differ are each judged under their own.
+
+    Early layers assign queries differently; supervised by a later layer's matching they are pulled away from what they found.
+    """
+    configuration, targets = case.configuration, case.targets
+    losses = component(configuration)(case.outputs, targets).value
+    matchings = shown_matchings(losses, case.outputs, targets)
+    if matchings is None:
+        matchings = tuple(unique_matchings(layer, targets, configuration) for layer in case.outputs.layers)
+    else:
+        for layer, (outputs, own) in enumerate(zip(case.outputs.layers, matchings, strict=True)):
+            require_optimal_matchings(f"decoder layer {layer}", own, outputs, targets, configuration)
+    conflict = any(not _same(first, matchings[-1]) for first in matchings[:-1])
+    premise(conflict, "all layers have the same matching")
+    answer = Judged(configuration, case.outputs, targets, losses, matchings)
+    for layer in (None, *range(len(case.outputs.auxiliary))):
+        for name, term in answer.terms(TRAINING_TERMS, layer).items():
+            _require_own(answer, name, term, layer)
+
+
+def _same(first: tuple[Matching, ...], second: tuple[Matching, ...]) -> bool:
+    return all(map(same_pairs, first, second))
+
+
+def _require_own(answer: Judged, name: str, term: Term, layer: int | None) -> None:
+    """Raises `Violation` if the loss is that of another layer's matching; that it is right is asked elsewhere."""
+    if _explains(term, term.value):
+        return
+    outputs = answer.outputs.layers[-1 if layer is None else layer]
+    for other, matchings in enumerate(answer.matchings):
+        definition = set_losses(answer.configuration, outputs, answer.targets, matchings)[name]
+        if _explains(replace(term, definition=definition), term.value):
+            raise Violation(
+                f"{term.key} is the loss under the matching of decoder layer {other}",
+                expected=float(term.definition.value),
+                got=term.value,
+                allowance=float(term.definition.upper - term.definition.lower),
+            )
+
+
+def _explains(term: Term, value: float) -> bool:
+    return bool(term.definition.lower <= value <= term.definition.upper)
+
+
+@invariant(
+    "auxiliary.last-layer-independent",
+    number="A3",
+    formula="loss of (layer 0, …, layer L−1) = loss of (layer L−1) for every loss and metric without suffix",
+    source="norm §4: auxiliary losses are added under keys of their own",
+    breaks="auxiliary losses added into the last layer's; the last layer matched on an auxiliary layer's outputs",
+    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
+)
+def last_layer_independent(component: Build, case: SetCase) -> None:
+    """The last layer's losses and metrics do not depend on whether there are auxiliary layers.
+
+    They are what is compared between runs, with auxiliary losses and without.
+    """
+    whole = judged(component, case.configuration, case.outputs, case.targets)
+    alone = judged(component, _alone(case.configuration), case.outputs.main, case.targets)
+    premise_same_matchings(whole.last, alone.last)
+    require_same_terms(whole.terms(), alone.terms(), "with auxiliary layers")
+
+
+@invariant(
+    "auxiliary.layer-order",
+    number="A4",
+    formula="layers 0 … L−2 permuted by π ⇒ the new loss_i = the old loss_π(i)",
+    source="norm §4: the suffix is the number of the layer, and layers do not interact",
+    breaks="a state carried from layer to layer; suffixes in reverse; a weight that depends on the depth",
+    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(3, 4), targets=(1, 5)),
+)
+def layer_order(component: Build, case: SetCase) -> None:
+    """Permuting the auxiliary layers permutes their losses, and leaves the last layer's.
+
+    A suffix that names another layer makes every plot of losses by depth wrong.
+    """
+    auxiliary = case.outputs.auxiliary
+    premise(len(auxiliary) > 1, "there is one auxiliary layer only")
+    order = case.permutation(len(auxiliary), "layers")
+    permuted = replace(case.outputs, auxiliary=tuple(auxiliary[layer] for layer in order))
+    before = judged(component, case.configuration, case.outputs, case.targets)
+    after = judged(component, case.configuration, permuted, case.targets)
+    for new, old in (*enumerate(map(int, order)), (None, None)):
+        places = (-1 if old is None else old, -1 if new is None else new)
+        premise_same_matchings(before.matchings[places[0]], after.matchings[places[1]])
+        when = "when auxiliary layers are permuted"
+        require_same_terms(after.terms(layer=new), before.terms(layer=old), when)
+
+
+@invariant(
+    "auxiliary.no-class-error",
+    number="A5",
+    formula="there is no class_error_i",
+    source="norm §4: the class error is reported for the last layer only",
+    breaks="all metrics computed for all layers",
+    cases=set_cases(regimes=ORDINARY_REGIMES, layers=(2, 4)),
+    applies=reports_class_error,
+)
+def no_class_error(component: Build, case: SetCase) -> None:
+    """The class error is reported for the last layer only.
+
+    Loggers that average what begins with `class_error` would mix layers.
+    """
+    answer = component(case.configuration)(case.outputs, case.targets).value
+    found = sorted(_class_error_keys(case.configuration) & set(answer.values))
+    require(not found, f"auxiliary layers report {', '.join(found)}", expected=[], got=found)

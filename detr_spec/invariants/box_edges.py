@@ -1,0 +1,260 @@
+"""Invariants of broken and flat boxes, overlaps by definition, and empty lists. norm §2, B8 and B9."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from detr_spec import boxes as definitions
+from detr_spec.cases import BoxCase
+from detr_spec.invariant import invariant
+from detr_spec.invariants.box_answers import (
+    GIOU_SOURCE,
+    NAMES,
+    Build,
+    needed,
+    overlap_range,
+    pairs_range,
+    pairwise,
+    require_same,
+)
+from detr_spec.invariants.shared import require_refusal
+from detr_spec.profile import Profile
+from detr_spec.strategies import box_cases
+from detr_spec.values import Floats
+from detr_spec.violation import NotProvided, require, require_shape, require_within
+
+
+def refuses_invalid(profile: Profile) -> bool:
+    """Dialects whose GIoU raises for boxes of negative size and for NaN."""
+    return profile.boxes.invalid == "refuse"
+
+
+def _with_broken(case: BoxCase, purpose: str, spoil: Callable[[Floats], None]) -> list[tuple[Floats, Floats]]:
+    """The case's lists twice: with one box of the first spoilt, and with one of the second."""
+    chance = case.generator(purpose)
+    lists = []
+    for given in (case.first, case.second):
+        broken = given.copy()
+        spoil(broken[chance.integers(len(broken))])
+        lists.append(broken)
+    return [(lists[0], case.second), (case.first, lists[1])]
+
+
+@invariant(
+    "boxes.negative-size-refused",
+    number="B8",
+    formula="GIoU raises if x1 < x0 or y1 < y0 in any box of either argument",
+    source="norm §2",
+    breaks="only one argument, one axis or one box looked at; sizes clamped to 0 in silence",
+    applies=refuses_invalid,
+    cases=box_cases(),
+)
+def negative_size_refused(component: Build, case: BoxCase) -> None:
+    """GIoU refuses a box whose corners are exchanged on an axis, in either argument.
+
+    Boxes in the wrong format look like this. Answered with a number, they train a model that never converges.
+    """
+    overlap = needed(component(case.configuration), "giou")
+    axes = [[0], [1], [0, 1]][case.generator("axes").integers(3)]
+
+    def exchange_corners(box: Floats) -> None:
+        for axis in axes:
+            box[[axis, axis + 2]] = box[[axis + 2, axis]]
+
+    for first, second in _with_broken(case, "negative size", exchange_corners):
+        require_refusal("a box of negative size", partial(overlap, first, second))
+
+
+@invariant(
+    "boxes.nan-refused",
+    number="B8",
+    formula="GIoU raises if any coordinate of either argument is NaN",
+    source="norm §2",
+    breaks="a check written as x1 < x0, which is false for NaN; minima and maxima that drop NaN",
+    applies=refuses_invalid,
+    cases=box_cases(),
+)
+def nan_refused(component: Build, case: BoxCase) -> None:
+    """GIoU refuses a NaN coordinate, in either argument.
+
+    It is the first sign of a run that has diverged, and the last chance to say so.
+    """
+    overlap = needed(component(case.configuration), "giou")
+    column = case.generator("column").integers(4)
+
+    def forget(box: Floats) -> None:
+        box[column] = np.nan
+
+    for first, second in _with_broken(case, "NaN", forget):
+        require_refusal("a box with a NaN", partial(overlap, first, second))
+
+
+def _flattened(boxes: Floats, axes: tuple[int, ...]) -> Floats:
+    """The boxes with the far corner moved to the near one along the axes: segments, or points."""
+    flat = np.array(boxes)
+    for axis in axes:
+        flat[:, axis + 2] = flat[:, axis]
+    return flat
+
+
+def _on_one_line(boxes: Floats, axis: int, at: float) -> Floats:
+    """The boxes as segments of one line: both coordinates of the axis are `at`."""
+    flat = np.array(boxes)
+    flat[:, [axis, axis + 2]] = at
+    return flat
+
+
+def divides_by_zero(profile: Profile) -> bool:
+    """Dialects whose GIoU of two points is 0/0, and NaN."""
+    rules = profile.boxes
+    return rules.zero_over_zero == "nan" and rules.iou_epsilon * rules.giou_epsilon == 0
+
+
+@invariant(
+    "boxes.zero-over-zero",
+    number="B8",
+    formula="GIoU = NaN where U = 0 (without ε in the IoU) or E = 0 (without ε in the GIoU)",
+    source="norm §2: two points at one place, two different points, two collinear segments",
+    breaks="an undeclared epsilon or clamp; NaN replaced by a number that then looks like an overlap",
+    applies=divides_by_zero,
+    cases=box_cases(),
+)
+def zero_over_zero(component: Build, case: BoxCase) -> None:
+    """GIoU is NaN where it is 0/0: for two points at one place or at two, and for two segments of one line.
+
+    There is no right number, and a made-up one hides that data or predictions have collapsed.
+    """
+    overlap, rules = needed(component(case.configuration), "giou"), case.configuration.profile.boxes
+    axis = int(case.generator("axis").integers(2))
+    points, line = _flattened(case.first, (0, 1)), float(case.first[0, axis])
+    kinds = {
+        "two points at one place": (points[:1], points[:1]),
+        "two points": (points, _flattened(case.second, (0, 1))),
+        "two segments of one line": (
+            _on_one_line(case.first, axis, line),
+            _on_one_line(case.second, axis, line),
+        ),
+    }
+    for kind, (first, second) in kinds.items():
+        undefined = np.isnan(definitions.giou(first, second, rules))
+        got = pairwise("giou", overlap, first, second)[undefined]
+        message = f"the GIoU of {kind} is a number"
+        require(bool(np.isnan(got).all()), message, expected=np.nan, got=got, first=first, second=second)
+
+
+@invariant(
+    "boxes.flat-against-proper",
+    number="B8",
+    formula="GIoU(a, b) = −(E − |b|)/E for |a| = 0 < |b|",
+    source="norm §2: a point against a proper box is finite",
+    breaks="flat boxes refused together with negative ones; a division by the smaller area",
+    cases=box_cases(),
+)
+def flat_against_proper(component: Build, case: BoxCase) -> None:
+    """The GIoU of a point or a segment with a proper box is finite and as defined, in either order.
+
+    Annotations of zero width occur in real data, and the loss must live with them.
+    """
+    overlap = needed(component(case.configuration), "giou")
+    axes = [(0,), (1,), (0, 1)][case.generator("axes").integers(3)]
+    flat = _flattened(case.first, axes)
+    for first, second in ((flat, case.second), (case.second, flat)):
+        got = overlap(first, second).value
+        require_within("GIoU of flat and proper boxes", got, pairs_range("giou", case, first, second))
+
+
+@invariant(
+    "boxes.iou-definition",
+    number="B9",
+    formula="IoU = I / (U + ε), I = |a ∩ b|, U = |a| + |b| − I",
+    source="norm §2",
+    breaks="the union not reduced by the intersection; the wrong corners compared; an undeclared epsilon",
+    cases=box_cases(),
+)
+def iou_definition(component: Build, case: BoxCase) -> None:
+    """Each entry of the pairwise IoU is the area of the intersection over the area of the union.
+
+    The other invariants of boxes say what IoU is like; this one says what it is.
+    """
+    _equal_to_definition(component, case, "iou")
+
+
+@invariant(
+    "boxes.giou-definition",
+    number="B9",
+    formula="GIoU = IoU − (E − U) / (E + ε), E the area of the smallest box that encloses both",
+    source=f"{GIOU_SOURCE}, algorithm 1; norm §2",
+    breaks="the enclosing box from wrong corners; the penalty over U; an undeclared epsilon; DIoU or CIoU",
+    cases=box_cases(),
+)
+def giou_definition(component: Build, case: BoxCase) -> None:
+    """Each entry of the pairwise GIoU is IoU less the share of the enclosing box that the union leaves empty.
+
+    GIoU enters the matching cost and the loss with the largest weight but one.
+    """
+    _equal_to_definition(component, case, "giou")
+
+
+def _equal_to_definition(component: Build, case: BoxCase, name: str) -> None:
+    overlap = needed(component(case.configuration), name)
+    expected = pairs_range(name, case, case.first, case.second)
+    require_within(NAMES[name], overlap(case.first, case.second).value, expected)
+
+
+@invariant(
+    "boxes.elementwise-giou",
+    number="B9",
+    formula="elementwise GIoU(a, b)_i = GIoU(a, b)_ii",
+    source="norm §2",
+    breaks="an epsilon in one form alone; two write-ups of one formula that drifted apart",
+    cases=box_cases(),
+)
+def elementwise_giou(component: Build, case: BoxCase) -> None:
+    """The diagonal of the pairwise GIoU is the elementwise GIoU.
+
+    The matcher uses one form and the loss the other: what is matched must be what is trained.
+    """
+    operations = component(case.configuration)
+    pairs, elementwise = needed(operations, "giou"), needed(operations, "elementwise_giou")
+    count = min(len(case.first), len(case.second))
+    first, second = case.first[:count], case.second[:count]
+    diagonal = np.diagonal(pairwise("giou", pairs, first, second))
+    got = elementwise(first, second).value
+    require_shape("elementwise_giou", got, (count,))
+    right = partial(overlap_range, "giou", case, first, second)
+    require_same("elementwise_giou against the diagonal", got, diagonal, right)
+
+
+@invariant(
+    "boxes.empty-lists",
+    number="B9",
+    formula="shape(IoU([0, 4], [m, 4])) = [0, m] and shape(IoU([n, 4], [0, 4])) = [n, 0]; so for the others",
+    source="norm §2: empty against 3 has shape [0, 3]",
+    breaks="images without objects: reductions over nothing, reshapes that guess a length, a lost dimension",
+    cases=box_cases(count=(1, 3)),
+)
+def empty_lists(component: Build, case: BoxCase) -> None:
+    """Empty lists of boxes give empty answers of the right shape, from every operation.
+
+    Images without objects occur in every data set, and stop the training where they are not answered.
+    """
+    operations, none = component(case.configuration), np.zeros((0, 4))
+    n, m = len(case.first), len(case.second)
+    calls: dict[str, list[tuple[tuple[Floats, ...], tuple[int, ...]]]] = {
+        "cxcywh_to_xyxy": [((none,), (0, 4))],
+        "xyxy_to_cxcywh": [((none,), (0, 4))],
+        "elementwise_giou": [((none, none), (0,))],
+    }
+    calls |= {
+        name: [((none, case.second), (0, m)), ((case.first, none), (n, 0)), ((none, none), (0, 0))]
+        for name in ("iou", "giou")
+    }
+    provided = {name: getattr(operations, name) for name in calls if getattr(operations, name) is not None}
+    if not provided:
+        raise NotProvided("the box component provides no operation")
+    for name, operation in provided.items():
+        for arguments, shape in calls[name]:
+            require_shape(f"{name} of empty lists", operation(*arguments).value, shape)

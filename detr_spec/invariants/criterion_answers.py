@@ -1,0 +1,197 @@
+"""What the invariants of the criterion share: an answer, the matchings that it is judged by, and its terms beside their
+definitions.
+
+An implementation that shows its matchings is judged by those, and their optimality by an invariant of its own, so that a
+wrong matching is accused once. One that does not is judged only where a single matching is optimal by a margin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Criterion
+from detr_spec.invariants.shared import require_valid, same_pairs, unique_matchings
+from detr_spec.losses import METRICS, TRAINING_TERMS, set_losses
+from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
+from detr_spec.tolerance import Interval
+from detr_spec.values import Integers, Losses, Matching, Outputs, Targets
+from detr_spec.violation import premise, require, require_close, require_within
+
+Build = Callable[[Configuration], Criterion]
+
+TERMS = (*TRAINING_TERMS, *METRICS)
+BOX_TERMS = ("box_l1", "box_giou")
+
+_BY_COUNT = ("empty", "more-targets-than-queries")
+ORDINARY_REGIMES = tuple(name for name in ALL_REGIMES if name not in _BY_COUNT)
+"""Regimes in which images may have targets, and never more than queries."""
+DISTINCT_ORDINARY_REGIMES = tuple(name for name in DISTINCT_REGIMES if name not in _BY_COUNT)
+"""Those of them in which the optimum is usually unique."""
+
+LARGEST_SCALE = 1024.0
+"""By how much losses may be too large and still be compared with one another as losses of another scale."""
+
+
+def loss_key(configuration: Configuration, name: str, layer: int | None = None) -> str | None:
+    """The implementation's key of a term, for an auxiliary layer or for the last one; None where it is not reported."""
+    keys = configuration.profile.keys
+    key: str | None = getattr(keys, name)
+    if key is None or layer is None:
+        return key
+    return None if name == "class_error" else keys.auxiliary_loss.format(loss=key, layer=layer)
+
+
+def require_key(losses: Losses, key: str) -> float:
+    """The loss of that key; raises `Violation` where there is none."""
+    require(
+        key in losses.values,
+        f"the criterion returned no {key}",
+        expected=key,
+        got=sorted(losses.values),
+    )
+    return losses.values[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """One loss as the implementation gave it, and the range in which it lies by its definition."""
+
+    key: str
+    value: float
+    definition: Interval
+
+    def times(self, factor: float) -> Term:
+        """The loss without its normaliser, where the factor is that."""
+        return Term(self.key, self.value * factor, self.definition * factor)
+
+    def plus(self, other: Term) -> Term:
+        return Term(self.key, self.value + other.value, self.definition + other.definition)
+
+    def require_definition(self) -> None:
+        """Raises `Violation` unless the loss lies in its range; ends the check where it has no value by definition."""
+        premise(bool(np.isfinite(self.definition.value)), f"{self.key} has no value by its definition")
+        require_within(self.key, self.value, self.definition)
+
+    def rises_to(self, other: Term) -> bool:
+        """Whether the definition of the other lies above this one's by more than rounding."""
+        return bool(other.definition.lower > self.definition.upper)
+
+
+def allowance(*terms: Term) -> float:
+    """How far apart right answers may be whose definitions agree.
+
+    It grows with answers that are larger than their definitions, so that a wrong scale is accused by the definition alone.
+    """
+    lower = min(float(term.definition.lower) for term in terms)
+    upper = max(float(term.definition.upper) for term in terms)
+    magnitude = max(abs(lower), abs(upper))
+    largest = max((abs(term.value) for term in terms if np.isfinite(term.value)), default=0.0)
+    scale = largest / magnitude if magnitude > 0 else 1.0
+    return (upper - lower) * min(max(scale, 1.0), LARGEST_SCALE)
+
+
+def require_same_terms(got: Mapping[str, Term], expected: Mapping[str, Term], when: str) -> None:
+    """Raises `Violation` unless the terms that both have agree; that terms are there is asked elsewhere.
+
+    `when` says in the message what was done: "when the queries are permuted".
+    """
+    both = [name for name in expected if name in got]
+    premise(bool(both), "the losses to compare are missing")
+    for name in both:
+        margin = allowance(got[name], expected[name])
+        require_close(f"{got[name].key}, {when},", got[name].value, expected[name].value, margin)
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A criterion's answer to a case, and for each decoder layer the matching of each image that it is judged by."""
+
+    configuration: Configuration
+    outputs: Outputs
+    targets: Targets
+    losses: Losses
+    matchings: tuple[tuple[Matching, ...], ...]
+
+    @property
+    def last(self) -> tuple[Matching, ...]:
+        """The matching of each image in the last decoder layer."""
+        return self.matchings[-1]
+
+    def definitions(self, layer: int | None = None) -> dict[str, Interval]:
+        """The range of each term, of an auxiliary layer or of the last one, by neutral name."""
+        place = -1 if layer is None else layer
+        return set_losses(self.configuration, self.outputs.layers[place], self.targets, self.matchings[place])
+
+    def terms(self, names: Iterable[str] = TERMS, layer: int | None = None) -> dict[str, Term]:
+        """Those of the terms that the implementation gave, by neutral name."""
+        definitions = self.definitions(layer)
+        keys = {name: loss_key(self.configuration, name, layer) for name in names}
+        return {
+            name: Term(key, self.losses.values[key], definitions[name])
+            for name, key in keys.items()
+            if key is not None and key in self.losses.values
+        }
+
+    def term(self, name: str, layer: int | None = None) -> Term:
+        """One term; raises `Violation` where the implementation did not give it."""
+        key = loss_key(self.configuration, name, layer)
+        assert key is not None
+        return Term(key, require_key(self.losses, key), self.definitions(layer)[name])
+
+    def pairs(self) -> list[tuple[int, int, int]]:
+        """The (image, query, target) matches of the last layer."""
+        return [(image, *pair) for image, matching in enumerate(self.last) for pair in matching.pairs()]
+
+    def unmatched(self) -> list[tuple[int, int]]:
+        """The (image, query) of the last layer without a target."""
+        matched = {(image, query) for image, query, _ in self.pairs()}
+        everyone = np.ndindex(self.outputs.batch, self.outputs.queries)
+        return [(image, query) for image, query in everyone if (image, query) not in matched]
+
+
+def judged(component: Build, configuration: Configuration, outputs: Outputs, targets: Targets) -> Judged:
+    """The answer of a newly built criterion, with the matchings to judge it by.
+
+    Raises `Violation` for shown matchings that are not valid; ends the check where none is shown and the optimum of an
+    image is not unique by a margin.
+    """
+    losses = component(configuration)(outputs, targets).value
+    matchings = shown_matchings(losses, outputs, targets)
+    if matchings is None:
+        matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
+    return Judged(configuration, outputs, targets, losses, matchings)
+
+
+def shown_matchings(
+    losses: Losses, outputs: Outputs, targets: Targets
+) -> tuple[tuple[Matching, ...], ...] | None:
+    """The implementation's own matchings of each layer, or None; raises `Violation` unless they are valid."""
+    if losses.matchings is None:
+        return None
+    expected = [len(targets)] * len(outputs.layers)
+    got = [len(matchings) for matchings in losses.matchings]
+    require(got == expected, "wrong numbers of matchings, by decoder layer", expected=expected, got=got)
+    for layer, matchings in enumerate(losses.matchings):
+        for image, (matching, target) in enumerate(zip(matchings, targets, strict=True)):
+            require_valid(f"decoder layer {layer}, image {image}", matching, outputs.queries, len(target))
+    return tuple(tuple(map(renamed, matchings)) for matchings in losses.matchings)
+
+
+def renamed(
+    matching: Matching, *, queries: Integers | None = None, targets: Integers | None = None
+) -> Matching:
+    """A matching, in int64, of reordered queries or targets in the indices from before: `queries[i]` is what query i was."""
+    first, second = (np.asarray(side, dtype=np.int64) for side in (matching.queries, matching.targets))
+    return Matching(
+        first if queries is None else queries[first], second if targets is None else targets[second]
+    )
+
+
+def premise_same_matchings(before: Sequence[Matching], after: Sequence[Matching]) -> None:
+    """Ends the check unless the matchings pair the same queries and targets: other losses follow from other pairs."""
+    same = len(before) == len(after) and all(map(same_pairs, before, after))
+    premise(same, "the matching changed")

@@ -1,0 +1,314 @@
+"""Invariants of the criterion as a function to be called: weights, gradients, side effects. norm §4 and §6, C16 and C17."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
+from detr_spec.invariant import invariant
+from detr_spec.invariants.criterion_answers import (
+    DISTINCT_ORDINARY_REGIMES,
+    ORDINARY_REGIMES,
+    Build,
+    Judged,
+    judged,
+    loss_key,
+    premise_same_matchings,
+    require_same_terms,
+)
+from detr_spec.invariants.shared import require_unchanged, unique_matchings, vary
+from detr_spec.losses import METRICS, TRAINING_TERMS
+from detr_spec.strategies import set_cases
+from detr_spec.tolerance import SPACING
+from detr_spec.values import Answer, Losses, Outputs, Targets
+from detr_spec.violation import NotProvided, premise, require, require_close
+
+COEFFICIENTS = {"classification": "loss_class", "box_l1": "loss_bbox", "box_giou": "loss_giou"}
+"""The configuration's weight of each training term."""
+
+LAYERED_CASES = set_cases(regimes=ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))
+
+
+def _layer_keys(configuration: Configuration, name: str) -> list[str]:
+    """The keys of a term in all layers that report it, the last layer's first."""
+    layers = (None, *range(configuration.decoder_layers - 1))
+    keys = [loss_key(configuration, name, layer) for layer in layers]
+    return [key for key in keys if key is not None]
+
+
+def _weights(component: Build, configuration: Configuration, case: SetCase) -> Mapping[str, float]:
+    """The weight table; raises `NotProvided` where the criterion shows none."""
+    weights = component(configuration)(case.outputs, case.targets).value.weights
+    if weights is None:
+        raise NotProvided("the criterion does not show its loss weights")
+    return weights
+
+
+def _weight(weights: Mapping[str, float], key: str) -> float:
+    require(key in weights, f"{key} has no weight", expected=key, got=sorted(weights))
+    return weights[key]
+
+
+def _one_coefficient(case: SetCase) -> str:
+    """A training term whose weight the implementation can vary, or any where it can vary none."""
+    free = [name for name, field in COEFFICIENTS.items() if field not in case.configuration.fixed]
+    names = free or list(COEFFICIENTS)
+    return names[int(case.generator("coefficient").integers(len(names)))]
+
+
+def _doubled(case: SetCase, name: str) -> Configuration:
+    field = COEFFICIENTS[name]
+    premise(getattr(case.configuration, field) > 0, f"{field} is 0")
+    return vary(case.configuration, **{field: 2.0 * getattr(case.configuration, field)})
+
+
+@invariant(
+    "criterion.every-term-weighted",
+    number="C16",
+    formula="every loss_ce, loss_bbox and loss_giou of every layer has a weight; class_error and cardinality_error have none, or 0",
+    source="norm §4: the training loss sums over the keys that losses and weights share",
+    breaks="weights for the last layer alone; a weight under an old name; a metric that is trained on",
+    cases=LAYERED_CASES,
+)
+def every_term_weighted(component: Build, case: SetCase) -> None:
+    """Every training term of every layer has a weight, and no metric has one.
+
+    A term without a weight is silently left out of the sum (DAB-DETR issue 75).
+    """
+    weights = _weights(component, case.configuration, case)
+    for name in TRAINING_TERMS:
+        for key in _layer_keys(case.configuration, name):
+            _weight(weights, key)
+    for name in METRICS:
+        for key in _layer_keys(case.configuration, name):
+            got = weights.get(key, 0.0)
+            require(got == 0, f"the metric {key} has a weight", expected=0.0, got=got)
+
+
+@invariant(
+    "criterion.doubled-weight",
+    number="C16",
+    formula="2 λ_bbox for λ_bbox ⇒ the weights of loss_bbox and every loss_bbox_i double, and no other weight moves",
+    source="norm §4: weights are the coefficients of the configuration, the same for each suffix",
+    breaks="coefficients hard-coded, swapped, or used for the last layer only",
+    cases=LAYERED_CASES,
+)
+def doubled_weight(component: Build, case: SetCase) -> None:
+    """Doubling a loss coefficient doubles the weight of its term in every layer, and nothing else.
+
+    A coefficient that is read but not used makes a search over it a search over noise (transformers' class coefficient).
+    """
+    doubled = _one_coefficient(case)
+    changed = _doubled(case, doubled)
+    before, after = _weights(component, case.configuration, case), _weights(component, changed, case)
+    for name in TRAINING_TERMS:
+        factor = 2.0 if name == doubled else 1.0
+        for key in _layer_keys(case.configuration, name):
+            if key in before and key in after:
+                expected = factor * before[key]
+                margin = 2.0 * SPACING[case.configuration.dtype] * abs(expected)
+                what = f"the weight of {key}, when {COEFFICIENTS[doubled]} doubles,"
+                require_close(what, after[key], expected, margin)
+
+
+@invariant(
+    "criterion.auxiliary-weights",
+    number="C16",
+    formula="weight(loss_i) = weight(loss) for every training term and every auxiliary layer i",
+    source="norm §4: the weights of the last layer, the same again for each suffix",
+    breaks="auxiliary weights left at their defaults; averaged over layers; another term's weight under the suffix",
+    cases=set_cases(regimes=ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
+)
+def auxiliary_weights(component: Build, case: SetCase) -> None:
+    """The weights of an auxiliary layer are those of the last layer.
+
+    Each layer is trained as if it were the last; that is what makes earlier layers useful to later ones.
+    """
+    weights = _weights(component, case.configuration, case)
+    for name in TRAINING_TERMS:
+        base, *others = (key for key in _layer_keys(case.configuration, name) if key in weights)
+        for key in others:
+            margin = SPACING[case.configuration.dtype] * abs(weights[base])
+            require(
+                abs(weights[key] - weights[base]) <= margin,
+                f"the weight of {key} is not that of {base}",
+                expected=weights[base],
+                got=weights[key],
+                allowance=margin,
+            )
+
+
+@invariant(
+    "criterion.unweighted-losses",
+    number="C16",
+    formula="the returned loss_ce, loss_bbox and loss_giou do not depend on λ_class, λ_bbox, λ_giou of the loss",
+    source="norm §4 and §6: losses are returned unweighted, and weighted in the training step",
+    breaks="weights applied inside and again outside; loss weights used in place of cost weights in the matching",
+    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
+)
+def unweighted_losses(component: Build, case: SetCase) -> None:
+    """Doubling a loss coefficient changes none of the returned losses and metrics.
+
+    Losses that are weighted already are weighted twice by every training loop that expects DETR's.
+    """
+    changed = _doubled(case, _one_coefficient(case))
+    before = judged(component, case.configuration, case.outputs, case.targets)
+    after = judged(component, changed, case.outputs, case.targets)
+    for layer in (None, *range(len(case.outputs.auxiliary))):
+        place = -1 if layer is None else layer
+        premise_same_matchings(before.matchings[place], after.matchings[place])
+        require_same_terms(after.terms(layer=layer), before.terms(layer=layer), "when a loss weight doubles")
+
+
+@invariant(
+    "criterion.zero-dimensional",
+    number="C17",
+    formula="shape(loss) = [] for every loss and metric",
+    source="norm §4: each is one number for the batch",
+    breaks="a loss per image or per query; shape [1], which broadcasts and then logs as a list",
+    cases=set_cases(layers=(1, 2)),
+)
+def zero_dimensional(component: Build, case: SetCase) -> None:
+    """Every loss and metric is 0-dimensional.
+
+    A training step sums them and calls backward on the sum, which takes a single number.
+    """
+    shapes = component(case.configuration)(case.outputs, case.targets).observation.shapes
+    if not shapes:
+        raise NotProvided("the shapes of the losses cannot be seen")
+    for key, shape in shapes.items():
+        require(tuple(shape) == (), f"{key} has shape {list(shape)}", expected=[], got=list(shape))
+
+
+@invariant(
+    "criterion.device",
+    number="C17",
+    formula="device(loss) = device(pred_logits) for every loss and metric",
+    source="norm §4; the training step sums the losses where the model is",
+    breaks="a constant or a count made on the CPU; a metric moved to the CPU, which waits for the device in every step",
+    cases=set_cases(regimes=("general", "empty"), layers=(1, 2)),
+)
+def device(component: Build, case: SetCase) -> None:
+    """Every loss and metric is on the device of the outputs.
+
+    A loss elsewhere stops the first step on a GPU, or slows every one.
+    """
+    observation = component(case.configuration)(case.outputs, case.targets).observation
+    if not observation.devices:
+        raise NotProvided("the devices of the losses cannot be seen")
+    for key, place in observation.devices.items():
+        require(
+            place == observation.device,
+            f"{key} is on another device than the outputs",
+            expected=observation.device,
+            got=place,
+        )
+
+
+def _answer_with_gradients(component: Build, case: SetCase, targets: Targets) -> Answer[Losses]:
+    answer = component(case.configuration)(case.outputs, targets)
+    if not answer.observation.differentiable:
+        raise NotProvided("gradients cannot be seen")
+    return answer
+
+
+@invariant(
+    "criterion.metrics-without-gradient",
+    number="C17",
+    formula="class_error and cardinality_error require no gradient, in any layer",
+    source="norm §4: no gradient flows from metrics",
+    breaks="accuracy computed with the graph kept, so that the running average holds every step's activations",
+    cases=set_cases(layers=(1, 2)),
+)
+def metrics_without_gradient(component: Build, case: SetCase) -> None:
+    """Metrics carry no gradient.
+
+    One that does is either trained on by accident or keeps the graph of every logged step in memory.
+    """
+    attached = _answer_with_gradients(component, case, case.targets).observation.attached
+    for name in METRICS:
+        for key in _layer_keys(case.configuration, name):
+            require(key not in attached, f"the metric {key} carries a gradient", expected=False, got=True)
+
+
+@invariant(
+    "criterion.losses-with-gradient",
+    number="C17",
+    formula="loss_ce, loss_bbox and loss_giou of every layer require a gradient, with and without targets",
+    source="norm §4: without targets the box losses are 0 with a graph and zero gradients",
+    breaks="a fresh zero for an empty batch, outside the graph; `.item()` or `detach` on the way (ultralytics PR 26012)",
+    cases=set_cases(layers=(1, 2)),
+)
+def losses_with_gradient(component: Build, case: SetCase) -> None:
+    """Every training term carries a gradient, even in a batch without any target.
+
+    Data-parallel training waits for the gradient of every parameter, and stops for ever at one that does not come.
+    """
+    empty = tuple(target.take(np.arange(0)) for target in case.targets)
+    for batch, targets in (("the batch", case.targets), ("the batch without targets", empty)):
+        answer = _answer_with_gradients(component, case, targets)
+        for name in TRAINING_TERMS:
+            for key in _layer_keys(case.configuration, name):
+                attached = key in answer.observation.attached or key not in answer.value.values
+                require(attached, f"{key} of {batch} carries no gradient", expected=True, got=False)
+
+
+@invariant(
+    "criterion.inputs-unchanged",
+    number="C17",
+    formula="outputs and targets after the call = before",
+    source="norm §4; the same outputs and targets go to post-processing and to the log",
+    breaks="auxiliary outputs popped from the dictionary; boxes converted in place; labels shifted in place",
+    cases=set_cases(layers=(1, 2)),
+)
+def inputs_unchanged(component: Build, case: SetCase) -> None:
+    """The call leaves outputs and targets as they are.
+
+    Targets that are cached between epochs would be converted once more in each.
+    """
+    require_unchanged(component(case.configuration)(case.outputs, case.targets))
+
+
+@invariant(
+    "criterion.repeatable",
+    number="C17",
+    formula="L(x, y), L(x′, y′), L(x, y) from one criterion = the same from new ones",
+    source="norm §4: the losses are a function of outputs and targets",
+    breaks="match indices kept from the batch before (PaddleDetection PR 7724); a running num_boxes; a random tie-break",
+    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), queries=(2, 6), targets=(1, 5)),
+)
+def repeatable(component: Build, case: SetCase) -> None:
+    """A criterion gives the same losses to the same batch, whatever it was given before.
+
+    The first batch is given again after another one of the same shape, and compared with what new criteria answer.
+    """
+    configuration = case.configuration
+    others = case.outputs.take(queries=case.permutation(case.outputs.queries, "queries"))
+    reversed_targets = tuple(target.take(np.arange(len(target))[::-1]) for target in case.targets)
+    batches = [(case.outputs, case.targets), (others, reversed_targets), (case.outputs, case.targets)]
+    used = component(configuration)
+    answers = [used(*batch).value for batch in batches]
+    for place, (batch, answer) in enumerate(zip(batches, answers, strict=True)):
+        fresh = component(configuration)(*batch).value
+        _require_same_losses(f"in call {place + 1} of one criterion", configuration, batch, answer, fresh)
+
+
+def _require_same_losses(
+    when: str, configuration: Configuration, batch: tuple[Outputs, Targets], got: Losses, expected: Losses
+) -> None:
+    """Raises `Violation` unless the losses agree; ends the check where they may differ because several optima exist."""
+    if dict(got.values) == dict(expected.values):
+        return
+    names = sorted(got.values), sorted(expected.values)
+    require(names[0] == names[1], f"the losses, {when}, are others", expected=names[1], got=names[0])
+    outputs, targets = batch
+    matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
+    for layer in (None, *range(len(outputs.auxiliary))):
+        first, second = (
+            Judged(configuration, outputs, targets, losses, matchings).terms(layer=layer)
+            for losses in (got, expected)
+        )
+        require_same_terms(first, second, when)

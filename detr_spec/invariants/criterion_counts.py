@@ -1,0 +1,167 @@
+"""Invariants of the criterion about how many images and targets there are: what the losses are divided by, and what happens
+at zero. norm §4, C9–C11 and C15."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+
+from detr_spec.cases import SetCase
+from detr_spec.invariant import invariant
+from detr_spec.invariants.criterion_answers import (
+    BOX_TERMS,
+    DISTINCT_ORDINARY_REGIMES,
+    TERMS,
+    Build,
+    Judged,
+    Term,
+    judged,
+    premise_same_matchings,
+    renamed,
+    require_same_terms,
+)
+from detr_spec.losses import TRAINING_TERMS, num_boxes
+from detr_spec.profile import Profile
+from detr_spec.strategies import set_cases
+from detr_spec.violation import premise, require
+
+
+def divided_terms(profile: Profile) -> tuple[str, ...]:
+    """The terms that the dialect divides by num_boxes."""
+    return TRAINING_TERMS if profile.class_loss == "focal" else BOX_TERMS
+
+
+def undivided(answer: Judged) -> dict[str, Term]:
+    """The terms that are divided by num_boxes, times num_boxes, as far as the implementation gave them."""
+    normaliser = num_boxes(answer.targets, answer.last, answer.configuration)
+    terms = answer.terms(divided_terms(answer.configuration.profile))
+    return {name: term.times(normaliser) for name, term in terms.items()}
+
+
+@invariant(
+    "criterion.batch-twice",
+    number="C9",
+    formula="L(x ⊕ x, y ⊕ y) = L(x, y) for every loss and metric, where Σ n_b ≥ 1",
+    source="norm §4: each is a mean, over targets, weights, or images",
+    breaks="a sum over images not divided; num_boxes of one image; a batch index that wraps round",
+    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, targets=(1, 5)),
+)
+def batch_twice(component: Build, case: SetCase) -> None:
+    """A batch that holds every image twice has the losses and metrics of the batch that holds them once.
+
+    Otherwise the learning rate would have to follow the batch size in a way that no recipe expects.
+    """
+    twice = np.tile(np.arange(case.outputs.batch), 2)
+    before = judged(component, case.configuration, case.outputs, case.targets)
+    premise(any(len(matching.queries) for matching in before.last), "there are no targets")
+    after = judged(component, case.configuration, case.outputs.take(images=twice), case.targets * 2)
+    premise_same_matchings(before.last * 2, after.last)
+    require_same_terms(after.terms(), before.terms(), "when the batch is given twice")
+
+
+@invariant(
+    "criterion.empty-images",
+    number="C10",
+    formula="n_b = 0 for some b ⇒ every loss and metric is finite and as defined; image b adds 0 to loss_bbox and loss_giou",
+    source="norm §4, and §3: an image without targets has an empty matching",
+    breaks="an empty image skipped, so that later images are taken for earlier ones; an exception; a mean of nothing",
+    cases=set_cases(regimes=("empty",)),
+)
+def empty_images(component: Build, case: SetCase) -> None:
+    """Images without targets are allowed: every loss and metric is finite and equals its definition.
+
+    Real data has them, and a run that fails on the first one fails after hours.
+    """
+    answer = judged(component, case.configuration, case.outputs, case.targets)
+    terms = answer.terms(TERMS)
+    premise(bool(terms), "the criterion returned none of the losses")
+    for term in terms.values():
+        require_finite(term)
+        term.require_definition()
+
+
+@invariant(
+    "criterion.empty-batch",
+    number="C10",
+    formula="n_b = 0 for all b ⇒ loss_bbox = loss_giou = 0 exactly, and loss_ce is finite",
+    source="norm §4: num_boxes is at least 1, and the sums are empty",
+    breaks="division by 0 targets; a mean over no pairs; an exception for empty index vectors",
+    cases=set_cases(layers=(1, 2)),
+)
+def empty_batch(component: Build, case: SetCase) -> None:
+    """A batch without any target has box losses of exactly 0 in every layer, and a finite classification loss.
+
+    One NaN loss is a lost run, because the optimiser writes it into every weight.
+    """
+    empty = tuple(target.take(np.arange(0)) for target in case.targets)
+    answer = judged(component, case.configuration, case.outputs, empty)
+    layers = (None, *range(len(case.outputs.auxiliary)))
+    terms = [(name, term) for layer in layers for name, term in answer.terms(TRAINING_TERMS, layer).items()]
+    premise(bool(terms), "the criterion returned none of the losses")
+    for name, term in terms:
+        require_finite(term)
+        require(
+            name not in BOX_TERMS or term.value == 0, f"{term.key} is not 0", expected=0.0, got=term.value
+        )
+
+
+def require_finite(term: Term) -> None:
+    """Raises `Violation` unless the loss is finite, or has no finite value by its definition."""
+    expected = bool(np.isfinite(term.definition.value))
+    require(
+        not expected or bool(np.isfinite(term.value)),
+        f"{term.key} is not finite",
+        expected=float(term.definition.value),
+        got=term.value,
+    )
+
+
+@invariant(
+    "criterion.denominator",
+    number="C11",
+    formula="num_boxes = max(Σ_b n_b, 1), though only min(Q, n_b) of an image's targets are matched; or Σ_b |M_b|, as declared",
+    source="norm §4: num_boxes counts targets; the profile says where a dialect counts matches",
+    breaks="num_boxes from the lengths of the index vectors; a mean over matched pairs",
+    cases=set_cases(regimes=("more-targets-than-queries",)),
+)
+def denominator(component: Build, case: SetCase) -> None:
+    """With more targets than queries, losses are divided by the number that the profile declares, of targets or of matches.
+
+    Taking away the targets that stay unmatched leaves the matching, and so the losses times that number.
+    """
+    before = judged(component, case.configuration, case.outputs, case.targets)
+    kept = [np.sort(matching.targets) for matching in before.last]
+    fewer = tuple(target.take(order) for target, order in zip(case.targets, kept, strict=True))
+    premise(sum(map(len, fewer)) < sum(map(len, case.targets)), "every target is matched")
+    after = judged(component, case.configuration, case.outputs, fewer)
+    back = [renamed(matching, targets=order) for matching, order in zip(after.last, kept, strict=True)]
+    premise_same_matchings(before.last, back)
+    require_same_terms(
+        undivided(before), undivided(after), "times num_boxes, when unmatched targets are added"
+    )
+
+
+@invariant(
+    "criterion.additive-over-images",
+    number="C15",
+    formula="num_boxes · L(batch) = Σ_b num_boxes_b · L(image b), for loss_bbox and loss_giou, and for the focal loss_ce",
+    source="norm §4: a sum over the batch, divided once",
+    breaks="a mean over images of per-image means; one image's predictions paired with another's targets",
+    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, images=(2, 3), targets=(1, 5)),
+)
+def additive_over_images(component: Build, case: SetCase) -> None:
+    """Losses times num_boxes are the sum of what each image gives alone.
+
+    So each object weighs the same, whatever else is in its image and in its batch.
+    """
+    whole = judged(component, case.configuration, case.outputs, case.targets)
+    parts = [
+        judged(component, case.configuration, case.outputs.take(images=[image]), (target,))
+        for image, target in enumerate(case.targets)
+    ]
+    premise_same_matchings(whole.last, [matching for part in parts for matching in part.last])
+    alone = [undivided(part) for part in parts]
+    shared = [name for name in undivided(whole) if all(name in part for part in alone)]
+    sums = {name: reduce(Term.plus, (part[name] for part in alone)) for name in shared}
+    require_same_terms(undivided(whole), sums, "times num_boxes, when images are given as one batch")

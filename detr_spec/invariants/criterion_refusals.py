@@ -1,0 +1,124 @@
+"""Invariants of the criterion about broken preconditions: labels without a class, wrong numbers of targets and of logit
+columns are refused. norm §3 and §4, C18."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detr_spec.cases import SetCase
+from detr_spec.invariant import SHOULD, invariant
+from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, Build
+from detr_spec.invariants.shared import require_refusal
+from detr_spec.profile import Profile
+from detr_spec.strategies import set_cases
+from detr_spec.values import Outputs, Target, Targets
+from detr_spec.violation import premise
+
+FILLED_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
+
+
+def refuses_foreign_labels(profile: Profile) -> bool:
+    """Whether the dialect refuses labels that have no class."""
+    return profile.label_beyond_range == "refuse"
+
+
+def refuses_wrong_counts(profile: Profile) -> bool:
+    """Whether the dialect refuses a batch that has not one target for each image."""
+    return profile.target_count == "refuse"
+
+
+def _with_label(case: SetCase, label: int) -> Targets:
+    """The targets with one label replaced by another, in or out of range."""
+    filled = [image for image, target in enumerate(case.targets) if len(target)]
+    premise(bool(filled), "there are no targets")
+    generator = case.generator("broken label")
+    image = filled[int(generator.integers(len(filled)))]
+    labels = case.targets[image].labels.copy()
+    labels[generator.integers(len(labels))] = label
+    broken = Target(labels, case.targets[image].boxes, broken=True)
+    return (*case.targets[:image], broken, *case.targets[image + 1 :])
+
+
+def _require_label_refused(component: Build, case: SetCase, label: int) -> None:
+    configuration, targets = case.configuration, _with_label(case, label)
+    what = f"a target of label {label}, with {configuration.num_classes} classes,"
+    require_refusal(what, lambda: component(configuration)(case.outputs, targets))
+
+
+@invariant(
+    "criterion.label-k-refused",
+    number="C18",
+    formula="y_j = K is refused: classes are 0 … K − 1",
+    source="norm §3 and §4: K is the index of no object, no label; the published DETR lets it pass",
+    breaks="1-based labels, whose last class becomes no object; num_classes set to the number of classes, not the largest id + 1",
+    cases=FILLED_CASES,
+    applies=refuses_foreign_labels,
+)
+def label_k_refused(component: Build, case: SetCase) -> None:
+    """A target whose label is the number of classes is refused.
+
+    In the softmax dialect it trains a matched query to say that nothing is there, in silence.
+    """
+    _require_label_refused(component, case, case.configuration.num_classes)
+
+
+@invariant(
+    "criterion.foreign-label-refused",
+    number="C18",
+    formula="y_j > K or y_j < 0 is refused",
+    source="norm §3 and §4: classes are 0 … K − 1",
+    breaks="a negative label that indexes from the end; an ignore index left in the targets; a clamped label",
+    cases=FILLED_CASES,
+    applies=refuses_foreign_labels,
+)
+def foreign_label_refused(component: Build, case: SetCase) -> None:
+    """A target whose label is negative, or greater than the number of classes, is refused.
+
+    A negative label counts from the end in most frameworks, and trains the wrong class in silence.
+    """
+    classes = case.configuration.num_classes
+    label = int(case.generator("label").choice([-1, -classes, classes + 1, classes + 100]))
+    _require_label_refused(component, case, label)
+
+
+@invariant(
+    "criterion.target-count-refused",
+    number="C18",
+    formula="|targets| ≠ B is refused",
+    source="norm §4: one target for each image; §9: a profile may leave it unchecked",
+    breaks="images zipped with targets up to the shorter list; one target broadcast over the batch",
+    cases=FILLED_CASES,
+    applies=refuses_wrong_counts,
+)
+def target_count_refused(component: Build, case: SetCase) -> None:
+    """A batch with fewer or more targets than images is refused.
+
+    A collation that dropped an image's annotations pairs all later images with the wrong objects.
+    """
+    more = bool(case.generator("count").integers(2))
+    targets = (*case.targets, case.targets[-1]) if more else case.targets[:-1]
+    what = f"a batch of {case.outputs.batch} images with {len(targets)} targets"
+    require_refusal(what, lambda: component(case.configuration)(case.outputs, targets))
+
+
+@invariant(
+    "criterion.logit-columns-refused",
+    number="C18",
+    level=SHOULD,
+    formula="C ≠ K + 1 logit columns are refused; C ≠ K without a no-object class",
+    source="norm §1 and §8: the columns follow from the number of classes",
+    breaks="the column count read from the logits and never compared; a no-object column in a sigmoid dialect",
+    cases=FILLED_CASES,
+)
+def logit_columns_refused(component: Build, case: SetCase) -> None:
+    """Logits with another number of columns than the configured classes need are refused.
+
+    One column more is how a softmax head meets a sigmoid loss; it trains, towards nothing sensible.
+    """
+    columns = case.configuration.columns
+    fewer = columns > 1 and bool(case.generator("columns").integers(2))
+    chosen = np.arange(columns - 1) if fewer else np.append(np.arange(columns), columns - 1)
+    logits = case.outputs.logits[..., chosen]
+    what = f"logits of {len(chosen)} columns, with {case.configuration.num_classes} classes,"
+    outputs = Outputs(logits, case.outputs.boxes, broken=True)
+    require_refusal(what, lambda: component(case.configuration)(outputs, case.targets))

@@ -1,0 +1,238 @@
+"""Invariants of the criterion's numbers: each loss and metric is what its formula says. norm §4 and §8, C1–C4, C13, C14."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detr_spec.assignment import solve
+from detr_spec.cases import SetCase
+from detr_spec.costs import image_costs
+from detr_spec.invariant import invariant, with_no_object
+from detr_spec.invariants.criterion_answers import (
+    BOX_TERMS,
+    ORDINARY_REGIMES,
+    TERMS,
+    Build,
+    Judged,
+    judged,
+    loss_key,
+    premise_same_matchings,
+)
+from detr_spec.invariants.shared import require_optimal_matchings, vary
+from detr_spec.profile import Profile
+from detr_spec.strategies import set_cases
+from detr_spec.values import Matching
+from detr_spec.violation import NotProvided, premise, require, require_within
+
+ORDINARY_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
+
+
+def reports_cardinality(profile: Profile) -> bool:
+    """Whether the dialect reports the cardinality error."""
+    return profile.keys.cardinality is not None
+
+
+def reports_class_error(profile: Profile) -> bool:
+    """Whether the dialect reports the class error."""
+    return profile.keys.class_error is not None
+
+
+@invariant(
+    "criterion.keys",
+    number="C1",
+    formula="keys(losses) = {loss_ce, loss_bbox, loss_giou} ∪ declared metrics, by the profile's names",
+    source="norm §4; the losses of Carion et al. 2020, section 3.1, as the profile's keys name them",
+    breaks="a renamed or forgotten term; an undeclared extra; keys of auxiliary layers that were not given",
+    cases=set_cases(),
+)
+def keys(component: Build, case: SetCase) -> None:
+    """Outputs of one decoder layer give exactly the declared losses and metrics, each under its declared key.
+
+    The training loss sums what losses and weights have in common: a term under another name is silently not trained.
+    """
+    answer = component(case.configuration)(case.outputs.main, case.targets).value
+    expected = {key for name in TERMS if (key := loss_key(case.configuration, name)) is not None}
+    require_keys(set(answer.values), expected)
+
+
+def require_keys(got: set[str], expected: set[str]) -> None:
+    """Raises `Violation` unless the two sets of keys are equal."""
+    missing, foreign = sorted(expected - got), sorted(got - expected)
+    parts = [
+        f"{what} {', '.join(names)}" for what, names in (("lack", missing), ("also have", foreign)) if names
+    ]
+    require(not parts, f"the losses {' and '.join(parts)}", expected=sorted(expected), got=sorted(got))
+
+
+def _require_definition(component: Build, case: SetCase, name: str) -> None:
+    judged(component, case.configuration, case.outputs, case.targets).term(name).require_definition()
+
+
+@invariant(
+    "criterion.classification-value",
+    number="C2",
+    formula="loss_ce = Σ w[t] (−log softmax(z)[t]) / Σ w[t], w[K] = eos_coef; sigmoid: Σ α_t (1 − p_t)^γ (−log p_t) / num_boxes",
+    source="norm §4 and §8; Carion et al. 2020, equation 2; Lin et al. 2017, equation 5",
+    breaks="no-object at another index; a plain mean in place of the weighted one; α on the wrong side; softmax for sigmoid",
+    cases=ORDINARY_CASES,
+)
+def classification_value(component: Build, case: SetCase) -> None:
+    """The classification loss equals its definition under the criterion's matching.
+
+    It alone teaches queries to say that nothing is there; a wrong weight or index still trains, to a lower precision.
+    """
+    _require_definition(component, case, "classification")
+
+
+@invariant(
+    "criterion.l1-value",
+    number="C2",
+    formula="loss_bbox = Σ_(i,j)∈M ‖b̂_i − b_j‖₁ / num_boxes, boxes as (cx, cy, w, h)",
+    source="norm §4; Carion et al. 2020, section 3.1",
+    breaks="a mean over coordinates; the distance taken in xyxy; smooth L1 or L2; another image's boxes",
+    cases=ORDINARY_CASES,
+)
+def l1_value(component: Build, case: SetCase) -> None:
+    """The L1 loss equals its definition under the criterion's matching.
+
+    Its scale sets the balance between the terms, so a mean in place of the sum is a weight four times too small.
+    """
+    _require_definition(component, case, "box_l1")
+
+
+@invariant(
+    "criterion.giou-value",
+    number="C2",
+    formula="loss_giou = Σ_(i,j)∈M (1 − GIoU(b̂_i, b_j)) / num_boxes, GIoU = I/U − (E − U)/E",
+    source="norm §4; Rezatofighi et al. 2019, algorithm 1",
+    breaks="GIoU of cxcywh numbers taken as corners; IoU in its place; an undeclared epsilon; the diagonal of the wrong pairs",
+    cases=ORDINARY_CASES,
+)
+def giou_value(component: Build, case: SetCase) -> None:
+    """The GIoU loss equals its definition under the criterion's matching, with the epsilons that the profile declares.
+
+    Small boxes feel it most: an undeclared epsilon halves the gradient of boxes a thousandth of the image wide.
+    """
+    _require_definition(component, case, "box_giou")
+
+
+@invariant(
+    "criterion.perfect-boxes",
+    number="C3",
+    formula="b̂_i = b_j for all (i, j) ∈ M ⇒ loss_bbox = loss_giou = 0",
+    source="norm §4: both are distances; a declared epsilon in the GIoU is allowed for",
+    breaks="target and predicted boxes in different formats; an undeclared epsilon; targets taken in another order",
+    cases=set_cases(regimes=("confident",), targets=(1, 5)),
+)
+def perfect_boxes(component: Build, case: SetCase) -> None:
+    """Where one confident query predicts each target's exact box, the box losses are 0.
+
+    Training can only converge to right boxes if those are where the loss is least.
+    """
+    configuration, outputs, targets = case.configuration, case.outputs, case.targets
+    premise(any(map(len, targets)), "there are no targets")
+    answer = component(configuration)(outputs, targets).value
+    solutions = [solve(cost.value) for cost in image_costs(outputs, targets, configuration)]
+    matching = tuple(Matching(solution.rows, solution.columns) for solution in solutions)
+    perfect = Judged(configuration, outputs, targets, answer, (matching,))
+    for name in BOX_TERMS:
+        perfect.term(name).require_definition()
+
+
+@invariant(
+    "criterion.no-object-weight",
+    number="C4",
+    formula="loss_ce(e) = (S_pos + e·S_neg) / (P + e·N), S = Σ −log p of the P matched and N unmatched queries, e = eos_coef",
+    source="norm §4; Carion et al. 2020, section 3.1: the no-object term is down-weighted, by 10 in the paper",
+    breaks="eos_coef ignored, fixed, or put on class 0; normalised by the number of queries instead of the weights' sum",
+    cases=set_cases(regimes=ORDINARY_REGIMES, queries=(2, 6), targets=(1, 4)),
+    applies=with_no_object,
+)
+def no_object_weight(component: Build, case: SetCase) -> None:
+    """Another eos_coef moves the classification loss by as much as its definition.
+
+    Most queries are unmatched: without that weight they outvote the objects, and the detector learns to see nothing.
+    """
+    other = 0.125 if case.configuration.eos_coef == 0.5 else 0.5
+    changed = vary(case.configuration, eos_coef=other)
+    before = judged(component, case.configuration, case.outputs, case.targets)
+    after = judged(component, changed, case.outputs, case.targets)
+    premise_same_matchings(before.last, after.last)
+    was, now = before.term("classification"), after.term("classification")
+    premise(was.rises_to(now) or now.rises_to(was), "eos_coef matters by no more than rounding")
+    require_within(f"the change of {now.key}", now.value - was.value, now.definition - was.definition)
+
+
+@invariant(
+    "criterion.optimal-matching",
+    number="C7",
+    formula="Σ_(i,j)∈M_b C_ij = min for each image b, M the matching inside the criterion",
+    source="norm §3 and §4; Carion et al. 2020, equation 1",
+    breaks="image 0's cost block used for all images; indices kept from an earlier batch; a matcher built with other weights",
+    cases=set_cases(),
+)
+def optimal_matching(component: Build, case: SetCase) -> None:
+    """The matching that the criterion uses costs as little as any, for each image.
+
+    The loss is one of sets only under an optimal matching; each of its terms is judged under the one that is used.
+    """
+    matchings = component(case.configuration)(case.outputs, case.targets).value.matchings
+    if matchings is None:
+        raise NotProvided("the criterion does not show its matching")
+    got = [len(layer) for layer in matchings]
+    require(got == [len(case.targets)], "a wrong number of matchings", expected=[len(case.targets)], got=got)
+    require_optimal_matchings(
+        "the criterion's matching", matchings[-1], case.outputs, case.targets, case.configuration
+    )
+
+
+@invariant(
+    "criterion.cardinality-value",
+    number="C13",
+    formula="cardinality_error = mean_b |#{i counted in b} − n_b|; counted: argmax z ≠ no object, or max sigmoid(z) > 1/2",
+    source="norm §4 and §8; the profile says which queries count",
+    breaks="argmax ≠ last where the last column is a class; argmax = no object counted; lengths of the whole batch",
+    cases=set_cases(),
+    applies=reports_cardinality,
+)
+def cardinality_value(component: Build, case: SetCase) -> None:
+    """The cardinality error is the mean over images of how far the number of counted queries is from the targets'.
+
+    It is the one metric that shows in training how many objects are claimed; where logits tie, either answer is right.
+    """
+    _require_definition(component, case, "cardinality")
+
+
+@invariant(
+    "criterion.class-error-value",
+    number="C14",
+    formula="class_error = 100 − 100 · #{(i, j) ∈ M : argmax z_i = y_j} / |M|, in [0, 100]",
+    source="norm §4: top-1 accuracy of matched queries, all columns compared",
+    breaks="the no-object column left out; a fraction for a percentage; accuracy for error; unmatched queries counted",
+    cases=set_cases(targets=(1, 5)),
+    applies=reports_class_error,
+)
+def class_error_value(component: Build, case: SetCase) -> None:
+    """The class error is the percentage of matched queries whose highest logit is not their target's label.
+
+    People stop and compare runs by it; where the highest logit ties, either answer is right.
+    """
+    _require_definition(component, case, "class_error")
+
+
+@invariant(
+    "criterion.class-error-nothing-matched",
+    number="C14",
+    formula="M = ∅ ⇒ class_error = 100",
+    source="norm §4: 100 when nothing is matched",
+    breaks="0/0 answered with NaN, which then poisons the running average; 0, as if all were right",
+    cases=set_cases(),
+    applies=reports_class_error,
+)
+def class_error_nothing_matched(component: Build, case: SetCase) -> None:
+    """The class error of a batch without any target is 100.
+
+    A batch without objects is rare enough that its NaN is found in the logs of the third day.
+    """
+    empty = tuple(target.take(np.arange(0)) for target in case.targets)
+    judged(component, case.configuration, case.outputs, empty).term("class_error").require_definition()

@@ -1,0 +1,246 @@
+"""Asking post-processing, and comparing detections with what the outputs allow and with one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import PostProcess
+from detr_spec.postprocess import Candidates, candidates, count_range
+from detr_spec.profile import Profile
+from detr_spec.tolerance import SMALLEST, SPACING
+from detr_spec.values import Answer, Booleans, Detections, Floats, Integers
+from detr_spec.violation import Violation, premise, require, require_close, require_shape
+
+Build = Callable[[Configuration], PostProcess]
+
+UNIT = np.ones(2, dtype=np.int64)
+"""The size of an image of one pixel, in which boxes are relative to the image."""
+
+BOX_ROUNDINGS = 4
+"""Half a side, a corner, and a product, in any order; a far corner may be reached from the near one."""
+
+
+def declared_sizes(sizes: Integers, profile: Profile) -> Integers:
+    """Sizes [B, 2] as (height, width) in the order in which the profile passes them."""
+    return sizes if profile.detection.size_order == "height-width" else sizes[:, ::-1].copy()
+
+
+def best_class_rule(profile: Profile) -> bool:
+    """Whether each query gives one detection."""
+    return profile.detection.rule == "best-foreground-class"
+
+
+def top_k_rule(profile: Profile) -> bool:
+    """Whether the best (query, class) pairs are the detections."""
+    return profile.detection.rule == "top-k"
+
+
+def pair_count(case: SetCase) -> int:
+    """How many (query, class) pairs an image has: Q·K."""
+    return case.outputs.queries * case.configuration.num_classes
+
+
+def exceeds_pairs(case: SetCase) -> bool:
+    """Whether more detections are asked for than there are (query, class) pairs."""
+    return top_k_rule(case.configuration.profile) and case.configuration.top_k > pair_count(case)
+
+
+def ask(postprocess: PostProcess, case: SetCase) -> Answer[tuple[Detections, ...]]:
+    """The answer to a case; raises `Violation` unless each image has scores [n], labels [n] and boxes [n, 4].
+
+    Ends the check where the profile says that the case is refused.
+    """
+    refused = case.configuration.profile.detection.top_k_overflow == "refuse" and exceeds_pairs(case)
+    premise(not refused, "k exceeds the number of (query, class) pairs")
+    answer = postprocess(case.outputs, declared_sizes(case.sizes, case.configuration.profile))
+    require(
+        len(answer.value) == len(case.sizes),
+        "a wrong number of images has detections",
+        expected=len(case.sizes),
+        got=len(answer.value),
+    )
+    for image, found in enumerate(answer.value):
+        require(
+            np.ndim(found.scores) == 1,
+            f"image {image}: scores have shape {list(np.shape(found.scores))}",
+            expected="[n]",
+        )
+        require_shape(f"image {image}: labels", found.labels, (len(found.scores),))
+        require_shape(f"image {image}: boxes", found.boxes, (len(found.scores), 4))
+    return answer
+
+
+def detect(component: Build, case: SetCase) -> tuple[Detections, ...]:
+    """The detections of each image, as `ask` gives them, from a component built for the case."""
+    return ask(component(case.configuration), case).value
+
+
+def in_unit_images(case: SetCase) -> SetCase:
+    """The case with images of one pixel, where the order and the scale of sizes cannot matter."""
+    return replace(case, sizes=np.ones_like(case.sizes))
+
+
+def image_candidates(case: SetCase) -> list[Candidates]:
+    """What can be detected in each image."""
+    parts = zip(case.outputs.logits, case.outputs.boxes, case.sizes, strict=True)
+    return [candidates(logits, boxes, size, case.configuration) for logits, boxes, size in parts]
+
+
+def kept_queries(allowed: Candidates, configuration: Configuration) -> Integers | None:
+    """The queries that give a detection, in order, one each at most; None where a threshold is too near."""
+    least, most = count_range(allowed, configuration)
+    if least != most:
+        return None
+    if not configuration.profile.detection.threshold:
+        return np.arange(len(allowed.scores))
+    return np.flatnonzero(allowed.best.lower > configuration.threshold)
+
+
+def by_query(
+    found: tuple[Detections, ...], allowed: list[Candidates], configuration: Configuration
+) -> list[tuple[str, Detections, Candidates]]:
+    """The images whose detections can be told by query: a name, detections, their queries' candidates.
+
+    Ends the check where there is none: where a score is at the threshold, or a wrong number of queries was
+    dropped, which is another invariant's matter.
+    """
+    told = []
+    for image, (detections, item) in enumerate(zip(found, allowed, strict=True)):
+        queries = kept_queries(item, configuration)
+        if queries is not None and len(queries) == len(detections.scores):
+            told.append((f"image {image}", detections, Candidates(item.scores[queries], item.boxes[queries])))
+    premise(bool(told), "no image's detections can be told by query")
+    return told
+
+
+def known_labels(detections: Detections, num_classes: int) -> tuple[Integers, Booleans]:
+    """The labels as class indices, and which of them are some class's; the others are given as 0."""
+    with np.errstate(invalid="ignore"):
+        known = (detections.labels >= 0) & (detections.labels < num_classes) & (detections.labels % 1 == 0)
+    return np.where(known, detections.labels, 0).astype(np.int64), known
+
+
+def within(numbers: Floats, lower: Floats, upper: Floats) -> Booleans:
+    """Where numbers lie in their range; NaN never does."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((numbers >= lower) & (numbers <= upper))
+
+
+def largest_pairing(possible: Booleans) -> Integers:
+    """Each row's column in a largest one-to-one pairing of a matrix of possible pairs [n, m], or −1; [n]."""
+    from scipy.sparse import csr_array  # noqa: PLC0415
+    from scipy.sparse.csgraph import maximum_bipartite_matching  # noqa: PLC0415
+
+    return np.asarray(maximum_bipartite_matching(csr_array(possible), perm_type="column"), dtype=np.int64)
+
+
+def box_allowance(dtype: str, *boxes: Floats) -> Floats:
+    """How far apart two answers of one implementation for the same boxes [n, 4] in xyxy may be.
+
+    Both are rounded a few times, from numbers no larger than the larger coordinate on the same axis.
+    """
+    per_axis = np.abs(np.stack(boxes)).reshape(len(boxes), -1, 2, 2).max(axis=(0, 2))
+    slack = 2 * BOX_ROUNDINGS * (SPACING[dtype] * per_axis + SMALLEST[dtype])
+    return np.concatenate([slack, slack], axis=-1)
+
+
+def score_allowance(allowed: Candidates, *scores: Floats) -> float:
+    """How far apart two answers of one implementation for the same score may be: the widest range of any.
+
+    In proportion more for scores beyond 1, which none is, so that a wrong scale is accused by its own
+    invariant.
+    """
+    largest = max((float(np.max(np.abs(part), initial=1.0)) for part in scores), default=1.0)
+    return float((allowed.scores.upper - allowed.scores.lower).max(initial=0.0)) * largest
+
+
+def require_same_detections(
+    what: str, after: Detections, before: Detections, allowed: Candidates, configuration: Configuration
+) -> None:
+    """Raises `Violation` unless two answers for one image agree, as far as ties leave them no choice.
+
+    One detection a query: position by position, labels where one class alone can be the best. Top-k: the
+    scores from the highest to the lowest; and the detections, in any order, where no other pair could be
+    among the k best.
+    """
+    count = len(before.scores)
+    require(
+        len(after.scores) == count,
+        f"{what}: the number of detections changed",
+        expected=count,
+        got=len(after.scores),
+    )
+    margin = score_allowance(allowed, after.scores, before.scores)
+    if best_class_rule(configuration.profile):
+        require_close(f"{what}: scores", after.scores, before.scores, margin)
+        require_close(
+            f"{what}: boxes",
+            after.boxes,
+            before.boxes,
+            box_allowance(configuration.dtype, after.boxes, before.boxes),
+        )
+        _require_same_labels(what, after, before, allowed, configuration)
+        return
+    require_close(f"{what}: sorted scores", -np.sort(-after.scores), -np.sort(-before.scores), margin)
+    if _is_certain(allowed, count):
+        _require_same_set(what, after, before, margin, configuration.dtype)
+
+
+def _require_same_labels(
+    what: str, after: Detections, before: Detections, allowed: Candidates, configuration: Configuration
+) -> None:
+    queries = kept_queries(allowed, configuration)
+    if queries is None or len(queries) != len(before.labels):
+        return
+    scores = allowed.scores[queries]
+    contenders = (scores.upper >= scores.lower.max(axis=-1, keepdims=True)).sum(axis=-1)
+    changed = np.flatnonzero((contenders == 1) & (after.labels != before.labels))
+    require(
+        changed.size == 0,
+        f"{what}: labels changed, at {changed.tolist()}",
+        expected=before.labels[changed].tolist(),
+        got=after.labels[changed].tolist(),
+    )
+
+
+def _is_certain(allowed: Candidates, count: int) -> bool:
+    """Whether the `count` highest scores are those of certain pairs, for all scores in their ranges."""
+    order = np.argsort(-allowed.scores.value.ravel(), kind="stable")
+    lower, upper = allowed.scores.lower.ravel()[order], allowed.scores.upper.ravel()[order]
+    return bool(lower[:count].min(initial=np.inf) > upper[count:].max(initial=-np.inf))
+
+
+def _require_same_set(what: str, after: Detections, before: Detections, margin: float, dtype: str) -> None:
+    """Raises `Violation` unless the detections can be paired one to one, each with one that agrees."""
+    count = len(before.scores)
+    rows, columns = (index.ravel() for index in np.indices((count, count)))
+    slack = box_allowance(dtype, after.boxes, before.boxes).max(initial=0.0)
+    alike = (
+        (after.labels[rows] == before.labels[columns])
+        & within(after.scores[rows] - before.scores[columns], np.float64(-margin), np.float64(margin))
+        & within(after.boxes[rows] - before.boxes[columns], np.float64(-slack), np.float64(slack)).all(
+            axis=-1
+        )
+    ).reshape(count, count)
+    lost = np.flatnonzero(largest_pairing(alike) < 0)
+    if lost.size:
+        raise Violation(
+            f"{what}: a detection is new",
+            expected=[one_detection(before, place) for place in range(count)],
+            got=one_detection(after, int(lost[0])),
+            allowance={"score": margin, "box": slack},
+        )
+
+
+def one_detection(detections: Detections, place: int) -> dict[str, object]:
+    """One detection in plain numbers."""
+    return {
+        "score": float(detections.scores[place]),
+        "label": detections.labels[place].item(),
+        "box": detections.boxes[place].tolist(),
+    }

@@ -1,0 +1,238 @@
+"""Invariants of the matcher for predictions that are no numbers: refused, or ranked last. norm §3, M15."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from detr_spec.cases import SetCase
+from detr_spec.costs import image_costs
+from detr_spec.invariant import invariant
+from detr_spec.invariants.matcher import Build, answered, matched
+from detr_spec.invariants.shared import require_optimal, require_optimal_matchings, require_refusal
+from detr_spec.profile import Profile
+from detr_spec.strategies import set_cases
+from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs
+from detr_spec.violation import premise, require
+
+SOUND_REGIMES = ("general", "confident", "crowded", "one-class")
+VANISHING_LOGIT = -700.0
+"""A finite logit whose probability is below 10⁻³⁰³, as good as the 0 of −∞."""
+
+
+def _refuses_logits(profile: Profile) -> bool:
+    return profile.non_finite_logits == "refuse"
+
+
+def _refuses_infinite_logits(profile: Profile) -> bool:
+    return profile.has_no_object and _refuses_logits(profile)
+
+
+def _refuses_boxes(profile: Profile) -> bool:
+    return profile.non_finite_boxes == "refuse"
+
+
+def _ranks_some_last(profile: Profile) -> bool:
+    return "rank-last" in (profile.non_finite_logits, profile.non_finite_boxes)
+
+
+def _with_logit(case: SetCase, number: float) -> Outputs:
+    """The case's predictions with one logit replaced, of a class that one of the image's targets has."""
+    generator = case.generator("broken logit")
+    logits = case.outputs.logits.copy()
+    image, query = generator.integers(case.outputs.batch), generator.integers(case.outputs.queries)
+    logits[image, query, generator.choice(case.targets[image].labels)] = number
+    return Outputs(logits, case.outputs.boxes, broken=True)
+
+
+@invariant(
+    "matcher.nan-logit-refused",
+    number="M15",
+    formula="z_i[y_j] = NaN ⇒ an exception",
+    source="norm §3: a NaN logit is refused; the profile's `non_finite_logits`",
+    breaks="NaN costs replaced although the profile does not say so; a solver that accepts NaN",
+    applies=_refuses_logits,
+    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+)
+def nan_logit_refused(component: Build, case: SetCase) -> None:
+    """A NaN logit of a target's class is refused, as the profile says.
+
+    A diverged network must stop the run. Matched in silence, its NaN reaches the losses steps later, far
+    from the cause.
+    """
+    matcher, broken = component(case.configuration), _with_logit(case, np.nan)
+    require_refusal("a NaN logit", lambda: matcher(broken, case.targets))
+
+
+@invariant(
+    "matcher.infinite-logit-refused",
+    number="M15",
+    formula="z_i[k] = +∞ ⇒ softmax(z_i) = NaN ⇒ an exception",
+    source="norm §3: a +inf logit is refused; the profile's `non_finite_logits`",
+    breaks="NaN costs replaced although the profile does not say so; a solver that accepts NaN",
+    applies=_refuses_infinite_logits,
+    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+)
+def infinite_logit_refused(component: Build, case: SetCase) -> None:
+    """A logit of +inf is refused by a softmax matcher, as the profile says.
+
+    The softmax of +inf is NaN: overflow is how networks in narrow dtypes diverge first.
+    """
+    matcher, broken = component(case.configuration), _with_logit(case, np.inf)
+    require_refusal("a logit of +inf", lambda: matcher(broken, case.targets))
+
+
+@invariant(
+    "matcher.nan-box-refused",
+    number="M15",
+    formula="NaN in b̂_i or b_j ⇒ an exception",
+    source="norm §2 and §3: a NaN box is refused; the profile's `non_finite_boxes`; detr issue 101",
+    breaks="boxes that are not checked; NaN costs replaced; a comparison that NaN passes",
+    applies=_refuses_boxes,
+    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+)
+def nan_box_refused(component: Build, case: SetCase) -> None:
+    """A NaN in a predicted or a target box is refused, as the profile says.
+
+    A NaN box has no distance to anything; an answer would be an accident of how the solver compares NaN.
+    """
+    generator = case.generator("broken box")
+    image, coordinate = generator.integers(case.outputs.batch), generator.integers(4)
+    boxes, targets = case.outputs.boxes.copy(), list(case.targets)
+    if predicted := bool(generator.integers(2)):
+        boxes[image, generator.integers(case.outputs.queries), coordinate] = np.nan
+    else:
+        target_boxes = targets[image].boxes.copy()
+        target_boxes[generator.integers(len(target_boxes)), coordinate] = np.nan
+        targets[image] = replace(targets[image], boxes=target_boxes, broken=True)
+    matcher, broken = component(case.configuration), Outputs(case.outputs.logits, boxes, broken=True)
+    what = f"a NaN in a {'predicted' if predicted else 'target'} box"
+    require_refusal(what, lambda: matcher(broken, tuple(targets)))
+
+
+@invariant(
+    "matcher.minus-infinite-logit",
+    number="M15",
+    formula="z_i[k] = −∞ ⇒ p_i[k] = 0, and M is the optimum",
+    source="norm §3: a −inf logit is fine",
+    breaks="every logit that is not finite refused; 0 · ∞ in a formula with logarithms of probabilities",
+    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+)
+def minus_infinite_logit(component: Build, case: SetCase) -> None:
+    """A logit of −inf counts as a probability of 0: it is accepted, and the matching is optimal.
+
+    Models mask classes with −inf; every cost stays finite.
+    """
+    configuration = case.configuration
+    possible = configuration.profile.has_no_object or configuration.profile.focal_cost_epsilon > 0
+    premise(possible, "the profile's focal cost takes the logarithm of 0")
+    masked = _masked_columns(case)
+    logits = case.outputs.logits
+    given = Outputs(np.where(masked, -np.inf, logits), case.outputs.boxes, broken=True)
+    meant = Outputs(np.where(masked, VANISHING_LOGIT, logits), case.outputs.boxes)
+    matchings = answered(component, configuration, given, case.targets)
+    require_optimal_matchings(
+        "the matching with logits of -inf", matchings, meant, case.targets, configuration
+    )
+
+
+def _masked_columns(case: SetCase) -> Booleans:
+    """For about half of the queries, one logit column; bool [B, Q, C]."""
+    generator = case.generator("masked logits")
+    batch, queries, columns = case.outputs.logits.shape
+    masked = np.arange(columns) == generator.integers(columns, size=(batch, queries, 1))
+    return np.asarray(masked & (generator.integers(2, size=(batch, queries, 1)) == 1))
+
+
+def _with_broken_queries(case: SetCase) -> tuple[Outputs, Integers]:
+    """The predictions with some queries broken as the profile ranks last, and the sound ones' indices.
+
+    The same queries in every image: one or two, but not all. Ends the check where there is no second query.
+    """
+    profile, generator = case.configuration.profile, case.generator("broken queries")
+    queries = case.outputs.queries
+    premise(queries > 1, "the only query cannot be ranked")
+    broken = generator.permutation(queries)[: generator.integers(1, min(2, queries - 1), endpoint=True)]
+    logits, boxes = case.outputs.logits.copy(), case.outputs.boxes.copy()
+    ranked = [profile.non_finite_logits == "rank-last", profile.non_finite_boxes == "rank-last"]
+    if generator.choice(np.flatnonzero(ranked)) == 0:
+        logits[:, broken] = _broken_logits(case, generator)
+    else:
+        boxes[:, broken, generator.integers(4)] = np.nan
+    return Outputs(logits, boxes, broken=True), np.setdiff1d(np.arange(queries), broken)
+
+
+def _broken_logits(case: SetCase, generator: np.random.Generator) -> Floats:
+    """Logits [C] that make every class cost NaN: NaN throughout, or in a softmax one NaN or +inf."""
+    columns = case.configuration.columns
+    if not case.configuration.profile.has_no_object:
+        return np.full(columns, np.nan)
+    row = np.zeros(columns)
+    row[generator.integers(columns)] = generator.choice([np.nan, np.inf])
+    return row
+
+
+WITH_BROKEN_QUERIES = set_cases(
+    regimes=("general", "crowded", "confident", "more-targets-than-queries"),
+    images=(1, 2),
+    queries=(2, 6),
+    targets=(1, 6),
+)
+
+
+@invariant(
+    "matcher.broken-queries-rank-last",
+    number="M15",
+    formula="a broken query is matched ⇒ every sound query is; |M ∩ broken| = max(0, min(Q, n) − |sound|)",
+    source="norm §7, M15; the profile's `non_finite_logits` and `non_finite_boxes`",
+    breaks="NaN replaced by 0, by a number below some sound cost, or by the cost of a perfect pair",
+    applies=_ranks_some_last,
+    cases=WITH_BROKEN_QUERIES,
+)
+def broken_queries_rank_last(component: Build, case: SetCase) -> None:
+    """A query with broken predictions is matched only when every sound query is, as the profile says.
+
+    Whoever replaces NaN costs promises that training survives a few broken queries; one that takes an object
+    from a sound query breaks that promise.
+    """
+    outputs, sound = _with_broken_queries(case)
+    for image, matching in enumerate(matched(component, case.configuration, outputs, case.targets)):
+        expected = min(len(sound), len(case.targets[image]))
+        got = int(np.isin(matching.queries, sound).sum())
+        require(
+            got == expected,
+            f"image {image}: a broken query is matched in place of a sound one",
+            expected=f"{expected} matched queries among the sound ones, {sound.tolist()}",
+            got=matching.pairs(),
+        )
+
+
+@invariant(
+    "matcher.sound-queries-stay-optimal",
+    number="M15",
+    formula="Σ C_ij over the pairs of sound queries = min over their assignments",
+    source="norm §7, M15; the profile's `non_finite_logits` and `non_finite_boxes`",
+    breaks="NaN replaced by the dtype's largest number, in whose roundings the sound costs vanish",
+    applies=_ranks_some_last,
+    cases=WITH_BROKEN_QUERIES,
+)
+def sound_queries_stay_optimal(component: Build, case: SetCase) -> None:
+    """Beside broken queries, the sound ones are matched at least total cost.
+
+    A huge number in place of NaN ranks last but can swallow the digits of all other costs inside the solver.
+    """
+    configuration = case.configuration
+    outputs, sound = _with_broken_queries(case)
+    matchings = matched(component, configuration, outputs, case.targets)
+    kept = case.outputs.main.take(queries=sound)
+    for image, cost in enumerate(image_costs(kept, case.targets, configuration)):
+        matching = _among(sound, matchings[image])
+        premise(len(matching.queries) == min(cost.shape), "a broken query took the place of a sound one")
+        require_optimal(f"image {image}, the sound queries", matching, cost, configuration.dtype)
+
+
+def _among(sound: Integers, matching: Matching) -> Matching:
+    """The pairs of sound queries, in the indices of the sound ones."""
+    kept = np.isin(matching.queries, sound)
+    return Matching(np.searchsorted(sound, matching.queries[kept]), matching.targets[kept])

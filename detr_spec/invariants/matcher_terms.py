@@ -1,0 +1,239 @@
+"""Invariants of the matcher's cost terms: what each of them may depend on. norm §3 and §8, M9–M11."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
+from detr_spec.costs import image_costs
+from detr_spec.invariant import invariant, with_no_object, without_no_object
+from detr_spec.invariants.matcher import Build, answered, matched
+from detr_spec.invariants.shared import (
+    require_optimal_matchings,
+    require_same_optimum,
+    same_pairs,
+    unique_matchings,
+    vary,
+)
+from detr_spec.strategies import set_cases
+from detr_spec.values import Floats, Outputs, Target, Targets, round_to
+from detr_spec.violation import premise, require
+
+WEIGHTS = ("cost_class", "cost_bbox", "cost_giou")
+
+
+def _without(configuration: Configuration, weight: str) -> Configuration:
+    """The configuration with one cost weight 0; ends the check where the others are 0 too."""
+    changed = vary(configuration, **{weight: 0.0})
+    premise(any(changed.cost_weights), "all three cost weights would be zero")
+    return changed
+
+
+def _require_same_matchings(
+    what: str,
+    component: Build,
+    configuration: Configuration,
+    before: tuple[Outputs, Targets],
+    after: tuple[Outputs, Targets],
+) -> None:
+    """Raises `Violation` unless two inputs whose costs are equal in exact arithmetic get the same optimum."""
+    first = matched(component, configuration, *before)
+    second = matched(component, configuration, *after)
+    costs = image_costs(*before, configuration), image_costs(*after, configuration)
+    for image, (cost, cost_after) in enumerate(zip(*costs, strict=True)):
+        require_same_optimum(f"image {image}, {what}", first[image], second[image], cost, cost_after)
+
+
+@invariant(
+    "matcher.zero-class-weight",
+    number="M9",
+    formula="λ_class = 0 ⇒ M does not depend on the logits z",
+    source="norm §3; Carion et al. 2020, equation 1",
+    breaks="a zero weight replaced by a default (`weight or 1`); a class term that its weight does not reach",
+    cases=set_cases(targets=(1, 5)),
+)
+def zero_class_weight(component: Build, case: SetCase) -> None:
+    """With a class weight of 0, other logits leave the matching as it is.
+
+    Ablations set weights to 0. A term that stays in the cost nevertheless makes their tables wrong.
+    """
+    configuration = _without(case.configuration, "cost_class")
+    outputs, targets = case.outputs.main, case.targets
+    other = Outputs(-outputs.logits[:, ::-1], outputs.boxes)
+    _require_same_matchings("other logits", component, configuration, (outputs, targets), (other, targets))
+
+
+def _with_boxes(case: SetCase, change: Callable[[Floats], Floats]) -> tuple[Outputs, Targets]:
+    """The case with all boxes changed, predicted ones and targets."""
+    outputs = Outputs(case.outputs.logits, change(case.outputs.boxes))
+    return outputs, tuple(Target(target.labels, change(target.boxes)) for target in case.targets)
+
+
+def _narrower(boxes: Floats) -> Floats:
+    return np.asarray(boxes * np.array([0.5, 1.0, 0.5, 1.0]))
+
+
+def _lower(boxes: Floats) -> Floats:
+    return np.asarray(boxes * np.array([1.0, 0.5, 1.0, 0.5]))
+
+
+def _turned(boxes: Floats) -> Floats:
+    return boxes[..., [0, 1, 3, 2]]
+
+
+@invariant(
+    "matcher.zero-l1-weight",
+    number="M9",
+    formula="λ_bbox = 0 ⇒ M is the same for all boxes halved in x and for all boxes halved in y",
+    source="norm §3; B5: the GIoU does not change under a scaling of x or y",
+    breaks="a zero weight replaced by a default (`weight or 5`); an L1 term that its weight does not reach",
+    cases=set_cases(targets=(1, 5), queries=(2, 6)),
+)
+def zero_l1_weight(component: Build, case: SetCase) -> None:
+    """With an L1 weight of 0, the scale of the axes does not matter, to which the GIoU is blind.
+
+    Halving x and halving y leave every area alike, so all that tells them apart is the L1 distance.
+    """
+    configuration = _without(case.configuration, "cost_bbox")
+    narrow, low = _with_boxes(case, _narrower), _with_boxes(case, _lower)
+    _require_same_matchings("halved in y in place of x", component, configuration, narrow, low)
+
+
+@invariant(
+    "matcher.zero-giou-weight",
+    number="M9",
+    formula="λ_giou = 0 ⇒ M is the same when every box (cx, cy, w, h) becomes (cx, cy, h, w)",
+    source="norm §3: L1 in cxcywh is a sum over the coordinates",
+    breaks="a zero weight replaced by a default (`weight or 2`); a GIoU term in spite of it; L1 in xyxy",
+    cases=set_cases(targets=(1, 5), queries=(2, 6)),
+)
+def zero_giou_weight(component: Build, case: SetCase) -> None:
+    """With a GIoU weight of 0, exchanging all widths and heights does not matter, to which L1 is blind.
+
+    The sum of the coordinates' differences is the same; overlaps are not.
+    """
+    configuration = _without(case.configuration, "cost_giou")
+    before = case.outputs.main, case.targets
+    _require_same_matchings(
+        "width and height exchanged", component, configuration, before, _with_boxes(case, _turned)
+    )
+
+
+@invariant(
+    "matcher.zero-weight-keeps-the-rest",
+    number="M9",
+    formula="λ_k = 0 ⇒ Σ C_ij over M is the minimum for the two terms that remain",
+    source="norm §3; Carion et al. 2020, equation 1",
+    breaks="a zero weight that switches off another term as well; weights renormalised to their sum",
+    cases=set_cases(targets=(1, 5)),
+)
+def zero_weight_keeps_the_rest(component: Build, case: SetCase) -> None:
+    """With one weight 0, the matching is optimal for the other two terms.
+
+    Removing a term must remove that one, and no other.
+    """
+    free = [weight for weight in WEIGHTS if weight not in case.configuration.fixed] or WEIGHTS
+    removed = str(case.generator("removed term").choice(free))
+    configuration = _without(case.configuration, removed)
+    matchings = answered(component, configuration, case.outputs.main, case.targets)
+    what = f"the matching with {removed} = 0"
+    require_optimal_matchings(what, matchings, case.outputs.main, case.targets, configuration)
+
+
+MORE_QUERIES_THAN_TARGETS = ("general", "crowded", "one-class", "saturated", "coco")
+
+
+@invariant(
+    "matcher.logit-shift",
+    number="M10",
+    formula="softmax(z + c) = softmax(z) ⇒ M(z_i + c_i, b̂) = M(z_i, b̂) for constants c_i",
+    source="norm §3: the class cost is −softmax(z)[y]",
+    breaks="raw logits or sigmoids in the cost; a softmax over the queries; exponentials that overflow",
+    applies=with_no_object,
+    cases=set_cases(regimes=MORE_QUERIES_THAN_TARGETS, queries=(3, 6), targets=(1, 2)),
+)
+def logit_shift(component: Build, case: SetCase) -> None:
+    """Adding a constant to all logits of a query leaves the matching as it is.
+
+    A softmax sees differences of logits alone. The network is free to drift in their level, and does.
+    """
+    outputs, dtype = case.outputs, case.configuration.dtype
+    logits = np.round(outputs.logits * 64) / 64
+    shifted = logits + case.generator("shift").integers(
+        -16, 16, (outputs.batch, outputs.queries, 1), endpoint=True
+    )
+    exact = all((round_to(numbers, dtype) == numbers).all() for numbers in (logits, shifted))
+    premise(exact, "the shift would be rounded in this dtype")
+    before, after = Outputs(logits, outputs.boxes), Outputs(shifted, outputs.boxes)
+    _require_same_matchings(
+        "logits shifted", component, case.configuration, (before, case.targets), (after, case.targets)
+    )
+
+
+@invariant(
+    "matcher.logit-level",
+    number="M10",
+    formula="equal boxes, z_i + 4 where i is unmatched, z_i − 4 where it is matched ⇒ M moves",
+    source="norm §8: the class cost is a function of sigmoid(z), and falls with z",
+    breaks="a softmax where the profile has sigmoids; a focal cost with the wrong sign",
+    applies=without_no_object,
+    cases=set_cases(regimes=("general", "crowded", "one-class"), queries=(4, 6), targets=(1, 2)),
+)
+def logit_level(component: Build, case: SetCase) -> None:
+    """Adding a constant to all logits of a query moves the matching where that decides the optimum.
+
+    Without a no-object class the level of the logits is all that says whether a query sees an object. A
+    softmax in its place is blind to it (transformers PR 19644).
+    """
+    configuration, targets = case.configuration, case.targets
+    alike = np.broadcast_to(case.outputs.boxes[:, :1], case.outputs.boxes.shape)
+    level = Outputs(case.outputs.logits / 2, alike)
+    old = unique_matchings(level, targets, configuration)
+    shift = np.full((level.batch, level.queries, 1), 4.0)
+    for image, matching in enumerate(old):
+        shift[image, matching.queries] = -4.0
+    shifted = Outputs(round_to(level.logits + shift, configuration.dtype), alike)
+    new = unique_matchings(shifted, targets, configuration)
+    premise(not all(map(same_pairs, old, new)), "the shift does not move the optimum")
+    matchings = matched(component, configuration, shifted, targets)
+    for image, matching in enumerate(matchings):
+        require(
+            same_pairs(matching, new[image]),
+            f"image {image}: the matching does not follow the level of the logits",
+            expected=new[image].pairs(),
+            got=matching.pairs(),
+            optimal_before_the_shift=old[image].pairs(),
+        )
+
+
+@invariant(
+    "matcher.absent-classes",
+    number="M11",
+    formula="M does not depend on z_ik for classes k that no target of the image has",
+    source="norm §8: the class cost of a pair is a function of sigmoid(z_i[y_j]) alone",
+    breaks="a softmax where the profile has sigmoids; labels off by one; the best class, not the target's",
+    applies=without_no_object,
+    cases=set_cases(regimes=MORE_QUERIES_THAN_TARGETS, queries=(3, 6), targets=(1, 2)),
+)
+def absent_classes(component: Build, case: SetCase) -> None:
+    """Logits of classes that an image's targets do not have leave its matching as it is.
+
+    Each sigmoid is a detector of its own class; confidence in another class says nothing about this target.
+    """
+    outputs, targets = case.outputs.main, case.targets
+    other = -np.roll(outputs.logits, 1, axis=1)
+    absent = np.ones((outputs.batch, 1, outputs.logits.shape[-1]), dtype=bool)
+    for image, target in enumerate(targets):
+        absent[image, :, target.labels] = False
+    premise(bool(absent.any()), "every class is present in every image")
+    changed = Outputs(np.where(absent, other, outputs.logits), outputs.boxes)
+    _require_same_matchings(
+        "logits of absent classes changed",
+        component,
+        case.configuration,
+        (outputs, targets),
+        (changed, targets),
+    )
