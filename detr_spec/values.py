@@ -1,7 +1,8 @@
 """The values that flow through a check: outputs, targets, matchings, losses, detections. Frozen, NumPy inside.
 
-Every array is float64 (or int64) and read-only, whatever dtype the implementation under test works in: a case rounds its
-numbers to that dtype first (see `round_to`), so the implementation and the definitions start from the same numbers exactly.
+Every array is float64 (or int64), read-only and in C order, whatever dtype the implementation under test works in: a
+case rounds its numbers to that dtype first (see `round_to`), so the implementation and the definitions start from the
+same numbers exactly.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class InvalidValue(ValueError):
 def round_to(numbers: ArrayLike, dtype: str) -> Floats:
     """The nearest numbers that `dtype` ("float64", "float32", "float16", "bfloat16") can hold, as float64.
 
-    Raises `InvalidValue` for another dtype. Ties round to even; numbers beyond the range become infinite.
+    Raises `InvalidValue` for another dtype. Ties round to even; numbers beyond the range become infinite. bfloat16 is
+    rounded by way of float32, as frameworks convert to it.
     """
     wide = np.asarray(numbers, dtype=np.float64)
     if dtype == "float64":
@@ -58,7 +60,7 @@ def _floats(name: str, given: ArrayLike, shape: str, *, last: int | None = None)
     dimensions = shape.count(",") + 1
     if raw.ndim != dimensions or (last is not None and raw.shape[-1] != last):
         raise InvalidValue(f"{name} has shape {list(raw.shape)}; expected {shape}")
-    return _frozen(np.array(raw, dtype=np.float64))
+    return _frozen(np.array(raw, dtype=np.float64, order="C"))
 
 
 def _integers(name: str, given: ArrayLike, shape: str) -> Integers:

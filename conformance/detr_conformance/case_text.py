@@ -40,7 +40,7 @@ def number(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, float) and math.isfinite(value) and value == int(value) and abs(value) < 1e6:
-        return str(int(value))
+        return f"{value:.0f}"
     return repr(value)
 
 

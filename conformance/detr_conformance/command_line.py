@@ -77,18 +77,13 @@ def check(
     A vacuous invariant is reported and does not fail the run.
     """
     from detr_conformance.check_command import run_check  # noqa: PLC0415
-    from detr_conformance.run import parsed_seed  # noqa: PLC0415
+    from detr_conformance.run import parsed_seed, request  # noqa: PLC0415
     from detr_conformance.selection import Selection  # noqa: PLC0415
 
+    selection = Selection(profile, components, invariants, level)
+    asked = request(selection, examples=examples, seed=parsed_seed(seed), expected=expected)
     return run_check(
-        list(implementation),
-        Selection(profile, components, invariants, level),
-        examples=examples,
-        seed=parsed_seed(seed),
-        workers=workers,
-        json_path=json_path,
-        expected=expected,
-        time_limit=time_limit,
+        list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit
     )
 
 

@@ -12,7 +12,7 @@ class UsageError(Exception):
 
 def close_names(name: str, known: Iterable[str]) -> str:
     """`; did you mean …?` with the known names nearest to `name`, or an empty string where none is near."""
-    close = get_close_matches(name, list(known), n=3, cutoff=0.5)
+    close = get_close_matches(name, list(dict.fromkeys(known)), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 

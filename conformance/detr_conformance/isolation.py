@@ -47,7 +47,6 @@ def _remembered_torch(torch: Any) -> Restore:
     generator_state = torch.get_rng_state()
     dtype = torch.get_default_dtype()
     gradients = torch.is_grad_enabled()
-    deterministic = torch.are_deterministic_algorithms_enabled()
     threads = torch.get_num_threads()
     device = torch.get_default_device()
 
@@ -55,8 +54,6 @@ def _remembered_torch(torch: Any) -> Restore:
         torch.set_rng_state(generator_state)
         torch.set_default_dtype(dtype)
         torch.set_grad_enabled(gradients)
-        if torch.are_deterministic_algorithms_enabled() != deterministic:
-            torch.use_deterministic_algorithms(deterministic)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
         if torch.get_default_device() != device:

@@ -17,8 +17,8 @@ from detr_conformance.verdict import Judgement
 @contextlib.contextmanager
 def shown_progress(plan: Plan, console: Console) -> Iterator[Callback]:
     """A callback for the judgements of a plan that shows on the console how far the check is."""
-    total, count = len(plan.tasks), len(plan.invariants)
-    left = Counter({number: count for number in range(len(plan.subjects))})
+    total, count = len(plan.tasks), len(plan.request.invariants)
+    left = Counter(dict.fromkeys(range(len(plan.subjects)), count))
     failing: Counter[int] = Counter()
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

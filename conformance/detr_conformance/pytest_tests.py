@@ -13,7 +13,8 @@ from detr_spec.invariant import Invariant
 from detr_conformance.failure_text import failure_text
 from detr_conformance.judge import DEFAULT_EXAMPLES, DEFAULT_SEED, judge
 from detr_conformance.known import with_known
-from detr_conformance.run import Plan, parsed_seed, planned, require_examples
+from detr_conformance.run import Plan, parsed_seed, require_examples
+from detr_conformance.run import request as request_for
 from detr_conformance.selection import Selection
 from detr_conformance.verdict import Judgement, Verdict
 
@@ -34,11 +35,8 @@ def conformance_tests(
     vacuous is skipped. The options `--detr-spec-examples` and `--detr-spec-seed` say how the cases are drawn. Raises
     `UsageError` for what cannot be done as it is asked.
     """
-    plan = planned(
-        implementation,
-        selection=Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
-        expected=expected,
-    )
+    selection = Selection(profile, tuple(components or ()), tuple(invariants or ()), level)
+    plan = request_for(selection, expected=expected).plan(implementation)
     parameters = [
         pytest.param(subject.implementation, invariant, id=_item_id(plan, subject.implementation, invariant))
         for subject, invariant in plan.tasks
@@ -50,7 +48,7 @@ def conformance_tests(
     ) -> None:
         examples, seed = _options(request.config)
         judgement = judge(invariant, implementation, examples=examples, seed=seed)
-        (judgement,) = with_known([judgement], implementation, plan.known)
+        (judgement,) = with_known([judgement], implementation, plan.request.known)
         command = f"pytest '{request.node.nodeid}' --detr-spec-seed {seed} --detr-spec-examples {examples}"
         _conclude(f"{implementation.name} ({implementation.profile.name})", judgement, command)
 

@@ -178,11 +178,12 @@ def _implementation_attributes(module: ModuleType) -> list[str]:
 
 
 def _needs_no_argument(function: Callable[..., Any]) -> bool:
+    """Whether it can be called without arguments; what takes any arguments at all, like a torch module, cannot."""
     try:
-        inspect.signature(function).bind()
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return False
-    return True
+    return all(parameter.default is not parameter.empty for parameter in parameters)
 
 
 def _called(function: Callable[[], Any], name: str) -> Any:

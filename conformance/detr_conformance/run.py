@@ -1,4 +1,4 @@
-"""Plans and runs a check: which invariants are asked of which implementations, in this process or in workers."""
+"""Plans and runs a check: which invariants are asked of which implementations."""
 
 from __future__ import annotations
 
@@ -8,36 +8,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 
 from detr_conformance.errors import UsageError
-from detr_conformance.judge import DEFAULT_EXAMPLES, DEFAULT_SEED, judge, not_asked
+from detr_conformance.judge import DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
+from detr_conformance.judges import Judges, ThisProcess, Workers
 from detr_conformance.known import KnownViolation, read_known, require_applicable, with_known
 from detr_conformance.report import ImplementationReport, Report, installed_version
 from detr_conformance.resolve import implementations, resolve
 from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects
 from detr_conformance.verdict import Judgement
 
-Progress = Callable[["Plan", int, Judgement], None]
-"""Called with the plan, the place of the task that was finished, and its judgement."""
+Find = Callable[[str], tuple[Implementation, ...]]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of whatever implementation, checked: the invariants, the cases, the known violations."""
+
+    selection: Selection
+    invariants: tuple[Invariant, ...]
+    examples: int
+    seed: int
+    known: tuple[KnownViolation, ...]
+
+    def plan(self, given: Any, find: Find = resolve) -> Plan:
+        """The plan of a check of the given implementations; raises `UsageError` for what cannot be done."""
+        subjects = subjects_of(given, find)
+        require_applicable(self.known, [subject.implementation for subject in subjects])
+        return Plan(self, chosen_subjects(subjects, self.selection, self.invariants))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a check will do. known: the violations that are expected."""
+    """What a check will do: each invariant of the request for each subject."""
 
+    request: Request
     subjects: tuple[Subject, ...]
-    invariants: tuple[Invariant, ...]
-    examples: int
-    seed: int
-    known: tuple[KnownViolation, ...] = ()
 
     @property
     def tasks(self) -> tuple[tuple[Subject, Invariant], ...]:
-        """Each invariant of each subject."""
-        return tuple((subject, invariant) for subject in self.subjects for invariant in self.invariants)
+        """Each invariant of each subject, subject by subject."""
+        return tuple((subject, invariant) for subject in self.subjects for invariant in self.request.invariants)
 
-    def judgements(self, *, workers: int, time_limit: float | None = None) -> Iterator[tuple[int, Judgement]]:
+    def judgements(self, judges: Judges) -> Iterator[tuple[int, Judgement]]:
         """The judgements with the places of their tasks, as they are finished."""
         asked: list[int] = []
         for place, (subject, invariant) in enumerate(self.tasks):
@@ -47,26 +62,12 @@ class Plan:
             else:
                 asked.append(place)
         tasks = [self.tasks[place] for place in asked]
-        for index, judgement in self._judged(tasks, workers, time_limit):
+        for index, judgement in judges.judged(tasks, examples=self.request.examples, seed=self.request.seed):
             yield asked[index], judgement
-
-    def _judged(
-        self, tasks: Sequence[tuple[Subject, Invariant]], workers: int, time_limit: float | None
-    ) -> Iterator[tuple[int, Judgement]]:
-        if workers == 0:
-            for index, (subject, invariant) in enumerate(tasks):
-                yield index, judge(invariant, subject.implementation, examples=self.examples, seed=self.seed)
-            return
-        from detr_conformance.pool import judged_by_workers  # noqa: PLC0415
-
-        limit = default_time_limit(self.examples) if time_limit is None else time_limit
-        yield from judged_by_workers(
-            tasks, examples=self.examples, seed=self.seed, workers=workers, time_limit=limit
-        )
 
     def report(self, judgements: Mapping[int, Judgement]) -> Report:
         """The report of what is known so far; interrupted unless every task is judged."""
-        count = len(self.invariants)
+        count = len(self.request.invariants)
         items = []
         for number, subject in enumerate(self.subjects):
             places = range(number * count, (number + 1) * count)
@@ -77,18 +78,18 @@ class Plan:
                     name=implementation.name,
                     profile=implementation.profile.name,
                     dtypes=implementation.limits.dtypes,
-                    judgements=with_known(judged, implementation, self.known),
+                    judgements=with_known(judged, implementation, self.request.known),
                     address=subject.address,
                 )
             )
+        interrupted = len(judgements) < len(self.tasks)
         return Report(
-            installed_version(), self.seed, self.examples, tuple(items), len(judgements) < len(self.tasks)
+            installed_version(), self.request.seed, self.request.examples, tuple(items), interrupted
         )
 
 
-def default_time_limit(examples: int) -> float:
-    """The seconds that one invariant may take: generous, since a search for a small failing case takes longest."""
-    return max(120.0, 1.2 * examples)
+Progress = Callable[[Plan, int, Judgement], None]
+"""Called with the plan, the place of the task that was finished, and its judgement."""
 
 
 def check(
@@ -107,63 +108,72 @@ def check(
 ) -> Report:
     """The report on an implementation: an `Implementation`, a name as `resolve` takes it, or a list of those.
 
-    profile, components, invariants (ids, or numbers of the norm) and level narrow what is asked. workers: 0 judges in
-    this process; more judge in so many worker processes, for which implementations are given by name, with `time_limit`
-    seconds for each invariant. expected: files of known violations. The judgements do not depend on the number of
-    workers. Raises `UsageError` for what cannot be done as it is asked.
+    profile, components, invariants (ids, or numbers of the norm) and level narrow what is asked. workers: 0
+    judges in this process; more judge in so many worker processes, for which implementations are given by
+    name, with `time_limit` seconds for each invariant. expected: files of known violations. The judgements do
+    not depend on the number of workers. Raises `UsageError` for what cannot be done as it is asked.
     """
-    require_run_options(workers, time_limit)
-    plan = planned(
-        implementation,
-        selection=Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
+    asked = request(
+        Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
         examples=examples,
         seed=seed,
         expected=expected,
     )
     judgements: dict[int, Judgement] = {}
-    for place, judgement in plan.judgements(workers=workers, time_limit=time_limit):
-        judgements[place] = judgement
-        if progress is not None:
-            progress(plan, place, judgement)
+    with judges_for(implementation, workers, time_limit, examples) as judges:
+        plan = asked.plan(implementation, judges.find)
+        for place, judgement in plan.judgements(judges):
+            judgements[place] = judgement
+            if progress is not None:
+                progress(plan, place, judgement)
     return plan.report(judgements)
 
 
-def planned(
-    implementation: Any,
-    *,
+def request(
     selection: Selection,
+    *,
     examples: int = DEFAULT_EXAMPLES,
     seed: int | Literal["random"] = DEFAULT_SEED,
     expected: Sequence[str | Path] = (),
-) -> Plan:
-    """What a check with these arguments will do; raises `UsageError` for what cannot be done as it is asked."""
+) -> Request:
+    """What these arguments ask; raises `UsageError` for what does not exist or makes no sense."""
     require_examples(examples)
-    drawn = drawn_seed(seed)
-    chosen = chosen_invariants(selection)
-    subjects = subjects_of(implementation)
     known = tuple(entry for path in expected for entry in read_known(Path(path)))
-    require_applicable(known, [subject.implementation for subject in subjects])
-    return Plan(chosen_subjects(subjects, selection, chosen), chosen, examples, drawn, known)
+    return Request(selection, chosen_invariants(selection), examples, drawn_seed(seed), known)
 
 
-def require_examples(examples: int) -> None:
-    """Raises `UsageError` unless at least one case is to be drawn."""
-    _require("examples", examples, 1)
+def judges_for(given: Any, workers: int, time_limit: float | None, examples: int) -> Judges:
+    """This process for 0 workers, else so many worker processes.
 
-
-def require_run_options(workers: int, time_limit: float | None) -> None:
-    """Raises `UsageError` for a number of workers or a time limit that makes no sense."""
+    Raises `UsageError` for a number or a time limit that makes no sense, and for workers where an
+    implementation is given as an object.
+    """
     _require("workers", workers, 0)
-    if time_limit is not None and not time_limit > 0:
-        raise UsageError(f"time limit is {time_limit:g}; expected a positive number of seconds")
+    limit = default_time_limit(examples) if time_limit is None else time_limit
+    if not limit > 0:
+        raise UsageError(f"time limit is {limit:g}; expected a positive number of seconds")
+    if workers == 0:
+        return ThisProcess()
+    addresses = [given] if isinstance(given, str) else given
+    if not isinstance(addresses, (list, tuple)) or not all(isinstance(item, str) for item in addresses):
+        raise UsageError(
+            "worker processes cannot find an implementation that is given as an object; "
+            "give its name, such as 'package.module:attribute', or workers=0"
+        )
+    return Workers(workers, limit, addresses)
 
 
-def subjects_of(given: Any) -> tuple[Subject, ...]:
+def default_time_limit(examples: int) -> float:
+    """The seconds that one invariant may take: generous, as the search for a small failing case takes long."""
+    return max(120.0, 1.2 * examples)
+
+
+def subjects_of(given: Any, find: Find = resolve) -> tuple[Subject, ...]:
     """The implementations that were given as objects, as names, or as a list of both."""
     if isinstance(given, str):
-        return tuple(Subject(item, given, place) for place, item in enumerate(resolve(given)))
+        return tuple(Subject(item, given, place) for place, item in enumerate(find(given)))
     if isinstance(given, (list, tuple)) and any(isinstance(item, str) for item in given):
-        return tuple(subject for item in given for subject in subjects_of(item))
+        return tuple(subject for item in given for subject in subjects_of(item, find))
     return tuple(Subject(item) for item in implementations(given, "the implementation"))
 
 
@@ -177,11 +187,16 @@ def drawn_seed(seed: int | str) -> int:
 
 
 def parsed_seed(text: str) -> int:
-    """The seed that a text says, fresh for "random"; raises `UsageError` for anything but that and an integer."""
+    """The seed that a text says, fresh for "random"; raises `UsageError` for all but that and an integer."""
     try:
         return int(text)
     except ValueError:
         return drawn_seed(text)
+
+
+def require_examples(examples: int) -> None:
+    """Raises `UsageError` unless at least one case is to be drawn."""
+    _require("examples", examples, 1)
 
 
 def _require(name: str, value: int, least: int) -> None:

@@ -1,4 +1,4 @@
-"""What a worker process does. It imports nothing else at its top, so that the settings come before what they set."""
+"""What a worker process does. Nothing else is imported at its top, so that settings precede what they set."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detr_spec.configuration import Configuration
     from detr_spec.implementation import Implementation
 
     from detr_conformance.verdict import Judgement
@@ -18,14 +19,23 @@ THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def start(addresses: Sequence[str]) -> None:
-    """Prepares a worker: one thread for arithmetic, and the implementations imported before the first time limit runs."""
+    """Prepares a worker: one thread for arithmetic, and all imports before the first time limit runs."""
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     for address in addresses:
-        # A failure comes again, and is told, when an invariant is judged.
+        # A failure comes again, and is told, when the address is asked for.
         with contextlib.suppress(Exception):
             _resolved(address)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+
+
+def described(address: str) -> tuple[Implementation, ...]:
+    """The implementations at an address in a form that can be sent: their components cannot be built."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    return tuple(replace(item, **dict.fromkeys(item.components, _elsewhere)) for item in _resolved(address))
+
+
+def _elsewhere(configuration: Configuration) -> Any:
+    raise NotImplementedError(f"the component for {configuration} is in a worker process")
 
 
 def judge_at(address: str, place: int, id: str, examples: int, seed: int) -> Judgement:

@@ -1,4 +1,4 @@
-"""Invariants of solvers of the assignment problem, on finite cost matrices. norm §3, S1–S6 and S9."""
+"""Invariants of solvers of the assignment problem, on finite cost matrices. norm §3, S1–S6."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from detr_spec.violation import premise, require
 Build = Callable[[Configuration], Assignment]
 SOURCE = "norm §3; Kuhn 1955, The Hungarian method for the assignment problem"
 FEASIBLE = ("general", "tied", "negative")
+CHOICE = (2, 6)
+"""Sides of matrices that leave something to choose."""
 
 
 def total_of(what: str, matching: Matching, cost: Floats) -> float:
@@ -63,8 +65,8 @@ def _optimal(component: Build, case: CostCase) -> None:
     number="S2",
     formula="Σ C_ij over the pairs = min over assignments, shown by dual prices",
     source=SOURCE,
-    breaks="a greedy choice; the maximum in place of the minimum; a stop after a fixed number of rounds",
-    cases=cost_cases(regimes=("general",)),
+    breaks="a greedy choice; the maximum in place of the minimum; a large number that costs can exceed",
+    cases=cost_cases(regimes=("general", "huge"), size=CHOICE),
 )
 def optimal_total(component: Build, case: CostCase) -> None:
     """The total cost is the minimum over all assignments.
@@ -80,7 +82,7 @@ def optimal_total(component: Build, case: CostCase) -> None:
     formula="total(Cᵀ) = total(C)",
     source=SOURCE,
     breaks="tall matrices solved differently, or not at all; strides ignored",
-    cases=cost_cases(regimes=(*FEASIBLE, "large-offset")),
+    cases=cost_cases(regimes=FEASIBLE, size=CHOICE),
 )
 def transposed(component: Build, case: CostCase) -> None:
     """The transposed matrix has the same minimum.
@@ -100,7 +102,7 @@ def transposed(component: Build, case: CostCase) -> None:
     formula="M optimal for C + c·1ᵀ ⇒ M optimal for C, if every row must be matched; so for columns",
     source=SOURCE,
     breaks="costs taken to be positive; 0 or a large number used as a mark; a first guess never revised",
-    cases=cost_cases(regimes=FEASIBLE),
+    cases=cost_cases(regimes=FEASIBLE, size=CHOICE),
 )
 def constant_shift(component: Build, case: CostCase) -> None:
     """A constant added to a row or a column that must be matched keeps an optimum an optimum.
@@ -113,7 +115,7 @@ def constant_shift(component: Build, case: CostCase) -> None:
     axis = chance.choice(sorted(sides))
     constants = chance.choice([-256.0, -16.0, -1.0, 0.0, 1.0, 16.0, 256.0], size=cost.shape[axis])
     shifted = cost + np.expand_dims(constants, 1 - axis)
-    allowance = total_allowance(shifted, case.configuration.dtype)
+    allowance = max(total_allowance(matrix, case.configuration.dtype) for matrix in (cost, shifted))
     _require_same_optimum(component, case, "with constants added to its lines", cost, shifted, allowance)
 
 
@@ -123,7 +125,7 @@ def constant_shift(component: Build, case: CostCase) -> None:
     formula="M optimal for s·C, s > 0 ⇒ M optimal for C",
     source=SOURCE,
     breaks="an absolute tolerance in the solver; costs rounded to integers or to some decimals",
-    cases=cost_cases(regimes=FEASIBLE),
+    cases=cost_cases(regimes=FEASIBLE, size=CHOICE),
 )
 def positive_scale(component: Build, case: CostCase) -> None:
     """Multiplying all costs by a positive number keeps an optimum an optimum.
@@ -131,7 +133,7 @@ def positive_scale(component: Build, case: CostCase) -> None:
     Costs have no unit: loss weights of 0.001 and of 1000 ask for the same matching.
     """
     cost = case.costs[0]
-    factor = 2.0 ** case.generator("factor").choice([-40, -20, -10, 10, 20, 40])
+    factor = 2.0 ** case.generator("factor").choice([-40, -30, -20, 20, 40])
     allowance = total_allowance(cost, case.configuration.dtype)
     _require_same_optimum(component, case, "with all costs scaled", cost, cost * factor, allowance)
 
@@ -146,7 +148,7 @@ def _require_same_optimum(
     solver = component(case.configuration)
     before = total_of("the assignment", solver.solve(cost).value, cost)
     after = total_of(f"the assignment {how}", solver.solve(changed).value, cost)
-    require_same_total(f"the assignment {how} is another one", after, before, allowance, cost)
+    require_same_total(f"the assignment {how} has another total", after, before, allowance, cost)
 
 
 @invariant(
@@ -189,7 +191,7 @@ def one_by_one(component: Build, case: CostCase) -> None:
     formula="Σ C_ij = min, where many entries are equal",
     source=SOURCE,
     breaks="perturbations that break ties and change the order of what was not tied; endless cycling",
-    cases=cost_cases(regimes=("tied",)),
+    cases=cost_cases(regimes=("tied",), size=CHOICE),
 )
 def ties(component: Build, case: CostCase) -> None:
     """The total is the minimum where many costs are equal.
@@ -205,7 +207,7 @@ def ties(component: Build, case: CostCase) -> None:
     formula="Σ C_ij = min, where every entry is negative",
     source=SOURCE,
     breaks="0 as the start of a minimum; costs clamped at 0; padding with 0, which attracts nothing here",
-    cases=cost_cases(regimes=("negative",)),
+    cases=cost_cases(regimes=("negative",), size=CHOICE),
 )
 def negative_costs(component: Build, case: CostCase) -> None:
     """The total is the minimum where all costs are negative.
@@ -221,7 +223,7 @@ def negative_costs(component: Build, case: CostCase) -> None:
     formula="Σ C_ij = min, for C = 2³⁰ + small differences in float64, 2¹² in float32",
     source=SOURCE,
     breaks="a float32 kernel behind a float64 interface; large numbers as marks",
-    cases=cost_cases(regimes=("large-offset",)),
+    cases=cost_cases(regimes=("large-offset",), size=CHOICE),
 )
 def large_offset(component: Build, case: CostCase) -> None:
     """The total is the minimum where the costs share a large offset, within the rounding of their dtype.
@@ -237,7 +239,7 @@ def large_offset(component: Build, case: CostCase) -> None:
     formula="Σ C_ij = min, for entries that differ by a few to a few thousand spacings of the dtype",
     source=SOURCE,
     breaks="an absolute tolerance; a narrower dtype inside; duplicates dropped by rounding",
-    cases=cost_cases(regimes=("near-resolution",)),
+    cases=cost_cases(regimes=("near-resolution",), size=CHOICE),
 )
 def small_gaps(component: Build, case: CostCase) -> None:
     """The total is the minimum where costs differ little, within the rounding of their dtype.

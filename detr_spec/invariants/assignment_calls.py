@@ -10,7 +10,7 @@ from detr_spec.assignment import lower_bound, solve, total_allowance
 from detr_spec.cases import CostCase
 from detr_spec.implementation import Assignment
 from detr_spec.invariant import invariant
-from detr_spec.invariants.assignment import FEASIBLE, SOURCE, Build, require_same_total, total_of
+from detr_spec.invariants.assignment import CHOICE, FEASIBLE, SOURCE, Build, require_same_total, total_of
 from detr_spec.invariants.shared import require_refusal, require_unchanged, require_valid
 from detr_spec.profile import Profile
 from detr_spec.strategies import cost_cases
@@ -86,7 +86,7 @@ def _partly_forbidden(case: CostCase) -> Floats:
     source="norm §3; [scipy] linear_sum_assignment",
     breaks="infinity replaced by a number that costs can exceed; ∞ − ∞ = NaN inside; a needless error",
     applies=forbids,
-    cases=cost_cases(regimes=(*FEASIBLE, "large-offset")),
+    cases=cost_cases(regimes=(*FEASIBLE, "huge"), size=CHOICE),
 )
 def infinity_forbids(component: Build, case: CostCase) -> None:
     """Where finite assignments are left, entries of +∞ are never matched, and the rest is minimised.
@@ -150,7 +150,7 @@ def _batched(solver: Assignment, case: CostCase) -> tuple[Matching, ...]:
     return matchings
 
 
-BATCHES = cost_cases(regimes=(*FEASIBLE, "large-offset"), problems=(1, 4), size=(0, 6))
+BATCHES = cost_cases(regimes=(*FEASIBLE, "huge"), problems=(2, 4), size=(0, 6))
 
 
 @invariant(

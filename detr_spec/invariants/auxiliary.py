@@ -1,9 +1,8 @@
-"""Invariants of the losses of auxiliary decoder layers. norm §4, A1–A5; Carion et al. 2020, section 3.2, on auxiliary losses."""
+"""Invariants of the losses of auxiliary decoder layers. norm §4, A1–A5; Carion et al. 2020, section 3.2."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
@@ -25,6 +24,7 @@ from detr_spec.invariants.criterion_values import reports_class_error, require_k
 from detr_spec.invariants.shared import require_optimal_matchings, same_pairs, unique_matchings
 from detr_spec.losses import TRAINING_TERMS, set_losses
 from detr_spec.strategies import set_cases
+from detr_spec.tolerance import Interval
 from detr_spec.values import Matching
 from detr_spec.violation import Violation, premise, require
 
@@ -44,13 +44,19 @@ def _class_error_keys(configuration: Configuration) -> set[str]:
 @invariant(
     "auxiliary.keys",
     number="A1",
-    formula="L layers ⇒ for i = 0 … L−2: loss_ce_i, loss_bbox_i, loss_giou_i, cardinality_error_i, and none for another i",
+    formula=(
+        "L layers ⇒ for i = 0 … L−2: loss_ce_i, loss_bbox_i, loss_giou_i, cardinality_error_i, and none for "
+        "another i"
+    ),
     source="norm §4: each auxiliary layer gets every loss under its suffix",
-    breaks="auxiliary losses silently off (transformers PR 20959); one layer too few; the last layer once more as an auxiliary one",
+    breaks=(
+        "auxiliary losses silently off (transformers PR 20959); one layer too few; the last layer once more "
+        "as an auxiliary one"
+    ),
     cases=set_cases(layers=(2, 4)),
 )
 def keys(component: Build, case: SetCase) -> None:
-    """L decoder layers give the training terms and the cardinality error of L − 1 auxiliary layers, under declared keys.
+    """L decoder layers give the losses and the cardinality error of L − 1 auxiliary layers, by declared keys.
 
     A layer that is left out is not supervised, and nothing but its missing key says so.
     """
@@ -70,7 +76,10 @@ def keys(component: Build, case: SetCase) -> None:
     number="A1",
     formula="loss_i of (layer 0, …, layer L−1) = loss of (layer i) for every loss and the cardinality error",
     source="norm §4: each auxiliary layer is matched on its own and divided by the same num_boxes",
-    breaks="layers summed or averaged; suffixes off by one; the last layer's indices used for all; another normaliser",
+    breaks=(
+        "layers summed or averaged; suffixes off by one; the last layer's indices used for all; another "
+        "normaliser"
+    ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
 )
 def layer_alone(component: Build, case: SetCase) -> None:
@@ -83,7 +92,7 @@ def layer_alone(component: Build, case: SetCase) -> None:
         alone = judged(component, _alone(case.configuration), outputs, case.targets)
         premise_same_matchings(whole.matchings[layer], alone.last)
         for name in TRAINING_TERMS:
-            whole.term(name, layer)
+            whole.term(name, layer)  # raises where the layer lacks the term
         require_same_terms(whole.terms(layer=layer), alone.terms(), "against the layer alone")
 
 
@@ -92,13 +101,17 @@ def layer_alone(component: Build, case: SetCase) -> None:
     number="A2",
     formula="loss_i is taken under argmin over assignments of the cost of layer i, for each layer i",
     source="norm §4; Carion et al. 2020, section 3.2: predictions of each decoder layer are matched",
-    breaks="the last layer's matching used for all; the first layer's kept; an optimum of the layers' summed costs",
+    breaks=(
+        "the last layer's matching used for all; the first layer's kept; an optimum of the layers' summed "
+        "costs"
+    ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), queries=(2, 6), targets=(1, 5)),
 )
 def own_matching(component: Build, case: SetCase) -> None:
     """Layers whose optimal matchings differ are each judged under their own.
 
-    Early layers assign queries differently; supervised by a later layer's matching they are pulled away from what they found.
+    Early layers assign queries differently; supervised by a later layer's matching they are pulled away from
+    what they found.
     """
     configuration, targets = case.configuration, case.targets
     losses = component(configuration)(case.outputs, targets).value
@@ -121,13 +134,13 @@ def _same(first: tuple[Matching, ...], second: tuple[Matching, ...]) -> bool:
 
 
 def _require_own(answer: Judged, name: str, term: Term, layer: int | None) -> None:
-    """Raises `Violation` if the loss is that of another layer's matching; that it is right is asked elsewhere."""
-    if _explains(term, term.value):
+    """Raises `Violation` if the loss is that of another layer's matching, and not that of its own."""
+    if _explains(term.definition, term.value):
         return
     outputs = answer.outputs.layers[-1 if layer is None else layer]
     for other, matchings in enumerate(answer.matchings):
         definition = set_losses(answer.configuration, outputs, answer.targets, matchings)[name]
-        if _explains(replace(term, definition=definition), term.value):
+        if _explains(definition, term.value):
             raise Violation(
                 f"{term.key} is the loss under the matching of decoder layer {other}",
                 expected=float(term.definition.value),
@@ -136,8 +149,8 @@ def _require_own(answer: Judged, name: str, term: Term, layer: int | None) -> No
             )
 
 
-def _explains(term: Term, value: float) -> bool:
-    return bool(term.definition.lower <= value <= term.definition.upper)
+def _explains(definition: Interval, value: float) -> bool:
+    return bool(definition.lower <= value <= definition.upper)
 
 
 @invariant(
@@ -145,7 +158,9 @@ def _explains(term: Term, value: float) -> bool:
     number="A3",
     formula="loss of (layer 0, …, layer L−1) = loss of (layer L−1) for every loss and metric without suffix",
     source="norm §4: auxiliary losses are added under keys of their own",
-    breaks="auxiliary losses added into the last layer's; the last layer matched on an auxiliary layer's outputs",
+    breaks=(
+        "auxiliary losses added into the last layer's; the last layer matched on an auxiliary layer's outputs"
+    ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
 )
 def last_layer_independent(component: Build, case: SetCase) -> None:

@@ -188,7 +188,8 @@ def disjoint_not_positive(component: Build, case: BoxCase) -> None:
 
     Matching prefers the larger GIoU: boxes apart must never look better than boxes that overlap.
     """
-    overlap, case = needed(component(case.configuration), "giou"), _on_grid(case)
+    case = _on_grid(case)
+    overlap = needed(component(case.configuration), "giou")
     second = _apart(case, 1)
     got = pairwise("giou", overlap, case.first, second)
     allowance = width(pairs_range("giou", case, case.first, second))
@@ -208,7 +209,8 @@ def separation(component: Build, case: BoxCase) -> None:
 
     This slope is the reason for GIoU: IoU is 0 at every distance.
     """
-    overlap, case = needed(component(case.configuration), "giou"), _on_grid(case)
+    case = _on_grid(case)
+    overlap = needed(component(case.configuration), "giou")
     lists = [_apart(case, steps) for steps in (1, 2, 4)]
     values = [pairwise("giou", overlap, case.first, second) for second in lists]
     widths = [

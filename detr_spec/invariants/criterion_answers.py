@@ -1,14 +1,15 @@
-"""What the invariants of the criterion share: an answer, the matchings that it is judged by, and its terms beside their
-definitions.
+"""What invariants of the criterion share: an answer, the matchings to judge it by, terms beside definitions.
 
-An implementation that shows its matchings is judged by those, and their optimality by an invariant of its own, so that a
-wrong matching is accused once. One that does not is judged only where a single matching is optimal by a margin.
+An implementation that shows its matchings is judged by those, and their optimality by an invariant of its
+own, so that a wrong matching is accused once. One that does not is judged only where a single matching is
+optimal by a margin.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -37,7 +38,7 @@ LARGEST_SCALE = 1024.0
 
 
 def loss_key(configuration: Configuration, name: str, layer: int | None = None) -> str | None:
-    """The implementation's key of a term, for an auxiliary layer or for the last one; None where it is not reported."""
+    """The key of a term, for an auxiliary layer or for the last one; None where it is not reported."""
     keys = configuration.profile.keys
     key: str | None = getattr(keys, name)
     if key is None or layer is None:
@@ -62,17 +63,23 @@ class Term:
 
     key: str
     value: float
-    definition: Interval
+    evaluate: Callable[[], Interval]
+
+    @cached_property
+    def definition(self) -> Interval:
+        """The range, evaluated when it is first asked for: two equal answers need none."""
+        return self.evaluate()
 
     def times(self, factor: float) -> Term:
         """The loss without its normaliser, where the factor is that."""
-        return Term(self.key, self.value * factor, self.definition * factor)
+        return Term(self.key, self.value * factor, lambda: self.definition * factor)
 
     def plus(self, other: Term) -> Term:
-        return Term(self.key, self.value + other.value, self.definition + other.definition)
+        """The sum of two losses."""
+        return Term(self.key, self.value + other.value, lambda: self.definition + other.definition)
 
     def require_definition(self) -> None:
-        """Raises `Violation` unless the loss lies in its range; ends the check where it has no value by definition."""
+        """Raises `Violation` unless the loss lies in its range; ends the check for a definition of NaN."""
         premise(bool(np.isfinite(self.definition.value)), f"{self.key} has no value by its definition")
         require_within(self.key, self.value, self.definition)
 
@@ -84,7 +91,8 @@ class Term:
 def allowance(*terms: Term) -> float:
     """How far apart right answers may be whose definitions agree.
 
-    It grows with answers that are larger than their definitions, so that a wrong scale is accused by the definition alone.
+    It grows with answers that are larger than their definitions, so that a wrong scale is accused by the
+    definition alone.
     """
     lower = min(float(term.definition.lower) for term in terms)
     upper = max(float(term.definition.upper) for term in terms)
@@ -101,14 +109,15 @@ def require_same_terms(got: Mapping[str, Term], expected: Mapping[str, Term], wh
     """
     both = [name for name in expected if name in got]
     premise(bool(both), "the losses to compare are missing")
-    for name in both:
-        margin = allowance(got[name], expected[name])
-        require_close(f"{got[name].key}, {when},", got[name].value, expected[name].value, margin)
+    for first, second in ((got[name], expected[name]) for name in both):
+        if first.value != second.value:
+            margin = allowance(first, second)
+            require_close(f"{first.key}, {when},", first.value, second.value, margin)
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A criterion's answer to a case, and for each decoder layer the matching of each image that it is judged by."""
+    """A criterion's answer, and for each decoder layer the matching of each image that it is judged by."""
 
     configuration: Configuration
     outputs: Outputs
@@ -121,17 +130,23 @@ class Judged:
         """The matching of each image in the last decoder layer."""
         return self.matchings[-1]
 
+    @cached_property
+    def _definitions(self) -> dict[int | None, dict[str, Interval]]:
+        return {}
+
     def definitions(self, layer: int | None = None) -> dict[str, Interval]:
         """The range of each term, of an auxiliary layer or of the last one, by neutral name."""
-        place = -1 if layer is None else layer
-        return set_losses(self.configuration, self.outputs.layers[place], self.targets, self.matchings[place])
+        if layer not in self._definitions:
+            place = -1 if layer is None else layer
+            outputs, matchings = self.outputs.layers[place], self.matchings[place]
+            self._definitions[layer] = set_losses(self.configuration, outputs, self.targets, matchings)
+        return self._definitions[layer]
 
     def terms(self, names: Iterable[str] = TERMS, layer: int | None = None) -> dict[str, Term]:
         """Those of the terms that the implementation gave, by neutral name."""
-        definitions = self.definitions(layer)
         keys = {name: loss_key(self.configuration, name, layer) for name in names}
         return {
-            name: Term(key, self.losses.values[key], definitions[name])
+            name: self.term(name, layer)
             for name, key in keys.items()
             if key is not None and key in self.losses.values
         }
@@ -140,7 +155,7 @@ class Judged:
         """One term; raises `Violation` where the implementation did not give it."""
         key = loss_key(self.configuration, name, layer)
         assert key is not None
-        return Term(key, require_key(self.losses, key), self.definitions(layer)[name])
+        return Term(key, require_key(self.losses, key), lambda: self.definitions(layer)[name])
 
     def pairs(self) -> list[tuple[int, int, int]]:
         """The (image, query, target) matches of the last layer."""
@@ -156,8 +171,8 @@ class Judged:
 def judged(component: Build, configuration: Configuration, outputs: Outputs, targets: Targets) -> Judged:
     """The answer of a newly built criterion, with the matchings to judge it by.
 
-    Raises `Violation` for shown matchings that are not valid; ends the check where none is shown and the optimum of an
-    image is not unique by a margin.
+    Raises `Violation` for shown matchings that are not valid; ends the check where none is shown and the
+    optimum of an image is not unique by a margin.
     """
     losses = component(configuration)(outputs, targets).value
     matchings = shown_matchings(losses, outputs, targets)
@@ -184,7 +199,7 @@ def shown_matchings(
 def renamed(
     matching: Matching, *, queries: Integers | None = None, targets: Integers | None = None
 ) -> Matching:
-    """A matching, in int64, of reordered queries or targets in the indices from before: `queries[i]` is what query i was."""
+    """A matching of reordered queries or targets in the old indices; `queries[i]` is what query i was."""
     first, second = (np.asarray(side, dtype=np.int64) for side in (matching.queries, matching.targets))
     return Matching(
         first if queries is None else queries[first], second if targets is None else targets[second]
@@ -192,6 +207,6 @@ def renamed(
 
 
 def premise_same_matchings(before: Sequence[Matching], after: Sequence[Matching]) -> None:
-    """Ends the check unless the matchings pair the same queries and targets: other losses follow from other pairs."""
+    """Ends the check unless the matchings pair the same queries and targets; losses follow from the pairs."""
     same = len(before) == len(after) and all(map(same_pairs, before, after))
     premise(same, "the matching changed")

@@ -1,4 +1,4 @@
-"""Invariants of the criterion as a function to be called: weights, gradients, side effects. norm §4 and §6, C16 and C17."""
+"""Invariants of the criterion as a function that is called: weights, gradients, effects. norm §4, C16–C17."""
 
 from __future__ import annotations
 
@@ -68,7 +68,10 @@ def _doubled(case: SetCase, name: str) -> Configuration:
 @invariant(
     "criterion.every-term-weighted",
     number="C16",
-    formula="every loss_ce, loss_bbox and loss_giou of every layer has a weight; class_error and cardinality_error have none, or 0",
+    formula=(
+        "every loss_ce, loss_bbox and loss_giou of every layer has a weight; class_error and "
+        "cardinality_error have none, or 0"
+    ),
     source="norm §4: the training loss sums over the keys that losses and weights share",
     breaks="weights for the last layer alone; a weight under an old name; a metric that is trained on",
     cases=LAYERED_CASES,
@@ -91,7 +94,10 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.doubled-weight",
     number="C16",
-    formula="2 λ_bbox for λ_bbox ⇒ the weights of loss_bbox and every loss_bbox_i double, and no other weight moves",
+    formula=(
+        "2 λ_bbox for λ_bbox ⇒ the weights of loss_bbox and every loss_bbox_i double, and no other weight "
+        "moves"
+    ),
     source="norm §4: weights are the coefficients of the configuration, the same for each suffix",
     breaks="coefficients hard-coded, swapped, or used for the last layer only",
     cases=LAYERED_CASES,
@@ -99,7 +105,8 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
 def doubled_weight(component: Build, case: SetCase) -> None:
     """Doubling a loss coefficient doubles the weight of its term in every layer, and nothing else.
 
-    A coefficient that is read but not used makes a search over it a search over noise (transformers' class coefficient).
+    A coefficient that is read but not used makes a search over it a search over noise (transformers' class
+    coefficient).
     """
     doubled = _one_coefficient(case)
     changed = _doubled(case, doubled)
@@ -119,7 +126,10 @@ def doubled_weight(component: Build, case: SetCase) -> None:
     number="C16",
     formula="weight(loss_i) = weight(loss) for every training term and every auxiliary layer i",
     source="norm §4: the weights of the last layer, the same again for each suffix",
-    breaks="auxiliary weights left at their defaults; averaged over layers; another term's weight under the suffix",
+    breaks=(
+        "auxiliary weights left at their defaults; averaged over layers; another term's weight under the "
+        "suffix"
+    ),
     cases=set_cases(regimes=ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
 )
 def auxiliary_weights(component: Build, case: SetCase) -> None:
@@ -144,9 +154,13 @@ def auxiliary_weights(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.unweighted-losses",
     number="C16",
-    formula="the returned loss_ce, loss_bbox and loss_giou do not depend on λ_class, λ_bbox, λ_giou of the loss",
+    formula=(
+        "the returned loss_ce, loss_bbox and loss_giou do not depend on λ_class, λ_bbox, λ_giou of the loss"
+    ),
     source="norm §4 and §6: losses are returned unweighted, and weighted in the training step",
-    breaks="weights applied inside and again outside; loss weights used in place of cost weights in the matching",
+    breaks=(
+        "weights applied inside and again outside; loss weights used in place of cost weights in the matching"
+    ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
 )
 def unweighted_losses(component: Build, case: SetCase) -> None:
@@ -188,7 +202,10 @@ def zero_dimensional(component: Build, case: SetCase) -> None:
     number="C17",
     formula="device(loss) = device(pred_logits) for every loss and metric",
     source="norm §4; the training step sums the losses where the model is",
-    breaks="a constant or a count made on the CPU; a metric moved to the CPU, which waits for the device in every step",
+    breaks=(
+        "a constant or a count made on the CPU; a metric moved to the CPU, which waits for the device in "
+        "every step"
+    ),
     cases=set_cases(regimes=("general", "empty"), layers=(1, 2)),
 )
 def device(component: Build, case: SetCase) -> None:
@@ -220,7 +237,9 @@ def _answer_with_gradients(component: Build, case: SetCase, targets: Targets) ->
     number="C17",
     formula="class_error and cardinality_error require no gradient, in any layer",
     source="norm §4: no gradient flows from metrics",
-    breaks="accuracy computed with the graph kept, so that the running average holds every step's activations",
+    breaks=(
+        "accuracy computed with the graph kept, so that the running average holds every step's activations"
+    ),
     cases=set_cases(layers=(1, 2)),
 )
 def metrics_without_gradient(component: Build, case: SetCase) -> None:
@@ -239,13 +258,17 @@ def metrics_without_gradient(component: Build, case: SetCase) -> None:
     number="C17",
     formula="loss_ce, loss_bbox and loss_giou of every layer require a gradient, with and without targets",
     source="norm §4: without targets the box losses are 0 with a graph and zero gradients",
-    breaks="a fresh zero for an empty batch, outside the graph; `.item()` or `detach` on the way (ultralytics PR 26012)",
+    breaks=(
+        "a fresh zero for an empty batch, outside the graph; `.item()` or `detach` on the way (ultralytics "
+        "PR 26012)"
+    ),
     cases=set_cases(layers=(1, 2)),
 )
 def losses_with_gradient(component: Build, case: SetCase) -> None:
     """Every training term carries a gradient, even in a batch without any target.
 
-    Data-parallel training waits for the gradient of every parameter, and stops for ever at one that does not come.
+    Data-parallel training waits for the gradient of every parameter, and stops for ever at one that does not
+    come.
     """
     empty = tuple(target.take(np.arange(0)) for target in case.targets)
     for batch, targets in (("the batch", case.targets), ("the batch without targets", empty)):
@@ -277,29 +300,33 @@ def inputs_unchanged(component: Build, case: SetCase) -> None:
     number="C17",
     formula="L(x, y), L(x′, y′), L(x, y) from one criterion = the same from new ones",
     source="norm §4: the losses are a function of outputs and targets",
-    breaks="match indices kept from the batch before (PaddleDetection PR 7724); a running num_boxes; a random tie-break",
+    breaks=(
+        "match indices kept from the batch before (PaddleDetection PR 7724); a running num_boxes; a random "
+        "tie-break"
+    ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), queries=(2, 6), targets=(1, 5)),
 )
 def repeatable(component: Build, case: SetCase) -> None:
     """A criterion gives the same losses to the same batch, whatever it was given before.
 
-    The first batch is given again after another one of the same shape, and compared with what new criteria answer.
+    One batch is given, another one of the same shape, and the first again; each answer is that of a new
+    criterion.
     """
     configuration = case.configuration
     others = case.outputs.take(queries=case.permutation(case.outputs.queries, "queries"))
     reversed_targets = tuple(target.take(np.arange(len(target))[::-1]) for target in case.targets)
-    batches = [(case.outputs, case.targets), (others, reversed_targets), (case.outputs, case.targets)]
+    first, second = (case.outputs, case.targets), (others, reversed_targets)
     used = component(configuration)
-    answers = [used(*batch).value for batch in batches]
-    for place, (batch, answer) in enumerate(zip(batches, answers, strict=True)):
-        fresh = component(configuration)(*batch).value
-        _require_same_losses(f"in call {place + 1} of one criterion", configuration, batch, answer, fresh)
+    new, other, again = (used(*batch).value for batch in (first, second, first))
+    expected = component(configuration)(*second).value
+    _require_same_losses("in the second call of one criterion", configuration, second, other, expected)
+    _require_same_losses("in the third call of one criterion", configuration, first, again, new)
 
 
 def _require_same_losses(
     when: str, configuration: Configuration, batch: tuple[Outputs, Targets], got: Losses, expected: Losses
 ) -> None:
-    """Raises `Violation` unless the losses agree; ends the check where they may differ because several optima exist."""
+    """Raises `Violation` unless the losses agree; ends the check for one of several optima."""
     if dict(got.values) == dict(expected.values):
         return
     names = sorted(got.values), sorted(expected.values)

@@ -1,5 +1,4 @@
-"""Invariants of the criterion about how many images and targets there are: what the losses are divided by, and what happens
-at zero. norm §4, C9–C11 and C15."""
+"""Invariants of what the losses are divided by, and of batches without targets. norm §4, C9–C11, C15."""
 
 from __future__ import annotations
 
@@ -63,9 +62,15 @@ def batch_twice(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.empty-images",
     number="C10",
-    formula="n_b = 0 for some b ⇒ every loss and metric is finite and as defined; image b adds 0 to loss_bbox and loss_giou",
+    formula=(
+        "n_b = 0 for some b ⇒ every loss and metric is finite and as defined; image b adds 0 to loss_bbox "
+        "and loss_giou"
+    ),
     source="norm §4, and §3: an image without targets has an empty matching",
-    breaks="an empty image skipped, so that later images are taken for earlier ones; an exception; a mean of nothing",
+    breaks=(
+        "an empty image skipped, so that later images are taken for earlier ones; an exception; a mean of "
+        "nothing"
+    ),
     cases=set_cases(regimes=("empty",)),
 )
 def empty_images(component: Build, case: SetCase) -> None:
@@ -90,7 +95,7 @@ def empty_images(component: Build, case: SetCase) -> None:
     cases=set_cases(layers=(1, 2)),
 )
 def empty_batch(component: Build, case: SetCase) -> None:
-    """A batch without any target has box losses of exactly 0 in every layer, and a finite classification loss.
+    """A batch without targets has box losses of exactly 0 in every layer, and a finite classification loss.
 
     One NaN loss is a lost run, because the optimiser writes it into every weight.
     """
@@ -120,13 +125,16 @@ def require_finite(term: Term) -> None:
 @invariant(
     "criterion.denominator",
     number="C11",
-    formula="num_boxes = max(Σ_b n_b, 1), though only min(Q, n_b) of an image's targets are matched; or Σ_b |M_b|, as declared",
+    formula=(
+        "num_boxes = max(Σ_b n_b, 1), though only min(Q, n_b) of an image's targets are matched; or Σ_b "
+        "|M_b|, as declared"
+    ),
     source="norm §4: num_boxes counts targets; the profile says where a dialect counts matches",
     breaks="num_boxes from the lengths of the index vectors; a mean over matched pairs",
     cases=set_cases(regimes=("more-targets-than-queries",)),
 )
 def denominator(component: Build, case: SetCase) -> None:
-    """With more targets than queries, losses are divided by the number that the profile declares, of targets or of matches.
+    """With more targets than queries, losses are divided by the declared count, of targets or of matches.
 
     Taking away the targets that stay unmatched leaves the matching, and so the losses times that number.
     """
@@ -145,7 +153,10 @@ def denominator(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.additive-over-images",
     number="C15",
-    formula="num_boxes · L(batch) = Σ_b num_boxes_b · L(image b), for loss_bbox and loss_giou, and for the focal loss_ce",
+    formula=(
+        "num_boxes · L(batch) = Σ_b num_boxes_b · L(image b), for loss_bbox and loss_giou, and for the "
+        "focal loss_ce"
+    ),
     source="norm §4: a sum over the batch, divided once",
     breaks="a mean over images of per-image means; one image's predictions paired with another's targets",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, images=(2, 3), targets=(1, 5)),

@@ -1,5 +1,4 @@
-"""Invariants of the criterion about broken preconditions: labels without a class, wrong numbers of targets and of logit
-columns are refused. norm §3 and §4, C18."""
+"""Invariants of preconditions that the criterion must check: labels, counts, columns. norm §4, C18."""
 
 from __future__ import annotations
 
@@ -50,7 +49,10 @@ def _require_label_refused(component: Build, case: SetCase, label: int) -> None:
     number="C18",
     formula="y_j = K is refused: classes are 0 … K − 1",
     source="norm §3 and §4: K is the index of no object, no label; the published DETR lets it pass",
-    breaks="1-based labels, whose last class becomes no object; num_classes set to the number of classes, not the largest id + 1",
+    breaks=(
+        "1-based labels, whose last class becomes no object; num_classes set to the number of classes, not "
+        "the largest id + 1"
+    ),
     cases=FILLED_CASES,
     applies=refuses_foreign_labels,
 )
@@ -107,7 +109,9 @@ def target_count_refused(component: Build, case: SetCase) -> None:
     level=SHOULD,
     formula="C ≠ K + 1 logit columns are refused; C ≠ K without a no-object class",
     source="norm §1 and §8: the columns follow from the number of classes",
-    breaks="the column count read from the logits and never compared; a no-object column in a sigmoid dialect",
+    breaks=(
+        "the column count read from the logits and never compared; a no-object column in a sigmoid dialect"
+    ),
     cases=FILLED_CASES,
 )
 def logit_columns_refused(component: Build, case: SetCase) -> None:

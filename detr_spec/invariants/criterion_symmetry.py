@@ -1,5 +1,4 @@
-"""Invariants of the criterion under changes of its input: what changes nothing, and what must move the loss which way.
-norm §4 and §8, C5–C8 and C12."""
+"""Invariants of what moves the criterion's losses, and which way, and what does not. norm §4, C5–C8, C12."""
 
 from __future__ import annotations
 
@@ -86,8 +85,9 @@ def unmatched_query_no_object(component: Build, case: SetCase) -> None:
     Nothing else keeps the other ninety queries silent: without it every query claims an object.
     """
     before = judged(component, case.configuration, case.outputs, case.targets)
+    image, query = _one_unmatched(before, case)
     logits = case.outputs.logits.copy()
-    logits[(*_one_unmatched(before, case), -1)] += 2.0
+    logits[image, query, -1] += 2.0
     after = _with_logits(component, before, logits)
     was, now = before.term("classification"), after.term("classification")
     premise(now.rises_to(was), "the loss falls by no more than rounding")
@@ -109,9 +109,10 @@ def unmatched_query_any_class(component: Build, case: SetCase) -> None:
     Without a no-object class, this is all that teaches a query to claim nothing.
     """
     before = judged(component, case.configuration, case.outputs, case.targets)
+    image, query = _one_unmatched(before, case)
     label = int(case.generator("class").integers(case.configuration.num_classes))
     logits = case.outputs.logits.copy()
-    logits[(*_one_unmatched(before, case), label)] += 2.0
+    logits[image, query, label] += 2.0
     after = _with_logits(component, before, logits)
     was, now = before.term("classification"), after.term("classification")
     premise(was.rises_to(now), "the loss rises by no more than rounding")
@@ -143,7 +144,10 @@ def query_order(component: Build, case: SetCase) -> None:
     number="C6",
     formula="L(x, y_π) = L(x, y) for every loss and metric and every permutation π of an image's targets",
     source="norm §4; Carion et al. 2020, section 3.1: targets are a set",
-    breaks="target indices not applied, so that targets are taken in their own order; the two index vectors swapped",
+    breaks=(
+        "target indices not applied, so that targets are taken in their own order; the two index vectors "
+        "swapped"
+    ),
     cases=SEVERAL_TARGETS,
 )
 def target_order(component: Build, case: SetCase) -> None:
@@ -188,13 +192,19 @@ def image_order(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.matched-label",
     number="C7",
-    formula="(i, j) ∈ M and y_j becomes y′_j ⇒ loss_ce moves as −log p_i[y′_j] against −log p_i[y_j]; the box losses stay",
+    formula=(
+        "(i, j) ∈ M and y_j becomes y′_j ⇒ loss_ce moves as −log p_i[y′_j] against −log p_i[y_j]; the box "
+        "losses stay"
+    ),
     source="norm §4: the class of query i is the label of its own target",
-    breaks="labels taken in the targets' order, not the matching's; labels of another image; class-aware box losses",
+    breaks=(
+        "labels taken in the targets' order, not the matching's; labels of another image; class-aware box "
+        "losses"
+    ),
     cases=SEVERAL_TARGETS,
 )
 def matched_label(component: Build, case: SetCase) -> None:
-    """Another label of a matched target moves the classification loss as it does for that target's query, and no box loss.
+    """Another label of a matched target moves the classification loss as its query's does, and no box loss.
 
     A label that reaches the wrong query teaches it the wrong class, and the loss still looks healthy.
     """
@@ -273,7 +283,10 @@ def unmatched_boxes(component: Build, case: SetCase) -> None:
     number="C12",
     formula="z_i becomes z_i + c_i ⇒ loss_ce stays",
     source="norm §4: softmax(z + c) = softmax(z)",
-    breaks="a sigmoid or binary cross-entropy in a softmax dialect; a softmax over queries; exponentials without the maximum taken off",
+    breaks=(
+        "a sigmoid or binary cross-entropy in a softmax dialect; a softmax over queries; exponentials "
+        "without the maximum taken off"
+    ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, targets=(1, 5)),
     applies=with_no_object,
 )

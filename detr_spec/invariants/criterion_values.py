@@ -1,4 +1,4 @@
-"""Invariants of the criterion's numbers: each loss and metric is what its formula says. norm §4 and §8, C1–C4, C13, C14."""
+"""Invariants of the criterion's numbers: each is what its formula says. norm §4, C1–C4, C7, C13, C14."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def reports_class_error(profile: Profile) -> bool:
 def keys(component: Build, case: SetCase) -> None:
     """Outputs of one decoder layer give exactly the declared losses and metrics, each under its declared key.
 
-    The training loss sums what losses and weights have in common: a term under another name is silently not trained.
+    The training loss sums what losses and weights have in common: a term under another name is silently not
+    trained.
     """
     answer = component(case.configuration)(case.outputs.main, case.targets).value
     expected = {key for name in TERMS if (key := loss_key(case.configuration, name)) is not None}
@@ -71,15 +72,22 @@ def _require_definition(component: Build, case: SetCase, name: str) -> None:
 @invariant(
     "criterion.classification-value",
     number="C2",
-    formula="loss_ce = Σ w[t] (−log softmax(z)[t]) / Σ w[t], w[K] = eos_coef; sigmoid: Σ α_t (1 − p_t)^γ (−log p_t) / num_boxes",
+    formula=(
+        "loss_ce = Σ w[t] (−log softmax(z)[t]) / Σ w[t], w[K] = eos_coef; sigmoid: Σ α_t (1 − p_t)^γ (−log "
+        "p_t) / num_boxes"
+    ),
     source="norm §4 and §8; Carion et al. 2020, equation 2; Lin et al. 2017, equation 5",
-    breaks="no-object at another index; a plain mean in place of the weighted one; α on the wrong side; softmax for sigmoid",
+    breaks=(
+        "no-object at another index; a plain mean in place of the weighted one; α on the wrong side; "
+        "softmax for sigmoid"
+    ),
     cases=ORDINARY_CASES,
 )
 def classification_value(component: Build, case: SetCase) -> None:
     """The classification loss equals its definition under the criterion's matching.
 
-    It alone teaches queries to say that nothing is there; a wrong weight or index still trains, to a lower precision.
+    It alone teaches queries to say that nothing is there; a wrong weight or index still trains, to a lower
+    precision.
     """
     _require_definition(component, case, "classification")
 
@@ -95,7 +103,8 @@ def classification_value(component: Build, case: SetCase) -> None:
 def l1_value(component: Build, case: SetCase) -> None:
     """The L1 loss equals its definition under the criterion's matching.
 
-    Its scale sets the balance between the terms, so a mean in place of the sum is a weight four times too small.
+    Its scale sets the balance between the terms, so a mean in place of the sum is a weight four times too
+    small.
     """
     _require_definition(component, case, "box_l1")
 
@@ -105,13 +114,17 @@ def l1_value(component: Build, case: SetCase) -> None:
     number="C2",
     formula="loss_giou = Σ_(i,j)∈M (1 − GIoU(b̂_i, b_j)) / num_boxes, GIoU = I/U − (E − U)/E",
     source="norm §4; Rezatofighi et al. 2019, algorithm 1",
-    breaks="GIoU of cxcywh numbers taken as corners; IoU in its place; an undeclared epsilon; the diagonal of the wrong pairs",
+    breaks=(
+        "GIoU of cxcywh numbers taken as corners; IoU in its place; an undeclared epsilon; the diagonal of "
+        "the wrong pairs"
+    ),
     cases=ORDINARY_CASES,
 )
 def giou_value(component: Build, case: SetCase) -> None:
-    """The GIoU loss equals its definition under the criterion's matching, with the epsilons that the profile declares.
+    """The GIoU loss equals its definition under the criterion's matching, with the declared epsilons.
 
-    Small boxes feel it most: an undeclared epsilon halves the gradient of boxes a thousandth of the image wide.
+    Small boxes feel it most: an undeclared epsilon halves the gradient of boxes a thousandth of the image
+    wide.
     """
     _require_definition(component, case, "box_giou")
 
@@ -121,7 +134,10 @@ def giou_value(component: Build, case: SetCase) -> None:
     number="C3",
     formula="b̂_i = b_j for all (i, j) ∈ M ⇒ loss_bbox = loss_giou = 0",
     source="norm §4: both are distances; a declared epsilon in the GIoU is allowed for",
-    breaks="target and predicted boxes in different formats; an undeclared epsilon; targets taken in another order",
+    breaks=(
+        "target and predicted boxes in different formats; an undeclared epsilon; targets taken in another "
+        "order"
+    ),
     cases=set_cases(regimes=("confident",), targets=(1, 5)),
 )
 def perfect_boxes(component: Build, case: SetCase) -> None:
@@ -142,16 +158,25 @@ def perfect_boxes(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.no-object-weight",
     number="C4",
-    formula="loss_ce(e) = (S_pos + e·S_neg) / (P + e·N), S = Σ −log p of the P matched and N unmatched queries, e = eos_coef",
-    source="norm §4; Carion et al. 2020, section 3.1: the no-object term is down-weighted, by 10 in the paper",
-    breaks="eos_coef ignored, fixed, or put on class 0; normalised by the number of queries instead of the weights' sum",
+    formula=(
+        "loss_ce(e) = (S_pos + e·S_neg) / (P + e·N), S = Σ −log p of the P matched and N unmatched queries, "
+        "e = eos_coef"
+    ),
+    source=(
+        "norm §4; Carion et al. 2020, section 3.1: the no-object term is down-weighted, by 10 in the paper"
+    ),
+    breaks=(
+        "eos_coef ignored, fixed, or put on class 0; normalised by the number of queries instead of the "
+        "weights' sum"
+    ),
     cases=set_cases(regimes=ORDINARY_REGIMES, queries=(2, 6), targets=(1, 4)),
     applies=with_no_object,
 )
 def no_object_weight(component: Build, case: SetCase) -> None:
     """Another eos_coef moves the classification loss by as much as its definition.
 
-    Most queries are unmatched: without that weight they outvote the objects, and the detector learns to see nothing.
+    Most queries are unmatched: without that weight they outvote the objects, and the detector learns to see
+    nothing.
     """
     other = 0.125 if case.configuration.eos_coef == 0.5 else 0.5
     changed = vary(case.configuration, eos_coef=other)
@@ -168,13 +193,17 @@ def no_object_weight(component: Build, case: SetCase) -> None:
     number="C7",
     formula="Σ_(i,j)∈M_b C_ij = min for each image b, M the matching inside the criterion",
     source="norm §3 and §4; Carion et al. 2020, equation 1",
-    breaks="image 0's cost block used for all images; indices kept from an earlier batch; a matcher built with other weights",
+    breaks=(
+        "image 0's cost block used for all images; indices kept from an earlier batch; a matcher built with "
+        "other weights"
+    ),
     cases=set_cases(),
 )
 def optimal_matching(component: Build, case: SetCase) -> None:
     """The matching that the criterion uses costs as little as any, for each image.
 
-    The loss is one of sets only under an optimal matching; each of its terms is judged under the one that is used.
+    The loss is one of sets only under an optimal matching; each of its terms is judged under the one that is
+    used.
     """
     matchings = component(case.configuration)(case.outputs, case.targets).value.matchings
     if matchings is None:
@@ -189,16 +218,23 @@ def optimal_matching(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.cardinality-value",
     number="C13",
-    formula="cardinality_error = mean_b |#{i counted in b} − n_b|; counted: argmax z ≠ no object, or max sigmoid(z) > 1/2",
+    formula=(
+        "cardinality_error = mean_b |#{i counted in b} − n_b|; counted: argmax z ≠ no object, or max "
+        "sigmoid(z) > 1/2"
+    ),
     source="norm §4 and §8; the profile says which queries count",
-    breaks="argmax ≠ last where the last column is a class; argmax = no object counted; lengths of the whole batch",
+    breaks=(
+        "argmax ≠ last where the last column is a class; argmax = no object counted; lengths of the whole "
+        "batch"
+    ),
     cases=set_cases(),
     applies=reports_cardinality,
 )
 def cardinality_value(component: Build, case: SetCase) -> None:
-    """The cardinality error is the mean over images of how far the number of counted queries is from the targets'.
+    """The cardinality error is the mean over images of how far the count of objects is from the targets'.
 
-    It is the one metric that shows in training how many objects are claimed; where logits tie, either answer is right.
+    It is the one metric that shows in training how many objects are claimed; where logits tie, either answer
+    is right.
     """
     _require_definition(component, case, "cardinality")
 
@@ -208,7 +244,10 @@ def cardinality_value(component: Build, case: SetCase) -> None:
     number="C14",
     formula="class_error = 100 − 100 · #{(i, j) ∈ M : argmax z_i = y_j} / |M|, in [0, 100]",
     source="norm §4: top-1 accuracy of matched queries, all columns compared",
-    breaks="the no-object column left out; a fraction for a percentage; accuracy for error; unmatched queries counted",
+    breaks=(
+        "the no-object column left out; a fraction for a percentage; accuracy for error; unmatched queries "
+        "counted"
+    ),
     cases=set_cases(targets=(1, 5)),
     applies=reports_class_error,
 )

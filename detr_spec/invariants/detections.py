@@ -12,14 +12,15 @@ from detr_spec.configuration import Configuration
 from detr_spec.implementation import PostProcess
 from detr_spec.postprocess import Candidates, candidates, count_range
 from detr_spec.profile import Profile
+from detr_spec.strategies import detection_cases
 from detr_spec.tolerance import SMALLEST, SPACING
 from detr_spec.values import Answer, Booleans, Detections, Floats, Integers
 from detr_spec.violation import Violation, premise, require, require_close, require_shape
 
 Build = Callable[[Configuration], PostProcess]
 
-UNIT = np.ones(2, dtype=np.int64)
-"""The size of an image of one pixel, in which boxes are relative to the image."""
+ANY_CASE = detection_cases()
+SEVERAL_IMAGES = detection_cases(images=(2, 3))
 
 BOX_ROUNDINGS = 4
 """Half a side, a corner, and a product, in any order; a far corner may be reached from the near one."""
@@ -222,10 +223,8 @@ def _require_same_set(what: str, after: Detections, before: Detections, margin: 
     slack = box_allowance(dtype, after.boxes, before.boxes).max(initial=0.0)
     alike = (
         (after.labels[rows] == before.labels[columns])
-        & within(after.scores[rows] - before.scores[columns], np.float64(-margin), np.float64(margin))
-        & within(after.boxes[rows] - before.boxes[columns], np.float64(-slack), np.float64(slack)).all(
-            axis=-1
-        )
+        & _near(after.scores[rows], before.scores[columns], margin)
+        & _near(after.boxes[rows], before.boxes[columns], slack).all(axis=-1)
     ).reshape(count, count)
     lost = np.flatnonzero(largest_pairing(alike) < 0)
     if lost.size:
@@ -235,6 +234,11 @@ def _require_same_set(what: str, after: Detections, before: Detections, margin: 
             got=one_detection(after, int(lost[0])),
             allowance={"score": margin, "box": slack},
         )
+
+
+def _near(first: Floats, second: Floats, margin: float) -> Booleans:
+    with np.errstate(invalid="ignore"):
+        return np.asarray((np.abs(first - second) <= margin) | (first == second))
 
 
 def one_detection(detections: Detections, place: int) -> dict[str, object]:

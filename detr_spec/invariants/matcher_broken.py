@@ -17,6 +17,9 @@ from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs
 from detr_spec.violation import premise, require
 
 SOUND_REGIMES = ("general", "confident", "crowded", "one-class")
+FEW_QUERIES_REGIMES = ("general", "crowded", "more-targets-than-queries")
+"""Regimes in which, with four or five queries and as many targets, a broken query is matched beside the sound ones."""
+
 VANISHING_LOGIT = -700.0
 """A finite logit whose probability is below 10⁻³⁰³, as good as the 0 of −∞."""
 
@@ -173,14 +176,6 @@ def _broken_logits(case: SetCase, generator: np.random.Generator) -> Floats:
     return row
 
 
-WITH_BROKEN_QUERIES = set_cases(
-    regimes=("general", "crowded", "confident", "more-targets-than-queries"),
-    images=(1, 2),
-    queries=(2, 6),
-    targets=(1, 6),
-)
-
-
 @invariant(
     "matcher.broken-queries-rank-last",
     number="M15",
@@ -188,7 +183,7 @@ WITH_BROKEN_QUERIES = set_cases(
     source="norm §7, M15; the profile's `non_finite_logits` and `non_finite_boxes`",
     breaks="NaN replaced by 0, by a number below some sound cost, or by the cost of a perfect pair",
     applies=_ranks_some_last,
-    cases=WITH_BROKEN_QUERIES,
+    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), queries=(2, 6), targets=(1, 6)),
 )
 def broken_queries_rank_last(component: Build, case: SetCase) -> None:
     """A query with broken predictions is matched only when every sound query is, as the profile says.
@@ -215,7 +210,7 @@ def broken_queries_rank_last(component: Build, case: SetCase) -> None:
     source="norm §7, M15; the profile's `non_finite_logits` and `non_finite_boxes`",
     breaks="NaN replaced by the dtype's largest number, in whose roundings the sound costs vanish",
     applies=_ranks_some_last,
-    cases=WITH_BROKEN_QUERIES,
+    cases=set_cases(regimes=FEW_QUERIES_REGIMES, images=(1, 2), queries=(4, 5), targets=(4, 5)),
 )
 def sound_queries_stay_optimal(component: Build, case: SetCase) -> None:
     """Beside broken queries, the sound ones are matched at least total cost.

@@ -12,14 +12,13 @@ from detr_spec.costs import image_costs
 from detr_spec.invariant import invariant, with_no_object, without_no_object
 from detr_spec.invariants.matcher import Build, answered, matched
 from detr_spec.invariants.shared import (
+    largest_allowance,
     require_optimal_matchings,
     require_same_optimum,
-    same_pairs,
-    unique_matchings,
     vary,
 )
 from detr_spec.strategies import set_cases
-from detr_spec.values import Floats, Outputs, Target, Targets, round_to
+from detr_spec.values import Floats, Integers, Outputs, Target, Targets, round_to
 from detr_spec.violation import premise, require
 
 WEIGHTS = ("cost_class", "cost_bbox", "cost_giou")
@@ -176,37 +175,48 @@ def logit_shift(component: Build, case: SetCase) -> None:
 @invariant(
     "matcher.logit-level",
     number="M10",
-    formula="equal boxes, z_i + 4 where i is unmatched, z_i − 4 where it is matched ⇒ M moves",
+    formula="equal boxes, z_i > 0 for n queries and z_i < 0 for all others ⇒ those n are matched",
     source="norm §8: the class cost is a function of sigmoid(z), and falls with z",
     breaks="a softmax where the profile has sigmoids; a focal cost with the wrong sign",
     applies=without_no_object,
-    cases=set_cases(regimes=("general", "crowded", "one-class"), queries=(4, 6), targets=(1, 2)),
+    cases=set_cases(regimes=("general", "crowded", "one-class"), queries=(3, 6), targets=(1, 2)),
 )
 def logit_level(component: Build, case: SetCase) -> None:
-    """Adding a constant to all logits of a query moves the matching where that decides the optimum.
+    """Adding constants to all logits of each query moves the matching to the queries that are raised.
 
-    Without a no-object class the level of the logits is all that says whether a query sees an object. A
-    softmax in its place is blind to it (transformers PR 19644).
+    Without a no-object class the level of the logits is all that says whether a query sees an object. A softmax
+    in its place is blind to it (transformers PR 19644).
     """
-    configuration, targets = case.configuration, case.targets
+    queries = case.outputs.queries
+    premise(all(len(target) < queries for target in case.targets), "every query is matched at any level")
+    order = case.permutation(queries, "raised queries")
+    for order_of_raising in (order, order[::-1]):
+        outputs, raised = _with_raised_queries(case, order_of_raising)
+        for image, cost in enumerate(image_costs(outputs, case.targets, case.configuration)):
+            others = np.setdiff1d(order, raised[image])
+            margin = cost.lower[others].min(axis=0) - cost.upper[raised[image]].max(axis=0)
+            premise(bool((margin > largest_allowance(cost)).all()), "the level does not decide by a margin")
+        matchings = matched(component, case.configuration, outputs, case.targets)
+        for image, matching in enumerate(matchings):
+            require(
+                sorted(matching.queries) == sorted(raised[image]),
+                f"image {image}: the matching does not follow the level of the logits",
+                expected=sorted(map(int, raised[image])),
+                got=sorted(map(int, matching.queries)),
+            )
+
+
+def _with_raised_queries(case: SetCase, order: Integers) -> tuple[Outputs, list[Integers]]:
+    """All boxes alike; logits 1 to 7 for the first queries of an order, as many as an image has targets.
+
+    The others have logits −7 to −1. The second part of the result are each image's raised queries.
+    """
     alike = np.broadcast_to(case.outputs.boxes[:, :1], case.outputs.boxes.shape)
-    level = Outputs(case.outputs.logits / 2, alike)
-    old = unique_matchings(level, targets, configuration)
-    shift = np.full((level.batch, level.queries, 1), 4.0)
-    for image, matching in enumerate(old):
-        shift[image, matching.queries] = -4.0
-    shifted = Outputs(round_to(level.logits + shift, configuration.dtype), alike)
-    new = unique_matchings(shifted, targets, configuration)
-    premise(not all(map(same_pairs, old, new)), "the shift does not move the optimum")
-    matchings = matched(component, configuration, shifted, targets)
-    for image, matching in enumerate(matchings):
-        require(
-            same_pairs(matching, new[image]),
-            f"image {image}: the matching does not follow the level of the logits",
-            expected=new[image].pairs(),
-            got=matching.pairs(),
-            optimal_before_the_shift=old[image].pairs(),
-        )
+    shift = np.full((case.outputs.batch, case.outputs.queries, 1), -4.0)
+    raised = [order[: len(target)] for target in case.targets]
+    for image, queries in enumerate(raised):
+        shift[image, queries] = 4.0
+    return Outputs(round_to(case.outputs.logits / 2 + shift, case.configuration.dtype), alike), raised
 
 
 @invariant(

@@ -9,6 +9,8 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant
 from detr_spec.invariants.detections import (
+    ANY_CASE,
+    SEVERAL_IMAGES,
     Build,
     best_class_rule,
     box_allowance,
@@ -23,7 +25,6 @@ from detr_spec.invariants.detections import (
     within,
 )
 from detr_spec.postprocess import Candidates
-from detr_spec.strategies import detection_cases
 from detr_spec.tolerance import SMALLEST, Numbers
 from detr_spec.values import Booleans, Detections, Integers
 from detr_spec.violation import Violation, require, require_close, require_shape, require_within
@@ -35,7 +36,7 @@ from detr_spec.violation import Violation, require, require_close, require_shape
     formula="each image: scores [n], labels [n], boxes [n, 4]",
     source="norm §5: per image a dict of scores, labels and boxes",
     breaks="boxes of all queries beside the labels of some; an axis too many; one result for the whole batch",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def lengths(component: Build, case: SetCase) -> None:
     """Each image has scores, labels and boxes of one length, boxes with four numbers.
@@ -51,7 +52,7 @@ def lengths(component: Build, case: SetCase) -> None:
     formula="dtype(labels) = int64; scores and boxes are floating-point",
     source="norm §5; the labels are indices, as a maximum or a top-k gives them",
     breaks="labels stacked with scores as float; int32 from another framework; boxes rounded to whole pixels",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def dtypes(component: Build, case: SetCase) -> None:
     """Labels are int64, scores and boxes are floating-point numbers, for no detections too.
@@ -76,7 +77,7 @@ def dtypes(component: Build, case: SetCase) -> None:
     formula="box(H, W) = (W, H, W, H) · box(1, 1)",
     source="norm §5: boxes × (W, H, W, H) of each image's own size",
     breaks="height and width exchanged; a branch that returns boxes unscaled; W − 1 for W",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def pixels_of_each_axis(component: Build, case: SetCase) -> None:
     """In an image of H × W pixels x is W times, and y is H times, what it is in an image of one pixel.
@@ -99,7 +100,7 @@ def pixels_of_each_axis(component: Build, case: SetCase) -> None:
     formula="box(2H, 2W) = 2 · box(H, W), exactly",
     source="norm §5: boxes are proportional to the size; a product with a power of two is not rounded",
     breaks="an offset of a pixel or of padding; boxes rounded to pixels, or cut at a fixed size",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def doubled_sizes(component: Build, case: SetCase) -> None:
     """Doubling every height and width doubles the boxes exactly.
@@ -119,7 +120,7 @@ def doubled_sizes(component: Build, case: SetCase) -> None:
     formula="boxes of image b depend on (H_b, W_b), and on no other image's size",
     source="norm §5: each image's own size",
     breaks="the first image's size for all; sizes in another order than the images; the padded batch's size",
-    cases=detection_cases(images=(2, 3)),
+    cases=SEVERAL_IMAGES,
 )
 def own_size(component: Build, case: SetCase) -> None:
     """An image's boxes do not change when the other images' sizes do.
@@ -142,7 +143,7 @@ def own_size(component: Build, case: SetCase) -> None:
     formula="labels ∈ {0, …, K − 1}",
     source="norm §5: the maximum over the first K columns",
     breaks="the no-object class as a label; labels counted from 1; a position in Q·K taken for a class",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def foreground_labels(component: Build, case: SetCase) -> None:
     """Every label is a foreground class, never no-object.
@@ -165,7 +166,7 @@ def foreground_labels(component: Build, case: SetCase) -> None:
     formula="one a query: s_i = max_(c<K) p_i(c); top-k: s_1 ≥ … ≥ s_k are the k greatest p_i(c)",
     source="norm §5; Carion et al. 2020, section 4; Zhu et al. 2021 for top-k over Q·K",
     breaks="softmax over the queries, or without the no-object column; sigmoid for it; top-k of best classes",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def scores(component: Build, case: SetCase) -> None:
     """Scores are the probabilities that the profile selects: each query's highest, or the k highest of all.
@@ -191,7 +192,7 @@ def scores(component: Build, case: SetCase) -> None:
     source="norm §5: labels = the maximum's place in the first K columns",
     breaks="labels counted from 1; the first column dropped instead of the last; the label of another query",
     applies=best_class_rule,
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def labels(component: Build, case: SetCase) -> None:
     """Each detection's label is its query's most probable foreground class; any of those that tie.
@@ -220,7 +221,7 @@ def labels(component: Build, case: SetCase) -> None:
     source="norm §5: boxes → xyxy, all queries in query order",
     breaks="boxes left as cxcywh, or as xywh; boxes in another order than their scores",
     applies=best_class_rule,
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def boxes_of_queries(component: Build, case: SetCase) -> None:
     """Each detection's box is its own query's, as (x0, y0, x1, y1), as far as it is inside the image.
@@ -245,7 +246,7 @@ def _inside(boxes: Numbers) -> Numbers:
     source="Zhu et al. 2021: top-k over the Q·K scores, each with its class and its query's box",
     breaks="query and class exchanged in a position of Q·K; boxes of the first k queries; repeated pairs",
     applies=top_k_rule,
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def distinct_pairs(component: Build, case: SetCase) -> None:
     """Each detection is a (query, class) pair of its own: that class's score, and that query's box.

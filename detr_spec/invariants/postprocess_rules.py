@@ -7,11 +7,13 @@ from dataclasses import replace
 import numpy as np
 
 from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
 from detr_spec.invariant import invariant
 from detr_spec.invariants.detections import (
+    ANY_CASE,
+    SEVERAL_IMAGES,
     Build,
     ask,
-    best_class_rule,
     declared_sizes,
     detect,
     exceeds_pairs,
@@ -27,8 +29,8 @@ from detr_spec.invariants.shared import require_refusal, require_unchanged
 from detr_spec.postprocess import Candidates, count_range
 from detr_spec.profile import Profile
 from detr_spec.strategies import detection_cases
-from detr_spec.values import Detections, round_to
-from detr_spec.violation import Violation, premise, require
+from detr_spec.values import Detections, Integers, round_to
+from detr_spec.violation import Violation, premise, require, require_within
 
 
 def has_threshold(profile: Profile) -> bool:
@@ -57,32 +59,39 @@ def _with_certain_number(case: SetCase) -> list[tuple[int, Candidates]]:
     formula="detections(π(outputs)) = π(detections(outputs)); with top-k, the same set",
     source="norm §5; Carion et al. 2020: the predictions are a set",
     breaks="queries beyond some number left out; scores that depend on the query's place",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def permuted_queries(component: Build, case: SetCase) -> None:
     """Permuting the queries permutes the detections, or leaves the set of the k best as it is.
 
     The order of queries carries no meaning, so nothing may be read from it.
     """
+    configuration = case.configuration
     order = case.permutation(case.outputs.queries, "queries")
     before = detect(component, case)
     after = detect(component, replace(case, outputs=case.outputs.take(queries=order)))
-    for image, item in _with_certain_number(case):
-        turned = after[image]
-        if best_class_rule(case.configuration.profile):
-            turned = _in_query_order(turned, item, case, order)
-        require_same_detections(
-            f"image {image}, after permuting the queries", turned, before[image], item, case.configuration
-        )
+    certain = _with_certain_number(case)
+    told = [(image, item) for image, item in certain if _is_complete(before[image], item, case)]
+    premise(bool(told), "no image has the right number of detections")
+    for image, item in told:
+        turned = _in_query_order(after[image], item, configuration, order)
+        what = f"image {image}, after permuting the queries"
+        require_same_detections(what, turned, before[image], item, configuration)
 
 
-def _in_query_order(found: Detections, allowed: Candidates, case: SetCase, order: np.ndarray) -> Detections:
-    """Detections of permuted queries in the order before, if there is one of each kept query."""
-    kept = kept_queries(allowed, case.configuration)
-    queries = order if kept is None else order[np.isin(order, kept)]
-    if len(queries) != len(found.scores):
+def _is_complete(found: Detections, allowed: Candidates, case: SetCase) -> bool:
+    """Whether no detection is missing; that one is, is another invariant's matter."""
+    return len(found.scores) == count_range(allowed, case.configuration)[0]
+
+
+def _in_query_order(
+    found: Detections, allowed: Candidates, configuration: Configuration, order: Integers
+) -> Detections:
+    """Detections of permuted queries in the order before, where there is one of each kept query."""
+    kept = kept_queries(allowed, configuration)
+    if top_k_rule(configuration.profile) or kept is None or len(kept) != len(found.scores):
         return found
-    back = np.argsort(queries)
+    back = np.argsort(order[np.isin(order, kept)])
     return Detections(found.scores[back], found.labels[back], found.boxes[back])
 
 
@@ -92,7 +101,7 @@ def _in_query_order(found: Detections, allowed: Candidates, case: SetCase, order
     formula="detections(batch)_b = detections(image b alone)",
     source="norm §5: per image",
     breaks="top-k over the whole batch; a softmax over the images; queries and images exchanged",
-    cases=detection_cases(images=(2, 3)),
+    cases=SEVERAL_IMAGES,
 )
 def images_one_by_one(component: Build, case: SetCase) -> None:
     """A batch gives each image the detections that it has alone.
@@ -124,7 +133,7 @@ def _single(case: SetCase, image: int) -> SetCase:
     source="norm §5: all Q queries; no threshold, no suppression",
     breaks="an undeclared threshold; non-maximum suppression; queries of the no-object class left out",
     applies=has_no_threshold,
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def nothing_dropped(component: Build, case: SetCase) -> None:
     """Without a declared threshold each image has all its Q, or its k, detections, however low their scores.
@@ -142,7 +151,7 @@ def nothing_dropped(component: Build, case: SetCase) -> None:
     source="norm §5: for use, keep scores above a threshold",
     breaks="≥ for >; a threshold on the logit, or on another class's score; one that is ignored or fixed",
     applies=has_threshold,
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def threshold(component: Build, case: SetCase) -> None:
     """With a declared threshold exactly the detections whose score exceeds it are there.
@@ -184,7 +193,7 @@ def _require_counts(found: tuple[Detections, ...], case: SetCase) -> None:
     source="Zhu et al. 2021; a top-k gives its values in descending order",
     breaks="an unsorted top-k; detections put back into query order",
     applies=top_k_rule,
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def descending_scores(component: Build, case: SetCase) -> None:
     """The k best detections come with descending scores.
@@ -210,7 +219,7 @@ def descending_scores(component: Build, case: SetCase) -> None:
     formula="clamp: 0 ≤ x ≤ W, 0 ≤ y ≤ H; otherwise x0 = W(cx − w/2) < 0 stays negative",
     source="norm §5: no clamp, unless the profile declares one",
     breaks="boxes cut without saying so; a declared clamp that misses a side, or exchanges H and W",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def clamping(component: Build, case: SetCase) -> None:
     """Boxes reach beyond the image as predicted, or end at its edge where the profile declares a clamp.
@@ -271,7 +280,11 @@ def k_beyond_all_pairs(component: Build, case: SetCase) -> None:
     premise(exceeds_pairs(case), "k is within the number of (query, class) pairs")
     configuration = case.configuration
     if configuration.profile.detection.top_k_overflow == "all":
-        _require_counts(detect(component, case), case)
+        found = detect(component, case)
+        _require_counts(found, case)
+        for image, (detections, item) in enumerate(zip(found, image_candidates(case), strict=True)):
+            sorted_scores = -np.sort(-detections.scores)
+            require_within(f"image {image}: sorted scores", sorted_scores, item.ranked[: len(sorted_scores)])
         return
     postprocess = component(configuration)
     sizes = declared_sizes(case.sizes, configuration.profile)
@@ -285,7 +298,7 @@ def k_beyond_all_pairs(component: Build, case: SetCase) -> None:
     formula="∂detections/∂outputs is not recorded",
     source="norm §5: no gradient",
     breaks="a missing no_grad: detections kept for an epoch's evaluation keep every graph alive",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def no_gradient(component: Build, case: SetCase) -> None:
     """Detections carry no gradient, though the outputs do.
@@ -302,7 +315,7 @@ def no_gradient(component: Build, case: SetCase) -> None:
     formula="outputs and sizes are the same before and after",
     source="norm §7, P10",
     breaks="boxes scaled in place; a softmax written into the logits; keys removed from the dictionary",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def inputs_unchanged(component: Build, case: SetCase) -> None:
     """The call does not change its inputs.
@@ -318,7 +331,7 @@ def inputs_unchanged(component: Build, case: SetCase) -> None:
     formula="detections(outputs) is the same after another call",
     source="norm §5: detections are a function of the outputs and the sizes",
     breaks="state kept between calls, such as the first batch's size; a random choice among ties",
-    cases=detection_cases(),
+    cases=ANY_CASE,
 )
 def repeatable(component: Build, case: SetCase) -> None:
     """The same outputs give the same detections again, whatever was asked of the module before.

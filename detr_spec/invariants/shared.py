@@ -100,9 +100,12 @@ def excess_allowance(matching: Matching, cost: Interval) -> float:
     best = solve(cost.value)
     own = (cost.value - cost.lower)[matching.queries, matching.targets].sum()
     others = (cost.upper - cost.value)[best.rows, best.columns].sum()
-    return float(own + others) + total_allowance(
-        np.maximum(np.abs(cost.lower), np.abs(cost.upper)), cost.dtype
-    )
+    return float(own + others) + largest_allowance(cost)
+
+
+def largest_allowance(cost: Interval) -> float:
+    """How far above the minimum a right solver's total may be, for any costs in their range."""
+    return total_allowance(np.maximum(np.abs(cost.lower), np.abs(cost.upper)), cost.dtype)
 
 
 def require_same_optimum(

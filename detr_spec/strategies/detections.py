@@ -16,10 +16,10 @@ LARGEST_TOP_K = 120
 
 
 def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -> Cases:
-    """Set-prediction cases of all regimes; where the rule is top-k, k is 1 to Q·K + 3, and 123 at most.
+    """Set-prediction cases of all regimes; where the rule is top-k, k is 1 to Q·K, and 120 at most.
 
-    k is 100 now and then. Where the profile refuses k > Q·K, it is at most Q·K. `beyond` asks for k > Q·K
-    alone. An implementation that cannot vary k keeps its own.
+    k > Q·K comes with `beyond` alone, for what happens then is a matter of its own. An implementation that
+    cannot vary k keeps its own.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
@@ -32,14 +32,11 @@ def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -
 def _detection_case(draw: DrawFn, cases: SearchStrategy[SetCase], beyond: bool) -> SetCase:
     case = draw(cases)
     configuration = case.configuration
-    detection = configuration.profile.detection
-    if detection.rule != "top-k" or "top_k" in configuration.fixed:
+    if configuration.profile.detection.rule != "top-k" or "top_k" in configuration.fixed:
         return case
     pairs = case.outputs.queries * configuration.num_classes
     if beyond:
         top_k = draw(st.integers(pairs + 1, pairs + 3) | st.just(max(CUSTOMARY_TOP_K, pairs + 1)))
-    elif detection.top_k_overflow == "refuse":
-        top_k = draw(st.integers(1, min(pairs, LARGEST_TOP_K)))
     else:
-        top_k = draw(st.integers(1, min(pairs, LARGEST_TOP_K) + 3) | st.just(CUSTOMARY_TOP_K))
+        top_k = draw(st.integers(1, min(pairs, LARGEST_TOP_K)) | st.just(min(pairs, CUSTOMARY_TOP_K)))
     return replace(case, configuration=replace(configuration, top_k=top_k))

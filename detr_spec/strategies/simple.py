@@ -31,9 +31,10 @@ BOX_REGIMES = ("general", "crowded", "tiny-boxes", "nested", "identical")
 
 
 def box_cases(*, regimes: Sequence[str] = BOX_REGIMES, count: tuple[int, int] = (1, 4)) -> Cases:
-    """Two lists of boxes with an area, in xyxy, around the unit square. Boxes that the dtype would flatten are left out.
+    """Two lists of boxes with an area, in xyxy, around the unit square, that the dtype holds exactly.
 
-    In "nested" and "identical" the lists have one length. "nested": each of the first lies inside its partner of the second. "identical": the lists are equal.
+    In "nested" and "identical" the lists have one length. "nested": each of the first lies inside its partner of
+    the second. "identical": the lists are equal.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[BoxCase]:
@@ -81,7 +82,16 @@ def _corner_boxes(numbers: Numbers, regime: str, count: int) -> Floats:
     return np.concatenate([low, low + side], axis=-1)
 
 
-COST_REGIMES = ("general", "tied", "negative", "large-offset", "near-resolution", "empty", "one-by-one")
+COST_REGIMES = (
+    "general",
+    "tied",
+    "negative",
+    "huge",
+    "large-offset",
+    "near-resolution",
+    "empty",
+    "one-by-one",
+)
 
 
 def cost_cases(
@@ -92,9 +102,9 @@ def cost_cases(
 ) -> Cases:
     """Cost matrices [n, m], wide, tall and square, that the dtype holds exactly.
 
-    "tied": small integers. "large-offset": differences of 1/64 on top of 2¹², and of 2³⁰ in float64.
-    "near-resolution": costs that differ by a few spacings of the dtype, or by a few thousand. "empty": a side of
-    length 0. Several problems have several shapes, unless the implementation's limits say otherwise.
+    "tied": small integers. "huge": from 2³⁰ to 2³³. "large-offset": differences of 1/64 on top of 2¹², and of
+    2³⁰ in float64. "near-resolution": differences of a few spacings, or a few thousand. "empty": a side of length
+    0. Several problems have one shape half of the time, and always where the limits ask for that.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[CostCase]:
@@ -121,7 +131,8 @@ def _cost_case(
         return rows, columns
 
     count = draw(st.integers(*problems))
-    shapes = [shape()] * count if domain.limits.equal_shapes else [shape() for _ in range(count)]
+    alike = domain.limits.equal_shapes or draw(st.booleans()) if count > 1 else True
+    shapes = [shape()] * count if alike else [shape() for _ in range(count)]
     dtype = configuration.dtype
     costs = tuple(round_to(_COSTS[regime](numbers, extent, dtype), dtype) for extent in shapes)
     return CostCase(configuration=configuration, regime=regime, seed=draw(st.integers(0, 255)), costs=costs)
@@ -132,8 +143,12 @@ def _general(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
 
 
 def _near_resolution(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
-    coarser = 2.0 ** numbers.integers(0, 10, ()) if dtype in ("float64", "float32") else 1.0
+    coarser = 2.0 ** (12 * numbers.integers(0, 1, ())) if dtype in ("float64", "float32") else 1.0
     return 1.0 + numbers.integers(0, 7, shape) * SPACING[dtype] * coarser
+
+
+def _huge(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
+    return numbers.reals(1.0, 8.0, shape) * (2.0**8 if dtype == "float16" else 2.0**30)
 
 
 def _large_offset(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
@@ -144,6 +159,7 @@ _COSTS: dict[str, Callable[[Numbers, tuple[int, int], str], Floats]] = {
     "general": _general,
     "tied": lambda numbers, shape, dtype: numbers.integers(0, 2, shape).astype(np.float64),
     "negative": lambda numbers, shape, dtype: numbers.reals(-8.0, -1.0, shape),
+    "huge": _huge,
     "large-offset": _large_offset,
     "near-resolution": _near_resolution,
     "empty": _general,
@@ -173,5 +189,3 @@ def _hidden_case(
     return HiddenCase(
         configuration=configuration, regime="general", seed=draw(st.integers(0, 255)), hidden=numbers.reals(-2.0, 2.0, shape)
     )
-
-

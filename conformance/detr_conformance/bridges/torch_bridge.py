@@ -107,8 +107,9 @@ class Inputs:
         self._containers: list[tuple[str, Any, Any]] = []
 
     def numbers(self, name: str, array: Floats, gradient: bool = False) -> Tensor:
-        """A floating-point tensor in the configuration's dtype, a leaf that records gradients where asked."""
-        return self._kept(name, torch.tensor(array, dtype=_dtype(self._configuration)).requires_grad_(gradient))
+        """A contiguous tensor in the configuration's dtype, a leaf that records gradients where asked."""
+        tensor = torch.tensor(array, dtype=_dtype(self._configuration)).contiguous()
+        return self._kept(name, tensor.requires_grad_(gradient))
 
     def integers(self, name: str, array: Integers) -> Tensor:
         return self._kept(name, torch.tensor(array, dtype=torch.int64))

@@ -1,0 +1,134 @@
+"""Who judges: this process, or worker processes, so that what hangs or dies costs one judgement and not the run."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from concurrent.futures import TimeoutError as TimedOut
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any, Protocol
+
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant
+
+from detr_conformance import worker
+from detr_conformance.errors import UsageError, one_line
+from detr_conformance.judge import blank_judgement, judge
+from detr_conformance.resolve import resolve
+from detr_conformance.selection import Subject
+from detr_conformance.verdict import Judgement, Verdict
+
+Task = tuple[Subject, Invariant]
+
+
+class Judges(Protocol):
+    """Finds implementations by name and judges them. A context, at whose end nothing runs any more."""
+
+    def __enter__(self) -> Judges: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def find(self, address: str) -> tuple[Implementation, ...]:
+        """What `resolve` finds, or raises."""
+
+    def judged(self, tasks: Sequence[Task], *, examples: int, seed: int) -> Iterator[tuple[int, Judgement]]:
+        """The judgement of each task with the task's place, as they are finished."""
+
+
+class ThisProcess:
+    """Judges one task after the other in this process, without a time limit."""
+
+    def __enter__(self) -> ThisProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def find(self, address: str) -> tuple[Implementation, ...]:
+        """What `resolve` finds, or raises."""
+        return resolve(address)
+
+    def judged(self, tasks: Sequence[Task], *, examples: int, seed: int) -> Iterator[tuple[int, Judgement]]:
+        """The judgement of each task with its place, in order."""
+        for place, (subject, invariant) in enumerate(tasks):
+            yield place, judge(invariant, subject.implementation, examples=examples, seed=seed)
+
+
+class Workers:
+    """Judges in worker processes, which alone import the implementations.
+
+    A task that takes longer than `time_limit` seconds has timed out; one whose process dies has crashed.
+    """
+
+    def __init__(self, count: int, time_limit: float, addresses: Sequence[str]) -> None:
+        self._time_limit = time_limit
+        self._settings = {"max_workers": count, "initializer": worker.start, "initargs": (tuple(addresses),)}
+
+    def __enter__(self) -> Workers:
+        from pebble import ProcessPool  # noqa: PLC0415
+
+        self._pool: Any = ProcessPool(context=get_context("spawn"), **self._settings)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+    def find(self, address: str) -> tuple[Implementation, ...]:
+        """Stand-ins for what a worker finds: name, profile, limits and components, but nothing to call."""
+        from pebble import ProcessExpired  # noqa: PLC0415
+
+        try:
+            found: tuple[Implementation, ...] = self._pool.schedule(worker.described, args=(address,)).result()
+        except ProcessExpired as death:
+            raise UsageError(f"{address} ends the process that imports it, {_cause(death.exitcode)}") from death
+        except BrokenProcessPool as error:
+            raise _no_process() from error
+        return found
+
+    def judged(self, tasks: Sequence[Task], *, examples: int, seed: int) -> Iterator[tuple[int, Judgement]]:
+        """The judgement of each task with its place, as the workers finish them."""
+        places: dict[Future[Judgement], int] = {}
+        for place, (subject, invariant) in enumerate(tasks):
+            arguments = (subject.address, subject.place, invariant.id, examples, seed)
+            future = self._pool.schedule(worker.judge_at, args=arguments, timeout=self._time_limit)
+            places[future] = place
+        for future in as_completed(places):
+            place = places[future]
+            yield place, self._judgement(future, tasks[place][1])
+
+    def _judgement(self, future: Future[Judgement], invariant: Invariant) -> Judgement:
+        from pebble import ProcessExpired  # noqa: PLC0415
+
+        try:
+            return future.result()
+        except TimedOut:
+            message = f"not finished after {self._time_limit:g} s; --time-limit allows more"
+            return blank_judgement(invariant, Verdict.TIMED_OUT, message)
+        except ProcessExpired as death:
+            message = f"the worker process died, {_cause(death.exitcode)}"
+            return blank_judgement(invariant, Verdict.CRASHED, message)
+        except BrokenProcessPool as error:
+            raise _no_process() from error
+        except Exception as error:
+            message = f"the worker process failed with {one_line(error)}"
+            return blank_judgement(invariant, Verdict.ERROR, message)
+
+
+def _no_process() -> UsageError:
+    return UsageError(
+        "the worker processes end as soon as they start; a script that calls check(workers=…) "
+        'needs `if __name__ == "__main__":` around it'
+    )
+
+
+def _cause(code: int) -> str:
+    """What ended a process, from its exit code; a negative one is minus the signal."""
+    if code < 0:
+        try:
+            return f"by signal {signal.Signals(-code).name}"
+        except ValueError:
+            return f"by signal {-code}"
+    return f"with exit code {code}"

@@ -1,0 +1,141 @@
+"""Subjects and invariants that the tests of the runner are about: small, in NumPy alone, each with one property."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant, Level, every_profile
+from detr_spec.strategies import cost_cases
+from scipy.optimize import linear_sum_assignment
+
+from detr_conformance import numpy_implementation
+
+SUBJECTS = '''
+import os, signal, sys, time
+from detr_conformance import numpy_implementation
+from scipy.optimize import linear_sum_assignment
+
+def greedy(cost):
+    """Takes the cheapest column for each row in turn: not optimal, not even a matching."""
+    rows = list(range(min(cost.shape)))
+    return rows, [int(cost[row].argmin()) for row in rows]
+
+def hanging(cost):
+    time.sleep(3600)
+
+def dying(cost):
+    os._exit(7)
+
+def killed(cost):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def printing(cost):
+    print("noise on standard output")
+    return linear_sum_assignment(cost)
+
+def leaving(cost):
+    sys.exit("enough")
+
+def slow(cost):
+    time.sleep(0.05)
+    return linear_sum_assignment(cost)
+
+RIGHT = numpy_implementation(name="right", solver=linear_sum_assignment)
+GREEDY = numpy_implementation(name="greedy", solver=greedy)
+HANGING = numpy_implementation(name="hanging", solver=hanging)
+DYING = numpy_implementation(name="dying", solver=dying)
+KILLED = numpy_implementation(name="killed", solver=killed)
+PRINTING = numpy_implementation(name="printing", solver=printing)
+LEAVING = numpy_implementation(name="leaving", solver=leaving)
+SLOW = numpy_implementation(name="slow", solver=slow)
+BOTH = [
+    RIGHT,
+    numpy_implementation(name="right", profile="deformable", solver=linear_sum_assignment),
+]
+'''
+
+
+@pytest.fixture
+def subjects(tmp_path: Path) -> Path:
+    """A file of solvers, good and bad."""
+    path = tmp_path / "subjects.py"
+    path.write_text(SUBJECTS)
+    return path
+
+
+@pytest.fixture
+def python_file(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a Python file of a given name."""
+
+    def write(name: str, source: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(source))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def right() -> Implementation:
+    """A solver that is right."""
+    return numpy_implementation(name="right", solver=linear_sum_assignment)
+
+
+@pytest.fixture
+def solver_of() -> Callable[..., Implementation]:
+    """An implementation with one solver."""
+    return lambda solver, **more: numpy_implementation(name="solver", solver=solver, **more)
+
+
+@pytest.fixture
+def toy() -> Callable[..., Invariant]:
+    """An invariant of the component assignment with a given check, and whatever else is to be different."""
+
+    def make(check: Callable[[Any, Any], None], **different: Any) -> Invariant:
+        plain = Invariant(
+            id="assignment.toy",
+            number="S1",
+            level=Level.MUST,
+            component="assignment",
+            statement="A toy holds.",
+            why="It is for testing.",
+            formula="1 = 1",
+            source="none",
+            breaks="nothing",
+            applies=every_profile,
+            cases=cost_cases(),
+            check=check,
+        )
+        return replace(plain, **different)
+
+    return make
+
+
+@pytest.fixture
+def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `detr-spec` in a process of its own, in the test's folder."""
+
+    def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", "from detr_conformance.command_line import main; main()", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+

@@ -1,0 +1,106 @@
+"""What an implementation changes in the process reaches neither the next case nor the caller."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from detr_spec.cases import CostCase
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant
+from scipy.optimize import linear_sum_assignment
+
+from detr_conformance.isolation import isolated
+from detr_conformance.judge import judge
+from detr_conformance.verdict import Verdict
+
+
+def ask(component: Any, case: CostCase) -> None:
+    component(case.configuration).solve(case.costs[0])
+
+
+def test_the_callers_generators_and_settings_are_as_they_were(
+    toy: Callable[..., Invariant], solver_of: Callable[..., Implementation]
+) -> None:
+    def careless(cost: Any) -> Any:
+        random.seed(1)
+        np.random.seed(1)
+        np.seterr(all="raise")
+        warnings.simplefilter("error")
+        return linear_sum_assignment(cost)
+
+    before = random.getstate(), np.random.get_state()[1].tolist(), np.geterr(), list(warnings.filters)  # type: ignore[index]
+    judge(toy(ask), solver_of(careless), examples=5)
+    after = random.getstate(), np.random.get_state()[1].tolist(), np.geterr(), list(warnings.filters)  # type: ignore[index]
+    assert after == before
+
+
+def test_torchs_settings_are_as_they_were() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_rng_state()
+    threads = torch.get_num_threads()
+    with isolated() as restore:
+        assert torch.get_num_threads() == 1
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        torch.set_num_threads(2)
+        torch.set_default_device("meta")
+        torch.manual_seed(5)
+        restore()
+        assert torch.get_default_dtype() == torch.float32
+        assert torch.is_grad_enabled()
+        assert torch.empty(1).device.type == "cpu"
+        torch.set_grad_enabled(False)
+    assert torch.is_grad_enabled()
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_every_case_starts_from_the_same_state(
+    toy: Callable[..., Invariant], solver_of: Callable[..., Implementation]
+) -> None:
+    drawn: set[float] = set()
+
+    def drawing(cost: Any) -> Any:
+        drawn.update((random.random(), float(np.random.random())))
+        return linear_sum_assignment(cost)
+
+    random.seed(99)
+    assert judge(toy(ask), solver_of(drawing), examples=10).verdict is Verdict.HOLDS
+    assert len(drawn) == 2
+
+
+def test_what_is_printed_goes_to_standard_error(
+    toy: Callable[..., Invariant], solver_of: Callable[..., Implementation], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printing(cost: Any) -> Any:
+        print("noise")
+        return linear_sum_assignment(cost)
+
+    judge(toy(ask), solver_of(printing), examples=3)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "noise" in captured.err
+
+
+def test_importing_the_package_loads_no_framework() -> None:
+    code = (
+        "import sys, detr_conformance, detr_conformance.command_line, detr_conformance.pytest_plugin; "
+        "detr_conformance.check, detr_conformance.conformance_tests, detr_conformance.numpy_implementation; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_unknown_export_is_named() -> None:
+    import detr_conformance
+
+    with pytest.raises(AttributeError, match="has no attribute 'chek'"):
+        _ = detr_conformance.chek
+    assert set(detr_conformance.__all__) <= set(dir(detr_conformance))

@@ -1,0 +1,232 @@
+"""What a person reads: cases in plain numbers, failures in full, and a table that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import pytest
+from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase, plain
+from detr_spec.configuration import Configuration
+from detr_spec.invariant import find_invariants
+from detr_spec.profile import DEFORMABLE, DETR
+from detr_spec.values import Outputs, Target
+from rich.console import Console
+
+from detr_conformance import Report, Verdict
+from detr_conformance.case_text import MOST_ROWS, case_lines, number, table_lines
+from detr_conformance.explain import show_explanation, show_list
+from detr_conformance.failure_text import failure_text
+from detr_conformance.report import ImplementationReport
+from detr_conformance.show import show_report
+from detr_conformance.verdict import Counterexample, Judgement
+
+
+def set_case(profile: Any = DETR, layers: int = 1) -> SetCase:
+    configuration = Configuration(profile=profile, num_classes=2, decoder_layers=layers, cost_giou=0.5)
+    logits = np.arange(2 * configuration.columns, dtype=float).reshape(1, 2, -1)
+    boxes = np.full((1, 2, 4), 0.25)
+    auxiliary = tuple(Outputs(logits - 1, boxes) for _ in range(layers - 1))
+    return SetCase(
+        configuration=configuration,
+        regime="crowded",
+        seed=7,
+        outputs=Outputs(logits, boxes, auxiliary=auxiliary),
+        targets=(Target(np.array([1]), np.array([[0.5, 0.5, 0.125, 1.0]])),),
+        sizes=np.array([[480, 640]]),
+    )
+
+
+def test_a_set_case_numbers_its_queries_and_targets() -> None:
+    lines = case_lines(plain(set_case()))
+    assert lines[0] == "regime crowded, float32, seed 7"
+    assert lines[1] == "built with num_classes = 2, decoder_layers = 1, cost_giou = 0.5"
+    text = "\n".join(lines)
+    assert "image 0, 480 x 640 pixels (height x width)" in text
+    assert next(line for line in lines if "no-object" in line).split() == [
+        *("logit", "0", "logit", "1", "no-object", "|", "cx", "cy", "w", "h")
+    ]
+    assert next(line for line in lines if "query 1" in line).split()[2:] == [
+        *("3", "4", "5", "|", "0.25", "0.25", "0.25", "0.25")
+    ]
+    assert next(line for line in lines if "target 0" in line).split()[2:] == ["1", "|", "0.5", "0.5", "0.125", "1"]
+
+
+def test_a_profile_without_no_object_has_no_such_column() -> None:
+    assert "no-object" not in "\n".join(case_lines(plain(set_case(DEFORMABLE))))
+
+
+def test_decoder_layers_are_shown_one_by_one() -> None:
+    text = "\n".join(case_lines(plain(set_case(layers=3))))
+    assert [f"decoder layer {layer}" in text for layer in range(4)] == [True, True, True, False]
+
+
+def test_a_cost_case_is_a_numbered_matrix() -> None:
+    case = CostCase(configuration=Configuration(profile=DETR), costs=(np.array([[1.0, 2.5], [3.0, -4.0]]),))
+    lines = case_lines(plain(case))
+    assert "cost matrix 0, 2 x 2" in lines
+    assert [line.split() for line in lines[-3:]] == [["[0]", "[1]"], ["[0]", "1", "2.5"], ["[1]", "3", "-4"]]
+
+
+def test_a_box_case_shows_both_lists() -> None:
+    box = np.array([[0.0, 0.0, 0.5, 1.0]])
+    text = "\n".join(case_lines(plain(BoxCase(configuration=Configuration(profile=DETR), first=box, second=box))))
+    assert "first boxes" in text
+    assert "second boxes" in text
+    assert text.count("0.5") == 2
+
+
+def test_hidden_states_are_shown_by_layer_and_image() -> None:
+    case = HiddenCase(configuration=Configuration(profile=DETR), hidden=np.ones((2, 1, 1, 4)))
+    text = "\n".join(case_lines(plain(case)))
+    assert "hidden states of decoder layer 1, image 0" in text
+
+
+@pytest.mark.parametrize("case", [None, "text", {}, {"configuration": {}, "outputs": {"logits": [], "boxes": [], "auxiliary": []}, "targets": [], "sizes": []}])  # fmt: skip
+def test_a_strange_case_is_shown_all_the_same(case: Any) -> None:
+    assert isinstance(case_lines(case), list)
+
+
+def test_an_empty_side_is_said() -> None:
+    assert table_lines(["a"], []) == ["(none)"]
+    case = CostCase(configuration=Configuration(profile=DETR), costs=(np.zeros((0, 3)),))
+    assert case_lines(plain(case))[-1].strip() == "(none)"
+
+
+def test_long_tables_are_cut_and_say_so() -> None:
+    lines = table_lines(["a"], [[str(row)] for row in range(MOST_ROWS + 5)])
+    assert lines[-1] == "… and 5 more rows"
+    assert len(lines) == MOST_ROWS + 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1"), (0.1, "0.1"), (2, "2"), (1e-300, "1e-300"), (1e22, "1e+22"), ("nan", "nan"), (True, "True"), (-0.0, "-0")],
+)
+def test_numbers_are_short_and_complete(value: Any, text: str) -> None:
+    assert number(value) == text
+
+
+def judgement(id: str = "matcher.toy", verdict: Verdict = Verdict.VIOLATED, **different: Any) -> Judgement:
+    plain_judgement = Judgement(id, "M1", "MUST", id.partition(".")[0], "A toy holds.", verdict)
+    return replace(plain_judgement, **different)
+
+
+def test_a_failure_tells_everything_in_order() -> None:
+    text = failure_text(
+        "mine (detr)",
+        judgement(
+            message="image 0: too dear",
+            counterexample=Counterexample(
+                plain(set_case()), expected=-2.5, got=-1, allowance=1e-6, details={"optimal_pairs": [[0, 1]]}
+            ),
+        ),
+        "detr-spec check mine.py:IT",
+    )
+    parts = [
+        "VIOLATED: matcher.toy (M1, MUST), mine (detr)",
+        "A toy holds.",
+        "image 0: too dear",
+        "expected   -2.5",
+        "got        -1",
+        "allowed    expected ± 1e-06",
+        "optimal pairs [[0, 1]]",
+        "the case: regime crowded",
+        "query 0",
+        "target 0",
+        "reproduce:",
+        "  detr-spec check mine.py:IT",
+    ]
+    places = [text.index(part) for part in parts]
+    assert places == sorted(places)
+
+
+def test_a_range_of_allowance_and_a_matrix_are_readable() -> None:
+    wide = [[1.23456789, 2.3456789, 3.456789], [4.56789, 5.6789, 6.789]]
+    found = Counterexample(None, expected=1.0, got=2.0, allowance=[-0.25, 0.5], details={"cost": wide})
+    text = failure_text("mine (detr)", judgement(counterexample=found), "again")
+    assert "expected -0.25 … + 0.5" in text
+    assert "  cost\n" in text
+    assert "[1]     4.56789" in text
+
+
+def report_of(*items: ImplementationReport) -> Report:
+    return Report("1.0", 5, 100, items)
+
+
+def implementation(name: str, judgements: Sequence[Judgement], profile: str = "detr") -> ImplementationReport:
+    return ImplementationReport(name, profile, ("float32",), tuple(judgements), f"{name}.py:IT")
+
+
+def shown(report: Report, width: int = 120) -> str:
+    stream = StringIO()
+    show_report(report, Console(file=stream, width=width, highlight=False))
+    return stream.getvalue()
+
+
+def test_the_table_has_a_row_for_each_invariant_and_a_column_for_each_implementation() -> None:
+    first = implementation("first", [judgement(), judgement("boxes.toy", Verdict.NOT_PROVIDED)])
+    second = implementation(
+        "second", [judgement(verdict=Verdict.HOLDS), judgement("boxes.toy", Verdict.VACUOUS)], "deformable"
+    )
+    lines = shown(report_of(first, second)).splitlines()
+    assert [line.split() for line in lines if line.startswith(("matcher.toy", "boxes.toy"))] == [
+        ["matcher.toy", "M1", "MUST", "VIOLATED", "holds"],
+        ["boxes.toy", "M1", "MUST", "-", "vacuous"],
+    ]
+    assert "-: not provided by the implementation" in lines
+    assert "first (detr): 1 violated, 1 not provided" in lines
+    assert "second (deformable): 1 holds, 1 vacuous" in lines
+    assert "detr-spec 1.0, seed 5, 100 examples" in lines
+
+
+def test_many_implementations_in_a_narrow_terminal_lose_nothing() -> None:
+    names = [f"implementation-{number}" for number in range(7)]
+    text = shown(report_of(*(implementation(name, [judgement(verdict=Verdict.HOLDS)]) for name in names)), width=60)
+    table = text[: text.index("detr-spec 1.0")]
+    assert all(name in table for name in names)
+    assert table.count("holds") >= 7
+
+
+def test_a_report_of_nothing_is_shown() -> None:
+    assert "first (detr): nothing judged" in shown(report_of(implementation("first", [])))
+
+
+def test_text_in_brackets_is_no_markup_and_commands_are_not_broken() -> None:
+    item = replace(implementation("first", [judgement(message="[bold] got [1, 2]")]), address="long/" * 40 + "it.py:IT")
+    text = shown(report_of(item), width=60)
+    assert "[bold] got [1, 2]" in text
+    assert "long/" * 40 + "it.py:IT --profile detr --invariant matcher.toy --seed 5 --examples 100\n" in text
+
+
+def test_the_same_traceback_is_shown_once() -> None:
+    found = Counterexample(None, details={"traceback": "Traceback\n  deep\nError: no"})
+    errors = [judgement(f"matcher.toy-{place}", Verdict.ERROR, counterexample=found) for place in range(3)]
+    text = shown(report_of(implementation("first", errors)))
+    assert text.count("deep") == 1
+    assert text.count("as for matcher.toy-0 above") == 2
+    assert text.count("reproduce:") == 3
+
+
+def test_expected_violations_are_one_line_each() -> None:
+    known = judgement(verdict=Verdict.EXPECTED_VIOLATION, why_expected="documented", counterexample=Counterexample(None))
+    text = shown(report_of(implementation("first", [known])))
+    assert "expected: matcher.toy, first (detr): documented" in text
+    assert "reproduce:" not in text
+
+
+def test_the_list_and_the_explanation_say_what_an_invariant_is() -> None:
+    (invariant,) = find_invariants("matcher.optimal-cost")
+    stream = StringIO()
+    console = Console(file=stream, width=200)
+    show_list([invariant], console)
+    show_explanation(invariant, console)
+    text = stream.getvalue()
+    for part in (invariant.id, "M2", "MUST", "matcher", invariant.statement, invariant.why, invariant.formula):
+        assert part in text
+    assert invariant.source in text
+    assert invariant.breaks in text
+    assert "detr, deformable" in text
