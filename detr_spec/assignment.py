@@ -33,15 +33,15 @@ class Solution:
 
 
 def solve(cost: Floats) -> Solution:
-    """A minimum-cost assignment of a finite matrix [n, m], by shortest augmenting paths.
+    """A minimum-cost assignment of a matrix [n, m], by shortest augmenting paths; +∞ forbids a pair.
 
-    Raises `ValueError` for entries that are not finite. Source: Jonker and Volgenant 1987; the successive shortest paths
-    are those of Dijkstra on reduced costs.
+    Raises `ValueError` for NaN and −∞, and where no assignment of finite cost exists. Source: Jonker and Volgenant
+    1987; the successive shortest paths are those of Dijkstra on reduced costs.
     """
     if cost.ndim != 2:
         raise ValueError(f"cost has shape {list(cost.shape)}; expected [n, m]")
-    if not np.isfinite(cost).all():
-        raise ValueError("cost has entries that are not finite; expected finite numbers")
+    if not (cost > -np.inf).all():
+        raise ValueError("cost has an entry that is NaN or -inf; expected finite numbers, or +inf for a forbidden pair")
     if cost.shape[0] > cost.shape[1]:
         turned = solve(cost.T)
         order = np.argsort(turned.columns)
@@ -74,8 +74,11 @@ def _augment(cost: Floats, start: int, rows_of: Integers, row_prices: Floats, pr
         shorter = ~visited & (through < distance)
         distance[shorter] = through[shorter]
         previous[shorter] = row
-        nearest = int(np.argmin(np.where(visited, np.inf, distance)))
-        reached = float(distance[nearest])
+        unvisited = np.where(visited, np.inf, distance)
+        nearest = int(np.argmin(unvisited))
+        reached = float(unvisited[nearest])
+        if reached == np.inf:
+            raise ValueError("cost forbids so many pairs that no assignment of finite cost is left")
         visited[nearest] = True
         row = int(rows_of[nearest])
         end = nearest if row < 0 else -1
@@ -140,7 +143,7 @@ def total_allowance(cost: Floats, solver_dtype: str = "float64") -> float:
     """How far above the minimum a right solver in `solver_dtype` may end, for a finite cost matrix [n, m]."""
     matched = min(cost.shape)
     largest = float(np.abs(cost).max(initial=0.0))
-    return 2 * matched * solver_allowance(largest, matched, solver_dtype) + _closing(cost)
+    return float(2 * matched * solver_allowance(largest, matched, solver_dtype) + _closing(cost))
 
 
 def optimality(matching: Matching, cost: Floats | Interval, solver_dtype: str = "float64") -> Optimality:

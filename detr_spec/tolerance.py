@@ -14,7 +14,7 @@ box arithmetic is exact, and the allowance is as narrow as it can be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -78,7 +78,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         parts = [np.asarray(move(part)) for part in (self.value, self.lower, self.upper)]
         return Interval(parts[0], parts[1], parts[2], self.dtype)
 
-    def sum(self, axis: int | None = None, **_: Any) -> Interval:
+    def sum(self, axis: int | None = None) -> Interval:
         """The sum over an axis (or all), widened for any order of summation."""
         terms = self.value.size if axis is None else self.value.shape[axis]
         magnitude = np.maximum(np.abs(self.lower), np.abs(self.upper)).sum(axis=axis)
@@ -95,8 +95,6 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         return self._rearranged(lambda part: part.max(axis=axis, keepdims=keepdims))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        if method == "reduce" and ufunc is np.add:
-            return inputs[0].sum(axis=options.get("axis", 0))
         if method != "__call__" or options or ufunc not in _OPERATIONS:
             return NotImplemented
         operands = [operand if isinstance(operand, Interval) else _constant(operand, self.dtype) for operand in inputs]
@@ -117,7 +115,19 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 
             return np.asarray(function(*map(pick, args), **options))
 
-        return Interval(part("value"), part("lower"), part("upper"), self.dtype)
+        value = part("value")
+        if all(item.single for item in _intervals_in(args)) and _held(value, self.dtype):
+            return _single(value, self.dtype)
+        return Interval(value, part("lower"), part("upper"), self.dtype)
+
+
+def _intervals_in(given: Any) -> Iterator[Interval]:
+    """The intervals among arguments, in lists and tuples too."""
+    if isinstance(given, Interval):
+        yield given
+    elif isinstance(given, (list, tuple)):
+        for item in given:
+            yield from _intervals_in(item)
 
 
 Numbers = TypeVar("Numbers", Floats, Interval)
@@ -222,10 +232,11 @@ def _absolute(a: Interval) -> Interval:
 
 
 def _power(a: Interval, exponent: Interval) -> Interval:
-    """Powers of non-negative numbers by a non-negative constant, which are increasing."""
-    with np.errstate(all="ignore"):
-        powers = [np.power(np.maximum(part, 0.0), exponent.value) for part in (a.value, a.lower, a.upper)]
-    return _widened(powers[0], powers[1], powers[2], a.dtype)
+    """Powers of non-negative numbers, which are extreme at ends of the ranges of the base and of the exponent."""
+    value = np.power(np.maximum(a.value, 0.0), exponent.value)
+    least, most = np.maximum(a.lower, 0.0), np.maximum(a.upper, 0.0)
+    powers = [np.power(base, power) for base in (least, most) for power in (exponent.lower, exponent.upper)]
+    return _widened(np.asarray(value), *_extremes(*powers), a.dtype)
 
 
 def _increasing(function: Callable[[Floats], Any], domain: float = -np.inf) -> Callable[[Interval], Interval]:

@@ -71,7 +71,7 @@ def require_within(what: str, got: ArrayLike, expected: Interval) -> None:
     require_shape(what, numbers, expected.shape)
     with np.errstate(invalid="ignore"):
         outside = np.argwhere(~((numbers >= expected.lower) & (numbers <= expected.upper)))
-    if outside.size:
+    if len(outside):
         where = tuple(int(index) for index in outside[0])
         value = float(expected.value[where])
         place = str(list(where)) if where else ""
@@ -94,7 +94,7 @@ def require_close(what: str, got: ArrayLike, expected: ArrayLike, allowance: Arr
     with np.errstate(invalid="ignore"):
         agree = (np.abs(left - right) <= margin) | (left == right) | (np.isnan(left) & np.isnan(right))
     apart = np.argwhere(~agree)
-    if apart.size:
+    if len(apart):
         where = tuple(int(index) for index in apart[0])
         place = str(list(where)) if where else ""
         raise Violation(

@@ -78,7 +78,7 @@ def _head(case: Mapping[str, Any]) -> list[str]:
 
 
 def _changed_fields(configuration: Mapping[str, Any]) -> Iterator[str]:
-    """The configuration's fields that differ from their defaults; the numbers of classes and layers always."""
+    """The fields that differ from their defaults; the numbers of classes and layers always."""
     for field in fields(Configuration):
         value = configuration.get(field.name)
         if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -21,7 +21,7 @@ def run_check(
     json_path: Path | None,
     time_limit: float | None,
 ) -> int:
-    """The exit code of a check; raises `UsageError` for what is wrong with the request before anything runs."""
+    """The exit code of a check; raises `UsageError` for a wrong request before anything runs."""
     if json_path is not None:
         require_writable(json_path)
     report = _judged(names, asked, workers, time_limit)

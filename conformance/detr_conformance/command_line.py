@@ -71,10 +71,11 @@ def check(
 ) -> int:
     """Judge implementations by the invariants.
 
-    IMPLEMENTATION is package.module:attribute, path/to/file.py:attribute, or a registered name such as `reference`.
+    IMPLEMENTATION is package.module:attribute, path/to/file.py:attribute, or a registered name such as
+    `reference`.
 
-    Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly holds. 2: usage.
-    A vacuous invariant is reported and does not fail the run.
+    Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly
+    holds. 2: usage. A vacuous invariant is reported and does not fail the run.
     """
     from detr_conformance.check_command import run_check  # noqa: PLC0415
     from detr_conformance.run import parsed_seed, request  # noqa: PLC0415
@@ -82,9 +83,7 @@ def check(
 
     selection = Selection(profile, components, invariants, level)
     asked = request(selection, examples=examples, seed=parsed_seed(seed), expected=expected)
-    return run_check(
-        list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit
-    )
+    return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
 
 
 @command.command("list")

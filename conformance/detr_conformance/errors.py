@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done as it was asked; the message is one line that says what to do instead."""
+    """What was asked for cannot be done; the message is one line that says what to do instead."""
 
 
 def close_names(name: str, known: Iterable[str]) -> str:

@@ -32,7 +32,7 @@ def show_list(invariants: Sequence[Invariant], console: Console) -> None:
 
 
 def show_explanation(invariant: Invariant, console: Console) -> None:
-    """Prints what an invariant states, why it matters, its formula, its source and what typically breaks it."""
+    """Prints an invariant's statement, why it matters, its formula, its source and what breaks it."""
     console.print(Text(invariant.id, style="bold") + Text(f"  ({invariant.number}, {invariant.level.value})"))
     parts = {
         "states": invariant.statement,

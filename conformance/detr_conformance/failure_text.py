@@ -1,4 +1,4 @@
-"""A failed judgement as text: the statement, the case, what was expected and what came, and how to see it again."""
+"""A failed judgement as text: the statement, the numbers, the case, and how to reproduce it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def counterexample_lines(counterexample: Counterexample) -> list[str]:
 
 
 def _allowed(allowance: Any) -> str | None:
-    """The allowance in words: one number on both sides, or the two ends of a range around what is expected."""
+    """The allowance in words: one number for both sides, or the ends of a range around the expected."""
     if allowance is None:
         return None
     if isinstance(allowance, list) and len(allowance) == 2:

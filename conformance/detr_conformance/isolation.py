@@ -15,9 +15,9 @@ Restore = Callable[[], None]
 
 
 def remembered() -> Restore:
-    """A function that puts back the global state as it is now: random generators, NumPy's and torch's settings.
+    """A function that puts back the global state as it is now.
 
-    torch is looked at only if it is loaded.
+    It is the state of the random generators, NumPy's settings and, if torch is loaded, torch's.
     """
     restores = [_remembered_numpy()]
     if "torch" in sys.modules:
@@ -32,12 +32,12 @@ def remembered() -> Restore:
 
 def _remembered_numpy() -> Restore:
     python_state = random.getstate()
-    numpy_state = np.random.get_state()  # noqa: NPY002
+    numpy_state = np.random.get_state()
     errors = np.geterr()
 
     def restore() -> None:
         random.setstate(python_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)
         np.seterr(**errors)
 
     return restore
@@ -63,9 +63,9 @@ def _remembered_torch(torch: Any) -> Restore:
 
 
 def _prepare() -> None:
-    """Seeds the global generators, and gives torch one thread, with which small tensors are summed soonest."""
+    """Seeds the global generators, and gives torch one thread, which is fastest for small tensors."""
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     if "torch" in sys.modules:
         torch = sys.modules["torch"]
         torch.default_generator.manual_seed(0)
@@ -77,8 +77,9 @@ def _prepare() -> None:
 def isolated() -> Iterator[Restore]:
     """A context in which global state is the same whatever was before, and after which it is what it was.
 
-    Gives a function that puts the state of the beginning back; called before each case, it makes every case start alike.
-    Standard output is sent to standard error, so that what an implementation prints does not mix with a report.
+    Gives a function that puts the state of the beginning back; called before each case, it makes every case
+    start alike. Standard output is sent to standard error, so that what an implementation prints does not mix
+    with a report.
     """
     restore = remembered()
     try:

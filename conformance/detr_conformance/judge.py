@@ -10,7 +10,7 @@ from typing import Any
 from detr_spec.cases import plain
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
-from detr_spec.violation import NotProvided, Raised, Violation
+from detr_spec.violation import Raised, Violation
 
 from detr_conformance.search import Search, search
 from detr_conformance.stopwatch import Stopwatch
@@ -19,6 +19,9 @@ from detr_conformance.verdict import Counterexample, Judgement, Verdict
 
 DEFAULT_EXAMPLES = 100
 DEFAULT_SEED = 0
+
+SMALL_SEARCHES = 3
+"""How often a smaller failing case is looked for, each time from another start."""
 
 
 def blank_judgement(invariant: Invariant, verdict: Verdict, message: str = "") -> Judgement:
@@ -35,7 +38,7 @@ def blank_judgement(invariant: Invariant, verdict: Verdict, message: str = "") -
 
 
 def not_asked(invariant: Invariant, implementation: Implementation) -> Judgement | None:
-    """The judgement of an invariant that does not concern the implementation, or None where it is to be asked."""
+    """The judgement of an invariant that does not concern the implementation; None where it does."""
     if not invariant.applies(implementation.profile):
         message = f"does not apply to profile {implementation.profile.name}"
         return blank_judgement(invariant, Verdict.NOT_APPLICABLE, message)
@@ -54,7 +57,8 @@ def judge(
 ) -> Judgement:
     """The judgement of one invariant on an implementation; never raises for what the implementation does.
 
-    The same arguments give the same judgement, save the times, whatever ran before. Global state is left as it was.
+    The same arguments give the same judgement, save the times, whatever ran before. Global state is left as
+    it was.
     """
     unasked = not_asked(invariant, implementation)
     if unasked is not None:
@@ -74,7 +78,7 @@ def _judged(
     try:
         found = search(invariant, domain, component, examples, seed)
         if found.failure is not None and not found.not_repeatable:
-            found = _more_readable(invariant, domain, component, found, examples, seed)
+            _seek_smaller(invariant, domain, component, found, examples, seed)
     except Exception as error:
         return replace(
             blank_judgement(invariant, Verdict.ERROR, f"drawing the cases raised {_named(error)}"),
@@ -83,16 +87,24 @@ def _judged(
     return _concluded(invariant, found)
 
 
-def _more_readable(
+def _seek_smaller(
     invariant: Invariant, domain: Domain, component: Any, found: Search, examples: int, seed: int
-) -> Search:
-    """What a second search finds among small cases alone, if it finds a failure of the same kind; `found` otherwise."""
-    small = search(invariant, replace(domain, small=True), component, examples, seed)
-    if type(small.failure) is not type(found.failure) or small.not_repeatable:
-        small.failing_case, small.failure, small.not_repeatable = found.failing_case, found.failure, False
-    small.examples += found.examples
-    small.fired += found.fired
-    return small
+) -> None:
+    """Puts the most readable failure of the same kind into `found` that more searches, of small cases, find.
+
+    Shrinking can end in a case from which no single step leads on; a search that starts elsewhere often does not.
+    """
+    for attempt in range(SMALL_SEARCHES):
+        small = search(invariant, replace(domain, small=True), component, examples, seed + attempt)
+        found.examples += small.examples
+        found.fired += small.fired
+        alike = type(small.failure) is type(found.failure) and not small.not_repeatable
+        if alike and _length(small.failing_case) < _length(found.failing_case):
+            found.failing_case, found.failure = small.failing_case, small.failure
+
+
+def _length(case: Any) -> int:
+    return len(json.dumps(_data(case)))
 
 
 def _concluded(invariant: Invariant, found: Search) -> Judgement:

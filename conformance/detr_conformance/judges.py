@@ -1,4 +1,4 @@
-"""Who judges: this process, or worker processes, so that what hangs or dies costs one judgement and not the run."""
+"""Who judges: this process, or worker processes, where what hangs or dies costs one judgement alone."""
 
 from __future__ import annotations
 
@@ -64,12 +64,18 @@ class Workers:
 
     def __init__(self, count: int, time_limit: float, addresses: Sequence[str]) -> None:
         self._time_limit = time_limit
-        self._settings = {"max_workers": count, "initializer": worker.start, "initargs": (tuple(addresses),)}
+        self._count = count
+        self._addresses = tuple(addresses)
 
     def __enter__(self) -> Workers:
         from pebble import ProcessPool  # noqa: PLC0415
 
-        self._pool: Any = ProcessPool(context=get_context("spawn"), **self._settings)
+        self._pool: Any = ProcessPool(
+            max_workers=self._count,
+            initializer=worker.start,
+            initargs=(self._addresses,),
+            context=get_context("spawn"),
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -78,12 +84,10 @@ class Workers:
 
     def find(self, address: str) -> tuple[Implementation, ...]:
         """Stand-ins for what a worker finds: name, profile, limits and components, but nothing to call."""
-        from pebble import ProcessExpired  # noqa: PLC0415
-
         try:
-            found: tuple[Implementation, ...] = self._pool.schedule(worker.described, args=(address,)).result()
-        except ProcessExpired as death:
-            raise UsageError(f"{address} ends the process that imports it, {_cause(death.exitcode)}") from death
+            found: tuple[Implementation, ...] = self._pool.schedule(
+                worker.described, args=(address,)
+            ).result()
         except BrokenProcessPool as error:
             raise _no_process() from error
         return found
@@ -119,8 +123,8 @@ class Workers:
 
 def _no_process() -> UsageError:
     return UsageError(
-        "the worker processes end as soon as they start; a script that calls check(workers=…) "
-        'needs `if __name__ == "__main__":` around it'
+        "the worker processes end as they start: importing the implementation ends them (try -n 0), "
+        'or a script calls check(workers=…) without `if __name__ == "__main__":` around it'
     )
 
 

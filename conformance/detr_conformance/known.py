@@ -1,4 +1,4 @@
-"""Known violations: a TOML file that says which invariants an implementation violates, why, and how that was shown.
+"""Known violations: a TOML file of the invariants that an implementation violates, with the reasons.
 
 [[violation]]
 implementation = "transformers"
@@ -34,7 +34,7 @@ OPTIONAL = ("profile",)
 
 @dataclass(frozen=True)
 class KnownViolation:
-    """One entry of a file of known violations; place is the file and the entry's number in it, for messages."""
+    """One entry of a file of known violations; place is the file and the entry's number, for messages."""
 
     place: str
     implementation: str
@@ -52,7 +52,7 @@ class KnownViolation:
 
 
 def read_known(path: Path) -> tuple[KnownViolation, ...]:
-    """The entries of a file; raises `UsageError` with the file and the entry for whatever is not as it should be."""
+    """The entries of a file; raises `UsageError` with file and entry for what is not as it should be."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -74,9 +74,8 @@ def _entry(place: str, entry: dict[str, Any]) -> KnownViolation:
     for field in entry:
         if field not in (*REQUIRED, *OPTIONAL):
             hint = close_names(field, (*REQUIRED, *OPTIONAL))
-            raise UsageError(
-                f"{place}: no field is called {field!r}{hint}; the fields are {', '.join(REQUIRED + OPTIONAL)}"
-            )
+            listed = ", ".join(REQUIRED + OPTIONAL)
+            raise UsageError(f"{place}: no field is called {field!r}{hint}; the fields are {listed}")
     for field in REQUIRED:
         if field not in entry:
             raise UsageError(f"{place}: {field} is missing")
@@ -92,9 +91,9 @@ def _entry(place: str, entry: dict[str, Any]) -> KnownViolation:
 
 
 def require_applicable(known: Sequence[KnownViolation], implementations: Sequence[Implementation]) -> None:
-    """Raises `UsageError` for an entry that concerns none of the implementations, or speaks of what is not asked of any.
+    """Raises `UsageError` for an entry that means nothing for these implementations.
 
-    An entry that says what another one says is refused as well.
+    It concerns none of them, names what is not asked of any, or says what another entry says.
     """
     asked = {invariant.id: invariant for invariant in all_invariants()}
     owners: dict[tuple[str, str, str], str] = {}
@@ -121,9 +120,10 @@ def require_applicable(known: Sequence[KnownViolation], implementations: Sequenc
 def with_known(
     judgements: Sequence[Judgement], implementation: Implementation, known: Sequence[KnownViolation]
 ) -> tuple[Judgement, ...]:
-    """The judgements with known violations as expected ones; a listed invariant that holds unexpectedly holds.
+    """The judgements with known violations as expected ones.
 
-    An error counts as a violation, since an implementation that raises does not do what it must.
+    A listed invariant that holds unexpectedly holds. An error counts as a violation, since an implementation
+    that raises does not do what it must.
     """
     listed = {entry.invariant: entry for entry in known if entry.concerns(implementation)}
     return tuple(

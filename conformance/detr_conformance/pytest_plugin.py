@@ -1,4 +1,4 @@
-"""The pytest plugin: the options of `conformance_tests`. It is loaded in every run of pytest, so it imports nothing heavy."""
+"""The pytest plugin: the options of `conformance_tests`. Every run of pytest loads it: it imports nothing."""
 
 from __future__ import annotations
 

@@ -30,10 +30,10 @@ def conformance_tests(
 ) -> Callable[..., None]:
     """A test function with an item for each invariant, such as `test_conformance[matcher.optimal-cost]`.
 
-    The arguments are those of `check`; where several implementations are given, the ids begin with their names or
-    profiles. What is violated fails, a known violation is an expected failure, and what is not provided, not applicable or
-    vacuous is skipped. The options `--detr-spec-examples` and `--detr-spec-seed` say how the cases are drawn. Raises
-    `UsageError` for what cannot be done as it is asked.
+    The arguments are those of `check`; where several implementations are given, the ids begin with their
+    names or profiles. What is violated fails, a known violation is an expected failure, and what is not
+    provided, not applicable or vacuous is skipped. The options `--detr-spec-examples` and `--detr-spec-seed`
+    say how the cases are drawn. Raises `UsageError` for what cannot be done as it is asked.
     """
     selection = Selection(profile, tuple(components or ()), tuple(invariants or ()), level)
     plan = request_for(selection, expected=expected).plan(implementation)
@@ -56,7 +56,7 @@ def conformance_tests(
 
 
 def _options(config: pytest.Config) -> tuple[int, int]:
-    """The number of examples and the seed; the defaults where the plugin that declares the options is not loaded."""
+    """The number of examples and the seed; the defaults where the plugin with the options is not loaded."""
     examples = config.getoption("detr_spec_examples", DEFAULT_EXAMPLES)
     require_examples(examples)
     return examples, parsed_seed(config.getoption("detr_spec_seed", str(DEFAULT_SEED)))
@@ -73,7 +73,7 @@ def _conclude(title: str, judgement: Judgement, command: str) -> None:
 
 
 def _item_id(plan: Plan, implementation: Implementation, invariant: Invariant) -> str:
-    """The invariant's id, behind the implementation's name and profile where those differ among the plan's."""
+    """The invariant's id, behind the implementation's name and profile where the plan has several."""
     others = [subject.implementation for subject in plan.subjects]
     parts = [invariant.id]
     if any(other.profile.name != implementation.profile.name for other in others):

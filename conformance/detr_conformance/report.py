@@ -44,7 +44,7 @@ class ImplementationReport:
 
 @dataclass(frozen=True)
 class Report:
-    """All judgements of one run. examples, seed: what it was run with. interrupted: it was stopped before its end."""
+    """All judgements of one run, what it was run with, and whether it was stopped before its end."""
 
     version: str
     seed: int
@@ -63,7 +63,7 @@ class Report:
 
     @property
     def violated(self) -> tuple[tuple[ImplementationReport, Judgement], ...]:
-        """The judgements that say violated, each with its implementation; expected violations are not among them."""
+        """The judgements that say violated, each with its implementation; not the expected violations."""
         return self.with_verdict(Verdict.VIOLATED)
 
     @property
@@ -73,9 +73,9 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 if nothing is violated, unexpectedly holds, raised, timed out or crashed; else 1; 130 if interrupted.
+        """0 if nothing failed, else 1; 130 if interrupted.
 
-        Vacuous invariants are reported, and alone do not make it 1.
+        Violated, error, timed out, crashed and unexpectedly holds fail; vacuous is reported and does not.
         """
         if self.interrupted:
             return 130
@@ -92,11 +92,11 @@ class Report:
         )
 
     def command(self, implementation: ImplementationReport, judgement: Judgement) -> str:
-        """The command that gives this judgement again; a call in Python where the implementation has no address."""
+        """The command that gives this judgement again; a call in Python for an object without address."""
         if implementation.address is None:
             return (
-                f"check({implementation.name}, profile={implementation.profile!r}, invariants=[{judgement.id!r}], "
-                f"seed={self.seed}, examples={self.examples})"
+                f"check({implementation.name}, profile={implementation.profile!r}, "
+                f"invariants=[{judgement.id!r}], seed={self.seed}, examples={self.examples})"
             )
         options = {
             "--profile": implementation.profile,

@@ -1,4 +1,4 @@
-"""Finds implementations by name: `package.module:attribute`, `path/to/file.py:attribute`, or a registered name."""
+"""Finds implementations by name: `package.module:attribute`, `path/to/file.py:attribute`, or registered."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ HOW_TO_WRAP = (
 def resolve(name: str) -> tuple[Implementation, ...]:
     """The implementations of that name.
 
-    The attribute is an `Implementation`, a list or tuple of them, or a callable without arguments that returns either. A
-    file's folder, or for a module the working directory, is put on `sys.path`, as for a script, and stays there for what
-    the implementation imports later. Raises `UsageError` with one line that says what is wrong.
+    The attribute is an `Implementation`, a list or tuple of them, or a callable without arguments that
+    returns either. A file's folder, or for a module the working directory, is put on `sys.path`, as for a
+    script, and stays there for what the implementation imports later. Raises `UsageError` with one line that
+    says what is wrong.
     """
     place, colon, attribute = name.rpartition(":")
     if not colon:
@@ -47,7 +48,8 @@ def resolve(name: str) -> tuple[Implementation, ...]:
 def implementations(value: Any, name: str) -> tuple[Implementation, ...]:
     """The implementations in `value`, which `name` names in messages.
 
-    Raises `UsageError` for anything but an `Implementation`, a list or tuple of them, or a callable that returns either.
+    Raises `UsageError` for anything but an `Implementation`, a list or tuple of them, or a callable that
+    returns either.
     """
     what = name
     if not isinstance(value, (Implementation, list, tuple)) and callable(value) and _needs_no_argument(value):
@@ -148,7 +150,7 @@ def _imported(place: str, load: Callable[[], object]) -> None:
 
 
 def _where(error: BaseException) -> str:
-    """The innermost line of a file on disk at which an import failed, or an empty string where none is known."""
+    """The innermost line of a file at which an import failed, or an empty string where none is known."""
     if isinstance(error, SyntaxError):
         return f" ({error.filename}, line {error.lineno})"
     frames = [
@@ -178,7 +180,7 @@ def _implementation_attributes(module: ModuleType) -> list[str]:
 
 
 def _needs_no_argument(function: Callable[..., Any]) -> bool:
-    """Whether it can be called without arguments; what takes any arguments at all, like a torch module, cannot."""
+    """Whether it is called without arguments; what takes any arguments at all, like a module, is not."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

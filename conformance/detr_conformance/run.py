@@ -50,7 +50,9 @@ class Plan:
     @property
     def tasks(self) -> tuple[tuple[Subject, Invariant], ...]:
         """Each invariant of each subject, subject by subject."""
-        return tuple((subject, invariant) for subject in self.subjects for invariant in self.request.invariants)
+        return tuple(
+            (subject, invariant) for subject in self.subjects for invariant in self.request.invariants
+        )
 
     def judgements(self, judges: Judges) -> Iterator[tuple[int, Judgement]]:
         """The judgements with the places of their tasks, as they are finished."""
@@ -164,7 +166,7 @@ def judges_for(given: Any, workers: int, time_limit: float | None, examples: int
 
 
 def default_time_limit(examples: int) -> float:
-    """The seconds that one invariant may take: generous, as the search for a small failing case takes long."""
+    """The seconds that one invariant may take: generous, as shrinking a failing case takes long."""
     return max(120.0, 1.2 * examples)
 
 

@@ -21,7 +21,7 @@ Component = Callable[[Configuration], Any]
 
 
 class _Failed(Exception):
-    """The one exception that Hypothesis sees for a failing case, so that shrinking may move between failures of a kind."""
+    """The one exception that Hypothesis sees for failing cases, so that shrinking may move among them."""
 
 
 class _Errored(_Failed):
@@ -32,8 +32,8 @@ class _Errored(_Failed):
 class Search:
     """What happened while the cases of one invariant were run.
 
-    failing_case, failure: the smallest case found that fails, and what its check raised. not_repeatable: a case failed
-    once and passed once. not_provided: which part the implementation turned out to lack.
+    failing_case, failure: the smallest case found that fails, and what its check raised. not_repeatable: a
+    case failed once and passed once. not_provided: which part the implementation turned out to lack.
     """
 
     examples: int = 0
@@ -45,12 +45,12 @@ class Search:
 
 
 def invariant_seed(seed: int, id: str) -> int:
-    """The seed of one invariant, from the run's seed and the invariant's id, so that it does not depend on the others."""
+    """The seed of one invariant, from the run's seed and its id, so that it depends on no other."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{id}".encode()).digest()[:8], "big")
 
 
 def search(invariant: Invariant, domain: Domain, component: Component, examples: int, seed: int) -> Search:
-    """Runs the check of an invariant on `examples` cases, and on smaller ones once a case fails.
+    """Runs the check of an invariant on `examples` cases, and once a case fails, on ever smaller ones.
 
     Each case starts from the same global state. Raises what drawing the cases raises.
     """
@@ -117,8 +117,8 @@ def _failure(invariant: Invariant, component: Component, case: Any, found: Searc
 def _no_local_constants() -> Iterator[None]:
     """Keeps Hypothesis from drawing constants that it finds in the source of the loaded modules.
 
-    They are meant as special values, but with them the cases depend on what else is loaded: what pytest finds would not
-    come again on the command line. A version of Hypothesis that does not do so needs nothing.
+    They are meant as special values, but with them the cases depend on what else is loaded: what pytest finds
+    would not come again on the command line. A version of Hypothesis that does not do so needs nothing.
     """
     from hypothesis.internal.conjecture import providers  # noqa: PLC0415
 
@@ -136,7 +136,7 @@ def _no_local_constants() -> Iterator[None]:
 
 @cache
 def _global_constants_only() -> tuple[Callable[[], Any], Any]:
-    """A reader of local constants that finds none, and an empty cache of the constants that a draw permits."""
+    """A reader of local constants that finds none, and an empty cache for what draws permit."""
     from hypothesis.internal.conjecture import providers  # noqa: PLC0415
 
     module: Any = providers

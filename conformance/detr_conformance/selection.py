@@ -15,7 +15,7 @@ from detr_conformance.judge import not_asked
 
 @dataclass(frozen=True)
 class Subject:
-    """An implementation, and the name and place by which `resolve` finds it again; no name if it was given as an object."""
+    """An implementation, and the name and place by which `resolve` finds it; an object has no name."""
 
     implementation: Implementation
     address: str | None = None
@@ -65,8 +65,9 @@ def chosen_subjects(
 ) -> tuple[Subject, ...]:
     """The subjects of the selection's profile.
 
-    Raises `UsageError` where an address gives none of that profile, none with a component that is asked for by name, or
-    none that the invariants ask anything of; and where two subjects have the same name and profile.
+    Raises `UsageError` where an address gives none of that profile, none with a component that is asked for
+    by name, or none that the invariants ask anything of; and where two subjects have the same name and
+    profile.
     """
     _refuse_twins(subjects)
     chosen: list[Subject] = []

@@ -57,7 +57,7 @@ def show_report(report: Report, console: Console) -> None:
 def _shortened(
     failing: Sequence[tuple[ImplementationReport, Judgement]],
 ) -> Iterator[tuple[ImplementationReport, Judgement]]:
-    """The judgements, with a traceback that was shown already for the same implementation told by where that was."""
+    """The judgements, with a traceback that was shown already for the implementation told by where."""
     shown: dict[tuple[str, str], str] = {}
     for implementation, judgement in failing:
         counterexample = judgement.counterexample
@@ -74,20 +74,21 @@ def _shortened(
 
 def show_text(console: Console, text: str, verdict: Verdict | None = None) -> None:
     """Prints text as it is; its first line in the colour of a verdict."""
-    first, newline, rest = text.partition("\n")
-    style = WORDS[verdict][1] if verdict is not None else ""
-    console.print(Text(first, style=style) + Text(newline + rest), soft_wrap=True)
+    shown = Text(text)
+    if verdict is not None:
+        shown.stylize(WORDS[verdict][1], 0, text.find("\n"))
+    console.print(shown, soft_wrap=True)
 
 
 def summary_lines(report: Report) -> Iterator[str]:
-    """How many invariants have which verdict for each implementation, what the cases cost, and with which seed."""
+    """How many invariants have which verdict, what the cases cost, and what the run was given."""
     for item in report.implementations:
         counts = ", ".join(f"{item.counts[verdict]} {verdict}" for verdict in Verdict if item.counts[verdict])
         yield f"{item.title}: {counts or 'nothing judged'}"
     cost = report.cost
     yield (
-        f"{cost.examples} cases, {cost.seconds:.1f} s, of which {cost.implementation_seconds:.1f} s in the implementations; "
-        f"{1000 * cost.beyond:.1f} ms a case beyond them"
+        f"{cost.examples} cases, {cost.seconds:.1f} s, of which {cost.implementation_seconds:.1f} s "
+        f"in the implementations; {1000 * cost.beyond:.1f} ms a case beyond them"
     )
     yield f"detr-spec {report.version}, seed {report.seed}, {report.examples} examples"
     if report.interrupted:

@@ -1,4 +1,4 @@
-"""Watches a component from outside: how long its calls take, and what they raise that is no ordinary exception."""
+"""Watches a component from outside: how long its calls take, and what unusual exceptions they raise."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Stopwatch:
     def watched(self, component: Any) -> Any:
         """The component with every call timed, its factory's and those of the parts that the factory returns.
 
-        What a call raises beside ordinary exceptions, such as `SystemExit`, arrives as `Raised`; `KeyboardInterrupt` is
-        the user's and goes on.
+        What a call raises beside ordinary exceptions, such as `SystemExit`, arrives as `Raised`;
+        `KeyboardInterrupt` is the user's and goes on.
         """
         if callable(component):
             return self._timed(component)

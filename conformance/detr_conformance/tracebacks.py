@@ -22,7 +22,7 @@ _MODULE_CALLS = str(Path("torch", "nn", "modules", "module.py"))
 
 
 def implementation_traceback(error: BaseException) -> str:
-    """The traceback of what an implementation raised, without the frames of the specification and its bridges."""
+    """The traceback of what an implementation raised, without the frames of ours around it."""
     return _without(error, (*_OURS, _HYPOTHESIS))
 
 

@@ -26,7 +26,7 @@ class Verdict(str, Enum):
 
     @property
     def fails(self) -> bool:
-        """Whether a run with this verdict fails. A vacuous invariant found nothing wrong, and fails nothing."""
+        """Whether a run with this verdict fails; vacuous found nothing wrong, and does not fail it."""
         return self in _FAILING
 
 
@@ -37,7 +37,7 @@ _FAILING = frozenset(
 
 @dataclass(frozen=True)
 class Counterexample:
-    """A shrunken case that an invariant does not hold for: the case and the numbers that disagree, in plain data."""
+    """A shrunken case that an invariant does not hold for, and the numbers that disagree, in plain data."""
 
     case: Any
     expected: Any = None
@@ -50,9 +50,10 @@ class Counterexample:
 class Judgement:
     """The verdict on one invariant, and what it rests on.
 
-    examples: cases run, those of the search for a smaller failing case included. fired: how many of them met the premise.
-    seconds: wall time. implementation_seconds: how much of it was spent in calls of the implementation. message: what
-    went wrong, or why the invariant was not asked. why_expected: why a violation was expected, where one was.
+    examples: cases run, those of the search for a smaller failing case included. fired: how many of them met
+    the premise. seconds: wall time. implementation_seconds: how much of it was spent in calls of the
+    implementation. message: what went wrong, or why the invariant was not asked. why_expected: why a
+    violation was expected, where one was.
     """
 
     id: str

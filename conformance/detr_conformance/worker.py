@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -31,7 +30,11 @@ def described(address: str) -> tuple[Implementation, ...]:
     """The implementations at an address in a form that can be sent: their components cannot be built."""
     from dataclasses import replace  # noqa: PLC0415
 
-    return tuple(replace(item, **dict.fromkeys(item.components, _elsewhere)) for item in _resolved(address))
+    def sendable(item: Implementation) -> Implementation:
+        absent: dict[str, Any] = dict.fromkeys(item.components, _elsewhere)
+        return replace(item, **absent)
+
+    return tuple(map(sendable, _resolved(address)))
 
 
 def _elsewhere(configuration: Configuration) -> Any:

@@ -80,7 +80,7 @@ def deformable_postprocess(configuration: Configuration) -> Any:
 IMPLEMENTATIONS = (
     torch_implementation(
         name="transformers",
-        profile=replace(DETR, keys=KEYS, detection=DetectionRules(threshold=True)),
+        profile=replace(DETR, keys=KEYS, non_finite_logits="rank-last", detection=DetectionRules(threshold=True)),
         boxes=BOXES,
         matcher=detr_matcher,
         criterion=detr_criterion,
@@ -88,7 +88,7 @@ IMPLEMENTATIONS = (
     ),
     torch_implementation(
         name="transformers",
-        profile=replace(DEFORMABLE, keys=KEYS, detection=DetectionRules(rule="top-k", threshold=True)),
+        profile=replace(DEFORMABLE, keys=KEYS, non_finite_logits="rank-last", detection=DetectionRules(rule="top-k", threshold=True)),
         limits=Limits(fixed={"focal_alpha": 0.25, "focal_gamma": 2.0}),
         boxes=BOXES,
         matcher=deformable_matcher,

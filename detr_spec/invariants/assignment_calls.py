@@ -97,11 +97,8 @@ def infinity_forbids(component: Build, case: CostCase) -> None:
     matching = component(case.configuration).solve(cost).value
     total = total_of("the assignment", matching, cost)
     require(total < np.inf, "a forbidden pair was matched", cost=cost, pairs=matching.pairs())
-    allowed = np.where(np.isinf(cost), 0.0, cost)
-    beyond = 4.0 * min(cost.shape) * float(np.abs(allowed).max()) + 1.0
-    priced = np.where(np.isinf(cost), beyond, cost)
-    bound = lower_bound(cost, solve(priced).prices)
-    allowance = total_allowance(allowed, dtype) + total_allowance(priced)
+    bound = lower_bound(cost, solve(cost).prices)
+    allowance = total_allowance(np.where(np.isinf(cost), 0.0, cost), dtype)
     require(
         total - bound <= allowance,
         "a cheaper assignment without forbidden pairs exists",
@@ -150,7 +147,7 @@ def _batched(solver: Assignment, case: CostCase) -> tuple[Matching, ...]:
     return matchings
 
 
-BATCHES = cost_cases(regimes=(*FEASIBLE, "huge"), problems=(2, 4), size=(0, 6))
+BATCHES = cost_cases(regimes=("general", "huge"), problems=(2, 4), size=(0, 6))
 
 
 @invariant(

@@ -18,7 +18,7 @@ from detr_spec.violation import premise, require
 
 SOUND_REGIMES = ("general", "confident", "crowded", "one-class")
 FEW_QUERIES_REGIMES = ("general", "crowded", "more-targets-than-queries")
-"""Regimes in which, with four or five queries and as many targets, a broken query is matched beside the sound ones."""
+"""Regimes in which, with few queries and as many targets, a broken query is matched beside the sound ones."""
 
 VANISHING_LOGIT = -700.0
 """A finite logit whose probability is below 10⁻³⁰³, as good as the 0 of −∞."""

@@ -7,13 +7,13 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.costs import image_costs
 from detr_spec.invariant import invariant
-from detr_spec.invariants.matcher import Build, matched
+from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched
 from detr_spec.invariants.shared import require_same_optimum, vary
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets, round_to
 
-ENOUGH_QUERIES = ("general", "confident", "crowded", "degenerate", "tiny-boxes", "one-class", "coco")
-"""Regimes in which no image has more targets than queries, and the optimum is usually unique."""
+ENOUGH_QUERIES_REGIMES = tuple(name for name in CONTESTED_REGIMES if name != "more-targets-than-queries")
+"""Contested regimes in which no image has more targets than queries."""
 
 
 @invariant(
@@ -22,7 +22,7 @@ ENOUGH_QUERIES = ("general", "confident", "crowded", "degenerate", "tiny-boxes",
     formula="M(π o, t) = {(π(i), j) : (i, j) ∈ M(o, t)} for every permutation π of the queries",
     source="Carion et al. 2020, section 3.1: predictions are a set",
     breaks="a cost that depends on the query's index; query indices of a reshaped or sorted tensor",
-    cases=set_cases(queries=(2, 6)),
+    cases=set_cases(regimes=(*CONTESTED_REGIMES, "tied"), queries=(2, 7), targets=(1, 6)),
 )
 def query_order(component: Build, case: SetCase) -> None:
     """Permuting the queries permutes the matching.
@@ -45,7 +45,7 @@ def query_order(component: Build, case: SetCase) -> None:
     formula="M(o, π t) = {(i, π(j)) : (i, j) ∈ M(o, t)} for every permutation π of an image's targets",
     source="Carion et al. 2020, section 3.1: the ground truth is a set",
     breaks="greedy matching, which serves the first target first; labels and boxes in different orders",
-    cases=set_cases(targets=(2, 5), queries=(2, 6)),
+    cases=set_cases(regimes=(*CONTESTED_REGIMES, "tied"), queries=(2, 7), targets=(2, 6)),
 )
 def target_order(component: Build, case: SetCase) -> None:
     """Permuting an image's targets permutes the matching.
@@ -145,7 +145,7 @@ def appended_empty_image(component: Build, case: SetCase) -> None:
     formula="M for weights (s λ_class, s λ_bbox, s λ_giou) = M for (λ_class, λ_bbox, λ_giou), s > 0",
     source="follows from Carion et al. 2020, equation 1: the total cost scales with s",
     breaks="a weight that is clamped or not applied; absolute tolerances in the solver; costs rounded",
-    cases=set_cases(),
+    cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def weight_scale(component: Build, case: SetCase) -> None:
     """Multiplying all three cost weights by a positive factor leaves the matching as it is.
@@ -174,7 +174,7 @@ def weight_scale(component: Build, case: SetCase) -> None:
     formula="n ≤ Q and C′_ij = C_ij + d for one target j and all queries i ⇒ M′ = M",
     source="Carion et al. 2020, equation 1: each target is matched exactly once, so every total grows by d",
     breaks="greedy matching; costs clipped, squared, or normalised for each target",
-    cases=set_cases(regimes=ENOUGH_QUERIES, targets=(1, 5)),
+    cases=set_cases(regimes=ENOUGH_QUERIES_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def constant_for_one_target(component: Build, case: SetCase) -> None:
     """Adding a constant to the costs of one target leaves the matching as it is when n ≤ Q.

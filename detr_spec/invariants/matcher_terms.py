@@ -10,7 +10,7 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.costs import image_costs
 from detr_spec.invariant import invariant, with_no_object, without_no_object
-from detr_spec.invariants.matcher import Build, answered, matched
+from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, answered, matched
 from detr_spec.invariants.shared import (
     largest_allowance,
     require_optimal_matchings,
@@ -52,7 +52,7 @@ def _require_same_matchings(
     formula="λ_class = 0 ⇒ M does not depend on the logits z",
     source="norm §3; Carion et al. 2020, equation 1",
     breaks="a zero weight replaced by a default (`weight or 1`); a class term that its weight does not reach",
-    cases=set_cases(targets=(1, 5)),
+    cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_class_weight(component: Build, case: SetCase) -> None:
     """With a class weight of 0, other logits leave the matching as it is.
@@ -89,7 +89,7 @@ def _turned(boxes: Floats) -> Floats:
     formula="λ_bbox = 0 ⇒ M is the same for all boxes halved in x and for all boxes halved in y",
     source="norm §3; B5: the GIoU does not change under a scaling of x or y",
     breaks="a zero weight replaced by a default (`weight or 5`); an L1 term that its weight does not reach",
-    cases=set_cases(targets=(1, 5), queries=(2, 6)),
+    cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_l1_weight(component: Build, case: SetCase) -> None:
     """With an L1 weight of 0, the scale of the axes does not matter, to which the GIoU is blind.
@@ -107,7 +107,7 @@ def zero_l1_weight(component: Build, case: SetCase) -> None:
     formula="λ_giou = 0 ⇒ M is the same when every box (cx, cy, w, h) becomes (cx, cy, h, w)",
     source="norm §3: L1 in cxcywh is a sum over the coordinates",
     breaks="a zero weight replaced by a default (`weight or 2`); a GIoU term in spite of it; L1 in xyxy",
-    cases=set_cases(targets=(1, 5), queries=(2, 6)),
+    cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_giou_weight(component: Build, case: SetCase) -> None:
     """With a GIoU weight of 0, exchanging all widths and heights does not matter, to which L1 is blind.
@@ -127,7 +127,7 @@ def zero_giou_weight(component: Build, case: SetCase) -> None:
     formula="λ_k = 0 ⇒ Σ C_ij over M is the minimum for the two terms that remain",
     source="norm §3; Carion et al. 2020, equation 1",
     breaks="a zero weight that switches off another term as well; weights renormalised to their sum",
-    cases=set_cases(targets=(1, 5)),
+    cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_weight_keeps_the_rest(component: Build, case: SetCase) -> None:
     """With one weight 0, the matching is optimal for the other two terms.
@@ -184,8 +184,8 @@ def logit_shift(component: Build, case: SetCase) -> None:
 def logit_level(component: Build, case: SetCase) -> None:
     """Adding constants to all logits of each query moves the matching to the queries that are raised.
 
-    Without a no-object class the level of the logits is all that says whether a query sees an object. A softmax
-    in its place is blind to it (transformers PR 19644).
+    Without a no-object class the level of the logits is all that says whether a query sees an object. A
+    softmax in its place is blind to it (transformers PR 19644).
     """
     queries = case.outputs.queries
     premise(all(len(target) < queries for target in case.targets), "every query is matched at any level")

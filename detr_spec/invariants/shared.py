@@ -41,8 +41,14 @@ def require_valid(what: str, matching: Matching, rows: int, columns: int) -> Non
 
 
 def require_optimal(what: str, matching: Matching, cost: Floats | Interval, solver_dtype: str) -> None:
-    """Raises `Violation` unless the matching is valid and optimal for some costs in their range."""
+    """Raises `Violation` unless the matching is valid and optimal for some costs in their range.
+
+    Ends the check where a range is unbounded, as those of quotients and logarithms may be in narrow dtypes.
+    """
     require_valid(what, matching, *cost.shape)
+    if isinstance(cost, Interval):
+        known = np.isfinite(cost.lower).all() and np.isfinite(cost.upper).all()
+        premise(bool(known), f"the costs can be anything when they are computed in {cost.dtype}")
     judged = optimality(matching, cost, solver_dtype)
     if not judged.holds:
         exact = cost.value if isinstance(cost, Interval) else cost

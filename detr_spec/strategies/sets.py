@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from detr_spec.invariant import Cases, Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
 from detr_spec.strategies.regimes import COCO_CLASSES, REGIMES, Extent, Scene
-from detr_spec.values import Outputs
+from detr_spec.values import Outputs, round_to
 
 ALL_REGIMES = tuple(REGIMES)
 DISTINCT_REGIMES = tuple(name for name in REGIMES if name not in ("tied", "saturated"))
@@ -78,7 +79,7 @@ def _set_case(
     numbers: Numbers = Drawn(draw)
     if large:
         numbers = Seeded(draw(st.integers(0, 2**32 - 1)), configuration.dtype)
-    scene = REGIMES[regime](numbers, extent)
+    scene = _rounded(REGIMES[regime](numbers, extent), configuration.dtype)
     return SetCase(
         configuration=configuration,
         regime=regime,
@@ -108,6 +109,12 @@ def _lengths(
     if regime == "empty":
         lengths[: draw(st.integers(1, batch))] = 0
     return tuple(int(length) for length in lengths)
+
+
+def _rounded(scene: Scene, dtype: str) -> Scene:
+    """The scene in numbers that the dtype holds: some of the grid's are too fine for float16 and bfloat16."""
+    targets = tuple(replace(target, boxes=round_to(target.boxes, dtype)) for target in scene.targets)
+    return Scene(round_to(scene.logits, dtype), round_to(scene.boxes, dtype), targets)
 
 
 def _outputs(scene: Scene) -> Outputs:

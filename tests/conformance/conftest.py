@@ -1,4 +1,4 @@
-"""Subjects and invariants that the tests of the runner are about: small, in NumPy alone, each with one property."""
+"""Subjects and invariants that the tests of the runner are about: small, each with one property."""
 
 from __future__ import annotations
 
@@ -127,7 +127,12 @@ def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
 
     def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "from detr_conformance.command_line import main; main()", *map(str, arguments)],
+            [
+                sys.executable,
+                "-c",
+                "from detr_conformance.command_line import main; main()",
+                *map(str, arguments),
+            ],
             cwd=tmp_path,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             capture_output=True,
@@ -137,5 +142,3 @@ def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
         )
 
     return run
-
-

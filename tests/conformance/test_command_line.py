@@ -37,7 +37,9 @@ def test_the_list_shows_every_invariant_or_those_asked_for(command_line: Run) ->
     assert "matcher." not in some.stdout
 
 
-def test_the_list_and_explanations_load_no_framework(python_file: Callable[..., Path], command_line: Run) -> None:
+def test_the_list_and_explanations_load_no_framework(
+    python_file: Callable[..., Path], command_line: Run
+) -> None:
     python_file("torch.py", "raise SystemExit('torch was imported')")
     assert command_line("list").returncode == 0
     assert command_line("explain", "M2").returncode == 0
@@ -88,7 +90,11 @@ def test_what_is_right_passes(command_line: Run, subjects: Path) -> None:
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_wrong_use_is_one_line_and_exit_code_2(
-    subjects: Path, arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    subjects: Path,
+    arguments: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from detr_conformance.command_line import run
 
@@ -133,7 +139,14 @@ def test_a_matcher_with_swapped_indices_is_found_and_the_command_shown_finds_it_
     pytest.importorskip("torch")
     path = python_file("swapped.py", SWAPPED)
     first = command_line(
-        "check", "swapped.py:IMPLEMENTATION", "--invariant", "matcher.valid-pairs", "--examples", "20", "--json", "first.json"
+        "check",
+        "swapped.py:IMPLEMENTATION",
+        "--invariant",
+        "matcher.valid-pairs",
+        "--examples",
+        "20",
+        "--json",
+        "first.json",
     )
     assert first.returncode == 1, first.stderr
     assert "VIOLATED: matcher.valid-pairs (M1, MUST), swapped (detr)" in first.stdout
@@ -141,7 +154,9 @@ def test_a_matcher_with_swapped_indices_is_found_and_the_command_shown_finds_it_
     reproduce = next(line for line in first.stdout.splitlines() if line.startswith("  detr-spec check"))
     again = command_line(*shlex.split(reproduce)[1:], "--json", "again.json", "-n", "0")
     assert again.returncode == 1
-    found = [counterexample(path.parent / name, "matcher.valid-pairs") for name in ("first.json", "again.json")]
+    found = [
+        counterexample(path.parent / name, "matcher.valid-pairs") for name in ("first.json", "again.json")
+    ]
     assert found[0] == found[1]
     assert found[0]["case"]["outputs"]["logits"]
 
@@ -155,7 +170,9 @@ def counterexample(path: Path, id: str) -> Any:
 def test_what_an_implementation_prints_stays_out_of_the_report(
     command_line: Run, subjects: Path, workers: str
 ) -> None:
-    done = command_line("check", f"{subjects}:PRINTING", "--invariant", "S1", "--examples", "5", "-n", workers)
+    done = command_line(
+        "check", f"{subjects}:PRINTING", "--invariant", "S1", "--examples", "5", "-n", workers
+    )
     assert done.returncode == 0
     assert "noise" not in done.stdout
     assert "noise" in done.stderr

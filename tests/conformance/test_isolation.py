@@ -77,7 +77,9 @@ def test_every_case_starts_from_the_same_state(
 
 
 def test_what_is_printed_goes_to_standard_error(
-    toy: Callable[..., Invariant], solver_of: Callable[..., Implementation], capsys: pytest.CaptureFixture[str]
+    toy: Callable[..., Invariant],
+    solver_of: Callable[..., Implementation],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def printing(cost: Any) -> Any:
         print("noise")

@@ -50,7 +50,9 @@ def test_what_holds_holds_with_its_evidence(toy: Toy, right: Implementation) -> 
 def test_a_violation_comes_with_the_smallest_case_and_its_numbers(toy: Toy, right: Implementation) -> None:
     def few(component: Any, case: CostCase) -> None:
         rows = len(case.costs[0])
-        require(rows < 3, "too many rows", expected="below 3", got=rows, allowance=0.5, columns=np.array([np.nan]))
+        require(
+            rows < 3, "too many rows", expected="below 3", got=rows, allowance=0.5, columns=np.array([np.nan])
+        )
 
     judgement = judge(toy(few), right)
     assert judgement.verdict is Verdict.VIOLATED
@@ -241,7 +243,7 @@ def test_a_wrong_answer_of_any_kind_is_violated_and_said(name: str, solver_of: S
     invariants = [item for number in ("S1", "S2", "S9") for item in find_invariants(number)]
     verdicts = {item.id: judge(item, wrong, examples=30) for item in invariants}
     said = [item for item in verdicts.values() if item.verdict is Verdict.VIOLATED]
-    assert said, {id: item.verdict for id, item in verdicts.items()}
+    assert said, [str(item.verdict) for item in verdicts.values()]
     assert all(item.message and item.counterexample for item in said)
     assert all(item.verdict in (Verdict.VIOLATED, Verdict.HOLDS) for item in verdicts.values())
 
@@ -257,7 +259,9 @@ def test_the_same_arguments_give_the_same_judgement(subjects: Path) -> None:
 def test_the_seed_changes_the_cases(toy: Toy, right: Implementation) -> None:
     seen: dict[int, list[int]] = {0: [], 1: []}
     for seed, sizes in seen.items():
-        judge(toy(lambda component, case, sizes=sizes: sizes.append(case.seed)), right, seed=seed, examples=30)
+        judge(
+            toy(lambda component, case, sizes=sizes: sizes.append(case.seed)), right, seed=seed, examples=30
+        )
     assert seen[0] != seen[1]
 
 
@@ -271,7 +275,10 @@ def test_the_cases_do_not_depend_on_what_else_is_loaded(
         def check(component: Any, case: CostCase) -> None:
             drawn.append(case.seed)
 
-        judge(toy(check, cases=lambda domain: st.tuples(cases(domain), st.integers(0, 10**9)).map(seeded)), right)
+        judge(
+            toy(check, cases=lambda domain: st.tuples(cases(domain), st.integers(0, 10**9)).map(seeded)),
+            right,
+        )
         return drawn
 
     def seeded(pair: tuple[CostCase, int]) -> CostCase:

@@ -1,4 +1,4 @@
-"""Known violations are strict in both directions: what is listed must be violated, and what is written must mean something."""
+"""Known violations are strict in both directions, and every entry must mean something."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def listed(tmp_path: Path) -> Write:
 
 def run(subjects: Path, attribute: str, known: Path, *invariants: str) -> Report:
     return check(
-        f"{subjects}:{attribute}", invariants=invariants or ["assignment.valid-pairs"], examples=30, expected=[known]
+        f"{subjects}:{attribute}",
+        invariants=invariants or ["assignment.valid-pairs"],
+        examples=30,
+        expected=[known],
     )
 
 
@@ -79,7 +82,10 @@ def test_an_empty_file_expects_nothing(subjects: Path, listed: Write) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (ENTRY.replace("valid-pairs", "valid-pair"), "no invariant is called 'assignment.valid-pair'; did you mean"),
+        (
+            ENTRY.replace("valid-pairs", "valid-pair"),
+            "no invariant is called 'assignment.valid-pair'; did you mean",
+        ),
         (ENTRY.replace("why", "wy"), "no field is called 'wy'; did you mean why?"),
         ("\n".join(line for line in ENTRY.splitlines() if "why" not in line), "why is missing"),
         ("\n".join(line for line in ENTRY.splitlines() if "evidence" not in line), "evidence is missing"),
@@ -115,7 +121,9 @@ def test_an_entry_that_repeats_another_is_refused(subjects: Path, listed: Write)
         ("[[violation", "is no TOML"),
     ],
 )
-def test_a_file_that_is_something_else_is_refused(subjects: Path, listed: Write, text: str, told: str) -> None:
+def test_a_file_that_is_something_else_is_refused(
+    subjects: Path, listed: Write, text: str, told: str
+) -> None:
     path = listed(text)
     with pytest.raises(UsageError, match=told):
         run(subjects, "GREEDY", path)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from detr_conformance.errors import UsageError
+from detr_conformance.pytest_tests import _options
+
 THREE_LINES = """
 from detr_conformance import conformance_tests
 from subjects import {name}
@@ -40,7 +43,9 @@ def pytest_on(subjects: Path, python_file: Callable[..., Path]) -> Callable[...,
 
 
 def test_each_invariant_is_an_item_that_passes_or_is_skipped(pytest_on: Callable[..., str]) -> None:
-    output = pytest_on("RIGHT", "--detr-spec-examples=3", "-k", "assignment.valid-pairs or matcher.valid-pairs")
+    output = pytest_on(
+        "RIGHT", "--detr-spec-examples=3", "-k", "assignment.valid-pairs or matcher.valid-pairs"
+    )
     assert "PASSED test_mine.py::test_conformance[assignment.valid-pairs]" in output
     assert "not provided: right provides no matcher" in output
     assert "1 passed, 1 skipped" in output
@@ -51,10 +56,8 @@ def test_a_violation_fails_with_the_case_and_no_traceback(pytest_on: Callable[..
     assert "FAILED test_mine.py::test_conformance[assignment.valid-pairs]" in output
     assert "VIOLATED: assignment.valid-pairs (S1, MUST), greedy (detr)" in output
     assert "cost matrix 0" in output
-    assert (
-        "pytest 'test_mine.py::test_conformance[assignment.valid-pairs]' --detr-spec-seed 4 --detr-spec-examples 100"
-        in output
-    )
+    again = "pytest 'test_mine.py::test_conformance[assignment.valid-pairs]'"
+    assert f"{again} --detr-spec-seed 4 --detr-spec-examples 100" in output
     assert "pytest_tests.py" not in output.partition("short test summary")[0]
     assert "def " not in output
 
@@ -107,12 +110,17 @@ pytest_tests.judge = lambda *arguments, judge=pytest_tests.judge, **named: datac
 @pytest.mark.parametrize(
     ("option", "told"),
     [
-        ("--detr-spec-examples=0", "examples is 0; expected an integer of at least 1"),
-        ("--detr-spec-seed=many", "seed is 'many'; expected an integer or 'random'"),
+        ("detr_spec_examples=0", "examples is 0; expected an integer of at least 1"),
+        ("detr_spec_seed=many", "seed is 'many'; expected an integer or 'random'"),
     ],
 )
-def test_a_wrong_option_is_named(pytest_on: Callable[..., str], option: str, told: str) -> None:
-    assert told in pytest_on("RIGHT", option, "-k", "assignment.valid-pairs")
+def test_a_wrong_option_is_named(
+    pytestconfig: pytest.Config, option: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, _, value = option.partition("=")
+    monkeypatch.setattr(pytestconfig.option, name, type(getattr(pytestconfig.option, name))(value))
+    with pytest.raises(UsageError, match=told):
+        _options(pytestconfig)
 
 
 def test_it_works_where_plugins_are_not_loaded(

@@ -68,9 +68,12 @@ def refusal(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("attribute", "names"), [("ONE", ["one"]), ("TWO", ["one", "two"]), ("made", ["one"]), ("several", ["one", "two"])]
+    ("attribute", "names"),
+    [("ONE", ["one"]), ("TWO", ["one", "two"]), ("made", ["one"]), ("several", ["one", "two"])],
 )
-def test_a_file_gives_what_its_attribute_holds_or_returns(file: Path, attribute: str, names: list[str]) -> None:
+def test_a_file_gives_what_its_attribute_holds_or_returns(
+    file: Path, attribute: str, names: list[str]
+) -> None:
     assert [item.name for item in resolve(f"{file}:{attribute}")] == names
 
 
@@ -138,7 +141,9 @@ def test_a_module_that_imports_what_is_missing_is_not_itself_called_missing(
     path = python_file("imports_missing.py", "x = 1\nimport no_such_module")
     monkeypatch.chdir(path.parent)
     message = refusal("imports_missing:X")
-    assert message.startswith("imports_missing cannot be imported: ModuleNotFoundError: No module named 'no_such_module'")
+    assert message.startswith(
+        "imports_missing cannot be imported: ModuleNotFoundError: No module named 'no_such_module'"
+    )
     assert "imports_missing.py, line 2)" in message
 
 
@@ -193,7 +198,9 @@ def test_what_is_no_name_is_refused(name: str) -> None:
         ("MIXED", "[1] is of type int"),
     ],
 )
-def test_a_wrong_attribute_says_what_was_found_and_how_to_wrap_it(file: Path, attribute: str, found: str) -> None:
+def test_a_wrong_attribute_says_what_was_found_and_how_to_wrap_it(
+    file: Path, attribute: str, found: str
+) -> None:
     message = refusal(f"{file}:{attribute}")
     assert found in message
     assert "torch_implementation" in message

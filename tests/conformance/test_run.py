@@ -64,10 +64,10 @@ def test_the_number_of_workers_changes_nothing(subjects: Path, workers: int) -> 
 def test_what_hangs_has_timed_out_and_the_run_goes_on(subjects: Path) -> None:
     report = check(
         [f"{subjects}:HANGING", f"{subjects}:RIGHT"],
-        invariants=["assignment.valid-pairs", "assignment.repeatable"],
+        invariants=["assignment.valid-pairs"],
         examples=5,
-        workers=2,
-        time_limit=6,
+        workers=1,
+        time_limit=4,
     )
     hanging, right = report.implementations
     assert {judgement.verdict for judgement in hanging.judgements} == {Verdict.TIMED_OUT}
@@ -79,7 +79,7 @@ def test_what_hangs_has_timed_out_and_the_run_goes_on(subjects: Path) -> None:
 def test_what_dies_has_crashed_and_nothing_else_is_lost(subjects: Path) -> None:
     report = check(
         [f"{subjects}:DYING", f"{subjects}:KILLED", f"{subjects}:RIGHT"],
-        invariants=["assignment.valid-pairs", "assignment.repeatable"],
+        invariants=["assignment.valid-pairs"],
         examples=5,
         workers=1,
     )
@@ -92,7 +92,7 @@ def test_what_dies_has_crashed_and_nothing_else_is_lost(subjects: Path) -> None:
 
 def test_what_dies_when_it_is_imported_is_a_usage_error(python_file: Callable[..., Path]) -> None:
     path = python_file("fatal.py", "import os\nos._exit(9)")
-    with pytest.raises(UsageError, match=r"fatal.py:X ends the process that imports it, with exit code 9"):
+    with pytest.raises(UsageError, match=r"importing the implementation ends them \(try -n 0\)"):
         check(f"{path}:X", workers=1)
 
 
@@ -141,7 +141,9 @@ def test_the_time_limit_grows_with_the_examples() -> None:
     assert default_time_limit(2000) == 2400
 
 
-def test_a_script_without_a_main_guard_is_told_what_it_needs(python_file: Callable[..., Path], subjects: Path) -> None:
+def test_a_script_without_a_main_guard_is_told_what_it_needs(
+    python_file: Callable[..., Path], subjects: Path
+) -> None:
     script = python_file(
         "script.py",
         f"""
@@ -150,7 +152,7 @@ def test_a_script_without_a_main_guard_is_told_what_it_needs(python_file: Callab
         """,
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
-    assert 'needs `if __name__ == "__main__":` around it' in done.stderr
+    assert 'without `if __name__ == "__main__":` around it' in done.stderr
     assert done.returncode == 1
 
 

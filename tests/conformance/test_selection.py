@@ -91,7 +91,9 @@ def test_a_profile_of_the_implementations_own_can_be_named(right: Implementation
         (Selection(invariants=("M2",)), "nothing that was chosen is asked of right.py:BOTH"),
     ],
 )
-def test_what_an_implementation_lacks_is_refused(pair: list[Subject], selection: Selection, told: str) -> None:
+def test_what_an_implementation_lacks_is_refused(
+    pair: list[Subject], selection: Selection, told: str
+) -> None:
     assert told in refusal(lambda: choose(pair, selection))
 
 
@@ -102,4 +104,6 @@ def test_a_profile_that_is_not_declared_is_refused(pair: list[Subject]) -> None:
 
 def test_two_implementations_of_one_name_and_profile_are_refused(right: Implementation) -> None:
     twins = [Subject(right, "a:A"), Subject(right, "b:B")]
-    assert "two implementations are called right in profile detr" in refusal(lambda: choose(twins, Selection()))
+    assert "two implementations are called right in profile detr" in refusal(
+        lambda: choose(twins, Selection())
+    )

@@ -52,7 +52,14 @@ def test_a_set_case_numbers_its_queries_and_targets() -> None:
     assert next(line for line in lines if "query 1" in line).split()[2:] == [
         *("3", "4", "5", "|", "0.25", "0.25", "0.25", "0.25")
     ]
-    assert next(line for line in lines if "target 0" in line).split()[2:] == ["1", "|", "0.5", "0.5", "0.125", "1"]
+    assert next(line for line in lines if "target 0" in line).split()[2:] == [
+        "1",
+        "|",
+        "0.5",
+        "0.5",
+        "0.125",
+        "1",
+    ]
 
 
 def test_a_profile_without_no_object_has_no_such_column() -> None:
@@ -73,7 +80,9 @@ def test_a_cost_case_is_a_numbered_matrix() -> None:
 
 def test_a_box_case_shows_both_lists() -> None:
     box = np.array([[0.0, 0.0, 0.5, 1.0]])
-    text = "\n".join(case_lines(plain(BoxCase(configuration=Configuration(profile=DETR), first=box, second=box))))
+    text = "\n".join(
+        case_lines(plain(BoxCase(configuration=Configuration(profile=DETR), first=box, second=box)))
+    )
     assert "first boxes" in text
     assert "second boxes" in text
     assert text.count("0.5") == 2
@@ -85,7 +94,12 @@ def test_hidden_states_are_shown_by_layer_and_image() -> None:
     assert "hidden states of decoder layer 1, image 0" in text
 
 
-@pytest.mark.parametrize("case", [None, "text", {}, {"configuration": {}, "outputs": {"logits": [], "boxes": [], "auxiliary": []}, "targets": [], "sizes": []}])  # fmt: skip
+NO_OUTPUTS: dict[str, Any] = {"logits": [], "boxes": [], "auxiliary": []}
+
+
+@pytest.mark.parametrize(
+    "case", [None, "text", {}, {"configuration": {}, "outputs": NO_OUTPUTS, "targets": [], "sizes": []}]
+)
 def test_a_strange_case_is_shown_all_the_same(case: Any) -> None:
     assert isinstance(case_lines(case), list)
 
@@ -104,7 +118,16 @@ def test_long_tables_are_cut_and_say_so() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.0, "1"), (0.1, "0.1"), (2, "2"), (1e-300, "1e-300"), (1e22, "1e+22"), ("nan", "nan"), (True, "True"), (-0.0, "-0")],
+    [
+        (1.0, "1"),
+        (0.1, "0.1"),
+        (2, "2"),
+        (1e-300, "1e-300"),
+        (1e22, "1e+22"),
+        ("nan", "nan"),
+        (True, "True"),
+        (-0.0, "-0"),
+    ],
 )
 def test_numbers_are_short_and_complete(value: Any, text: str) -> None:
     assert number(value) == text
@@ -185,7 +208,9 @@ def test_the_table_has_a_row_for_each_invariant_and_a_column_for_each_implementa
 
 def test_many_implementations_in_a_narrow_terminal_lose_nothing() -> None:
     names = [f"implementation-{number}" for number in range(7)]
-    text = shown(report_of(*(implementation(name, [judgement(verdict=Verdict.HOLDS)]) for name in names)), width=60)
+    text = shown(
+        report_of(*(implementation(name, [judgement(verdict=Verdict.HOLDS)]) for name in names)), width=60
+    )
     table = text[: text.index("detr-spec 1.0")]
     assert all(name in table for name in names)
     assert table.count("holds") >= 7
@@ -196,7 +221,9 @@ def test_a_report_of_nothing_is_shown() -> None:
 
 
 def test_text_in_brackets_is_no_markup_and_commands_are_not_broken() -> None:
-    item = replace(implementation("first", [judgement(message="[bold] got [1, 2]")]), address="long/" * 40 + "it.py:IT")
+    item = replace(
+        implementation("first", [judgement(message="[bold] got [1, 2]")]), address="long/" * 40 + "it.py:IT"
+    )
     text = shown(report_of(item), width=60)
     assert "[bold] got [1, 2]" in text
     assert "long/" * 40 + "it.py:IT --profile detr --invariant matcher.toy --seed 5 --examples 100\n" in text
@@ -212,7 +239,9 @@ def test_the_same_traceback_is_shown_once() -> None:
 
 
 def test_expected_violations_are_one_line_each() -> None:
-    known = judgement(verdict=Verdict.EXPECTED_VIOLATION, why_expected="documented", counterexample=Counterexample(None))
+    known = judgement(
+        verdict=Verdict.EXPECTED_VIOLATION, why_expected="documented", counterexample=Counterexample(None)
+    )
     text = shown(report_of(implementation("first", [known])))
     assert "expected: matcher.toy, first (detr): documented" in text
     assert "reproduce:" not in text
@@ -225,7 +254,15 @@ def test_the_list_and_the_explanation_say_what_an_invariant_is() -> None:
     show_list([invariant], console)
     show_explanation(invariant, console)
     text = stream.getvalue()
-    for part in (invariant.id, "M2", "MUST", "matcher", invariant.statement, invariant.why, invariant.formula):
+    for part in (
+        invariant.id,
+        "M2",
+        "MUST",
+        "matcher",
+        invariant.statement,
+        invariant.why,
+        invariant.formula,
+    ):
         assert part in text
     assert invariant.source in text
     assert invariant.breaks in text

@@ -1,4 +1,4 @@
-"""The invariants of assignment hold for right solvers, whatever their ways, and each finds its planted defects."""
+"""The invariants of assignment hold for right solvers, whatever their ways, and each finds its defects."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def own(cost: Array) -> Pairs:
 
 
 def each(solver: Solver) -> BatchSolver:
-    return lambda costs: [solver(cost) for cost in costs]
+    return lambda costs: list(map(solver, costs))
 
 
 def subject(
@@ -66,7 +66,7 @@ def subject(
 @pytest.mark.parametrize("profile", [DETR, DEFORMABLE], ids=lambda profile: profile.name)
 @pytest.mark.parametrize("item", ASSIGNMENT, ids=lambda item: item.id)
 def test_each_holds_and_fires_on_scipy(item: Any, profile: Profile) -> None:
-    judgement = judge(item, subject(scipy, profile=profile), examples=60)
+    judgement = judge(item, subject(scipy, profile=profile), examples=EXAMPLES)
     assert judgement.verdict is Verdict.HOLDS, judgement
     assert judgement.fired > 0.5 * judgement.examples
 
@@ -100,7 +100,7 @@ def shifted_in_its_dtype(cost: Array) -> Pairs:
 
 @pytest.mark.parametrize("solver", [own, last_tie, unsorted, turned, lists, shifted_in_its_dtype])
 def test_other_right_solvers_are_not_accused(failing: Failing, solver: Solver) -> None:
-    assert failing(subject(solver, profile=OPEN), examples=60) == set()
+    assert failing(subject(solver)) == set()
 
 
 def test_a_batch_of_one_shape_is_all_that_equal_shapes_asks(failing: Failing) -> None:
@@ -117,7 +117,7 @@ def test_a_batch_of_one_shape_is_all_that_equal_shapes_asks(failing: Failing) ->
 
 
 def test_half_precision_is_not_accused(failing: Failing) -> None:
-    solver = subject(lambda cost: own(cost), profile=OPEN, dtypes=("float16",))
+    solver = subject(own, dtypes=("float16",))
     assert failing(solver) == set()
 
 
@@ -228,7 +228,11 @@ def reduced_in_place(cost: Array) -> Pairs:
 def alternating() -> Solver:
     """Prefers the first and the last tie in turn."""
     calls = count()
-    return lambda cost: (scipy, last_tie)[next(calls) % 4 // 2](cost)
+
+    def solver(cost: Array) -> Pairs:
+        return last_tie(cost) if next(calls) % 4 >= 2 else scipy(cost)
+
+    return solver
 
 
 def keeping_its_prices() -> Solver:
@@ -301,7 +305,7 @@ DEFECTS: dict[str, tuple[Callable[[], Implementation], set[str]]] = {
     ),
     "a large number as a mark": (
         lambda: subject(at_most_a_million),
-        {"assignment.optimal-total", "assignment.large-offset", "assignment.positive-scale"},
+        {"assignment.optimal-total", "assignment.large-offset"},
     ),
     "ties broken by too much": (lambda: subject(perturbed), {"assignment.ties", "assignment.transposed"}),
     "tall matrices not solved": (
@@ -355,22 +359,11 @@ def test_every_invariant_finds_a_defect() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "a minimum over nothing",
-        "positive costs left out",
-        "fewer pairs",
-        "reduced in place",
-        "batch reduced in place",
-        "float32 inside",
-        "forbidden pairs not understood",
-    ],
+    ["fewer pairs", "reduced in place", "batch reduced in place", "float32 inside", "ties in turn"],
 )
 def test_a_defect_of_one_kind_is_accused_of_that_alone(failing: Failing, name: str) -> None:
     build, expected = DEFECTS[name]
-    also = (
-        {"assignment.valid-pairs"} if name in ("a minimum over nothing", "positive costs left out") else set()
-    )
-    assert failing(build(), examples=EXAMPLES) - also == expected
+    assert failing(build()) == expected
 
 
 def test_a_float32_solver_of_float32_costs_is_not_accused(failing: Failing) -> None:

@@ -147,7 +147,7 @@ def intersection_taken_from_one(a: Array, b: Array) -> Array:
     ids=["numpy", "rearranged", "partly-wider"],
 )
 def test_other_right_implementations_are_not_accused(failing: Failing, changed: dict[str, Overlap]) -> None:
-    assert failing(implementation(**changed), examples=40) == set()
+    assert failing(implementation(**changed)) == set()
 
 
 def test_half_precision_is_not_accused(failing: Failing) -> None:
@@ -386,8 +386,6 @@ def test_every_invariant_finds_a_defect() -> None:
     ("name", "accused"),
     [
         ("NaN not checked", "boxes.nan-refused"),
-        ("epsilon in the elementwise form", "boxes.elementwise-giou"),
-        ("numbers for NaN", "boxes.zero-over-zero"),
         ("at least one row", "boxes.empty-lists"),
     ],
 )
@@ -409,7 +407,7 @@ def test_a_wrong_scale_is_not_accused_of_asymmetry(failing: Failing) -> None:
 
 def test_missing_operations_are_not_provided() -> None:
     subject = numpy_implementation(name="IoU alone", boxes={"iou": pairs(iou)})
-    verdicts = {item.id: judge(item, subject, examples=EXAMPLES).verdict for item in BOXES}
+    verdicts = {item.id: judge(item, subject, examples=5).verdict for item in BOXES}
     about_iou = {"symmetric", "in-range", "identical", "translation", "reflection", "swapped-axes", "scaling"}
     held = {f"boxes.{name}" for name in about_iou | {"nested", "iou-definition", "empty-lists"}}
     assert {name for name, verdict in verdicts.items() if verdict is Verdict.HOLDS} == held

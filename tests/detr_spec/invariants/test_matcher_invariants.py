@@ -1,4 +1,4 @@
-"""The matcher's invariants: they hold for right matchers, whatever their ways, and each finds its planted defects."""
+"""The matcher's invariants hold for right matchers, however written, and each finds its planted defects."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def assigned(cost: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def by_cost(change: Callable[..., Tensor], profile: Profile = DETR) -> Implementation:
-    """A matcher that assigns by changed costs: `change(cost, logits, boxes, target, configuration)` of each image."""
+    """A matcher that assigns by changed costs: `change(cost, logits, boxes, target, configuration)`."""
 
     def factory(configuration: Configuration) -> Matcher:
         @torch.no_grad()
@@ -172,7 +172,7 @@ def in_double_precision(matcher: Matcher, configuration: Configuration) -> Match
 
 
 def by_batched_costs(matcher: Matcher, configuration: Configuration) -> Matcher:
-    """One cost matrix for the whole batch, cut up afterwards; L1 by cdist, the terms added in another order."""
+    """One cost matrix for the whole batch, cut up; L1 by cdist, the terms added in another order."""
 
     @torch.no_grad()
     def match(outputs: Any, targets: Any) -> Any:
@@ -311,7 +311,7 @@ def first_image_for_all(matcher: Matcher, configuration: Configuration) -> Match
 def centred_over_the_batch(matcher: Matcher, configuration: Configuration) -> Matcher:
     def match(outputs: Any, targets: Any) -> Any:
         logits = outputs["pred_logits"]
-        return matcher(dict(outputs, pred_logits=logits / logits.abs().mean()), targets)
+        return matcher(dict(outputs, pred_logits=logits / (1 + logits.abs().mean())), targets)
 
     return match
 
@@ -518,7 +518,7 @@ DEFECTS: dict[str, tuple[Implementation, list[str]]] = {
     "greedy": (by_cost(greedy), ["optimal-cost", "target-order", "any-optimum-under-ties"]),
     "cheapest pair first": (
         by_cost(cheapest_first),
-        ["optimal-cost", "any-optimum-under-ties", "constant-for-one-target"],
+        ["optimal-cost", "constant-for-one-target"],
     ),
     "costs by query index": (by_cost(by_query_index), ["query-order", "optimal-cost"]),
     "pairs by target": (around(by_target), ["ascending-queries"]),
@@ -534,7 +534,7 @@ DEFECTS: dict[str, tuple[Implementation, list[str]]] = {
     "fails on empty images": (around(fails_on_empty_images), ["appended-empty-image", "valid-pairs"]),
     "costs rounded": (
         by_cost(lambda cost, *_: cost.round()),
-        ["weight-scale", "optimal-cost", "any-optimum-under-ties"],
+        ["weight-scale", "optimal-cost"],
     ),
     "absolute resolution": (by_cost(lambda cost, *_: (cost * 1e5).round()), ["weight-scale"]),
     "squared distance": (by_cost(squared_distance), ["constant-for-one-target", "optimal-cost"]),
@@ -597,7 +597,7 @@ def giou(boxes: Tensor, target: Any) -> Tensor:
     [(defect, f"matcher.{name}") for defect, (_, names) in DEFECTS.items() for name in names],
 )
 def test_planted_defect_is_found(defect: str, id: str) -> None:
-    assert failure(id, DEFECTS[defect][0]) is not None
+    assert failure(id, DEFECTS[defect][0], examples=60) is not None
 
 
 def test_every_invariant_finds_a_defect() -> None:
@@ -609,7 +609,7 @@ def test_every_invariant_finds_a_defect() -> None:
 
 
 def ranking(replaced: Callable[[Tensor], float], profile: Profile) -> Implementation:
-    """A matcher that replaces costs that are not finite by a number made of the finite ones, and checks nothing."""
+    """A matcher that replaces costs that are not finite, by a number made of the finite ones."""
 
     def factory(configuration: Configuration) -> Matcher:
         weights, class_cost = configuration.cost_weights, right_matcher(configuration).class_cost

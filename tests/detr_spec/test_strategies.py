@@ -1,0 +1,420 @@
+"""Each regime occurs and is what its name says; cases are determined by the seed, and obey profile, limits and size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+from detr_spec.assignment import unique_optimum
+from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase, plain
+from detr_spec.costs import image_costs
+from detr_spec.implementation import Limits
+from detr_spec.invariant import Cases, Domain
+from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.strategies import (
+    ALL_REGIMES,
+    BOX_REGIMES,
+    COST_REGIMES,
+    box_cases,
+    coco_images,
+    cost_cases,
+    detection_cases,
+    hidden_cases,
+    set_cases,
+)
+from detr_spec.tolerance import SPACING
+from detr_spec.values import round_to
+
+PROFILES = [DETR, DEFORMABLE]
+SETS, BOXES, COSTS, HIDDEN, DETECTIONS = (
+    set_cases(layers=(1, 3)),
+    box_cases(),
+    cost_cases(problems=(1, 3)),
+    hidden_cases(),
+    detection_cases(),
+)
+STRATEGIES = {"sets": SETS, "boxes": BOXES, "costs": COSTS, "hidden": HIDDEN, "detections": DETECTIONS}
+
+
+def draw(strategy: Cases, domain: Domain, count: int, seed: int = 0) -> list[Any]:
+    cases: list[Any] = []
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=count,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(strategy(domain))
+    def collect(case: Any) -> None:
+        cases.append(case)
+
+    collect()
+    return cases
+
+
+@cache
+def some(name: str, profile: str, small: bool = False) -> tuple[Any, ...]:
+    [declared] = [item for item in PROFILES if item.name == profile]
+    return tuple(draw(STRATEGIES[name], Domain(declared, small=small), 300))
+
+
+def sets(regime: str) -> list[SetCase]:
+    """Cases of one regime, of both profiles."""
+    return [case for profile in PROFILES for case in some("sets", profile.name) if case.regime == regime]
+
+
+def all_boxes(case: SetCase) -> np.ndarray[Any, Any]:
+    """Predicted and target boxes in cxcywh."""
+    predicted = [layer.boxes.reshape(-1, 4) for layer in case.outputs.layers]
+    return np.concatenate([*predicted, *(target.boxes for target in case.targets)])
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+@pytest.mark.parametrize(
+    ("name", "regimes"),
+    [("sets", ALL_REGIMES), ("boxes", BOX_REGIMES), ("costs", COST_REGIMES), ("detections", ALL_REGIMES)],
+)
+def test_every_regime_has_its_share(name: str, regimes: tuple[str, ...], profile: Profile) -> None:
+    counts = Counter(case.regime for case in some(name, profile.name))
+    assert set(counts) == set(regimes)
+    assert min(counts.values()) >= sum(counts.values()) / len(regimes) / 3, counts
+
+
+@pytest.mark.parametrize("regime", ALL_REGIMES)
+def test_a_regime_asked_for_is_the_only_one(regime: str) -> None:
+    assert {case.regime for case in draw(set_cases(regimes=[regime]), Domain(DETR), 5)} == {regime}
+
+
+def test_an_unknown_regime_is_refused() -> None:
+    with pytest.raises(ValueError, match="no regime is called 'crowd'; the regimes are general, confident"):
+        set_cases(regimes=["general", "crowd"])
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_cases_are_determined_by_the_seed(name: str) -> None:
+    first, again, other = (draw(STRATEGIES[name], Domain(DETR), 15, seed) for seed in (3, 3, 4))
+    assert [plain(case) for case in first] == [plain(case) for case in again]
+    assert [plain(case) for case in first] != [plain(case) for case in other]
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_cases_belong_to_the_profile_and_hold_what_the_dtype_holds(name: str, profile: Profile) -> None:
+    seeds = set()
+    for case in some(name, profile.name):
+        assert case.configuration.profile is profile
+        seeds.add(case.seed)
+        for numbers in arrays(case):
+            np.testing.assert_array_equal(round_to(numbers, case.configuration.dtype), numbers)
+            assert np.isfinite(numbers).all()
+    assert len(seeds) > 10
+    assert {case.configuration.dtype for case in some(name, profile.name)} == {"float32", "float64"}
+
+
+def arrays(case: Any) -> list[np.ndarray[Any, Any]]:
+    """The real numbers of a case."""
+    if isinstance(case, SetCase):
+        return [all_boxes(case), *(layer.logits for layer in case.outputs.layers)]
+    if isinstance(case, BoxCase):
+        return [case.first, case.second]
+    if isinstance(case, HiddenCase):
+        return [case.hidden]
+    assert isinstance(case, CostCase)
+    return list(case.costs)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_coarse_dtypes_are_obeyed(dtype: str) -> None:
+    domain = Domain(DETR, Limits(dtypes=(dtype,)))
+    for strategy in STRATEGIES.values():
+        for case in draw(strategy, domain, 40):
+            assert case.configuration.dtype == dtype
+            for numbers in arrays(case):
+                np.testing.assert_array_equal(round_to(numbers, dtype), numbers)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_what_an_implementation_fixes_stays(name: str) -> None:
+    fixed = {"focal_alpha": 0.3, "cost_giou": 7.0, "top_k": 9, "threshold": 0.05}
+    for case in draw(STRATEGIES[name], Domain(DEFORMABLE, Limits(fixed=fixed)), 30):
+        for field, number in fixed.items():
+            assert getattr(case.configuration, field) == number
+        assert case.configuration.fixed == ("cost_giou", "focal_alpha", "threshold", "top_k")
+
+
+def test_configurations_are_the_profiles_and_others() -> None:
+    configurations = [case.configuration for case in some("sets", "deformable")]
+    own = [item for item in configurations if item.cost_weights == DEFORMABLE.cost_weights]
+    assert 0.3 < len(own) / len(configurations) < 0.8
+    assert len({item.cost_weights for item in configurations}) > 50
+    assert len({(item.focal_alpha, item.focal_gamma) for item in configurations}) > 5
+    assert {item.decoder_layers for item in configurations} == {1, 2, 3}
+    for item in configurations:
+        assert item.dtype == "float32" or item.eos_coef in (0.125, 0.25, 0.5, 1.0)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_a_share_of_cases_is_large(profile: Profile) -> None:
+    cases = some("sets", profile.name)
+    large = [case for case in cases if case.outputs.queries > 6 or case.configuration.num_classes > 4]
+    assert 0.05 < len(large) / len(cases) < 0.5
+    assert max(case.outputs.queries for case in cases) > 20
+    assert max(len(target) for case in cases for target in case.targets) > 8
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
+def test_small_cases_are_small_and_on_the_grid(profile: Profile) -> None:
+    for case in some("sets", profile.name, small=True):
+        assert case.regime != "coco"
+        assert case.outputs.queries <= 6
+        assert case.outputs.batch <= 3
+        assert case.configuration.num_classes <= 4
+        assert max(len(target) for target in case.targets) <= 9
+        for numbers in arrays(case):
+            assert (numbers * 2**13 % 1 == 0).all()
+    assert all(
+        max(len(case.first), len(case.second)) <= 4 for case in some("boxes", profile.name, small=True)
+    )
+    assert all(
+        max(cost.shape) <= 6 for case in some("costs", profile.name, small=True) for cost in case.costs
+    )
+    assert all((case.hidden * 64 % 1 == 0).all() for case in some("hidden", profile.name, small=True))
+
+
+def test_images_have_no_more_targets_than_queries_unless_the_regime_says_so() -> None:
+    for profile in PROFILES:
+        for case in some("sets", profile.name):
+            crowded = any(len(target) > case.outputs.queries for target in case.targets)
+            assert crowded == (case.regime == "more-targets-than-queries")
+
+
+def test_sizes_are_pixels_and_mostly_not_square() -> None:
+    sizes = np.concatenate([case.sizes for case in some("sets", "detr")])
+    assert sizes.min() >= 1
+    assert sizes.max() > 500
+    assert (sizes[:, 0] != sizes[:, 1]).mean() > 0.8
+
+
+def test_general_boxes_are_proper_and_unrelated() -> None:
+    for case in sets("general"):
+        assert (all_boxes(case)[:, 2:] >= 1 / 64).all()
+        assert all(np.abs(layer.logits).max() <= 6 for layer in case.outputs.layers)
+
+
+def test_confident_queries_predict_every_target() -> None:
+    for case in sets("confident"):
+        for layer in case.outputs.layers:
+            for image, target in enumerate(case.targets):
+                hits = [
+                    np.flatnonzero(
+                        (layer.logits[image, :, label] == 8.0) & (layer.boxes[image] == box).all(-1)
+                    )
+                    for label, box in zip(target.labels, target.boxes, strict=True)
+                ]
+                assert all(len(found) for found in hits)
+                sure = (layer.logits[image, :, : case.configuration.num_classes] == 8.0).any(-1)
+                assert sure.sum() == len(target)
+                if case.configuration.profile.has_no_object:
+                    assert (layer.logits[image, ~sure, -1] == 8.0).all()
+
+
+def test_ties_are_exact() -> None:
+    tied = 0
+    for case in sets("tied"):
+        for image in range(case.outputs.batch):
+            rows = np.concatenate([case.outputs.logits[image], case.outputs.boxes[image]], axis=-1)
+            distinct = len(np.unique(rows, axis=0))
+            assert distinct <= max(case.outputs.queries // 2, 1)
+            tied += distinct < case.outputs.queries
+    assert tied > 20
+
+
+def test_tied_costs_have_no_unique_optimum_and_general_ones_mostly_do() -> None:
+    share = {}
+    for regime in ("tied", "general", "confident"):
+        cases = [case for case in sets(regime) if case.outputs.queries > 1 and len(case.targets[0])]
+        unique = [
+            unique_optimum(image_costs(case.outputs.main, case.targets, case.configuration)[0]) is not None
+            for case in cases
+        ]
+        share[regime] = sum(unique) / len(unique)
+    assert share["tied"] < 0.3
+    assert share["general"] > 0.7
+    assert share["confident"] > 0.7
+
+
+def test_crowded_targets_are_of_one_class_and_nearly_coincide() -> None:
+    for case in sets("crowded"):
+        assert all((target.labels == 0).all() for target in case.targets)
+        assert np.abs(all_boxes(case) - [0.5, 0.5, 0.25, 0.25]).max() <= 3 / 64
+
+
+def test_empty_images_come_alone_and_among_others() -> None:
+    empty = [sum(len(target) == 0 for target in case.targets) for case in sets("empty")]
+    batches = [len(case.targets) for case in sets("empty")]
+    assert min(empty) >= 1
+    assert any(some == whole for some, whole in zip(empty, batches, strict=True))
+    assert any(some < whole for some, whole in zip(empty, batches, strict=True))
+
+
+def test_degenerate_targets_have_zero_sides_and_finite_costs() -> None:
+    kinds = set()
+    for case in sets("degenerate"):
+        assert (case.outputs.boxes[..., 2:] > 0).all()
+        for target, cost in zip(
+            case.targets, image_costs(case.outputs.main, case.targets, case.configuration), strict=True
+        ):
+            zero = target.boxes[:, 2:] == 0
+            assert zero.any(axis=-1).all()
+            assert np.isfinite(cost.value).all()
+            kinds |= set(map(tuple, zero.tolist()))
+    assert kinds == {(True, True), (True, False), (False, True)}
+
+
+def test_saturated_logits_are_five_numbers() -> None:
+    values = {float(value) for case in sets("saturated") for value in np.unique(case.outputs.logits)}
+    assert values == {-120.0, -60.0, 0.0, 60.0, 120.0}
+
+
+def test_tiny_boxes_are_tiny_and_some_overlap() -> None:
+    overlaps = 0
+    for case in sets("tiny-boxes"):
+        boxes = all_boxes(case)
+        assert (boxes[:, 2:] < 1e-3).all()
+        assert (boxes[:, 2:] > 0).all()
+        apart = np.abs(boxes[:1, :2] - boxes[1:, :2]) < (boxes[:1, 2:] + boxes[1:, 2:]) / 2
+        overlaps += bool(apart.all(axis=-1).any())
+    assert overlaps > len(sets("tiny-boxes")) / 4
+
+
+def test_one_class_is_one_class() -> None:
+    assert {case.configuration.num_classes for case in sets("one-class")} == {1}
+
+
+def test_coco_cases_hold_real_labels_up_to_90() -> None:
+    known = {
+        (tuple(image.target.labels[:1]), tuple(image.target.boxes[:1].ravel())) for image in coco_images()
+    }
+    labels = set()
+    for case in sets("coco"):
+        assert case.configuration.num_classes == 91
+        for target in case.targets:
+            labels |= set(target.labels.tolist())
+            if len(target) and case.configuration.dtype == "float64":
+                assert (tuple(target.labels[:1]), tuple(target.boxes[:1].ravel())) in known
+    assert max(labels) <= 90
+    assert min(labels) >= 1
+    assert len(labels) > 10
+
+
+def test_the_coco_sample() -> None:
+    images = coco_images()
+    assert len(images) == 160
+    labels = np.concatenate([image.target.labels for image in images])
+    assert labels.min() >= 1
+    assert labels.max() <= 90
+    assert any(len(image.target) == 0 for image in images)
+    assert any(len(image.target) > 20 for image in images)
+    assert all(min(image.size) > 0 for image in images)
+    boxes = np.concatenate([image.target.boxes for image in images])
+    assert (boxes[:, 2:] > 0).all()
+    corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], axis=1)
+    assert corners.min() > -0.01
+    assert corners.max() < 1.01
+
+
+def boxes_of(regime: str) -> list[BoxCase]:
+    return [case for case in some("boxes", "detr") if case.regime == regime]
+
+
+def test_box_regimes_are_what_they_say() -> None:
+    for case in some("boxes", "detr"):
+        for boxes in (case.first, case.second):
+            assert (boxes[:, 2:] > boxes[:, :2]).all()
+    for case in boxes_of("identical"):
+        np.testing.assert_array_equal(case.first, case.second)
+    for case in boxes_of("nested"):
+        assert len(case.first) == len(case.second)
+        assert (case.first[:, :2] >= case.second[:, :2]).all()
+        assert (case.first[:, 2:] <= case.second[:, 2:]).all()
+    for case in boxes_of("tiny-boxes"):
+        assert (case.first[:, 2:] - case.first[:, :2] < 1e-3).all()
+    for case in boxes_of("crowded"):
+        low = np.maximum(case.first[:, None, :2], case.second[None, :, :2])
+        assert (np.minimum(case.first[:, None, 2:], case.second[None, :, 2:]) > low).all()
+    assert any(len(case.first) != len(case.second) for case in boxes_of("general"))
+
+
+def costs_of(regime: str) -> list[CostCase]:
+    return [case for case in some("costs", "detr") if case.regime == regime]
+
+
+def test_cost_regimes_are_what_they_say() -> None:
+    shapes = {cost.shape for case in some("costs", "detr") for cost in case.costs}
+    assert {n < m for n, m in shapes} == {True, False}
+    assert any(n > m for n, m in shapes)
+    assert any(n == m for n, m in shapes)
+    assert all(cost.size == 0 for case in costs_of("empty") for cost in case.costs)
+    assert all(cost.shape == (1, 1) for case in costs_of("one-by-one") for cost in case.costs)
+    assert all((cost < 0).all() for case in costs_of("negative") for cost in case.costs)
+    assert all((cost >= 2.0**12).all() for case in costs_of("large-offset") for cost in case.costs)
+    assert {value for case in costs_of("tied") for cost in case.costs for value in np.unique(cost)} == {
+        0.0,
+        1.0,
+        2.0,
+    }
+    for case in costs_of("near-resolution"):
+        steps = [(cost - 1.0) / SPACING[case.configuration.dtype] for cost in case.costs]
+        assert all((step % 1 == 0).all() and step.max(initial=0) <= 7 * 2**10 for step in steps)
+
+
+def test_problems_of_one_shape_where_the_limits_say_so() -> None:
+    domain = Domain(DETR, Limits(equal_shapes=True))
+    shapes = [{cost.shape for cost in case.costs} for case in draw(cost_cases(problems=(2, 3)), domain, 60)]
+    assert all(len(found) == 1 for found in shapes)
+    assert any(len({cost.shape for cost in case.costs}) > 1 for case in some("costs", "detr"))
+
+
+def test_hidden_states_have_the_configured_shape() -> None:
+    for case in some("hidden", "detr"):
+        layers, _, _, size = case.hidden.shape
+        assert (layers, size) == (case.configuration.decoder_layers, case.configuration.hidden_dim)
+    assert {case.configuration.hidden_dim for case in some("hidden", "detr")} == {4, 8}
+
+
+def test_as_many_detections_as_there_can_be_are_asked_for_and_more_where_wanted() -> None:
+    pairs = [
+        (case.configuration.top_k, case.outputs.queries * case.configuration.num_classes)
+        for case in some("detections", "deformable")
+    ]
+    assert all(1 <= top_k <= count for top_k, count in pairs)
+    assert any(top_k == count for top_k, count in pairs)
+    assert any(1 < top_k < count for top_k, count in pairs)
+    beyond = draw(detection_cases(beyond=True), Domain(DEFORMABLE), 40)
+    assert all(
+        case.configuration.top_k > case.outputs.queries * case.configuration.num_classes for case in beyond
+    )
+    assert any(case.configuration.top_k == 100 for case in beyond)
+
+
+def test_failures_shrink_to_something_that_can_be_read() -> None:
+    domain = Domain(DETR, small=True)
+    quiet = settings(max_examples=2000, database=None, suppress_health_check=list(HealthCheck))
+    smallest = hypothesis.find(
+        SETS(domain),
+        lambda case: len(case.targets[0]) == 2 and np.abs(case.outputs.logits).max() > 1,
+        settings=quiet,
+    )
+    assert smallest.outputs.batch == 1
+    assert smallest.outputs.queries == 2
+    assert len(smallest.outputs.layers) == 1
+    assert np.count_nonzero(smallest.outputs.logits) == 1
