@@ -130,6 +130,7 @@ class Optimality:
 
     @property
     def holds(self) -> bool:
+        """Whether the total reaches the bound, within the allowance."""
         return self.total - self.bound <= self.allowance
 
 

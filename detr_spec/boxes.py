@@ -91,7 +91,7 @@ def rational_giou(first: np.ndarray, second: np.ndarray) -> Fraction:
     a, b = ([Fraction(float(number)) for number in box] for box in (first, second))
 
     def size(low: list[Fraction], high: list[Fraction]) -> Fraction:
-        width, height = (max(h - l, Fraction(0)) for l, h in zip(low, high, strict=True))
+        width, height = (max(end - start, Fraction(0)) for start, end in zip(low, high, strict=True))
         return width * height
 
     intersection = size([max(a[0], b[0]), max(a[1], b[1])], [min(a[2], b[2]), min(a[3], b[3])])

@@ -62,6 +62,7 @@ class Configuration:
 
     @property
     def cost_weights(self) -> tuple[float, float, float]:
+        """The weights of class, L1 and GIoU in the matching cost."""
         return self.cost_class, self.cost_bbox, self.cost_giou
 
     @property

@@ -34,4 +34,5 @@ def box_head(hidden: Interval, parameters: HeadParameters) -> Interval:
     for weight, bias in parameters.box_head[:-1]:
         mapped: Any = linear(states, weight, bias)
         states = np.maximum(mapped, 0.0)
-    return sigmoid(linear(states, *parameters.box_head[-1]))
+    boxes: Interval = sigmoid(linear(states, *parameters.box_head[-1]))
+    return boxes

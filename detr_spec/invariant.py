@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ from detr_spec.profile import Profile
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
-
-    from detr_spec.cases import Case
 
 Check = Callable[[Callable[[Configuration], Any], Any], None]
 
@@ -41,14 +39,15 @@ class Domain:
     """What may be drawn for an implementation: its profile and its limits, and whether only small cases are wanted."""
 
     profile: Profile
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     small: bool = False
 
 
 Cases = Callable[[Domain], "SearchStrategy[Any]"]
 
 
-def every_profile(profile: Profile) -> bool:
+def every_profile(_: Profile) -> bool:
+    """ALL: every dialect."""
     return True
 
 

@@ -173,7 +173,9 @@ def classification(
     """The profile's classification loss; logits [B, Q, C], classes [B, Q] with K for no object → []."""
     if configuration.profile.class_loss == "focal":
         alpha, gamma = configuration.focal_alpha, configuration.focal_gamma
-        return focal_classification(logits, classes, normaliser, alpha, gamma)
+        focal: Interval = focal_classification(logits, classes, normaliser, alpha, gamma)
+        return focal
     weights = np.ones(configuration.columns)
     weights[configuration.num_classes] = configuration.eos_coef
-    return weighted_cross_entropy(logits, classes, weights)
+    cross_entropy: Interval = weighted_cross_entropy(logits, classes, weights)
+    return cross_entropy

@@ -80,8 +80,9 @@ def _box_range(boxes: Interval, size: Integers, configuration: Configuration) ->
 
 def _corner_ways(boxes: Interval) -> tuple[Interval, Interval]:
     """The corners of boxes in cxcywh, the far one from the centre and from the near one."""
-    low = boxes[..., :2] - boxes[..., 2:] * 0.5
-    return cxcywh_to_xyxy(boxes), np.concatenate([low, low + boxes[..., 2:]], axis=-1)
+    low: Numbers = boxes[..., :2] - boxes[..., 2:] * 0.5
+    from_corner: Numbers = np.concatenate([low, low + boxes[..., 2:]], axis=-1)
+    return cxcywh_to_xyxy(boxes), from_corner
 
 
 def _clamped(corners: Numbers, size: Integers, configuration: Configuration) -> Numbers:

@@ -15,7 +15,7 @@ box arithmetic is exact, and the allowance is as narrow as it can be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -53,10 +53,12 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The lengths of the dimensions."""
         return tuple(self.value.shape)
 
     @property
     def ndim(self) -> int:
+        """The number of dimensions."""
         return self.value.ndim
 
     def __len__(self) -> int:
@@ -66,10 +68,12 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         return self._rearranged(lambda part: part[index])
 
     def reshape(self, *shape: int) -> Interval:
+        """The same numbers in another shape."""
         return self._rearranged(lambda part: part.reshape(*shape))
 
     @property
     def T(self) -> Interval:  # noqa: N802
+        """The transposed array."""
         return self._rearranged(lambda part: part.T)
 
     def _rearranged(self, move: Callable[[Floats], Any]) -> Interval:
@@ -130,8 +134,8 @@ def _intervals_in(given: Any) -> Iterator[Interval]:
             yield from _intervals_in(item)
 
 
-Numbers = TypeVar("Numbers", Floats, Interval)
-"""What the definitions compute with: plain float64 arrays, or intervals."""
+Numbers: TypeAlias = Any
+"""What the definitions compute with: float64 arrays, or intervals. NumPy's own types cannot say that its functions take both."""
 
 _REARRANGEMENTS = {
     np.broadcast_to,

@@ -152,10 +152,12 @@ class Outputs:
 
     @property
     def batch(self) -> int:
+        """The number of images."""
         return int(self.logits.shape[0])
 
     @property
     def queries(self) -> int:
+        """The number of queries."""
         return int(self.logits.shape[1])
 
     def take(self, *, images: ArrayLike | None = None, queries: ArrayLike | None = None) -> Outputs:
@@ -168,7 +170,8 @@ class Outputs:
             return chosen if queries is None else chosen[:, np.asarray(queries, dtype=np.int64)]
 
         logits, boxes = select(self.logits), select(self.boxes)
-        assert logits is not None and boxes is not None
+        assert logits is not None
+        assert boxes is not None
         auxiliary = tuple(layer.take(images=images, queries=queries) for layer in self.auxiliary)
         return Outputs(logits, boxes, select(self.masks), auxiliary, self.broken)
 

@@ -90,9 +90,9 @@ def _judged(
 def _seek_smaller(
     invariant: Invariant, domain: Domain, component: Any, found: Search, examples: int, seed: int
 ) -> None:
-    """Puts the most readable failure of the same kind into `found` that more searches, of small cases, find.
+    """Puts the smallest failure of the same kind into `found` that more searches, of small cases, find.
 
-    Shrinking can end in a case from which no single step leads on; a search that starts elsewhere often does not.
+    Shrinking can end in a case from which no single step leads on; a search from elsewhere often does not.
     """
     for attempt in range(SMALL_SEARCHES):
         small = search(invariant, replace(domain, small=True), component, examples, seed + attempt)

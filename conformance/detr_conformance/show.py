@@ -88,7 +88,7 @@ def summary_lines(report: Report) -> Iterator[str]:
     cost = report.cost
     yield (
         f"{cost.examples} cases, {cost.seconds:.1f} s, of which {cost.implementation_seconds:.1f} s "
-        f"in the implementations; {1000 * cost.beyond:.1f} ms a case beyond them"
+        f"in the implementations and their bridges; {1000 * cost.beyond:.1f} ms a case beyond them"
     )
     yield f"detr-spec {report.version}, seed {report.seed}, {report.examples} examples"
     if report.interrupted:

@@ -52,8 +52,8 @@ class Judgement:
 
     examples: cases run, those of the search for a smaller failing case included. fired: how many of them met
     the premise. seconds: wall time. implementation_seconds: how much of it was spent in calls of the
-    implementation. message: what went wrong, or why the invariant was not asked. why_expected: why a
-    violation was expected, where one was.
+    implementation, its bridge included. message: what went wrong, or why the invariant was not asked.
+    why_expected: why a violation was expected, where one was.
     """
 
     id: str

@@ -27,14 +27,14 @@ FORBIDDING = replace(DETR, name="detr", non_finite_costs="forbid")
 
 
 def lapjv(cost: Cost) -> Pairs:
-    """lapx's `lapjv` answers with the column of each row, −1 where a row is left out."""
+    """Call lapx's `lapjv`, which answers with the column of each row, −1 where a row is left out."""
     columns = lap.lapjv(cost, extend_cost=True)[1]
     rows = np.flatnonzero(columns >= 0)
     return rows, columns[rows]
 
 
 def rectangular(solver: Callable[..., Pairs]) -> Callable[[Cost], Pairs]:
-    """lapx's solvers that answer with row and column indices."""
+    """A call of one of lapx's solvers that answer with row and column indices."""
     return lambda cost: solver(cost, extend_cost=True, return_cost=False)
 
 

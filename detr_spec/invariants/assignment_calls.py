@@ -31,7 +31,7 @@ def forbids(profile: Profile) -> bool:
 def _require_entry_refused(component: Build, case: CostCase, entry: float) -> None:
     cost = case.costs[0].copy()
     cost.flat[case.generator("place").integers(cost.size)] = entry
-    require_refusal(f"a cost of {entry}", partial(component(case.configuration).solve, cost))
+    require_refusal(f"a cost of {entry}", partial(component(case.configuration).solve, cost), cost=cost)
 
 
 @invariant(
@@ -132,7 +132,8 @@ def infeasible_refused(component: Build, case: CostCase) -> None:
     if others and chance.integers(2):
         lines[others[0]] = np.inf
         lines[:, 0] = kept
-    require_refusal("an infeasible cost matrix", partial(component(case.configuration).solve, cost))
+    solver = component(case.configuration)
+    require_refusal("an infeasible cost matrix", partial(solver.solve, cost), cost=cost)
 
 
 def _batched(solver: Assignment, case: CostCase) -> tuple[Matching, ...]:

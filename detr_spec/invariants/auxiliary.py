@@ -60,15 +60,16 @@ def keys(component: Build, case: SetCase) -> None:
 
     A layer that is left out is not supervised, and nothing but its missing key says so.
     """
-    answer = component(case.configuration)(case.outputs, case.targets).value
-    last = {key for name in TERMS if (key := loss_key(case.configuration, name)) is not None}
+    whole = component(case.configuration)(case.outputs, case.targets).value
+    last = component(_alone(case.configuration))(case.outputs.main, case.targets).value
     expected = {
         key
         for layer in range(len(case.outputs.auxiliary))
         for name in TERMS
         if (key := loss_key(case.configuration, name, layer)) is not None
     }
-    require_keys(set(answer.values) - last - _class_error_keys(case.configuration), expected)
+    added = set(whole.values) - set(last.values)
+    require_keys(added - _class_error_keys(case.configuration), expected)
 
 
 @invariant(

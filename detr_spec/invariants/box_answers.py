@@ -69,10 +69,10 @@ def overlap_range(name: str, case: BoxCase, first: Floats, second: Floats) -> In
     """
     rules, dtype = case.configuration.profile.boxes, case.configuration.dtype
     a, b = lift(first, dtype), lift(second, dtype)
-    iou = boxes.elementwise_iou(a, b, rules)
+    iou: Interval = boxes.elementwise_iou(a, b, rules)
     if name == "iou":
         return iou
-    giou = boxes.elementwise_giou(a, b, rules)
+    giou: Interval = boxes.elementwise_giou(a, b, rules)
     if rules.giou_epsilon:
         return giou
     _, union = boxes.intersection_and_union(a, b)

@@ -65,7 +65,8 @@ def negative_size_refused(component: Build, case: BoxCase) -> None:
             box[[axis, axis + 2]] = box[[axis + 2, axis]]
 
     for first, second in _with_broken(case, "negative size", exchange_corners):
-        require_refusal("a box of negative size", partial(overlap, first, second))
+        call = partial(overlap, first, second)
+        require_refusal("a box of negative size", call, first=first, second=second)
 
 
 @invariant(
@@ -89,7 +90,7 @@ def nan_refused(component: Build, case: BoxCase) -> None:
         box[column] = np.nan
 
     for first, second in _with_broken(case, "NaN", forget):
-        require_refusal("a box with a NaN", partial(overlap, first, second))
+        require_refusal("a box with a NaN", partial(overlap, first, second), first=first, second=second)
 
 
 def _flattened(boxes: Floats, axes: tuple[int, ...]) -> Floats:

@@ -40,7 +40,7 @@ def _with_label(case: SetCase, label: int) -> Targets:
 
 def _require_label_refused(component: Build, case: SetCase, label: int) -> None:
     configuration, targets = case.configuration, _with_label(case, label)
-    what = f"a target of label {label}, with {configuration.num_classes} classes,"
+    what = f"a target of label {label}, where there are {configuration.num_classes} classes,"
     require_refusal(what, lambda: component(configuration)(case.outputs, targets))
 
 
@@ -123,6 +123,6 @@ def logit_columns_refused(component: Build, case: SetCase) -> None:
     fewer = columns > 1 and bool(case.generator("columns").integers(2))
     chosen = np.arange(columns - 1) if fewer else np.append(np.arange(columns), columns - 1)
     logits = case.outputs.logits[..., chosen]
-    what = f"logits of {len(chosen)} columns, with {case.configuration.num_classes} classes,"
+    what = f"a batch with {len(chosen)} columns of logits, where there should be {columns},"
     outputs = Outputs(logits, case.outputs.boxes, broken=True)
     require_refusal(what, lambda: component(case.configuration)(outputs, case.targets))

@@ -25,6 +25,11 @@ from detr_spec.values import Floats, Targets, round_to
 from detr_spec.violation import premise, require
 
 MATCHED_AND_UNMATCHED = set_cases(regimes=DISTINCT_ORDINARY_REGIMES, queries=(3, 6), targets=(1, 3))
+SEVERAL_CLASSES = set_cases(
+    regimes=tuple(name for name in DISTINCT_ORDINARY_REGIMES if name != "one-class"),
+    queries=(2, 6),
+    targets=(2, 5),
+)
 SEVERAL_TARGETS = set_cases(regimes=DISTINCT_ORDINARY_REGIMES, queries=(2, 6), targets=(2, 5))
 
 
@@ -201,7 +206,7 @@ def image_order(component: Build, case: SetCase) -> None:
         "labels taken in the targets' order, not the matching's; labels of another image; class-aware box "
         "losses"
     ),
-    cases=SEVERAL_TARGETS,
+    cases=SEVERAL_CLASSES,
 )
 def matched_label(component: Build, case: SetCase) -> None:
     """Another label of a matched target moves the classification loss as its query's does, and no box loss.

@@ -79,9 +79,9 @@ def _require_definition(component: Build, case: SetCase, name: str) -> None:
     source="norm §4 and §8; Carion et al. 2020, equation 2; Lin et al. 2017, equation 5",
     breaks=(
         "no-object at another index; a plain mean in place of the weighted one; α on the wrong side; "
-        "softmax for sigmoid"
+        "softmax for sigmoid; images without targets left out"
     ),
-    cases=ORDINARY_CASES,
+    cases=set_cases(regimes=(*ORDINARY_REGIMES, "empty")),
 )
 def classification_value(component: Build, case: SetCase) -> None:
     """The classification loss equals its definition under the criterion's matching.

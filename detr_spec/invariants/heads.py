@@ -298,8 +298,8 @@ def _require_same_layer(what: str, heads: Heads, case: HiddenCase, got: Outputs,
         ("logits", got.logits, expected.logits, ranges[0]),
         ("boxes", got.boxes, expected.boxes, ranges[1]),
     ):
-        larger = np.abs(others).max() / np.abs(interval.value).max()
-        width = float((interval.upper - interval.lower).max()) * max(1.0, float(larger))
+        larger = float(np.abs(others).max()) / (float(np.abs(interval.value).max()) or 1.0)
+        width = float((interval.upper - interval.lower).max()) * max(1.0, larger)
         require_close(f"{what} {name}", numbers, others, width)
 
 

@@ -11,6 +11,7 @@ from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched
 from detr_spec.invariants.shared import require_same_optimum, vary
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets, round_to
+from detr_spec.violation import premise
 
 ENOUGH_QUERIES_REGIMES = tuple(name for name in CONTESTED_REGIMES if name != "more-targets-than-queries")
 """Contested regimes in which no image has more targets than queries."""
@@ -132,7 +133,10 @@ def appended_empty_image(component: Build, case: SetCase) -> None:
     an image ended.
     """
     outputs, targets, configuration = case.outputs.main, case.targets, case.configuration
-    longer = outputs.take(images=[*range(outputs.batch), 0])
+    longer = Outputs(
+        np.concatenate([outputs.logits, -outputs.logits[:1]]),
+        np.concatenate([outputs.boxes, outputs.boxes[:1, ::-1]]),
+    )
     before = matched(component, configuration, outputs, targets)
     after = matched(component, configuration, longer, (*targets, targets[0].take([])))
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
@@ -184,6 +188,7 @@ def constant_for_one_target(component: Build, case: SetCase) -> None:
     number.
     """
     configuration = vary(case.configuration, cost_giou=0.0)
+    premise(configuration.cost_bbox > 0, "the L1 distance has no weight")
     outputs, targets = _predictions_left_of_targets(case)
     moved = tuple(_one_target_moved(case, target) for target in targets)
     before = matched(component, configuration, outputs, targets)

@@ -152,10 +152,10 @@ def vary(configuration: Configuration, **numbers: float) -> Configuration:
     return replace(configuration, **numbers)  # type: ignore[arg-type]
 
 
-def require_refusal(what: str, call: Callable[[], object]) -> None:
-    """Raises `Violation` unless the call raises."""
+def require_refusal(what: str, call: Callable[[], object], **details: Any) -> None:
+    """Raises `Violation` with the details unless the call raises."""
     try:
         call()
     except Raised:
         return
-    raise Violation(f"{what} was accepted", expected="an exception", got="an answer")
+    raise Violation(f"{what} was accepted", expected="an exception", got="an answer", **details)

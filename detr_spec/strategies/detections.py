@@ -11,7 +11,6 @@ from detr_spec.cases import SetCase
 from detr_spec.invariant import Cases, Domain
 from detr_spec.strategies.sets import set_cases
 
-CUSTOMARY_TOP_K = 100
 LARGEST_TOP_K = 120
 
 
@@ -32,11 +31,12 @@ def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -
 def _detection_case(draw: DrawFn, cases: SearchStrategy[SetCase], beyond: bool) -> SetCase:
     case = draw(cases)
     configuration = case.configuration
-    if configuration.profile.detection.rule != "top-k" or "top_k" in configuration.fixed:
+    detection = configuration.profile.detection
+    if detection.rule != "top-k" or "top_k" in configuration.fixed:
         return case
     pairs = case.outputs.queries * configuration.num_classes
     if beyond:
-        top_k = draw(st.integers(pairs + 1, pairs + 3) | st.just(max(CUSTOMARY_TOP_K, pairs + 1)))
+        top_k = draw(st.integers(pairs + 1, pairs + 3) | st.just(max(detection.top_k, pairs + 1)))
     else:
-        top_k = draw(st.integers(1, min(pairs, LARGEST_TOP_K)) | st.just(min(pairs, CUSTOMARY_TOP_K)))
+        top_k = draw(st.integers(1, min(pairs, LARGEST_TOP_K)) | st.just(min(pairs, detection.top_k)))
     return replace(case, configuration=replace(configuration, top_k=top_k))

@@ -45,6 +45,7 @@ class Drawn:
         self._draw = draw
 
     def integers(self, low: int, high: int, shape: tuple[int, ...]) -> Integers:
+        """As `Numbers.integers`."""
         size = int(np.prod(shape))
         choices = _by_magnitude(low, high)
         if len(choices) == 1 or size == 0:
@@ -55,6 +56,7 @@ class Drawn:
         return choices[drawn % len(choices)].reshape(shape)
 
     def reals(self, low: float, high: float, shape: tuple[int, ...]) -> Floats:
+        """As `Numbers.reals`."""
         grid = GRID if (high - low) * GRID < BYTE_VALUES else WIDE_GRID
         return self.integers(int(np.ceil(low * grid)), int(np.floor(high * grid)), shape) / grid
 
@@ -73,7 +75,9 @@ class Seeded:
         self._dtype = dtype
 
     def integers(self, low: int, high: int, shape: tuple[int, ...]) -> Integers:
+        """As `Numbers.integers`."""
         return self._generator.integers(low, high, size=shape, endpoint=True)
 
     def reals(self, low: float, high: float, shape: tuple[int, ...]) -> Floats:
+        """As `Numbers.reals`."""
         return np.clip(round_to(self._generator.uniform(low, high, size=shape), self._dtype), low, high)

@@ -34,6 +34,7 @@ class Extent:
 
     @property
     def batch(self) -> int:
+        """The number of images."""
         return len(self.lengths)
 
 
@@ -127,7 +128,8 @@ def degenerate(numbers: Numbers, extent: Extent) -> Scene:
 def saturated(numbers: Numbers, extent: Extent) -> Scene:
     """Logits of −120, −60, 0, 60 and 120, where probabilities are 0 or 1 in every dtype."""
     scene = general(numbers, extent)
-    return replace(scene, logits=numbers.integers(-2, 2, scene.logits.shape) * (SATURATED_LOGIT / 2))
+    steps = numbers.integers(-2, 2, scene.logits.shape).astype(np.float64)
+    return replace(scene, logits=steps * (SATURATED_LOGIT / 2))
 
 
 def tiny(numbers: Numbers, extent: Extent) -> Scene:

@@ -98,9 +98,7 @@ def _class_counts(regime: str, large: bool) -> SearchStrategy[int]:
     return st.integers(1, 20 if large else 4)
 
 
-def _lengths(
-    draw: DrawFn, regime: str, batch: int, bounds: tuple[int, int], queries: int
-) -> tuple[int, ...]:
+def _lengths(draw: DrawFn, regime: str, batch: int, bounds: tuple[int, int], queries: int) -> tuple[int, ...]:
     if regime == "more-targets-than-queries":
         bounds = (queries, queries + 3)
     lengths = np.array(draw(st.lists(st.integers(*bounds), min_size=batch, max_size=batch)))

@@ -75,8 +75,8 @@ def _corner_boxes(numbers: Numbers, regime: str, count: int) -> Floats:
     if regime == "crowded":
         low, side = numbers.integers(20, 24, (count, 2)) / 64, numbers.integers(8, 12, (count, 2)) / 64
     elif regime == "tiny-boxes":
-        low = 0.5 + numbers.integers(-8, 8, (count, 2)) * TINY_STEP
-        side = numbers.integers(1, 8, (count, 2)) * TINY_STEP
+        steps = numbers.integers(-8, 8, (count, 2)), numbers.integers(1, 8, (count, 2))
+        low, side = 0.5 + steps[0].astype(np.float64) * TINY_STEP, steps[1].astype(np.float64) * TINY_STEP
     else:
         low, side = numbers.reals(-0.5, 1.0, (count, 2)), numbers.reals(1 / 64, 1.0, (count, 2))
     return np.concatenate([low, low + side], axis=-1)
@@ -138,7 +138,7 @@ def _cost_case(
     return CostCase(configuration=configuration, regime=regime, seed=draw(st.integers(0, 255)), costs=costs)
 
 
-def _general(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
+def _general(numbers: Numbers, shape: tuple[int, int], _: str) -> Floats:
     return numbers.reals(-8.0, 8.0, shape)
 
 
@@ -157,8 +157,8 @@ def _large_offset(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Float
 
 _COSTS: dict[str, Callable[[Numbers, tuple[int, int], str], Floats]] = {
     "general": _general,
-    "tied": lambda numbers, shape, dtype: numbers.integers(0, 2, shape).astype(np.float64),
-    "negative": lambda numbers, shape, dtype: numbers.reals(-8.0, -1.0, shape),
+    "tied": lambda numbers, shape, _: numbers.integers(0, 2, shape).astype(np.float64),
+    "negative": lambda numbers, shape, _: numbers.reals(-8.0, -1.0, shape),
     "huge": _huge,
     "large-offset": _large_offset,
     "near-resolution": _near_resolution,

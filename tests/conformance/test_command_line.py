@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,16 +139,8 @@ def test_a_matcher_with_swapped_indices_is_found_and_the_command_shown_finds_it_
 ) -> None:
     pytest.importorskip("torch")
     path = python_file("swapped.py", SWAPPED)
-    first = command_line(
-        "check",
-        "swapped.py:IMPLEMENTATION",
-        "--invariant",
-        "matcher.valid-pairs",
-        "--examples",
-        "20",
-        "--json",
-        "first.json",
-    )
+    chosen = "check swapped.py:IMPLEMENTATION --invariant matcher.valid-pairs --examples 10 --json first.json"
+    first = command_line(*chosen.split())
     assert first.returncode == 1, first.stderr
     assert "VIOLATED: matcher.valid-pairs (M1, MUST), swapped (detr)" in first.stdout
     assert "query 0" in first.stdout
@@ -198,7 +191,19 @@ def test_the_exit_code_is_0_when_every_violation_is_known(
     assert "expected: assignment.valid-pairs, greedy (detr): it repeats columns" in done.stdout
 
 
-def test_a_closed_pipe_is_no_traceback(command_line: Run) -> None:
+def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
+    code = "from detr_conformance.command_line import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(timeout=60)
+        assert process.stderr is not None
+        assert process.stderr.read() == ""
+
+
+def test_a_narrow_terminal_is_obeyed(command_line: Run) -> None:
     done = command_line("list", COLUMNS="60")
     assert done.returncode == 0
     assert max(map(len, done.stdout.splitlines())) <= 60

@@ -241,7 +241,7 @@ def wrong_solvers() -> dict[str, Callable[..., Any]]:
 def test_a_wrong_answer_of_any_kind_is_violated_and_said(name: str, solver_of: SolverOf) -> None:
     wrong = solver_of(wrong_solvers()[name])
     invariants = [item for number in ("S1", "S2", "S9") for item in find_invariants(number)]
-    verdicts = {item.id: judge(item, wrong, examples=30) for item in invariants}
+    verdicts = {item.id: judge(item, wrong, examples=15) for item in invariants}
     said = [item for item in verdicts.values() if item.verdict is Verdict.VIOLATED]
     assert said, [str(item.verdict) for item in verdicts.values()]
     assert all(item.message and item.counterexample for item in said)

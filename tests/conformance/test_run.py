@@ -54,7 +54,7 @@ def test_everything_that_is_not_provided_is_listed_as_such(right: Implementation
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_number_of_workers_changes_nothing(subjects: Path, workers: int) -> None:
-    chosen: dict[str, Any] = {"invariants": ["S1", "S2", "S3"], "examples": 25}
+    chosen: dict[str, Any] = {"invariants": ["S1", "S2"], "examples": 12}
     address = [f"{subjects}:GREEDY", f"{subjects}:BOTH"]
     alone = check(address, **chosen)
     assert alone.violated

@@ -122,7 +122,7 @@ def test_infinite_costs_forbid_a_pair() -> None:
     generator = np.random.default_rng(9)
     judged = {True: 0, False: 0}
     for cost in [*problems("general", 300, 6), *problems("tied", 300, 6)]:
-        forbidding = np.where(generator.random(cost.shape) < 0.4, np.inf, cost)
+        forbidding = np.where(generator.random(cost.shape) < 0.6, np.inf, cost)
         try:
             rows, columns = linear_sum_assignment(forbidding)
         except ValueError:

@@ -112,6 +112,7 @@ class Inputs:
         return self._kept(name, tensor.requires_grad_(gradient))
 
     def integers(self, name: str, array: Integers) -> Tensor:
+        """An int64 tensor."""
         return self._kept(name, torch.tensor(array, dtype=torch.int64))
 
     def _kept(self, name: str, tensor: Tensor) -> Tensor:
@@ -143,6 +144,7 @@ class Inputs:
         return tensors
 
     def targets(self, targets: Targets) -> list[dict[str, Tensor]]:
+        """The targets in the profile's key names, one dictionary an image."""
         built = [self._target(target, image) for image, target in enumerate(targets)]
         return list(self.container("targets", built))
 
@@ -270,7 +272,7 @@ class _MatcherCalls:
         if isinstance(self._matcher, nn.Module):
             self._handle.remove()
 
-    def _record(self, module: nn.Module, arguments: Any, named: Any, answer: Any) -> None:
+    def _record(self, _: nn.Module, arguments: Any, named: Any, answer: Any) -> None:
         given = arguments[0] if arguments else next(iter(named.values()), None)
         self._calls.append((dict(given) if isinstance(given, Mapping) else None, answer))
 

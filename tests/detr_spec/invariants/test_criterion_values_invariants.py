@@ -31,6 +31,7 @@ from detr_spec.profile import DEFORMABLE, DETR, BoxRules, Keys, Profile, replace
 MODULES = ("detr_spec.invariants.criterion_values", "detr_spec.invariants.criterion_counts")
 INVARIANTS = tuple(item for item in all_invariants() if item.check.__module__ in MODULES)
 EXAMPLES = 40
+FEWER = 20
 
 Losses = dict[str, Tensor]
 Factory = Callable[[Configuration], Callable[..., Any]]
@@ -60,7 +61,9 @@ def hidden(factory: Factory) -> Factory:
 
 @pytest.mark.parametrize("reference", IMPLEMENTATIONS, ids=lambda item: item.profile.name)
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda item: item.id)
-def test_it_holds_on_the_reference_and_is_no_empty_word(invariant: Invariant, reference: Implementation) -> None:
+def test_it_holds_on_the_reference_and_is_no_empty_word(
+    invariant: Invariant, reference: Implementation
+) -> None:
     judgement = judge(invariant, reference, examples=EXAMPLES)
     if not invariant.applies(reference.profile):
         assert judgement.verdict is Verdict.NOT_APPLICABLE
@@ -96,7 +99,11 @@ class UsualFocal(FocalSetCriterion):
         p = logits.sigmoid()
         p_t = p * t + (1 - p) * (1 - t)
         surprise = binary_cross_entropy_with_logits(logits, t, reduction="none")
-        loss = (self.focal_alpha * t + (1 - self.focal_alpha) * (1 - t)) * (1 - p_t) ** self.focal_gamma * surprise
+        loss = (
+            (self.focal_alpha * t + (1 - self.focal_alpha) * (1 - t))
+            * (1 - p_t) ** self.focal_gamma
+            * surprise
+        )
         return loss.mean(1).sum() / num_boxes * logits.shape[1]
 
 
@@ -152,7 +159,7 @@ RIGHT: dict[str, tuple[Profile, Factory]] = {
 @pytest.mark.parametrize("name", RIGHT)
 def test_another_right_criterion_is_not_accused(name: str, failing: Any) -> None:
     profile, factory = RIGHT[name]
-    assert failing(subject(profile, factory), [item.id for item in INVARIANTS], EXAMPLES) == set()
+    assert failing(subject(profile, factory), [item.id for item in INVARIANTS], FEWER) == set()
 
 
 class LastClassIsNoObject(SetCriterion):
@@ -406,7 +413,7 @@ DEFECTS: dict[str, tuple[Profile, Factory, set[str]]] = {
     ),
     "0/0 for the class error": (DETR, softmax(NothingOverNothing), {"criterion.class-error-nothing-matched"}),
     "another name": (DETR, softmax(OtherName), {"criterion.keys", "criterion.classification-value"}),
-    "an undeclared total": (DETR, softmax(WithTotal), {"criterion.keys"}),
+    "another total": (DETR, softmax(WithTotal), {"criterion.keys"}),
     "image 0 for all": (DETR, softmax(SetCriterion, first_image_for_all), {"criterion.optimal-matching"}),
     "other cost weights": (DETR, softmax(SetCriterion, default_weights), {"criterion.optimal-matching"}),
 }
@@ -424,10 +431,12 @@ def test_a_defect_is_seen_without_the_matching(name: str, failing: Any) -> None:
     assert failing(subject(profile, hidden(factory)), expected, EXAMPLES) == expected
 
 
-@pytest.mark.parametrize("name", ["mean over coordinates", "matches counted", "no object counted", "an undeclared total"])
+@pytest.mark.parametrize(
+    "name", ["mean over coordinates", "matches counted", "no object counted", "another total"]
+)
 def test_a_defect_is_accused_by_nothing_else(name: str, failing: Any) -> None:
     profile, factory, expected = DEFECTS[name]
-    assert failing(subject(profile, factory), examples=20) == expected
+    assert failing(subject(profile, factory), examples=10) == expected
 
 
 def test_every_invariant_has_a_defect() -> None:
@@ -435,17 +444,17 @@ def test_every_invariant_has_a_defect() -> None:
 
 
 @pytest.mark.parametrize(
-    ("profile", "factory"),
+    ("name", "profile"),
     [
-        (replace(DETR, boxes=BoxRules(iou_epsilon=1e-6, giou_epsilon=1e-6)), softmax(epsilon(1e-6))),
-        (replace(DETR, denominator="matches"), softmax(CountsMatches)),
-        (replace(DETR, keys=Keys(classification="loss_class")), softmax(OtherName)),
-        (replace(DEFORMABLE, cardinality="argmax-is-not-last"), focal(LastClassIsNothing)),
+        ("undeclared epsilon", replace(DETR, boxes=BoxRules(iou_epsilon=1e-6, giou_epsilon=1e-6))),
+        ("matches counted", replace(DETR, denominator="matches")),
+        ("another name", replace(DETR, keys=Keys(classification="loss_class"))),
+        ("last class not counted", replace(DEFORMABLE, cardinality="argmax-is-not-last")),
     ],
-    ids=["epsilon", "denominator", "key", "cardinality"],
 )
-def test_what_the_profile_declares_is_no_defect(profile: Profile, factory: Factory, failing: Any) -> None:
-    assert failing(subject(profile, factory), [item.id for item in INVARIANTS]) == set()
+def test_what_the_profile_declares_is_no_defect(name: str, profile: Profile, failing: Any) -> None:
+    _, factory, accusing = DEFECTS[name]
+    assert failing(subject(profile, factory), accusing, EXAMPLES) == set()
 
 
 def test_a_fixed_weight_is_not_asked_to_vary() -> None:
@@ -456,7 +465,10 @@ def test_a_fixed_weight_is_not_asked_to_vary() -> None:
 
 def test_optimality_is_not_asked_of_a_hidden_matching() -> None:
     (invariant,) = find_invariants("criterion.optimal-matching")
-    assert judge(invariant, subject(DETR, hidden(softmax(SetCriterion))), examples=5).verdict is Verdict.NOT_PROVIDED
+    assert (
+        judge(invariant, subject(DETR, hidden(softmax(SetCriterion))), examples=5).verdict
+        is Verdict.NOT_PROVIDED
+    )
 
 
 def test_metrics_that_a_dialect_does_not_report_are_not_asked_for() -> None:

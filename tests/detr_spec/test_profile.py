@@ -1,0 +1,62 @@
+"""The named profiles declare what their dialects are; others are made by replacing what differs."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from detr_spec.invariant import every_profile, with_no_object, without_no_object
+from detr_spec.profile import DEFORMABLE, DETR, PROFILES, Keys, named_profile, replace
+
+
+def test_profiles_are_found_by_name() -> None:
+    assert named_profile("detr") is DETR
+    assert named_profile("deformable") is DEFORMABLE
+    assert list(PROFILES) == ["detr", "deformable"]
+    with pytest.raises(KeyError, match="no profile is called 'dter'; the profiles are detr, deformable"):
+        named_profile("dter")
+
+
+def test_the_softmax_dialect_has_a_column_for_no_object() -> None:
+    assert DETR.has_no_object
+    assert DETR.columns(91) == 92
+    assert with_no_object(DETR)
+    assert not without_no_object(DETR)
+    assert (DETR.class_cost, DETR.class_loss) == ("negative-probability", "cross-entropy")
+    assert DETR.cost_weights == DETR.loss_weights == (1.0, 5.0, 2.0)
+    assert DETR.eos_coef == 0.1
+    assert DETR.detection.rule == "best-foreground-class"
+
+
+def test_the_sigmoid_dialect_has_none() -> None:
+    assert not DEFORMABLE.has_no_object
+    assert DEFORMABLE.columns(91) == 91
+    assert without_no_object(DEFORMABLE)
+    assert not with_no_object(DEFORMABLE)
+    assert (DEFORMABLE.class_cost, DEFORMABLE.class_loss) == ("focal", "focal")
+    assert DEFORMABLE.cost_weights == DEFORMABLE.loss_weights == (2.0, 5.0, 2.0)
+    assert (DEFORMABLE.detection.rule, DEFORMABLE.detection.top_k) == ("top-k", 100)
+
+
+def test_nothing_is_dropped_clamped_or_tolerated_unless_declared() -> None:
+    for profile in PROFILES.values():
+        assert every_profile(profile)
+        assert not profile.detection.threshold
+        assert not profile.detection.clamp
+        assert profile.detection.size_order == "height-width"
+        assert (profile.boxes.iou_epsilon, profile.boxes.giou_epsilon) == (0.0, 0.0)
+        assert profile.boxes.invalid == "refuse"
+        assert profile.non_finite_logits == profile.non_finite_boxes == profile.non_finite_costs == "refuse"
+        assert profile.denominator == "targets"
+        assert profile.keys == Keys()
+
+
+def test_a_profile_of_ones_own() -> None:
+    mine = replace(DETR, name="mine", keys=replace(DETR.keys, logits="logits", class_error=None))
+    assert (mine.keys.logits, mine.keys.boxes, mine.keys.class_error) == ("logits", "pred_boxes", None)
+    assert DETR.keys.logits == "pred_logits"
+    with pytest.raises(TypeError, match="color"):
+        replace(DETR, color="red")  # type: ignore[call-arg]
+    with pytest.raises(FrozenInstanceError):
+        mine.name = "other"  # type: ignore[misc]
