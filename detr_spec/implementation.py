@@ -7,7 +7,7 @@ bridged outside: see `detr_conformance.torch_implementation` for losses in the u
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from detr_spec.configuration import Configuration
@@ -123,4 +123,5 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 def _guarded_parts(component: Any) -> Any:
     assert isinstance(component, (BoxOperations, Assignment, Heads))
     parts = {part.name: getattr(component, part.name) for part in fields(component)}
-    return replace(component, **{name: part if part is None else _guarded(part) for name, part in parts.items()})
+    guarded = {name: part if part is None else _guarded(part) for name, part in parts.items()}
+    return type(component)(**guarded)

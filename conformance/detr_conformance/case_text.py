@@ -92,9 +92,7 @@ def _set_case(case: Mapping[str, Any]) -> list[str]:
     layers = [*outputs["auxiliary"], outputs]
     lines: list[str] = []
     for image in range(max(len(outputs["logits"]), len(targets))):
-        size = (
-            f", {sizes[image][0]} x {sizes[image][1]} pixels (height x width)" if image < len(sizes) else ""
-        )
+        size = f", {sizes[image][0]} x {sizes[image][1]} pixels (height x width)" if image < len(sizes) else ""
         lines += ["", f"image {image}{size}"]
         for place, layer in enumerate(layers):
             name = f"queries of decoder layer {place}" if len(layers) > 1 else "queries"

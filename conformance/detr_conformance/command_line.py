@@ -26,9 +26,7 @@ def _version(context: click.Context, parameter: click.Parameter, asked: bool) ->
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option(
-    "--version", is_flag=True, callback=_version, expose_value=False, is_eager=True, help="Show the version."
-)
+@click.option("--version", is_flag=True, callback=_version, expose_value=False, is_eager=True, help="Show the version.")
 @click.pass_context
 def command(context: click.Context) -> None:
     """What a DETR set-prediction loss must do, as executable invariants, for any implementation."""
@@ -39,12 +37,8 @@ def command(context: click.Context) -> None:
 @command.command()
 @click.argument("implementation", nargs=-1, required=True)
 @click.option("--profile", metavar="NAME", help="Only implementations of this profile.")
-@click.option(
-    "--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable."
-)
-@click.option(
-    "--invariant", "invariants", metavar="ID", multiple=True, help="Only this id or number; repeatable."
-)
+@click.option("--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable.")
+@click.option("--invariant", "invariants", metavar="ID", multiple=True, help="Only this id or number; repeatable.")
 @click.option("--level", metavar="MUST|SHOULD", help="Only invariants of this level.")
 @click.option("--examples", type=int, default=100, show_default=True, help="Cases for each invariant.")
 @click.option("--seed", default="0", show_default=True, help="An integer, or 'random' for fresh cases.")
@@ -53,9 +47,7 @@ def command(context: click.Context) -> None:
 @click.option(
     "--expected", type=click.Path(path_type=Path), multiple=True, help="File of known violations; repeatable."
 )
-@click.option(
-    "--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]"
-)
+@click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
 def check(
     implementation: tuple[str, ...],
     profile: str | None,
@@ -88,9 +80,7 @@ def check(
 
 @command.command("list")
 @click.option("--profile", metavar="NAME", help="Only invariants that apply to this profile.")
-@click.option(
-    "--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable."
-)
+@click.option("--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable.")
 @click.option("--level", metavar="MUST|SHOULD", help="Only invariants of this level.")
 def list_invariants(profile: str | None, components: tuple[str, ...], level: str | None) -> None:
     """List the invariants."""

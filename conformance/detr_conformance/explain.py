@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detr_spec.invariant import Invariant
-from detr_spec.profile import PROFILES
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
+
+from detr_spec.invariant import Invariant
+from detr_spec.profile import PROFILES
 
 
 def profiles_of(invariant: Invariant) -> list[str]:

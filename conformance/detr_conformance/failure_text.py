@@ -42,9 +42,7 @@ def counterexample_lines(counterexample: Counterexample) -> list[str]:
         if value is not None:
             lines += _named(name.replace("_", " "), value)
     case = case_lines(counterexample.case)
-    return lines + (
-        ["", "the case: " + case[0], *(f"  {line}".rstrip() for line in case[1:])] if case else []
-    )
+    return lines + (["", "the case: " + case[0], *(f"  {line}".rstrip() for line in case[1:])] if case else [])
 
 
 def _allowed(allowance: Any) -> str | None:

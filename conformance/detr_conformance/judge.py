@@ -7,15 +7,14 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from detr_spec.cases import plain
-from detr_spec.implementation import Implementation
-from detr_spec.invariant import Domain, Invariant
-from detr_spec.violation import Raised, Violation
-
 from detr_conformance.search import Search, search
 from detr_conformance.stopwatch import Stopwatch
 from detr_conformance.tracebacks import check_traceback, implementation_traceback
 from detr_conformance.verdict import Counterexample, Judgement, Verdict
+from detr_spec.cases import plain
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Domain, Invariant
+from detr_spec.violation import Raised, Violation
 
 DEFAULT_EXAMPLES = 100
 DEFAULT_SEED = 0
@@ -108,10 +107,10 @@ def _length(case: Any) -> int:
 
 
 def _concluded(invariant: Invariant, found: Search) -> Judgement:
-    if found.not_provided is not None:
-        judgement = blank_judgement(invariant, Verdict.NOT_PROVIDED, found.not_provided)
-    elif found.failure is not None:
+    if found.failure is not None:
         judgement = _failed(invariant, found, found.failure)
+    elif found.not_provided is not None:
+        judgement = blank_judgement(invariant, Verdict.NOT_PROVIDED, found.not_provided)
     elif found.fired == 0:
         judgement = blank_judgement(invariant, Verdict.VACUOUS, "no case met the premise")
     else:

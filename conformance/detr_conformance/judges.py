@@ -10,15 +10,14 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, Protocol
 
-from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant
-
 from detr_conformance import worker
 from detr_conformance.errors import UsageError, one_line
 from detr_conformance.judge import blank_judgement, judge
 from detr_conformance.resolve import resolve
 from detr_conformance.selection import Subject
 from detr_conformance.verdict import Judgement, Verdict
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant
 
 Task = tuple[Subject, Invariant]
 
@@ -85,9 +84,7 @@ class Workers:
     def find(self, address: str) -> tuple[Implementation, ...]:
         """Stand-ins for what a worker finds: name, profile, limits and components, but nothing to call."""
         try:
-            found: tuple[Implementation, ...] = self._pool.schedule(
-                worker.described, args=(address,)
-            ).result()
+            found: tuple[Implementation, ...] = self._pool.schedule(worker.described, args=(address,)).result()
         except BrokenProcessPool as error:
             raise _no_process() from error
         return found

@@ -16,12 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detr_spec.implementation import Implementation
-from detr_spec.invariant import all_invariants
-
 from detr_conformance.errors import UsageError, close_names
 from detr_conformance.judge import not_asked
 from detr_conformance.verdict import Judgement, Verdict
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import all_invariants
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,7 +33,7 @@ OPTIONAL = ("profile",)
 
 @dataclass(frozen=True)
 class KnownViolation:
-    """One entry of a file of known violations; place is the file and the entry's number, for messages."""
+    """One entry of a file of known violations, each text in one line; place is the file and the entry's number."""
 
     place: str
     implementation: str
@@ -62,12 +61,8 @@ def read_known(path: Path) -> tuple[KnownViolation, ...]:
     unknown = sorted(set(document) - {"violation"})
     entries = document.get("violation", [])
     if unknown or not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UsageError(
-            f"{path} holds {', '.join(unknown) or 'no such tables'}; expected only [[violation]] tables"
-        )
-    return tuple(
-        _entry(f"{path}, violation {number}", entry) for number, entry in enumerate(entries, start=1)
-    )
+        raise UsageError(f"{path} holds {', '.join(unknown) or 'no such tables'}; expected only [[violation]] tables")
+    return tuple(_entry(f"{path}, violation {number}", entry) for number, entry in enumerate(entries, start=1))
 
 
 def _entry(place: str, entry: dict[str, Any]) -> KnownViolation:
@@ -87,7 +82,7 @@ def _entry(place: str, entry: dict[str, Any]) -> KnownViolation:
         raise UsageError(
             f"{place}: no invariant is called {entry['invariant']!r}{close_names(entry['invariant'], ids)}"
         )
-    return KnownViolation(place, **entry)
+    return KnownViolation(place, **{field: " ".join(text.split()) for field, text in entry.items()})
 
 
 def require_applicable(known: Sequence[KnownViolation], implementations: Sequence[Implementation]) -> None:
@@ -111,9 +106,7 @@ def require_applicable(known: Sequence[KnownViolation], implementations: Sequenc
         for item in concerned:
             key = (item.name, item.profile.name, entry.invariant)
             if key in owners:
-                raise UsageError(
-                    f"{entry.place}: {entry.invariant} of {item.name} is listed already, in {owners[key]}"
-                )
+                raise UsageError(f"{entry.place}: {entry.invariant} of {item.name} is listed already, in {owners[key]}")
             owners[key] = entry.place
 
 

@@ -32,8 +32,6 @@ def shown_progress(plan: Plan, console: Console) -> Iterator[Callback]:
             bar.update(task, advance=1, description=f"{implementation.name}: {judgement.id}")
             if left[number] == 0:
                 bad = f"{failing[number]} failing" if failing[number] else "nothing failing"
-                console.print(
-                    f"{implementation.name} ({implementation.profile.name}) judged, {bad}", highlight=False
-                )
+                console.print(f"{implementation.name} ({implementation.profile.name}) judged, {bad}", highlight=False)
 
         yield judged

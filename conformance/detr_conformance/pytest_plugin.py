@@ -18,6 +18,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="N",
         help="cases for each invariant (default 100)",
     )
-    group.addoption(
-        "--detr-spec-seed", default="0", metavar="SEED", help="an integer, or 'random' (default 0)"
-    )
+    group.addoption("--detr-spec-seed", default="0", metavar="SEED", help="an integer, or 'random' (default 0)")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant
 
 from detr_conformance.failure_text import failure_text
 from detr_conformance.judge import DEFAULT_EXAMPLES, DEFAULT_SEED, judge
@@ -17,6 +16,8 @@ from detr_conformance.run import Plan, parsed_seed, require_examples
 from detr_conformance.run import request as request_for
 from detr_conformance.selection import Selection
 from detr_conformance.verdict import Judgement, Verdict
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant
 
 
 def conformance_tests(
@@ -43,13 +44,12 @@ def conformance_tests(
     ]
 
     @pytest.mark.parametrize(("implementation", "invariant"), parameters)
-    def test_conformance(
-        implementation: Implementation, invariant: Invariant, request: pytest.FixtureRequest
-    ) -> None:
+    def test_conformance(implementation: Implementation, invariant: Invariant, request: pytest.FixtureRequest) -> None:
         examples, seed = _options(request.config)
         judgement = judge(invariant, implementation, examples=examples, seed=seed)
         (judgement,) = with_known([judgement], implementation, plan.request.known)
-        command = f"pytest '{request.node.nodeid}' --detr-spec-seed {seed} --detr-spec-examples {examples}"
+        node = shlex.quote(request.node.nodeid)
+        command = f"pytest {node} --detr-spec-seed {seed} --detr-spec-examples {examples}"
         _conclude(f"{implementation.name} ({implementation.profile.name})", judgement, command)
 
     return test_conformance

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import detr_reference as reference
-from detr_spec.configuration import Configuration
 from torch import Tensor
 
+import detr_reference as reference
 from detr_conformance.bridges.torch_bridge import torch_implementation
+from detr_spec.configuration import Configuration
 
 BOXES: dict[str, Callable[..., Tensor]] = {
     "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,

@@ -15,15 +15,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from detr_spec.implementation import Implementation
-
 from detr_conformance.errors import UsageError, close_names, one_line
+from detr_spec.implementation import Implementation
 
 GROUP = "detr_spec.implementations"
 
-HOW_TO_WRAP = (
-    "wrap it with detr_conformance.torch_implementation(name=…, profile=…, …) or numpy_implementation"
-)
+HOW_TO_WRAP = "wrap it with detr_conformance.torch_implementation(name=…, profile=…, …) or numpy_implementation"
 
 
 def resolve(name: str) -> tuple[Implementation, ...]:
@@ -114,20 +111,14 @@ def _from_file(path: Path) -> ModuleType:
 
 def _from_module(place: str) -> ModuleType:
     if not all(part.isidentifier() for part in place.split(".")):
-        raise UsageError(
-            f"{place!r} is no module name; expected package.module:attribute or path/to/file.py:attribute"
-        )
+        raise UsageError(f"{place!r} is no module name; expected package.module:attribute or path/to/file.py:attribute")
     _put_on_path(str(Path.cwd()))
     try:
         _imported(place, lambda: importlib.import_module(place))
         return sys.modules[place]
     except UsageError as error:
         missing = getattr(error.__cause__, "name", None)
-        if (
-            isinstance(error.__cause__, ModuleNotFoundError)
-            and missing
-            and f"{place}.".startswith(f"{missing}.")
-        ):
+        if isinstance(error.__cause__, ModuleNotFoundError) and missing and f"{place}.".startswith(f"{missing}."):
             raise UsageError(
                 f"no module is called {missing!r}; expected one that is installed or in {Path.cwd()}"
             ) from error

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant
-
 from detr_conformance.errors import UsageError
 from detr_conformance.judge import DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
 from detr_conformance.judges import Judges, ThisProcess, Workers
@@ -19,6 +16,8 @@ from detr_conformance.report import ImplementationReport, Report, installed_vers
 from detr_conformance.resolve import implementations, resolve
 from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects
 from detr_conformance.verdict import Judgement
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant
 
 Find = Callable[[str], tuple[Implementation, ...]]
 
@@ -50,9 +49,7 @@ class Plan:
     @property
     def tasks(self) -> tuple[tuple[Subject, Invariant], ...]:
         """Each invariant of each subject, subject by subject."""
-        return tuple(
-            (subject, invariant) for subject in self.subjects for invariant in self.request.invariants
-        )
+        return tuple((subject, invariant) for subject in self.subjects for invariant in self.request.invariants)
 
     def judgements(self, judges: Judges) -> Iterator[tuple[int, Judgement]]:
         """The judgements with the places of their tasks, as they are finished."""
@@ -85,9 +82,7 @@ class Plan:
                 )
             )
         interrupted = len(judgements) < len(self.tasks)
-        return Report(
-            installed_version(), self.request.seed, self.request.examples, tuple(items), interrupted
-        )
+        return Report(installed_version(), self.request.seed, self.request.examples, tuple(items), interrupted)
 
 
 Progress = Callable[[Plan, int, Judgement], None]

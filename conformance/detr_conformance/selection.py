@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from detr_conformance.errors import UsageError, close_names
+from detr_conformance.judge import not_asked
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import Invariant, Level, UnknownInvariant, all_invariants, find_invariants
 from detr_spec.profile import PROFILES, Profile
-
-from detr_conformance.errors import UsageError, close_names
-from detr_conformance.judge import not_asked
 
 
 @dataclass(frozen=True)
@@ -77,25 +76,19 @@ def chosen_subjects(
     return tuple(chosen)
 
 
-def _chosen_of(
-    group: Sequence[Subject], selection: Selection, invariants: Sequence[Invariant]
-) -> list[Subject]:
+def _chosen_of(group: Sequence[Subject], selection: Selection, invariants: Sequence[Invariant]) -> list[Subject]:
     name = group[0].address or group[0].implementation.name
     declared = list(dict.fromkeys(subject.implementation.profile.name for subject in group))
     if selection.profile is not None:
         _known("profile", selection.profile, [*PROFILES, *declared])
         group = [subject for subject in group if subject.implementation.profile.name == selection.profile]
         if not group:
-            raise UsageError(
-                f"{name} declares no profile {selection.profile}; it declares {', '.join(declared)}"
-            )
+            raise UsageError(f"{name} declares no profile {selection.profile}; it declares {', '.join(declared)}")
     provided = list(dict.fromkeys(part for subject in group for part in subject.implementation.components))
     for component in selection.components:
         if component not in provided:
             within = f" in profile {selection.profile}" if selection.profile else ""
-            raise UsageError(
-                f"{name} provides no {component}{within}; it provides {', '.join(provided) or 'nothing'}"
-            )
+            raise UsageError(f"{name} provides no {component}{within}; it provides {', '.join(provided) or 'nothing'}")
     if all(not_asked(invariant, subject.implementation) for invariant in invariants for subject in group):
         raise UsageError(
             f"nothing that was chosen is asked of {name}: it provides {', '.join(provided) or 'nothing'} "
@@ -109,9 +102,7 @@ def _refuse_twins(subjects: Sequence[Subject]) -> None:
     for subject in subjects:
         key = (subject.implementation.name, subject.implementation.profile.name)
         if key in seen:
-            raise UsageError(
-                f"two implementations are called {key[0]} in profile {key[1]}; expected different names"
-            )
+            raise UsageError(f"two implementations are called {key[0]} in profile {key[1]}; expected different names")
         seen.add(key)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_spec.assignment import solve
 from detr_spec.values import Floats, Integers
-
-from detr_conformance.bridges.numpy_bridge import numpy_implementation
 
 
 def solver(cost: Floats) -> tuple[Integers, Integers]:

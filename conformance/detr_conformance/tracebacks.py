@@ -6,8 +6,9 @@ import os
 import traceback
 from pathlib import Path
 
-import detr_spec
 import hypothesis
+
+import detr_spec
 
 
 def _folder(file: str | None) -> str:

@@ -30,9 +30,7 @@ class Verdict(str, Enum):
         return self in _FAILING
 
 
-_FAILING = frozenset(
-    {Verdict.VIOLATED, Verdict.UNEXPECTEDLY_HOLDS, Verdict.ERROR, Verdict.TIMED_OUT, Verdict.CRASHED}
-)
+_FAILING = frozenset({Verdict.VIOLATED, Verdict.UNEXPECTEDLY_HOLDS, Verdict.ERROR, Verdict.TIMED_OUT, Verdict.CRASHED})
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detr_conformance.verdict import Judgement
     from detr_spec.configuration import Configuration
     from detr_spec.implementation import Implementation
-
-    from detr_conformance.verdict import Judgement
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -43,9 +42,8 @@ def _elsewhere(configuration: Configuration) -> Any:
 
 def judge_at(address: str, place: int, id: str, examples: int, seed: int) -> Judgement:
     """The judgement of the invariant of that id on the implementation at that place of an address."""
-    from detr_spec.invariant import find_invariants  # noqa: PLC0415
-
     from detr_conformance.judge import judge  # noqa: PLC0415
+    from detr_spec.invariant import find_invariants  # noqa: PLC0415
 
     (invariant,) = find_invariants(id)
     return judge(invariant, _resolved(address)[place], examples=examples, seed=seed)

@@ -45,8 +45,7 @@ def _class_error_keys(configuration: Configuration) -> set[str]:
     "auxiliary.keys",
     number="A1",
     formula=(
-        "L layers ⇒ for i = 0 … L−2: loss_ce_i, loss_bbox_i, loss_giou_i, cardinality_error_i, and none for "
-        "another i"
+        "L layers ⇒ for i = 0 … L−2: loss_ce_i, loss_bbox_i, loss_giou_i, cardinality_error_i, and none for another i"
     ),
     source="norm §4: each auxiliary layer gets every loss under its suffix",
     breaks=(
@@ -78,8 +77,7 @@ def keys(component: Build, case: SetCase) -> None:
     formula="loss_i of (layer 0, …, layer L−1) = loss of (layer i) for every loss and the cardinality error",
     source="norm §4: each auxiliary layer is matched on its own and divided by the same num_boxes",
     breaks=(
-        "layers summed or averaged; suffixes off by one; the last layer's indices used for all; another "
-        "normaliser"
+        "layers summed or averaged; suffixes off by one; the last layer's indices used for all; another normaliser"
     ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
 )
@@ -102,10 +100,7 @@ def layer_alone(component: Build, case: SetCase) -> None:
     number="A2",
     formula="loss_i is taken under argmin over assignments of the cost of layer i, for each layer i",
     source="norm §4; Carion et al. 2020, section 3.2: predictions of each decoder layer are matched",
-    breaks=(
-        "the last layer's matching used for all; the first layer's kept; an optimum of the layers' summed "
-        "costs"
-    ),
+    breaks=("the last layer's matching used for all; the first layer's kept; an optimum of the layers' summed costs"),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), queries=(2, 6), targets=(1, 5)),
 )
 def own_matching(component: Build, case: SetCase) -> None:
@@ -159,9 +154,7 @@ def _explains(definition: Interval, value: float) -> bool:
     number="A3",
     formula="loss of (layer 0, …, layer L−1) = loss of (layer L−1) for every loss and metric without suffix",
     source="norm §4: auxiliary losses are added under keys of their own",
-    breaks=(
-        "auxiliary losses added into the last layer's; the last layer matched on an auxiliary layer's outputs"
-    ),
+    breaks=("auxiliary losses added into the last layer's; the last layer matched on an auxiliary layer's outputs"),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
 )
 def last_layer_independent(component: Build, case: SetCase) -> None:

@@ -146,9 +146,7 @@ class Judged:
         """Those of the terms that the implementation gave, by neutral name."""
         keys = {name: loss_key(self.configuration, name, layer) for name in names}
         return {
-            name: self.term(name, layer)
-            for name, key in keys.items()
-            if key is not None and key in self.losses.values
+            name: self.term(name, layer) for name, key in keys.items() if key is not None and key in self.losses.values
         }
 
     def term(self, name: str, layer: int | None = None) -> Term:
@@ -181,9 +179,7 @@ def judged(component: Build, configuration: Configuration, outputs: Outputs, tar
     return Judged(configuration, outputs, targets, losses, matchings)
 
 
-def shown_matchings(
-    losses: Losses, outputs: Outputs, targets: Targets
-) -> tuple[tuple[Matching, ...], ...] | None:
+def shown_matchings(losses: Losses, outputs: Outputs, targets: Targets) -> tuple[tuple[Matching, ...], ...] | None:
     """The implementation's own matchings of each layer, or None; raises `Violation` unless they are valid."""
     if losses.matchings is None:
         return None
@@ -196,14 +192,10 @@ def shown_matchings(
     return tuple(tuple(map(renamed, matchings)) for matchings in losses.matchings)
 
 
-def renamed(
-    matching: Matching, *, queries: Integers | None = None, targets: Integers | None = None
-) -> Matching:
+def renamed(matching: Matching, *, queries: Integers | None = None, targets: Integers | None = None) -> Matching:
     """A matching of reordered queries or targets in the old indices; `queries[i]` is what query i was."""
     first, second = (np.asarray(side, dtype=np.int64) for side in (matching.queries, matching.targets))
-    return Matching(
-        first if queries is None else queries[first], second if targets is None else targets[second]
-    )
+    return Matching(first if queries is None else queries[first], second if targets is None else targets[second])
 
 
 def premise_same_matchings(before: Sequence[Matching], after: Sequence[Matching]) -> None:

@@ -94,10 +94,7 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.doubled-weight",
     number="C16",
-    formula=(
-        "2 λ_bbox for λ_bbox ⇒ the weights of loss_bbox and every loss_bbox_i double, and no other weight "
-        "moves"
-    ),
+    formula=("2 λ_bbox for λ_bbox ⇒ the weights of loss_bbox and every loss_bbox_i double, and no other weight moves"),
     source="norm §4: weights are the coefficients of the configuration, the same for each suffix",
     breaks="coefficients hard-coded, swapped, or used for the last layer only",
     cases=LAYERED_CASES,
@@ -126,10 +123,7 @@ def doubled_weight(component: Build, case: SetCase) -> None:
     number="C16",
     formula="weight(loss_i) = weight(loss) for every training term and every auxiliary layer i",
     source="norm §4: the weights of the last layer, the same again for each suffix",
-    breaks=(
-        "auxiliary weights left at their defaults; averaged over layers; another term's weight under the "
-        "suffix"
-    ),
+    breaks=("auxiliary weights left at their defaults; averaged over layers; another term's weight under the suffix"),
     cases=set_cases(regimes=ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
 )
 def auxiliary_weights(component: Build, case: SetCase) -> None:
@@ -139,28 +133,25 @@ def auxiliary_weights(component: Build, case: SetCase) -> None:
     """
     weights = _weights(component, case.configuration, case)
     for name in TRAINING_TERMS:
-        base, *others = (key for key in _layer_keys(case.configuration, name) if key in weights)
+        base, *others = _layer_keys(case.configuration, name)
         for key in others:
-            margin = SPACING[case.configuration.dtype] * abs(weights[base])
-            require(
-                abs(weights[key] - weights[base]) <= margin,
-                f"the weight of {key} is not that of {base}",
-                expected=weights[base],
-                got=weights[key],
-                allowance=margin,
-            )
+            if base in weights and key in weights:
+                margin = SPACING[case.configuration.dtype] * abs(weights[base])
+                require(
+                    abs(weights[key] - weights[base]) <= margin,
+                    f"the weight of {key} is not that of {base}",
+                    expected=weights[base],
+                    got=weights[key],
+                    allowance=margin,
+                )
 
 
 @invariant(
     "criterion.unweighted-losses",
     number="C16",
-    formula=(
-        "the returned loss_ce, loss_bbox and loss_giou do not depend on λ_class, λ_bbox, λ_giou of the loss"
-    ),
+    formula=("the returned loss_ce, loss_bbox and loss_giou do not depend on λ_class, λ_bbox, λ_giou of the loss"),
     source="norm §4 and §6: losses are returned unweighted, and weighted in the training step",
-    breaks=(
-        "weights applied inside and again outside; loss weights used in place of cost weights in the matching"
-    ),
+    breaks=("weights applied inside and again outside; loss weights used in place of cost weights in the matching"),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
 )
 def unweighted_losses(component: Build, case: SetCase) -> None:
@@ -203,8 +194,7 @@ def zero_dimensional(component: Build, case: SetCase) -> None:
     formula="device(loss) = device(pred_logits) for every loss and metric",
     source="norm §4; the training step sums the losses where the model is",
     breaks=(
-        "a constant or a count made on the CPU; a metric moved to the CPU, which waits for the device in "
-        "every step"
+        "a constant or a count made on the CPU; a metric moved to the CPU, which waits for the device in every step"
     ),
     cases=set_cases(regimes=("general", "empty"), layers=(1, 2)),
 )
@@ -237,9 +227,7 @@ def _answer_with_gradients(component: Build, case: SetCase, targets: Targets) ->
     number="C17",
     formula="class_error and cardinality_error require no gradient, in any layer",
     source="norm §4: no gradient flows from metrics",
-    breaks=(
-        "accuracy computed with the graph kept, so that the running average holds every step's activations"
-    ),
+    breaks=("accuracy computed with the graph kept, so that the running average holds every step's activations"),
     cases=set_cases(layers=(1, 2)),
 )
 def metrics_without_gradient(component: Build, case: SetCase) -> None:
@@ -259,8 +247,7 @@ def metrics_without_gradient(component: Build, case: SetCase) -> None:
     formula="loss_ce, loss_bbox and loss_giou of every layer require a gradient, with and without targets",
     source="norm §4: without targets the box losses are 0 with a graph and zero gradients",
     breaks=(
-        "a fresh zero for an empty batch, outside the graph; `.item()` or `detach` on the way (ultralytics "
-        "PR 26012)"
+        "a fresh zero for an empty batch, outside the graph; `.item()` or `detach` on the way (ultralytics PR 26012)"
     ),
     cases=set_cases(layers=(1, 2)),
 )
@@ -301,8 +288,7 @@ def inputs_unchanged(component: Build, case: SetCase) -> None:
     formula="L(x, y), L(x′, y′), L(x, y) from one criterion = the same from new ones",
     source="norm §4: the losses are a function of outputs and targets",
     breaks=(
-        "match indices kept from the batch before (PaddleDetection PR 7724); a running num_boxes; a random "
-        "tie-break"
+        "match indices kept from the batch before (PaddleDetection PR 7724); a running num_boxes; a random tie-break"
     ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), queries=(2, 6), targets=(1, 5)),
 )
@@ -335,7 +321,6 @@ def _require_same_losses(
     matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
     for layer in (None, *range(len(outputs.auxiliary))):
         first, second = (
-            Judged(configuration, outputs, targets, losses, matchings).terms(layer=layer)
-            for losses in (got, expected)
+            Judged(configuration, outputs, targets, losses, matchings).terms(layer=layer) for losses in (got, expected)
         )
         require_same_terms(first, second, when)

@@ -64,11 +64,11 @@ def batch_twice(component: Build, case: SetCase) -> None:
     number="C10",
     formula="n_b = 0 ⇒ every loss and metric is finite, and image b changes neither loss_bbox nor loss_giou",
     source="norm §4, and §3: an image without targets has an empty matching",
-    breaks="an empty image skipped, so that later images are taken for earlier ones; an exception; a mean of nothing",
+    breaks="an empty image skipped, so that later ones are taken for earlier; an exception; a mean of nothing",
     cases=set_cases(regimes=("empty",)),
 )
 def empty_images(component: Build, case: SetCase) -> None:
-    """Images without targets are allowed: every loss is finite, and the box losses are those of the other images.
+    """Images without targets leave every loss finite, and the box losses as the other images give them.
 
     Real data has them, and a run that fails on the first one fails after hours.
     """
@@ -105,9 +105,7 @@ def empty_batch(component: Build, case: SetCase) -> None:
     premise(bool(terms), "the criterion returned none of the losses")
     for name, term in terms:
         require_finite(term)
-        require(
-            name not in BOX_TERMS or term.value == 0, f"{term.key} is not 0", expected=0.0, got=term.value
-        )
+        require(name not in BOX_TERMS or term.value == 0, f"{term.key} is not 0", expected=0.0, got=term.value)
 
 
 def require_finite(term: Term) -> None:
@@ -144,17 +142,14 @@ def denominator(component: Build, case: SetCase) -> None:
     after = judged(component, case.configuration, case.outputs, fewer)
     back = [renamed(matching, targets=order) for matching, order in zip(after.last, kept, strict=True)]
     premise_same_matchings(before.last, back)
-    require_same_terms(
-        undivided(before), undivided(after), "times num_boxes, when unmatched targets are added"
-    )
+    require_same_terms(undivided(before), undivided(after), "times num_boxes, when unmatched targets are added")
 
 
 @invariant(
     "criterion.additive-over-images",
     number="C15",
     formula=(
-        "num_boxes · L(batch) = Σ_b num_boxes_b · L(image b), for loss_bbox and loss_giou, and for the "
-        "focal loss_ce"
+        "num_boxes · L(batch) = Σ_b num_boxes_b · L(image b), for loss_bbox and loss_giou, and for the focal loss_ce"
     ),
     source="norm §4: a sum over the batch, divided once",
     breaks="a mean over images of per-image means; one image's predictions paired with another's targets",

@@ -149,10 +149,7 @@ def query_order(component: Build, case: SetCase) -> None:
     number="C6",
     formula="L(x, y_π) = L(x, y) for every loss and metric and every permutation π of an image's targets",
     source="norm §4; Carion et al. 2020, section 3.1: targets are a set",
-    breaks=(
-        "target indices not applied, so that targets are taken in their own order; the two index vectors "
-        "swapped"
-    ),
+    breaks=("target indices not applied, so that targets are taken in their own order; the two index vectors swapped"),
     cases=SEVERAL_TARGETS,
 )
 def target_order(component: Build, case: SetCase) -> None:
@@ -160,10 +157,7 @@ def target_order(component: Build, case: SetCase) -> None:
 
     The order of an annotation file has no meaning.
     """
-    orders = [
-        case.permutation(len(target), f"targets of image {image}")
-        for image, target in enumerate(case.targets)
-    ]
+    orders = [case.permutation(len(target), f"targets of image {image}") for image, target in enumerate(case.targets)]
     premise(any((order != np.arange(len(order))).any() for order in orders), "no image has several targets")
     permuted = tuple(target.take(order) for target, order in zip(case.targets, orders, strict=True))
     before = judged(component, case.configuration, case.outputs, case.targets)
@@ -198,14 +192,10 @@ def image_order(component: Build, case: SetCase) -> None:
     "criterion.matched-label",
     number="C7",
     formula=(
-        "(i, j) ∈ M and y_j becomes y′_j ⇒ loss_ce moves as −log p_i[y′_j] against −log p_i[y_j]; the box "
-        "losses stay"
+        "(i, j) ∈ M and y_j becomes y′_j ⇒ loss_ce moves as −log p_i[y′_j] against −log p_i[y_j]; the box losses stay"
     ),
     source="norm §4: the class of query i is the label of its own target",
-    breaks=(
-        "labels taken in the targets' order, not the matching's; labels of another image; class-aware box "
-        "losses"
-    ),
+    breaks=("labels taken in the targets' order, not the matching's; labels of another image; class-aware box losses"),
     cases=SEVERAL_CLASSES,
 )
 def matched_label(component: Build, case: SetCase) -> None:
@@ -278,9 +268,7 @@ def unmatched_boxes(component: Build, case: SetCase) -> None:
     boxes[images, queries] = np.concatenate([corners, np.full_like(corners, SMALLEST_SIDE)], axis=1)
     after = judged(component, case.configuration, replace(case.outputs, boxes=boxes), case.targets)
     premise_same_matchings(before.last, after.last)
-    require_same_terms(
-        after.terms(BOX_TERMS), before.terms(BOX_TERMS), "when boxes of unmatched queries are others"
-    )
+    require_same_terms(after.terms(BOX_TERMS), before.terms(BOX_TERMS), "when boxes of unmatched queries are others")
 
 
 @invariant(

@@ -59,9 +59,7 @@ def keys(component: Build, case: SetCase) -> None:
 def require_keys(got: set[str], expected: set[str]) -> None:
     """Raises `Violation` unless the two sets of keys are equal."""
     missing, foreign = sorted(expected - got), sorted(got - expected)
-    parts = [
-        f"{what} {', '.join(names)}" for what, names in (("lack", missing), ("also have", foreign)) if names
-    ]
+    parts = [f"{what} {', '.join(names)}" for what, names in (("lack", missing), ("also have", foreign)) if names]
     require(not parts, f"the losses {' and '.join(parts)}", expected=sorted(expected), got=sorted(got))
 
 
@@ -134,10 +132,7 @@ def giou_value(component: Build, case: SetCase) -> None:
     number="C3",
     formula="b̂_i = b_j for all (i, j) ∈ M ⇒ loss_bbox = loss_giou = 0",
     source="norm §4: both are distances; a declared epsilon in the GIoU is allowed for",
-    breaks=(
-        "target and predicted boxes in different formats; an undeclared epsilon; targets taken in another "
-        "order"
-    ),
+    breaks=("target and predicted boxes in different formats; an undeclared epsilon; targets taken in another order"),
     cases=set_cases(regimes=("confident",), targets=(1, 5)),
 )
 def perfect_boxes(component: Build, case: SetCase) -> None:
@@ -162,12 +157,9 @@ def perfect_boxes(component: Build, case: SetCase) -> None:
         "loss_ce(e) = (S_pos + e·S_neg) / (P + e·N), S = Σ −log p of the P matched and N unmatched queries, "
         "e = eos_coef"
     ),
-    source=(
-        "norm §4; Carion et al. 2020, section 3.1: the no-object term is down-weighted, by 10 in the paper"
-    ),
+    source=("norm §4; Carion et al. 2020, section 3.1: the no-object term is down-weighted, by 10 in the paper"),
     breaks=(
-        "eos_coef ignored, fixed, or put on class 0; normalised by the number of queries instead of the "
-        "weights' sum"
+        "eos_coef ignored, fixed, or put on class 0; normalised by the number of queries instead of the weights' sum"
     ),
     cases=set_cases(regimes=ORDINARY_REGIMES, queries=(2, 6), targets=(1, 4)),
     applies=with_no_object,
@@ -210,23 +202,17 @@ def optimal_matching(component: Build, case: SetCase) -> None:
         raise NotProvided("the criterion does not show its matching")
     got = [len(layer) for layer in matchings]
     require(got == [len(case.targets)], "a wrong number of matchings", expected=[len(case.targets)], got=got)
-    require_optimal_matchings(
-        "the criterion's matching", matchings[-1], case.outputs, case.targets, case.configuration
-    )
+    require_optimal_matchings("the criterion's matching", matchings[-1], case.outputs, case.targets, case.configuration)
 
 
 @invariant(
     "criterion.cardinality-value",
     number="C13",
     formula=(
-        "cardinality_error = mean_b |#{i counted in b} − n_b|; counted: argmax z ≠ no object, or max "
-        "sigmoid(z) > 1/2"
+        "cardinality_error = mean_b |#{i counted in b} − n_b|; counted: argmax z ≠ no object, or max sigmoid(z) > 1/2"
     ),
     source="norm §4 and §8; the profile says which queries count",
-    breaks=(
-        "argmax ≠ last where the last column is a class; argmax = no object counted; lengths of the whole "
-        "batch"
-    ),
+    breaks=("argmax ≠ last where the last column is a class; argmax = no object counted; lengths of the whole batch"),
     cases=set_cases(),
     applies=reports_cardinality,
 )
@@ -245,8 +231,7 @@ def cardinality_value(component: Build, case: SetCase) -> None:
     formula="class_error = 100 − 100 · #{(i, j) ∈ M : argmax z_i = y_j} / |M|, in [0, 100]",
     source="norm §4: top-1 accuracy of matched queries, all columns compared",
     breaks=(
-        "the no-object column left out; a fraction for a percentage; accuracy for error; unmatched queries "
-        "counted"
+        "the no-object column left out; a fraction for a percentage; accuracy for error; unmatched queries counted"
     ),
     cases=set_cases(targets=(1, 5)),
     applies=reports_class_error,

@@ -23,7 +23,7 @@ from detr_spec.invariants.shared import (
 from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets
-from detr_spec.violation import premise, require
+from detr_spec.violation import PremiseFailed, Violation, premise, require
 
 CONTESTED_REGIMES = (
     "general",
@@ -65,6 +65,19 @@ def matched(
     for image, (matching, target) in enumerate(zip(matchings, targets, strict=True)):
         require_valid(f"image {image}", matching, outputs.queries, len(target))
     return matchings
+
+
+def matched_as_drawn(
+    component: Build, configuration: Configuration, outputs: Outputs, targets: Targets
+) -> tuple[Matching, ...]:
+    """As `matched`, for the case as it was drawn; ends the check where a matching is not valid.
+
+    That is for "matcher.valid-pairs" to accuse, which sees the same regimes: a defect is named once.
+    """
+    try:
+        return matched(component, configuration, outputs, targets)
+    except Violation as violation:
+        raise PremiseFailed("the matching of the case as drawn is not valid") from violation
 
 
 @invariant(
@@ -148,7 +161,7 @@ def ascending_queries(component: Build, case: SetCase) -> None:
     Code downstream that slices or splits the pairs, and every recorded matching, relies on the declared
     order.
     """
-    matchings = answered(component, case.configuration, case.outputs, case.targets)
+    matchings = matched_as_drawn(component, case.configuration, case.outputs, case.targets)
     for image, matching in enumerate(matchings):
         queries = [int(query) for query in matching.queries]
         require(
@@ -215,7 +228,7 @@ def dominated_query_unmatched(component: Build, case: SetCase) -> None:
         premise(
             bool((margin > largest_allowance(cost)).all()), "the extra query does not cost more by a margin"
         )
-    for image, matching in enumerate(matched(component, configuration, outputs, targets)):
+    for image, matching in enumerate(matched_as_drawn(component, configuration, outputs, targets)):
         queries = [int(query) for query in matching.queries]
         require(
             extra not in queries,
@@ -324,5 +337,5 @@ def any_optimum_under_ties(component: Build, case: SetCase) -> None:
     not cost anything.
     """
     configuration = case.configuration
-    matchings = answered(component, configuration, case.outputs, case.targets)
+    matchings = matched_as_drawn(component, configuration, case.outputs, case.targets)
     require_optimal_matchings("the matching", matchings, case.outputs.main, case.targets, configuration)

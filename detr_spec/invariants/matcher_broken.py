@@ -9,7 +9,7 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.costs import image_costs
 from detr_spec.invariant import invariant
-from detr_spec.invariants.matcher import Build, answered, matched
+from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
 from detr_spec.invariants.shared import require_optimal, require_optimal_matchings, require_refusal
 from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
@@ -134,6 +134,7 @@ def minus_infinite_logit(component: Build, case: SetCase) -> None:
     logits = case.outputs.logits
     given = Outputs(np.where(masked, -np.inf, logits), case.outputs.boxes, broken=True)
     meant = Outputs(np.where(masked, VANISHING_LOGIT, logits), case.outputs.boxes)
+    matched_as_drawn(component, configuration, case.outputs, case.targets)
     matchings = answered(component, configuration, given, case.targets)
     require_optimal_matchings(
         "the matching with logits of -inf", matchings, meant, case.targets, configuration

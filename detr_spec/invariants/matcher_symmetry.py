@@ -7,7 +7,7 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.costs import image_costs
 from detr_spec.invariant import invariant
-from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched
+from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.shared import require_same_optimum, vary
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets, round_to
@@ -33,7 +33,7 @@ def query_order(component: Build, case: SetCase) -> None:
     """
     outputs, targets, configuration = case.outputs.main, case.targets, case.configuration
     order = case.permutation(outputs.queries, "queries")
-    before = matched(component, configuration, outputs, targets)
+    before = matched_as_drawn(component, configuration, outputs, targets)
     permuted = matched(component, configuration, outputs.take(queries=order), targets)
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
         after = Matching(order[permuted[image].queries], permuted[image].targets)
@@ -57,7 +57,7 @@ def target_order(component: Build, case: SetCase) -> None:
     orders = [
         case.permutation(len(target), f"targets of image {image}") for image, target in enumerate(targets)
     ]
-    before = matched(component, configuration, outputs, targets)
+    before = matched_as_drawn(component, configuration, outputs, targets)
     reordered = tuple(target.take(order) for target, order in zip(targets, orders, strict=True))
     permuted = matched(component, configuration, outputs, reordered)
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
@@ -80,7 +80,7 @@ def batch_is_its_images(component: Build, case: SetCase) -> None:
     indices are in range.
     """
     outputs, targets, configuration = case.outputs.main, case.targets, case.configuration
-    together = matched(component, configuration, outputs, targets)
+    together = matched_as_drawn(component, configuration, outputs, targets)
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
         (alone,) = matched(component, configuration, outputs.take(images=[image]), (targets[image],))
         require_same_optimum(f"image {image}, matched alone and in a batch", alone, together[image], cost)
@@ -100,7 +100,7 @@ def other_images_do_not_matter(component: Build, case: SetCase) -> None:
     Otherwise what an image teaches depends on the company that the data loader put it in.
     """
     outputs, targets, configuration = case.outputs.main, case.targets, case.configuration
-    before = matched(component, configuration, outputs, targets)
+    before = matched_as_drawn(component, configuration, outputs, targets)
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
         changed = _others_changed(outputs, targets, image)
         after = matched(component, configuration, *changed)[image]
@@ -137,7 +137,7 @@ def appended_empty_image(component: Build, case: SetCase) -> None:
         np.concatenate([outputs.logits, -outputs.logits[:1]]),
         np.concatenate([outputs.boxes, outputs.boxes[:1, ::-1]]),
     )
-    before = matched(component, configuration, outputs, targets)
+    before = matched_as_drawn(component, configuration, outputs, targets)
     after = matched(component, configuration, longer, (*targets, targets[0].take([])))
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
         require_same_optimum(f"image {image}, an empty image appended", before[image], after[image], cost)
@@ -165,7 +165,7 @@ def weight_scale(component: Build, case: SetCase) -> None:
         cost_bbox=configuration.cost_bbox * 2.0**exponent,
         cost_giou=configuration.cost_giou * 2.0**exponent,
     )
-    before = matched(component, configuration, outputs, targets)
+    before = matched_as_drawn(component, configuration, outputs, targets)
     after = matched(component, scaled, outputs, targets)
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
         what = f"image {image}, cost weights multiplied by 2^{exponent}"
@@ -191,7 +191,7 @@ def constant_for_one_target(component: Build, case: SetCase) -> None:
     premise(configuration.cost_bbox > 0, "the L1 distance has no weight")
     outputs, targets = _predictions_left_of_targets(case)
     moved = tuple(_one_target_moved(case, target) for target in targets)
-    before = matched(component, configuration, outputs, targets)
+    before = matched_as_drawn(component, configuration, outputs, targets)
     after = matched(component, configuration, outputs, moved)
     costs = image_costs(outputs, targets, configuration), image_costs(outputs, moved, configuration)
     for image, (cost, cost_after) in enumerate(zip(*costs, strict=True)):

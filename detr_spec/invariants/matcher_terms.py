@@ -10,7 +10,7 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.costs import image_costs
 from detr_spec.invariant import invariant, with_no_object, without_no_object
-from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, answered, matched
+from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.shared import (
     largest_allowance,
     require_optimal_matchings,
@@ -39,7 +39,7 @@ def _require_same_matchings(
     after: tuple[Outputs, Targets],
 ) -> None:
     """Raises `Violation` unless two inputs whose costs are equal in exact arithmetic get the same optimum."""
-    first = matched(component, configuration, *before)
+    first = matched_as_drawn(component, configuration, *before)
     second = matched(component, configuration, *after)
     costs = image_costs(*before, configuration), image_costs(*after, configuration)
     for image, (cost, cost_after) in enumerate(zip(*costs, strict=True)):
@@ -137,7 +137,7 @@ def zero_weight_keeps_the_rest(component: Build, case: SetCase) -> None:
     free = [weight for weight in WEIGHTS if weight not in case.configuration.fixed] or WEIGHTS
     removed = str(case.generator("removed term").choice(free))
     configuration = _without(case.configuration, removed)
-    matchings = answered(component, configuration, case.outputs.main, case.targets)
+    matchings = matched_as_drawn(component, configuration, case.outputs.main, case.targets)
     what = f"the matching with {removed} = 0"
     require_optimal_matchings(what, matchings, case.outputs.main, case.targets, configuration)
 
@@ -196,7 +196,7 @@ def logit_level(component: Build, case: SetCase) -> None:
             others = np.setdiff1d(order, raised[image])
             margin = cost.lower[others].min(axis=0) - cost.upper[raised[image]].max(axis=0)
             premise(bool((margin > largest_allowance(cost)).all()), "the level does not decide by a margin")
-        matchings = matched(component, case.configuration, outputs, case.targets)
+        matchings = matched_as_drawn(component, case.configuration, outputs, case.targets)
         for image, matching in enumerate(matchings):
             require(
                 sorted(matching.queries) == sorted(raised[image]),

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant, Level, every_profile
-from detr_spec.strategies import cost_cases
 from scipy.optimize import linear_sum_assignment
 
 from detr_conformance import numpy_implementation
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant, Level, every_profile
+from detr_spec.strategies import cost_cases
 
 SUBJECTS = '''
 import os, signal, sys, time

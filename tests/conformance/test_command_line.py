@@ -38,9 +38,7 @@ def test_the_list_shows_every_invariant_or_those_asked_for(command_line: Run) ->
     assert "matcher." not in some.stdout
 
 
-def test_the_list_and_explanations_load_no_framework(
-    python_file: Callable[..., Path], command_line: Run
-) -> None:
+def test_the_list_and_explanations_load_no_framework(python_file: Callable[..., Path], command_line: Run) -> None:
     python_file("torch.py", "raise SystemExit('torch was imported')")
     assert command_line("list").returncode == 0
     assert command_line("explain", "M2").returncode == 0
@@ -147,9 +145,7 @@ def test_a_matcher_with_swapped_indices_is_found_and_the_command_shown_finds_it_
     reproduce = next(line for line in first.stdout.splitlines() if line.startswith("  detr-spec check"))
     again = command_line(*shlex.split(reproduce)[1:], "--json", "again.json", "-n", "0")
     assert again.returncode == 1
-    found = [
-        counterexample(path.parent / name, "matcher.valid-pairs") for name in ("first.json", "again.json")
-    ]
+    found = [counterexample(path.parent / name, "matcher.valid-pairs") for name in ("first.json", "again.json")]
     assert found[0] == found[1]
     assert found[0]["case"]["outputs"]["logits"]
 
@@ -160,12 +156,8 @@ def counterexample(path: Path, id: str) -> Any:
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_what_an_implementation_prints_stays_out_of_the_report(
-    command_line: Run, subjects: Path, workers: str
-) -> None:
-    done = command_line(
-        "check", f"{subjects}:PRINTING", "--invariant", "S1", "--examples", "5", "-n", workers
-    )
+def test_what_an_implementation_prints_stays_out_of_the_report(command_line: Run, subjects: Path, workers: str) -> None:
+    done = command_line("check", f"{subjects}:PRINTING", "--invariant", "S1", "--examples", "5", "-n", workers)
     assert done.returncode == 0
     assert "noise" not in done.stdout
     assert "noise" in done.stderr

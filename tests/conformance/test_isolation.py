@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from detr_spec.cases import CostCase
-from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant
 from scipy.optimize import linear_sum_assignment
 
 from detr_conformance.isolation import isolated
 from detr_conformance.judge import judge
 from detr_conformance.verdict import Verdict
+from detr_spec.cases import CostCase
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant
 
 
 def ask(component: Any, case: CostCase) -> None:

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from detr_spec.cases import CostCase
-from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Invariant, find_invariants
-from detr_spec.violation import NotProvided, Violation, premise, require
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from detr_conformance.judge import judge
 from detr_conformance.resolve import resolve
 from detr_conformance.verdict import Judgement, Verdict
+from detr_spec.cases import CostCase
+from detr_spec.implementation import Implementation, Limits
+from detr_spec.invariant import Invariant, find_invariants
+from detr_spec.violation import NotProvided, Violation, premise, require
 
 Toy = Callable[..., Invariant]
 SolverOf = Callable[..., Implementation]
@@ -50,9 +50,7 @@ def test_what_holds_holds_with_its_evidence(toy: Toy, right: Implementation) -> 
 def test_a_violation_comes_with_the_smallest_case_and_its_numbers(toy: Toy, right: Implementation) -> None:
     def few(component: Any, case: CostCase) -> None:
         rows = len(case.costs[0])
-        require(
-            rows < 3, "too many rows", expected="below 3", got=rows, allowance=0.5, columns=np.array([np.nan])
-        )
+        require(rows < 3, "too many rows", expected="below 3", got=rows, allowance=0.5, columns=np.array([np.nan]))
 
     judgement = judge(toy(few), right)
     assert judgement.verdict is Verdict.VIOLATED
@@ -112,6 +110,17 @@ def test_a_part_that_turns_out_to_be_missing_is_not_provided(toy: Toy, right: Im
     judgement = judge(toy(needs_batch), right)
     assert judgement.verdict is Verdict.NOT_PROVIDED
     assert judgement.message == "no batch solver"
+
+
+def test_a_failure_counts_more_than_a_part_that_some_cases_miss(toy: Toy, right: Implementation) -> None:
+    def at_times(component: Any, case: CostCase) -> None:
+        if len(case.costs[0]) % 2:
+            raise NotProvided("nothing for odd numbers of rows")
+        require(len(case.costs[0]) < 2, "too many rows")
+
+    judgement = judge(toy(at_times), right)
+    assert judgement.verdict is Verdict.VIOLATED
+    assert judgement.message == "too many rows"
 
 
 def no_answer(cost: Any) -> Any:
@@ -259,9 +268,7 @@ def test_the_same_arguments_give_the_same_judgement(subjects: Path) -> None:
 def test_the_seed_changes_the_cases(toy: Toy, right: Implementation) -> None:
     seen: dict[int, list[int]] = {0: [], 1: []}
     for seed, sizes in seen.items():
-        judge(
-            toy(lambda component, case, sizes=sizes: sizes.append(case.seed)), right, seed=seed, examples=30
-        )
+        judge(toy(lambda component, case, sizes=sizes: sizes.append(case.seed)), right, seed=seed, examples=30)
     assert seen[0] != seen[1]
 
 

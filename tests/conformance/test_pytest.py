@@ -43,9 +43,7 @@ def pytest_on(subjects: Path, python_file: Callable[..., Path]) -> Callable[...,
 
 
 def test_each_invariant_is_an_item_that_passes_or_is_skipped(pytest_on: Callable[..., str]) -> None:
-    output = pytest_on(
-        "RIGHT", "--detr-spec-examples=3", "-k", "assignment.valid-pairs or matcher.valid-pairs"
-    )
+    output = pytest_on("RIGHT", "--detr-spec-examples=3", "-k", "assignment.valid-pairs or matcher.valid-pairs")
     assert "PASSED test_mine.py::test_conformance[assignment.valid-pairs]" in output
     assert "not provided: right provides no matcher" in output
     assert "1 passed, 1 skipped" in output
@@ -123,8 +121,6 @@ def test_a_wrong_option_is_named(
         _options(pytestconfig)
 
 
-def test_it_works_where_plugins_are_not_loaded(
-    pytest_on: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_works_where_plugins_are_not_loaded(pytest_on: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     assert "1 passed" in pytest_on("RIGHT", "-k", "assignment.valid-pairs")

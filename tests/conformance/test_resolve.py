@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detr_spec.configuration import Configuration
-from detr_spec.implementation import Implementation
 
 from detr_conformance.errors import UsageError
 from detr_conformance.resolve import implementations, registered_names, resolve
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Implementation
 
 SOLVER = """
 from detr_conformance import numpy_implementation
@@ -71,9 +71,7 @@ def refusal(name: str) -> str:
     ("attribute", "names"),
     [("ONE", ["one"]), ("TWO", ["one", "two"]), ("made", ["one"]), ("several", ["one", "two"])],
 )
-def test_a_file_gives_what_its_attribute_holds_or_returns(
-    file: Path, attribute: str, names: list[str]
-) -> None:
+def test_a_file_gives_what_its_attribute_holds_or_returns(file: Path, attribute: str, names: list[str]) -> None:
     assert [item.name for item in resolve(f"{file}:{attribute}")] == names
 
 
@@ -198,9 +196,7 @@ def test_what_is_no_name_is_refused(name: str) -> None:
         ("MIXED", "[1] is of type int"),
     ],
 )
-def test_a_wrong_attribute_says_what_was_found_and_how_to_wrap_it(
-    file: Path, attribute: str, found: str
-) -> None:
+def test_a_wrong_attribute_says_what_was_found_and_how_to_wrap_it(file: Path, attribute: str, found: str) -> None:
     message = refusal(f"{file}:{attribute}")
     assert found in message
     assert "torch_implementation" in message

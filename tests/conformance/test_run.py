@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from detr_spec.implementation import Implementation
 
 from detr_conformance import Report, Verdict, check
 from detr_conformance.errors import UsageError
 from detr_conformance.run import default_time_limit
 from detr_conformance.verdict import Judgement
+from detr_spec.implementation import Implementation
 
 
 def without_times(report: Report) -> Report:
@@ -141,9 +141,7 @@ def test_the_time_limit_grows_with_the_examples() -> None:
     assert default_time_limit(2000) == 2400
 
 
-def test_a_script_without_a_main_guard_is_told_what_it_needs(
-    python_file: Callable[..., Path], subjects: Path
-) -> None:
+def test_a_script_without_a_main_guard_is_told_what_it_needs(python_file: Callable[..., Path], subjects: Path) -> None:
     script = python_file(
         "script.py",
         f"""

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from detr_spec.implementation import Implementation
-from detr_spec.invariant import all_invariants
-from detr_spec.profile import DEFORMABLE, DETR
 
 from detr_conformance.errors import UsageError
 from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import all_invariants
+from detr_spec.profile import DEFORMABLE, DETR
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -91,9 +91,7 @@ def test_a_profile_of_the_implementations_own_can_be_named(right: Implementation
         (Selection(invariants=("M2",)), "nothing that was chosen is asked of right.py:BOTH"),
     ],
 )
-def test_what_an_implementation_lacks_is_refused(
-    pair: list[Subject], selection: Selection, told: str
-) -> None:
+def test_what_an_implementation_lacks_is_refused(pair: list[Subject], selection: Selection, told: str) -> None:
     assert told in refusal(lambda: choose(pair, selection))
 
 
@@ -104,6 +102,4 @@ def test_a_profile_that_is_not_declared_is_refused(pair: list[Subject]) -> None:
 
 def test_two_implementations_of_one_name_and_profile_are_refused(right: Implementation) -> None:
     twins = [Subject(right, "a:A"), Subject(right, "b:B")]
-    assert "two implementations are called right in profile detr" in refusal(
-        lambda: choose(twins, Selection())
-    )
+    assert "two implementations are called right in profile detr" in refusal(lambda: choose(twins, Selection()))

@@ -9,11 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase, plain
-from detr_spec.configuration import Configuration
-from detr_spec.invariant import find_invariants
-from detr_spec.profile import DEFORMABLE, DETR
-from detr_spec.values import Outputs, Target
 from rich.console import Console
 
 from detr_conformance import Report, Verdict
@@ -23,6 +18,11 @@ from detr_conformance.failure_text import failure_text
 from detr_conformance.report import ImplementationReport
 from detr_conformance.show import show_report
 from detr_conformance.verdict import Counterexample, Judgement
+from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase, plain
+from detr_spec.configuration import Configuration
+from detr_spec.invariant import find_invariants
+from detr_spec.profile import DEFORMABLE, DETR
+from detr_spec.values import Outputs, Target
 
 
 def set_case(profile: Any = DETR, layers: int = 1) -> SetCase:
@@ -80,9 +80,7 @@ def test_a_cost_case_is_a_numbered_matrix() -> None:
 
 def test_a_box_case_shows_both_lists() -> None:
     box = np.array([[0.0, 0.0, 0.5, 1.0]])
-    text = "\n".join(
-        case_lines(plain(BoxCase(configuration=Configuration(profile=DETR), first=box, second=box)))
-    )
+    text = "\n".join(case_lines(plain(BoxCase(configuration=Configuration(profile=DETR), first=box, second=box))))
     assert "first boxes" in text
     assert "second boxes" in text
     assert text.count("0.5") == 2
@@ -208,9 +206,7 @@ def test_the_table_has_a_row_for_each_invariant_and_a_column_for_each_implementa
 
 def test_many_implementations_in_a_narrow_terminal_lose_nothing() -> None:
     names = [f"implementation-{number}" for number in range(7)]
-    text = shown(
-        report_of(*(implementation(name, [judgement(verdict=Verdict.HOLDS)]) for name in names)), width=60
-    )
+    text = shown(report_of(*(implementation(name, [judgement(verdict=Verdict.HOLDS)]) for name in names)), width=60)
     table = text[: text.index("detr-spec 1.0")]
     assert all(name in table for name in names)
     assert table.count("holds") >= 7
@@ -221,9 +217,7 @@ def test_a_report_of_nothing_is_shown() -> None:
 
 
 def test_text_in_brackets_is_no_markup_and_commands_are_not_broken() -> None:
-    item = replace(
-        implementation("first", [judgement(message="[bold] got [1, 2]")]), address="long/" * 40 + "it.py:IT"
-    )
+    item = replace(implementation("first", [judgement(message="[bold] got [1, 2]")]), address="long/" * 40 + "it.py:IT")
     text = shown(report_of(item), width=60)
     assert "[bold] got [1, 2]" in text
     assert "long/" * 40 + "it.py:IT --profile detr --invariant matcher.toy --seed 5 --examples 100\n" in text

@@ -233,9 +233,7 @@ def test_uniqueness_holds_for_all_costs_in_range() -> None:
         unique += 1
         for _ in range(5):
             other = solve(generator.uniform(allowed.lower, allowed.upper))
-            assert sorted(found.pairs()) == sorted(
-                zip(other.rows.tolist(), other.columns.tolist(), strict=True)
-            )
+            assert sorted(found.pairs()) == sorted(zip(other.rows.tolist(), other.columns.tolist(), strict=True))
     assert unique > 30
 
 

@@ -197,9 +197,7 @@ def test_focal_terms_by_hand_and_by_torchvision() -> None:
         expected = torchvision.ops.sigmoid_focal_loss(
             torch.tensor(logits), torch.tensor(positive).double(), alpha, gamma
         )
-        np.testing.assert_allclose(
-            focal_terms(logits, positive, alpha, gamma), expected, rtol=1e-9, atol=1e-15
-        )
+        np.testing.assert_allclose(focal_terms(logits, positive, alpha, gamma), expected, rtol=1e-9, atol=1e-15)
     saturated = focal_terms(np.array([-120.0, 120.0, 0.0]), np.array([True, True, False]), 0.25, 2.0)
     close(saturated, [30.0, 0.0, 0.75 / 4 * log(2)])
 
@@ -274,9 +272,7 @@ def test_classes_that_queries_are_trained_towards() -> None:
 def test_set_losses_put_the_terms_together(profile: Any) -> None:
     generator = np.random.default_rng(5)
     configuration = configured(profile, num_classes=3)
-    outputs = Outputs(
-        generator.normal(size=(2, 4, configuration.columns)), generator.uniform(0.1, 1, (2, 4, 4))
-    )
+    outputs = Outputs(generator.normal(size=(2, 4, configuration.columns)), generator.uniform(0.1, 1, (2, 4, 4)))
     targets = (
         target([2, 0], generator.uniform(0.1, 1, (2, 4)).tolist()),
         target([1], generator.uniform(0.1, 1, (1, 4)).tolist()),
@@ -290,17 +286,13 @@ def test_set_losses_put_the_terms_together(profile: Any) -> None:
     rows = np.stack([outputs.logits[0, 1], outputs.logits[0, 3], outputs.logits[1, 2]])
     close(found["class_error"], 100 - 100 * np.mean(rows.argmax(-1) == [0, 2, 1]))
     classes = np.array([[3, 0, 3, 2], [3, 3, 1, 3]])
-    close(
-        found["classification"], classification(configuration, lift(outputs.logits, "float64"), classes, 3.0)
-    )
+    close(found["classification"], classification(configuration, lift(outputs.logits, "float64"), classes, 3.0))
     close(found["cardinality"], cardinality_error(outputs.logits, targets, configuration))
 
 
 def test_heads_are_linear_maps_with_relu_between_and_a_sigmoid_at_the_end() -> None:
     generator = np.random.default_rng(6)
-    layers = [
-        (generator.normal(size=shape), generator.normal(size=shape[0])) for shape in ((8, 8), (8, 8), (4, 8))
-    ]
+    layers = [(generator.normal(size=shape), generator.normal(size=shape[0])) for shape in ((8, 8), (8, 8), (4, 8))]
     parameters = HeadParameters((generator.normal(size=(3, 8)), generator.normal(size=3)), tuple(layers))
     hidden = generator.normal(size=(2, 5, 8))
     weights = [tuple(map(torch.tensor, layer)) for layer in layers]
@@ -308,9 +300,7 @@ def test_heads_are_linear_maps_with_relu_between_and_a_sigmoid_at_the_end() -> N
     for place, (weight, bias) in enumerate(weights):
         state = F.linear(state, weight, bias)
         state = state.relu() if place < 2 else state.sigmoid()
-    np.testing.assert_allclose(
-        head_definitions.box_head(lift(hidden, "float64"), parameters).value, state, rtol=1e-12
-    )
+    np.testing.assert_allclose(head_definitions.box_head(lift(hidden, "float64"), parameters).value, state, rtol=1e-12)
     logits = F.linear(torch.tensor(hidden), *map(torch.tensor, parameters.class_head))
     np.testing.assert_allclose(
         head_definitions.class_head(lift(hidden, "float64"), parameters).value, logits, rtol=1e-12, atol=1e-12
@@ -330,9 +320,7 @@ def test_detections_of_each_query_by_hand() -> None:
     close(found.boxes, [[50.0, 25.0, 150.0, 75.0], [-50.0, 0.0, 150.0, 50.0]])
     assert (found.scores.lower <= softmax(QUARTERS)[:, :2]).all()
     clamped = configured(replace(DETR, detection=DetectionRules(clamp=True)), num_classes=2)
-    close(
-        candidates(QUARTERS, boxes, SIZE, clamped).boxes, [[50.0, 25.0, 150.0, 75.0], [0.0, 0.0, 150.0, 50.0]]
-    )
+    close(candidates(QUARTERS, boxes, SIZE, clamped).boxes, [[50.0, 25.0, 150.0, 75.0], [0.0, 0.0, 150.0, 50.0]])
     close(scaled_boxes(boxes, SIZE, clamped)[1], [0.0, 0.0, 150.0, 50.0])
 
 

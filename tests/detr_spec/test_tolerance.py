@@ -96,9 +96,7 @@ def test_sigmoid_lies_in_its_range(dtype: str, size: str) -> None:
     numbers = normal_logits(dtype, size)
     logits, allowed = tensor(numbers, dtype), sigmoid(lift(numbers, dtype))
     assert_inside(logits.sigmoid(), allowed)
-    assert_inside(
-        torch.where(logits < 0, logits.exp() / (1 + logits.exp()), 1 / (1 + (-logits).exp())), allowed
-    )
+    assert_inside(torch.where(logits < 0, logits.exp() / (1 + logits.exp()), 1 / (1 + (-logits).exp())), allowed)
 
 
 FOCAL_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -119,9 +117,7 @@ FOCAL_TERMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 @pytest.mark.parametrize("way", FOCAL_TERMS.values(), ids=FOCAL_TERMS)
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_focal_terms_lie_in_their_range(
-    dtype: str, size: str, way: Callable[[Tensor, Tensor], Tensor]
-) -> None:
+def test_focal_terms_lie_in_their_range(dtype: str, size: str, way: Callable[[Tensor, Tensor], Tensor]) -> None:
     numbers = normal_logits(dtype, size)
     positive = np.random.default_rng(2).random(numbers.shape) < 0.5
     found = way(tensor(numbers, dtype), tensor(positive.astype(np.float64), dtype))
@@ -294,9 +290,7 @@ def test_ranges_of_usual_values_are_narrow(dtype: str) -> None:
         "focal loss": relative_width(
             focal_terms(logits, classes.reshape(-1, 1) == np.arange(12), 0.25, 2.0).reshape(-1).sum()
         ),
-        "cross-entropy": relative_width(
-            weighted_cross_entropy(logits.reshape(1, 100, 12), classes, np.ones(12))
-        ),
+        "cross-entropy": relative_width(weighted_cross_entropy(logits.reshape(1, 100, 12), classes, np.ones(12))),
         "GIoU": relative_width(box_definitions.elementwise_giou(*pair), 1.0),
         "L1": relative_width(l1_cost(lift(first[:50], dtype), lift(second[:50], dtype)), 1.0),
     }

@@ -100,9 +100,7 @@ REFUSED_OUTPUTS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: Outputs(
             logits(1, 1, 1),
             boxes(1, 1),
-            auxiliary=(
-                Outputs(logits(1, 1, 1), boxes(1, 1), auxiliary=(Outputs(logits(1, 1, 1), boxes(1, 1)),)),
-            ),
+            auxiliary=(Outputs(logits(1, 1, 1), boxes(1, 1), auxiliary=(Outputs(logits(1, 1, 1), boxes(1, 1)),)),),
         ),
         r"auxiliary\[0\] has auxiliary outputs of its own",
     ),
@@ -260,9 +258,7 @@ def test_pairs_of_a_matching() -> None:
 def test_a_case_determines_what_is_derived_from_it() -> None:
     this, other = case(seed=3), case(seed=4)
     assert this.generator("a").random() == replace(this, sizes=this.sizes * 2).generator("a").random()
-    assert (
-        len({this.generator("a").random(), this.generator("b").random(), other.generator("a").random()}) == 3
-    )
+    assert len({this.generator("a").random(), this.generator("b").random(), other.generator("a").random()}) == 3
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 9])
@@ -280,9 +276,7 @@ def test_plain_data_of_a_case() -> None:
     assert given["targets"][1] == {"labels": [], "boxes": [], "masks": None, "broken": False}
     costs = plain(CostCase(configuration=Configuration(profile=DETR), costs=(np.array([[-INFINITE, 1.0]]),)))
     assert costs["costs"] == [[["-inf", 1.0]]]
-    pair = plain(
-        BoxCase(configuration=Configuration(profile=DETR), first=np.zeros((1, 4)), second=np.zeros((0, 4)))
-    )
+    pair = plain(BoxCase(configuration=Configuration(profile=DETR), first=np.zeros((1, 4)), second=np.zeros((0, 4))))
     assert (pair["first"], pair["second"]) == ([[0.0, 0.0, 0.0, 0.0]], [])
 
 
@@ -323,7 +317,5 @@ def test_rounding_twice_is_rounding_once(dtype: str) -> None:
 
 
 def test_rounding_to_an_unknown_dtype_is_refused() -> None:
-    with pytest.raises(
-        InvalidValue, match=r"dtype is 'float8'; expected one of float64, float32, float16, bfloat16"
-    ):
+    with pytest.raises(InvalidValue, match=r"dtype is 'float8'; expected one of float64, float32, float16, bfloat16"):
         round_to([1.0], "float8")

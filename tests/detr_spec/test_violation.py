@@ -68,9 +68,7 @@ def test_close_numbers_pass_up_to_the_allowance() -> None:
     assert (raised.value.expected, raised.value.got, raised.value.allowance) == (2.0, 2.75, 0.5)
 
 
-@pytest.mark.parametrize(
-    ("got", "expected"), [(np.nan, 1.0), (1.0, np.nan), (np.inf, -np.inf), (np.inf, 1.0)]
-)
+@pytest.mark.parametrize(("got", "expected"), [(np.nan, 1.0), (1.0, np.nan), (np.inf, -np.inf), (np.inf, 1.0)])
 def test_numbers_that_are_none_are_close_to_themselves_alone(got: float, expected: float) -> None:
     with pytest.raises(Violation, match="it changed"):
         require_close("it", got, expected, 1e9)
@@ -130,9 +128,7 @@ COMPONENTS: dict[str, tuple[str, Any, Callable[[Any], Any]]] = {
 
 
 @pytest.mark.parametrize(("name", "factory", "use"), COMPONENTS.values(), ids=COMPONENTS)
-def test_what_an_implementation_raises_arrives_as_such(
-    name: str, factory: Any, use: Callable[[Any], Any]
-) -> None:
+def test_what_an_implementation_raises_arrives_as_such(name: str, factory: Any, use: Callable[[Any], Any]) -> None:
     implementation = Implementation(name="it", profile=DETR, **{name: factory})
     with pytest.raises(Raised, match="IndexError: list index out of range"):
         use(implementation.component(name)(CONFIGURATION))
@@ -145,9 +141,7 @@ def test_what_a_bridge_says_passes_unchanged() -> None:
 
 
 def test_components_that_are_missing() -> None:
-    implementation = Implementation(
-        name="it", profile=DETR, boxes=lambda configuration: BoxOperations(iou=failing)
-    )
+    implementation = Implementation(name="it", profile=DETR, boxes=lambda configuration: BoxOperations(iou=failing))
     assert implementation.components == ("boxes",)
     assert implementation.component("boxes")(CONFIGURATION).giou is None
     with pytest.raises(NotProvided, match="it provides no criterion"):

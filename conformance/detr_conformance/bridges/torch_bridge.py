@@ -131,7 +131,8 @@ class Inputs:
         if layers[:-1]:
             key = self._configuration.profile.keys.auxiliary
             main[key] = self.container(key, layers[:-1])
-        return dict(self.container("outputs", main))
+        given: dict[str, Any] = self.container("outputs", main)
+        return given
 
     def _layer(self, layer: Outputs, place: int) -> dict[str, Any]:
         keys = self._configuration.profile.keys
@@ -146,7 +147,8 @@ class Inputs:
     def targets(self, targets: Targets) -> list[dict[str, Tensor]]:
         """The targets in the profile's key names, one dictionary an image."""
         built = [self._target(target, image) for image, target in enumerate(targets)]
-        return list(self.container("targets", built))
+        given: list[dict[str, Tensor]] = self.container("targets", built)
+        return given
 
     def _target(self, target: Target, image: int) -> dict[str, Tensor]:
         keys = self._configuration.profile.keys
@@ -156,7 +158,8 @@ class Inputs:
         }
         if target.masks is not None:
             tensors[keys.target_masks] = self._kept(f"masks of image {image}", torch.tensor(target.masks))
-        return dict(self.container(f"target {image}", tensors))
+        given: dict[str, Tensor] = self.container(f"target {image}", tensors)
+        return given
 
     def mutated(self) -> tuple[str, ...]:
         """The names of the inputs that no longer hold what they held."""

@@ -1,4 +1,4 @@
-"""The invariants of the criterion's numbers and denominators: right criteria are never accused, defects by their own."""
+"""The invariants of the criterion's numbers: right criteria are never accused, defects by their own."""
 
 from __future__ import annotations
 
@@ -54,16 +54,19 @@ def hidden(factory: Factory) -> Factory:
 
     def build(configuration: Configuration) -> Callable[..., Losses]:
         criterion = factory(configuration)
-        return lambda outputs, targets: criterion(outputs, targets)
+
+        def call(outputs: Any, targets: Any) -> Losses:
+            losses: Losses = criterion(outputs, targets)
+            return losses
+
+        return call
 
     return build
 
 
 @pytest.mark.parametrize("reference", IMPLEMENTATIONS, ids=lambda item: item.profile.name)
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda item: item.id)
-def test_it_holds_on_the_reference_and_is_no_empty_word(
-    invariant: Invariant, reference: Implementation
-) -> None:
+def test_it_holds_on_the_reference_and_is_no_empty_word(invariant: Invariant, reference: Implementation) -> None:
     judgement = judge(invariant, reference, examples=EXAMPLES)
     if not invariant.applies(reference.profile):
         assert judgement.verdict is Verdict.NOT_APPLICABLE
@@ -73,7 +76,7 @@ def test_it_holds_on_the_reference_and_is_no_empty_word(
 
 
 class UsualCrossEntropy(SetCriterion):
-    """The loss as the framework has it, over queries flattened, with a weight vector made in the constructor's dtype."""
+    """The loss as the framework has it, with a weight vector made in its default dtype."""
 
     def classification_loss(self, logits: Tensor, query_classes: Tensor, num_boxes: float) -> Tensor:
         weight = torch.ones(self.num_logits)
@@ -99,11 +102,7 @@ class UsualFocal(FocalSetCriterion):
         p = logits.sigmoid()
         p_t = p * t + (1 - p) * (1 - t)
         surprise = binary_cross_entropy_with_logits(logits, t, reduction="none")
-        loss = (
-            (self.focal_alpha * t + (1 - self.focal_alpha) * (1 - t))
-            * (1 - p_t) ** self.focal_gamma
-            * surprise
-        )
+        loss = (self.focal_alpha * t + (1 - self.focal_alpha) * (1 - t)) * (1 - p_t) ** self.focal_gamma * surprise
         return loss.mean(1).sum() / num_boxes * logits.shape[1]
 
 
@@ -431,9 +430,7 @@ def test_a_defect_is_seen_without_the_matching(name: str, failing: Any) -> None:
     assert failing(subject(profile, hidden(factory)), expected, EXAMPLES) == expected
 
 
-@pytest.mark.parametrize(
-    "name", ["mean over coordinates", "matches counted", "no object counted", "another total"]
-)
+@pytest.mark.parametrize("name", ["mean over coordinates", "matches counted", "no object counted", "another total"])
 def test_a_defect_is_accused_by_nothing_else(name: str, failing: Any) -> None:
     profile, factory, expected = DEFECTS[name]
     assert failing(subject(profile, factory), examples=10) == expected
@@ -465,10 +462,7 @@ def test_a_fixed_weight_is_not_asked_to_vary() -> None:
 
 def test_optimality_is_not_asked_of_a_hidden_matching() -> None:
     (invariant,) = find_invariants("criterion.optimal-matching")
-    assert (
-        judge(invariant, subject(DETR, hidden(softmax(SetCriterion))), examples=5).verdict
-        is Verdict.NOT_PROVIDED
-    )
+    assert judge(invariant, subject(DETR, hidden(softmax(SetCriterion))), examples=5).verdict is Verdict.NOT_PROVIDED
 
 
 def test_metrics_that_a_dialect_does_not_report_are_not_asked_for() -> None:

@@ -23,7 +23,7 @@ from detr_spec.profile import DEFORMABLE, DETR, DetectionRules, Profile
 from detr_spec.violation import PremiseFailed, Raised, Violation
 
 INVARIANTS = tuple(item for item in all_invariants() if item.component == "postprocess")
-EXAMPLES = 30
+EXAMPLES = 20
 
 Picked = tuple[Tensor, Tensor, Tensor]
 """Scores, labels and queries of the detections, [B, n] each."""

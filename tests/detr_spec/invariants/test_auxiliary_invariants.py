@@ -1,0 +1,233 @@
+"""The invariants of auxiliary losses: right criteria are never accused, defects by their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from detr_conformance import torch_implementation
+from detr_conformance.judge import judge
+from detr_conformance.reference import IMPLEMENTATIONS, deformable_matcher, detr_matcher
+from detr_conformance.verdict import Verdict
+from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant, all_invariants, find_invariants
+from detr_spec.profile import DEFORMABLE, DETR, Keys, Profile, replace
+
+INVARIANTS = tuple(item for item in all_invariants() if item.id.startswith("auxiliary."))
+EXAMPLES = 40
+
+Losses = dict[str, Tensor]
+Factory = Callable[[Configuration], Callable[..., Any]]
+
+
+def softmax(kind: type[SetCriterion], matcher: Factory = detr_matcher) -> Factory:
+    return lambda c: kind(c.num_classes, matcher(c), c.weight_dict, c.eos_coef, c.losses)
+
+
+def focal(kind: type[FocalSetCriterion], matcher: Factory = deformable_matcher) -> Factory:
+    return lambda c: kind(c.num_classes, matcher(c), c.weight_dict, c.losses, c.focal_alpha, c.focal_gamma)
+
+
+def subject(criterion: Factory, profile: Profile = DETR) -> Implementation:
+    return torch_implementation(name="subject", profile=profile, criterion=criterion)
+
+
+def hidden(factory: Factory) -> Factory:
+    """The criterion as a function, which shows neither its matching nor its weights."""
+
+    def build(configuration: Configuration) -> Callable[..., Losses]:
+        criterion = factory(configuration)
+
+        def call(outputs: Any, targets: Any) -> Losses:
+            losses: Losses = criterion(outputs, targets)
+            return losses
+
+        return call
+
+    return build
+
+
+@pytest.mark.parametrize("reference", IMPLEMENTATIONS, ids=lambda item: item.profile.name)
+@pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda item: item.id)
+def test_it_holds_on_the_reference_and_is_no_empty_word(invariant: Invariant, reference: Implementation) -> None:
+    judgement = judge(invariant, reference, examples=EXAMPLES)
+    assert judgement.verdict is Verdict.HOLDS, judgement.message
+    assert judgement.fired > 0.2 * judgement.examples
+
+
+class BackToFront(HungarianMatcher):
+    """An optimal matcher that breaks ties the other way and lists its pairs in no order."""
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        flipped = {name: outputs[name].flip(1) for name in ("pred_logits", "pred_boxes")}
+        last = outputs["pred_logits"].shape[1] - 1
+        return [(last - queries, indices) for queries, indices in super().forward(flipped, targets)]
+
+
+class LargeScale(SetCriterion):
+    """Not right, but wrong in its scale alone."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        return {name: loss * 300 for name, loss in super().forward(outputs, targets).items()}
+
+
+class OtherNames(SetCriterion):
+    """The key names of mmdet: `d0.loss_ce`."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        for layer in range(len(outputs.get("aux_outputs", []))):
+            for name in ("loss_ce", "loss_bbox", "loss_giou", "cardinality_error"):
+                losses[f"d{layer}.{name}"] = losses.pop(f"{name}_{layer}")
+        return losses
+
+
+NOT_ACCUSED: dict[str, Implementation] = {
+    "other ties": subject(softmax(SetCriterion, lambda c: BackToFront(*c.cost_weights))),
+    "hidden": subject(hidden(softmax(SetCriterion))),
+    "hidden focal": subject(hidden(focal(FocalSetCriterion)), DEFORMABLE),
+    "another scale": subject(softmax(LargeScale)),
+    "other names": subject(softmax(OtherNames), replace(DETR, keys=Keys(auxiliary_loss="d{layer}.{loss}"))),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ACCUSED)
+def test_a_criterion_that_treats_layers_rightly_is_not_accused(name: str, failing: Any) -> None:
+    assert failing(NOT_ACCUSED[name], [item.id for item in INVARIANTS], EXAMPLES) == set()
+
+
+class Off(SetCriterion):
+    """transformers PR 20959: auxiliary losses silently off."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        return super().forward({**outputs, "aux_outputs": []}, targets)
+
+
+class OneLayerLess(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        return super().forward({**outputs, "aux_outputs": outputs.get("aux_outputs", [])[1:]}, targets)
+
+
+class LastLayerToo(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        layers = outputs.get("aux_outputs", [])
+        last = {name: outputs[name] for name in ("pred_logits", "pred_boxes")}
+        return super().forward({**outputs, "aux_outputs": [*layers, last] if layers else []}, targets)
+
+
+class ClassErrors(SetCriterion):
+    def _layer_losses(self, outputs: Any, targets: Any, pairs: Any, num_boxes: float) -> Losses:
+        losses = super()._layer_losses(outputs, targets, pairs, num_boxes)
+        return losses | {"class_error": self._class_error(outputs, targets, pairs)}
+
+
+class Reversed(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        return super().forward({**outputs, "aux_outputs": outputs.get("aux_outputs", [])[::-1]}, targets)
+
+
+class MatchesOnce(SetCriterion):
+    """All layers under the indices of the last one, which is matched first."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        self.pairs: Any = None
+        return super().forward(outputs, targets)
+
+    def _match(self, outputs: Any, targets: Any) -> Any:
+        if self.pairs is None:
+            self.pairs = super()._match(outputs, targets)
+        return self.pairs
+
+
+class LastLayerOfTheFirst(SetCriterion):
+    """The last layer is judged under the first auxiliary layer's matching."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        self.first = outputs.get("aux_outputs", [outputs])[0]
+        self.calls = 0
+        return super().forward(outputs, targets)
+
+    def _match(self, outputs: Any, targets: Any) -> Any:
+        self.calls += 1
+        return super()._match(self.first if self.calls == 1 else outputs, targets)
+
+
+class MatchesInVain(MatchesOnce):
+    """Matches every layer, and uses the last layer's indices for all."""
+
+    def _match(self, outputs: Any, targets: Any) -> Any:
+        own = SetCriterion._match(self, outputs, targets)
+        self.pairs = self.pairs or own
+        return self.pairs
+
+
+class Summed(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        added = [losses[f"loss_bbox_{layer}"] for layer in range(len(outputs.get("aux_outputs", [])))]
+        return losses | {"loss_bbox": sum(added, losses["loss_bbox"])}
+
+
+class Deeper(SetCriterion):
+    """A weight that grows with the depth, put into the loss itself."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        for layer in range(len(outputs.get("aux_outputs", []))):
+            losses[f"loss_giou_{layer}"] = losses[f"loss_giou_{layer}"] * (layer + 1) / 2
+        return losses
+
+
+class NormalisedByLayers(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        layers = 1 + len(outputs.get("aux_outputs", []))
+        return {name: loss / layers if name.startswith("loss_bbox_") else loss for name, loss in losses.items()}
+
+
+KEYS, ALONE, OWN = "auxiliary.keys", "auxiliary.layer-alone", "auxiliary.own-matching"
+LAST, ORDER = "auxiliary.last-layer-independent", "auxiliary.layer-order"
+
+DEFECTS: dict[str, tuple[Factory, set[str]]] = {
+    "off": (softmax(Off), {KEYS, ALONE}),
+    "one layer less": (softmax(OneLayerLess), {KEYS, ALONE, ORDER}),
+    "the last layer too": (softmax(LastLayerToo), {KEYS}),
+    "class errors of all layers": (softmax(ClassErrors), {"auxiliary.no-class-error"}),
+    "reversed": (softmax(Reversed), {ALONE, ORDER}),
+    "one matching for all": (softmax(MatchesOnce), {ALONE, OWN}),
+    "one matching for all, unseen": (softmax(MatchesInVain), {ALONE, OWN}),
+    "the last layer under the first matching": (softmax(LastLayerOfTheFirst), {LAST, OWN, ORDER}),
+    "summed into the last": (softmax(Summed), {LAST}),
+    "weighted by depth": (softmax(Deeper), {ALONE, ORDER}),
+    "divided by the number of layers": (softmax(NormalisedByLayers), {ALONE}),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_is_accused_by_its_invariants_and_no_other(name: str, failing: Any) -> None:
+    factory, expected = DEFECTS[name]
+    assert failing(subject(factory), [item.id for item in INVARIANTS], EXAMPLES) == expected
+
+
+@pytest.mark.parametrize("name", ["one matching for all", "weighted by depth", "summed into the last"])
+def test_a_defect_is_seen_without_the_matching(name: str, failing: Any) -> None:
+    factory, expected = DEFECTS[name]
+    assert failing(subject(hidden(factory)), [item.id for item in INVARIANTS], EXAMPLES) == expected
+
+
+def test_every_invariant_has_a_defect() -> None:
+    assert set().union(*(expected for _, expected in DEFECTS.values())) == {item.id for item in INVARIANTS}
+
+
+def test_an_unreported_class_error_is_not_asked_for() -> None:
+    (invariant,) = find_invariants("auxiliary.no-class-error")
+    assert not invariant.applies(replace(DETR, keys=Keys(class_error=None)))
+
+
+def test_number_a1_is_asked_in_two_ways() -> None:
+    assert [item.id for item in find_invariants("A1")] == [KEYS, ALONE]
