@@ -123,5 +123,5 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 def _guarded_parts(component: Any) -> Any:
     assert isinstance(component, (BoxOperations, Assignment, Heads))
     parts = {part.name: getattr(component, part.name) for part in fields(component)}
-    guarded = {name: part if part is None else _guarded(part) for name, part in parts.items()}
+    guarded: dict[str, Any] = {name: part if part is None else _guarded(part) for name, part in parts.items()}
     return type(component)(**guarded)

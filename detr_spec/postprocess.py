@@ -73,9 +73,7 @@ def _score_range(logits: Interval, configuration: Configuration) -> Interval:
 
 def _box_range(boxes: Interval, size: Integers, configuration: Configuration) -> Interval:
     direct = scaled_boxes(boxes, size, configuration)
-    return hull(
-        direct, *(_clamped(way, size, configuration) for way in _corner_ways(boxes * _per_corner(size)))
-    )
+    return hull(direct, *(_clamped(way, size, configuration) for way in _corner_ways(boxes * _per_corner(size))))
 
 
 def _corner_ways(boxes: Interval) -> tuple[Interval, Interval]:

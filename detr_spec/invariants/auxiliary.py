@@ -100,7 +100,7 @@ def layer_alone(component: Build, case: SetCase) -> None:
     number="A2",
     formula="loss_i is taken under argmin over assignments of the cost of layer i, for each layer i",
     source="norm §4; Carion et al. 2020, section 3.2: predictions of each decoder layer are matched",
-    breaks=("the last layer's matching used for all; the first layer's kept; an optimum of the layers' summed costs"),
+    breaks="the last layer's matching used for all; the first layer's kept; an optimum of the layers' summed costs",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), queries=(2, 6), targets=(1, 5)),
 )
 def own_matching(component: Build, case: SetCase) -> None:
@@ -154,7 +154,7 @@ def _explains(definition: Interval, value: float) -> bool:
     number="A3",
     formula="loss of (layer 0, …, layer L−1) = loss of (layer L−1) for every loss and metric without suffix",
     source="norm §4: auxiliary losses are added under keys of their own",
-    breaks=("auxiliary losses added into the last layer's; the last layer matched on an auxiliary layer's outputs"),
+    breaks="auxiliary losses added into the last layer's; the last layer matched on an auxiliary layer's outputs",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
 )
 def last_layer_independent(component: Build, case: SetCase) -> None:

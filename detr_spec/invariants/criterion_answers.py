@@ -20,7 +20,7 @@ from detr_spec.losses import METRICS, TRAINING_TERMS, set_losses
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
 from detr_spec.values import Integers, Losses, Matching, Outputs, Targets
-from detr_spec.violation import premise, require, require_close, require_within
+from detr_spec.violation import PremiseFailed, Violation, premise, require, require_close, require_within
 
 Build = Callable[[Configuration], Criterion]
 
@@ -169,11 +169,14 @@ class Judged:
 def judged(component: Build, configuration: Configuration, outputs: Outputs, targets: Targets) -> Judged:
     """The answer of a newly built criterion, with the matchings to judge it by.
 
-    Raises `Violation` for shown matchings that are not valid; ends the check where none is shown and the
-    optimum of an image is not unique by a margin.
+    Ends the check where a shown matching is not valid, which "criterion.optimal-matching" accuses, and where none is
+    shown and the optimum of an image is not unique by a margin.
     """
     losses = component(configuration)(outputs, targets).value
-    matchings = shown_matchings(losses, outputs, targets)
+    try:
+        matchings = shown_matchings(losses, outputs, targets)
+    except Violation as violation:
+        raise PremiseFailed("the matching that the criterion shows is not valid") from violation
     if matchings is None:
         matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
     return Judged(configuration, outputs, targets, losses, matchings)

@@ -47,11 +47,6 @@ def _weights(component: Build, configuration: Configuration, case: SetCase) -> M
     return weights
 
 
-def _weight(weights: Mapping[str, float], key: str) -> float:
-    require(key in weights, f"{key} has no weight", expected=key, got=sorted(weights))
-    return weights[key]
-
-
 def _one_coefficient(case: SetCase) -> str:
     """A training term whose weight the implementation can vary, or any where it can vary none."""
     free = [name for name, field in COEFFICIENTS.items() if field not in case.configuration.fixed]
@@ -84,7 +79,7 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
     weights = _weights(component, case.configuration, case)
     for name in TRAINING_TERMS:
         for key in _layer_keys(case.configuration, name):
-            _weight(weights, key)
+            require(key in weights, f"{key} has no weight", expected=key, got=sorted(weights))
     for name in METRICS:
         for key in _layer_keys(case.configuration, name):
             got = weights.get(key, 0.0)
@@ -94,7 +89,7 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.doubled-weight",
     number="C16",
-    formula=("2 λ_bbox for λ_bbox ⇒ the weights of loss_bbox and every loss_bbox_i double, and no other weight moves"),
+    formula="2 λ_bbox for λ_bbox ⇒ the weights of loss_bbox and every loss_bbox_i double, and no other weight moves",
     source="norm §4: weights are the coefficients of the configuration, the same for each suffix",
     breaks="coefficients hard-coded, swapped, or used for the last layer only",
     cases=LAYERED_CASES,
@@ -123,7 +118,7 @@ def doubled_weight(component: Build, case: SetCase) -> None:
     number="C16",
     formula="weight(loss_i) = weight(loss) for every training term and every auxiliary layer i",
     source="norm §4: the weights of the last layer, the same again for each suffix",
-    breaks=("auxiliary weights left at their defaults; averaged over layers; another term's weight under the suffix"),
+    breaks="auxiliary weights left at their defaults; averaged over layers; another term's weight under the suffix",
     cases=set_cases(regimes=ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
 )
 def auxiliary_weights(component: Build, case: SetCase) -> None:
@@ -149,9 +144,9 @@ def auxiliary_weights(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.unweighted-losses",
     number="C16",
-    formula=("the returned loss_ce, loss_bbox and loss_giou do not depend on λ_class, λ_bbox, λ_giou of the loss"),
+    formula="the returned loss_ce, loss_bbox and loss_giou do not depend on λ_class, λ_bbox, λ_giou of the loss",
     source="norm §4 and §6: losses are returned unweighted, and weighted in the training step",
-    breaks=("weights applied inside and again outside; loss weights used in place of cost weights in the matching"),
+    breaks="weights applied inside and again outside; loss weights used in place of cost weights in the matching",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
 )
 def unweighted_losses(component: Build, case: SetCase) -> None:
@@ -227,7 +222,7 @@ def _answer_with_gradients(component: Build, case: SetCase, targets: Targets) ->
     number="C17",
     formula="class_error and cardinality_error require no gradient, in any layer",
     source="norm §4: no gradient flows from metrics",
-    breaks=("accuracy computed with the graph kept, so that the running average holds every step's activations"),
+    breaks="accuracy computed with the graph kept, so that the running average holds every step's activations",
     cases=set_cases(layers=(1, 2)),
 )
 def metrics_without_gradient(component: Build, case: SetCase) -> None:

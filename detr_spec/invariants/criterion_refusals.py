@@ -109,7 +109,7 @@ def target_count_refused(component: Build, case: SetCase) -> None:
     level=SHOULD,
     formula="C ≠ K + 1 logit columns are refused; C ≠ K without a no-object class",
     source="norm §1 and §8: the columns follow from the number of classes",
-    breaks=("the column count read from the logits and never compared; a no-object column in a sigmoid dialect"),
+    breaks="the column count read from the logits and never compared; a no-object column in a sigmoid dialect",
     cases=FILLED_CASES,
 )
 def logit_columns_refused(component: Build, case: SetCase) -> None:

@@ -149,7 +149,7 @@ def query_order(component: Build, case: SetCase) -> None:
     number="C6",
     formula="L(x, y_π) = L(x, y) for every loss and metric and every permutation π of an image's targets",
     source="norm §4; Carion et al. 2020, section 3.1: targets are a set",
-    breaks=("target indices not applied, so that targets are taken in their own order; the two index vectors swapped"),
+    breaks="target indices not applied, so that targets are taken in their own order; the two index vectors swapped",
     cases=SEVERAL_TARGETS,
 )
 def target_order(component: Build, case: SetCase) -> None:
@@ -195,7 +195,7 @@ def image_order(component: Build, case: SetCase) -> None:
         "(i, j) ∈ M and y_j becomes y′_j ⇒ loss_ce moves as −log p_i[y′_j] against −log p_i[y_j]; the box losses stay"
     ),
     source="norm §4: the class of query i is the label of its own target",
-    breaks=("labels taken in the targets' order, not the matching's; labels of another image; class-aware box losses"),
+    breaks="labels taken in the targets' order, not the matching's; labels of another image; class-aware box losses",
     cases=SEVERAL_CLASSES,
 )
 def matched_label(component: Build, case: SetCase) -> None:

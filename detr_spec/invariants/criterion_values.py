@@ -132,7 +132,7 @@ def giou_value(component: Build, case: SetCase) -> None:
     number="C3",
     formula="b̂_i = b_j for all (i, j) ∈ M ⇒ loss_bbox = loss_giou = 0",
     source="norm §4: both are distances; a declared epsilon in the GIoU is allowed for",
-    breaks=("target and predicted boxes in different formats; an undeclared epsilon; targets taken in another order"),
+    breaks="target and predicted boxes in different formats; an undeclared epsilon; targets taken in another order",
     cases=set_cases(regimes=("confident",), targets=(1, 5)),
 )
 def perfect_boxes(component: Build, case: SetCase) -> None:
@@ -157,7 +157,7 @@ def perfect_boxes(component: Build, case: SetCase) -> None:
         "loss_ce(e) = (S_pos + e·S_neg) / (P + e·N), S = Σ −log p of the P matched and N unmatched queries, "
         "e = eos_coef"
     ),
-    source=("norm §4; Carion et al. 2020, section 3.1: the no-object term is down-weighted, by 10 in the paper"),
+    source="norm §4; Carion et al. 2020, section 3.1: the no-object term is down-weighted, by 10 in the paper",
     breaks=(
         "eos_coef ignored, fixed, or put on class 0; normalised by the number of queries instead of the weights' sum"
     ),
@@ -212,7 +212,7 @@ def optimal_matching(component: Build, case: SetCase) -> None:
         "cardinality_error = mean_b |#{i counted in b} − n_b|; counted: argmax z ≠ no object, or max sigmoid(z) > 1/2"
     ),
     source="norm §4 and §8; the profile says which queries count",
-    breaks=("argmax ≠ last where the last column is a class; argmax = no object counted; lengths of the whole batch"),
+    breaks="argmax ≠ last where the last column is a class; argmax = no object counted; lengths of the whole batch",
     cases=set_cases(),
     applies=reports_cardinality,
 )

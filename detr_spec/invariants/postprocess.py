@@ -89,9 +89,7 @@ def pixels_of_each_axis(component: Build, case: SetCase) -> None:
         expected = unit.boxes * np.array([size[1], size[0], size[1], size[0]])
         require_shape(f"image {image}: boxes", scaled.boxes, expected.shape)
         slack = box_allowance(case.configuration.dtype, scaled.boxes, expected)
-        require_close(
-            f"image {image} of height {size[0]} and width {size[1]}: boxes", scaled.boxes, expected, slack
-        )
+        require_close(f"image {image} of height {size[0]} and width {size[1]}: boxes", scaled.boxes, expected, slack)
 
 
 @invariant(
@@ -180,9 +178,7 @@ def scores(component: Build, case: SetCase) -> None:
         return
     for image, (detections, item) in enumerate(zip(found, allowed, strict=True)):
         count = min(len(detections.scores), item.scores.value.size)
-        require_within(
-            f"image {image}: sorted scores", -np.sort(-detections.scores)[:count], item.ranked[:count]
-        )
+        require_within(f"image {image}: sorted scores", -np.sort(-detections.scores)[:count], item.ranked[:count])
 
 
 @invariant(
@@ -255,9 +251,7 @@ def distinct_pairs(component: Build, case: SetCase) -> None:
     is judged in images of one pixel, and inside them: scaling and clamping have invariants of their own.
     """
     units = in_unit_images(case)
-    for image, (detections, item) in enumerate(
-        zip(detect(component, units), image_candidates(units), strict=True)
-    ):
+    for image, (detections, item) in enumerate(zip(detect(component, units), image_candidates(units), strict=True)):
         given, known = known_labels(detections, case.configuration.num_classes)
         possible = _possible_pairs(detections, given, item)
         lost = np.flatnonzero(known & (largest_pairing(possible) < 0))
@@ -279,9 +273,7 @@ def _possible_pairs(detections: Detections, given: Integers, allowed: Candidates
     queries, classes = allowed.scores.shape
     least, most = allowed.scores.lower[:, given].T, allowed.scores.upper[:, given].T
     boxes, right = _inside(detections.boxes)[:, None], _inside(allowed.boxes)
-    agree = within(detections.scores[:, None], least, most) & within(boxes, right.lower, right.upper).all(
-        axis=-1
-    )
+    agree = within(detections.scores[:, None], least, most) & within(boxes, right.lower, right.upper).all(axis=-1)
     possible = np.zeros((len(given), queries, classes), dtype=bool)
     rows, columns = np.nonzero(agree)
     possible[rows, columns, given[rows]] = True

@@ -46,9 +46,7 @@ def has_no_threshold(profile: Profile) -> bool:
 def _with_certain_number(case: SetCase) -> list[tuple[int, Candidates]]:
     """The images in which no score is at the threshold; ends the check where there is none."""
     allowed = list(enumerate(image_candidates(case)))
-    certain = [
-        (image, item) for image, item in allowed if len(set(count_range(item, case.configuration))) == 1
-    ]
+    certain = [(image, item) for image, item in allowed if len(set(count_range(item, case.configuration))) == 1]
     premise(bool(certain), "every image has a score at the threshold")
     return certain
 
@@ -112,9 +110,7 @@ def images_one_by_one(component: Build, case: SetCase) -> None:
     together = detect(component, equal)
     for image, item in _with_certain_number(equal):
         alone = detect(component, _single(equal, image))[0]
-        require_same_detections(
-            f"image {image}, beside the others", together[image], alone, item, case.configuration
-        )
+        require_same_detections(f"image {image}, beside the others", together[image], alone, item, case.configuration)
 
 
 def _single(case: SetCase, image: int) -> SetCase:
@@ -200,9 +196,7 @@ def descending_scores(component: Build, case: SetCase) -> None:
 
     Users cut the list after the first few, and evaluators that limit detections do the same.
     """
-    for image, (detections, item) in enumerate(
-        zip(detect(component, case), image_candidates(case), strict=True)
-    ):
+    for image, (detections, item) in enumerate(zip(detect(component, case), image_candidates(case), strict=True)):
         slack = score_allowance(item, detections.scores)
         rising = np.flatnonzero(np.diff(detections.scores) > slack)
         require(
@@ -249,9 +243,7 @@ def _require_inside(found: tuple[Detections, ...], case: SetCase) -> None:
 def _require_beyond(found: tuple[Detections, ...], case: SetCase) -> None:
     """Raises `Violation` if a box ends inside an image of one pixel where it is predicted to reach beyond."""
     right = [item.boxes[:1] for item in image_candidates(case)]
-    premise(
-        any(((item.upper < 0) | (item.lower > 1)).any() for item in right), "no box reaches beyond its image"
-    )
+    premise(any(((item.upper < 0) | (item.lower > 1)).any() for item in right), "no box reaches beyond its image")
     for image, (detections, item) in enumerate(zip(found, right, strict=True)):
         cut = ((item.upper < 0) & (detections.boxes >= 0)) | ((item.lower > 1) & (detections.boxes <= 1))
         if cut.any():

@@ -9,9 +9,18 @@ from hypothesis.strategies import DrawFn
 
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
+from detr_spec.strategies.numbers import Drawn
 
 _EXACT_EOS = (0.125, 0.25, 0.5, 1.0)
 """Weights of the no-object class that every dtype holds exactly, so the dtype of an implementation's buffer cannot matter."""
+
+_CHOICES = {
+    "eos_coef": _EXACT_EOS,
+    "focal_alpha": (0.25, 0.5, 0.75),
+    "focal_gamma": (2.0, 1.0, 3.0),
+    "threshold": (0.5, 0.25, 0.75),
+}
+"""What else is drawn, and from what; the numbers of options divide 12."""
 
 
 def draw_configuration(
@@ -26,14 +35,14 @@ def draw_configuration(
     )
     fields |= zip(("loss_class", "loss_bbox", "loss_giou"), profile.loss_weights, strict=True)
     if draw(st.booleans()):
-        weights = draw(st.lists(st.integers(1, 16), min_size=6, max_size=6))
+        numbers = Drawn(draw)
         names = ("cost_class", "cost_bbox", "cost_giou", "loss_class", "loss_bbox", "loss_giou")
-        fields |= {name: weight / 4 for name, weight in zip(names, weights, strict=True)}
+        weights = numbers.integers(1, 16, (len(names),))
+        fields |= {name: float(weight) / 4 for name, weight in zip(names, weights, strict=True)}
+        choices = numbers.integers(0, 11, (len(_CHOICES),))
         fields |= {
-            "eos_coef": draw(st.sampled_from(_EXACT_EOS)),
-            "focal_alpha": draw(st.sampled_from((0.25, 0.5, 0.75))),
-            "focal_gamma": draw(st.sampled_from((2.0, 1.0, 3.0))),
-            "threshold": draw(st.sampled_from((0.5, 0.25, 0.75))),
+            name: options[choice % len(options)]
+            for choice, (name, options) in zip(choices, _CHOICES.items(), strict=True)
         }
     return Configuration(
         **(fields | dict(fixed)),

@@ -86,7 +86,7 @@ def _set_case(
         seed=draw(st.integers(0, 255)),
         outputs=_outputs(scene),
         targets=scene.targets,
-        sizes=numbers.integers(1, 999, (batch, 2)),
+        sizes=1 + 4 * numbers.integers(0, 249, (batch, 2)),
     )
 
 
@@ -101,7 +101,7 @@ def _class_counts(regime: str, large: bool) -> SearchStrategy[int]:
 def _lengths(draw: DrawFn, regime: str, batch: int, bounds: tuple[int, int], queries: int) -> tuple[int, ...]:
     if regime == "more-targets-than-queries":
         bounds = (queries, queries + 3)
-    lengths = np.array(draw(st.lists(st.integers(*bounds), min_size=batch, max_size=batch)))
+    lengths = Drawn(draw).integers(*bounds, (batch,))
     if regime == "more-targets-than-queries":
         lengths[draw(st.integers(0, batch - 1))] = queries + 1
     if regime == "empty":

