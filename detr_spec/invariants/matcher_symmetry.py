@@ -80,10 +80,14 @@ def batch_is_its_images(component: Build, case: SetCase) -> None:
     indices are in range.
     """
     outputs, targets, configuration = case.outputs.main, case.targets, case.configuration
-    together = matched_as_drawn(component, configuration, outputs, targets)
+    alone = [
+        matched_as_drawn(component, configuration, outputs.take(images=[image]), (target,))[0]
+        for image, target in enumerate(targets)
+    ]
+    together = matched(component, configuration, outputs, targets)
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
-        (alone,) = matched(component, configuration, outputs.take(images=[image]), (targets[image],))
-        require_same_optimum(f"image {image}, matched alone and in a batch", alone, together[image], cost)
+        what = f"image {image}, matched alone and in a batch"
+        require_same_optimum(what, alone[image], together[image], cost)
 
 
 @invariant(
