@@ -1,4 +1,4 @@
-"""detr-spec: what a DETR set-prediction loss must do, as executable invariants. NumPy, SciPy and Hypothesis; no framework."""
+"""detr-spec: what a DETR set-prediction loss must do, as executable invariants."""
 
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, BoxOperations, Heads, Implementation, Limits

@@ -1,11 +1,13 @@
 """Minimum-cost assignment: a solver, a certificate of optimality, exhaustive search, and the uniqueness of an optimum.
 
-An assignment of a cost matrix [n, m] is judged without trusting any solver: for any column prices v ≤ 0 the number
-Σ_i min_j (C_ij − v_j) + Σ_j v_j bounds the total cost of every assignment of n ≤ m rows from below (weak duality of linear
-programming), so an assignment that reaches the bound is optimal. The solver only proposes the prices.
+An assignment of a cost matrix [n, m] is judged without trusting any solver: for any column prices v ≤ 0 the
+number Σ_i min_j (C_ij − v_j) + Σ_j v_j bounds the total cost of every assignment of n ≤ m rows from below (weak
+duality of linear programming), so an assignment that reaches the bound is optimal. The solver only proposes the
+prices.
 
-Costs that an implementation computed in its own dtype are known as a range. An assignment can be right exactly if it is
-optimal for some costs in the range, and the most favourable are: the lower end on its own pairs, the upper end elsewhere.
+Costs that an implementation computed in its own dtype are known as a range. An assignment can be right exactly
+if it is optimal for some costs in the range, and the most favourable are: the lower end on its own pairs, the
+upper end elsewhere.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from detr_spec.values import Floats, Integers, Matching
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """An optimal assignment of a cost matrix [n, m]: rows ascending and columns [min(n, m)], its total, and dual prices.
+    """An optimal assignment of a cost matrix [n, m]: rows ascending, columns [min(n, m)], total, dual prices.
 
     prices [max(n, m)] are at most 0 and belong to the longer side, whose members may stay unmatched.
     """
@@ -99,7 +101,8 @@ def _augment(cost: Floats, start: int, rows_of: Integers, row_prices: Floats, pr
 def lower_bound(cost: Floats, prices: Floats) -> float:
     """A bound below every assignment's total cost, from any prices of the longer side of a matrix [n, m].
 
-    The bound holds whatever the prices are: those above 0 are taken as 0, and the other side's best answers are computed.
+    The bound holds whatever the prices are: those above 0 are taken as 0, and the other side's best answers are
+    computed.
     """
     oriented = cost if cost.shape[0] <= cost.shape[1] else cost.T
     if oriented.size == 0:
@@ -117,7 +120,9 @@ def exhaustive_minimum(cost: Floats) -> float:
     """The least total cost by trying every assignment; for matrices whose shorter side has a few members."""
     oriented = cost if cost.shape[0] <= cost.shape[1] else cost.T
     rows = np.arange(oriented.shape[0])
-    return min(float(oriented[rows, list(columns)].sum()) for columns in permutations(range(oriented.shape[1]), len(rows)))
+    return min(
+        float(oriented[rows, list(columns)].sum()) for columns in permutations(range(oriented.shape[1]), len(rows))
+    )
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,7 @@ class Optimality:
 
 
 def _closing(cost: Floats) -> float:
-    """What float64 may lose between a total and its bound: the sums have at most n + m terms of the largest magnitude."""
+    """What float64 may lose between a total and its bound: sums of at most n + m terms of the largest magnitude."""
     size = sum(cost.shape)
     return 4.0 * size * size * 2.0**-52 * float(np.abs(cost).max(initial=0.0))
 
@@ -164,8 +169,9 @@ def optimality(matching: Matching, cost: Floats | Interval, solver_dtype: str = 
 def unique_optimum(cost: Floats | Interval, solver_dtype: str = "float64") -> Matching | None:
     """The optimal assignment if it is the only one for all costs in the range, else None.
 
-    Shown by forbidding each of its pairs in turn, with the least favourable costs: the upper end on its pairs, the lower
-    end elsewhere; every assignment that remains must cost more, by more than a solver in `solver_dtype` may lose.
+    Shown by forbidding each of its pairs in turn, with the least favourable costs: the upper end on its pairs,
+    the lower end elsewhere; every assignment that remains must cost more, by more than a solver in
+    `solver_dtype` may lose.
     """
     value = np.array(cost.value if isinstance(cost, Interval) else cost, dtype=np.float64)
     best = solve(value)

@@ -54,7 +54,8 @@ class CostCase(Case):
 class SetCase(Case):
     """Outputs and targets of a batch, and each image's size as (height, width) [B, 2] in pixels.
 
-    Raises `InvalidValue` where the parts do not fit each other, or a label has no class, unless the parts are broken on purpose.
+    Raises `InvalidValue` where the parts do not fit each other, or a label has no class, unless the parts are
+    broken on purpose.
     """
 
     outputs: Outputs
@@ -66,7 +67,9 @@ class SetCase(Case):
         if outputs.broken or any(target.broken for target in self.targets):
             return
         if len(self.targets) != outputs.batch:
-            raise InvalidValue(f"{len(self.targets)} targets for {outputs.batch} images; expected one target for each image")
+            raise InvalidValue(
+                f"{len(self.targets)} targets for {outputs.batch} images; expected one target for each image"
+            )
         if outputs.logits.shape[-1] != configuration.columns:
             raise InvalidValue(
                 f"logits have {outputs.logits.shape[-1]} columns; expected {configuration.columns} for "
@@ -109,5 +112,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return str(value)
     return value
-
-

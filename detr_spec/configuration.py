@@ -14,8 +14,8 @@ __all__ = ["Configuration", "replace"]
 class Configuration:
     """What a component is built with; the cases vary it within the profile and the implementation's limits.
 
-    `weight_dict` and `losses` are derived in the form that DETR's constructors take them. Raises `InvalidValue` for numbers
-    that no implementation could be asked for.
+    `weight_dict` and `losses` are derived in the form that DETR's constructors take them. Raises `InvalidValue`
+    for numbers that no implementation could be asked for.
     """
 
     profile: Profile

@@ -11,7 +11,7 @@ from detr_spec.values import Integers, Outputs, Target
 
 
 def log_softmax(logits: Numbers) -> Numbers:
-    """z − (max z + log Σ exp(z − max z)) over the last axis; [..., C] → [..., C].
+    """Z − (max z + log Σ exp(z − max z)) over the last axis; [..., C] → [..., C].
 
     In this order the range also holds what cancels where log Σ exp z is formed before z is subtracted from it.
     """
@@ -82,14 +82,10 @@ def matching_cost(logits: Numbers, boxes: Numbers, target: Target, configuration
     return total
 
 
-def image_costs(
-    outputs: Outputs, targets: tuple[Target, ...], configuration: Configuration
-) -> list[Interval]:
+def image_costs(outputs: Outputs, targets: tuple[Target, ...], configuration: Configuration) -> list[Interval]:
     """The matching cost of each image of one decoder layer, [Q, n_b] each, with the range of the case's dtype."""
     dtype = configuration.dtype
     return [
-        matching_cost(
-            lift(outputs.logits[image], dtype), lift(outputs.boxes[image], dtype), target, configuration
-        )
+        matching_cost(lift(outputs.logits[image], dtype), lift(outputs.boxes[image], dtype), target, configuration)
         for image, target in enumerate(targets)
     ]

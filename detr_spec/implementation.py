@@ -1,7 +1,7 @@
 """What an implementation provides: some of the components, each built from a configuration, speaking NumPy.
 
-A component is given as a factory, `configuration -> component`, because the cases vary the configuration. Frameworks are
-bridged outside: see `detr_conformance.torch_implementation` for losses in the usual torch shape.
+A component is given as a factory, `configuration -> component`, because the cases vary the configuration.
+Frameworks are bridged outside: see `detr_conformance.torch_implementation` for losses in the usual torch shape.
 """
 
 from __future__ import annotations

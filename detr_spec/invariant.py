@@ -1,8 +1,8 @@
 """Invariants: testable statements as plain functions, and the register of all of them.
 
-An invariant is a function `(component, case) -> None` that raises `Violation` with the numbers that disagree. `component`
-is the factory of the component under test, `configuration -> component`. It knows neither a test runner nor a report.
-The first line of its docstring is the statement; what follows says why it matters.
+An invariant is a function `(component, case) -> None` that raises `Violation` with the numbers that disagree.
+`component` is the factory of the component under test, `configuration -> component`. It knows neither a test
+runner nor a report. The first line of its docstring is the statement; what follows says why it matters.
 """
 
 from __future__ import annotations
@@ -99,28 +99,23 @@ def invariant(
 ) -> Callable[[Check], Check]:
     """Registers a check function as an invariant, with its docstring as statement and reason.
 
-    `id` is `component.name`, where the component is one of `COMPONENTS` or a part of the criterion ("auxiliary.…").
-    Raises `ValueError` for an id that is malformed or taken, a malformed number, and for a function without a statement.
+    `id` is `component.name`, where the component is one of `COMPONENTS` or a part of the criterion
+    ("auxiliary.…"). Raises `ValueError` for an id that is malformed or taken, a malformed number, and for a
+    function without a statement.
     """
 
     def register(check: Check) -> Check:
         component = id.partition(".")[0]
         component = PARTS.get(component, component)
         if component not in COMPONENTS or not re.fullmatch(r"[a-z]+\.[a-z0-9]+(-[a-z0-9]+)*", id):
-            raise ValueError(
-                f"invariant id {id!r} is not of the form component.some-name with a known component"
-            )
+            raise ValueError(f"invariant id {id!r} is not of the form component.some-name with a known component")
         if not re.fullmatch(f"[{_GROUPS}][1-9][0-9]*", number):
-            raise ValueError(
-                f"invariant {id} has number {number!r}; expected one of the norm's list, such as M2"
-            )
+            raise ValueError(f"invariant {id} has number {number!r}; expected one of the norm's list, such as M2")
         if id in _REGISTER:
             raise ValueError(f"invariant id {id!r} is taken")
         statement, _, why = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
         if not statement or not why:
-            raise ValueError(
-                f"invariant {id} needs a docstring: its statement, an empty line, and why it matters"
-            )
+            raise ValueError(f"invariant {id} needs a docstring: its statement, an empty line, and why it matters")
         _REGISTER[id] = Invariant(
             id, number, level, component, statement.replace("\n", " "), why.replace("\n", " "),
             formula, source, breaks, applies, cases, check,

@@ -27,9 +27,7 @@ def num_boxes(targets: Targets, matchings: Sequence[Matching], configuration: Co
     return float(max(sum(len(target) for target in targets), 1))
 
 
-def target_classes(
-    shape: tuple[int, int], targets: Targets, matchings: Sequence[Matching], no_object: int
-) -> Integers:
+def target_classes(shape: tuple[int, int], targets: Targets, matchings: Sequence[Matching], no_object: int) -> Integers:
     """The class that each query is trained towards: its matched target's label, or `no_object`; int64 [B, Q]."""
     classes = np.full(shape, no_object, dtype=np.int64)
     for image, (target, matching) in enumerate(zip(targets, matchings, strict=True)):
@@ -38,7 +36,7 @@ def target_classes(
 
 
 def weighted_cross_entropy(logits: Numbers, classes: Integers, class_weights: Floats) -> Numbers:
-    """Σ w[t] · (−log softmax(z)[t]) / Σ w[t] over all B·Q queries; logits [B, Q, C], classes [B, Q], weights [C] → []."""
+    """Σ w[t] · (−log softmax(z)[t]) / Σ w[t] over all B·Q queries; [B, Q, C], [B, Q] and weights [C] → []."""
     log_probability = np.take_along_axis(log_softmax(logits), classes[..., None], axis=-1)[..., 0]
     weights = class_weights[classes]
     with np.errstate(invalid="ignore"):
@@ -48,9 +46,9 @@ def weighted_cross_entropy(logits: Numbers, classes: Integers, class_weights: Fl
 def focal_terms(logits: Numbers, positive: Booleans, alpha: float, gamma: float) -> Numbers:
     """α_t (1 − p_t)^γ · −log p_t of each logit, p_t = p where `positive`, else 1 − p; [...] → [...].
 
-    The logarithm is taken from the logit, so it is finite for every finite logit. −log p_t and 1 − p_t are written as the
-    differences that they are in the usual implementations, so that the range holds what cancels in those: log(1 + exp z) − z,
-    and 1 − exp(−(−log p_t)). Source: Lin et al. 2017, equation 5.
+    The logarithm is taken from the logit, so it is finite for every finite logit. −log p_t and 1 − p_t are
+    written as the differences that they are in the usual implementations, so that the range holds what cancels
+    in those: log(1 + exp z) − z, and 1 − exp(−(−log p_t)). Source: Lin et al. 2017, equation 5.
     """
     toward = np.where(positive, logits, -logits)
     softplus = np.maximum(toward, 0.0) + np.log1p(np.exp(-np.abs(toward)))
@@ -59,9 +57,7 @@ def focal_terms(logits: Numbers, positive: Booleans, alpha: float, gamma: float)
     return surprise * away**gamma * np.where(positive, alpha, 1.0 - alpha)
 
 
-def focal_classification(
-    logits: Numbers, classes: Integers, normaliser: float, alpha: float, gamma: float
-) -> Numbers:
+def focal_classification(logits: Numbers, classes: Integers, normaliser: float, alpha: float, gamma: float) -> Numbers:
     """Σ focal terms over all B·Q·K logits / num_boxes; a class of K stands for no object; logits [B, Q, K] → []."""
     positive = classes[..., None] == np.arange(logits.shape[-1])
     return focal_terms(logits, positive, alpha, gamma).reshape(-1).sum() / normaliser
@@ -72,9 +68,7 @@ def box_l1(predicted: Numbers, targets: Numbers, normaliser: float) -> Numbers:
     return np.abs(predicted - targets).reshape(-1).sum() / normaliser
 
 
-def box_giou(
-    predicted: Numbers, targets: Numbers, normaliser: float, configuration: Configuration
-) -> Numbers:
+def box_giou(predicted: Numbers, targets: Numbers, normaliser: float, configuration: Configuration) -> Numbers:
     """Σ (1 − GIoU) over matched pairs / num_boxes; cxcywh [m, 4] and [m, 4] → []."""
     giou = box_definitions.elementwise_giou(
         box_definitions.cxcywh_to_xyxy(predicted),
@@ -160,16 +154,12 @@ def set_losses(
         "classification": classification(configuration, lift(layer.logits, dtype), classes, normaliser),
         "box_l1": box_l1(predicted, truth, normaliser),
         "box_giou": box_giou(predicted, truth, normaliser, configuration),
-        "class_error": class_error(
-            matched_rows(layer.logits, matchings), matched.labels, metric_dtype(dtype)
-        ),
+        "class_error": class_error(matched_rows(layer.logits, matchings), matched.labels, metric_dtype(dtype)),
         "cardinality": cardinality_error(layer.logits, targets, configuration),
     }
 
 
-def classification(
-    configuration: Configuration, logits: Interval, classes: Integers, normaliser: float
-) -> Interval:
+def classification(configuration: Configuration, logits: Interval, classes: Integers, normaliser: float) -> Interval:
     """The profile's classification loss; logits [B, Q, C], classes [B, Q] with K for no object → []."""
     if configuration.profile.class_loss == "focal":
         alpha, gamma = configuration.focal_alpha, configuration.focal_gamma

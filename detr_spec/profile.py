@@ -97,8 +97,8 @@ class Profile:
     ascending_queries: bool = True
     """Whether a matching lists its pairs by ascending query index."""
     non_finite_logits: Literal["refuse", "rank-last", "unchecked"] = "refuse"
-    """What the matcher does with NaN logits, and with +inf in a softmax: raises, or ranks a broken query after every sound
-    one, or leaves the answer open. A logit of −inf is a probability of 0, and never broken."""
+    """What the matcher does with NaN logits, and with +inf in a softmax: raises, or ranks a broken query after every
+    sound one, or leaves the answer open. A logit of −inf is a probability of 0, and never broken."""
     non_finite_boxes: Literal["refuse", "rank-last", "unchecked"] = "refuse"
     """What the matcher does with NaN in predicted boxes, likewise; "refuse" speaks of target boxes too."""
     non_finite_costs: Literal["refuse", "forbid", "unchecked"] = "refuse"
@@ -111,9 +111,7 @@ class Profile:
     """What the criterion does when there is not one target for each image: raises, or leaves the answer open."""
     denominator: Literal["targets", "matches"] = "targets"
     """What num_boxes counts."""
-    cardinality: Literal["argmax-is-foreground", "argmax-is-not-last", "score-above-half"] = (
-        "argmax-is-foreground"
-    )
+    cardinality: Literal["argmax-is-foreground", "argmax-is-not-last", "score-above-half"] = "argmax-is-foreground"
     """Which queries the cardinality error counts as predicted objects."""
     keys: Keys = field(default_factory=Keys)
     boxes: BoxRules = field(default_factory=BoxRules)

@@ -1,15 +1,17 @@
 """How far apart two right answers may be: interval arithmetic that follows a formula through a dtype's rounding.
 
-The definitions of this package are written with ordinary NumPy operations. Given float64 arrays they return the exact
-value up to float64; given an `Interval` they also return the range in which every right evaluation in a narrower dtype
-lies, so the allowance of a comparison is derived from the dtype, the magnitudes and the operations, and from nothing else.
+The definitions of this package are written with ordinary NumPy operations. Given float64 arrays they return the
+exact value up to float64; given an `Interval` they also return the range in which every right evaluation in a
+narrower dtype lies, so the allowance of a comparison is derived from the dtype, the magnitudes and the
+operations, and from nothing else.
 
-The model, per operation: the result is widened by one spacing of the dtype, 2⁻²³ of its magnitude in float32. That is
-twice what IEEE 754 allows for + − × ÷ and enough for the exponentials and logarithms of the usual libraries, which are
-accurate to one unit in the last place. A sum of n terms is widened by min(n, 6·√n) such units of Σ|x|: the error of
-recursive summation, in the probabilistic form of Higham & Mary 2019, "A New Approach to Probabilistic Rounding Error
-Analysis", so any order of summation fits. Results of + − × that the dtype holds exactly are not widened: on a dyadic grid
-box arithmetic is exact, and the allowance is as narrow as it can be.
+The model, per operation: the result is widened by one spacing of the dtype, 2⁻²³ of its magnitude in float32.
+That is twice what IEEE 754 allows for + − × ÷ and enough for the exponentials and logarithms of the usual
+libraries, which are accurate to one unit in the last place. A sum of n terms is widened by min(n, 6·√n) such
+units of Σ|x|: the error of recursive summation, in the probabilistic form of Higham & Mary 2019, "A New
+Approach to Probabilistic Rounding Error Analysis", so any order of summation fits. Results of + − × that the
+dtype holds exactly are not widened: on a dyadic grid box arithmetic is exact, and the allowance is as narrow as
+it can be.
 """
 
 from __future__ import annotations
@@ -40,9 +42,10 @@ def summation_growth(terms: int) -> float:
 class Interval(np.lib.mixins.NDArrayOperatorsMixin):
     """An array of numbers, each with the range in which a right evaluation in `dtype` lies.
 
-    `value` is the formula in float64, `lower` and `upper` the range. `single` says that every range is one number, which the
-    dtype holds with few enough digits that exactness can be checked in float64. Supports the operations that the definitions use:
-    + − × ÷, power by a constant, abs, exp, log, log1p, minimum, maximum, where, sums, and rearrangements.
+    `value` is the formula in float64, `lower` and `upper` the range. `single` says that every range is one
+    number, which the dtype holds with few enough digits that exactness can be checked in float64. Supports the
+    operations that the definitions use: + − × ÷, power by a constant, abs, exp, log, log1p, minimum, maximum,
+    where, sums, and rearrangements.
     """
 
     def __init__(self, value: Floats, lower: Floats, upper: Floats, dtype: str, *, single: bool = False) -> None:
@@ -135,7 +138,7 @@ def _intervals_in(given: Any) -> Iterator[Interval]:
 
 
 Numbers: TypeAlias = Any
-"""What the definitions compute with: float64 arrays, or intervals. NumPy's own types cannot say that its functions take both."""
+"""What the definitions compute with: float64 arrays, or intervals. NumPy's types cannot say so."""
 
 _REARRANGEMENTS = {
     np.broadcast_to,
@@ -204,7 +207,7 @@ def _subtract(a: Interval, b: Interval) -> Interval:
 
 
 def _extremes(a: Floats, b: Floats, c: Floats, d: Floats) -> tuple[Floats, Floats]:
-    """The least and greatest of four products of interval ends; 0 × ∞ is left out, since a range that has it has 0 too."""
+    """The least and greatest of four products of interval ends; 0 × ∞ is left out, as such a range has 0 too."""
     return np.fmin(np.fmin(a, b), np.fmin(c, d)), np.fmax(np.fmax(a, b), np.fmax(c, d))
 
 
@@ -279,9 +282,9 @@ _OPERATIONS: dict[Any, Callable[..., Interval]] = {
 
 
 def solver_allowance(largest_cost: float, matched: int, dtype: str) -> float:
-    """How far, per matched pair, rounding inside a solver of assignments that works in `dtype` may move the costs it sees.
+    """How far, per matched pair, rounding inside a solver that works in `dtype` may move the costs it sees.
 
-    A dual price is a sum of at most 2k differences of costs for k matched pairs, each rounded, so an entry's reduced cost
-    is off by at most (2k + 3) roundings of the largest magnitude.
+    A dual price is a sum of at most 2k differences of costs for k matched pairs, each rounded, so an entry's
+    reduced cost is off by at most (2k + 3) roundings of the largest magnitude.
     """
     return (2 * matched + 3) * SPACING[dtype] * largest_cost

@@ -96,9 +96,9 @@ class Outputs:
     """What a detector's heads return, from one decoder layer, with the earlier layers in `auxiliary`.
 
     logits [B, Q, C] (C = K + 1 with a no-object class, K without), boxes [B, Q, 4] as (cx, cy, w, h) in [0, 1],
-    masks [B, Q, h, w] logits or None, auxiliary: the outputs of layers 0 … L−2 in order, without auxiliary of their own.
-    Raises `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless `broken` says
-    that the case is meant to carry them.
+    masks [B, Q, h, w] logits or None, auxiliary: the outputs of layers 0 … L−2 in order, without auxiliary of
+    their own. Raises `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless
+    `broken` says that the case is meant to carry them.
     """
 
     logits: Floats
@@ -115,7 +115,8 @@ class Outputs:
         object.__setattr__(self, "auxiliary", tuple(self.auxiliary))
         if boxes.shape[:2] != logits.shape[:2]:
             raise InvalidValue(
-                f"boxes have shape {list(boxes.shape)}; expected [B, Q, 4] with B, Q = {list(logits.shape[:2])} as the logits"
+                f"boxes have shape {list(boxes.shape)}; "
+                f"expected [B, Q, 4] with B, Q = {list(logits.shape[:2])} as the logits"
             )
         if logits.shape[-1] == 0:
             raise InvalidValue("logits have no class column; expected shape [B, Q, C] with C of at least 1")
@@ -192,9 +193,13 @@ class Target:
 
     def __post_init__(self) -> None:
         labels = _integers("labels", self.labels, "[n]")
-        boxes = _floats("boxes", np.reshape(self.boxes, (0, 4)) if np.size(self.boxes) == 0 else self.boxes, "[n, 4]", last=4)
+        boxes = _floats(
+            "boxes", np.reshape(self.boxes, (0, 4)) if np.size(self.boxes) == 0 else self.boxes, "[n, 4]", last=4
+        )
         if len(labels) != len(boxes):
-            raise InvalidValue(f"a target has {len(labels)} labels and {len(boxes)} boxes; expected one label for each box")
+            raise InvalidValue(
+                f"a target has {len(labels)} labels and {len(boxes)} boxes; expected one label for each box"
+            )
         if not self.broken:
             if (labels < 0).any():
                 raise InvalidValue(f"labels contain {labels.min()}; expected class indices from 0")
@@ -205,7 +210,8 @@ class Target:
             masks = np.asarray(self.masks)
             if masks.ndim != 3 or len(masks) != len(labels) or masks.dtype.kind != "b":
                 raise InvalidValue(
-                    f"masks have shape {list(masks.shape)} and dtype {masks.dtype}; expected bool [n, H, W] with n = {len(labels)}"
+                    f"masks have shape {list(masks.shape)} and dtype {masks.dtype}; "
+                    f"expected bool [n, H, W] with n = {len(labels)}"
                 )
             object.__setattr__(self, "masks", _frozen(np.array(masks)))
 
@@ -245,8 +251,8 @@ class Matching:
 class Losses:
     """What a criterion returned: each term by the implementation's own key, as a float.
 
-    `weights` is the implementation's weight table where it shows one. `matchings` holds, for each decoder layer from the
-    first to the last, its own matching of each image, where it shows them.
+    `weights` is the implementation's weight table where it shows one. `matchings` holds, for each decoder layer
+    from the first to the last, its own matching of each image, where it shows them.
     """
 
     values: Mapping[str, float]

@@ -45,8 +45,11 @@ class Search:
 
 
 BATCH = 10
-"""Cases are drawn in batches of this many. From the eleventh on, Hypothesis spends most cases on variations of earlier ones,
-which helps it to find duplicates but repeats most of the numbers: fresh cases show more of every regime."""
+"""Cases are drawn in batches of this many.
+
+From the eleventh on, Hypothesis spends most cases on variations of earlier ones, which finds duplicates but
+repeats most of the numbers: fresh cases show more of every regime.
+"""
 
 
 def batch_seed(seed: int, id: str, batch: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from detr_conformance import torch_implementation
 from kornia.metrics import mean_iou_bbox
+
+from detr_conformance import torch_implementation
 
 IMPLEMENTATION = torch_implementation(name="kornia", profile="detr", boxes={"iou": mean_iou_bbox})

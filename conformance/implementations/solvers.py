@@ -1,7 +1,7 @@
 """Solvers of the assignment problem: scipy, lapx and torch-linear-assignment, as component `assignment`.
 
-Declared, as documented by lapx: in `lapjv`, `lapjvx` and `lapjvc` +inf forbids a pair, and what happens to NaN and −inf is
-left open. torch-linear-assignment takes a dense batch, so its problems have equal shapes.
+Declared, as documented by lapx: in `lapjv`, `lapjvx` and `lapjvc` +inf forbids a pair, and what happens to NaN
+and −inf is left open. torch-linear-assignment takes a dense batch, so its problems have equal shapes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 import lap
 import numpy as np
 import torch
-from detr_conformance import numpy_implementation
-from detr_spec.implementation import Implementation, Limits
-from detr_spec.profile import DETR
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch_linear_assignment import assignment_to_indices, batch_linear_assignment
+
+from detr_conformance import numpy_implementation
+from detr_spec.implementation import Implementation, Limits
+from detr_spec.profile import DETR
 
 Cost = NDArray[Any]
 Pairs = tuple[NDArray[Any], NDArray[Any]]

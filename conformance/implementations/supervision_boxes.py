@@ -6,6 +6,7 @@ Declared: its IoU is float32 whatever the input, as documented, so it is judged 
 from __future__ import annotations
 
 import supervision
+
 from detr_conformance import numpy_implementation
 from detr_spec.implementation import Limits
 

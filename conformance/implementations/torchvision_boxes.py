@@ -1,15 +1,17 @@
 """torchvision's box operations (https://docs.pytorch.org/vision/stable/ops.html).
 
-Declared: boxes with x1 < x0 or NaN are outside the documented precondition `0 <= x1 < x2`, so nothing is asked about them.
+Declared: boxes with x1 < x0 or NaN are outside the documented precondition `0 <= x1 < x2`, so nothing is asked
+about them.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from torchvision import ops
+
 from detr_conformance import torch_implementation
 from detr_spec.profile import DETR, BoxRules
-from torchvision import ops
 
 IMPLEMENTATION = torch_implementation(
     name="torchvision",

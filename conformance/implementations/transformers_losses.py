@@ -1,8 +1,9 @@
 """The DETR and Deformable DETR losses of Hugging Face transformers, with its box operations and post-processing.
 
-Declared, as documented: the key names `logits`, `class_labels` and `auxiliary_outputs`; no class_error ("removed logging
-parameter"); a threshold in post-processing; the matcher replaces costs that are not finite, so broken logits rank last, while
-a NaN box is refused by its GIoU. The focal α and γ of its Deformable DETR matcher are fixed.
+Declared, as documented: the key names `logits`, `class_labels` and `auxiliary_outputs`; no class_error
+("removed logging parameter"); a threshold in post-processing; the matcher replaces costs that are not finite,
+so broken logits rank last, while a NaN box is refused by its GIoU. The focal α and γ of its Deformable DETR
+matcher are fixed.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from detr_conformance import torch_implementation
-from detr_spec.configuration import Configuration
-from detr_spec.implementation import Limits
-from detr_spec.profile import DEFORMABLE, DETR, DetectionRules, Keys
 from torch import Tensor
 from transformers import DeformableDetrImageProcessorPil, DetrImageProcessorPil
 from transformers.image_transforms import center_to_corners_format, corners_to_center_format
 from transformers.loss.loss_deformable_detr import DeformableDetrHungarianMatcher, DeformableDetrImageLoss
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss, box_iou, generalized_box_iou
+
+from detr_conformance import torch_implementation
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Limits
+from detr_spec.profile import DEFORMABLE, DETR, DetectionRules, Keys
 
 KEYS = Keys(logits="logits", auxiliary="auxiliary_outputs", labels="class_labels", class_error=None)
 
@@ -50,9 +52,7 @@ def detr_criterion(configuration: Configuration) -> ImageLoss:
 def deformable_criterion(configuration: Configuration) -> DeformableDetrImageLoss:
     """The sigmoid focal criterion."""
     matcher = deformable_matcher(configuration)
-    return DeformableDetrImageLoss(
-        matcher, configuration.num_classes, configuration.focal_alpha, configuration.losses
-    )
+    return DeformableDetrImageLoss(matcher, configuration.num_classes, configuration.focal_alpha, configuration.losses)
 
 
 def detr_postprocess(configuration: Configuration) -> Any:
@@ -88,7 +88,9 @@ IMPLEMENTATIONS = (
     ),
     torch_implementation(
         name="transformers",
-        profile=replace(DEFORMABLE, keys=KEYS, non_finite_logits="rank-last", detection=DetectionRules(rule="top-k", threshold=True)),
+        profile=replace(
+            DEFORMABLE, keys=KEYS, non_finite_logits="rank-last", detection=DetectionRules(rule="top-k", threshold=True)
+        ),
         limits=Limits(fixed={"focal_alpha": 0.25, "focal_gamma": 2.0}),
         boxes=BOXES,
         matcher=deformable_matcher,

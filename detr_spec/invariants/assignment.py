@@ -32,9 +32,7 @@ def total_of(what: str, matching: Matching, cost: Floats) -> float:
 
 def require_same_total(what: str, got: float, expected: float, allowance: float, cost: Floats) -> None:
     """Raises `Violation` unless two totals agree as far as two right answers to one problem do."""
-    require(
-        abs(got - expected) <= allowance, what, expected=expected, got=got, allowance=allowance, cost=cost
-    )
+    require(abs(got - expected) <= allowance, what, expected=expected, got=got, allowance=allowance, cost=cost)
 
 
 @invariant(

@@ -142,9 +142,7 @@ def _batched(solver: Assignment, case: CostCase) -> tuple[Matching, ...]:
         raise NotProvided("the solver takes one cost matrix at a time")
     matchings = solver.solve_batch(case.costs).value
     count = len(case.costs)
-    require(
-        len(matchings) == count, "a batch has a wrong number of answers", expected=count, got=len(matchings)
-    )
+    require(len(matchings) == count, "a batch has a wrong number of answers", expected=count, got=len(matchings))
     return matchings
 
 
@@ -211,9 +209,7 @@ def repeatable(component: Build, case: CostCase) -> None:
     solver.solve(np.flip(cost))
     again = solver.solve(cost).value
     expected, got = _pairs(first), _pairs(again)
-    require(
-        got == expected, "the same matrix was answered differently", expected=expected, got=got, cost=cost
-    )
+    require(got == expected, "the same matrix was answered differently", expected=expected, got=got, cost=cost)
 
 
 @invariant(

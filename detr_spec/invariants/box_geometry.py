@@ -46,9 +46,7 @@ def _moved_alike(component: Build, case: BoxCase, how: str, move: Callable[[Floa
     for name, overlap in overlaps(component(case.configuration)).items():
         before = pairwise(name, overlap, case.first, case.second)
         after = pairwise(name, overlap, first, second)
-        ranges = [
-            partial(pairs_range, name, case, *lists) for lists in ((case.first, case.second), (first, second))
-        ]
+        ranges = [partial(pairs_range, name, case, *lists) for lists in ((case.first, case.second), (first, second))]
         require_same(f"{NAMES[name]} of boxes {how}", after, before, *ranges)
 
 
@@ -151,9 +149,7 @@ def nested(component: Build, case: BoxCase) -> None:
     for name, overlap in overlaps(component(case.configuration)).items():
         got = np.diagonal(pairwise(name, overlap, case.first, case.second))
         right = overlap_range(name, case, case.first, case.second)
-        require_within(
-            f"{NAMES[name]} of nested boxes", got, Interval(ratio, right.lower, right.upper, right.dtype)
-        )
+        require_within(f"{NAMES[name]} of nested boxes", got, Interval(ratio, right.lower, right.upper, right.dtype))
 
 
 _COMPASS = np.array([(1, 0), (0, 1), (1, 1), (1, -1), (-1, 0), (0, -1), (-1, 1), (-1, -1)], dtype=np.float64)
@@ -214,8 +210,7 @@ def separation(component: Build, case: BoxCase) -> None:
     lists = [_apart(case, steps) for steps in (1, 2, 4)]
     values = [pairwise("giou", overlap, case.first, second) for second in lists]
     widths = [
-        width(pairs_range("giou", case, case.first, second)) * np.fmax(np.abs(values).max(), 1.0)
-        for second in lists
+        width(pairs_range("giou", case, case.first, second)) * np.fmax(np.abs(values).max(), 1.0) for second in lists
     ]
     for place in (1, 2):
         bound = values[place - 1] + np.maximum(widths[place - 1], widths[place])

@@ -73,9 +73,7 @@ def shapes(component: Build, case: HiddenCase) -> None:
     """
     outputs = _forward(component(case.configuration), case.hidden)
     for name, layer in _named_layers(outputs):
-        require_shape(
-            f"the logits of {name}", layer.logits, (*case.hidden.shape[1:3], case.configuration.columns)
-        )
+        require_shape(f"the logits of {name}", layer.logits, (*case.hidden.shape[1:3], case.configuration.columns))
 
 
 @invariant(
@@ -94,9 +92,7 @@ def boxes_in_unit_range(component: Build, case: HiddenCase) -> None:
     outputs = _forward(component(case.configuration), case.hidden)
     for name, layer in _named_layers(outputs):
         outside = layer.boxes[~((layer.boxes >= 0) & (layer.boxes <= 1))]
-        require(
-            outside.size == 0, f"the boxes of {name} leave [0, 1]", expected="0 … 1", got=outside.tolist()
-        )
+        require(outside.size == 0, f"the boxes of {name} leave [0, 1]", expected="0 … 1", got=outside.tolist())
 
 
 @invariant(
@@ -115,9 +111,7 @@ def main_is_last_layer(component: Build, case: HiddenCase) -> None:
     """
     heads = component(case.configuration)
     together, alone = _forward(heads, case.hidden), _forward(heads, case.hidden[-1:])
-    _require_same_layer(
-        "the main output, against the last layer alone,", heads, case, together.main, alone.main
-    )
+    _require_same_layer("the main output, against the last layer alone,", heads, case, together.main, alone.main)
 
 
 @invariant(
@@ -137,9 +131,7 @@ def auxiliary_in_order(component: Build, case: HiddenCase) -> None:
     together = _forward(heads, case.hidden)
     for layer, outputs in enumerate(together.auxiliary):
         alone = _forward(heads, case.hidden[layer : layer + 1]).main
-        _require_same_layer(
-            f"auxiliary output {layer}, against layer {layer} alone,", heads, case, outputs, alone
-        )
+        _require_same_layer(f"auxiliary output {layer}, against layer {layer} alone,", heads, case, outputs, alone)
 
 
 def _parameters(heads: Heads) -> HeadParameters:

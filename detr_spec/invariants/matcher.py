@@ -57,9 +57,7 @@ def answered(
     return matchings
 
 
-def matched(
-    component: Build, configuration: Configuration, outputs: Outputs, targets: Targets
-) -> tuple[Matching, ...]:
+def matched(component: Build, configuration: Configuration, outputs: Outputs, targets: Targets) -> tuple[Matching, ...]:
     """As `answered`; raises `Violation` unless each image's matching is valid as well."""
     matchings = answered(component, configuration, outputs, targets)
     for image, (matching, target) in enumerate(zip(matchings, targets, strict=True)):
@@ -125,8 +123,7 @@ def int64_indices(component: Build, case: SetCase) -> None:
 @invariant(
     "matcher.optimal-cost",
     number="M2",
-    formula="Σ_(i,j)∈M C_ij = min over assignments; "
-    "C_ij = λ_class c_ij + λ_bbox ‖b̂_i − b_j‖₁ − λ_giou GIoU(b̂_i, b_j)",
+    formula="Σ_(i,j)∈M C_ij = min over assignments; C_ij = λ_class c_ij + λ_bbox ‖b̂_i − b_j‖₁ − λ_giou GIoU(b̂_i, b_j)",
     source="Carion et al. 2020, equation 1; norm §3",
     breaks="a cost term with the wrong sign, weight or box format; greedy matching; costs of another image",
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
@@ -203,8 +200,7 @@ def _predicting_queries(logits: Floats, boxes: Floats, target: Target) -> dict[i
     """The query of each target that has its exact box and is confident of its label; one image."""
     exact = (boxes[:, None, :] == target.boxes[None, :, :]).all(axis=-1)
     return {
-        place: int(np.argmax(exact[:, place] & (logits[:, label] > 0)))
-        for place, label in enumerate(target.labels)
+        place: int(np.argmax(exact[:, place] & (logits[:, label] > 0))) for place, label in enumerate(target.labels)
     }
 
 
@@ -225,9 +221,7 @@ def dominated_query_unmatched(component: Build, case: SetCase) -> None:
     outputs, targets, extra = _with_dominated_query(case)
     for cost in image_costs(outputs, targets, configuration):
         margin = cost.lower[extra] - np.delete(cost.upper, extra, axis=0).max(axis=0)
-        premise(
-            bool((margin > largest_allowance(cost)).all()), "the extra query does not cost more by a margin"
-        )
+        premise(bool((margin > largest_allowance(cost)).all()), "the extra query does not cost more by a margin")
     for image, matching in enumerate(matched_as_drawn(component, configuration, outputs, targets)):
         queries = [int(query) for query in matching.queries]
         require(

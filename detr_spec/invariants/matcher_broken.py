@@ -136,9 +136,7 @@ def minus_infinite_logit(component: Build, case: SetCase) -> None:
     meant = Outputs(np.where(masked, VANISHING_LOGIT, logits), case.outputs.boxes)
     matched_as_drawn(component, configuration, case.outputs, case.targets)
     matchings = answered(component, configuration, given, case.targets)
-    require_optimal_matchings(
-        "the matching with logits of -inf", matchings, meant, case.targets, configuration
-    )
+    require_optimal_matchings("the matching with logits of -inf", matchings, meant, case.targets, configuration)
 
 
 def _masked_columns(case: SetCase) -> Booleans:

@@ -54,9 +54,7 @@ def target_order(component: Build, case: SetCase) -> None:
     Annotation files list objects in an arbitrary order, which must not decide what is learnt.
     """
     outputs, targets, configuration = case.outputs.main, case.targets, case.configuration
-    orders = [
-        case.permutation(len(target), f"targets of image {image}") for image, target in enumerate(targets)
-    ]
+    orders = [case.permutation(len(target), f"targets of image {image}") for image, target in enumerate(targets)]
     before = matched_as_drawn(component, configuration, outputs, targets)
     reordered = tuple(target.take(order) for target, order in zip(targets, orders, strict=True))
     permuted = matched(component, configuration, outputs, reordered)
@@ -117,8 +115,7 @@ def _others_changed(outputs: Outputs, targets: Targets, kept: int) -> tuple[Outp
     logits[kept], boxes[kept] = outputs.logits[kept], outputs.boxes[kept]
     halved = (target.take(np.arange(len(target) // 2)) for target in targets)
     return Outputs(logits, boxes), tuple(
-        target if image == kept else half
-        for image, (target, half) in enumerate(zip(targets, halved, strict=True))
+        target if image == kept else half for image, (target, half) in enumerate(zip(targets, halved, strict=True))
     )
 
 

@@ -116,9 +116,7 @@ def zero_giou_weight(component: Build, case: SetCase) -> None:
     """
     configuration = _without(case.configuration, "cost_giou")
     before = case.outputs.main, case.targets
-    _require_same_matchings(
-        "width and height exchanged", component, configuration, before, _with_boxes(case, _turned)
-    )
+    _require_same_matchings("width and height exchanged", component, configuration, before, _with_boxes(case, _turned))
 
 
 @invariant(
@@ -161,9 +159,7 @@ def logit_shift(component: Build, case: SetCase) -> None:
     """
     outputs, dtype = case.outputs, case.configuration.dtype
     logits = np.round(outputs.logits * 64) / 64
-    shifted = logits + case.generator("shift").integers(
-        -16, 16, (outputs.batch, outputs.queries, 1), endpoint=True
-    )
+    shifted = logits + case.generator("shift").integers(-16, 16, (outputs.batch, outputs.queries, 1), endpoint=True)
     exact = all((round_to(numbers, dtype) == numbers).all() for numbers in (logits, shifted))
     premise(exact, "the shift would be rounded in this dtype")
     before, after = Outputs(logits, outputs.boxes), Outputs(shifted, outputs.boxes)

@@ -29,9 +29,7 @@ def require_valid(what: str, matching: Matching, rows: int, columns: int) -> Non
         numbers = [int(index) for index in indices]
         count = min(rows, columns)
         require(len(numbers) == count, f"{what}: a wrong number of pairs", expected=count, got=len(numbers))
-        require(
-            len(set(numbers)) == count, f"{what}: the {side} indices repeat", expected="distinct", got=numbers
-        )
+        require(len(set(numbers)) == count, f"{what}: the {side} indices repeat", expected="distinct", got=numbers)
         require(
             all(0 <= index < size for index in numbers),
             f"{what}: the {side} indices leave their range",
@@ -68,9 +66,7 @@ def require_optimal_matchings(
     what: str, matchings: Sequence[Matching], layer: Outputs, targets: Targets, configuration: Configuration
 ) -> None:
     """Raises `Violation` unless each image's matching of one decoder layer is valid and optimal."""
-    for image, (matching, cost) in enumerate(
-        zip(matchings, image_costs(layer, targets, configuration), strict=True)
-    ):
+    for image, (matching, cost) in enumerate(zip(matchings, image_costs(layer, targets, configuration), strict=True)):
         require_optimal(f"{what}, image {image}", matching, cost, configuration.dtype)
 
 
@@ -128,9 +124,7 @@ def require_same_optimum(
     ranges = (cost, cost if cost_after is None else cost_after)
     pairs = {"expected": before.pairs(), "got": after.pairs()}
     if all(unique_optimum(item, item.dtype) is not None for item in ranges):
-        raise Violation(
-            f"{what}: the pairs changed, though only one assignment is optimal", cost=cost.value, **pairs
-        )
+        raise Violation(f"{what}: the pairs changed, though only one assignment is optimal", cost=cost.value, **pairs)
     totals = [float(cost.value[matching.queries, matching.targets].sum()) for matching in (before, after)]
     allowance = max(map(excess_allowance, (before, after), ranges))
     require(

@@ -12,7 +12,7 @@ from detr_spec.invariant import Domain
 from detr_spec.strategies.numbers import Drawn
 
 _EXACT_EOS = (0.125, 0.25, 0.5, 1.0)
-"""Weights of the no-object class that every dtype holds exactly, so the dtype of an implementation's buffer cannot matter."""
+"""Weights of the no-object class that every dtype holds exactly, so the dtype of a buffer cannot matter."""
 
 _CHOICES = {
     "eos_coef": _EXACT_EOS,
@@ -23,9 +23,7 @@ _CHOICES = {
 """What else is drawn, and from what; the numbers of options divide 12."""
 
 
-def draw_configuration(
-    draw: DrawFn, domain: Domain, *, num_classes: int, decoder_layers: int = 1
-) -> Configuration:
+def draw_configuration(draw: DrawFn, domain: Domain, *, num_classes: int, decoder_layers: int = 1) -> Configuration:
     """A configuration with the profile's weights half of the time, and with drawn ones otherwise."""
     profile, fixed = domain.profile, domain.limits.fixed
     dtype = draw(st.sampled_from(domain.limits.dtypes))

@@ -1,7 +1,7 @@
 """Where a case's numbers come from: drawn by Hypothesis, so failures shrink, or from one seed, so cases can be large.
 
-Both answer the same questions, so each regime is written once. Drawn numbers lie on a dyadic grid, where box arithmetic is
-exact and ties are real; seeded numbers are arbitrary, so rounding is exercised too.
+Both answer the same questions, so each regime is written once. Drawn numbers lie on a dyadic grid, where box
+arithmetic is exact and ties are real; seeded numbers are arbitrary, so rounding is exercised too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Regimes: the named kinds of outputs and targets that set prediction meets, each written once for drawn and seeded numbers.
+"""Regimes: the named kinds of outputs and targets that set prediction meets, written once for drawn and seeded numbers.
 
-A regime is a function `(numbers, extent) -> Scene`. Boxes are proper and costs finite unless the regime's name says otherwise.
+A regime is a function `(numbers, extent) -> Scene`. Boxes are proper and costs finite unless the regime's name
+says otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ TINY_STEP = 2.0**-13
 
 @dataclass(frozen=True)
 class Extent:
-    """The sizes of a scene: L layers, B images, Q queries, C logit columns, K classes, and n_b targets of each image."""
+    """The sizes of a scene: L layers, B images, Q queries, C logit columns, K classes, n_b targets of each image."""
 
     layers: int
     queries: int
@@ -71,7 +72,7 @@ def order(numbers: Numbers, size: int) -> Integers:
 
 
 def confident(numbers: Numbers, extent: Extent) -> Scene:
-    """Each target is predicted by one query: its exact box, its label at logit +8 against −8; the others say no object."""
+    """Each target is predicted by one query: its exact box, its label at +8 against −8; the others say no object."""
     scene = general(numbers, extent)
     logits = np.full_like(scene.logits, -CONFIDENT_LOGIT)
     boxes = scene.boxes.copy()
@@ -105,9 +106,7 @@ def crowded(numbers: Numbers, extent: Extent) -> Scene:
         return np.clip(box + numbers.integers(-3, 3, (*shape, 4)) / 64, [0, 0, SMALLEST_SIDE, SMALLEST_SIDE], 1.0)
 
     centre = np.array([0.5, 0.5, 0.25, 0.25])
-    targets = tuple(
-        Target(np.minimum(target.labels, 0), near(centre, (len(target),))) for target in scene.targets
-    )
+    targets = tuple(Target(np.minimum(target.labels, 0), near(centre, (len(target),))) for target in scene.targets)
     return Scene(scene.logits, near(centre, scene.boxes.shape[:-1]), targets)
 
 

@@ -1,11 +1,10 @@
-"""Strategies for whole set-prediction cases: outputs of some decoder layers, targets, image sizes, in a named regime."""
+"""Strategies for set-prediction cases: outputs of some decoder layers, targets, image sizes, in a named regime."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -34,9 +33,9 @@ def set_cases(
 ) -> Cases:
     """Set-prediction cases of the given regimes; sizes are inclusive ranges for the small cases.
 
-    Large cases have up to 40 queries, 20 targets and 20 classes. An image has at most as many targets as queries, except in
-    the regime "more-targets-than-queries".
-    Raises `ValueError` for a regime that does not exist.
+    Large cases have up to 40 queries, 20 targets and 20 classes. An image has at most as many targets as
+    queries, except in the regime "more-targets-than-queries". Raises `ValueError` for a regime that does not
+    exist.
     """
     unknown = [name for name in regimes if name not in REGIMES]
     if unknown:
@@ -62,9 +61,7 @@ def _set_case(
     large = not domain.small and (regime == "coco" or draw(st.integers(1, LARGE_SHARE)) == LARGE_SHARE)
     factor = 6 if large else 1
     num_classes = draw(_class_counts(regime, large))
-    configuration = draw_configuration(
-        draw, domain, num_classes=num_classes, decoder_layers=draw(st.integers(*layers))
-    )
+    configuration = draw_configuration(draw, domain, num_classes=num_classes, decoder_layers=draw(st.integers(*layers)))
     query_count = draw(st.integers(queries[0], queries[1] * factor))
     longest = max(min(targets[1] * (4 if large else 1), query_count), targets[0])
     batch = draw(st.integers(*images))

@@ -177,15 +177,21 @@ def hidden_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = 
 
 
 @st.composite
-def _hidden_case(
-    draw: DrawFn, domain: Domain, layers: tuple[int, int], images: tuple[int, int]
-) -> HiddenCase:
+def _hidden_case(draw: DrawFn, domain: Domain, layers: tuple[int, int], images: tuple[int, int]) -> HiddenCase:
     base = draw_configuration(
         draw, domain, num_classes=draw(st.integers(1, 4)), decoder_layers=draw(st.integers(*layers))
     )
     configuration = replace(base, hidden_dim=draw(st.sampled_from((4, 8))))
     numbers, _ = _source(draw, domain, configuration.dtype)
-    shape = (configuration.decoder_layers, draw(st.integers(*images)), draw(st.integers(1, 4)), configuration.hidden_dim)
+    shape = (
+        configuration.decoder_layers,
+        draw(st.integers(*images)),
+        draw(st.integers(1, 4)),
+        configuration.hidden_dim,
+    )
     return HiddenCase(
-        configuration=configuration, regime="general", seed=draw(st.integers(0, 255)), hidden=numbers.reals(-2.0, 2.0, shape)
+        configuration=configuration,
+        regime="general",
+        seed=draw(st.integers(0, 255)),
+        hidden=numbers.reals(-2.0, 2.0, shape),
     )

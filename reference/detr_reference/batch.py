@@ -46,8 +46,7 @@ def check_output_shapes(outputs: Outputs, num_logits: int | None = None) -> None
     boxes: Tensor = outputs["pred_boxes"]
     if logits.dim() != 3 or logits.numel() == 0:
         raise ValueError(
-            "pred_logits must have shape [B, Q, C] with at least one image, query and class, "
-            f"got {list(logits.shape)}"
+            f"pred_logits must have shape [B, Q, C] with at least one image, query and class, got {list(logits.shape)}"
         )
     if num_logits is not None and logits.shape[2] != num_logits:
         raise ValueError(
@@ -76,8 +75,7 @@ def check_targets(targets: Targets, num_images: int, num_labels: int) -> None:
         labels, boxes = target["labels"], target["boxes"]
         if labels.dim() != 1 or labels.dtype != torch.int64:
             raise ValueError(
-                f"targets[{image}]['labels'] must be int64 of shape [n], "
-                f"got {labels.dtype} {list(labels.shape)}"
+                f"targets[{image}]['labels'] must be int64 of shape [n], got {labels.dtype} {list(labels.shape)}"
             )
         if boxes.shape != (len(labels), 4):
             raise ValueError(
@@ -99,8 +97,7 @@ def check_masks(outputs: Outputs, targets: Targets) -> None:
     batch_and_queries = list(outputs["pred_logits"].shape[:2])
     if pred_masks.dim() != 4 or list(pred_masks.shape[:2]) != batch_and_queries or pred_masks.numel() == 0:
         raise ValueError(
-            f"pred_masks must have shape {batch_and_queries} + [h, w] with h, w >= 1, "
-            f"got {list(pred_masks.shape)}"
+            f"pred_masks must have shape {batch_and_queries} + [h, w] with h, w >= 1, got {list(pred_masks.shape)}"
         )
     for image, target in enumerate(targets):
         count, shape = len(target["labels"]), list(target["masks"].shape)

@@ -115,9 +115,7 @@ class SetPredictionCriterion(nn.Module, ABC):
 
         Raises ValueError if they have no key in common.
         """
-        weighted = [
-            self.weight_dict[name] * loss for name, loss in losses.items() if name in self.weight_dict
-        ]
+        weighted = [self.weight_dict[name] * loss for name, loss in losses.items() if name in self.weight_dict]
         if not weighted:
             raise ValueError(f"no loss has a weight: losses {list(losses)}, weights {list(self.weight_dict)}")
         return torch.stack(weighted).sum()
@@ -134,9 +132,7 @@ class SetPredictionCriterion(nn.Module, ABC):
         predictions = {name: outputs[name] for name in ("pred_logits", "pred_boxes")}
         return self.matcher(predictions, targets)
 
-    def _layer_losses(
-        self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float
-    ) -> dict[str, Tensor]:
+    def _layer_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:
         """Return the terms that every decoder layer has."""
         logits: Tensor = outputs["pred_logits"]
         losses: dict[str, Tensor] = {}
@@ -155,12 +151,8 @@ class SetPredictionCriterion(nn.Module, ABC):
 
     def _query_classes(self, logits: Tensor, targets: Targets, pairs: Pairs) -> Tensor:
         """Return int64 [B, Q]: the label of each query's target, and num_classes where there is none."""
-        query_classes = torch.full(
-            logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device
-        )
-        query_classes[matched_queries(pairs)] = matched_targets(
-            [target["labels"] for target in targets], pairs
-        )
+        query_classes = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
+        query_classes[matched_queries(pairs)] = matched_targets([target["labels"] for target in targets], pairs)
         return query_classes
 
     def _class_error(self, outputs: Outputs, targets: Targets, pairs: Pairs) -> Tensor:
@@ -275,7 +267,5 @@ def build_weight_dict(
     base = {"loss_ce": loss_ce, "loss_bbox": loss_bbox, "loss_giou": loss_giou}
     if masks:
         base |= {"loss_mask": 1, "loss_dice": 1}
-    auxiliary = {
-        f"{name}_{layer}": weight for layer in range(decoder_layers - 1) for name, weight in base.items()
-    }
+    auxiliary = {f"{name}_{layer}": weight for layer in range(decoder_layers - 1) for name, weight in base.items()}
     return base | auxiliary

@@ -37,9 +37,7 @@ class DetectionHeads(nn.Module):
     is D -> K, for the sigmoid dialect. `bbox_embed` is an MLP D -> D -> D -> 4 followed by a sigmoid.
     """
 
-    def __init__(
-        self, hidden_dim: int, num_classes: int, aux_loss: bool = True, no_object: bool = True
-    ) -> None:
+    def __init__(self, hidden_dim: int, num_classes: int, aux_loss: bool = True, no_object: bool = True) -> None:
         super().__init__()
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1 if no_object else num_classes)
         self.bbox_embed = MLP(hidden_dim, hidden_dim, 4, num_layers=3)
@@ -58,9 +56,7 @@ class DetectionHeads(nn.Module):
         """
         hidden_dim = self.class_embed.in_features
         if hidden.dim() != 4 or hidden.shape[0] == 0 or hidden.shape[3] != hidden_dim:
-            raise ValueError(
-                f"hidden must have shape [L, B, Q, {hidden_dim}] with L >= 1, got {list(hidden.shape)}"
-            )
+            raise ValueError(f"hidden must have shape [L, B, Q, {hidden_dim}] with L >= 1, got {list(hidden.shape)}")
         logits: Tensor = self.class_embed(hidden)
         boxes: Tensor = self.bbox_embed(hidden).sigmoid()
         *auxiliary, outputs = [

@@ -27,9 +27,7 @@ def mask_losses(
     """
     targets = matched_targets(pad_masks(target_masks), pairs)
     matched = pred_masks[matched_queries(pairs)]
-    upsampled = interpolate(
-        matched[:, None], size=targets.shape[-2:], mode="bilinear", align_corners=False
-    ).squeeze(1)
+    upsampled = interpolate(matched[:, None], size=targets.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)
     logits, masks = upsampled.flatten(1), targets.flatten(1)
     focal = sigmoid_focal_loss(logits, masks, MASK_FOCAL_ALPHA, MASK_FOCAL_GAMMA).mean(dim=1)
     return {

@@ -121,6 +121,4 @@ def _check_precision(outputs: Outputs) -> None:
     for name in ("pred_logits", "pred_boxes"):
         values: Tensor = outputs[name]
         if values.device.type == "cpu" and values.dtype in (torch.float16, torch.bfloat16):
-            raise TypeError(
-                f"{name} is {values.dtype} on the CPU, too coarse to rank costs; convert it by .float()"
-            )
+            raise TypeError(f"{name} is {values.dtype} on the CPU, too coarse to rank costs; convert it by .float()")

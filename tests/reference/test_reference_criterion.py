@@ -32,9 +32,7 @@ def softmax_criterion(
     return SetCriterion(num_classes, matcher or HungarianMatcher(1, 5, 2), weights, eos_coef, losses)
 
 
-def sigmoid_criterion(
-    matcher: Any = None, num_classes: int = 2, losses: Sequence[str] = LOSSES
-) -> FocalSetCriterion:
+def sigmoid_criterion(matcher: Any = None, num_classes: int = 2, losses: Sequence[str] = LOSSES) -> FocalSetCriterion:
     weights = build_weight_dict(loss_ce=2, decoder_layers=2, masks=True)
     matcher = matcher or HungarianMatcher(2, 5, 2, class_cost=focal_cost())
     return FocalSetCriterion(num_classes, matcher, weights, losses)
@@ -86,9 +84,7 @@ def test_softmax_losses_by_hand() -> None:
             "cardinality_error": (0 + 1) / 2,
         }
     )
-    assert softmax_criterion().total(losses).item() == pytest.approx(
-        losses["loss_ce"].item() + 5 * 1.0 + 2 * 0.75
-    )
+    assert softmax_criterion().total(losses).item() == pytest.approx(losses["loss_ce"].item() + 5 * 1.0 + 2 * 0.75)
 
 
 def test_sigmoid_losses_by_hand() -> None:
@@ -322,9 +318,7 @@ def test_only_the_losses_asked_for_are_computed() -> None:
         (lambda outputs: {"pred_boxes": outputs["pred_boxes"] * nan}, "pred_boxes holds NaN"),
     ],
 )
-def test_broken_predictions_are_refused(
-    criterion: Any, batch: Any, change: Any, message: str, level: str
-) -> None:
+def test_broken_predictions_are_refused(criterion: Any, batch: Any, change: Any, message: str, level: str) -> None:
     outputs, targets = batch()
     broken = {**outputs, **change(outputs)}
     refusing = criterion(trusting_matcher)
@@ -349,9 +343,7 @@ def test_broken_targets_are_refused(criterion: Any, batch: Any, broken: Targets,
         refusing(batch()[0], broken)
 
 
-@pytest.mark.parametrize(
-    ("here", "elsewhere", "num_boxes"), [(3, 0, 1.5), (1, 0, 1.0), (2, 4, 3.0), (0, 4, 2.0)]
-)
+@pytest.mark.parametrize(("here", "elsewhere", "num_boxes"), [(3, 0, 1.5), (1, 0, 1.0), (2, 4, 3.0), (0, 4, 2.0)])
 def test_num_boxes_is_the_mean_over_ranks_and_at_least_one(
     monkeypatch: pytest.MonkeyPatch, here: int, elsewhere: int, num_boxes: float
 ) -> None:

@@ -1,4 +1,4 @@
-"""Reading what an implementation returned, whatever the framework: pairs of indices, dictionaries, wrong types by name."""
+"""Reading what an implementation returned in any framework: pairs of indices, dictionaries, wrong types by name."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from detr_spec.values import Matching
 from detr_spec.violation import Violation
-from numpy.typing import NDArray
 
 ToNumpy = Callable[[Any], NDArray[Any]]
 

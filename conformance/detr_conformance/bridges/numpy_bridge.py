@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from detr_conformance.bridges.answers import describe, matching, same, sequence
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, BoxOperations, Implementation, Limits
 from detr_spec.profile import DETR, Profile, named_profile
 from detr_spec.values import Answer, Floats, Matching, Observation
 from detr_spec.violation import Violation
-
-from detr_conformance.bridges.answers import describe, matching, same, sequence
 
 Solver = Callable[[Any], Any]
 
@@ -28,8 +28,8 @@ def numpy_implementation(
 ) -> Implementation:
     """An implementation from functions on NumPy arrays.
 
-    boxes: functions by the names of `BoxOperations`, arrays [n, 4] in the case's dtype → arrays.
-    solver: a cost matrix [n, m] → (row indices, column indices). batch_solver: a list of cost matrices → a list of those.
+    boxes: functions by the names of `BoxOperations`, arrays [n, 4] in the case's dtype → arrays. solver: a cost
+    matrix [n, m] → (row indices, column indices). batch_solver: a list of cost matrices → a list of those.
     """
     declared = named_profile(profile) if isinstance(profile, str) else profile
     box_functions = boxes
@@ -71,9 +71,7 @@ def _box_operation(
     return call
 
 
-def _assignment(
-    solver: Solver, batch_solver: Callable[[list[Any]], Any] | None, dtype: np.dtype[Any]
-) -> Assignment:
+def _assignment(solver: Solver, batch_solver: Callable[[list[Any]], Any] | None, dtype: np.dtype[Any]) -> Assignment:
     def solve(cost: Floats) -> Answer[Matching]:
         answer, mutated = observed(solver, {"cost": cost.astype(dtype)})
         return Answer(matching("the solver", answer, np.asarray), Observation(mutated))
@@ -84,8 +82,6 @@ def _assignment(
         answer, mutated = observed(lambda *arrays: batch_solver(list(arrays)), inputs)
         expected = "a list of (row indices, column indices)"
         items = sequence("the batch solver", answer, expected, len(costs))
-        return Answer(
-            tuple(matching("the batch solver", item, np.asarray) for item in items), Observation(mutated)
-        )
+        return Answer(tuple(matching("the batch solver", item, np.asarray) for item in items), Observation(mutated))
 
     return Assignment(solve=solve, solve_batch=None if batch_solver is None else solve_batch)

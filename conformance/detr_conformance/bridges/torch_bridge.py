@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
+from detr_conformance.bridges.answers import describe, entry, mapping, matching, sequence
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import BoxOperations, Heads, Implementation, Limits
 from detr_spec.profile import Profile, named_profile
@@ -26,9 +29,6 @@ from detr_spec.values import (
     Targets,
 )
 from detr_spec.violation import NotProvided, Violation
-from torch import Tensor, nn
-
-from detr_conformance.bridges.answers import describe, entry, mapping, matching, sequence
 
 Factory = Callable[[Configuration], Callable[..., Any]]
 
@@ -46,9 +46,9 @@ def torch_implementation(
 ) -> Implementation:
     """An implementation from PyTorch modules (or functions) of the usual shape; any of them may be missing.
 
-    Each factory builds the module from a `Configuration`. The criterion's own matching is read from its `matcher`
-    attribute where that is a module, and its weight table from `weight_dict`. `boxes` maps the names of `BoxOperations` to
-    functions on tensors. Raises `KeyError` for a profile name that does not exist.
+    Each factory builds the module from a `Configuration`. The criterion's own matching is read from its
+    `matcher` attribute where that is a module, and its weight table from `weight_dict`. `boxes` maps the names
+    of `BoxOperations` to functions on tensors. Raises `KeyError` for a profile name that does not exist.
     """
     declared = named_profile(profile) if isinstance(profile, str) else profile
     box_functions = boxes

@@ -54,14 +54,8 @@ def failing() -> Failing:
 
     def find(subject: Implementation, among: Collection[str] | None = None, examples: int = 30) -> set[str]:
         asked = [
-            item
-            for item in all_invariants()
-            if item.component in subject.components and item.applies(subject.profile)
+            item for item in all_invariants() if item.component in subject.components and item.applies(subject.profile)
         ]
-        return {
-            item.id
-            for item in asked
-            if (among is None or item.id in among) and _fails(item, subject, examples)
-        }
+        return {item.id for item in asked if (among is None or item.id in among) and _fails(item, subject, examples)}
 
     return find

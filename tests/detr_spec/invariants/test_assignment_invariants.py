@@ -51,9 +51,7 @@ def each(solver: Solver) -> BatchSolver:
     return lambda costs: list(map(solver, costs))
 
 
-def subject(
-    solver: Solver, batch: BatchSolver | None = None, profile: Profile = DETR, **limits: Any
-) -> Implementation:
+def subject(solver: Solver, batch: BatchSolver | None = None, profile: Profile = DETR, **limits: Any) -> Implementation:
     return numpy_implementation(
         name="solver",
         profile=profile,

@@ -116,9 +116,7 @@ def test_each_holds_and_fires_on_the_reference(item: Any, profile: Profile) -> N
 
 def wide(overlap: Overlap) -> Overlap:
     """The overlap computed in float64 and rounded to the dtype of the boxes."""
-    return lambda first, second: overlap(first.astype(np.float64), second.astype(np.float64)).astype(
-        first.dtype
-    )
+    return lambda first, second: overlap(first.astype(np.float64), second.astype(np.float64)).astype(first.dtype)
 
 
 def share_of_hull_kept(a: Array, b: Array) -> Array:

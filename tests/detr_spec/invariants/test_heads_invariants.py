@@ -70,9 +70,7 @@ class Heads(DetectionHeads):
 
     def forward(self, hidden: Tensor) -> dict[str, Any]:
         logits, boxes = self.logits(hidden), self.boxes(hidden)
-        layers = self.arranged(
-            [{"pred_logits": z, "pred_boxes": b} for z, b in zip(logits, boxes, strict=True)]
-        )
+        layers = self.arranged([{"pred_logits": z, "pred_boxes": b} for z, b in zip(logits, boxes, strict=True)])
         return {**layers[-1], "aux_outputs": layers[:-1]}
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -81,9 +81,7 @@ def failure(id: str, subject: Implementation, examples: int = EXAMPLES) -> Excep
     return None
 
 
-def own_cost(
-    configuration: Configuration, logits: Tensor, boxes: Tensor, target: dict[str, Tensor]
-) -> Tensor:
+def own_cost(configuration: Configuration, logits: Tensor, boxes: Tensor, target: dict[str, Tensor]) -> Tensor:
     """The matching cost [Q, n], by the reference's formulas."""
     labels, target_boxes = target["labels"], target["boxes"]
     return right_matcher(configuration).cost_matrix(logits, boxes, labels, target_boxes)
@@ -102,9 +100,7 @@ def by_cost(change: Callable[..., Tensor], profile: Profile = DETR) -> Implement
         def match(outputs: Any, targets: Any) -> Any:
             right_matcher(configuration)(outputs, targets)  # its refusals
             images = zip(outputs["pred_logits"], outputs["pred_boxes"], targets, strict=True)
-            return [
-                assigned(change(own_cost(configuration, *image), *image, configuration)) for image in images
-            ]
+            return [assigned(change(own_cost(configuration, *image), *image, configuration)) for image in images]
 
         return match
 
@@ -113,18 +109,12 @@ def by_cost(change: Callable[..., Tensor], profile: Profile = DETR) -> Implement
 
 def around(wrapper: Wrapper, profile: Profile = DETR, limits: Limits | None = None) -> Implementation:
     """The right matcher inside a wrapper."""
-    return implementation(
-        lambda configuration: wrapper(right_matcher(configuration), configuration), profile, limits
-    )
+    return implementation(lambda configuration: wrapper(right_matcher(configuration), configuration), profile, limits)
 
 
-def with_weights(
-    change: Callable[[Configuration], dict[str, float]], profile: Profile = DETR
-) -> Implementation:
+def with_weights(change: Callable[[Configuration], dict[str, float]], profile: Profile = DETR) -> Implementation:
     """The right matcher, built with other weights."""
-    return implementation(
-        lambda configuration: right_matcher(replace(configuration, **change(configuration))), profile
-    )
+    return implementation(lambda configuration: right_matcher(replace(configuration, **change(configuration))), profile)
 
 
 # Right matchers
@@ -202,9 +192,7 @@ def by_target(matcher: Matcher, configuration: Configuration) -> Matcher:
     def match(outputs: Any, targets: Any) -> Any:
         pairs = matcher(outputs, targets)
         orders = [columns.argsort() for _, columns in pairs]
-        return [
-            (queries[order], columns[order]) for (queries, columns), order in zip(pairs, orders, strict=True)
-        ]
+        return [(queries[order], columns[order]) for (queries, columns), order in zip(pairs, orders, strict=True)]
 
     return match
 
@@ -214,11 +202,7 @@ def name_of(part: Any) -> str:
 
 
 RIGHT_WAYS = [
-    *(
-        (way, profile)
-        for way in (other_ties, in_double_precision, by_batched_costs)
-        for profile in (DETR, DEFORMABLE)
-    ),
+    *((way, profile) for way in (other_ties, in_double_precision, by_batched_costs) for profile in (DETR, DEFORMABLE)),
     (by_target, replace(DETR, ascending_queries=False)),
 ]
 
@@ -253,9 +237,7 @@ def test_weights_that_cannot_be_varied_are_no_violation() -> None:
 @pytest.mark.parametrize("alpha_gamma", [(0.25, 2.0), (0.75, 1.0), (0.5, 3.0)])
 def test_float32_evaluations_of_the_focal_cost_lie_in_the_range(alpha_gamma: tuple[float, float]) -> None:
     alpha, gamma = alpha_gamma
-    logits = torch.cat(
-        [torch.linspace(10, 20, 5001), torch.linspace(-20, 10, 5001), torch.tensor([-120.0, 120.0])]
-    )
+    logits = torch.cat([torch.linspace(10, 20, 5001), torch.linspace(-20, 10, 5001), torch.tensor([-120.0, 120.0])])
     expected = focal_cost(lift(logits[:, None].numpy(), "float32"), np.array([0]), alpha, gamma, 1e-8)
 
     def cost(p: Tensor, q: Tensor) -> Tensor:
@@ -289,9 +271,7 @@ def offset_targets(matcher: Matcher, configuration: Configuration) -> Matcher:
     def match(outputs: Any, targets: Any) -> Any:
         ends = np.cumsum([len(target["labels"]) for target in targets])
         pairs = zip(matcher(outputs, targets), targets, ends, strict=True)
-        return [
-            (queries, columns + int(end) - len(target["labels"])) for (queries, columns), target, end in pairs
-        ]
+        return [(queries, columns + int(end) - len(target["labels"])) for (queries, columns), target, end in pairs]
 
     return match
 
@@ -450,19 +430,11 @@ def only_first_coordinate_checked(matcher: Matcher, configuration: Configuration
     return match
 
 
-def raw_logits(
-    cost: Tensor, logits: Tensor, boxes: Tensor, target: Any, configuration: Configuration
-) -> Tensor:
-    return (
-        cost
-        - own_class_cost(logits, target, configuration)
-        - configuration.cost_class * logits[:, target["labels"]]
-    )
+def raw_logits(cost: Tensor, logits: Tensor, boxes: Tensor, target: Any, configuration: Configuration) -> Tensor:
+    return cost - own_class_cost(logits, target, configuration) - configuration.cost_class * logits[:, target["labels"]]
 
 
-def softmax_cost(
-    cost: Tensor, logits: Tensor, boxes: Tensor, target: Any, configuration: Configuration
-) -> Tensor:
+def softmax_cost(cost: Tensor, logits: Tensor, boxes: Tensor, target: Any, configuration: Configuration) -> Tensor:
     probabilities = logits.softmax(-1)[:, target["labels"]]
     return cost - own_class_cost(logits, target, configuration) - configuration.cost_class * probabilities
 
@@ -471,16 +443,12 @@ def own_class_cost(logits: Tensor, target: Any, configuration: Configuration) ->
     return configuration.cost_class * right_matcher(configuration).class_cost(logits, target["labels"])
 
 
-def squared_distance(
-    cost: Tensor, logits: Tensor, boxes: Tensor, target: Any, configuration: Configuration
-) -> Tensor:
+def squared_distance(cost: Tensor, logits: Tensor, boxes: Tensor, target: Any, configuration: Configuration) -> Tensor:
     differences = (boxes[:, None] - target["boxes"][None]).abs()
     return cost + configuration.cost_bbox * (differences**2 - differences).sum(-1)
 
 
-def xyxy_distance(
-    cost: Tensor, logits: Tensor, boxes: Tensor, target: Any, configuration: Configuration
-) -> Tensor:
+def xyxy_distance(cost: Tensor, logits: Tensor, boxes: Tensor, target: Any, configuration: Configuration) -> Tensor:
     other = (box_cxcywh_to_xyxy(boxes)[:, None] - box_cxcywh_to_xyxy(target["boxes"])[None]).abs().sum(-1)
     return cost + configuration.cost_bbox * (other - (boxes[:, None] - target["boxes"][None]).abs().sum(-1))
 
@@ -504,9 +472,7 @@ DEFECTS: dict[str, tuple[Implementation, list[str]]] = {
     "empty float": (around(mapped(float_for_empty_images)), ["int64-indices"]),
     "no negative GIoU": (
         by_cost(
-            lambda cost, logits, boxes, target, configuration: (
-                cost + 2 * configuration.cost_giou * giou(boxes, target)
-            )
+            lambda cost, logits, boxes, target, configuration: cost + 2 * configuration.cost_giou * giou(boxes, target)
         ),
         ["optimal-cost"],
     ),
@@ -553,9 +519,7 @@ DEFECTS: dict[str, tuple[Implementation, list[str]]] = {
         ["zero-giou-weight", "zero-weight-keeps-the-rest"],
     ),
     "boxes off together": (
-        with_weights(
-            lambda c: {"cost_giou": c.cost_giou * bool(c.cost_bbox), "cost_class": c.cost_class or 1e-6}
-        ),
+        with_weights(lambda c: {"cost_giou": c.cost_giou * bool(c.cost_bbox), "cost_class": c.cost_class or 1e-6}),
         ["zero-weight-keeps-the-rest"],
     ),
     "raw logits": (by_cost(raw_logits), ["logit-shift", "optimal-cost"]),
@@ -579,9 +543,7 @@ DEFECTS: dict[str, tuple[Implementation, list[str]]] = {
     ),
     "labels off by one": (around(next_label, DEFORMABLE), ["absent-classes", "optimal-cost"]),
     "focal cost with the wrong sign": (
-        by_cost(
-            lambda cost, logits, boxes, target, c: cost - 2 * own_class_cost(logits, target, c), DEFORMABLE
-        ),
+        by_cost(lambda cost, logits, boxes, target, c: cost - 2 * own_class_cost(logits, target, c), DEFORMABLE),
         ["logit-level", "recovers-shuffle", "optimal-cost"],
     ),
     "sigmoid NaN replaced": (around(replacing_nan, DEFORMABLE), ["nan-logit-refused", "nan-box-refused"]),
@@ -617,9 +579,7 @@ def ranking(replaced: Callable[[Tensor], float], profile: Profile) -> Implementa
         @torch.no_grad()
         def match(outputs: Any, targets: Any) -> Any:
             answers = []
-            for logits, boxes, target in zip(
-                outputs["pred_logits"], outputs["pred_boxes"], targets, strict=True
-            ):
+            for logits, boxes, target in zip(outputs["pred_logits"], outputs["pred_boxes"], targets, strict=True):
                 distance = (boxes[:, None] - target["boxes"][None]).abs().sum(-1)
                 cost = weights[0] * class_cost(logits, target["labels"]) + weights[1] * distance
                 sound = boxes.nan_to_num(0.5)
