@@ -47,6 +47,7 @@ def _require_label_refused(component: Build, case: SetCase, label: int) -> None:
 @invariant(
     "criterion.label-k-refused",
     number="C18",
+    level=SHOULD,
     formula="y_j = K is refused: classes are 0 … K − 1",
     source="norm §3 and §4: K is the index of no object, no label; the published DETR lets it pass",
     breaks=(
@@ -86,6 +87,7 @@ def foreign_label_refused(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.target-count-refused",
     number="C18",
+    level=SHOULD,
     formula="|targets| ≠ B is refused",
     source="norm §4: one target for each image; §9: a profile may leave it unchecked",
     breaks="images zipped with targets up to the shorter list; one target broadcast over the batch",
