@@ -111,7 +111,23 @@ def _tables(report: Report, width: int) -> Iterator[Table]:
     names = 3 + max(len(judgement.id) for judgement in rows)
     room = max(1, (width - names - 16) // (3 + max(map(_column_width, items))))
     for start in range(0, len(items), room):
-        yield _table(items[start : start + room], rows)
+        group = items[start : start + room]
+        missing = _missing_components(group)
+        table = _table(group, [judgement for judgement in rows if judgement.component not in missing])
+        if missing:
+            table.caption = f"not provided at all: {', '.join(missing)}"
+            table.caption_justify = "left"
+        yield table
+
+
+def _missing_components(items: Sequence[ImplementationReport]) -> tuple[str, ...]:
+    """The components of which none of the implementations provides anything."""
+    provided: dict[str, bool] = {}
+    for item in items:
+        for judgement in item.judgements:
+            has_it = judgement.verdict not in (Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE)
+            provided[judgement.component] = provided.get(judgement.component, False) or has_it
+    return tuple(component for component, has_it in provided.items() if not has_it)
 
 
 def _column_width(item: ImplementationReport) -> int:
