@@ -1,6 +1,7 @@
 """Box operations: formats, areas, IoU and GIoU, without any epsilon of their own. norm §2.
 
-Each takes float64 arrays, or intervals, which carry the rounding of a dtype through the same formula.
+Each takes float64 arrays, or intervals, which carry the rounding of a dtype through the formula. Where right
+implementations write a formula in several ways that round differently, the interval holds them all.
 """
 
 from __future__ import annotations
@@ -10,21 +11,37 @@ from fractions import Fraction
 import numpy as np
 
 from detr_spec.profile import BoxRules
-from detr_spec.tolerance import Numbers
+from detr_spec.tolerance import Interval, Numbers, hull
 
 EXACT = BoxRules()
 
 
 def cxcywh_to_xyxy(boxes: Numbers) -> Numbers:
-    """(cx, cy, w, h) → (cx − w/2, cy − h/2, cx + w/2, cy + h/2); [..., 4] → [..., 4]."""
-    centre, half = boxes[..., :2], boxes[..., 2:] * 0.5
-    return np.concatenate([centre - half, centre + half], axis=-1)
+    """(cx, cy, w, h) → (cx − w/2, cy − h/2, cx + w/2, cy + h/2); [..., 4] → [..., 4].
+
+    An interval also holds the far corner as the near one plus the side.
+    """
+    centre, size = boxes[..., :2], boxes[..., 2:]
+    low = centre - size * 0.5
+    corners: Numbers = np.concatenate([low, centre + size * 0.5], axis=-1)
+    if not isinstance(boxes, Interval):
+        return corners
+    from_near: Numbers = np.concatenate([low, low + size], axis=-1)
+    return hull(corners, from_near)
 
 
 def xyxy_to_cxcywh(boxes: Numbers) -> Numbers:
-    """(x0, y0, x1, y1) → ((x0 + x1)/2, (y0 + y1)/2, x1 − x0, y1 − y0); [..., 4] → [..., 4]."""
+    """(x0, y0, x1, y1) → ((x0 + x1)/2, (y0 + y1)/2, x1 − x0, y1 − y0); [..., 4] → [..., 4].
+
+    An interval also holds the centre as the near corner plus half the side.
+    """
     low, high = boxes[..., :2], boxes[..., 2:]
-    return np.concatenate([(low + high) * 0.5, high - low], axis=-1)
+    size = high - low
+    centres: Numbers = np.concatenate([(low + high) * 0.5, size], axis=-1)
+    if not isinstance(boxes, Interval):
+        return centres
+    from_near: Numbers = np.concatenate([low + size * 0.5, size], axis=-1)
+    return hull(centres, from_near)
 
 
 def area(boxes: Numbers) -> Numbers:
@@ -57,12 +74,16 @@ def elementwise_iou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) ->
 def elementwise_giou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
     """IoU − (E − U) / (E + ε), E the area of the smallest enclosing box; [..., 4] and [..., 4] → [...].
 
+    Without ε that is IoU + U / E − 1, which an interval holds too: it rounds where the first form is exact.
     Source: Rezatofighi et al. 2019, "Generalized Intersection over Union", algorithm 1.
     """
     intersection, union = intersection_and_union(first, second)
     enclosing = enclosing_area(first, second)
     iou = _divided(intersection, union, rules.iou_epsilon)
-    return iou - _divided(enclosing - union, enclosing, rules.giou_epsilon)
+    giou = iou - _divided(enclosing - union, enclosing, rules.giou_epsilon)
+    if rules.giou_epsilon or not isinstance(giou, Interval):
+        return giou
+    return hull(giou, iou + union / enclosing - 1.0)
 
 
 def _divided(numerator: Numbers, denominator: Numbers, epsilon: float) -> Numbers:

@@ -6,7 +6,7 @@ import numpy as np
 
 from detr_spec import boxes as box_definitions
 from detr_spec.configuration import Configuration
-from detr_spec.tolerance import Interval, Numbers, lift
+from detr_spec.tolerance import Interval, Numbers, hull, lift
 from detr_spec.values import Integers, Outputs, Target
 
 
@@ -20,9 +20,13 @@ def log_softmax(logits: Numbers) -> Numbers:
 
 
 def softmax(logits: Numbers) -> Numbers:
-    """exp(z) / Σ exp(z) over the last axis; [..., C] → [..., C], each in [0, 1]."""
+    """exp(z) / Σ exp(z) over the last axis; [..., C] → [..., C], each in [0, 1].
+
+    An interval also holds the exponential of the log-softmax.
+    """
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.minimum(powers / powers.sum(axis=-1)[..., None], 1.0)
+    direct = np.minimum(powers / powers.sum(axis=-1)[..., None], 1.0)
+    return hull(direct, np.exp(log_softmax(logits))) if isinstance(direct, Interval) else direct
 
 
 def sigmoid(logits: Numbers) -> Numbers:

@@ -8,7 +8,7 @@ import numpy as np
 
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
-from detr_spec.costs import log_softmax, sigmoid, softmax
+from detr_spec.costs import sigmoid, softmax
 from detr_spec.tolerance import Interval, Numbers, hull, lift
 from detr_spec.values import Floats, Integers
 
@@ -55,8 +55,8 @@ def scaled_boxes(boxes: Numbers, size: Integers, configuration: Configuration) -
 def candidates(logits: Floats, boxes: Floats, size: Integers, configuration: Configuration) -> Candidates:
     """The detections that one image's outputs allow; logits [Q, C], boxes [Q, 4], size (height, width).
 
-    The ranges hold the usual orders of evaluation: a softmax from its logarithm, a sigmoid from its
-    complement; boxes scaled before their corners are taken, and a far corner reached from the near one.
+    The ranges hold the usual orders of evaluation: a sigmoid from its complement, and boxes scaled before their
+    corners are taken.
     """
     dtype = configuration.dtype
     return Candidates(
@@ -66,21 +66,12 @@ def candidates(logits: Floats, boxes: Floats, size: Integers, configuration: Con
 
 def _score_range(logits: Interval, configuration: Configuration) -> Interval:
     direct = class_scores(logits, configuration)
-    if configuration.profile.activation == "sigmoid":
-        return hull(direct, 1.0 - sigmoid(-logits))
-    return hull(direct, np.exp(log_softmax(logits))[..., :-1])
+    return hull(direct, 1.0 - sigmoid(-logits)) if configuration.profile.activation == "sigmoid" else direct
 
 
 def _box_range(boxes: Interval, size: Integers, configuration: Configuration) -> Interval:
     direct = scaled_boxes(boxes, size, configuration)
-    return hull(direct, *(_clamped(way, size, configuration) for way in _corner_ways(boxes * _per_corner(size))))
-
-
-def _corner_ways(boxes: Interval) -> tuple[Interval, Interval]:
-    """The corners of boxes in cxcywh, the far one from the centre and from the near one."""
-    low: Numbers = boxes[..., :2] - boxes[..., 2:] * 0.5
-    from_corner: Numbers = np.concatenate([low, low + boxes[..., 2:]], axis=-1)
-    return cxcywh_to_xyxy(boxes), from_corner
+    return hull(direct, _clamped(cxcywh_to_xyxy(boxes * _per_corner(size)), size, configuration))
 
 
 def _clamped(corners: Numbers, size: Integers, configuration: Configuration) -> Numbers:

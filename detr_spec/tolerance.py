@@ -162,8 +162,13 @@ def lift(numbers: ArrayLike, dtype: str) -> Interval:
 
 
 def hull(first: Interval, *others: Interval) -> Interval:
-    """The range of several right ways to evaluate one formula: the first's value, and the union of the ranges."""
+    """The range of several right ways to evaluate one formula: the first's value, and the union of the ranges.
+
+    It is a single number where every way gives exactly that.
+    """
     ways = (first, *others)
+    if all(way.single and (way.value == first.value).all() for way in ways):
+        return first
     lower, upper = np.min([way.lower for way in ways], axis=0), np.max([way.upper for way in ways], axis=0)
     return Interval(first.value, np.asarray(lower), np.asarray(upper), first.dtype)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,7 +11,7 @@ from detr_spec import boxes
 from detr_spec.cases import BoxCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import BoxOperations
-from detr_spec.tolerance import Interval, hull, lift
+from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Answer, Floats
 from detr_spec.violation import NotProvided, Violation, require_close, require_shape
 
@@ -33,12 +32,17 @@ def needed(operations: BoxOperations, name: str) -> Operation:
     return operation
 
 
+def provided(operations: BoxOperations, names: Iterable[str]) -> dict[str, Operation]:
+    """The operations of those names that there are; raises `NotProvided` where there is none."""
+    found = {name: getattr(operations, name) for name in names if getattr(operations, name) is not None}
+    if not found:
+        raise NotProvided(f"the box component provides none of {', '.join(names)}")
+    return found
+
+
 def overlaps(operations: BoxOperations) -> dict[str, Operation]:
     """The pairwise overlaps that are provided, by name; raises `NotProvided` where there is none."""
-    provided = {name: getattr(operations, name) for name in NAMES if getattr(operations, name) is not None}
-    if not provided:
-        raise NotProvided("the box component provides neither iou nor giou")
-    return provided
+    return provided(operations, NAMES)
 
 
 def pairwise(name: str, overlap: Operation, first: Floats, second: Floats) -> Floats:
@@ -48,35 +52,12 @@ def pairwise(name: str, overlap: Operation, first: Floats, second: Floats) -> Fl
     return value
 
 
-def corners_range(given: Interval) -> Interval:
-    """The corners of boxes in cxcywh [..., 4]; the far corner from the centre, or from the near corner."""
-    low = given[..., :2] - given[..., 2:] * 0.5
-    from_near = np.concatenate([low, low + given[..., 2:]], axis=-1)
-    return hull(boxes.cxcywh_to_xyxy(given), cast(Interval, from_near))
-
-
-def centres_range(given: Interval) -> Interval:
-    """The cxcywh of boxes in xyxy [..., 4]; the centre amid the corners, or half a side from the near one."""
-    low, size = given[..., :2], given[..., 2:] - given[..., :2]
-    from_near = np.concatenate([low + size * 0.5, size], axis=-1)
-    return hull(boxes.xyxy_to_cxcywh(given), cast(Interval, from_near))
-
-
 def overlap_range(name: str, case: BoxCase, first: Floats, second: Floats) -> Interval:
-    """The overlap of boxes in xyxy, position by position with broadcasting; [..., 4] and [..., 4] → [...].
-
-    Without an epsilon the GIoU, IoU − (E − U)/E, is IoU + U/E − 1, which rounds where that form is exact.
-    """
+    """The overlap of boxes in xyxy, position by position with broadcasting; [..., 4] and [..., 4] → [...]."""
     rules, dtype = case.configuration.profile.boxes, case.configuration.dtype
-    a, b = lift(first, dtype), lift(second, dtype)
-    iou: Interval = boxes.elementwise_iou(a, b, rules)
-    if name == "iou":
-        return iou
-    giou: Interval = boxes.elementwise_giou(a, b, rules)
-    if rules.giou_epsilon:
-        return giou
-    _, union = boxes.intersection_and_union(a, b)
-    return hull(giou, iou + union / boxes.enclosing_area(a, b) - 1.0)
+    overlap = boxes.elementwise_iou if name == "iou" else boxes.elementwise_giou
+    right: Interval = overlap(lift(first, dtype), lift(second, dtype), rules)
+    return right
 
 
 def pairs_range(name: str, case: BoxCase, first: Floats, second: Floats) -> Interval:

@@ -1,4 +1,4 @@
-"""Invariants of broken and flat boxes, overlaps by definition, and empty lists. norm §2, B8 and B9."""
+"""Invariants of broken and flat boxes, overlaps by definition, empty lists, and effects. norm §2, B8–B10."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from detr_spec.invariants.box_answers import (
     overlap_range,
     pairs_range,
     pairwise,
+    provided,
     require_same,
 )
-from detr_spec.invariants.shared import require_refusal
+from detr_spec.invariants.shared import require_refusal, require_unchanged
 from detr_spec.profile import Profile
 from detr_spec.strategies import box_cases
 from detr_spec.values import Floats
-from detr_spec.violation import NotProvided, require, require_shape, require_within
+from detr_spec.violation import require, require_shape, require_within
 
 
 def refuses_invalid(profile: Profile) -> bool:
@@ -253,9 +254,32 @@ def empty_lists(component: Build, case: BoxCase) -> None:
         name: [((none, case.second), (0, m)), ((case.first, none), (n, 0)), ((none, none), (0, 0))]
         for name in ("iou", "giou")
     }
-    provided = {name: getattr(operations, name) for name in calls if getattr(operations, name) is not None}
-    if not provided:
-        raise NotProvided("the box component provides no operation")
-    for name, operation in provided.items():
+    for name, operation in provided(operations, calls).items():
         for arguments, shape in calls[name]:
             require_shape(f"{name} of empty lists", operation(*arguments).value, shape)
+
+
+@invariant(
+    "boxes.inputs-unchanged",
+    number="B10",
+    formula="boxes after the call = before",
+    source="norm §2: box operations are functions of their arguments",
+    breaks="corners written over centres; coordinates clamped or sorted in place",
+    cases=box_cases(),
+)
+def inputs_unchanged(component: Build, case: BoxCase) -> None:
+    """No operation changes the boxes that it is given.
+
+    The same boxes go to the L1 loss next, which then compares centres with corners.
+    """
+    operations, both = component(case.configuration), (case.first, case.second)
+    count = min(map(len, both))
+    arguments: dict[str, tuple[Floats, ...]] = {
+        "cxcywh_to_xyxy": (definitions.xyxy_to_cxcywh(case.first),),
+        "xyxy_to_cxcywh": (case.first,),
+        "iou": both,
+        "giou": both,
+        "elementwise_giou": tuple(boxes[:count] for boxes in both),
+    }
+    for name, operation in provided(operations, arguments).items():
+        require_unchanged(operation(*arguments[name]), name)

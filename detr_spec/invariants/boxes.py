@@ -13,8 +13,6 @@ from detr_spec.invariants.box_answers import (
     GIOU_SOURCE,
     NAMES,
     Build,
-    centres_range,
-    corners_range,
     needed,
     overlap_range,
     overlaps,
@@ -51,7 +49,7 @@ def cxcywh_to_xyxy(component: Build, case: BoxCase) -> None:
     """
     operation = needed(component(case.configuration), "cxcywh_to_xyxy")
     centres = _centres(case)
-    expected = corners_range(lift(centres, case.configuration.dtype))
+    expected = definitions.cxcywh_to_xyxy(lift(centres, case.configuration.dtype))
     require_within("cxcywh_to_xyxy", operation(centres).value, expected)
 
 
@@ -69,7 +67,7 @@ def xyxy_to_cxcywh(component: Build, case: BoxCase) -> None:
     Data sets give corners and the loss wants centres: a slip here moves every target.
     """
     operation = needed(component(case.configuration), "xyxy_to_cxcywh")
-    expected = centres_range(lift(case.first, case.configuration.dtype))
+    expected = definitions.xyxy_to_cxcywh(lift(case.first, case.configuration.dtype))
     require_within("xyxy_to_cxcywh", operation(case.first).value, expected)
 
 
@@ -91,11 +89,11 @@ def round_trip(component: Build, case: BoxCase) -> None:
     centres = _centres(case)
     corners = to_corners(centres).value
     require_shape("cxcywh_to_xyxy", corners, centres.shape)
-    expected = centres_range(corners_range(lift(centres, dtype)))
+    expected = definitions.xyxy_to_cxcywh(definitions.cxcywh_to_xyxy(lift(centres, dtype)))
     require_within("cxcywh → xyxy → cxcywh", to_centres(corners).value, expected)
     centres = to_centres(case.first).value
     require_shape("xyxy_to_cxcywh", centres, case.first.shape)
-    expected = corners_range(centres_range(lift(case.first, dtype)))
+    expected = definitions.cxcywh_to_xyxy(definitions.xyxy_to_cxcywh(lift(case.first, dtype)))
     require_within("xyxy → cxcywh → xyxy", to_corners(centres).value, expected)
 
 

@@ -82,10 +82,18 @@ def same_pairs(first: Matching, second: Matching) -> bool:
     return sorted(first.pairs()) == sorted(second.pairs())
 
 
-def require_unchanged(answer: Answer[Any]) -> None:
+def require_unchanged(answer: Answer[Any], what: str = "the call") -> None:
     """Raises `Violation` if the call changed its inputs."""
     mutated = list(answer.observation.mutated)
-    require(not mutated, f"the call changed its inputs: {', '.join(mutated)}", expected=[], got=mutated)
+    require(not mutated, f"{what} changed its inputs: {', '.join(mutated)}", expected=[], got=mutated)
+
+
+def require_no_gradient(answer: Answer[Any], what: str) -> None:
+    """Raises `Violation` if a part of the answer carries a gradient, `NotProvided` where none can be seen."""
+    if not answer.observation.differentiable:
+        raise NotProvided("gradients cannot be seen")
+    attached = sorted(answer.observation.attached)
+    require(not attached, f"{what} carry a gradient: {', '.join(attached)}", expected=[], got=attached)
 
 
 def inverse(order: np.ndarray) -> np.ndarray:

@@ -268,7 +268,7 @@ def relative_width(found: Interval, scale: float = 1e-300) -> Array:
     return np.asarray((found.upper - found.lower) / np.maximum(np.abs(found.value), scale))
 
 
-NARROW = {"float32": 1e-4, "float64": 1e-12}
+NARROW = {"float32": 2e-4, "float64": 1e-12}
 
 
 @pytest.mark.parametrize("dtype", NARROW)
@@ -328,7 +328,7 @@ def test_arithmetic_on_the_dyadic_grid_is_exact(dtype: str) -> None:
         np.testing.assert_array_equal(found.upper, found.value)
     same = box_definitions.elementwise_giou(corners[0], corners[0])
     assert_inside(np.ones(len(first)), same)
-    assert (same.upper - same.lower).max() <= 8 * SPACING[dtype]
+    assert (same.upper - same.lower).max() <= 10 * SPACING[dtype]  # IoU + U/E − 1 has five roundings
 
 
 def test_what_the_dtype_cannot_hold_is_rounded() -> None:

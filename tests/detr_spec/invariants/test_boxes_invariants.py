@@ -284,6 +284,11 @@ def centre_for_corner(boxes: Array) -> Array:
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
+def corners_in_place(boxes: Array) -> Array:
+    boxes[:] = corners(boxes)
+    return boxes
+
+
 DEFECTS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "centres taken for corners, both ways": (
         {"cxcywh_to_xyxy": corner_for_centre, "xyxy_to_cxcywh": centre_for_corner},
@@ -293,6 +298,7 @@ DEFECTS: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"xyxy_to_cxcywh": lambda boxes: centres(boxes)[:, [0, 1, 3, 2]]},
         {"boxes.xyxy-to-cxcywh", "boxes.round-trip"},
     ),
+    "corners written over centres": ({"cxcywh_to_xyxy": corners_in_place}, {"boxes.inputs-unchanged"}),
     "corners rounded": (
         {"cxcywh_to_xyxy": lambda boxes: np.round(corners(boxes), 3)},
         {"boxes.cxcywh-to-xyxy", "boxes.round-trip"},
@@ -407,7 +413,7 @@ def test_missing_operations_are_not_provided() -> None:
     subject = numpy_implementation(name="IoU alone", boxes={"iou": pairs(iou)})
     verdicts = {item.id: judge(item, subject, examples=5).verdict for item in BOXES}
     about_iou = {"symmetric", "in-range", "identical", "translation", "reflection", "swapped-axes", "scaling"}
-    held = {f"boxes.{name}" for name in about_iou | {"nested", "iou-definition", "empty-lists"}}
+    held = {f"boxes.{name}" for name in about_iou | {"nested", "iou-definition", "empty-lists", "inputs-unchanged"}}
     assert {name for name, verdict in verdicts.items() if verdict is Verdict.HOLDS} == held
     assert {verdict for name, verdict in verdicts.items() if name not in held} == {Verdict.NOT_PROVIDED}
 
