@@ -11,7 +11,7 @@ import numpy as np
 
 from detr_spec.configuration import Configuration
 from detr_spec.profile import Profile
-from detr_spec.values import Floats, Integers, InvalidValue, Outputs, Targets
+from detr_spec.values import FeatureMap, Floats, Integers, InvalidValue, Outputs, Targets
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -90,6 +90,20 @@ class HiddenCase(Case):
     """Hidden states of the decoder, [L, B, Q, D]."""
 
     hidden: Floats
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FeatureCase(Case):
+    """What a decoder is given: features, positions, padding and query embeddings."""
+
+    features: FeatureMap
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ImagesCase(Case):
+    """Images [3, H, W] with values in [0, 1], each of its own size."""
+
+    images: tuple[Floats, ...]
 
 
 def plain(value: Any) -> Any:

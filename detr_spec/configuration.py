@@ -28,6 +28,10 @@ class Configuration:
     loss_class: float = 1.0
     loss_bbox: float = 5.0
     loss_giou: float = 2.0
+    loss_mask: float = 1.0
+    loss_dice: float = 1.0
+    masks: bool = False
+    """Whether mask losses are asked for."""
     eos_coef: float = 0.125
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
@@ -50,6 +54,8 @@ class Configuration:
             "loss_class",
             "loss_bbox",
             "loss_giou",
+            "loss_mask",
+            "loss_dice",
             "eos_coef",
         ):
             if not getattr(self, name) >= 0:
@@ -68,17 +74,18 @@ class Configuration:
     @property
     def losses(self) -> list[str]:
         """The losses to ask for, by the names that DETR's `SetCriterion` gives them."""
-        return ["labels", "boxes", "cardinality"]
+        return ["labels", "boxes", "cardinality", *(["masks"] if self.masks else [])]
 
     @property
     def base_weights(self) -> dict[str, float]:
         """The loss weights of the last layer, by the profile's keys."""
         keys = self.profile.keys
-        return {
+        weights = {
             keys.classification: self.loss_class,
             keys.box_l1: self.loss_bbox,
             keys.box_giou: self.loss_giou,
         }
+        return weights | ({keys.mask: self.loss_mask, keys.dice: self.loss_dice} if self.masks else {})
 
     @property
     def weight_dict(self) -> dict[str, float]:

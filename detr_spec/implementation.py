@@ -12,10 +12,34 @@ from typing import Any
 
 from detr_spec.configuration import Configuration
 from detr_spec.profile import Profile
-from detr_spec.values import Answer, Detections, Floats, HeadParameters, Integers, Losses, Matching, Outputs, Targets
+from detr_spec.values import (
+    Answer,
+    Detections,
+    FeatureMap,
+    Floats,
+    HeadParameters,
+    Integers,
+    Losses,
+    LossGradients,
+    Matching,
+    Outputs,
+    Targets,
+)
 from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
 
-COMPONENTS = ("boxes", "assignment", "matcher", "criterion", "postprocess", "heads")
+COMPONENTS = (
+    "boxes",
+    "assignment",
+    "matcher",
+    "criterion",
+    "masks",
+    "gradients",
+    "distributed",
+    "postprocess",
+    "heads",
+    "decoder",
+    "model",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +72,34 @@ class Heads:
     parameters: Callable[[], HeadParameters] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Decoder:
+    """A decoder, with or without an encoder before it, in evaluation mode: from features to hidden states.
+
+    stacked gives the normed output of each decoder layer, [L, B, Q, D]; last, with the same weights, only the last
+    layer's, [1, B, Q, D], and may be missing.
+    """
+
+    stacked: Callable[[FeatureMap], Answer[Floats]]
+    last: Callable[[FeatureMap], Answer[Floats]] | None = None
+
+
+Model = Callable[[Sequence[Floats]], Answer[Outputs]]
+"""A whole detector in evaluation mode: the outputs for images [3, H, W], each of its own size, as one batch."""
+
 Matcher = Callable[[Outputs, Targets], Answer[tuple[Matching, ...]]]
 """The matching of each image, from the last layer's outputs."""
 
 Criterion = Callable[[Outputs, Targets], Answer[Losses]]
 """All losses of all decoder layers."""
+
+Gradients = Callable[[Outputs, Targets, Mapping[str, float]], Answer[LossGradients]]
+"""The gradient of Σ weight · loss over the keys of a weight table, with respect to every prediction."""
+
+Distributed = Callable[[Sequence[tuple[Outputs, Targets]]], Answer[tuple[Losses, ...]]]
+"""The losses of each rank when as many processes as there are batches call the criterion together, one batch each.
+
+Raises `RankFailure` where a rank does not answer in bounded time."""
 
 PostProcess = Callable[[Outputs, Integers], Answer[tuple[Detections, ...]]]
 """The detections of each image, from outputs and sizes [B, 2] in the profile's order."""
@@ -82,8 +129,14 @@ class Implementation:
     assignment: Callable[[Configuration], Assignment] | None = None
     matcher: Callable[[Configuration], Matcher] | None = None
     criterion: Callable[[Configuration], Criterion] | None = None
+    masks: Callable[[Configuration], Criterion] | None = None
+    """The criterion with mask losses, for outputs and targets that have masks."""
+    gradients: Callable[[Configuration], Gradients] | None = None
+    distributed: Callable[[Configuration], Distributed] | None = None
     postprocess: Callable[[Configuration], PostProcess] | None = None
     heads: Callable[[Configuration], Heads] | None = None
+    decoder: Callable[[Configuration], Decoder] | None = None
+    model: Callable[[Configuration], Model] | None = None
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -101,6 +154,10 @@ class Implementation:
         return _guarded(factory)
 
 
+PARTED = (BoxOperations, Assignment, Heads, Decoder)
+"""The components that consist of several functions."""
+
+
 def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, and the functions in what it returns, with the exceptions of the implementation as `Raised`."""
 
@@ -113,7 +170,7 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
             raise Raised(error) from error
         if callable(answer):
             return _guarded(answer)
-        if isinstance(answer, (BoxOperations, Assignment, Heads)):
+        if isinstance(answer, PARTED):
             return _guarded_parts(answer)
         return answer
 
@@ -121,7 +178,7 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _guarded_parts(component: Any) -> Any:
-    assert isinstance(component, (BoxOperations, Assignment, Heads))
+    assert isinstance(component, PARTED)
     parts = {part.name: getattr(component, part.name) for part in fields(component)}
     guarded: dict[str, Any] = {name: part if part is None else _guarded(part) for name, part in parts.items()}
     return type(component)(**guarded)

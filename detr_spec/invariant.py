@@ -81,6 +81,12 @@ class Invariant:
     applies: Callable[[Profile], bool]
     cases: Cases
     check: Check
+    cost: int = 1
+    """How many ordinary cases one of its cases takes as long as; it gets so many times fewer."""
+
+    def case_count(self, examples: int) -> int:
+        """How many cases it gets where `examples` are asked for: at least one."""
+        return max(1, examples // self.cost)
 
 
 _REGISTER: dict[str, Invariant] = {}
@@ -96,6 +102,7 @@ def invariant(
     breaks: str,
     cases: Cases,
     applies: Callable[[Profile], bool] = every_profile,
+    cost: int = 1,
 ) -> Callable[[Check], Check]:
     """Registers a check function as an invariant, with its docstring as statement and reason.
 
@@ -118,7 +125,7 @@ def invariant(
             raise ValueError(f"invariant {id} needs a docstring: its statement, an empty line, and why it matters")
         _REGISTER[id] = Invariant(
             id, number, level, component, statement.replace("\n", " "), why.replace("\n", " "),
-            formula, source, breaks, applies, cases, check,
+            formula, source, breaks, applies, cases, check, cost,
         )  # fmt: skip
         return check
 

@@ -36,6 +36,8 @@ class Keys:
     classification: str = "loss_ce"
     box_l1: str = "loss_bbox"
     box_giou: str = "loss_giou"
+    mask: str = "loss_mask"
+    dice: str = "loss_dice"
     class_error: str | None = "class_error"
     cardinality: str | None = "cardinality_error"
     auxiliary_loss: str = "{loss}_{layer}"
@@ -111,6 +113,8 @@ class Profile:
     """What the criterion does when there is not one target for each image: raises, or leaves the answer open."""
     denominator: Literal["targets", "matches"] = "targets"
     """What num_boxes counts."""
+    rank_reduction: Literal["mean", "local"] = "mean"
+    """How num_boxes is counted in distributed training: as the mean over the ranks, or by each rank for itself."""
     cardinality: Literal["argmax-is-foreground", "argmax-is-not-last", "score-above-half"] = "argmax-is-foreground"
     """Which queries the cardinality error counts as predicted objects."""
     keys: Keys = field(default_factory=Keys)

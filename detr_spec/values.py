@@ -261,12 +261,65 @@ class Losses:
 
 
 @dataclass(frozen=True, eq=False)
+class LayerGradient:
+    """The gradient with respect to one decoder layer's predictions: logits [B, Q, C], boxes [B, Q, 4].
+
+    None for a prediction that the loss is not connected to, which is not the same as a gradient of zeros.
+    """
+
+    logits: Floats | None
+    boxes: Floats | None
+
+
+@dataclass(frozen=True, eq=False)
+class LossGradients:
+    """What a criterion returned, Σ weight · loss, and its gradient in each decoder layer, first to last."""
+
+    losses: Losses
+    total: float
+    layers: tuple[LayerGradient, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Detections:
     """The detections of one image: scores [n], labels [n] int64, boxes [n, 4] as (x0, y0, x1, y1) in pixels."""
 
     scores: Floats
     labels: NDArray[Any]
     boxes: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMap:
+    """What a decoder is given: features and positions [B, D, h, w], padding [B, h, w], query embeddings [Q, D].
+
+    padding is true where a position lies outside its image. Raises `InvalidValue` on shapes that do not fit each
+    other, on numbers that are not finite, and where an image is padding alone.
+    """
+
+    features: Floats
+    positions: Floats
+    padding: Booleans
+    queries: Floats
+
+    def __post_init__(self) -> None:
+        for name, shape in (("features", "[B, D, h, w]"), ("positions", "[B, D, h, w]"), ("queries", "[Q, D]")):
+            numbers = _floats(name, getattr(self, name), shape)
+            _refuse_non_finite(name, numbers)
+            object.__setattr__(self, name, numbers)
+        padding = np.asarray(self.padding)
+        batch, size, height, width = self.features.shape
+        if self.positions.shape != self.features.shape or self.queries.shape[1] != size:
+            raise InvalidValue(
+                f"features have shape {list(self.features.shape)}, positions {list(self.positions.shape)}, "
+                f"queries {list(self.queries.shape)}; expected [B, D, h, w] twice, and [Q, D]"
+            )
+        if padding.dtype.kind != "b" or padding.shape != (batch, height, width) or padding.all(axis=(1, 2)).any():
+            raise InvalidValue(
+                f"padding has shape {list(padding.shape)} and dtype {padding.dtype}; "
+                f"expected bool {[batch, height, width]}, false somewhere in each image"
+            )
+        object.__setattr__(self, "padding", _frozen(np.array(padding)))
 
 
 @dataclass(frozen=True, eq=False)

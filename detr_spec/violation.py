@@ -44,6 +44,10 @@ class Raised(Exception):
         return Raised, (RuntimeError(str(self)),)
 
 
+class RankFailure(Exception):
+    """A rank of a distributed call did not answer in bounded time, or died; the message says which and how."""
+
+
 def premise(condition: bool, reason: str) -> None:
     """Ends the check of a case to which the invariant does not apply; such cases are counted, and are no evidence."""
     if not condition:

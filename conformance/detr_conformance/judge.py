@@ -75,9 +75,10 @@ def _judged(
     component = stopwatch.watched(implementation.component(invariant.component))
     domain = Domain(implementation.profile, implementation.limits)
     try:
-        found = search(invariant, domain, component, examples, seed)
+        cases = invariant.case_count(examples)
+        found = search(invariant, domain, component, cases, seed)
         if found.failure is not None and not found.not_repeatable:
-            _seek_smaller(invariant, domain, component, found, examples, seed)
+            _seek_smaller(invariant, domain, component, found, cases, seed)
     except Exception as error:
         return replace(
             blank_judgement(invariant, Verdict.ERROR, f"drawing the cases raised {_named(error)}"),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
-from detr_spec.implementation import Assignment, BoxOperations, Heads
+from detr_spec.implementation import PARTED
 from detr_spec.violation import Raised
 
 
@@ -25,7 +25,7 @@ class Stopwatch:
         """
         if callable(component):
             return self._timed(component)
-        if isinstance(component, (BoxOperations, Assignment, Heads)):
+        if isinstance(component, PARTED):
             parts = {part.name: getattr(component, part.name) for part in fields(component)}
             return replace(component, **{name: self.watched(part) for name, part in parts.items()})
         return component

@@ -6,11 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from detr_conformance.bridges.answers import describe, entry, mapping, matching, sequence
+from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, observation, to_numpy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import BoxOperations, Heads, Implementation, Limits
 from detr_spec.profile import Profile, named_profile
@@ -23,14 +23,10 @@ from detr_spec.values import (
     InvalidValue,
     Losses,
     Matching,
-    Observation,
     Outputs,
-    Target,
     Targets,
 )
 from detr_spec.violation import NotProvided, Violation
-
-Factory = Callable[[Configuration], Callable[..., Any]]
 
 
 def torch_implementation(
@@ -41,6 +37,7 @@ def torch_implementation(
     boxes: Mapping[str, Callable[..., Tensor]] | None = None,
     matcher: Factory | None = None,
     criterion: Factory | None = None,
+    masks: Factory | None = None,
     postprocess: Factory | None = None,
     heads: Factory | None = None,
 ) -> Implementation:
@@ -48,7 +45,8 @@ def torch_implementation(
 
     Each factory builds the module from a `Configuration`. The criterion's own matching is read from its
     `matcher` attribute where that is a module, and its weight table from `weight_dict`. `boxes` maps the names
-    of `BoxOperations` to functions on tensors. Raises `KeyError` for a profile name that does not exist.
+    of `BoxOperations` to functions on tensors; `masks` builds the criterion with mask losses. Raises `KeyError`
+    for a profile name that does not exist.
     """
     declared = named_profile(profile) if isinstance(profile, str) else profile
     box_functions = boxes
@@ -59,6 +57,7 @@ def torch_implementation(
         boxes=None if box_functions is None else lambda configuration: _boxes(box_functions, configuration),
         matcher=None if matcher is None else _component(matcher, _call_matcher),
         criterion=None if criterion is None else _component(criterion, _call_criterion),
+        masks=None if masks is None else _component(masks, _call_criterion),
         postprocess=None if postprocess is None else _component(postprocess, _call_postprocess),
         heads=None if heads is None else lambda configuration: _heads(heads, configuration),
     )
@@ -66,128 +65,10 @@ def torch_implementation(
 
 def _component(factory: Factory, call: Callable[..., Any]) -> Callable[[Configuration], Callable[..., Any]]:
     def build(configuration: Configuration) -> Callable[..., Any]:
-        module = _built(factory, configuration)
+        module = built(factory, configuration)
         return lambda *arguments: call(module, configuration, *arguments)
 
     return build
-
-
-def _built(factory: Factory, configuration: Configuration) -> Callable[..., Any]:
-    """The module, in the configuration's dtype; random weights are the same each time, and global seeds untouched."""
-    generator = torch.default_generator
-    state = generator.get_state()
-    generator.manual_seed(0)
-    try:
-        module = factory(configuration)
-    finally:
-        generator.set_state(state)
-    if isinstance(module, nn.Module):
-        module.to(_dtype(configuration))
-    return module
-
-
-def _dtype(configuration: Configuration) -> torch.dtype:
-    dtype = getattr(torch, configuration.dtype)
-    assert isinstance(dtype, torch.dtype)
-    return dtype
-
-
-def to_numpy(value: Any) -> np.ndarray[Any, Any]:
-    """A tensor (or what converts to one) as an array; floating-point numbers as float64."""
-    tensor = torch.as_tensor(value).detach().cpu()
-    return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
-
-
-class Inputs:
-    """The tensors of one call, and what they were, so that changes are noticed."""
-
-    def __init__(self, configuration: Configuration) -> None:
-        self._configuration = configuration
-        self._tensors: dict[str, tuple[Tensor, Tensor]] = {}
-        self._containers: list[tuple[str, Any, Any]] = []
-
-    def numbers(self, name: str, array: Floats, gradient: bool = False) -> Tensor:
-        """A contiguous tensor in the configuration's dtype, a leaf that records gradients where asked."""
-        tensor = torch.tensor(array, dtype=_dtype(self._configuration)).contiguous()
-        return self._kept(name, tensor.requires_grad_(gradient))
-
-    def integers(self, name: str, array: Integers) -> Tensor:
-        """An int64 tensor."""
-        return self._kept(name, torch.tensor(array, dtype=torch.int64))
-
-    def _kept(self, name: str, tensor: Tensor) -> Tensor:
-        self._tensors[name] = (tensor, tensor.detach().clone())
-        return tensor
-
-    def container(self, name: str, value: Any) -> Any:
-        """A dictionary or list that the call may not change."""
-        self._containers.append((name, value, value.copy()))
-        return value
-
-    def outputs(self, outputs: Outputs) -> dict[str, Any]:
-        """The outputs in the profile's key names; the auxiliary list is there only if there are auxiliary layers."""
-        layers = [self._layer(layer, place) for place, layer in enumerate(outputs.layers)]
-        main = layers[-1]
-        if layers[:-1]:
-            key = self._configuration.profile.keys.auxiliary
-            main[key] = self.container(key, layers[:-1])
-        given: dict[str, Any] = self.container("outputs", main)
-        return given
-
-    def _layer(self, layer: Outputs, place: int) -> dict[str, Any]:
-        keys = self._configuration.profile.keys
-        tensors = {
-            keys.logits: self.numbers(f"logits of layer {place}", layer.logits, gradient=True),
-            keys.boxes: self.numbers(f"boxes of layer {place}", layer.boxes, gradient=True),
-        }
-        if layer.masks is not None:
-            tensors[keys.masks] = self.numbers(f"masks of layer {place}", layer.masks, gradient=True)
-        return tensors
-
-    def targets(self, targets: Targets) -> list[dict[str, Tensor]]:
-        """The targets in the profile's key names, one dictionary an image."""
-        built = [self._target(target, image) for image, target in enumerate(targets)]
-        given: list[dict[str, Tensor]] = self.container("targets", built)
-        return given
-
-    def _target(self, target: Target, image: int) -> dict[str, Tensor]:
-        keys = self._configuration.profile.keys
-        tensors = {
-            keys.labels: self.integers(f"labels of image {image}", target.labels),
-            keys.target_boxes: self.numbers(f"target boxes of image {image}", target.boxes),
-        }
-        if target.masks is not None:
-            tensors[keys.target_masks] = self._kept(f"masks of image {image}", torch.tensor(target.masks))
-        given: dict[str, Tensor] = self.container(f"target {image}", tensors)
-        return given
-
-    def mutated(self) -> tuple[str, ...]:
-        """The names of the inputs that no longer hold what they held."""
-        changed = [name for name, (now, before) in self._tensors.items() if not _same(now, before)]
-        return (*changed, *(name for name, now, before in self._containers if not _same_items(now, before)))
-
-
-def _same(first: Tensor, second: Tensor) -> bool:
-    same_kind = first.shape == second.shape and first.dtype == second.dtype
-    return same_kind and bool(torch.allclose(first, second, rtol=0, atol=0, equal_nan=True))
-
-
-def _same_items(now: Any, before: Any) -> bool:
-    if isinstance(now, dict):
-        return list(now) == list(before) and all(now[key] is before[key] for key in before)
-    return len(now) == len(before) and all(a is b for a, b in zip(now, before, strict=True))
-
-
-def _observation(inputs: Inputs, parts: Mapping[str, Any]) -> Observation:
-    tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor)}
-    return Observation(
-        mutated=inputs.mutated(),
-        attached=frozenset(name for name, tensor in tensors.items() if tensor.requires_grad),
-        differentiable=True,
-        dtypes={name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()},
-        shapes={name: tuple(tensor.shape) for name, tensor in tensors.items()},
-        devices={name: str(tensor.device) for name, tensor in tensors.items()},
-    )
 
 
 def _boxes(functions: Mapping[str, Callable[..., Tensor]], configuration: Configuration) -> BoxOperations:
@@ -204,7 +85,7 @@ def _box_operation(
         answer = function(*(inputs.numbers(f"argument {place}", array) for place, array in enumerate(boxes)))
         if not isinstance(answer, Tensor):
             raise Violation(f"{name} returned {describe(answer)}", expected="a tensor", got=describe(answer))
-        return Answer(to_numpy(answer), _observation(inputs, {name: answer}))
+        return Answer(to_numpy(answer), observation(inputs, {name: answer}))
 
     return call
 
@@ -215,7 +96,7 @@ def _call_matcher(
     inputs = Inputs(configuration)
     answer = module(inputs.outputs(outputs), inputs.targets(targets))
     matchings, parts = _matchings("the matcher", answer, len(targets))
-    return Answer(matchings, _observation(inputs, parts))
+    return Answer(matchings, observation(inputs, parts))
 
 
 def _matchings(what: str, answer: Any, images: int) -> tuple[tuple[Matching, ...], dict[str, Any]]:
@@ -248,7 +129,7 @@ def _call_criterion(
             None if weights is None else {str(key): float(weight) for key, weight in weights.items()},
             calls.of_layers([(layer[keys.logits], layer[keys.boxes]) for layer in layers], keys, len(targets)),
         ),
-        _observation(inputs, dict(answer)),
+        observation(inputs, dict(answer)),
     )
 
 
@@ -304,11 +185,11 @@ def _call_postprocess(
     read = [{name: entry("the post-processing", image, name) for name in names} for image in images]
     parts = {f"{name} of image {place}": image[name] for place, image in enumerate(read) for name in names}
     detections = tuple(Detections(*(to_numpy(image[name]) for name in names)) for image in read)
-    return Answer(detections, _observation(inputs, parts))
+    return Answer(detections, observation(inputs, parts))
 
 
 def _heads(factory: Factory, configuration: Configuration) -> Heads:
-    module = _built(factory, configuration)
+    module = built(factory, configuration)
     keys = configuration.profile.keys
 
     def forward(hidden: Floats) -> Answer[Outputs]:
@@ -318,7 +199,7 @@ def _heads(factory: Factory, configuration: Configuration) -> Heads:
         read = [_read_layer(layer, keys) for layer in layers]
         parts = {key: answer[key] for key in (keys.logits, keys.boxes)}
         outputs = Outputs(read[-1].logits, read[-1].boxes, auxiliary=tuple(read[:-1]), broken=True)
-        return Answer(outputs, _observation(inputs, parts))
+        return Answer(outputs, observation(inputs, parts))
 
     return Heads(forward=forward, parameters=lambda: _head_parameters(module))
 
