@@ -86,6 +86,34 @@ class SetCase(Case):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class RankCase(Case):
+    """The outputs and targets of each rank of a distributed call.
+
+    Raises `InvalidValue` where a batch does not have one target for each image.
+    """
+
+    batches: tuple[tuple[Outputs, Targets], ...]
+
+    def __post_init__(self) -> None:
+        for rank, (outputs, targets) in enumerate(self.batches):
+            if len(targets) != outputs.batch:
+                raise InvalidValue(
+                    f"rank {rank} has {len(targets)} targets for {outputs.batch} images; expected one for each image"
+                )
+
+    @property
+    def union(self) -> tuple[Outputs, Targets]:
+        """The images of all ranks as one batch, rank after rank."""
+        layers = [
+            Outputs(np.concatenate([layer.logits for layer in ranks]), np.concatenate([layer.boxes for layer in ranks]))
+            for ranks in zip(*(outputs.layers for outputs, _ in self.batches), strict=True)
+        ]
+        main = layers[-1]
+        targets = tuple(target for _, targets in self.batches for target in targets)
+        return Outputs(main.logits, main.boxes, auxiliary=tuple(layers[:-1])), targets
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class HiddenCase(Case):
     """Hidden states of the decoder, [L, B, Q, D]."""
 

@@ -20,6 +20,8 @@ class Configuration:
 
     profile: Profile
     dtype: str = "float32"
+    device: str = "cpu"
+    """Where the implementation computes, in its framework's words."""
     num_classes: int = 1
     decoder_layers: int = 1
     cost_class: float = 1.0

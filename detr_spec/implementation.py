@@ -7,7 +7,7 @@ Frameworks are bridged outside: see `detr_conformance.torch_implementation` for 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from detr_spec.configuration import Configuration
@@ -25,7 +25,7 @@ from detr_spec.values import (
     Outputs,
     Targets,
 )
-from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
+from detr_spec.violation import NotProvided, PremiseFailed, Raised, RankFailure, Violation
 
 COMPONENTS = (
     "boxes",
@@ -109,13 +109,21 @@ PostProcess = Callable[[Outputs, Integers], Answer[tuple[Detections, ...]]]
 class Limits:
     """What an implementation can be asked: dtypes, configuration fields that it cannot vary, shapes in a batch.
 
+    `component_dtypes={"postprocess": ("float16", "float32")}` gives a component dtypes of its own;
     `fixed={"focal_alpha": 0.25}` says that the focal loss's α is always 0.25 in it; `equal_shapes=True` says
-    that the cost matrices of a batch must have one shape.
+    that the cost matrices of a batch must have one shape; `devices` are those that it can compute on, which the
+    bridge of a framework finds where they are not given.
     """
 
     dtypes: tuple[str, ...] = ("float32", "float64")
+    component_dtypes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fixed: Mapping[str, float] = field(default_factory=dict)
     equal_shapes: bool = False
+    devices: tuple[str, ...] = ()
+
+    def of(self, component: str) -> Limits:
+        """The limits of one component: those of its own dtypes."""
+        return replace(self, dtypes=self.component_dtypes.get(component, self.dtypes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +172,7 @@ def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         try:
             answer = function(*arguments)
-        except (Violation, NotProvided, PremiseFailed, Raised):
+        except (Violation, NotProvided, PremiseFailed, Raised, RankFailure):
             raise
         except Exception as error:
             raise Raised(error) from error

@@ -36,11 +36,16 @@ MUST, SHOULD = Level.MUST, Level.SHOULD
 
 @dataclass(frozen=True)
 class Domain:
-    """What may be drawn for an implementation: its profile and its limits, and whether only small cases are wanted."""
+    """What may be drawn for an implementation: its profile and its limits, and whether only small cases are wanted.
+
+    device: where the implementation is to compute. dtype: that of all cases; without it, any of the limits'.
+    """
 
     profile: Profile
     limits: Limits = field(default_factory=Limits)
     small: bool = False
+    device: str = "cpu"
+    dtype: str | None = None
 
 
 Cases = Callable[[Domain], "SearchStrategy[Any]"]

@@ -13,18 +13,35 @@ import numpy as np
 from detr_spec import boxes as box_definitions
 from detr_spec.configuration import Configuration
 from detr_spec.costs import log_softmax, sigmoid
-from detr_spec.tolerance import Interval, Numbers, lift
-from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets
+from detr_spec.tolerance import SPACING, Interval, Numbers, lift
+from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, round_to
 
 TRAINING_TERMS = ("classification", "box_l1", "box_giou")
 METRICS = ("class_error", "cardinality")
 
 
-def num_boxes(targets: Targets, matchings: Sequence[Matching], configuration: Configuration) -> float:
-    """What box losses are divided by: the number of targets (or matches, as the profile counts), at least 1."""
+def boxes_counted(targets: Targets, matchings: Sequence[Matching], configuration: Configuration) -> int:
+    """The number of targets in a batch, or of matches, as the profile counts."""
     if configuration.profile.denominator == "matches":
-        return float(max(sum(len(matching.queries) for matching in matchings), 1))
-    return float(max(sum(len(target) for target in targets), 1))
+        return sum(len(matching.queries) for matching in matchings)
+    return sum(len(target) for target in targets)
+
+
+def num_boxes(targets: Targets, matchings: Sequence[Matching], configuration: Configuration) -> float:
+    """What box losses are divided by on one process: the number of targets (or matches), at least 1."""
+    return float(max(boxes_counted(targets, matchings, configuration), 1))
+
+
+def num_boxes_of_ranks(counts: Sequence[int], configuration: Configuration) -> tuple[Interval, ...]:
+    """What each rank divides box losses by, [], given what each counts: the mean over the ranks, at least 1.
+
+    Or its own count, at least 1, where the profile says so. The division may be done in the dtype of metrics.
+    """
+    if configuration.profile.rank_reduction == "local":
+        return tuple(lift(float(max(count, 1)), configuration.dtype) for count in counts)
+    number, narrow = np.asarray(max(sum(counts) / len(counts), 1.0)), metric_dtype(configuration.dtype)
+    slack = 0.0 if round_to(number, narrow) == number else SPACING[narrow] * number
+    return (Interval(number, number - slack, number + slack, configuration.dtype),) * len(counts)
 
 
 def target_classes(shape: tuple[int, int], targets: Targets, matchings: Sequence[Matching], no_object: int) -> Integers:
@@ -57,18 +74,20 @@ def focal_terms(logits: Numbers, positive: Booleans, alpha: float, gamma: float)
     return surprise * away**gamma * np.where(positive, alpha, 1.0 - alpha)
 
 
-def focal_classification(logits: Numbers, classes: Integers, normaliser: float, alpha: float, gamma: float) -> Numbers:
+def focal_classification(
+    logits: Numbers, classes: Integers, normaliser: Numbers, alpha: float, gamma: float
+) -> Numbers:
     """Σ focal terms over all B·Q·K logits / num_boxes; a class of K stands for no object; logits [B, Q, K] → []."""
     positive = classes[..., None] == np.arange(logits.shape[-1])
     return focal_terms(logits, positive, alpha, gamma).reshape(-1).sum() / normaliser
 
 
-def box_l1(predicted: Numbers, targets: Numbers, normaliser: float) -> Numbers:
+def box_l1(predicted: Numbers, targets: Numbers, normaliser: Numbers) -> Numbers:
     """Σ ‖b̂ − b‖₁ over matched pairs / num_boxes; cxcywh [m, 4] and [m, 4] → []."""
     return np.abs(predicted - targets).reshape(-1).sum() / normaliser
 
 
-def box_giou(predicted: Numbers, targets: Numbers, normaliser: float, configuration: Configuration) -> Numbers:
+def box_giou(predicted: Numbers, targets: Numbers, normaliser: Numbers, configuration: Configuration) -> Numbers:
     """Σ (1 − GIoU) over matched pairs / num_boxes; cxcywh [m, 4] and [m, 4] → []."""
     giou = box_definitions.elementwise_giou(
         box_definitions.cxcywh_to_xyxy(predicted),
@@ -142,11 +161,18 @@ def matched_targets(targets: Targets, matchings: Sequence[Matching]) -> Target:
 
 
 def set_losses(
-    configuration: Configuration, layer: Outputs, targets: Targets, matchings: Sequence[Matching]
+    configuration: Configuration,
+    layer: Outputs,
+    targets: Targets,
+    matchings: Sequence[Matching],
+    normaliser: Interval | None = None,
 ) -> dict[str, Interval]:
-    """All losses and metrics of one decoder layer under a matching of each image, by neutral name."""
+    """All losses and metrics of one decoder layer under a matching of each image, by neutral name.
+
+    normaliser: what box losses are divided by, [], where that is not `num_boxes`.
+    """
     dtype = configuration.dtype
-    normaliser = num_boxes(targets, matchings, configuration)
+    normaliser = lift(num_boxes(targets, matchings, configuration), dtype) if normaliser is None else normaliser
     matched = matched_targets(targets, matchings)
     predicted, truth = lift(matched_rows(layer.boxes, matchings), dtype), lift(matched.boxes, dtype)
     classes = target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes)
@@ -159,13 +185,10 @@ def set_losses(
     }
 
 
-def classification(configuration: Configuration, logits: Interval, classes: Integers, normaliser: float) -> Interval:
+def classification(configuration: Configuration, logits: Numbers, classes: Integers, normaliser: Numbers) -> Numbers:
     """The profile's classification loss; logits [B, Q, C], classes [B, Q] with K for no object → []."""
     if configuration.profile.class_loss == "focal":
-        alpha, gamma = configuration.focal_alpha, configuration.focal_gamma
-        focal: Interval = focal_classification(logits, classes, normaliser, alpha, gamma)
-        return focal
+        return focal_classification(logits, classes, normaliser, configuration.focal_alpha, configuration.focal_gamma)
     weights = np.ones(configuration.columns)
     weights[configuration.num_classes] = configuration.eos_coef
-    cross_entropy: Interval = weighted_cross_entropy(logits, classes, weights)
-    return cross_entropy
+    return weighted_cross_entropy(logits, classes, weights)

@@ -10,7 +10,7 @@ from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
 from detr_spec.costs import sigmoid, softmax
 from detr_spec.tolerance import Interval, Numbers, hull, lift
-from detr_spec.values import Floats, Integers
+from detr_spec.values import Detections, Floats, Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,3 +106,18 @@ def count_range(found: Candidates, configuration: Configuration) -> tuple[int, i
     scores = found.ranked if detection.rule == "top-k" else found.best
     surely, maybe = (int((part > configuration.threshold).sum()) for part in (scores.lower, scores.upper))
     return min(surely, limit), min(maybe, limit)
+
+
+def detections(logits: Floats, boxes: Floats, size: Integers, configuration: Configuration) -> Detections:
+    """One image's detections in float64 by the profile's rule, before any threshold: what an evaluator is given.
+
+    logits [Q, C], boxes [Q, 4], size (height, width). Where scores tie, the first candidate comes first.
+    """
+    found = candidates(logits, boxes, size, configuration)
+    scores = found.scores.value
+    if configuration.profile.detection.rule == "top-k":
+        best = np.argsort(-scores, axis=None, kind="stable")[: expected_count(len(scores), configuration)]
+        queries, labels = np.unravel_index(best, scores.shape)
+    else:
+        queries, labels = np.arange(len(scores)), scores.argmax(axis=-1)
+    return Detections(scores[queries, labels], labels, found.boxes.value[queries])

@@ -103,6 +103,9 @@ class Profile:
     sound one, or leaves the answer open. A logit of −inf is a probability of 0, and never broken."""
     non_finite_boxes: Literal["refuse", "rank-last", "unchecked"] = "refuse"
     """What the matcher does with NaN in predicted boxes, likewise; "refuse" speaks of target boxes too."""
+    narrow_dtypes: Literal["refuse", "unchecked"] = "refuse"
+    """What the matcher does on the CPU with predictions in float16 and bfloat16, where the implementation does not say
+    that it computes in them: raises, or leaves the answer open."""
     non_finite_costs: Literal["refuse", "forbid", "unchecked"] = "refuse"
     """What a solver of cost matrices does with entries that are not finite. "refuse": NaN and −inf raise, while +inf
     forbids a pair, and raises where no finite assignment is left; "forbid": +inf forbids a pair where a finite

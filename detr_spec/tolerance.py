@@ -24,10 +24,16 @@ from numpy.typing import ArrayLike
 
 from detr_spec.values import DTYPES, Floats, InvalidValue, round_to
 
-SPACING = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
-"""The relative spacing of each dtype's numbers (its machine epsilon)."""
+SPACING = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "autocast": 2.0**-7}
+"""The relative spacing of each dtype's numbers (its machine epsilon); autocast may round anything to bfloat16."""
 
-SMALLEST = {"float64": 2.0**-1022, "float32": 2.0**-126, "float16": 2.0**-24, "bfloat16": 2.0**-126}
+SMALLEST = {
+    "float64": 2.0**-1022,
+    "float32": 2.0**-126,
+    "float16": 2.0**-24,
+    "bfloat16": 2.0**-126,
+    "autocast": 2.0**-126,
+}
 """What underflow may cost: the smallest normal number, since subnormals may be flushed (the subnormal in float16)."""
 
 _EXACT_DIGITS = "float32"
@@ -181,7 +187,7 @@ def _constant(number: Any, dtype: str) -> Interval:
 
 def _held(numbers: Floats, dtype: str) -> bool:
     """Whether `dtype` holds every number exactly, with no more digits than can be checked in float64."""
-    narrow = dtype if dtype in ("float16", "bfloat16") else _EXACT_DIGITS
+    narrow = _EXACT_DIGITS if dtype in ("float64", "float32") else dtype
     return bool((round_to(numbers, narrow) == numbers).all())
 
 

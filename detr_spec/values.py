@@ -18,7 +18,11 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
 
-DTYPES = ("float64", "float32", "float16", "bfloat16")
+DTYPES = ("float64", "float32", "float16", "bfloat16", "autocast")
+"""The dtypes of cases. "autocast" stands for float32 numbers in a call that may compute in bfloat16 what it likes."""
+
+_GRIDS = {"autocast": "bfloat16"}
+"""The dtype whose numbers a case in another dtype has: any that autocast may convert to holds them exactly."""
 
 
 class InvalidValue(ValueError):
@@ -26,12 +30,13 @@ class InvalidValue(ValueError):
 
 
 def round_to(numbers: ArrayLike, dtype: str) -> Floats:
-    """The nearest numbers that `dtype` ("float64", "float32", "float16", "bfloat16") can hold, as float64.
+    """The nearest numbers that `dtype`, one of `DTYPES`, can hold, as float64; for "autocast" those of bfloat16.
 
     Raises `InvalidValue` for another dtype. Ties round to even; numbers beyond the range become infinite. bfloat16 is
     rounded by way of float32, as frameworks convert to it.
     """
     wide = np.asarray(numbers, dtype=np.float64)
+    dtype = _GRIDS.get(dtype, dtype)
     if dtype == "float64":
         return wide
     with np.errstate(over="ignore"):

@@ -22,7 +22,10 @@ def case_lines(case: Any) -> list[str]:
         return [] if case is None else [str(case)]
     lines = _head(case)
     if "outputs" in case:
-        lines += _set_case(case)
+        lines += _images(case["outputs"], case["targets"], case["sizes"], case["configuration"])
+    elif "batches" in case:
+        for rank, (outputs, targets) in enumerate(case["batches"]):
+            lines += ["", f"rank {rank}", *_indented(_images(outputs, targets, (), case["configuration"]))]
     elif "costs" in case:
         for place, cost in enumerate(case["costs"]):
             lines += ["", f"cost matrix {place}, {_shape(cost)}", *_indented(matrix_lines(cost))]
@@ -87,8 +90,12 @@ def _changed_fields(configuration: Mapping[str, Any]) -> Iterator[str]:
             yield f"{field.name} = {number(value)}"
 
 
-def _set_case(case: Mapping[str, Any]) -> list[str]:
-    outputs, targets, sizes = case["outputs"], case["targets"], case["sizes"]
+def _images(
+    outputs: Mapping[str, Any],
+    targets: Sequence[Mapping[str, Any]],
+    sizes: Sequence[Sequence[int]],
+    configuration: Mapping[str, Any],
+) -> list[str]:
     layers = [*outputs["auxiliary"], outputs]
     lines: list[str] = []
     for image in range(max(len(outputs["logits"]), len(targets))):
@@ -97,7 +104,7 @@ def _set_case(case: Mapping[str, Any]) -> list[str]:
         for place, layer in enumerate(layers):
             name = f"queries of decoder layer {place}" if len(layers) > 1 else "queries"
             if image < len(layer["logits"]):
-                lines += [f"  {name}", *_indented(_indented(_queries(layer, image, case["configuration"])))]
+                lines += [f"  {name}", *_indented(_indented(_queries(layer, image, configuration)))]
         if image < len(targets):
             lines += ["  targets", *_indented(_indented(_targets(targets[image])))]
     return lines

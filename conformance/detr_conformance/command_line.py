@@ -42,6 +42,7 @@ def command(context: click.Context) -> None:
 @click.option("--level", metavar="MUST|SHOULD", help="Only invariants of this level.")
 @click.option("--examples", type=int, default=100, show_default=True, help="Cases for each invariant.")
 @click.option("--seed", default="0", show_default=True, help="An integer, or 'random' for fresh cases.")
+@click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report to this file.")
 @click.option(
@@ -56,6 +57,7 @@ def check(
     level: str | None,
     examples: int,
     seed: str,
+    device: str,
     workers: int,
     json_path: Path | None,
     expected: tuple[Path, ...],
@@ -74,7 +76,7 @@ def check(
     from detr_conformance.selection import Selection  # noqa: PLC0415
 
     selection = Selection(profile, components, invariants, level)
-    asked = request(selection, examples=examples, seed=parsed_seed(seed), expected=expected)
+    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, expected=expected)
     return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
 
 
@@ -107,6 +109,14 @@ def explain(invariant: str) -> None:
         if place:
             console.rule()
         show_explanation(item, console)
+
+
+@command.command("catalogue")
+def print_catalogue() -> None:
+    """Print the catalogue of all invariants, as Markdown."""
+    from detr_conformance.catalogue import catalogue  # noqa: PLC0415
+
+    click.echo(catalogue(), nl=False)
 
 
 def main() -> None:

@@ -14,10 +14,11 @@ from detr_conformance.verdict import Counterexample, Judgement, Verdict
 from detr_spec.cases import plain
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
-from detr_spec.violation import Raised, Violation
+from detr_spec.violation import RankFailure, Raised, Violation
 
 DEFAULT_EXAMPLES = 100
 DEFAULT_SEED = 0
+DEFAULT_DEVICE = "cpu"
 
 SMALL_SEARCHES = 3
 """How often a smaller failing case is looked for, each time from another start."""
@@ -53,6 +54,7 @@ def judge(
     *,
     examples: int = DEFAULT_EXAMPLES,
     seed: int = DEFAULT_SEED,
+    device: str = DEFAULT_DEVICE,
 ) -> Judgement:
     """The judgement of one invariant on an implementation; never raises for what the implementation does.
 
@@ -64,20 +66,18 @@ def judge(
         return unasked
     start = time.perf_counter()
     stopwatch = Stopwatch()
-    judgement = _judged(invariant, implementation, stopwatch, examples, seed)
+    domain = Domain(implementation.profile, implementation.limits.of(invariant.component), device=device)
+    component = stopwatch.watched(implementation.component(invariant.component))
+    judgement = _judged(invariant, domain, component, examples, seed)
     seconds = time.perf_counter() - start
     return replace(judgement, seconds=seconds, implementation_seconds=stopwatch.seconds)
 
 
-def _judged(
-    invariant: Invariant, implementation: Implementation, stopwatch: Stopwatch, examples: int, seed: int
-) -> Judgement:
-    component = stopwatch.watched(implementation.component(invariant.component))
-    domain = Domain(implementation.profile, implementation.limits)
+def _judged(invariant: Invariant, domain: Domain, component: Any, examples: int, seed: int) -> Judgement:
     try:
         cases = invariant.case_count(examples)
         found = search(invariant, domain, component, cases, seed)
-        if found.failure is not None and not found.not_repeatable:
+        if found.failure is not None and not found.not_repeatable and found.unanswered is None:
             _seek_smaller(invariant, domain, component, found, cases, seed)
     except Exception as error:
         return replace(
@@ -98,6 +98,7 @@ def _seek_smaller(
         small = search(invariant, replace(domain, small=True), component, examples, seed + attempt)
         found.examples += small.examples
         found.fired += small.fired
+        found.dtypes += small.dtypes
         alike = type(small.failure) is type(found.failure) and not small.not_repeatable
         if alike and _length(small.failing_case) < _length(found.failing_case):
             found.failing_case, found.failure = small.failing_case, small.failure
@@ -112,11 +113,13 @@ def _concluded(invariant: Invariant, found: Search) -> Judgement:
         judgement = _failed(invariant, found, found.failure)
     elif found.not_provided is not None:
         judgement = blank_judgement(invariant, Verdict.NOT_PROVIDED, found.not_provided)
+    elif found.unanswered is not None:
+        judgement = blank_judgement(invariant, Verdict.VACUOUS, f"not judged, as {found.unanswered}")
     elif found.fired == 0:
         judgement = blank_judgement(invariant, Verdict.VACUOUS, "no case met the premise")
     else:
         judgement = blank_judgement(invariant, Verdict.HOLDS)
-    return replace(judgement, examples=found.examples, fired=found.fired)
+    return replace(judgement, examples=found.examples, fired=found.fired, dtypes=dict(sorted(found.dtypes.items())))
 
 
 def _failed(invariant: Invariant, found: Search, failure: Exception) -> Judgement:
@@ -134,6 +137,8 @@ def _failed(invariant: Invariant, found: Search, failure: Exception) -> Judgemen
     elif isinstance(failure, Raised):
         message = f"the implementation raised {_named(failure.error)}"
         details = {"traceback": implementation_traceback(failure.error)}
+    elif isinstance(failure, RankFailure):
+        message = str(failure)
     else:
         message = f"the check itself raised {_named(failure)}"
         details = {"traceback": check_traceback(failure)}

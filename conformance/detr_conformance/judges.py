@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as TimedOut
@@ -11,7 +10,7 @@ from multiprocessing import get_context
 from typing import Any, Protocol
 
 from detr_conformance import worker
-from detr_conformance.errors import UsageError, one_line
+from detr_conformance.errors import UsageError, cause_of_death, one_line
 from detr_conformance.judge import blank_judgement, judge
 from detr_conformance.resolve import resolve
 from detr_conformance.selection import Subject
@@ -20,6 +19,7 @@ from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 
 Task = tuple[Subject, Invariant]
+Judgements = Iterator[tuple[int, Judgement]]
 
 
 class Judges(Protocol):
@@ -32,7 +32,9 @@ class Judges(Protocol):
     def find(self, address: str) -> tuple[Implementation, ...]:
         """What `resolve` finds, or raises."""
 
-    def judged(self, tasks: Sequence[Task], *, examples: int, seed: int) -> Iterator[tuple[int, Judgement]]:
+    def judged(
+        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str
+    ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with the task's place, as they are finished."""
 
 
@@ -49,10 +51,12 @@ class ThisProcess:
         """What `resolve` finds, or raises."""
         return resolve(address)
 
-    def judged(self, tasks: Sequence[Task], *, examples: int, seed: int) -> Iterator[tuple[int, Judgement]]:
+    def judged(
+        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str
+    ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with its place, in order."""
         for place, (subject, invariant) in enumerate(tasks):
-            yield place, judge(invariant, subject.implementation, examples=examples, seed=seed)
+            yield place, judge(invariant, subject.implementation, examples=examples, seed=seed, device=device)
 
 
 class Workers:
@@ -89,11 +93,13 @@ class Workers:
             raise _no_process() from error
         return found
 
-    def judged(self, tasks: Sequence[Task], *, examples: int, seed: int) -> Iterator[tuple[int, Judgement]]:
+    def judged(
+        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str
+    ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with its place, as the workers finish them."""
         places: dict[Future[Judgement], int] = {}
         for place, (subject, invariant) in enumerate(tasks):
-            arguments = (subject.address, subject.place, invariant.id, examples, seed)
+            arguments = (subject.address, subject.place, invariant.id, examples, seed, device)
             future = self._pool.schedule(worker.judge_at, args=arguments, timeout=self._time_limit)
             places[future] = place
         for future in as_completed(places):
@@ -109,7 +115,7 @@ class Workers:
             message = f"not finished after {self._time_limit:g} s; --time-limit allows more"
             return blank_judgement(invariant, Verdict.TIMED_OUT, message)
         except ProcessExpired as death:
-            message = f"the worker process died, {_cause(death.exitcode)}"
+            message = f"the worker process died, {cause_of_death(death.exitcode)}"
             return blank_judgement(invariant, Verdict.CRASHED, message)
         except BrokenProcessPool as error:
             raise _no_process() from error
@@ -123,13 +129,3 @@ def _no_process() -> UsageError:
         "the worker processes end as they start: importing the implementation ends them (try -n 0), "
         'or a script calls check(workers=…) without `if __name__ == "__main__":` around it'
     )
-
-
-def _cause(code: int) -> str:
-    """What ended a process, from its exit code; a negative one is minus the signal."""
-    if code < 0:
-        try:
-            return f"by signal {signal.Signals(-code).name}"
-        except ValueError:
-            return f"by signal {-code}"
-    return f"with exit code {code}"

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declares how many cases are drawn for each invariant, and from which seed."""
+    """Declares how many cases are drawn for each invariant, from which seed, and where they are run."""
     group = parser.getgroup("detr-spec", "conformance of DETR losses")
     group.addoption(
         "--detr-spec-examples",
@@ -19,3 +19,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="cases for each invariant (default 100)",
     )
     group.addoption("--detr-spec-seed", default="0", metavar="SEED", help="an integer, or 'random' (default 0)")
+    group.addoption("--detr-spec-device", default="cpu", metavar="NAME", help="where to compute (default cpu)")

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from detr_conformance.failure_text import failure_text
-from detr_conformance.judge import DEFAULT_EXAMPLES, DEFAULT_SEED, judge
+from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, judge
 from detr_conformance.known import with_known
 from detr_conformance.run import Plan, parsed_seed, require_examples
 from detr_conformance.run import request as request_for
-from detr_conformance.selection import Selection
+from detr_conformance.selection import Selection, Subject, require_device
 from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
@@ -31,10 +31,10 @@ def conformance_tests(
 ) -> Callable[..., None]:
     """A test function with an item for each invariant, such as `test_conformance[matcher.optimal-cost]`.
 
-    The arguments are those of `check`; where several implementations are given, the ids begin with their
-    names or profiles. What is violated fails, a known violation is an expected failure, and what is not
-    provided, not applicable or vacuous is skipped. The options `--detr-spec-examples` and `--detr-spec-seed`
-    say how the cases are drawn. Raises `UsageError` for what cannot be done as it is asked.
+    The arguments are those of `check`; where several implementations are given, the ids begin with their names or
+    profiles. What is violated fails, a known violation is an expected failure, and what is not provided, not
+    applicable or vacuous is skipped. The options `--detr-spec-examples`, `--detr-spec-seed` and `--detr-spec-device`
+    say how the cases are drawn, and where they are run. Raises `UsageError` for what cannot be done as it is asked.
     """
     selection = Selection(profile, tuple(components or ()), tuple(invariants or ()), level)
     plan = request_for(selection, expected=expected).plan(implementation)
@@ -45,21 +45,24 @@ def conformance_tests(
 
     @pytest.mark.parametrize(("implementation", "invariant"), parameters)
     def test_conformance(implementation: Implementation, invariant: Invariant, request: pytest.FixtureRequest) -> None:
-        examples, seed = _options(request.config)
-        judgement = judge(invariant, implementation, examples=examples, seed=seed)
+        examples, seed, device = _options(request.config)
+        require_device([Subject(implementation)], device)
+        judgement = judge(invariant, implementation, examples=examples, seed=seed, device=device)
         (judgement,) = with_known([judgement], implementation, plan.request.known)
         node = shlex.quote(request.node.nodeid)
         command = f"pytest {node} --detr-spec-seed {seed} --detr-spec-examples {examples}"
+        command += "" if device == DEFAULT_DEVICE else f" --detr-spec-device {device}"
         _conclude(f"{implementation.name} ({implementation.profile.name})", judgement, command)
 
     return test_conformance
 
 
-def _options(config: pytest.Config) -> tuple[int, int]:
-    """The number of examples and the seed; the defaults where the plugin with the options is not loaded."""
+def _options(config: pytest.Config) -> tuple[int, int, str]:
+    """The number of examples, the seed and the device; the defaults where the plugin is not loaded."""
     examples = config.getoption("detr_spec_examples", DEFAULT_EXAMPLES)
     require_examples(examples)
-    return examples, parsed_seed(config.getoption("detr_spec_seed", str(DEFAULT_SEED)))
+    seed = parsed_seed(config.getoption("detr_spec_seed", str(DEFAULT_SEED)))
+    return examples, seed, config.getoption("detr_spec_device", DEFAULT_DEVICE)
 
 
 def _conclude(title: str, judgement: Judgement, command: str) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 import detr_reference as reference
 from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_spec.configuration import Configuration
+from detr_spec.implementation import Limits
 
 BOXES: dict[str, Callable[..., Tensor]] = {
     "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
@@ -62,10 +63,18 @@ def heads(configuration: Configuration) -> reference.DetectionHeads:
     )
 
 
+EVERY_DTYPE = ("float32", "float64", "float16", "bfloat16", "autocast")
+LIMITS = Limits(
+    dtypes=("float32", "float64", "autocast"),
+    component_dtypes=dict.fromkeys(("boxes", "postprocess", "heads"), EVERY_DTYPE),
+)
+"""The matcher refuses narrow dtypes on the CPU; autocast leaves its inputs in float32."""
+
 IMPLEMENTATIONS = (
     torch_implementation(
         name="reference",
         profile="detr",
+        limits=LIMITS,
         boxes=BOXES,
         matcher=detr_matcher,
         criterion=detr_criterion,
@@ -76,6 +85,7 @@ IMPLEMENTATIONS = (
     torch_implementation(
         name="reference",
         profile="deformable",
+        limits=LIMITS,
         boxes=BOXES,
         matcher=deformable_matcher,
         criterion=deformable_criterion,

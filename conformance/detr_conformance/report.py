@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from detr_conformance.errors import UsageError
+from detr_conformance.judge import DEFAULT_DEVICE
 from detr_conformance.verdict import Judgement, Verdict
 
 
@@ -51,6 +52,7 @@ class Report:
     examples: int
     implementations: tuple[ImplementationReport, ...]
     interrupted: bool = False
+    device: str = DEFAULT_DEVICE
 
     def __iter__(self) -> Iterator[tuple[ImplementationReport, Judgement]]:
         for implementation in self.implementations:
@@ -93,10 +95,12 @@ class Report:
 
     def command(self, implementation: ImplementationReport, judgement: Judgement) -> str:
         """The command that gives this judgement again; a call in Python for an object without address."""
+        elsewhere = self.device != DEFAULT_DEVICE
         if implementation.address is None:
+            device = f", device={self.device!r}" if elsewhere else ""
             return (
                 f"check({implementation.name}, profile={implementation.profile!r}, "
-                f"invariants=[{judgement.id!r}], seed={self.seed}, examples={self.examples})"
+                f"invariants=[{judgement.id!r}], seed={self.seed}, examples={self.examples}{device})"
             )
         options = {
             "--profile": implementation.profile,
@@ -104,6 +108,8 @@ class Report:
             "--seed": str(self.seed),
             "--examples": str(self.examples),
         }
+        if elsewhere:
+            options["--device"] = self.device
         given = [part for option in options.items() for part in option]
         return shlex.join(["detr-spec", "check", implementation.address, *given])
 
@@ -139,6 +145,7 @@ def _document(report: Report) -> dict[str, Any]:
         "version": report.version,
         "seed": report.seed,
         "examples": report.examples,
+        "device": report.device,
         "interrupted": report.interrupted,
         "implementations": [
             {

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from detr_conformance.errors import UsageError
-from detr_conformance.judge import DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
+from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
 from detr_conformance.judges import Judges, ThisProcess, Workers
 from detr_conformance.known import KnownViolation, read_known, require_applicable, with_known
 from detr_conformance.report import ImplementationReport, Report, installed_version
 from detr_conformance.resolve import implementations, resolve
-from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects
+from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects, require_device
 from detr_conformance.verdict import Judgement
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
@@ -30,13 +30,16 @@ class Request:
     invariants: tuple[Invariant, ...]
     examples: int
     seed: int
+    device: str
     known: tuple[KnownViolation, ...]
 
     def plan(self, given: Any, find: Find = resolve) -> Plan:
         """The plan of a check of the given implementations; raises `UsageError` for what cannot be done."""
         subjects = subjects_of(given, find)
         require_applicable(self.known, [subject.implementation for subject in subjects])
-        return Plan(self, chosen_subjects(subjects, self.selection, self.invariants))
+        chosen = chosen_subjects(subjects, self.selection, self.invariants)
+        require_device(chosen, self.device)
+        return Plan(self, chosen)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ class Plan:
             else:
                 asked.append(place)
         tasks = [self.tasks[place] for place in asked]
-        for index, judgement in judges.judged(tasks, examples=self.request.examples, seed=self.request.seed):
+        how = self.request
+        judged = judges.judged(tasks, examples=how.examples, seed=how.seed, device=how.device)
+        for index, judgement in judged:
             yield asked[index], judgement
 
     def report(self, judgements: Mapping[int, Judgement]) -> Report:
@@ -82,7 +87,8 @@ class Plan:
                 )
             )
         interrupted = len(judgements) < len(self.tasks)
-        return Report(installed_version(), self.request.seed, self.request.examples, tuple(items), interrupted)
+        how = self.request
+        return Report(installed_version(), how.seed, how.examples, tuple(items), interrupted, how.device)
 
 
 Progress = Callable[[Plan, int, Judgement], None]
@@ -98,6 +104,7 @@ def check(
     level: str | None = None,
     examples: int = DEFAULT_EXAMPLES,
     seed: int | Literal["random"] = DEFAULT_SEED,
+    device: str = DEFAULT_DEVICE,
     workers: int = 0,
     time_limit: float | None = None,
     expected: Sequence[str | Path] = (),
@@ -105,7 +112,8 @@ def check(
 ) -> Report:
     """The report on an implementation: an `Implementation`, a name as `resolve` takes it, or a list of those.
 
-    profile, components, invariants (ids, or numbers of the norm) and level narrow what is asked. workers: 0
+    profile, components, invariants (ids, or numbers of the norm) and level narrow what is asked. device: where
+    the implementations are to compute, such as "cuda". workers: 0
     judges in this process; more judge in so many worker processes, for which implementations are given by
     name, with `time_limit` seconds for each invariant. expected: files of known violations. The judgements do
     not depend on the number of workers. Raises `UsageError` for what cannot be done as it is asked.
@@ -114,6 +122,7 @@ def check(
         Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
         examples=examples,
         seed=seed,
+        device=device,
         expected=expected,
     )
     judgements: dict[int, Judgement] = {}
@@ -131,12 +140,13 @@ def request(
     *,
     examples: int = DEFAULT_EXAMPLES,
     seed: int | Literal["random"] = DEFAULT_SEED,
+    device: str = DEFAULT_DEVICE,
     expected: Sequence[str | Path] = (),
 ) -> Request:
     """What these arguments ask; raises `UsageError` for what does not exist or makes no sense."""
     require_examples(examples)
     known = tuple(entry for path in expected for entry in read_known(Path(path)))
-    return Request(selection, chosen_invariants(selection), examples, drawn_seed(seed), known)
+    return Request(selection, chosen_invariants(selection), examples, drawn_seed(seed), device, known)
 
 
 def judges_for(given: Any, workers: int, time_limit: float | None, examples: int) -> Judges:

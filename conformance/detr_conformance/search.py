@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, settings
 from detr_conformance.isolation import isolated
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain, Invariant
-from detr_spec.violation import NotProvided, PremiseFailed, Violation
+from detr_spec.violation import NotProvided, PremiseFailed, RankFailure, Violation
 
 Component = Callable[[Configuration], Any]
 
@@ -28,20 +29,28 @@ class _Errored(_Failed):
     """As above, for a case on which something raised instead of disagreeing."""
 
 
+class _Ended(BaseException):
+    """Leaves Hypothesis at once, without shrinking."""
+
+
 @dataclass
 class Search:
     """What happened while the cases of one invariant were run.
 
-    failing_case, failure: the smallest case found that fails, and what its check raised. not_repeatable: a
-    case failed once and passed once. not_provided: which part the implementation lacked for some case.
+    dtypes: how many cases were run in each dtype. failing_case, failure: the smallest case found that fails, and what
+    its check raised. not_repeatable: a case failed once and passed once. not_provided: which part the implementation
+    lacked for some case. unanswered: how a rank gave no answer, which ended the search, since each such case takes as
+    long as the patience with it.
     """
 
     examples: int = 0
     fired: int = 0
+    dtypes: Counter[str] = field(default_factory=Counter)
     failing_case: Any = None
     failure: Exception | None = None
     not_repeatable: bool = False
     not_provided: str | None = None
+    unanswered: str | None = None
 
 
 BATCH = 10
@@ -60,26 +69,30 @@ def batch_seed(seed: int, id: str, batch: int) -> int:
 def search(invariant: Invariant, domain: Domain, component: Component, examples: int, seed: int) -> Search:
     """Runs the check of an invariant on `examples` cases, and once a case fails, on ever smaller ones.
 
-    Each case starts from the same global state. Raises what drawing the cases raises.
+    Batches take the domain's dtypes in turn, so that each of them is run. Each case starts from the same global
+    state. Raises what drawing the cases raises.
     """
     found = Search()
     with isolated() as restore, _no_local_constants():
-        cases = invariant.cases(domain)
+        dtypes = domain.limits.dtypes
+        cases = [invariant.cases(replace(domain, dtype=dtype)) for dtype in dtypes]
+        size = min(BATCH, max(1, examples // len(dtypes)))
 
         def run_case(case: Any) -> None:
             restore()
             _run_case(invariant, component, case, found)
 
-        for batch, start in enumerate(range(0, examples, BATCH)):
-            drawn = _settings(min(BATCH, examples - start))(hypothesis.given(case=cases)(run_case))
+        for batch, start in enumerate(range(0, examples, size)):
+            given = hypothesis.given(case=cases[batch % len(cases)])
+            drawn = _settings(min(size, examples - start))(given(run_case))
             try:
                 hypothesis.seed(batch_seed(seed, invariant.id, batch))(drawn)()
-            except _Failed:
+            except (_Failed, _Ended):
                 break
             except hypothesis.errors.Flaky:
                 found.not_repeatable = True
                 break
-            if found.not_provided is not None:
+            if found.not_provided is not None and found.fired == 0:
                 break
     return found
 
@@ -101,25 +114,36 @@ def _settings(examples: int) -> settings:
 
 def _run_case(invariant: Invariant, component: Component, case: Any, found: Search) -> None:
     found.examples += 1
+    found.dtypes[case.configuration.dtype] += 1
     failure = _failure(invariant, component, case, found)
     if failure is not None:
         found.failing_case, found.failure = case, failure
+    if found.unanswered is not None:
+        raise _Ended
+    if failure is not None:
         raise _Failed if isinstance(failure, Violation) else _Errored
 
 
 def _failure(invariant: Invariant, component: Component, case: Any, found: Search) -> Exception | None:
     try:
         invariant.check(component, case)
-    except PremiseFailed:
+    except PremiseFailed as ended:
+        found.unanswered = _unanswered(ended)
         return None
     except NotProvided as missing:
         found.not_provided = str(missing)
         return None
     except Exception as error:
         found.fired += 1
+        found.unanswered = _unanswered(error)
         return error
     found.fired += 1
     return None
+
+
+def _unanswered(error: Exception) -> str | None:
+    """What a check says of ranks that gave no answer, where that is what ended it."""
+    return next((str(one) for one in (error, error.__cause__) if isinstance(one, RankFailure)), None)
 
 
 @contextlib.contextmanager

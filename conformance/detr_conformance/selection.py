@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detr_conformance.errors import UsageError, close_names
-from detr_conformance.judge import not_asked
+from detr_conformance.judge import DEFAULT_DEVICE, not_asked
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import Invariant, Level, UnknownInvariant, all_invariants, find_invariants
 from detr_spec.profile import PROFILES, Profile
@@ -95,6 +95,15 @@ def _chosen_of(group: Sequence[Subject], selection: Selection, invariants: Seque
             f"in profile {' and '.join(dict.fromkeys(item.implementation.profile.name for item in group))}"
         )
     return list(group)
+
+
+def require_device(subjects: Sequence[Subject], device: str) -> None:
+    """Raises `UsageError` unless each of the implementations can compute on the device, here and now."""
+    for subject in subjects:
+        implementation = subject.implementation
+        devices = implementation.limits.devices or (DEFAULT_DEVICE,)
+        if device not in devices:
+            raise UsageError(f"{implementation.name} cannot compute on {device!r} here; it can on {', '.join(devices)}")
 
 
 def _refuse_twins(subjects: Sequence[Subject]) -> None:

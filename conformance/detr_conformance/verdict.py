@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -48,10 +49,10 @@ class Counterexample:
 class Judgement:
     """The verdict on one invariant, and what it rests on.
 
-    examples: cases run, those of the search for a smaller failing case included. fired: how many of them met
-    the premise. seconds: wall time. implementation_seconds: how much of it was spent in calls of the
-    implementation, its bridge included. message: what went wrong, or why the invariant was not asked.
-    why_expected: why a violation was expected, where one was.
+    examples: cases run, those of the search for a smaller failing case included. fired: how many of them met the
+    premise. dtypes: how many of them were in each dtype. seconds: wall time. implementation_seconds: how much of it
+    was spent in calls of the implementation, its bridge included. message: what went wrong, or why the invariant was
+    not asked. why_expected: why a violation was expected, where one was.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Judgement:
     verdict: Verdict
     examples: int = 0
     fired: int = 0
+    dtypes: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     implementation_seconds: float = 0.0
     message: str = ""

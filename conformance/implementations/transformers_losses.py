@@ -84,6 +84,7 @@ IMPLEMENTATIONS = (
         boxes=BOXES,
         matcher=detr_matcher,
         criterion=detr_criterion,
+        masks=detr_criterion,
         postprocess=detr_postprocess,
     ),
     torch_implementation(
@@ -95,6 +96,7 @@ IMPLEMENTATIONS = (
         boxes=BOXES,
         matcher=deformable_matcher,
         criterion=deformable_criterion,
+        masks=deformable_criterion,
         postprocess=deformable_postprocess,
     ),
 )

@@ -17,6 +17,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
 from detr_spec.invariants.shared import require_valid, same_pairs, unique_matchings
 from detr_spec.losses import METRICS, TRAINING_TERMS, set_losses
+from detr_spec.masks import MASK_TERMS, mask_losses
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
 from detr_spec.values import Integers, Losses, Matching, Outputs, Targets
@@ -124,6 +125,8 @@ class Judged:
     targets: Targets
     losses: Losses
     matchings: tuple[tuple[Matching, ...], ...]
+    normaliser: Interval | None = None
+    """What box losses are divided by, where that is not the batch's own num_boxes."""
 
     @property
     def last(self) -> tuple[Matching, ...]:
@@ -139,8 +142,13 @@ class Judged:
         if layer not in self._definitions:
             place = -1 if layer is None else layer
             outputs, matchings = self.outputs.layers[place], self.matchings[place]
-            self._definitions[layer] = set_losses(self.configuration, outputs, self.targets, matchings)
+            self._definitions[layer] = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
         return self._definitions[layer]
+
+    @cached_property
+    def mask_definitions(self) -> dict[str, Interval]:
+        """The range of each mask loss, by neutral name; the last layer alone has them."""
+        return mask_losses(self.configuration, self.outputs.main, self.targets, self.last)
 
     def terms(self, names: Iterable[str] = TERMS, layer: int | None = None) -> dict[str, Term]:
         """Those of the terms that the implementation gave, by neutral name."""
@@ -153,7 +161,8 @@ class Judged:
         """One term; raises `Violation` where the implementation did not give it."""
         key = loss_key(self.configuration, name, layer)
         assert key is not None
-        return Term(key, require_key(self.losses, key), lambda: self.definitions(layer)[name])
+        loss = require_key(self.losses, key)
+        return Term(key, loss, lambda: (self.mask_definitions if name in MASK_TERMS else self.definitions(layer))[name])
 
     def pairs(self) -> list[tuple[int, int, int]]:
         """The (image, query, target) matches of the last layer."""
@@ -173,13 +182,23 @@ def judged(component: Build, configuration: Configuration, outputs: Outputs, tar
     shown and the optimum of an image is not unique by a margin.
     """
     losses = component(configuration)(outputs, targets).value
+    return Judged(configuration, outputs, targets, losses, known_matchings(losses, configuration, outputs, targets))
+
+
+def known_matchings(
+    losses: Losses, configuration: Configuration, outputs: Outputs, targets: Targets
+) -> tuple[tuple[Matching, ...], ...]:
+    """The matchings of each layer to judge losses by: those shown, else the only optimal ones.
+
+    Ends the check as `judged` does.
+    """
     try:
         matchings = shown_matchings(losses, outputs, targets)
     except Violation as violation:
         raise PremiseFailed("the matching that the criterion shows is not valid") from violation
     if matchings is None:
         matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
-    return Judged(configuration, outputs, targets, losses, matchings)
+    return matchings
 
 
 def shown_matchings(losses: Losses, outputs: Outputs, targets: Targets) -> tuple[tuple[Matching, ...], ...] | None:

@@ -1,14 +1,18 @@
-"""Invariants of the matcher for predictions that are no numbers: refused, or ranked last. norm §3, M15."""
+"""Invariants of the matcher for predictions that are no numbers, or too coarse: refused, or ranked last. norm §3.
+
+M15 and M17.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.costs import image_costs
-from detr_spec.invariant import invariant
+from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
 from detr_spec.invariants.shared import require_optimal, require_optimal_matchings, require_refusal
 from detr_spec.profile import Profile
@@ -16,9 +20,14 @@ from detr_spec.strategies import set_cases
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs
 from detr_spec.violation import premise, require
 
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
 SOUND_REGIMES = ("general", "confident", "crowded", "one-class")
 FEW_QUERIES_REGIMES = ("general", "crowded", "more-targets-than-queries")
 """Regimes in which, with few queries and as many targets, a broken query is matched beside the sound ones."""
+
+NARROW_DTYPES = ("float16", "bfloat16")
 
 VANISHING_LOGIT = -700.0
 """A finite logit whose probability is below 10⁻³⁰³, as good as the 0 of −∞."""
@@ -137,6 +146,41 @@ def minus_infinite_logit(component: Build, case: SetCase) -> None:
     matched_as_drawn(component, configuration, case.outputs, case.targets)
     matchings = answered(component, configuration, given, case.targets)
     require_optimal_matchings("the matching with logits of -inf", matchings, meant, case.targets, configuration)
+
+
+def _refuses_narrow_dtypes(profile: Profile) -> bool:
+    return profile.narrow_dtypes == "refuse"
+
+
+def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
+    """Cases in the narrow dtypes that the implementation does not declare; in any where it declares all."""
+    undeclared = tuple(dtype for dtype in NARROW_DTYPES if dtype not in domain.limits.dtypes)
+    limits = replace(domain.limits, dtypes=undeclared or domain.limits.dtypes)
+    cases = set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5))
+    return cases(replace(domain, limits=limits, dtype=None))
+
+
+@invariant(
+    "matcher.narrow-dtype-refused",
+    number="M17",
+    level=SHOULD,
+    formula="dtype(z, b̂) ∈ {float16, bfloat16} on the CPU, and not declared ⇒ an exception",
+    source="norm §3: float16 and bfloat16 on the CPU are refused; the profile's `narrow_dtypes`",
+    breaks="costs computed in three digits, in which most queries tie; a silent conversion of one input alone",
+    applies=_refuses_narrow_dtypes,
+    cases=_narrow_cases,
+)
+def narrow_dtype_refused(component: Build, case: SetCase) -> None:
+    """On the CPU, predictions in float16 or bfloat16 are refused, unless the implementation says it computes in them.
+
+    In bfloat16 a cost has three digits, and hundreds of queries tie: the matching is then decided by their order.
+    """
+    configuration = case.configuration
+    premise(configuration.dtype in NARROW_DTYPES, "the implementation computes in every narrow dtype")
+    premise(configuration.device == "cpu", "only on the CPU are narrow dtypes refused")
+    matcher = component(configuration)
+    what = f"predictions in {configuration.dtype}, which is not among the declared dtypes,"
+    require_refusal(what, lambda: matcher(case.outputs, case.targets))
 
 
 def _masked_columns(case: SetCase) -> Booleans:

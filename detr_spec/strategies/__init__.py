@@ -2,6 +2,8 @@
 
 from detr_spec.strategies.coco import CocoImage, coco_images
 from detr_spec.strategies.detections import detection_cases
+from detr_spec.strategies.masks import mask_cases
+from detr_spec.strategies.ranks import LOADS, rank_cases
 from detr_spec.strategies.regimes import REGIMES
 from detr_spec.strategies.sets import ALL_REGIMES, DISTINCT_REGIMES, set_cases
 from detr_spec.strategies.simple import BOX_REGIMES, COST_REGIMES, box_cases, cost_cases, hidden_cases
@@ -11,6 +13,7 @@ __all__ = [
     "BOX_REGIMES",
     "COST_REGIMES",
     "DISTINCT_REGIMES",
+    "LOADS",
     "REGIMES",
     "CocoImage",
     "box_cases",
@@ -18,5 +21,7 @@ __all__ = [
     "cost_cases",
     "detection_cases",
     "hidden_cases",
+    "mask_cases",
+    "rank_cases",
     "set_cases",
 ]

@@ -26,7 +26,7 @@ _CHOICES = {
 def draw_configuration(draw: DrawFn, domain: Domain, *, num_classes: int, decoder_layers: int = 1) -> Configuration:
     """A configuration with the profile's weights half of the time, and with drawn ones otherwise."""
     profile, fixed = domain.profile, domain.limits.fixed
-    dtype = draw(st.sampled_from(domain.limits.dtypes))
+    dtype = domain.dtype or draw(st.sampled_from(domain.limits.dtypes))
     fields: dict[str, Any] = dict(
         zip(("cost_class", "cost_bbox", "cost_giou"), profile.cost_weights, strict=True),
         eos_coef=profile.eos_coef if dtype == "float32" else _EXACT_EOS[0],
@@ -46,6 +46,7 @@ def draw_configuration(draw: DrawFn, domain: Domain, *, num_classes: int, decode
         **(fields | dict(fixed)),
         profile=profile,
         dtype=dtype,
+        device=domain.device,
         num_classes=num_classes,
         decoder_layers=decoder_layers,
         fixed=tuple(sorted(fixed)),

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from detr_conformance.bridges.answers import describe, entry, mapping, matching, sequence
-from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, observation, to_numpy
+from detr_conformance.bridges.answers import describe, entry, mapping, sequence
+from detr_conformance.bridges.torch_criterion import call_criterion, matchings
+from detr_conformance.bridges.torch_gradients import call_gradients
+from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, devices, observation, precision, to_numpy
+from detr_conformance.bridges.torch_ranks import Ranks, ranks_available
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import BoxOperations, Heads, Implementation, Limits
+from detr_spec.implementation import BoxOperations, Distributed, Heads, Implementation, Limits
 from detr_spec.profile import Profile, named_profile
 from detr_spec.values import (
     Answer,
@@ -21,7 +24,6 @@ from detr_spec.values import (
     HeadParameters,
     Integers,
     InvalidValue,
-    Losses,
     Matching,
     Outputs,
     Targets,
@@ -45,19 +47,22 @@ def torch_implementation(
 
     Each factory builds the module from a `Configuration`. The criterion's own matching is read from its
     `matcher` attribute where that is a module, and its weight table from `weight_dict`. `boxes` maps the names
-    of `BoxOperations` to functions on tensors; `masks` builds the criterion with mask losses. Raises `KeyError`
-    for a profile name that does not exist.
+    of `BoxOperations` to functions on tensors; `masks` builds the criterion with mask losses. Every criterion
+    provides `gradients` too, and `distributed` where there can be ranks. Raises `KeyError` for a profile name that
+    does not exist.
     """
     declared = named_profile(profile) if isinstance(profile, str) else profile
     box_functions = boxes
     return Implementation(
         name=name,
         profile=declared,
-        limits=limits or Limits(),
+        limits=_with_devices(limits or Limits()),
         boxes=None if box_functions is None else lambda configuration: _boxes(box_functions, configuration),
         matcher=None if matcher is None else _component(matcher, _call_matcher),
-        criterion=None if criterion is None else _component(criterion, _call_criterion),
-        masks=None if masks is None else _component(masks, _call_criterion),
+        criterion=None if criterion is None else _component(criterion, call_criterion),
+        masks=None if masks is None else _component(masks, call_criterion),
+        gradients=None if criterion is None else _component(criterion, call_gradients),
+        distributed=None if criterion is None else _distributed(criterion),
         postprocess=None if postprocess is None else _component(postprocess, _call_postprocess),
         heads=None if heads is None else lambda configuration: _heads(heads, configuration),
     )
@@ -66,9 +71,24 @@ def torch_implementation(
 def _component(factory: Factory, call: Callable[..., Any]) -> Callable[[Configuration], Callable[..., Any]]:
     def build(configuration: Configuration) -> Callable[..., Any]:
         module = built(factory, configuration)
-        return lambda *arguments: call(module, configuration, *arguments)
+
+        def component(*arguments: Any) -> Any:
+            with precision(configuration):
+                return call(module, configuration, *arguments)
+
+        return component
 
     return build
+
+
+def _distributed(criterion: Factory) -> Callable[[Configuration], Distributed] | None:
+    """The criterion in several processes, where there can be any."""
+    return Ranks(_component(criterion, call_criterion)) if ranks_available() else None
+
+
+def _with_devices(limits: Limits) -> Limits:
+    """The limits, with the devices that there are where none are given."""
+    return replace(limits, devices=limits.devices or devices())
 
 
 def _boxes(functions: Mapping[str, Callable[..., Tensor]], configuration: Configuration) -> BoxOperations:
@@ -82,7 +102,9 @@ def _box_operation(
 ) -> Callable[..., Answer[Floats]]:
     def call(*boxes: Floats) -> Answer[Floats]:
         inputs = Inputs(configuration)
-        answer = function(*(inputs.numbers(f"argument {place}", array) for place, array in enumerate(boxes)))
+        arguments = [inputs.numbers(f"argument {place}", array) for place, array in enumerate(boxes)]
+        with precision(configuration):
+            answer = function(*arguments)
         if not isinstance(answer, Tensor):
             raise Violation(f"{name} returned {describe(answer)}", expected="a tensor", got=describe(answer))
         return Answer(to_numpy(answer), observation(inputs, {name: answer}))
@@ -95,84 +117,8 @@ def _call_matcher(
 ) -> Answer[tuple[Matching, ...]]:
     inputs = Inputs(configuration)
     answer = module(inputs.outputs(outputs), inputs.targets(targets))
-    matchings, parts = _matchings("the matcher", answer, len(targets))
-    return Answer(matchings, observation(inputs, parts))
-
-
-def _matchings(what: str, answer: Any, images: int) -> tuple[tuple[Matching, ...], dict[str, Any]]:
-    """The matching of each image, and the index vectors by name."""
-    pairs = sequence(what, answer, "a list of (query indices, target indices), one an image", images)
-    matchings = tuple(matching(f"{what}, for image {image},", pair, to_numpy) for image, pair in enumerate(pairs))
-    names = ("query indices", "target indices")
-    parts = {
-        f"{name} of image {image}": part
-        for image, pair in enumerate(pairs)
-        for name, part in zip(names, pair, strict=True)
-    }
-    return matchings, parts
-
-
-def _call_criterion(
-    module: Callable[..., Any], configuration: Configuration, outputs: Outputs, targets: Targets
-) -> Answer[Losses]:
-    inputs = Inputs(configuration)
-    given = inputs.outputs(outputs)
-    keys = configuration.profile.keys
-    layers = [*given.get(keys.auxiliary, ()), given]
-    with _MatcherCalls(module) as calls:
-        answer = mapping("the criterion", module(given, inputs.targets(targets)), "a dictionary of losses")
-    values = {str(key): _scalar(str(key), value) for key, value in answer.items()}
-    weights = getattr(module, "weight_dict", None)
-    return Answer(
-        Losses(
-            values,
-            None if weights is None else {str(key): float(weight) for key, weight in weights.items()},
-            calls.of_layers([(layer[keys.logits], layer[keys.boxes]) for layer in layers], keys, len(targets)),
-        ),
-        observation(inputs, dict(answer)),
-    )
-
-
-def _scalar(key: str, value: Any) -> float:
-    numbers = to_numpy(value)
-    if numbers.size != 1:
-        raise Violation(f"loss {key!r} has shape {list(numbers.shape)}", expected=[], got=list(numbers.shape))
-    return float(numbers.reshape(()))
-
-
-class _MatcherCalls:
-    """Watches the matcher inside a criterion, where that is a module of its own."""
-
-    def __init__(self, criterion: Callable[..., Any]) -> None:
-        self._matcher = getattr(criterion, "matcher", None)
-        self._calls: list[tuple[Any, Any]] = []
-
-    def __enter__(self) -> _MatcherCalls:
-        if isinstance(self._matcher, nn.Module):
-            self._handle = self._matcher.register_forward_hook(self._record, with_kwargs=True)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if isinstance(self._matcher, nn.Module):
-            self._handle.remove()
-
-    def _record(self, _: nn.Module, arguments: Any, named: Any, answer: Any) -> None:
-        given = arguments[0] if arguments else next(iter(named.values()), None)
-        self._calls.append((dict(given) if isinstance(given, Mapping) else None, answer))
-
-    def of_layers(
-        self, layers: list[tuple[Tensor, Tensor]], keys: Any, images: int
-    ) -> tuple[tuple[Matching, ...], ...] | None:
-        """The matching of each layer, told by the tensors the matcher was called with; None where one is not seen."""
-        found = [self._of_layer(layer, keys, images) for layer in layers]
-        return None if None in found else tuple(item for item in found if item is not None)
-
-    def _of_layer(self, layer: tuple[Tensor, Tensor], keys: Any, images: int) -> tuple[Matching, ...] | None:
-        for given, answer in self._calls:
-            parts = None if given is None else (given.get(keys.logits), given.get(keys.boxes))
-            if parts and all(isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(parts, layer, strict=True)):
-                return _matchings("the criterion's matcher", answer, images)[0]
-        return None
+    found, parts = matchings("the matcher", answer, len(targets))
+    return Answer(found, observation(inputs, parts))
 
 
 def _call_postprocess(
@@ -194,7 +140,8 @@ def _heads(factory: Factory, configuration: Configuration) -> Heads:
 
     def forward(hidden: Floats) -> Answer[Outputs]:
         inputs = Inputs(configuration)
-        answer = mapping("the heads", module(inputs.numbers("hidden", hidden)), "a dictionary of outputs")
+        with precision(configuration):
+            answer = mapping("the heads", module(inputs.numbers("hidden", hidden)), "a dictionary of outputs")
         layers = [*answer.get(keys.auxiliary, ()), answer]
         read = [_read_layer(layer, keys) for layer in layers]
         parts = {key: answer[key] for key in (keys.logits, keys.boxes)}

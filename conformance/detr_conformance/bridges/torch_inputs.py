@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from detr_spec.configuration import Configuration
-from detr_spec.values import Floats, Integers, Observation, Outputs, Target, Targets
+from detr_spec.values import Booleans, Floats, Integers, Observation, Outputs, Target, Targets
 
 Factory = Callable[[Configuration], Callable[..., Any]]
 
 
 def built(factory: Factory, configuration: Configuration) -> Callable[..., Any]:
-    """The module, in the configuration's dtype; random weights are the same each time, and global seeds untouched."""
+    """The module, in the configuration's dtype and on its device.
+
+    Random weights are the same each time, and global seeds stay as they are.
+    """
     generator = torch.default_generator
     state = generator.get_state()
     generator.manual_seed(0)
@@ -25,13 +29,26 @@ def built(factory: Factory, configuration: Configuration) -> Callable[..., Any]:
     finally:
         generator.set_state(state)
     if isinstance(module, nn.Module):
-        module.to(dtype_of(configuration))
+        module.to(dtype=dtype_of(configuration), device=configuration.device)
     return module
 
 
+def devices() -> tuple[str, ...]:
+    """The devices that torch can compute on, here and now."""
+    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
+@contextlib.contextmanager
+def precision(configuration: Configuration) -> Iterator[None]:
+    """A context in which calls compute as the configuration's dtype says: with autocast to bfloat16, or without."""
+    enabled = configuration.dtype == "autocast"
+    with torch.autocast(torch.device(configuration.device).type, dtype=torch.bfloat16, enabled=enabled):
+        yield
+
+
 def dtype_of(configuration: Configuration) -> torch.dtype:
-    """The torch dtype that the configuration names."""
-    dtype = getattr(torch, configuration.dtype)
+    """The torch dtype of a case's tensors: float32 for autocast, else what the configuration names."""
+    dtype = torch.float32 if configuration.dtype == "autocast" else getattr(torch, configuration.dtype)
     assert isinstance(dtype, torch.dtype)
     return dtype
 
@@ -52,12 +69,22 @@ class Inputs:
 
     def numbers(self, name: str, array: Floats, gradient: bool = False) -> Tensor:
         """A contiguous tensor in the configuration's dtype, a leaf that records gradients where asked."""
-        tensor = torch.tensor(array, dtype=dtype_of(self._configuration)).contiguous()
+        dtype, device = dtype_of(self._configuration), self._configuration.device
+        tensor = torch.tensor(array, dtype=dtype, device=device).contiguous()
         return self._kept(name, tensor.requires_grad_(gradient))
 
     def integers(self, name: str, array: Integers) -> Tensor:
         """An int64 tensor."""
-        return self._kept(name, torch.tensor(array, dtype=torch.int64))
+        return self._kept(name, torch.tensor(array, dtype=torch.int64, device=self._configuration.device))
+
+    def booleans(self, name: str, array: Booleans) -> Tensor:
+        """A bool tensor."""
+        return self._kept(name, torch.tensor(array, dtype=torch.bool, device=self._configuration.device))
+
+    @property
+    def device(self) -> str:
+        """Where the tensors are, as torch names it in full, such as "cuda:0"."""
+        return str(torch.empty(0, device=self._configuration.device).device)
 
     def _kept(self, name: str, tensor: Tensor) -> Tensor:
         self._tensors[name] = (tensor, tensor.detach().clone())
@@ -101,7 +128,7 @@ class Inputs:
             keys.target_boxes: self.numbers(f"target boxes of image {image}", target.boxes),
         }
         if target.masks is not None:
-            tensors[keys.target_masks] = self._kept(f"masks of image {image}", torch.tensor(target.masks))
+            tensors[keys.target_masks] = self.booleans(f"masks of image {image}", target.masks)
         given: dict[str, Tensor] = self.container(f"target {image}", tensors)
         return given
 
@@ -132,4 +159,5 @@ def observation(inputs: Inputs, parts: Mapping[str, Any]) -> Observation:
         dtypes={name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()},
         shapes={name: tuple(tensor.shape) for name, tensor in tensors.items()},
         devices={name: str(tensor.device) for name, tensor in tensors.items()},
+        device=inputs.device,
     )

@@ -202,7 +202,8 @@ def name_of(part: Any) -> str:
 
 
 RIGHT_WAYS = [
-    *((way, profile) for way in (other_ties, in_double_precision, by_batched_costs) for profile in (DETR, DEFORMABLE)),
+    *((way, profile) for way in (other_ties, by_batched_costs) for profile in (DETR, DEFORMABLE)),
+    *((in_double_precision, replace(profile, narrow_dtypes="unchecked")) for profile in (DETR, DEFORMABLE)),
     (by_target, replace(DETR, ascending_queries=False)),
 ]
 
@@ -410,6 +411,16 @@ def replacing_nan(matcher: Matcher, configuration: Configuration) -> Matcher:
     return match
 
 
+def widening(matcher: Matcher, configuration: Configuration) -> Matcher:
+    """Computes in float32, whatever it is given, and does not say so."""
+
+    def match(outputs: Any, targets: Any) -> Any:
+        wide = {name: part.float() for name, part in outputs.items()}
+        return matcher(wide, [dict(target, boxes=target["boxes"].float()) for target in targets])
+
+    return match
+
+
 def refusing_infinities(matcher: Matcher, configuration: Configuration) -> Matcher:
     def match(outputs: Any, targets: Any) -> Any:
         if not outputs["pred_logits"].isfinite().all():
@@ -535,6 +546,7 @@ DEFECTS: dict[str, tuple[Implementation, list[str]]] = {
         around(replacing_nan),
         ["nan-logit-refused", "infinite-logit-refused", "nan-box-refused"],
     ),
+    "narrow dtypes converted": (around(widening, limits=Limits(dtypes=("float32",))), ["narrow-dtype-refused"]),
     "-inf refused": (around(refusing_infinities), ["minus-infinite-logit"]),
     "NaN in cx alone refused": (around(only_first_coordinate_checked), ["nan-box-refused"]),
     "softmax for sigmoid": (

@@ -1,0 +1,103 @@
+"""Calls to a PyTorch criterion: the losses that it returns, and the matchings that its matcher was seen to give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detr_conformance.bridges.answers import mapping, matching, sequence
+from detr_conformance.bridges.torch_inputs import Inputs, observation, to_numpy
+from detr_spec.configuration import Configuration
+from detr_spec.values import Answer, Losses, Matching, Outputs, Targets
+from detr_spec.violation import Violation
+
+
+def call_criterion(
+    module: Callable[..., Any], configuration: Configuration, outputs: Outputs, targets: Targets
+) -> Answer[Losses]:
+    """The losses that the criterion returns."""
+    inputs = Inputs(configuration)
+    losses, answer = called(module, configuration, inputs.outputs(outputs), inputs.targets(targets))
+    return Answer(losses, observation(inputs, answer))
+
+
+def called(
+    module: Callable[..., Any], configuration: Configuration, given: dict[str, Any], targets: list[Any]
+) -> tuple[Losses, dict[str, Any]]:
+    """The losses that the criterion returns for tensors, as numbers and as it returned them."""
+    keys = configuration.profile.keys
+    predictions = layer_predictions(given, configuration)
+    with _MatcherCalls(module) as calls:
+        answer = mapping("the criterion", module(given, targets), "a dictionary of losses")
+    values = {str(key): _scalar(str(key), value) for key, value in answer.items()}
+    weights = getattr(module, "weight_dict", None)
+    losses = Losses(
+        values,
+        None if weights is None else {str(key): float(weight) for key, weight in weights.items()},
+        calls.of_layers(predictions, keys, len(targets)),
+    )
+    return losses, dict(answer)
+
+
+def layer_predictions(given: dict[str, Any], configuration: Configuration) -> list[tuple[Tensor, Tensor]]:
+    """The logits and boxes of each decoder layer, first to last."""
+    keys = configuration.profile.keys
+    return [(layer[keys.logits], layer[keys.boxes]) for layer in (*given.get(keys.auxiliary, ()), given)]
+
+
+def matchings(what: str, answer: Any, images: int) -> tuple[tuple[Matching, ...], dict[str, Any]]:
+    """The matching of each image, and the index vectors by name."""
+    pairs = sequence(what, answer, "a list of (query indices, target indices), one an image", images)
+    found = tuple(matching(f"{what}, for image {image},", pair, to_numpy) for image, pair in enumerate(pairs))
+    names = ("query indices", "target indices")
+    parts = {
+        f"{name} of image {image}": part
+        for image, pair in enumerate(pairs)
+        for name, part in zip(names, pair, strict=True)
+    }
+    return found, parts
+
+
+def _scalar(key: str, value: Any) -> float:
+    numbers = to_numpy(value)
+    if numbers.size != 1:
+        raise Violation(f"loss {key!r} has shape {list(numbers.shape)}", expected=[], got=list(numbers.shape))
+    return float(numbers.reshape(()))
+
+
+class _MatcherCalls:
+    """Watches the matcher inside a criterion, where that is a module of its own."""
+
+    def __init__(self, criterion: Callable[..., Any]) -> None:
+        self._matcher = getattr(criterion, "matcher", None)
+        self._calls: list[tuple[Any, Any]] = []
+
+    def __enter__(self) -> _MatcherCalls:
+        if isinstance(self._matcher, nn.Module):
+            self._handle = self._matcher.register_forward_hook(self._record, with_kwargs=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self._matcher, nn.Module):
+            self._handle.remove()
+
+    def _record(self, _: nn.Module, arguments: Any, named: Any, answer: Any) -> None:
+        given = arguments[0] if arguments else next(iter(named.values()), None)
+        self._calls.append((dict(given) if isinstance(given, Mapping) else None, answer))
+
+    def of_layers(
+        self, layers: list[tuple[Tensor, Tensor]], keys: Any, images: int
+    ) -> tuple[tuple[Matching, ...], ...] | None:
+        """The matching of each layer, told by the tensors the matcher was called with; None where one is not seen."""
+        found = [self._of_layer(layer, keys, images) for layer in layers]
+        return None if None in found else tuple(item for item in found if item is not None)
+
+    def _of_layer(self, layer: tuple[Tensor, Tensor], keys: Any, images: int) -> tuple[Matching, ...] | None:
+        for given, answer in self._calls:
+            parts = None if given is None else (given.get(keys.logits), given.get(keys.boxes))
+            if parts and all(isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(parts, layer, strict=True)):
+                return matchings("the criterion's matcher", answer, images)[0]
+        return None

@@ -1,0 +1,40 @@
+"""Gradients of a PyTorch criterion: of Σ weight · loss, with respect to the logits and boxes of every decoder layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detr_conformance.bridges.torch_criterion import called, layer_predictions
+from detr_conformance.bridges.torch_inputs import Inputs, observation, to_numpy
+from detr_spec.configuration import Configuration
+from detr_spec.values import Answer, LayerGradient, LossGradients, Outputs, Targets
+
+
+def call_gradients(
+    module: Callable[..., Any],
+    configuration: Configuration,
+    outputs: Outputs,
+    targets: Targets,
+    weights: Mapping[str, float],
+) -> Answer[LossGradients]:
+    """The losses, their sum over the keys that have a weight, and its gradient in each decoder layer."""
+    inputs = Inputs(configuration)
+    given = inputs.outputs(outputs)
+    leaves = [leaf for layer in layer_predictions(given, configuration) for leaf in layer]
+    losses, answer = called(module, configuration, given, inputs.targets(targets))
+    weighted = [torch.as_tensor(answer[key]) * weight for key, weight in weights.items() if key in answer]
+    total = torch.stack([loss.reshape(()) for loss in weighted]).sum() if weighted else torch.zeros(())
+    gradients = [None if part is None else to_numpy(part) for part in _gradients(total, leaves)]
+    layers = tuple(LayerGradient(*pair) for pair in zip(gradients[::2], gradients[1::2], strict=True))
+    return Answer(LossGradients(losses, float(to_numpy(total)), layers), observation(inputs, answer))
+
+
+def _gradients(total: Tensor, leaves: list[Tensor]) -> list[Tensor | None]:
+    """The gradient with respect to each leaf; None for one that the total is not connected to."""
+    if not total.requires_grad:
+        return [None] * len(leaves)
+    return list(torch.autograd.grad(total, leaves, allow_unused=True))

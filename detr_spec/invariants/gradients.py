@@ -1,0 +1,271 @@
+"""Invariants of gradients: each is that of the definition under a fixed matching. norm §7, G1–G6."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from detr_spec.cases import SetCase
+from detr_spec.invariant import invariant, with_no_object
+from detr_spec.invariants.gradient_answers import (
+    DOT_ROUNDINGS,
+    Build,
+    gradients_of,
+    judged_layers,
+    layer_names,
+    training_weights,
+)
+from detr_spec.strategies import set_cases
+from detr_spec.tolerance import SPACING
+from detr_spec.values import Floats, LossGradients, Targets
+from detr_spec.violation import premise, require
+
+ALL_CASES = set_cases(layers=(1, 3))
+MATCHED_CASES = set_cases(layers=(1, 3), targets=(1, 5))
+SATURATED_CASES = set_cases(regimes=("saturated",), layers=(1, 2))
+
+CLASSIFICATION = {"classification": 1.0}
+BOXES = {"box_l1": 1.0, "box_giou": 1.0}
+
+
+def without_objects(targets: Targets) -> Targets:
+    """The targets of as many images without any object."""
+    return tuple(target.take(np.arange(0)) for target in targets)
+
+
+@invariant(
+    "gradients.classification",
+    number="G1",
+    formula="∂loss_ce/∂z = w[t] (softmax(z) − 1[c = t]) / Σ w, or the focal loss's, = lim (L(z + h) − L(z − h)) / 2h",
+    source="norm §7; Carion et al. 2020, equation 2; Lin et al. 2017, equation 5",
+    breaks="the no-object weight in the value alone; a detached factor (1 − p)^γ; a clipped or scaled gradient",
+    cases=ALL_CASES,
+)
+def classification(component: Build, case: SetCase) -> None:
+    """The gradient of the classification loss with respect to every logit is the definition's slope.
+
+    Training sees the gradient alone: a right value with a wrong gradient is a run that looks well and learns
+    something else.
+    """
+    layers = judged_layers(component, case, CLASSIFICATION)
+    known = [layer.require_logit_quotients() for layer in layers]
+    premise(any(known), "rounding in the dtype may move every gradient without bound")
+
+
+def _require_box_slopes(component: Build, case: SetCase, weights: Mapping[str, float]) -> None:
+    layers = judged_layers(component, case, weights)
+    smooth = [layer.require_box_quotients() for layer in layers]
+    premise(any(smooth), "every matched pair lies at a kink, where the loss has no derivative")
+
+
+@invariant(
+    "gradients.box-l1",
+    number="G1",
+    formula="∂loss_bbox/∂b̂ = sign(b̂ − b) / num_boxes = lim (L(b̂ + h) − L(b̂ − h)) / 2h where b̂ ≠ b",
+    source="norm §7; Carion et al. 2020, section 3.1",
+    breaks="a detached term; the gradient of a smooth L1 or L2 distance; another normaliser in the backward pass",
+    cases=MATCHED_CASES,
+)
+def box_l1(component: Build, case: SetCase) -> None:
+    """The gradient of the L1 loss with respect to matched boxes is the definition's slope.
+
+    It is what moves a box that does not overlap its target at all; premise: no coordinate coincides.
+    """
+    _require_box_slopes(component, case, {"box_l1": 1.0})
+
+
+@invariant(
+    "gradients.box-giou",
+    number="G1",
+    formula="∂loss_giou/∂b̂ = −∂GIoU(b̂, b)/∂b̂ / num_boxes = lim (L(b̂ + h) − L(b̂ − h)) / 2h away from kinks",
+    source="norm §7; Rezatofighi et al. 2019, algorithm 1",
+    breaks="a detached enclosing area or union; areas clamped by an epsilon; indices in place of boxes; no graph",
+    cases=MATCHED_CASES,
+)
+def box_giou(component: Build, case: SetCase) -> None:
+    """The gradient of the GIoU loss with respect to matched boxes is the definition's slope.
+
+    Without the enclosing area's part, boxes apart from their targets never find them; premise: no two corners
+    coincide.
+    """
+    _require_box_slopes(component, case, {"box_giou": 1.0})
+
+
+@invariant(
+    "gradients.weighted-total",
+    number="G1",
+    formula="∂(Σ_k w_k loss_k)/∂(z_l, b̂_l) = the definition's slope for each decoder layer l",
+    source="norm §4 and §6: Σ weight · loss over the keys that losses and weights share, then backward",
+    breaks="auxiliary losses from a detached copy; gradients clipped or scaled inside the criterion; a shared buffer",
+    cases=MATCHED_CASES,
+)
+def weighted_total(component: Build, case: SetCase) -> None:
+    """The gradient of the weighted sum of all losses is the definition's slope in every decoder layer.
+
+    It is what the optimiser is given.
+    """
+    layers = judged_layers(component, case, training_weights(case.configuration))
+    known = [(layer.require_logit_quotients(), layer.require_box_quotients()) for layer in layers]
+    premise(any(map(any, known)), "no gradient is known")
+
+
+@invariant(
+    "gradients.none-through-matching",
+    number="G2",
+    formula="∂loss_ce/∂b̂ = 0 and ∂(loss_bbox + loss_giou)/∂z = 0",
+    source="norm §3: no gradient flows through the matching, whose costs read logits and boxes both",
+    breaks="a softened or differentiable matching; loss_ce weighted by an IoU that is not detached",
+    cases=ALL_CASES,
+)
+def none_through_matching(component: Build, case: SetCase) -> None:
+    """Boxes get no gradient from the classification loss, and logits none from the box losses.
+
+    They meet in the matching alone; a gradient through it moves boxes so that the matching gets cheaper, not
+    so that they fit.
+    """
+    by_class = gradients_of(component, case, CLASSIFICATION, case.targets)
+    by_boxes = gradients_of(component, case, BOXES, case.targets)
+    for name, first, second in zip(layer_names(case.outputs), by_class.layers, by_boxes.layers, strict=True):
+        _require_zero(f"the classification loss moves boxes of {name}", first.boxes)
+        _require_zero(f"the box losses move logits of {name}", second.logits)
+
+
+def _require_zero(message: str, gradient: Floats | None) -> None:
+    if gradient is not None:
+        places = np.argwhere(gradient != 0)
+        got = [float(gradient[tuple(place)]) for place in places[:1]]
+        require(not len(places), message, expected=0.0, got=got, places=places.tolist())
+
+
+@invariant(
+    "gradients.every-prediction-connected",
+    number="G3",
+    formula="∂(Σ_k w_k loss_k)/∂z_l and ∂(Σ_k w_k loss_k)/∂b̂_l exist for every layer l, for any number of targets",
+    source="norm §4: with all images empty, loss_bbox = loss_giou = 0 with a graph and zero gradients",
+    breaks="a constant 0 for a batch without objects; early returns; auxiliary outputs from under no_grad",
+    cases=ALL_CASES,
+)
+def every_prediction_connected(component: Build, case: SetCase) -> None:
+    """The training loss depends on every layer's logits and boxes, with targets and without any.
+
+    In distributed training a parameter that some rank does not use stalls the run, or ends it: one batch
+    without objects is enough.
+    """
+    configuration = case.configuration
+    weights = training_weights(configuration)
+    premise(min(weights.values()) > 0, "a term has no weight")
+    for targets, when in ((case.targets, ""), (without_objects(case.targets), " when there are no objects")):
+        answer = gradients_of(component, case, weights, targets)
+        loose = _loose(answer, layer_names(case.outputs))
+        require(not loose, f"the loss is not connected to {', '.join(loose)}{when}", expected=[], got=loose)
+
+
+def _loose(answer: LossGradients, names: list[str]) -> list[str]:
+    return [
+        f"the {kind} of {name}"
+        for name, gradient in zip(names, answer.layers, strict=True)
+        for kind, part in (("logits", gradient.logits), ("boxes", gradient.boxes))
+        if part is None
+    ]
+
+
+@invariant(
+    "gradients.unmatched-boxes-zero",
+    number="G4",
+    formula="∂(Σ_k w_k loss_k)/∂b̂_i = 0 for every query i without a target",
+    source="norm §4: box losses are sums over matched pairs",
+    breaks="box losses of all queries; an auxiliary layer's boxes indexed by the last layer's matching; 0 · NaN",
+    cases=set_cases(layers=(1, 3), queries=(2, 6), targets=(0, 4)),
+)
+def unmatched_boxes_zero(component: Build, case: SetCase) -> None:
+    """The boxes of queries without a target get a gradient of exactly zero.
+
+    Nothing says where such a box should be; what pulls at it wears down the queries' spread over the image.
+    """
+    layers = judged_layers(component, case, training_weights(case.configuration))
+    premise(any(layer.unmatched.any() for layer in layers), "every query is matched")
+    for layer in layers:
+        for image, query in np.argwhere(layer.unmatched):
+            got = layer.boxes[image, query]
+            message = f"the box of query {query} of image {image} in {layer.name} has a gradient, and no target"
+            require(bool((got == 0).all()), message, expected=[0.0] * 4, got=got.tolist())
+
+
+@invariant(
+    "gradients.unmatched-logits-not-zero",
+    number="G4",
+    formula="∂loss_ce/∂z_i ≠ 0 for every query i without a target",
+    source="norm §4: every query enters loss_ce; one without a target is trained towards no object",
+    breaks="loss_ce of matched queries alone; a detached background part; hard-negative mining that is not declared",
+    cases=set_cases(layers=(1, 3), queries=(2, 6), targets=(0, 4)),
+)
+def unmatched_logits_not_zero(component: Build, case: SetCase) -> None:
+    """The logits of queries without a target get a gradient, unless rounding may hide it.
+
+    These are what teaches a query to stay silent, and without them every object is found many times.
+    """
+    layers = judged_layers(component, case, CLASSIFICATION)
+    certain = [
+        layer.unmatched & ((layer.range.logits.lower > 0) | (layer.range.logits.upper < 0)).any(axis=-1)
+        for layer in layers
+    ]
+    premise(any(queries.any() for queries in certain), "no query without a target has a gradient above rounding")
+    for layer, queries in zip(layers, certain, strict=True):
+        for image, query in np.argwhere(queries):
+            message = f"the logits of query {query} of image {image} in {layer.name} have no gradient"
+            expected = layer.range.logits.value[image, query].tolist()
+            require(bool((layer.logits[image, query] != 0).any()), message, expected=expected, got=0.0)
+
+
+@invariant(
+    "gradients.logits-sum-to-zero",
+    number="G5",
+    formula="Σ_c ∂loss_ce/∂z_ic = 0 for every query i",
+    source="norm §7: softmax does not change when a constant is added to all logits of a query",
+    breaks="a detached log Σ exp; labels smoothed to a sum other than 1; the no-object column left out of the softmax",
+    cases=ALL_CASES,
+    applies=with_no_object,
+)
+def logits_sum_to_zero(component: Build, case: SetCase) -> None:
+    """The gradients of the classification loss with respect to one query's logits sum to zero.
+
+    What raises one class lowers the others by as much; otherwise the logits drift together until they
+    overflow.
+    """
+    for layer in judged_layers(component, case, CLASSIFICATION):
+        sums, rounding = layer.logits.sum(axis=-1), DOT_ROUNDINGS * SPACING["float64"] * np.abs(layer.logits).sum(-1)
+        widths = [layer.range.logits.lower.sum(axis=-1) - rounding, layer.range.logits.upper.sum(axis=-1) + rounding]
+        for image, query in np.argwhere(~((sums >= widths[0]) & (sums <= widths[1]))):
+            require(
+                False,
+                f"the gradients of the logits of query {query} of image {image} in {layer.name} do not sum to zero",
+                expected=0.0,
+                got=float(sums[image, query]),
+                allowance=(float(widths[0][image, query]), float(widths[1][image, query])),
+            )
+
+
+@invariant(
+    "gradients.finite-when-saturated",
+    number="G6",
+    formula="z ∈ {−120, −60, 0, 60, 120} ⇒ every ∂loss/∂z and ∂loss/∂b̂ is finite",
+    source="norm §7: G6",
+    breaks="log(softmax(z)), log(sigmoid(z)) without an epsilon; 0/0 in a derivative of (1 − p)^γ; exp without a shift",
+    cases=SATURATED_CASES,
+)
+def finite_when_saturated(component: Build, case: SetCase) -> None:
+    """All gradients are finite for logits up to ±120, with targets and without any.
+
+    A value can be finite where its gradient is 0 · ∞; one NaN ends the run, and only the most confident
+    detections cause it.
+    """
+    weights = training_weights(case.configuration)
+    for targets, when in ((case.targets, ""), (without_objects(case.targets), ", without objects")):
+        answer = gradients_of(component, case, weights, targets)
+        for name, gradient in zip(layer_names(case.outputs), answer.layers, strict=True):
+            for kind, part in (("logits", gradient.logits), ("boxes", gradient.boxes)):
+                broken = [] if part is None else part[~np.isfinite(part)].tolist()
+                require(
+                    not broken, f"gradients of the {kind} of {name} are not finite{when}", expected="finite", got=broken
+                )

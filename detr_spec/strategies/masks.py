@@ -1,0 +1,105 @@
+"""Strategies for cases with masks: set-prediction cases to which predicted masks and masks of targets are added."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+from numpy.typing import NDArray
+
+from detr_spec.cases import SetCase
+from detr_spec.invariant import Cases, Domain
+from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
+from detr_spec.strategies.regimes import SATURATED_LOGIT
+from detr_spec.strategies.sets import ALL_REGIMES, LARGE_SHARE, set_cases
+from detr_spec.values import Booleans, Floats, Integers
+
+LONGEST_PREDICTED_SIDE = 4
+LONGEST_TARGET_SIDE = 8
+
+MOST_DRAWN = 2100
+"""With more pixels than this, they come from a seed; no small case has."""
+
+
+def mask_cases(
+    *,
+    regimes: Sequence[str] = ALL_REGIMES,
+    layers: tuple[int, int] = (1, 1),
+    images: tuple[int, int] = (1, 3),
+    queries: tuple[int, int] = (1, 6),
+    targets: tuple[int, int] = (0, 5),
+) -> Cases:
+    """Cases of `set_cases`, whose last layer predicts masks and whose targets have masks; mask losses are asked for.
+
+    Predicted masks [B, Q, h, w] are logits in ±6, or of −120, −60, 0, 60 and 120 in one case out of four, with sides
+    of 1 to 4. The targets' masks have a size for each image, with sides of 1 to 8, and some image's is at least as
+    high, some at least as wide, as the predictions: what right implementations do with a mask that becomes smaller is
+    not one thing. Auxiliary layers predict none, as in DETR.
+    """
+    base = set_cases(regimes=regimes, layers=layers, images=images, queries=queries, targets=targets)
+
+    def strategy(domain: Domain) -> SearchStrategy[SetCase]:
+        return _with_masks(domain, base)
+
+    return strategy
+
+
+@st.composite
+def _with_masks(draw: DrawFn, domain: Domain, base: Cases) -> SetCase:
+    case: SetCase = draw(base(domain))
+    height, width = (draw(st.integers(1, LONGEST_PREDICTED_SIDE)) for _ in range(2))
+    sizes = _sizes(draw, len(case.targets), (height, width))
+    numbers = _source(draw, domain, case)
+    logits = _logits(numbers, draw(st.integers(1, 4)) == 4, case.outputs.logits.shape[:2])
+    targets = [
+        replace(target, masks=_corner(_shapes(numbers, len(target)), *size))
+        for target, size in zip(case.targets, sizes.tolist(), strict=True)
+    ]
+    return replace(
+        case,
+        configuration=replace(case.configuration, masks=True),
+        outputs=replace(case.outputs, masks=_corner(logits, height, width)),
+        targets=tuple(targets),
+        sizes=sizes,
+    )
+
+
+def _source(draw: DrawFn, domain: Domain, case: SetCase) -> Numbers:
+    predicted = case.outputs.batch * case.outputs.queries * LONGEST_PREDICTED_SIDE**2
+    pixels = predicted + sum(map(len, case.targets)) * LONGEST_TARGET_SIDE**2
+    seeded = pixels > MOST_DRAWN or (not domain.small and draw(st.integers(1, LARGE_SHARE)) == LARGE_SHARE)
+    return Seeded(draw(st.integers(0, 2**32 - 1)), case.configuration.dtype) if seeded else Drawn(draw)
+
+
+def _sizes(draw: DrawFn, batch: int, smallest: tuple[int, int]) -> Integers:
+    """The (height, width) of each image's masks, int64 [B, 2]; the largest of each is at least `smallest`."""
+    sizes = 1 + Drawn(draw).integers(0, LONGEST_TARGET_SIDE - 1, (batch, 2))
+    for axis, side in enumerate(smallest):
+        image = draw(st.integers(0, batch - 1))
+        sizes[image, axis] = max(sizes[image, axis], side)
+    return sizes
+
+
+def _logits(numbers: Numbers, saturated: bool, shape: tuple[int, ...]) -> Floats:
+    """Logits of masks of the largest size."""
+    shape = (*shape, LONGEST_PREDICTED_SIDE, LONGEST_PREDICTED_SIDE)
+    if saturated:
+        return numbers.integers(-2, 2, shape).astype(np.float64) * (SATURATED_LOGIT / 2)
+    return numbers.reals(-6.0, 6.0, shape)
+
+
+def _shapes(numbers: Numbers, count: int) -> Booleans:
+    """Masks of the largest size."""
+    return numbers.integers(0, 1, (count, LONGEST_TARGET_SIDE, LONGEST_TARGET_SIDE)).astype(np.bool_)
+
+
+def _corner(masks: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+    """What lies within height and width of the last pixel, turned round.
+
+    Drawn numbers shrink to ones whose last are not zero; so small masks keep what matters, in their first pixel.
+    """
+    return masks[..., ::-1, ::-1][..., :height, :width]

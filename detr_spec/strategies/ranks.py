@@ -1,0 +1,75 @@
+"""Strategies for distributed calls: set-prediction cases dealt out to two or three ranks, with named loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from detr_spec.cases import RankCase, SetCase
+from detr_spec.invariant import Cases, Domain
+from detr_spec.strategies.sets import DISTINCT_REGIMES, set_cases
+from detr_spec.values import Target
+
+LOADS = ("uneven", "rank-without-boxes", "clamped", "all-empty")
+
+WORLD_SIZES = (2, 3)
+
+REGIMES = tuple(name for name in DISTINCT_REGIMES if name not in ("empty", "coco"))
+
+
+def rank_cases(
+    *, loads: Sequence[str] = LOADS, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3)
+) -> Cases:
+    """Batches of some images for each of two or three ranks, with the same queries and layers.
+
+    "uneven": each image has targets, at times more than queries. "rank-without-boxes": one rank has none. "clamped":
+    fewer targets than ranks, but one. "all-empty": none at all. The regime of a case is its load; a load that is named
+    twice is drawn twice as often. Raises `ValueError` for a load that does not exist.
+    """
+    unknown = [name for name in loads if name not in LOADS]
+    if unknown:
+        raise ValueError(f"no load is called {unknown[0]!r}; the loads are {', '.join(LOADS)}")
+
+    def strategy(domain: Domain) -> SearchStrategy[RankCase]:
+        return _rank_case(replace(domain, small=True), tuple(loads), layers, images)
+
+    return strategy
+
+
+@st.composite
+def _rank_case(
+    draw: DrawFn, domain: Domain, loads: tuple[str, ...], layers: tuple[int, int], images: tuple[int, int]
+) -> RankCase:
+    load = draw(st.sampled_from(loads))
+    sizes = [draw(st.integers(*images)) for _ in range(draw(st.sampled_from(WORLD_SIZES)))]
+    total = sum(sizes)
+    scenes = set_cases(regimes=REGIMES, layers=layers, images=(total, total), queries=(1, 4), targets=(1, 4))
+    whole: SetCase = draw(scenes(domain))
+    dealt = [list(range(end - size, end)) for size, end in zip(sizes, accumulate(sizes), strict=True)]
+    kept = _kept(draw, load, dealt, whole.targets)
+    return RankCase(
+        configuration=whole.configuration,
+        regime=load,
+        seed=whole.seed,
+        batches=tuple((whole.outputs.take(images=own), tuple(kept[image] for image in own)) for own in dealt),
+    )
+
+
+def _kept(draw: DrawFn, load: str, dealt: Sequence[Sequence[int]], targets: Sequence[Target]) -> tuple[Target, ...]:
+    """The targets that a load leaves of each image's; `dealt` has the images of each rank."""
+    lengths = [len(target) for target in targets]
+    if load == "rank-without-boxes":
+        for image in draw(st.sampled_from(dealt)):
+            lengths[image] = 0
+    elif load == "all-empty":
+        lengths = [0] * len(targets)
+    elif load == "clamped":
+        where = draw(st.sampled_from([range(len(targets)), *dealt]))
+        chosen = draw(st.lists(st.sampled_from(where), min_size=1, max_size=len(dealt) - 1))
+        lengths = [min(chosen.count(image), length) for image, length in enumerate(lengths)]
+    return tuple(target.take(np.arange(length)) for target, length in zip(targets, lengths, strict=True))

@@ -1,0 +1,261 @@
+"""The invariants of distributed training: right criteria are never accused, defects by their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+import detr_reference.criterion as reference
+from detr_conformance import torch_implementation
+from detr_conformance.bridges.torch_ranks import PATIENCE, Ranks, ranks_available
+from detr_conformance.judge import judge
+from detr_conformance.reference import IMPLEMENTATIONS, deformable_matcher, detr_matcher
+from detr_conformance.verdict import Verdict
+from detr_reference import FocalSetCriterion, SetCriterion
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant, all_invariants, find_invariants
+from detr_spec.profile import DEFORMABLE, DETR, Profile
+
+pytestmark = pytest.mark.skipif(not ranks_available(), reason="needs gloo, and a process that may fork")
+
+INVARIANTS = tuple(item for item in all_invariants() if item.component == "distributed")
+EXAMPLES = 40
+
+MEAN, DENOMINATOR, CLAMP = "distributed.mean-of-box-losses", "distributed.denominator", "distributed.clamp"
+LOCAL, SAME, JOINS = "distributed.local-classification", "distributed.same-batch", "distributed.every-rank-joins"
+
+Factory = Callable[[Configuration], Callable[..., Any]]
+
+
+def softmax(kind: type[SetCriterion] = SetCriterion) -> Factory:
+    return lambda c: kind(c.num_classes, detr_matcher(c), c.weight_dict, c.eos_coef, c.losses)
+
+
+def focal(kind: type[FocalSetCriterion] = FocalSetCriterion) -> Factory:
+    return lambda c: kind(c.num_classes, deformable_matcher(c), c.weight_dict, c.losses, c.focal_alpha, c.focal_gamma)
+
+
+def subject(criterion: Factory, profile: Profile = DETR, patience: float = PATIENCE) -> Implementation:
+    whole = torch_implementation(name="subject", profile=profile, criterion=criterion)
+    assert whole.criterion is not None
+    return Implementation(name="subject", profile=profile, distributed=Ranks(whole.criterion, patience=patience))
+
+
+def hidden(factory: Factory) -> Factory:
+    """The criterion as a function, which does not show its matching."""
+
+    def build(configuration: Configuration) -> Callable[..., Any]:
+        criterion = factory(configuration)
+        return lambda outputs, targets: criterion(outputs, targets)
+
+    return build
+
+
+def size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def summed(number: Tensor) -> Tensor:
+    number = number.detach().clone()
+    if dist.is_initialized():
+        dist.all_reduce(number)
+    return number
+
+
+def total(count: float) -> float:
+    return float(summed(torch.tensor(float(count))))
+
+
+@pytest.mark.parametrize("item", IMPLEMENTATIONS, ids=lambda item: item.profile.name)
+@pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda item: item.id)
+def test_it_holds_on_the_reference_and_is_no_empty_word(invariant: Invariant, item: Implementation) -> None:
+    if not invariant.applies(item.profile):
+        assert (invariant.id, item.profile.name) == (LOCAL, "deformable")
+        return
+    judgement = judge(invariant, item, examples=EXAMPLES)
+    assert judgement.verdict is Verdict.HOLDS, judgement.message
+    assert judgement.fired > 0.5 * judgement.examples
+
+
+class Divides(SetCriterion):
+    """Divides by another number."""
+
+    def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        queries = outputs["pred_logits"].shape[1]
+        lengths = [len(target["labels"]) for target in targets]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reference, "average_num_boxes", lambda *_: self.num_boxes(lengths, queries))
+            return super().forward(outputs, targets)
+
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        raise NotImplementedError
+
+
+class InDouble(Divides):
+    """Right: counted in float64, where the reference counts in float32."""
+
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        return max(float(summed(torch.tensor(sum(lengths), dtype=torch.float64))) / size(), 1.0)
+
+
+class OwnCount(Divides):
+    """ultralytics; detr#299."""
+
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        return max(sum(lengths), 1)
+
+
+class Matches(Divides):
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        return max(total(sum(min(length, queries) for length in lengths)) / size(), 1)
+
+
+NOT_ACCUSED: dict[str, Implementation] = {
+    "hidden": subject(hidden(softmax())),
+    "hidden focal": subject(hidden(focal()), DEFORMABLE),
+    "counted in float64": subject(softmax(InDouble)),
+    "declared local": subject(softmax(OwnCount), replace(DETR, rank_reduction="local")),
+    "declared matches": subject(softmax(Matches), replace(DETR, denominator="matches")),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ACCUSED)
+def test_ranks_that_share_rightly_are_not_accused(name: str, failing: Any) -> None:
+    assert failing(NOT_ACCUSED[name], examples=EXAMPLES) == set()
+
+
+class NotDivided(Divides):
+    """detr#267."""
+
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        return max(total(sum(lengths)), 1)
+
+
+class DividedTwice(Divides):
+    """transformers 5.23: a mean over the ranks, divided by their number."""
+
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        return max(total(sum(lengths)) / size() ** 2, 1)
+
+
+class ClampedFirst(Divides):
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        return max(total(sum(lengths)), 1) / size()
+
+
+class FirstRanks(Divides):
+    """Rank 0 says to all what it has."""
+
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        count = torch.tensor(float(sum(lengths)))
+        if dist.is_initialized():
+            dist.broadcast(count, 0)
+        return max(float(count), 1)
+
+
+class UnderACondition(Divides):
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        return max(total(sum(lengths)) / size(), 1) if sum(lengths) else 1
+
+
+class RaisesFirst(Divides):
+    """A rank without boxes raises before the collective that the others wait in."""
+
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        if dist.is_initialized() and not sum(lengths):
+            raise IndexError("there is no box")
+        return max(total(sum(lengths)) / size(), 1)
+
+
+class Dies(Divides):
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        if dist.is_initialized() and not sum(lengths):
+            os._exit(3)
+        return max(total(sum(lengths)) / size(), 1)
+
+
+class Averages(SetCriterion):
+    """Losses are averaged over the ranks as for a log, and then trained on."""
+
+    names: tuple[str, ...] = ("loss",)
+
+    def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        losses = super().forward(outputs, targets)
+        return {
+            name: summed(loss) / size() if name.startswith(self.names) else loss
+            for name, loss in sorted(losses.items())
+        }
+
+
+class AveragesClassification(Averages):
+    names = ("loss_ce",)
+
+
+class SumsMetrics(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        losses = super().forward(outputs, targets)
+        return losses | {"cardinality_error": summed(losses["cardinality_error"])}
+
+
+class DividesClassificationByItsOwn(FocalSetCriterion):
+    def classification_loss(self, logits: Tensor, query_classes: Tensor, num_boxes: float) -> Tensor:
+        own = max(int((query_classes < self.num_classes).sum()), 1)
+        return super().classification_loss(logits, query_classes, own if dist.is_initialized() else num_boxes)
+
+
+DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
+    "each rank's own count": (subject(softmax(OwnCount)), {MEAN, DENOMINATOR, CLAMP}),
+    "not divided by the ranks": (subject(softmax(NotDivided)), {MEAN, DENOMINATOR, CLAMP, SAME}),
+    "divided by the ranks twice": (subject(softmax(DividedTwice)), {MEAN, DENOMINATOR, SAME}),
+    "clamped before the division": (subject(softmax(ClampedFirst)), {CLAMP}),
+    "matches counted": (subject(softmax(Matches)), {DENOMINATOR, CLAMP}),
+    "rank 0's count for all": (subject(softmax(FirstRanks)), {MEAN, DENOMINATOR, CLAMP}),
+    "losses averaged": (subject(softmax(Averages)), {DENOMINATOR, CLAMP, LOCAL}),
+    "classification averaged": (subject(softmax(AveragesClassification)), {LOCAL}),
+    "a metric summed": (subject(softmax(SumsMetrics)), {SAME}),
+    "focal loss by its own count": (
+        subject(focal(DividesClassificationByItsOwn), DEFORMABLE),
+        {MEAN, DENOMINATOR, CLAMP},
+    ),
+    "undeclared means": (subject(softmax(), replace(DETR, rank_reduction="local")), {DENOMINATOR}),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_is_accused_by_its_invariants_and_no_other(name: str, failing: Any) -> None:
+    item, expected = DEFECTS[name]
+    assert failing(item, examples=2 * EXAMPLES) == expected
+
+
+SILENT: dict[str, tuple[type[SetCriterion], str]] = {
+    "a collective under a condition": (UnderACondition, "did not answer"),
+    "an exception before the collective": (RaisesFirst, "raised IndexError: there is no box"),
+    "a rank that dies": (Dies, "died, with exit code 3"),
+}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_a_rank_that_does_not_join_is_accused_once_and_soon(name: str) -> None:
+    kind, message = SILENT[name]
+    item = subject(softmax(kind), patience=0.5)
+    judgements = {invariant.id: judge(invariant, item, examples=2 * EXAMPLES) for invariant in INVARIANTS}
+    accused = judgements.pop(JOINS)
+    assert accused.verdict is Verdict.VIOLATED
+    assert message in accused.message
+    for judgement in judgements.values():
+        # Where all ranks have the same empty batch, all of them raise, and none waits.
+        assert judgement.verdict in (Verdict.VACUOUS, Verdict.HOLDS) or kind is RaisesFirst
+    assert message in judgements[CLAMP].message
+    assert sum(judgement.seconds for judgement in judgements.values()) < 60
+
+
+def test_every_invariant_has_a_defect() -> None:
+    assert set().union(*(expected for _, expected in DEFECTS.values())) == {item.id for item in INVARIANTS} - {JOINS}

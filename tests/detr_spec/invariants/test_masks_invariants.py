@@ -1,0 +1,453 @@
+"""The invariants of mask losses: right criteria are never accused, defects by their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from detr_conformance import torch_implementation
+from detr_conformance.judge import judge
+from detr_conformance.reference import IMPLEMENTATIONS, deformable_matcher, detr_matcher
+from detr_conformance.verdict import Verdict
+from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.profile import DEFORMABLE, DETR, Keys, Profile, replace
+
+INVARIANTS = tuple(item for item in all_invariants() if item.component == "masks")
+EXAMPLES = 40
+
+Losses = dict[str, Tensor]
+Factory = Callable[[Configuration], Callable[..., Any]]
+
+
+def softmax(kind: type[SetCriterion], matcher: Factory = detr_matcher) -> Factory:
+    return lambda c: kind(c.num_classes, matcher(c), c.weight_dict, c.eos_coef, c.losses)
+
+
+def focal(kind: type[FocalSetCriterion]) -> Factory:
+    return lambda c: kind(c.num_classes, deformable_matcher(c), c.weight_dict, c.losses, c.focal_alpha, c.focal_gamma)
+
+
+def subject(masks: Factory, profile: Profile = DETR) -> Implementation:
+    return torch_implementation(name="subject", profile=profile, masks=masks)
+
+
+def hidden(factory: Factory) -> Factory:
+    """The criterion as a function, which shows neither its matching nor its weights."""
+
+    def build(configuration: Configuration) -> Callable[..., Losses]:
+        criterion = factory(configuration)
+
+        def call(outputs: Any, targets: Any) -> Losses:
+            losses: Losses = criterion(outputs, targets)
+            return losses
+
+        return call
+
+    return build
+
+
+@pytest.mark.parametrize("reference", IMPLEMENTATIONS, ids=lambda item: item.profile.name)
+@pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda item: item.id)
+def test_it_holds_on_the_reference_and_is_no_empty_word(invariant: Invariant, reference: Implementation) -> None:
+    judgement = judge(invariant, reference, examples=EXAMPLES * invariant.cost)
+    assert judgement.verdict is Verdict.HOLDS, judgement.message
+    assert judgement.fired > 0.5 * judgement.examples
+
+
+class Pairwise(SetCriterion):
+    """Mask losses written once more, pair by pair; each step is one that a defect can replace."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        return losses | self.of_masks(outputs, targets)
+
+    def of_masks(self, outputs: Any, targets: Any) -> Losses:
+        height, width = self.size([target["masks"] for target in targets])
+        focals, dices = [outputs["pred_masks"].sum() * 0], [outputs["pred_masks"].sum() * 0]
+        for image, (queries, indices) in enumerate(self.pairs(outputs, targets)):
+            for query, index in zip(queries, indices, strict=True):
+                truth = self.padded(targets[image]["masks"][index], height, width)
+                logits = self.resized(outputs["pred_masks"][image, query], height, width)
+                truth, logits = self.compared(truth, logits, targets[image]["masks"].shape[1:])
+                focals.append(self.focal(logits.flatten(), truth.flatten().to(logits)))
+                dices.append(self.dice(logits.flatten(), truth.flatten().to(logits)))
+        count = self.count(outputs, targets)
+        return {"loss_mask": torch.stack(focals).sum() / count, "loss_dice": torch.stack(dices).sum() / count}
+
+    def size(self, masks: Sequence[Tensor]) -> tuple[int, int]:
+        return max(mask.shape[1] for mask in masks), max(mask.shape[2] for mask in masks)
+
+    def pairs(self, outputs: Any, targets: Any) -> Any:
+        return self._match(outputs, targets)
+
+    def padded(self, mask: Tensor, height: int, width: int) -> Tensor:
+        return F.pad(mask, (0, width - mask.shape[1], 0, height - mask.shape[0]))
+
+    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
+        return F.interpolate(mask[None, None], size=(height, width), mode="bilinear", align_corners=False)[0, 0]
+
+    def compared(self, truth: Tensor, logits: Tensor, size: Any) -> tuple[Tensor, Tensor]:
+        return truth, logits
+
+    def focal(self, logits: Tensor, truth: Tensor) -> Tensor:
+        p = logits.sigmoid()
+        right = p * truth + (1 - p) * (1 - truth)
+        surprise = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+        return ((0.25 * truth + 0.75 * (1 - truth)) * (1 - right) ** 2 * surprise).mean()
+
+    def dice(self, logits: Tensor, truth: Tensor) -> Tensor:
+        p = logits.sigmoid()
+        return 1 - (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
+
+    def count(self, outputs: Any, targets: Any) -> float:
+        return max(sum(len(target["labels"]) for target in targets), 1)
+
+
+class BackToFront(HungarianMatcher):
+    """An optimal matcher that breaks ties the other way and lists its pairs in no order."""
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        flipped = {name: outputs[name].flip(1) for name in ("pred_logits", "pred_boxes")}
+        last = outputs["pred_logits"].shape[1] - 1
+        return [(last - queries, indices) for queries, indices in super().forward(flipped, targets)]
+
+
+class OtherNames(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        outputs = {"pred_masks": outputs["segments"], **outputs}
+        targets = [{"masks": target["segments"], **target} for target in targets]
+        losses = super().forward(outputs, targets)
+        return {name.replace("loss_mask", "focal").replace("loss_dice", "overlap"): x for name, x in losses.items()}
+
+
+NAMES = Keys(masks="segments", target_masks="segments", mask="focal", dice="overlap")
+
+NOT_ACCUSED: dict[str, Implementation] = {
+    "pair by pair": subject(softmax(Pairwise)),
+    "pair by pair, hidden": subject(hidden(softmax(Pairwise))),
+    "other ties": subject(softmax(SetCriterion, lambda c: BackToFront(*c.cost_weights))),
+    "hidden focal": subject(hidden(focal(FocalSetCriterion)), DEFORMABLE),
+    "other names": subject(softmax(OtherNames), replace(DETR, keys=NAMES)),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ACCUSED)
+def test_a_criterion_with_right_mask_losses_is_not_accused(name: str, failing: Any) -> None:
+    assert failing(NOT_ACCUSED[name], examples=EXAMPLES) == set()
+
+
+class Corners(Pairwise):
+    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
+        return F.interpolate(mask[None, None], size=(height, width), mode="bilinear", align_corners=True)[0, 0]
+
+
+class Nearest(Pairwise):
+    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
+        return F.interpolate(mask[None, None], size=(height, width), mode="nearest")[0, 0]
+
+
+class ResizedProbabilities(Pairwise):
+    """Probabilities in place of logits are upsampled."""
+
+    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
+        return torch.logit(super().resized(mask.sigmoid(), height, width), eps=1e-6)
+
+
+class Transposed(Pairwise):
+    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
+        return super().resized(mask.T, height, width)
+
+
+class ResizedTargets(Pairwise):
+    """Targets are made as small as predictions."""
+
+    def of_masks(self, outputs: Any, targets: Any) -> Losses:
+        self.small = outputs["pred_masks"].shape[2:]
+        return super().of_masks(outputs, targets)
+
+    def padded(self, mask: Tensor, height: int, width: int) -> Tensor:
+        whole = super().padded(mask, height, width).double()
+        return F.interpolate(whole[None, None], size=self.small, mode="nearest")[0, 0] > 0
+
+    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
+        return mask
+
+
+class StretchedTargets(Pairwise):
+    """Targets are resized to the common size, and not padded."""
+
+    def padded(self, mask: Tensor, height: int, width: int) -> Tensor:
+        return F.interpolate(mask[None, None].double(), size=(height, width), mode="nearest")[0, 0] > 0
+
+
+class WithoutPadding(Pairwise):
+    def compared(self, truth: Tensor, logits: Tensor, size: Any) -> tuple[Tensor, Tensor]:
+        return truth[: size[0], : size[1]], logits[: size[0], : size[1]]
+
+
+class PaddedAtTheTop(Pairwise):
+    def padded(self, mask: Tensor, height: int, width: int) -> Tensor:
+        return F.pad(mask, (width - mask.shape[1], 0, height - mask.shape[0], 0))
+
+
+class FirstSize(Pairwise):
+    def size(self, masks: Sequence[Tensor]) -> tuple[int, int]:
+        return masks[0].shape[1], masks[0].shape[2]
+
+
+class SumOverPixels(Pairwise):
+    def focal(self, logits: Tensor, truth: Tensor) -> Tensor:
+        return super().focal(logits, truth) * logits.numel()
+
+
+class SwappedAlpha(Pairwise):
+    def focal(self, logits: Tensor, truth: Tensor) -> Tensor:
+        return super().focal(-logits, 1 - truth)
+
+
+class NotSmoothed(Pairwise):
+    def dice(self, logits: Tensor, truth: Tensor) -> Tensor:
+        p = logits.sigmoid()
+        return 1 - 2 * (p * truth).sum() / (p.sum() + truth.sum()).clamp(min=1e-6)
+
+
+class SmoothedBelow(Pairwise):
+    def dice(self, logits: Tensor, truth: Tensor) -> Tensor:
+        p = logits.sigmoid()
+        return 1 - 2 * (p * truth).sum() / (p.sum() + truth.sum() + 1)
+
+
+class OfLogits(Pairwise):
+    def dice(self, logits: Tensor, truth: Tensor) -> Tensor:
+        return 1 - (2 * (logits * truth).sum() + 1) / (logits.sum() + truth.sum() + 1)
+
+
+class Squared(Pairwise):
+    def dice(self, logits: Tensor, truth: Tensor) -> Tensor:
+        p = logits.sigmoid()
+        return 1 - (2 * (p * truth).sum() + 1) / ((p**2).sum() + truth.sum() + 1)
+
+
+class OwnOrder(Pairwise):
+    def pairs(self, outputs: Any, targets: Any) -> Any:
+        return [(queries, torch.arange(len(queries))) for queries, _ in super().pairs(outputs, targets)]
+
+
+class FirstQueries(Pairwise):
+    def pairs(self, outputs: Any, targets: Any) -> Any:
+        return [(torch.arange(len(indices)), indices) for _, indices in super().pairs(outputs, targets)]
+
+
+class Matches(Pairwise):
+    def count(self, outputs: Any, targets: Any) -> float:
+        return max(sum(len(queries) for queries, _ in self._match(outputs, targets)), 1)
+
+
+class Undivided(Pairwise):
+    def count(self, outputs: Any, targets: Any) -> float:
+        return 1.0
+
+
+class LargestImage(Pairwise):
+    """Divided by the most targets that an image has, times the number of images."""
+
+    def count(self, outputs: Any, targets: Any) -> float:
+        return max(max(len(target["labels"]) for target in targets) * len(targets), 1)
+
+
+class AllQueries(Pairwise):
+    """Masks of unmatched queries are trained to be empty."""
+
+    def of_masks(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().of_masks(outputs, targets)
+        masks = outputs["pred_masks"].clone()
+        for image, (queries, _) in enumerate(self._match(outputs, targets)):
+            masks[image, queries] = -120.0
+        return losses | {"loss_dice": losses["loss_dice"] + masks.sigmoid().mean()}
+
+
+class AskedOfEveryLayer(SetCriterion):
+    def _layer_losses(self, outputs: Any, targets: Any, pairs: Any, num_boxes: float) -> Losses:
+        assert outputs["pred_masks"].dim() == 4
+        return super()._layer_losses(outputs, targets, pairs, num_boxes)
+
+
+class EveryLayer(SetCriterion):
+    """Mask losses wherever there are masks."""
+
+    def _layer_losses(self, outputs: Any, targets: Any, pairs: Any, num_boxes: float) -> Losses:
+        losses = super()._layer_losses(outputs, targets, pairs, num_boxes)
+        return losses | ({"loss_mask": outputs["pred_masks"].mean()} if "pred_masks" in outputs else {})
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        right = SetCriterion(self.num_classes, self.matcher, {}, self.eos_coef, self.losses)(outputs, targets)
+        return super().forward(outputs, targets) | right
+
+
+class LargeMasksFirst(HungarianMatcher):
+    """Queries whose masks are large are preferred."""
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        logits = outputs["pred_logits"]
+        if "pred_masks" in outputs:
+            size = outputs["pred_masks"].flatten(2).mean(-1, keepdim=True)
+            logits = torch.cat([logits[..., :-1] + size, logits[..., -1:]], dim=-1)
+        return super().forward({"pred_logits": logits, "pred_boxes": outputs["pred_boxes"]}, targets)
+
+
+class MasksInTheMatching(SetCriterion):
+    def _match(self, outputs: Any, targets: Any) -> Any:
+        return self.matcher(outputs, targets)
+
+
+class AddedToTheBoxes(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        return losses | {"loss_giou": losses["loss_giou"] + losses["loss_dice"]}
+
+
+class AuxiliaryDivided(SetCriterion):
+    """The losses of auxiliary layers are divided by a number of pixels."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        pixels = outputs["pred_masks"][0, 0].numel()
+        return {name: loss / pixels if name[-1].isdigit() else loss for name, loss in losses.items()}
+
+
+class LeftOut(SetCriterion):
+    """No mask losses in a batch without targets."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        if not any(len(target["labels"]) for target in targets):
+            return {name: loss for name, loss in losses.items() if name not in ("loss_mask", "loss_dice")}
+        return losses
+
+
+class NotANumber(SetCriterion):
+    """A mean over matched pairs."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        if not any(len(target["labels"]) for target in targets):
+            losses["loss_dice"] = losses["loss_dice"] * torch.nan
+        return losses
+
+
+class FreshZero(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        if not any(len(target["labels"]) for target in targets):
+            losses["loss_mask"] = outputs["pred_masks"].new_zeros(())
+        return losses
+
+
+class PaddedInPlace(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        for target in targets:
+            target["masks"] = target["masks"].to(outputs["pred_masks"])
+        return losses
+
+
+class OneElement(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        return losses | {"loss_mask": losses["loss_mask"][None]}
+
+
+def without_weight(configuration: Configuration) -> SetCriterion:
+    weights = {name: weight for name, weight in configuration.weight_dict.items() if "dice" not in name}
+    return SetCriterion(
+        configuration.num_classes, detr_matcher(configuration), weights, configuration.eos_coef, configuration.losses
+    )
+
+
+def off(configuration: Configuration) -> SetCriterion:
+    return softmax(SetCriterion)(replace(configuration, masks=False))
+
+
+MASK, DICE, PADDING, PERFECT = "masks.mask-value", "masks.dice-value", "masks.padding-counts", "masks.perfect"
+
+DEFECTS: dict[str, tuple[Factory, set[str]]] = {
+    "align_corners": (softmax(Corners), {MASK, DICE}),
+    "nearest": (softmax(Nearest), {MASK, DICE}),
+    "upsampled probabilities": (softmax(ResizedProbabilities), {MASK, DICE, PERFECT}),
+    "transposed": (softmax(Transposed), {MASK, DICE, PERFECT}),
+    "targets made smaller": (softmax(ResizedTargets), {MASK, DICE}),
+    "targets stretched": (softmax(StretchedTargets), {MASK, DICE, PADDING, PERFECT}),
+    "padding does not count": (softmax(WithoutPadding), {MASK, DICE, PADDING}),
+    "padded at the top": (softmax(PaddedAtTheTop), {MASK, DICE, PADDING, PERFECT}),
+    "first image's size": (softmax(FirstSize), {MASK, DICE, PADDING, PERFECT, "masks.image-order"}),
+    "sum over pixels": (softmax(SumOverPixels), {MASK}),
+    "alpha swapped": (softmax(SwappedAlpha), {MASK}),
+    "dice not smoothed": (softmax(NotSmoothed), {DICE, PERFECT}),
+    "dice smoothed below": (softmax(SmoothedBelow), {DICE, PERFECT}),
+    "dice of logits": (softmax(OfLogits), {DICE, PERFECT}),
+    "dice of squares": (softmax(Squared), {DICE}),
+    "targets in their own order": (
+        softmax(OwnOrder),
+        {MASK, DICE, PERFECT, "masks.denominator", "masks.query-order", "masks.target-order"},
+    ),
+    "first queries": (softmax(FirstQueries), {MASK, DICE, PERFECT, "masks.query-order", "masks.unmatched-masks"}),
+    "divided by matches": (softmax(Matches), {"masks.denominator"}),
+    "not divided": (
+        softmax(Undivided),
+        {MASK, DICE, "masks.additive-over-images", "masks.batch-twice", "masks.denominator"},
+    ),
+    "divided by the largest image": (
+        softmax(LargestImage),
+        {MASK, DICE, "masks.additive-over-images", "masks.denominator"},
+    ),
+    "all queries": (
+        softmax(AllQueries),
+        {DICE, PERFECT, "masks.additive-over-images", "masks.empty-batch", "masks.unmatched-masks"},
+    ),
+    "every layer": (softmax(EveryLayer), {"masks.not-auxiliary"}),
+    "asked of every layer": (
+        softmax(AskedOfEveryLayer),
+        {
+            MASK,
+            DICE,
+            "masks.empty-batch",
+            "masks.inputs-unchanged",
+            "masks.losses-with-gradient",
+            "masks.not-auxiliary",
+            "masks.optimal-matching",
+            "masks.other-losses",
+            "masks.zero-dimensional",
+        },
+    ),
+    "masks in the matching": (
+        softmax(MasksInTheMatching, lambda c: LargeMasksFirst(*c.cost_weights)),
+        {"masks.optimal-matching"},
+    ),
+    "added to the boxes": (softmax(AddedToTheBoxes), {"masks.other-losses"}),
+    "auxiliary losses divided": (softmax(AuxiliaryDivided), {"masks.other-losses"}),
+    "left out of empty batches": (softmax(LeftOut), {"masks.keys"}),
+    "no number in empty batches": (softmax(NotANumber), {"masks.empty-batch"}),
+    "a fresh zero in empty batches": (softmax(FreshZero), {"masks.losses-with-gradient"}),
+    "converted in place": (softmax(PaddedInPlace), {"masks.inputs-unchanged"}),
+    "one element": (softmax(OneElement), {"masks.zero-dimensional"}),
+    "no weight": (without_weight, {"masks.weights"}),
+    "off": (off, {MASK, DICE, PERFECT, "masks.keys", "masks.weights"}),
+}
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_a_defect_is_accused_by_its_invariants_and_no_other(name: str, failing: Any) -> None:
+    factory, expected = DEFECTS[name]
+    assert failing(subject(factory), examples=EXAMPLES) == expected
+
+
+def test_every_invariant_has_a_defect() -> None:
+    assert set().union(*(expected for _, expected in DEFECTS.values())) == {item.id for item in INVARIANTS}
