@@ -111,6 +111,21 @@ def explain(invariant: str) -> None:
         show_explanation(item, console)
 
 
+@command.command()
+@click.argument("folder", type=click.Path(path_type=Path), default="detr-spec-demo")
+@click.option("--steps", type=int, default=300, show_default=True, help="Training steps.")
+@click.option("--images", type=int, default=12, show_default=True, help="How many images to learn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the weights and the batches.")
+def demo(folder: Path, steps: int, images: int, seed: int) -> int:
+    """Train a small DETR on drawings of real COCO targets, and leave a page in FOLDER.
+
+    It takes a minute or two on a CPU.
+    """
+    from detr_conformance.demonstration.command import run_demo  # noqa: PLC0415
+
+    return run_demo(folder, steps, images, seed)
+
+
 @command.command("catalogue")
 def print_catalogue() -> None:
     """Print the catalogue of all invariants, as Markdown."""

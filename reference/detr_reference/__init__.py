@@ -27,6 +27,7 @@ from .matcher import HungarianMatcher, focal_cost, negative_probability_cost
 from .model import DETR, build_detr
 from .positions import sine_positions
 from .postprocess import PostProcess, TopKPostProcess
+from .training import StepMetrics, training_step
 from .transformer import Decoder, Encoder, Transformer
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "ImageBatch",
     "PostProcess",
     "SetCriterion",
+    "StepMetrics",
     "TopKPostProcess",
     "Transformer",
     "box_area",
@@ -59,5 +61,6 @@ __all__ = [
     "resize_padding",
     "sigmoid_focal_loss",
     "sine_positions",
+    "training_step",
     "weighted_cross_entropy",
 ]
