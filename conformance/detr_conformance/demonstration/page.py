@@ -20,7 +20,7 @@ PAGE, METRICS, ANNOTATIONS, RESULTS = "index.html", "metrics.json", "annotations
 
 
 def write_page(folder: Path, scenes: Sequence[Scene], learning: Learning, seed: int) -> Path:
-    """Writes the page, every step's metrics, and annotations and detections as COCO has them; returns the page's path."""
+    """Writes the page, every step's metrics, and annotations and detections as COCO has them; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     sizes = np.array([scene.size for scene in scenes])
     documents = {
