@@ -40,6 +40,8 @@ class Configuration:
     top_k: int = 100
     threshold: float = 0.5
     hidden_dim: int = 8
+    return_intermediate: bool = True
+    """Whether a decoder returns the states of all its layers, or the last layer's alone."""
     fixed: tuple[str, ...] = ()
     """The fields that the implementation under test cannot vary, by name."""
 

@@ -40,7 +40,7 @@ def coco_annotations(targets: Targets, sizes: Integers) -> dict[str, Any]:
         }
         for number, (image, label, box) in enumerate(objects, start=1)
     ]
-    labels = sorted({annotation["category_id"] for annotation in annotations})
+    labels = sorted({int(label) for _, label, _ in objects})
     categories = [{"id": label, "name": str(label)} for label in labels]
     return {"info": {}, "images": images, "categories": categories, "annotations": annotations}
 

@@ -57,7 +57,10 @@ def bilinear(masks: Numbers, height: int, width: int) -> Numbers:
 
 
 def common_size(targets: Targets) -> tuple[int, int]:
-    """The largest height and the largest width of the images' masks."""
+    """The largest height and the largest width of the images' masks, [0, H, W] of images without targets included.
+
+    Predictions cover the padded batch, whichever of its images has objects.
+    """
     sizes = [_masks_of(target).shape[1:] for target in targets]
     return max(height for height, _ in sizes), max(width for _, width in sizes)
 

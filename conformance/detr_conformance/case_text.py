@@ -31,6 +31,11 @@ def case_lines(case: Any) -> list[str]:
             lines += ["", f"cost matrix {place}, {_shape(cost)}", *_indented(matrix_lines(cost))]
     elif "hidden" in case:
         lines += _hidden_states(case["hidden"])
+    elif "features" in case:
+        lines += _feature_map(case["features"])
+    elif "images" in case:
+        sizes = [f"image {place}: {len(image[0])} x {len(image[0][0])}" for place, image in enumerate(case["images"])]
+        lines += ["", "images, height x width in pixels", *_indented(sizes)]
     else:
         for name in ("first", "second"):
             if name in case:
@@ -146,6 +151,15 @@ def _hidden_states(hidden: Sequence[Sequence[Any]]) -> list[str]:
             heading = ["", *(f"[{column}]" for column in range(width))]
             lines += ["", f"hidden states of decoder layer {layer}, image {image}"]
             lines += _indented(table_lines(heading, rows))
+    return lines
+
+
+def _feature_map(given: Mapping[str, Any]) -> list[str]:
+    features, padding = given["features"], given["padding"]
+    lines = ["", f"{len(given['queries'])} queries, {len(features[0])} channels"]
+    for image, rows in enumerate(padding):
+        pictured = ["".join("x" if outside else "." for outside in row) for row in rows]
+        lines += [f"image {image}, with padding as x", *_indented(pictured)]
     return lines
 
 

@@ -14,7 +14,7 @@ from detr_conformance.verdict import Counterexample, Judgement, Verdict
 from detr_spec.cases import plain
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
-from detr_spec.violation import RankFailure, Raised, Violation
+from detr_spec.violation import Raised, RankFailure, Violation
 
 DEFAULT_EXAMPLES = 100
 DEFAULT_SEED = 0

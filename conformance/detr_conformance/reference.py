@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 import detr_reference as reference
 from detr_conformance.bridges.torch_bridge import torch_implementation
@@ -63,10 +63,42 @@ def heads(configuration: Configuration) -> reference.DetectionHeads:
     )
 
 
+def decoder(configuration: Configuration) -> reference.Transformer:
+    """An encoder layer and the decoder."""
+    return reference.Transformer(
+        configuration.hidden_dim,
+        num_heads=4,
+        encoder_layers=1,
+        decoder_layers=configuration.decoder_layers,
+        feedforward_dim=2 * configuration.hidden_dim,
+        return_intermediate=configuration.return_intermediate,
+    )
+
+
+class SmallBackbone(nn.Sequential):
+    """Two convolutions, in place of a ResNet that would take most of a check's time."""
+
+    num_channels = 8
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, kernel_size=8, stride=8, padding=4), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+
+
+def model(configuration: Configuration) -> reference.DETR:
+    """A whole detector of five queries."""
+    return reference.DETR(
+        SmallBackbone(),
+        decoder(configuration),
+        configuration.num_classes,
+        num_queries=5,
+        no_object=configuration.profile.has_no_object,
+    )
+
+
 EVERY_DTYPE = ("float32", "float64", "float16", "bfloat16", "autocast")
 LIMITS = Limits(
     dtypes=("float32", "float64", "autocast"),
-    component_dtypes=dict.fromkeys(("boxes", "postprocess", "heads"), EVERY_DTYPE),
+    component_dtypes=dict.fromkeys(("boxes", "postprocess", "heads", "decoder", "model"), EVERY_DTYPE),
 )
 """The matcher refuses narrow dtypes on the CPU; autocast leaves its inputs in float32."""
 
@@ -81,6 +113,8 @@ IMPLEMENTATIONS = (
         masks=detr_criterion,
         postprocess=lambda _: reference.PostProcess(),
         heads=heads,
+        decoder=decoder,
+        model=model,
     ),
     torch_implementation(
         name="reference",
@@ -92,5 +126,7 @@ IMPLEMENTATIONS = (
         masks=deformable_criterion,
         postprocess=lambda configuration: reference.TopKPostProcess(configuration.top_k),
         heads=heads,
+        decoder=decoder,
+        model=model,
     ),
 )

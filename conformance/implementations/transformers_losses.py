@@ -3,7 +3,7 @@
 Declared, as documented: the key names `logits`, `class_labels` and `auxiliary_outputs`; no class_error
 ("removed logging parameter"); a threshold in post-processing; the matcher replaces costs that are not finite,
 so broken logits rank last, while a NaN box is refused by its GIoU. The focal α and γ of its Deformable DETR
-matcher are fixed.
+matcher are fixed. On several ranks the losses ask accelerate, whose state a training script has set up by then.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import torch.distributed
+from accelerate import PartialState
 from torch import Tensor
 from transformers import DeformableDetrImageProcessorPil, DetrImageProcessorPil
 from transformers.image_transforms import center_to_corners_format, corners_to_center_format
@@ -43,15 +45,29 @@ def deformable_matcher(configuration: Configuration) -> DeformableDetrHungarianM
     return DeformableDetrHungarianMatcher(*configuration.cost_weights)
 
 
+def set_up_accelerate() -> None:
+    """Does in a rank what every script does that trains with accelerate or the Trainer, and nothing on one process."""
+    if torch.distributed.is_initialized():
+        PartialState(cpu=True)
+
+
 def detr_criterion(configuration: Configuration) -> ImageLoss:
     """The softmax criterion."""
+    set_up_accelerate()
     matcher = detr_matcher(configuration)
     return ImageLoss(matcher, configuration.num_classes, configuration.eos_coef, configuration.losses)
 
 
 def deformable_criterion(configuration: Configuration) -> DeformableDetrImageLoss:
     """The sigmoid focal criterion."""
+    set_up_accelerate()
     matcher = deformable_matcher(configuration)
+    return DeformableDetrImageLoss(matcher, configuration.num_classes, configuration.focal_alpha, configuration.losses)
+
+
+def deformable_segmentation(configuration: Configuration) -> DeformableDetrImageLoss:
+    """The sigmoid focal criterion with masks, with the matcher that `DeformableDetrForSegmentationLoss` gives it."""
+    matcher = detr_matcher(configuration)
     return DeformableDetrImageLoss(matcher, configuration.num_classes, configuration.focal_alpha, configuration.losses)
 
 
@@ -96,7 +112,7 @@ IMPLEMENTATIONS = (
         boxes=BOXES,
         matcher=deformable_matcher,
         criterion=deformable_criterion,
-        masks=deformable_criterion,
+        masks=deformable_segmentation,
         postprocess=deformable_postprocess,
     ),
 )

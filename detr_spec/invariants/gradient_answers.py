@@ -16,7 +16,7 @@ from detr_spec.implementation import Gradients
 from detr_spec.invariants.criterion_answers import known_matchings, loss_key, require_key
 from detr_spec.losses import TRAINING_TERMS
 from detr_spec.tolerance import SPACING, Interval
-from detr_spec.values import Booleans, Floats, LayerGradient, LossGradients, Outputs, Targets
+from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGradients, Outputs, Targets
 from detr_spec.violation import Violation, require, require_shape
 
 Build = Callable[[Configuration], Gradients]
@@ -85,6 +85,11 @@ class JudgedLayer:
         own = self.objective
         return gradient_range(own.configuration, self.layer, own.targets, own.matchings, own.weights)
 
+    @cached_property
+    def places(self) -> tuple[Integers, Integers]:
+        """The image and query indices of the matched pairs; [m] twice."""
+        return matched_places(self.objective.matchings)
+
     @property
     def logits(self) -> Floats:
         """The gradient of the logits; [B, Q, C]."""
@@ -99,13 +104,13 @@ class JudgedLayer:
     def unmatched(self) -> Booleans:
         """Which queries have no target; [B, Q]."""
         free = np.ones(self.layer.logits.shape[:2], dtype=np.bool_)
-        free[matched_places(self.objective.matchings)] = False
+        free[self.places] = False
         return free
 
     @cached_property
     def smooth_pairs(self) -> Booleans:
         """Which matched pairs are away from kinks, and have a gradient whose rounding is bounded; [m]."""
-        places = matched_places(self.objective.matchings)
+        places = self.places
         bounded = _bounded(self.range.boxes)[places].all(axis=-1)
         smooth: Booleans = self.range.smooth[places] & bounded & (self.objective.box_steps() > 0)
         return smooth
@@ -128,7 +133,7 @@ class JudgedLayer:
     def _logit_places(self, known: Booleans) -> list[tuple[int, ...]]:
         places = np.argwhere(known)
         chosen = [tuple(map(int, places[index])) for index in self.random.integers(0, len(places), RANDOM_COORDINATES)]
-        images, queries = matched_places(self.objective.matchings)
+        images, queries = self.places
         if len(images):
             pair = int(self.random.integers(len(images)))
             place = int(images[pair]), int(queries[pair]), int(self.objective.labels[pair])
@@ -155,7 +160,7 @@ class JudgedLayer:
 
     def _require_along_boxes(self, rows: Floats, pairs: np.ndarray, step: float) -> None:
         quotient = self.objective.along_boxes(rows, pairs, step)
-        images, queries = matched_places(self.objective.matchings)
+        images, queries = self.places
         direction = np.zeros(self.layer.boxes.shape)
         direction[images[pairs], queries[pairs]] = rows
         self._require_along("boxes", self.boxes, self.range.boxes, direction, quotient)

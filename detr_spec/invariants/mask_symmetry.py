@@ -1,4 +1,4 @@
-"""Invariants of what the mask losses do not depend on, and what they are divided by. norm §4, C6, C8, C9, C11, C15."""
+"""Invariants of what the mask losses do not depend on, and what they are divided by. norm §4, C6, C8–C11, C15."""
 
 from __future__ import annotations
 
@@ -150,6 +150,30 @@ def batch_twice(component: Build, case: SetCase) -> None:
     after = judged(component, case.configuration, case.outputs.take(images=twice), case.targets * 2)
     premise_same_matchings(before.last * 2, after.last)
     _require_same(after, before, "when the batch is given twice")
+
+
+@invariant(
+    "masks.empty-images",
+    number="C10",
+    formula="n_b = 0 ⇒ image b changes neither loss_mask nor loss_dice, but for the common size to which it belongs",
+    source="norm §4: the masks of a batch are padded to one size; an image without targets has an empty matching",
+    breaks="an empty image skipped, so that later ones are taken for earlier; its size left out of the common one",
+    cases=mask_cases(regimes=("empty",), images=(2, 3), targets=(1, 5)),
+    cost=2,
+)
+def empty_images(component: Build, case: SetCase) -> None:
+    """Images without targets leave both mask losses as the other images give them, padded to the same size.
+
+    Predicted masks cover the padded batch, whichever of its images have objects.
+    """
+    filled = [image for image, target in enumerate(case.targets) if len(target)]
+    premise(0 < len(filled) < len(case.targets), "all images have targets, or none")
+    answer = judged(component, case.configuration, case.outputs, case.targets)
+    whole = padded_by_hand(case.targets)
+    others = tuple(whole[image] for image in filled)
+    without = judged(component, case.configuration, case.outputs.take(images=filled), others)
+    premise_same_matchings([answer.last[image] for image in filled], without.last)
+    _require_same(answer, without, "with images without targets")
 
 
 @invariant(

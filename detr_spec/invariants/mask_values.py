@@ -24,7 +24,7 @@ from detr_spec.strategies.regimes import SATURATED_LOGIT
 from detr_spec.values import Floats, Targets
 from detr_spec.violation import NotProvided, premise
 
-ORDINARY_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5))
+VALUE_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5))
 
 
 def padded_by_hand(targets: Targets) -> Targets:
@@ -49,7 +49,7 @@ def _require_definition(component: Build, case: SetCase, name: str) -> None:
         "a sum over pixels; α on the wrong side; align_corners=True or nearest; targets made smaller instead; the "
         "focal loss's α of the classes"
     ),
-    cases=ORDINARY_CASES,
+    cases=VALUE_CASES,
 )
 def mask_value(component: Build, case: SetCase) -> None:
     """The focal mask loss equals its definition under the criterion's matching.
@@ -66,7 +66,7 @@ def mask_value(component: Build, case: SetCase) -> None:
     formula="loss_dice = Σ_(i,j)∈M (1 − (2 Σ p t + 1) / (Σ p + Σ t + 1)) / num_boxes, sums over the pixels of a pair",
     source="norm §4; Carion et al. 2020, section 4.4; Milletari et al. 2016",
     breaks="no + 1, or another one; logits in place of probabilities; squares in the denominator; sums over all pairs",
-    cases=ORDINARY_CASES,
+    cases=VALUE_CASES,
 )
 def dice_value(component: Build, case: SetCase) -> None:
     """The dice loss equals its definition under the criterion's matching.

@@ -2,6 +2,8 @@
 
 from detr_spec.strategies.coco import CocoImage, coco_images
 from detr_spec.strategies.detections import detection_cases
+from detr_spec.strategies.features import feature_cases, image_cases
+from detr_spec.strategies.learning import learning_cases
 from detr_spec.strategies.masks import mask_cases
 from detr_spec.strategies.ranks import LOADS, rank_cases
 from detr_spec.strategies.regimes import REGIMES
@@ -20,7 +22,10 @@ __all__ = [
     "coco_images",
     "cost_cases",
     "detection_cases",
+    "feature_cases",
     "hidden_cases",
+    "image_cases",
+    "learning_cases",
     "mask_cases",
     "rank_cases",
     "set_cases",

@@ -23,8 +23,10 @@ _CHOICES = {
 """What else is drawn, and from what; the numbers of options divide 12."""
 
 
-def draw_configuration(draw: DrawFn, domain: Domain, *, num_classes: int, decoder_layers: int = 1) -> Configuration:
-    """A configuration with the profile's weights half of the time, and with drawn ones otherwise."""
+def draw_configuration(
+    draw: DrawFn, domain: Domain, *, num_classes: int, decoder_layers: int = 1, varied: bool = True
+) -> Configuration:
+    """A configuration with the profile's weights half of the time (always, if not `varied`), else with drawn ones."""
     profile, fixed = domain.profile, domain.limits.fixed
     dtype = domain.dtype or draw(st.sampled_from(domain.limits.dtypes))
     fields: dict[str, Any] = dict(
@@ -32,7 +34,7 @@ def draw_configuration(draw: DrawFn, domain: Domain, *, num_classes: int, decode
         eos_coef=profile.eos_coef if dtype == "float32" else _EXACT_EOS[0],
     )
     fields |= zip(("loss_class", "loss_bbox", "loss_giou"), profile.loss_weights, strict=True)
-    if draw(st.booleans()):
+    if varied and draw(st.booleans()):
         numbers = Drawn(draw)
         names = ("cost_class", "cost_bbox", "cost_giou", "loss_class", "loss_bbox", "loss_giou")
         weights = numbers.integers(1, 16, (len(names),))

@@ -20,10 +20,12 @@ from scipy.optimize import linear_sum_assignment
 from detr_conformance.judge import judge
 from detr_conformance.resolve import resolve
 from detr_conformance.verdict import Judgement, Verdict
-from detr_spec.cases import CostCase
+from detr_spec.cases import CostCase, plain
+from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Invariant, find_invariants
-from detr_spec.violation import NotProvided, Violation, premise, require
+from detr_spec.profile import DETR
+from detr_spec.violation import NotProvided, PremiseFailed, RankFailure, Violation, premise, require
 
 Toy = Callable[..., Invariant]
 SolverOf = Callable[..., Implementation]
@@ -315,3 +317,52 @@ def test_warnings_of_an_implementation_are_not_errors(toy: Toy, solver_of: Solve
         return linear_sum_assignment(cost)
 
     assert judge(toy(ask), solver_of(warning), examples=5).verdict is Verdict.HOLDS
+
+
+def silent(case: CostCase) -> None:
+    if case.costs[0].size > 4:
+        raise RankFailure("rank 1 did not answer")
+
+
+def test_a_rank_without_answer_ends_the_search_without_shrinking(toy: Toy, right: Implementation) -> None:
+    asked: list[CostCase] = []
+
+    def accuse(component: Any, case: CostCase) -> None:
+        asked.append(case)
+        try:
+            silent(case)
+        except RankFailure as failure:
+            raise Violation(str(failure)) from failure
+
+    judgement = judge(toy(accuse), right)
+    assert (judgement.verdict, judgement.message) == (Verdict.VIOLATED, "rank 1 did not answer")
+    assert judgement.counterexample is not None
+    assert judgement.counterexample.case == plain(asked[-1])
+    assert judgement.examples == len(asked) < 100
+
+
+def test_a_premise_that_fails_for_a_rank_without_answer_is_no_evidence(toy: Toy, right: Implementation) -> None:
+    def excuse(component: Any, case: CostCase) -> None:
+        try:
+            silent(case)
+        except RankFailure as failure:
+            raise PremiseFailed from failure
+
+    judgement = judge(toy(excuse), right)
+    assert judgement.verdict is Verdict.VACUOUS
+    assert judgement.message == "not judged, as rank 1 did not answer"
+    assert judgement.examples == judgement.fired + 1 < 100
+
+
+def test_a_rank_without_answer_that_a_check_lets_through_is_an_error(toy: Toy, right: Implementation) -> None:
+    judgement = judge(toy(lambda component, case: silent(case)), right)
+    assert (judgement.verdict, judgement.message) == (Verdict.ERROR, "rank 1 did not answer")
+
+
+def test_a_rank_without_answer_is_not_taken_for_an_exception_of_the_implementation() -> None:
+    def ranks(_: Configuration) -> Any:
+        raise RankFailure("rank 1 did not answer")
+
+    item = Implementation(name="item", profile=DETR, distributed=ranks)
+    with pytest.raises(RankFailure):
+        item.component("distributed")(Configuration(profile=DETR))

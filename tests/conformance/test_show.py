@@ -18,11 +18,11 @@ from detr_conformance.failure_text import failure_text
 from detr_conformance.report import ImplementationReport
 from detr_conformance.show import show_report
 from detr_conformance.verdict import Counterexample, Judgement
-from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase, plain
+from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase, plain
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import find_invariants
 from detr_spec.profile import DEFORMABLE, DETR
-from detr_spec.values import Outputs, Target
+from detr_spec.values import FeatureMap, Outputs, Target
 
 
 def set_case(profile: Any = DETR, layers: int = 1) -> SetCase:
@@ -86,10 +86,35 @@ def test_a_box_case_shows_both_lists() -> None:
     assert text.count("0.5") == 2
 
 
+def test_a_feature_map_shows_its_padding() -> None:
+    numbers = np.zeros((2, 8, 2, 3))
+    padding = np.zeros((2, 2, 3), dtype=bool)
+    padding[1, 1] = padding[1, :, 2] = True
+    case = FeatureCase(
+        configuration=Configuration(profile=DETR), features=FeatureMap(numbers, numbers, padding, np.zeros((5, 8)))
+    )
+    lines = case_lines(plain(case))
+    assert "5 queries, 8 channels" in lines
+    assert [line.strip() for line in lines[-2:]] == ["..x", "xxx"]
+
+
+def test_images_show_their_sizes() -> None:
+    case = ImagesCase(configuration=Configuration(profile=DETR), images=(np.zeros((3, 16, 20)), np.zeros((3, 18, 17))))
+    assert [line.strip() for line in case_lines(plain(case))[-2:]] == ["image 0: 16 x 20", "image 1: 18 x 17"]
+
+
 def test_hidden_states_are_shown_by_layer_and_image() -> None:
     case = HiddenCase(configuration=Configuration(profile=DETR), hidden=np.ones((2, 1, 1, 4)))
     text = "\n".join(case_lines(plain(case)))
     assert "hidden states of decoder layer 1, image 0" in text
+
+
+def test_batches_are_shown_rank_by_rank() -> None:
+    case = set_case()
+    batch = (case.outputs, case.targets)
+    text = "\n".join(case_lines(plain(RankCase(configuration=case.configuration, batches=(batch, batch)))))
+    assert text.index("rank 0") < text.index("query 0") < text.index("rank 1")
+    assert text.count("query 0") == 2 * "\n".join(case_lines(plain(case))).count("query 0")
 
 
 NO_OUTPUTS: dict[str, Any] = {"logits": [], "boxes": [], "auxiliary": []}

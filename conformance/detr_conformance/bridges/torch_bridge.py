@@ -1,5 +1,5 @@
 """Bridge to PyTorch: losses of the usual shape, `matcher(outputs, targets)`, `criterion(outputs, targets)`,
-`postprocess(outputs, target_sizes)` and `heads(hidden_states)`, by the key names of the profile."""
+`postprocess(outputs, target_sizes)`, `heads(hidden_states)`, by the key names of the profile."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from detr_conformance.bridges.answers import describe, entry, mapping, sequence
 from detr_conformance.bridges.torch_criterion import call_criterion, matchings
+from detr_conformance.bridges.torch_decoder import decoder_component, model_component
 from detr_conformance.bridges.torch_gradients import call_gradients
 from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, devices, observation, precision, to_numpy
 from detr_conformance.bridges.torch_ranks import Ranks, ranks_available
@@ -42,13 +43,17 @@ def torch_implementation(
     masks: Factory | None = None,
     postprocess: Factory | None = None,
     heads: Factory | None = None,
+    decoder: Factory | None = None,
+    model: Factory | None = None,
 ) -> Implementation:
     """An implementation from PyTorch modules (or functions) of the usual shape; any of them may be missing.
 
     Each factory builds the module from a `Configuration`. The criterion's own matching is read from its
     `matcher` attribute where that is a module, and its weight table from `weight_dict`. `boxes` maps the names
     of `BoxOperations` to functions on tensors; `masks` builds the criterion with mask losses. Every criterion
-    provides `gradients` too, and `distributed` where there can be ranks. Raises `KeyError` for a profile name that
+    provides `gradients` too, and `distributed` where there can be ranks. `decoder` builds what is called with
+    (features, padding, query_embed, positions), and `model` what is called with a list of images; both are put in
+    evaluation mode. Raises `KeyError` for a profile name that
     does not exist.
     """
     declared = named_profile(profile) if isinstance(profile, str) else profile
@@ -65,6 +70,8 @@ def torch_implementation(
         distributed=None if criterion is None else _distributed(criterion),
         postprocess=None if postprocess is None else _component(postprocess, _call_postprocess),
         heads=None if heads is None else lambda configuration: _heads(heads, configuration),
+        decoder=None if decoder is None else decoder_component(decoder),
+        model=None if model is None else model_component(model),
     )
 
 

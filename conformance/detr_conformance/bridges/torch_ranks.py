@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 import weakref
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
@@ -28,8 +29,8 @@ PATIENCE = 3.0
 START_PATIENCE = 60.0
 """The seconds that ranks may need to meet, which usually takes 0.1; nothing is accused where they do not."""
 
-TRIALS = 2
-"""How often a batch must fail, each time in fresh ranks, before ranks are said to fail."""
+SLOWER = 20
+"""How many times slower than in this process a batch may be in a rank, when ranks are given a second chance."""
 
 MOST_GROUPS = 2
 """How many groups a process keeps: of 2 and of 3 ranks, for the implementation that is judged."""
@@ -54,7 +55,7 @@ class Ranks:
     """The component `distributed` from a component `criterion` that reduces over torch.distributed's default group.
 
     One batch is answered in this process, without a group, as on one device. The component raises `RankFailure` where
-    a rank dies or does not answer, again in fresh ranks; `RankError` where every rank answers or raises, and one
+    a rank dies or does not answer, and again so in fresh ranks; `RankError` where every rank answers or raises, and one
     raises; and `NotProvided` for other devices than the CPU, and where ranks cannot be started.
     """
 
@@ -71,15 +72,27 @@ class Ranks:
             if len(batches) == 1:
                 return _together([self._build(configuration)(*batches[0])])
             requests = [(configuration, *batch) for batch in batches]
-            for _ in range(TRIALS - 1):
-                with contextlib.suppress(RankFailure):
-                    return _together(self._answers(requests))
-            return _together(self._answers(requests))
+            with contextlib.suppress(RankFailure):
+                return _together(self._answers(requests, self._patience))
+            patience = max(self._patience, round(SLOWER * self._seconds_here(requests)))
+            return _together(self._answers(requests, patience))
 
         return call
 
-    def _answers(self, requests: Sequence[Request]) -> list[Answer[Losses]]:
-        return _group(self._build, len(requests)).call(requests, self._patience)
+    def _answers(self, requests: Sequence[Request], patience: float) -> list[Answer[Losses]]:
+        return _group(self._build, len(requests)).call(requests, patience)
+
+    def _seconds_here(self, requests: Sequence[Request]) -> float:
+        """How long the batches take in this process.
+
+        What takes long the first time, such as an import or a compilation, is done by now in ranks that are forked
+        hereafter.
+        """
+        start = time.monotonic()
+        for configuration, outputs, targets in requests:
+            with contextlib.suppress(Exception):
+                self._build(configuration)(outputs, targets)
+        return time.monotonic() - start
 
 
 def _together(answers: Sequence[Answer[Losses]]) -> Answer[tuple[Losses, ...]]:

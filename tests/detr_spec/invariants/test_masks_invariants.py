@@ -21,7 +21,7 @@ from detr_spec.invariant import Invariant, all_invariants
 from detr_spec.profile import DEFORMABLE, DETR, Keys, Profile, replace
 
 INVARIANTS = tuple(item for item in all_invariants() if item.component == "masks")
-EXAMPLES = 40
+EXAMPLES = 20
 
 Losses = dict[str, Tensor]
 Factory = Callable[[Configuration], Callable[..., Any]]
@@ -59,28 +59,29 @@ def hidden(factory: Factory) -> Factory:
 def test_it_holds_on_the_reference_and_is_no_empty_word(invariant: Invariant, reference: Implementation) -> None:
     judgement = judge(invariant, reference, examples=EXAMPLES * invariant.cost)
     assert judgement.verdict is Verdict.HOLDS, judgement.message
-    assert judgement.fired > 0.5 * judgement.examples
+    assert judgement.fired > 0.4 * judgement.examples
 
 
-class Pairwise(SetCriterion):
-    """Mask losses written once more, pair by pair; each step is one that a defect can replace."""
+class Rewritten(SetCriterion):
+    """Mask losses written once more; each step is one that a defect can replace."""
 
     def forward(self, outputs: Any, targets: Any) -> Losses:
         losses = super().forward(outputs, targets)
         return losses | self.of_masks(outputs, targets)
 
     def of_masks(self, outputs: Any, targets: Any) -> Losses:
-        height, width = self.size([target["masks"] for target in targets])
-        focals, dices = [outputs["pred_masks"].sum() * 0], [outputs["pred_masks"].sum() * 0]
-        for image, (queries, indices) in enumerate(self.pairs(outputs, targets)):
-            for query, index in zip(queries, indices, strict=True):
-                truth = self.padded(targets[image]["masks"][index], height, width)
-                logits = self.resized(outputs["pred_masks"][image, query], height, width)
-                truth, logits = self.compared(truth, logits, targets[image]["masks"].shape[1:])
-                focals.append(self.focal(logits.flatten(), truth.flatten().to(logits)))
-                dices.append(self.dice(logits.flatten(), truth.flatten().to(logits)))
-        count = self.count(outputs, targets)
-        return {"loss_mask": torch.stack(focals).sum() / count, "loss_dice": torch.stack(dices).sum() / count}
+        pairs = self.pairs(outputs, targets)
+        masks = [target["masks"][indices] for target, (_, indices) in zip(targets, pairs, strict=True)]
+        height, width = self.size(masks)
+        truth = torch.cat([self.padded(mask, height, width) for mask in masks])
+        self.inside = torch.cat([self.padded(mask | True, height, width) for mask in masks]).flatten(1)
+        predicted = [outputs["pred_masks"][image, queries] for image, (queries, _) in enumerate(pairs)]
+        logits = self.resized(torch.cat(predicted), height, width).flatten(1)
+        truth, count = truth.flatten(1).to(logits), self.count(outputs, targets)
+        return {
+            "loss_mask": self.focal(logits, truth).sum() / count,
+            "loss_dice": self.dice(logits.sigmoid(), truth).sum() / count,
+        }
 
     def size(self, masks: Sequence[Tensor]) -> tuple[int, int]:
         return max(mask.shape[1] for mask in masks), max(mask.shape[2] for mask in masks)
@@ -88,24 +89,23 @@ class Pairwise(SetCriterion):
     def pairs(self, outputs: Any, targets: Any) -> Any:
         return self._match(outputs, targets)
 
-    def padded(self, mask: Tensor, height: int, width: int) -> Tensor:
-        return F.pad(mask, (0, width - mask.shape[1], 0, height - mask.shape[0]))
+    def padded(self, masks: Tensor, height: int, width: int) -> Tensor:
+        return F.pad(masks, (0, width - masks.shape[2], 0, height - masks.shape[1]))
 
-    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
-        return F.interpolate(mask[None, None], size=(height, width), mode="bilinear", align_corners=False)[0, 0]
+    def resized(self, masks: Tensor, height: int, width: int) -> Tensor:
+        return F.interpolate(masks[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
 
-    def compared(self, truth: Tensor, logits: Tensor, size: Any) -> tuple[Tensor, Tensor]:
-        return truth, logits
-
-    def focal(self, logits: Tensor, truth: Tensor) -> Tensor:
+    def terms(self, logits: Tensor, truth: Tensor) -> Tensor:
         p = logits.sigmoid()
         right = p * truth + (1 - p) * (1 - truth)
         surprise = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
-        return ((0.25 * truth + 0.75 * (1 - truth)) * (1 - right) ** 2 * surprise).mean()
+        return (0.25 * truth + 0.75 * (1 - truth)) * (1 - right) ** 2 * surprise
 
-    def dice(self, logits: Tensor, truth: Tensor) -> Tensor:
-        p = logits.sigmoid()
-        return 1 - (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
+    def focal(self, logits: Tensor, truth: Tensor) -> Tensor:
+        return self.terms(logits, truth).mean(1)
+
+    def dice(self, p: Tensor, truth: Tensor) -> Tensor:
+        return 1 - (2 * (p * truth).sum(1) + 1) / (p.sum(1) + truth.sum(1) + 1)
 
     def count(self, outputs: Any, targets: Any) -> float:
         return max(sum(len(target["labels"]) for target in targets), 1)
@@ -131,8 +131,8 @@ class OtherNames(SetCriterion):
 NAMES = Keys(masks="segments", target_masks="segments", mask="focal", dice="overlap")
 
 NOT_ACCUSED: dict[str, Implementation] = {
-    "pair by pair": subject(softmax(Pairwise)),
-    "pair by pair, hidden": subject(hidden(softmax(Pairwise))),
+    "written once more": subject(softmax(Rewritten)),
+    "written once more, hidden": subject(hidden(softmax(Rewritten))),
     "other ties": subject(softmax(SetCriterion, lambda c: BackToFront(*c.cost_weights))),
     "hidden focal": subject(hidden(focal(FocalSetCriterion)), DEFORMABLE),
     "other names": subject(softmax(OtherNames), replace(DETR, keys=NAMES)),
@@ -144,126 +144,140 @@ def test_a_criterion_with_right_mask_losses_is_not_accused(name: str, failing: A
     assert failing(NOT_ACCUSED[name], examples=EXAMPLES) == set()
 
 
-class Corners(Pairwise):
-    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
-        return F.interpolate(mask[None, None], size=(height, width), mode="bilinear", align_corners=True)[0, 0]
+class Corners(Rewritten):
+    def resized(self, masks: Tensor, height: int, width: int) -> Tensor:
+        return F.interpolate(masks[:, None], size=(height, width), mode="bilinear", align_corners=True)[:, 0]
 
 
-class Nearest(Pairwise):
-    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
-        return F.interpolate(mask[None, None], size=(height, width), mode="nearest")[0, 0]
+class Nearest(Rewritten):
+    def resized(self, masks: Tensor, height: int, width: int) -> Tensor:
+        return F.interpolate(masks[:, None], size=(height, width), mode="nearest")[:, 0]
 
 
-class ResizedProbabilities(Pairwise):
+class ResizedProbabilities(Rewritten):
     """Probabilities in place of logits are upsampled."""
 
-    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
-        return torch.logit(super().resized(mask.sigmoid(), height, width), eps=1e-6)
+    def resized(self, masks: Tensor, height: int, width: int) -> Tensor:
+        return torch.logit(super().resized(masks.sigmoid(), height, width), eps=1e-6)
 
 
-class Transposed(Pairwise):
-    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
-        return super().resized(mask.T, height, width)
+class Transposed(Rewritten):
+    def resized(self, masks: Tensor, height: int, width: int) -> Tensor:
+        return super().resized(masks.transpose(1, 2), height, width)
 
 
-class ResizedTargets(Pairwise):
+class ResizedTargets(Rewritten):
     """Targets are made as small as predictions."""
 
     def of_masks(self, outputs: Any, targets: Any) -> Losses:
         self.small = outputs["pred_masks"].shape[2:]
         return super().of_masks(outputs, targets)
 
-    def padded(self, mask: Tensor, height: int, width: int) -> Tensor:
-        whole = super().padded(mask, height, width).double()
-        return F.interpolate(whole[None, None], size=self.small, mode="nearest")[0, 0] > 0
+    def padded(self, masks: Tensor, height: int, width: int) -> Tensor:
+        whole = super().padded(masks, height, width).double()
+        return F.interpolate(whole[:, None], size=self.small, mode="nearest")[:, 0] > 0
 
-    def resized(self, mask: Tensor, height: int, width: int) -> Tensor:
-        return mask
+    def resized(self, masks: Tensor, height: int, width: int) -> Tensor:
+        return masks
 
 
-class StretchedTargets(Pairwise):
+class StretchedTargets(Rewritten):
     """Targets are resized to the common size, and not padded."""
 
-    def padded(self, mask: Tensor, height: int, width: int) -> Tensor:
-        return F.interpolate(mask[None, None].double(), size=(height, width), mode="nearest")[0, 0] > 0
+    def padded(self, masks: Tensor, height: int, width: int) -> Tensor:
+        return F.interpolate(masks[:, None].double(), size=(height, width), mode="nearest")[:, 0] > 0
 
 
-class WithoutPadding(Pairwise):
-    def compared(self, truth: Tensor, logits: Tensor, size: Any) -> tuple[Tensor, Tensor]:
-        return truth[: size[0], : size[1]], logits[: size[0], : size[1]]
+class WithoutPadding(Rewritten):
+    def focal(self, logits: Tensor, truth: Tensor) -> Tensor:
+        return (self.terms(logits, truth) * self.inside).sum(1) / self.inside.sum(1)
+
+    def dice(self, p: Tensor, truth: Tensor) -> Tensor:
+        return super().dice(p * self.inside, truth)
 
 
-class PaddedAtTheTop(Pairwise):
-    def padded(self, mask: Tensor, height: int, width: int) -> Tensor:
-        return F.pad(mask, (width - mask.shape[1], 0, height - mask.shape[0], 0))
+class PaddedAtTheTop(Rewritten):
+    def padded(self, masks: Tensor, height: int, width: int) -> Tensor:
+        return F.pad(masks, (width - masks.shape[2], 0, height - masks.shape[1], 0))
 
 
-class FirstSize(Pairwise):
+class FirstSize(Rewritten):
     def size(self, masks: Sequence[Tensor]) -> tuple[int, int]:
         return masks[0].shape[1], masks[0].shape[2]
 
 
-class SumOverPixels(Pairwise):
+class FilledSize(Rewritten):
+    """Images without targets have no say in the common size."""
+
+    def size(self, masks: Sequence[Tensor]) -> tuple[int, int]:
+        return super().size([mask for mask in masks if len(mask)] or masks)
+
+
+class SumOverPixels(Rewritten):
     def focal(self, logits: Tensor, truth: Tensor) -> Tensor:
-        return super().focal(logits, truth) * logits.numel()
+        return self.terms(logits, truth).sum(1)
 
 
-class SwappedAlpha(Pairwise):
+class SwappedAlpha(Rewritten):
     def focal(self, logits: Tensor, truth: Tensor) -> Tensor:
         return super().focal(-logits, 1 - truth)
 
 
-class NotSmoothed(Pairwise):
-    def dice(self, logits: Tensor, truth: Tensor) -> Tensor:
-        p = logits.sigmoid()
-        return 1 - 2 * (p * truth).sum() / (p.sum() + truth.sum()).clamp(min=1e-6)
+class NotSmoothed(Rewritten):
+    def dice(self, p: Tensor, truth: Tensor) -> Tensor:
+        return 1 - 2 * (p * truth).sum(1) / (p.sum(1) + truth.sum(1)).clamp(min=1e-6)
 
 
-class SmoothedBelow(Pairwise):
-    def dice(self, logits: Tensor, truth: Tensor) -> Tensor:
-        p = logits.sigmoid()
-        return 1 - 2 * (p * truth).sum() / (p.sum() + truth.sum() + 1)
+class SmoothedBelow(Rewritten):
+    def dice(self, p: Tensor, truth: Tensor) -> Tensor:
+        return 1 - 2 * (p * truth).sum(1) / (p.sum(1) + truth.sum(1) + 1)
 
 
-class OfLogits(Pairwise):
-    def dice(self, logits: Tensor, truth: Tensor) -> Tensor:
-        return 1 - (2 * (logits * truth).sum() + 1) / (logits.sum() + truth.sum() + 1)
+class OfLogits(Rewritten):
+    def dice(self, p: Tensor, truth: Tensor) -> Tensor:
+        return super().dice(torch.logit(p, eps=1e-6), truth)
 
 
-class Squared(Pairwise):
-    def dice(self, logits: Tensor, truth: Tensor) -> Tensor:
-        p = logits.sigmoid()
-        return 1 - (2 * (p * truth).sum() + 1) / ((p**2).sum() + truth.sum() + 1)
+class Squared(Rewritten):
+    def dice(self, p: Tensor, truth: Tensor) -> Tensor:
+        return 1 - (2 * (p * truth).sum(1) + 1) / ((p**2).sum(1) + truth.sum(1) + 1)
 
 
-class OwnOrder(Pairwise):
+class OverAllPairs(Rewritten):
+    """One dice of all pairs together, as often as there are pairs."""
+
+    def dice(self, p: Tensor, truth: Tensor) -> Tensor:
+        return super().dice(p.reshape(1, -1), truth.reshape(1, -1)) * len(p)
+
+
+class OwnOrder(Rewritten):
     def pairs(self, outputs: Any, targets: Any) -> Any:
         return [(queries, torch.arange(len(queries))) for queries, _ in super().pairs(outputs, targets)]
 
 
-class FirstQueries(Pairwise):
+class FirstQueries(Rewritten):
     def pairs(self, outputs: Any, targets: Any) -> Any:
         return [(torch.arange(len(indices)), indices) for _, indices in super().pairs(outputs, targets)]
 
 
-class Matches(Pairwise):
+class Matches(Rewritten):
     def count(self, outputs: Any, targets: Any) -> float:
         return max(sum(len(queries) for queries, _ in self._match(outputs, targets)), 1)
 
 
-class Undivided(Pairwise):
+class Undivided(Rewritten):
     def count(self, outputs: Any, targets: Any) -> float:
         return 1.0
 
 
-class LargestImage(Pairwise):
+class LargestImage(Rewritten):
     """Divided by the most targets that an image has, times the number of images."""
 
     def count(self, outputs: Any, targets: Any) -> float:
         return max(max(len(target["labels"]) for target in targets) * len(targets), 1)
 
 
-class AllQueries(Pairwise):
+class AllQueries(Rewritten):
     """Masks of unmatched queries are trained to be empty."""
 
     def of_masks(self, outputs: Any, targets: Any) -> Losses:
@@ -377,6 +391,7 @@ def off(configuration: Configuration) -> SetCriterion:
 
 
 MASK, DICE, PADDING, PERFECT = "masks.mask-value", "masks.dice-value", "masks.padding-counts", "masks.perfect"
+EMPTY = "masks.empty-images"
 
 DEFECTS: dict[str, tuple[Factory, set[str]]] = {
     "align_corners": (softmax(Corners), {MASK, DICE}),
@@ -384,16 +399,18 @@ DEFECTS: dict[str, tuple[Factory, set[str]]] = {
     "upsampled probabilities": (softmax(ResizedProbabilities), {MASK, DICE, PERFECT}),
     "transposed": (softmax(Transposed), {MASK, DICE, PERFECT}),
     "targets made smaller": (softmax(ResizedTargets), {MASK, DICE}),
-    "targets stretched": (softmax(StretchedTargets), {MASK, DICE, PADDING, PERFECT}),
-    "padding does not count": (softmax(WithoutPadding), {MASK, DICE, PADDING}),
-    "padded at the top": (softmax(PaddedAtTheTop), {MASK, DICE, PADDING, PERFECT}),
-    "first image's size": (softmax(FirstSize), {MASK, DICE, PADDING, PERFECT, "masks.image-order"}),
+    "targets stretched": (softmax(StretchedTargets), {MASK, DICE, PADDING, PERFECT, EMPTY}),
+    "padding does not count": (softmax(WithoutPadding), {MASK, DICE, PADDING, EMPTY}),
+    "padded at the top": (softmax(PaddedAtTheTop), {MASK, DICE, PADDING, PERFECT, EMPTY}),
+    "first image's size": (softmax(FirstSize), {MASK, DICE, PADDING, PERFECT, EMPTY, "masks.image-order"}),
+    "size of filled images": (softmax(FilledSize), {EMPTY}),
     "sum over pixels": (softmax(SumOverPixels), {MASK}),
     "alpha swapped": (softmax(SwappedAlpha), {MASK}),
     "dice not smoothed": (softmax(NotSmoothed), {DICE, PERFECT}),
     "dice smoothed below": (softmax(SmoothedBelow), {DICE, PERFECT}),
     "dice of logits": (softmax(OfLogits), {DICE, PERFECT}),
     "dice of squares": (softmax(Squared), {DICE}),
+    "dice over all pairs": (softmax(OverAllPairs), {DICE, "masks.additive-over-images", "masks.batch-twice"}),
     "targets in their own order": (
         softmax(OwnOrder),
         {MASK, DICE, PERFECT, "masks.denominator", "masks.query-order", "masks.target-order"},
@@ -406,11 +423,11 @@ DEFECTS: dict[str, tuple[Factory, set[str]]] = {
     ),
     "divided by the largest image": (
         softmax(LargestImage),
-        {MASK, DICE, "masks.additive-over-images", "masks.denominator"},
+        {MASK, DICE, EMPTY, "masks.additive-over-images", "masks.denominator"},
     ),
     "all queries": (
         softmax(AllQueries),
-        {DICE, PERFECT, "masks.additive-over-images", "masks.empty-batch", "masks.unmatched-masks"},
+        {DICE, PERFECT, EMPTY, "masks.additive-over-images", "masks.empty-batch", "masks.unmatched-masks"},
     ),
     "every layer": (softmax(EveryLayer), {"masks.not-auxiliary"}),
     "asked of every layer": (

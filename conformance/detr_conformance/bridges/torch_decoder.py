@@ -1,0 +1,95 @@
+"""Bridge to PyTorch for what comes before the heads: decoders and whole models, in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detr_conformance.bridges.answers import describe, entry, mapping
+from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, observation, precision, to_numpy
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Decoder, Model
+from detr_spec.values import Answer, FeatureMap, Floats, InvalidValue, Outputs
+from detr_spec.violation import Violation
+
+
+def decoder_component(factory: Factory) -> Callable[[Configuration], Decoder]:
+    """The component `decoder` of modules that are called with (features, padding, query_embed, positions).
+
+    A module gives the hidden states, or a tuple that starts with them. Where it is an `nn.Module`, the form that gives
+    the last layer alone is built from the same configuration with `return_intermediate=False`, and given the weights
+    of the other; a factory that has no such form raises `NotProvided` for it.
+    """
+
+    def build(configuration: Configuration) -> Decoder:
+        module = _evaluated(factory, configuration)
+
+        def last(features: FeatureMap) -> Answer[Floats]:
+            alone = _evaluated(factory, replace(configuration, return_intermediate=False))
+            assert isinstance(alone, nn.Module)
+            assert isinstance(module, nn.Module)
+            alone.load_state_dict(module.state_dict())
+            return _hidden_states(alone, configuration, features)
+
+        return Decoder(
+            stacked=lambda features: _hidden_states(module, configuration, features),
+            last=last if isinstance(module, nn.Module) else None,
+        )
+
+    return build
+
+
+def model_component(factory: Factory) -> Callable[[Configuration], Model]:
+    """The component `model` of modules that are called with a list of images [3, H, W] and give outputs."""
+
+    def build(configuration: Configuration) -> Model:
+        module = _evaluated(factory, configuration)
+        return lambda images: _outputs(module, configuration, images)
+
+    return build
+
+
+def _evaluated(factory: Factory, configuration: Configuration) -> Callable[..., Any]:
+    module = built(factory, configuration)
+    return module.eval() if isinstance(module, nn.Module) else module
+
+
+@torch.no_grad()
+def _hidden_states(module: Callable[..., Any], configuration: Configuration, features: FeatureMap) -> Answer[Floats]:
+    inputs = Inputs(configuration)
+    arguments = (
+        inputs.numbers("features", features.features),
+        inputs.booleans("padding", features.padding),
+        inputs.numbers("query embeddings", features.queries),
+        inputs.numbers("positions", features.positions),
+    )
+    with precision(configuration):
+        answer = module(*arguments)
+    hidden = answer[0] if isinstance(answer, (tuple, list)) and answer else answer
+    if not isinstance(hidden, Tensor):
+        expected = "hidden states, or a tuple that starts with them"
+        raise Violation(f"the decoder returned {describe(answer)}", expected=expected, got=describe(answer))
+    return Answer(to_numpy(hidden), observation(inputs, {"hidden states": hidden}))
+
+
+@torch.no_grad()
+def _outputs(module: Callable[..., Any], configuration: Configuration, images: Sequence[Floats]) -> Answer[Outputs]:
+    inputs = Inputs(configuration)
+    keys = configuration.profile.keys
+    tensors = [inputs.numbers(f"image {place}", image) for place, image in enumerate(images)]
+    given = inputs.container("images", tensors)
+    with precision(configuration):
+        answer = mapping("the model", module(given), "a dictionary of outputs")
+    parts = {key: entry("the model", answer, key) for key in (keys.logits, keys.boxes)}
+    layers = [*(answer.get(keys.auxiliary) or ()), parts]
+    numbers = [[to_numpy(entry("the model", layer, key)) for key in (keys.logits, keys.boxes)] for layer in layers]
+    try:
+        read = [Outputs(logits, boxes, broken=True) for logits, boxes in numbers]
+        outputs = replace(read[-1], auxiliary=tuple(read[:-1]))
+    except InvalidValue as error:
+        raise Violation(f"the model returned wrong shapes: {error}") from error
+    return Answer(outputs, observation(inputs, parts))

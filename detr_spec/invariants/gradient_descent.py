@@ -1,0 +1,180 @@
+"""Invariants of what a gradient is for: a step against it lowers the loss, and many steps learn. norm §7, G7 and G8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from detr_spec.cases import SetCase
+from detr_spec.differences import noise
+from detr_spec.evaluation import average_precision
+from detr_spec.invariant import invariant
+from detr_spec.invariants.gradient_answers import Build, JudgedLayer, gradients_of, judged_layers, training_weights
+from detr_spec.postprocess import detections
+from detr_spec.strategies import learning_cases, set_cases
+from detr_spec.values import Floats, Outputs, round_to
+from detr_spec.violation import Violation, premise, require
+
+FIRST_STEP = 2.0**-4
+"""The longest step against a gradient, in logits, and in sides of boxes."""
+
+SHORTER = 2.0**-3
+SHORTEST = SHORTER**12
+
+CLEAR = 8.0
+"""How many times what float64 may lose the promised fall of the loss is, for a step to be judged by it."""
+
+
+@invariant(
+    "gradients.descent",
+    number="G7",
+    formula="L(x − t ∇L(x)) < L(x) for small t > 0, L the definition in float64, the matching held",
+    source="norm §7: G7; the gradient is the direction of steepest ascent",
+    breaks="a flipped sign; gradients of permuted queries or images; a box term that ascends where boxes are disjoint",
+    cases=set_cases(layers=(1, 2), targets=(1, 5)),
+)
+def descent(component: Build, case: SetCase) -> None:
+    """In every decoder layer, a small step against the gradient lowers the loss, under the same matching.
+
+    It is all that training relies on. Premise: no box is at a kink, and the gradient is above its rounding.
+    """
+    layers = judged_layers(component, case, training_weights(case.configuration))
+    judged = [_descends(layer) for layer in layers]
+    premise(any(judged), "no gradient is clearly above rounding")
+
+
+def _descends(layer: JudgedLayer) -> bool:
+    """Raises `Violation` if no step lowers the layer's loss; false if no step is long enough to be judged by.
+
+    Where the right gradient is at least twice its rounding, any in its range has a slope of at least half its
+    square, so a step short enough for the loss to be straight must lower it.
+    """
+    (pairs,) = np.nonzero(layer.smooth_pairs)
+    images, queries = (places[pairs] for places in layer.places)
+    expected = np.concatenate([layer.range.logits.value.ravel(), layer.range.boxes.value[images, queries].ravel()])
+    width = np.concatenate(
+        [
+            (layer.range.logits.upper - layer.range.logits.lower).ravel(),
+            (layer.range.boxes.upper - layer.range.boxes.lower)[images, queries].ravel(),
+        ]
+    )
+    if not np.isfinite(width).all() or not (expected**2).sum() > 2 * (np.abs(expected) * width).sum():
+        return False
+    objective, rows = layer.objective, layer.objective.rows[pairs]
+    against, against_rows = layer.logits, layer.boxes[images, queries]
+    lost = objective.noise_of_logits + noise(lambda moved: objective.of_boxes(moved, pairs), rows)
+
+    def loss(step: float) -> float:
+        moved = objective.of_logits(layer.layer.logits - step * against)
+        return float(moved + objective.of_boxes(rows - step * against_rows, pairs))
+
+    squared = float((against**2).sum() + (against_rows**2).sum())
+    start, tried = loss(0.0), []
+    for step in _steps(layer, pairs, against, against_rows):
+        if not step * squared > CLEAR * lost:
+            break
+        tried.append(loss(step))
+        if tried[-1] < start:
+            return True
+    if not tried and np.isfinite(squared):
+        return False
+    raise Violation(
+        f"no step against the gradient of {layer.name} lowers the loss",
+        expected=f"below {start}",
+        got=tried,
+        losses=[start, *tried],
+    )
+
+
+def _steps(layer: JudgedLayer, pairs: np.ndarray, logits: Floats, rows: Floats) -> Iterator[float]:
+    """Ever shorter steps, the first of which moves no logit by more than a fraction, and no box across a kink."""
+    room = layer.objective.box_steps(FIRST_STEP)[pairs][:, None]
+    with np.errstate(divide="ignore"):
+        limits = [FIRST_STEP / np.abs(logits).max(initial=0.0), (room / np.abs(rows)).min(initial=np.inf)]
+    step = longest = float(min(limits))
+    while np.isfinite(longest) and step > longest * SHORTEST:
+        yield step
+        step *= SHORTER
+
+
+ENOUGH = 0.99
+STEPS = 300
+BOX_RATE = 1.0
+LOGIT_RATE = 2.0
+"""Over the weights of the box losses together, and over that of the classification loss."""
+
+DECAY = 1e-3
+"""The rate of boxes at the last step, as a share of the first; it falls in the second half."""
+
+SMALLEST_SIDE = 2.0**-12
+"""Where sides end that a wrong gradient shrinks without end; targets are larger."""
+
+
+@invariant(
+    "gradients.learnability",
+    number="G8",
+    formula="(z, b̂) ← (z, b̂) − rate · ∇(Σ_k w_k loss_k), 300 times ⇒ AP ≥ 0.99",
+    source="norm §6; the COCO evaluator (Lin et al. 2014) on targets of COCO 2017",
+    breaks="a gradient that points elsewhere: another sign, another query's; a matching that never settles",
+    cases=learning_cases(),
+    cost=50,
+)
+def learnability(component: Build, case: SetCase) -> None:
+    """Gradient descent on the loss, from random logits and boxes, finds every object of real images: AP ≥ 0.99.
+
+    Whatever else is wrong, a loss is one of detection if what minimises it detects.
+    """
+    configuration, targets = case.configuration, case.targets
+    premise(configuration.dtype in ("float32", "float64"), "small boxes need a finer dtype")
+    count = sum(map(len, targets))
+    premise(count > 0, "there are no objects")
+    weights = training_weights(configuration)
+    premise(min(weights.values()) > 0, "a term has no weight")
+    # The losses are means over objects, so that the step of one object would shrink with their number.
+    logit_rate = count * LOGIT_RATE / weights["classification"]
+    box_rate = count * BOX_RATE / (weights["box_l1"] + weights["box_giou"])
+    logits, boxes = case.outputs.logits, case.outputs.boxes
+    for step in range(STEPS):
+        rounded = round_to(logits, configuration.dtype)
+        require(bool(np.isfinite(rounded).all()), "descent moves the logits without bound", expected="finite")
+        outputs = Outputs(rounded, round_to(boxes, configuration.dtype))
+        moved = _gradient(component, case, outputs)
+        logits = logits - logit_rate * moved[0]
+        boxes = _stepped(boxes, box_rate * DECAY ** max(2 * step / STEPS - 1, 0) * moved[1])
+    found = [detections(logits[image], boxes[image], size, configuration) for image, size in enumerate(case.sizes)]
+    precision = average_precision(found, targets, case.sizes)
+    require(
+        precision >= ENOUGH,
+        f"gradient descent learns no more than AP {precision:.3f} in {STEPS} steps",
+        expected=ENOUGH,
+        got=precision,
+    )
+
+
+def _gradient(component: Build, case: SetCase, outputs: Outputs) -> tuple[Floats, Floats]:
+    """The gradient with respect to logits and boxes; zeros for what is not connected."""
+    now = SetCase(configuration=case.configuration, outputs=outputs, targets=case.targets, sizes=case.sizes)
+    (last,) = gradients_of(component, now, training_weights(case.configuration), case.targets).layers
+    parts = [
+        np.zeros(predictions.shape) if part is None else part
+        for part, predictions in ((last.logits, outputs.logits), (last.boxes, outputs.boxes))
+    ]
+    require(
+        all(bool(np.isfinite(part).all()) for part in parts),
+        "a gradient is not finite while the loss is minimised",
+        expected="finite",
+    )
+    return parts[0], parts[1]
+
+
+def _stepped(boxes: Floats, gradient: Floats) -> Floats:
+    """Boxes after a step of gradient descent in the parameters of R-CNN: centres in units of the box, log sides.
+
+    So a step moves a small box by as small a part of itself as a large one. The results stay boxes in [0, 1].
+    """
+    centres, sides = boxes[..., :2], boxes[..., 2:]
+    moved = np.clip(centres - sides**2 * gradient[..., :2], 0.0, 1.0)
+    with np.errstate(over="ignore"):
+        scaled = np.clip(sides * np.exp(-sides * gradient[..., 2:]), SMALLEST_SIDE, 1.0)
+    return np.concatenate([moved, scaled], axis=-1)

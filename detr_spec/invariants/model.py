@@ -1,0 +1,237 @@
+"""Invariants of a whole detector: from images to outputs. norm §1, H1, H2, H4, H7 and H8.
+
+Not claimed, though it holds for decoders: that padding does not matter at all (H5). Before the decoder is a
+convolutional backbone, whose biases and norms fill the padded area and whose kernels reach from there into the image,
+so an image's outputs do depend on how far it is padded. What is claimed instead is about an image that its batch does
+not pad. Nor is the order of layers visible from outside, nor that of the queries, which are the model's own.
+
+What is compared up to rounding is compared with the allowance of `detr_spec.invariants.rounding`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from detr_spec.cases import ImagesCase
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Model
+from detr_spec.invariant import invariant
+from detr_spec.invariants.rounding import allowances, moved
+from detr_spec.invariants.shared import require_unchanged
+from detr_spec.strategies.features import image_cases
+from detr_spec.values import Floats, Outputs
+from detr_spec.violation import premise, require, require_close, require_shape
+
+Build = Callable[[Configuration], Model]
+
+COST = 4
+
+
+def _outputs(model: Model, images: Sequence[Floats]) -> Outputs:
+    """The outputs for images; raises `Violation` unless they are for as many, and finite."""
+    outputs = model(images).value
+    for name, layer in _named(outputs):
+        for part, numbers in (("logits", layer.logits), ("boxes", layer.boxes)):
+            require(
+                len(numbers) == len(images),
+                f"the {part} of {name} are for {len(numbers)} images",
+                expected=len(images),
+                got=len(numbers),
+            )
+            require(
+                bool(np.isfinite(numbers).all()),
+                f"the {part} of {name} are not finite",
+                expected="finite numbers",
+                got=numbers[~np.isfinite(numbers)][:4].tolist(),
+            )
+    return outputs
+
+
+def _named(outputs: Outputs) -> list[tuple[str, Outputs]]:
+    auxiliary = [(f"auxiliary layer {layer}", item) for layer, item in enumerate(outputs.auxiliary)]
+    return [*auxiliary, ("the last layer", outputs.main)]
+
+
+def _arrays(outputs: Outputs) -> tuple[Floats, ...]:
+    return tuple(array for layer in outputs.layers for array in (layer.logits, layer.boxes))
+
+
+def _require_same(what: str, got: Outputs, expected: Outputs, model: Model, case: ImagesCase) -> None:
+    """Raises `Violation` unless outputs agree up to the rounding that is seen in the case itself."""
+    counts = len(expected.layers), len(got.layers)
+    require(counts[0] == counts[1], f"the outputs, {what}, have other layers", expected=counts[0], got=counts[1])
+    if all(map(np.array_equal, _arrays(got), _arrays(expected))):
+        return
+    configuration = case.configuration
+
+    def ask(generator: np.random.Generator) -> tuple[Floats, ...]:
+        return _arrays(_outputs(model, [np.clip(moved(x, configuration, generator), 0.0, 1.0) for x in case.images]))
+
+    settled = _arrays(_outputs(model, case.images))
+    allowed = allowances(ask, settled, configuration, case.generator("rounding"))
+    names = [f"the {part} of {name}, {what}," for name, _ in _named(expected) for part in ("logits", "boxes")]
+    for name, numbers, others, allowance in zip(names, _arrays(got), _arrays(expected), allowed, strict=True):
+        require_close(name, numbers, others, allowance)
+
+
+@invariant(
+    "model.shapes",
+    number="H1",
+    formula="logits [B, Q, C], boxes [B, Q, 4]",
+    source="norm §1: the output",
+    breaks="K columns where the profile has K + 1; images and queries exchanged; the batch axis dropped for one image",
+    cases=image_cases(),
+    cost=COST,
+)
+def shapes(component: Build, case: ImagesCase) -> None:
+    """A batch of images gives logits [B, Q, C] and boxes [B, Q, 4], finite, from each decoder layer.
+
+    Criterion and post-processing read images, queries and classes from these axes.
+    """
+    outputs = _outputs(component(case.configuration), case.images)
+    queries = outputs.logits.shape[1]
+    for name, layer in _named(outputs):
+        shape = (len(case.images), queries)
+        require_shape(f"the logits of {name}", layer.logits, (*shape, case.configuration.columns))
+        require_shape(f"the boxes of {name}", layer.boxes, (*shape, 4))
+
+
+@invariant(
+    "model.boxes-in-unit-range",
+    number="H1",
+    formula="0 ≤ b̂ ≤ 1",
+    source="norm §1: boxes are (cx, cy, w, h), each in [0, 1]",
+    breaks="a missing sigmoid; boxes in pixels",
+    cases=image_cases(),
+    cost=COST,
+)
+def boxes_in_unit_range(component: Build, case: ImagesCase) -> None:
+    """Every predicted box coordinate of every decoder layer lies in [0, 1].
+
+    A negative width is no box: GIoU refuses it, and the training run ends.
+    """
+    for name, layer in _named(_outputs(component(case.configuration), case.images)):
+        outside = layer.boxes[~((layer.boxes >= 0) & (layer.boxes <= 1))]
+        require(outside.size == 0, f"the boxes of {name} leave [0, 1]", expected="0 … 1", got=outside[:4].tolist())
+
+
+@invariant(
+    "model.auxiliary-layers",
+    number="H2",
+    formula="L − 1 auxiliary outputs",
+    source="norm §1: `aux_outputs`, layers 0 … L−2",
+    breaks="the last layer among the auxiliary ones; auxiliary layers left out",
+    cases=image_cases(),
+    cost=COST,
+)
+def auxiliary_layers(component: Build, case: ImagesCase) -> None:
+    """A model of L decoder layers gives L − 1 auxiliary outputs beside the main one.
+
+    A layer that is missing has no auxiliary loss, and one too many counts its loss twice.
+    """
+    outputs = _outputs(component(case.configuration), case.images)
+    expected, got = case.configuration.decoder_layers - 1, len(outputs.auxiliary)
+    require(got == expected, f"there are {got} auxiliary outputs", expected=expected, got=got)
+
+
+@invariant(
+    "model.image-order",
+    number="H4",
+    formula="f(x[π]) = f(x)[π]",
+    source="norm §1: the output",
+    breaks="axes of images and queries exchanged; sizes or masks that stay where they were; an offset by image",
+    cases=image_cases(images=(2, 3)),
+    cost=COST,
+)
+def image_order(component: Build, case: ImagesCase) -> None:
+    """Permuting the images permutes the outputs.
+
+    Predictions that land in another image of the batch are trained towards that image's objects.
+    """
+    order = case.permutation(len(case.images), "images")
+    model = component(case.configuration)
+    outputs = _outputs(model, case.images)
+    permuted = _outputs(model, [case.images[image] for image in order])
+    _require_same("images permuted", permuted, outputs.take(images=order), model, case)
+
+
+@invariant(
+    "model.image-twice",
+    number="H4",
+    formula="x_a = x_b ⇒ f(x)_a = f(x)_b",
+    source="norm §1: the output",
+    breaks="an offset by image; randomness in evaluation; attention from one image to the one before it",
+    cases=image_cases(),
+    cost=COST,
+)
+def image_twice(component: Build, case: ImagesCase) -> None:
+    """An image that is twice in a batch has the same outputs twice.
+
+    Both are padded alike, so nothing but their places in the batch tells them apart.
+    """
+    model = component(case.configuration)
+    outputs = _outputs(model, [*case.images, case.images[0]])
+    first, again = outputs.take(images=[0]), outputs.take(images=[len(case.images)])
+    _require_same("of an image that is in the batch twice", again, first, model, case)
+
+
+@invariant(
+    "model.largest-image-alone",
+    number="H8",
+    formula="f(x)_b = f(x_b) where x_b is as high as the highest and as wide as the widest",
+    source="norm §1: padded positions must not influence the output",
+    breaks="norms that use the batch's statistics in evaluation; attention over the batch; images mixed",
+    cases=image_cases(images=(2, 3), covering=True),
+    cost=COST,
+)
+def largest_image_alone(component: Build, case: ImagesCase) -> None:
+    """An image that its batch does not pad has the outputs that it has alone.
+
+    A detector is trained on batches and used on single images. Of a padded image this is not claimed, as padding
+    reaches a convolutional backbone.
+    """
+    sizes = np.array([image.shape[1:] for image in case.images])
+    premise(bool((sizes[0] == sizes.max(axis=0)).all()), "the first image is padded")
+    model = component(case.configuration)
+    together, alone = _outputs(model, case.images), _outputs(model, case.images[:1])
+    _require_same("of the largest image, alone", alone, together.take(images=[0]), model, case)
+
+
+@invariant(
+    "model.repeatable",
+    number="H7",
+    formula="f(x) = f(x), exactly",
+    source="norm §1: the output is a function of the images",
+    breaks="dropout left on in evaluation; running statistics that a call updates",
+    cases=image_cases(),
+    cost=COST,
+)
+def repeatable(component: Build, case: ImagesCase) -> None:
+    """In evaluation, the same images twice give the same outputs.
+
+    A detector that answers differently each time can be neither compared nor debugged.
+    """
+    model = component(case.configuration)
+    first, second = _outputs(model, case.images), _outputs(model, case.images)
+    for (name, layer), other in zip(_named(second), first.layers, strict=True):
+        require_close(f"the logits of {name}, asked for again,", layer.logits, other.logits, 0.0)
+        require_close(f"the boxes of {name}, asked for again,", layer.boxes, other.boxes, 0.0)
+
+
+@invariant(
+    "model.inputs-unchanged",
+    number="H7",
+    formula="images after the call = before",
+    source="norm §1: the output is a function of the images",
+    breaks="images normalised in place; a list of images that grows",
+    cases=image_cases(),
+    cost=COST,
+)
+def inputs_unchanged(component: Build, case: ImagesCase) -> None:
+    """The call leaves the images as they are.
+
+    Images normalised in place are normalised twice by the next call.
+    """
+    require_unchanged(component(case.configuration)(case.images), "the model")

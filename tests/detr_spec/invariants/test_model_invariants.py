@@ -1,0 +1,211 @@
+"""The model's invariants hold for right detectors, however written, and each finds its planted defects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import detr_reference as reference
+from detr_conformance.bridges.torch_bridge import torch_implementation
+from detr_conformance.judge import judge
+from detr_conformance.reference import IMPLEMENTATIONS, SmallBackbone
+from detr_conformance.verdict import Verdict
+from detr_reference import Backbone, ImageBatch, Transformer, group_norm
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Implementation, Limits
+from detr_spec.invariant import all_invariants, find_invariants
+from detr_spec.profile import DEFORMABLE, DETR
+
+EXAMPLES = 20
+MODEL_IDS = [item.id for item in all_invariants() if item.component == "model"]
+
+Failing = Callable[..., set[str]]
+
+
+def implementation(factory: Callable[[Configuration], Any], *dtypes: str) -> Implementation:
+    limits = Limits(dtypes=dtypes or ("float32", "float64"))
+    return torch_implementation(name="subject", profile=DETR, model=factory, limits=limits)
+
+
+class Subject(reference.DETR):
+    """The reference's detector, with places where a defect can be put."""
+
+    def __init__(self, configuration: Configuration, backbone: nn.Module | None = None) -> None:
+        transformer = Transformer(configuration.hidden_dim, 2, 1, configuration.decoder_layers, 16)
+        no_object = configuration.profile.has_no_object
+        super().__init__(
+            backbone or SmallBackbone(), transformer, configuration.num_classes, num_queries=4, no_object=no_object
+        )
+        for parameter in self.parameters():
+            if parameter.dim() == 1:
+                parameter.data += 0.3 * torch.randn_like(parameter)
+
+
+# Right detectors
+
+
+@pytest.mark.parametrize("id", MODEL_IDS)
+@pytest.mark.parametrize("subject", IMPLEMENTATIONS, ids=lambda subject: subject.profile.name)
+def test_holds_and_fires_on_the_reference(id: str, subject: Implementation) -> None:
+    (invariant,) = find_invariants(id)
+    judgement = judge(invariant, subject, examples=4 * EXAMPLES)
+    assert judgement.verdict is Verdict.HOLDS, judgement
+    assert judgement.fired == judgement.examples
+
+
+def with_batch_norm(configuration: Configuration) -> Subject:
+    return Subject(configuration, Backbone("resnet18", 2))
+
+
+def with_group_norm(configuration: Configuration) -> Subject:
+    return Subject(configuration, Backbone("resnet18", 1, group_norm))
+
+
+class PaddedToAMultiple(Subject):
+    """Pads each batch to a multiple of 32, as some detectors do."""
+
+    def forward(self, images: Any) -> Any:
+        height, width = (-(-max(image.shape[axis] for image in images) // 32) * 32 for axis in (1, 2))
+        pixels = images[0].new_zeros(len(images), 3, height, width)
+        padding = torch.ones(len(images), height, width, dtype=torch.bool)
+        for place, image in enumerate(images):
+            pixels[place, :, : image.shape[1], : image.shape[2]] = image
+            padding[place, : image.shape[1], : image.shape[2]] = False
+        return super().forward(ImageBatch(pixels, padding))
+
+
+@pytest.mark.parametrize("kind", [Subject, with_batch_norm, with_group_norm, PaddedToAMultiple])
+def test_right_detectors_of_other_kinds_are_not_accused(kind: Callable[[Configuration], Any], failing: Failing) -> None:
+    assert failing(implementation(kind), examples=10) == set()
+
+
+def test_right_in_narrow_dtypes(failing: Failing) -> None:
+    assert failing(implementation(Subject, "float16", "bfloat16", "autocast")) == set()
+
+
+# Planted defects
+
+
+class OneColumnLess(Subject):
+    def forward(self, images: Any) -> Any:
+        outputs = super().forward(images)
+        return {**outputs, "pred_logits": outputs["pred_logits"][..., 1:]}
+
+
+class QueriesBeforeImages(Subject):
+    def forward(self, images: Any) -> Any:
+        outputs = super().forward(images)
+        layers = [
+            {key: layer[key].transpose(0, 1) for key in ("pred_logits", "pred_boxes")}
+            for layer in (*outputs["aux_outputs"], outputs)
+        ]
+        return {**layers[-1], "aux_outputs": layers[:-1]}
+
+
+class NoSigmoid(Subject):
+    def forward(self, images: Any) -> Any:
+        outputs = super().forward(images)
+        return {**outputs, "pred_boxes": outputs["pred_boxes"].logit()}
+
+
+class AllLayersAuxiliary(Subject):
+    def forward(self, images: Any) -> Any:
+        outputs = super().forward(images)
+        last = {key: outputs[key] for key in ("pred_logits", "pred_boxes")}
+        return {**outputs, "aux_outputs": [*outputs["aux_outputs"], last]}
+
+
+class NoAuxiliary(Subject):
+    def forward(self, images: Any) -> Any:
+        return {**super().forward(images), "aux_outputs": []}
+
+
+class ByImageIndex(Subject):
+    def forward(self, images: Sequence[Tensor]) -> Any:
+        return super().forward([image * (1 + 0.1 * place) for place, image in enumerate(images)])
+
+
+class SortedBySize(Subject):
+    """The outputs are in the order of the images' sizes."""
+
+    def forward(self, images: Sequence[Tensor]) -> Any:
+        return super().forward(sorted(images, key=lambda image: image.numel()))
+
+
+class BatchStatistics(Subject):
+    """Normalises with the batch's statistics, in evaluation too."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__(configuration)
+        self.norm = nn.BatchNorm2d(configuration.hidden_dim, track_running_stats=False)
+        self.projection = nn.Sequential(self.projection, self.norm)
+
+
+class StatisticsUpdated(BatchStatistics):
+    """Updates its running statistics in evaluation."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__(configuration)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, images: Any) -> Any:
+        outputs = super().forward(images)
+        self.seen += 0.01
+        return {**outputs, "pred_logits": outputs["pred_logits"] + self.seen}
+
+
+class DropoutLeftOn(Subject):
+    def train(self, mode: bool = True) -> DropoutLeftOn:
+        return super().train(True)
+
+
+class NormalisedInPlace(Subject):
+    def forward(self, images: Any) -> Any:
+        for image in images:
+            image.sub_(0.5)
+        return super().forward(images)
+
+
+class NotANumber(Subject):
+    def forward(self, images: Any) -> Any:
+        outputs = super().forward(images)
+        return {**outputs, "pred_logits": outputs["pred_logits"] * torch.nan}
+
+
+DEFECTS: dict[type[Subject], list[str]] = {
+    OneColumnLess: ["shapes"],
+    QueriesBeforeImages: ["shapes"],
+    NotANumber: ["shapes"],
+    NoSigmoid: ["boxes-in-unit-range"],
+    AllLayersAuxiliary: ["auxiliary-layers"],
+    NoAuxiliary: ["auxiliary-layers"],
+    ByImageIndex: ["image-order", "image-twice"],
+    SortedBySize: ["image-order"],
+    BatchStatistics: ["largest-image-alone"],
+    StatisticsUpdated: ["repeatable"],
+    DropoutLeftOn: ["repeatable"],
+    NormalisedInPlace: ["inputs-unchanged"],
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_planted_defect_is_found(defect: type[Subject], failing: Failing) -> None:
+    expected = {f"model.{name}" for name in DEFECTS[defect]}
+    assert failing(implementation(defect), expected) == expected
+
+
+def test_every_invariant_finds_a_defect() -> None:
+    assert {f"model.{name}" for names in DEFECTS.values() for name in names} == set(MODEL_IDS)
+
+
+def test_a_sigmoid_profile_has_no_extra_column(failing: Failing) -> None:
+    def with_no_object(configuration: Configuration) -> reference.DETR:
+        transformer = Transformer(configuration.hidden_dim, 2, 1, configuration.decoder_layers, 16)
+        return reference.DETR(SmallBackbone(), transformer, configuration.num_classes, num_queries=4)
+
+    subject = torch_implementation(name="subject", profile=DEFORMABLE, model=with_no_object)
+    assert "model.shapes" in failing(subject, ["model.shapes"])
