@@ -30,6 +30,8 @@ class Keys:
     boxes: str = "pred_boxes"
     masks: str = "pred_masks"
     auxiliary: str = "aux_outputs"
+    encoder: str = "enc_outputs"
+    denoising: str = "dn_outputs"
     labels: str = "labels"
     target_boxes: str = "boxes"
     target_masks: str = "masks"
@@ -42,6 +44,11 @@ class Keys:
     cardinality: str | None = "cardinality_error"
     auxiliary_loss: str = "{loss}_{layer}"
     """How an auxiliary loss is named from the main loss and the number of its decoder layer, 0 … L−2."""
+    encoder_loss: str | None = None
+    """How a loss of the encoder's own predictions is named from the main loss, such as "{loss}_enc"; None where these
+    predictions have no losses."""
+    denoising_loss: str | None = None
+    """How a loss of denoising queries is named from the main loss; None where these have no losses."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,9 +101,10 @@ class Outputs:
     """What a detector's heads return, from one decoder layer, with the earlier layers in `auxiliary`.
 
     logits [B, Q, C] (C = K + 1 with a no-object class, K without), boxes [B, Q, 4] as (cx, cy, w, h) in [0, 1],
-    masks [B, Q, h, w] logits or None, auxiliary: the outputs of layers 0 … L−2 in order, without auxiliary of
-    their own. Raises `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless
-    `broken` says that the case is meant to carry them.
+    masks [B, Q, h, w] logits or None, auxiliary: the outputs of layers 0 … L−2 in order, without auxiliary of their
+    own. encoder and denoising: predictions of the encoder and of denoising queries, which stand apart. Raises
+    `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless `broken` says that the
+    case is meant to carry them.
     """
 
     logits: Floats
@@ -111,6 +112,8 @@ class Outputs:
     masks: Floats | None = None
     auxiliary: tuple[Outputs, ...] = ()
     broken: bool = False
+    encoder: Outputs | None = None
+    denoising: Outputs | None = None
 
     def __post_init__(self) -> None:
         logits = _floats("logits", self.logits, "[B, Q, C]")
@@ -179,7 +182,11 @@ class Outputs:
         assert logits is not None
         assert boxes is not None
         auxiliary = tuple(layer.take(images=images, queries=queries) for layer in self.auxiliary)
-        return Outputs(logits, boxes, select(self.masks), auxiliary, self.broken)
+        apart = (
+            None if part is None else part.take(images=images, queries=queries)
+            for part in (self.encoder, self.denoising)
+        )
+        return Outputs(logits, boxes, select(self.masks), auxiliary, self.broken, *apart)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ from detr_spec.violation import premise, require, require_close, require_shape
 
 Build = Callable[[Configuration], Model]
 
-COST = 4
+COST = 2
 
 
 def _outputs(model: Model, images: Sequence[Floats]) -> Outputs:

@@ -97,22 +97,26 @@ class Inputs:
 
     def outputs(self, outputs: Outputs) -> dict[str, Any]:
         """The outputs in the profile's key names; the auxiliary list is there only if there are auxiliary layers."""
-        layers = [self._layer(layer, place) for place, layer in enumerate(outputs.layers)]
+        layers = [self._layer(layer, f"layer {place}") for place, layer in enumerate(outputs.layers)]
         main = layers[-1]
         if layers[:-1]:
             key = self._configuration.profile.keys.auxiliary
             main[key] = self.container(key, layers[:-1])
+        keys = self._configuration.profile.keys
+        for key, apart in ((keys.encoder, outputs.encoder), (keys.denoising, outputs.denoising)):
+            if apart is not None:
+                main[key] = self._layer(apart, key)
         given: dict[str, Any] = self.container("outputs", main)
         return given
 
-    def _layer(self, layer: Outputs, place: int) -> dict[str, Any]:
+    def _layer(self, layer: Outputs, name: str) -> dict[str, Any]:
         keys = self._configuration.profile.keys
         tensors = {
-            keys.logits: self.numbers(f"logits of layer {place}", layer.logits, gradient=True),
-            keys.boxes: self.numbers(f"boxes of layer {place}", layer.boxes, gradient=True),
+            keys.logits: self.numbers(f"logits of {name}", layer.logits, gradient=True),
+            keys.boxes: self.numbers(f"boxes of {name}", layer.boxes, gradient=True),
         }
         if layer.masks is not None:
-            tensors[keys.masks] = self.numbers(f"masks of layer {place}", layer.masks, gradient=True)
+            tensors[keys.masks] = self.numbers(f"masks of {name}", layer.masks, gradient=True)
         return tensors
 
     def targets(self, targets: Targets) -> list[dict[str, Tensor]]:

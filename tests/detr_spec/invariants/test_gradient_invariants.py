@@ -146,7 +146,9 @@ class MatchedInSingle(OtherWays):
         def single(values: Any) -> Any:
             return {name: value.float() if value.is_floating_point() else value for name, value in values.items()}
 
-        return super()._match(single({**outputs, "aux_outputs": torch.zeros(0)}), [*map(single, targets)])
+        return super()._match(
+            single({name: outputs[name] for name in ("pred_logits", "pred_boxes")}), [*map(single, targets)]
+        )
 
 
 def hidden(factory: Factory) -> Factory:
