@@ -197,6 +197,16 @@ class NormedInTheStackAlone(Subject):
             self.decoder.norm.forward = lambda states: states
 
 
+class NormFedToTheNextLayer(Subject):
+    """With intermediate states, each layer starts from the normed states of the one before it."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__(configuration)
+        if configuration.return_intermediate:
+            for layer in self.decoder.layers:
+                layer.register_forward_hook(lambda _, __, states: self.decoder.norm(states))
+
+
 class LayersReversed(Subject):
     def forward(self, *given: Tensor) -> Any:
         return super().forward(*given)[0].flip(0)
@@ -291,6 +301,7 @@ DEFECTS: dict[type[Subject], list[str]] = {
     MeanOverAllPositions: ["padding-extended", "images-one-by-one"],
     SmallLeak: ["padding-ignored"],
     NormedInTheStackAlone: ["stacked-last-is-last"],
+    NormFedToTheNextLayer: ["stacked-last-is-last"],
     LayersReversed: ["stacked-last-is-last"],
     LastLayerAlone: ["shapes"],
     QueriesBeforeImages: ["shapes"],
