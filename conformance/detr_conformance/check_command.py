@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detr_conformance.consoles import error_console, output_console
+from detr_conformance.files import require_writable, write_whole
 from detr_conformance.progress import shown_progress
-from detr_conformance.report import Report, require_writable, write_json
+from detr_conformance.report import Report
 from detr_conformance.run import Request, judges_for
 from detr_conformance.show import show_report
 from detr_conformance.verdict import Judgement
@@ -27,7 +28,7 @@ def run_check(
     report = _judged(names, asked, workers, time_limit)
     show_report(report, output_console())
     if json_path is not None:
-        write_json(report, json_path)
+        write_whole(report.to_json(), json_path)
     return report.exit_code
 
 

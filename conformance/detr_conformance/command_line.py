@@ -80,6 +80,49 @@ def check(
     return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
 
 
+@command.command()
+@click.argument("implementation", nargs=-1, required=True)
+@click.option("--minutes", type=float, default=10.0, show_default=True, help="How long.")
+@click.option("--profile", metavar="NAME", help="Only implementations of this profile.")
+@click.option("--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable.")
+@click.option("--invariant", "invariants", metavar="ID", multiple=True, help="Only this id or number; repeatable.")
+@click.option("--level", metavar="MUST|SHOULD", help="Only invariants of this level.")
+@click.option("--examples", type=int, default=100, show_default=True, help="Cases for each invariant and seed.")
+@click.option("--seed", default="random", show_default=True, help="The first seed; the others follow it.")
+@click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
+@click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
+@click.option("--file", "path", type=click.Path(path_type=Path), help="Keep the soak here, and go on from it.")
+@click.option(
+    "--expected", type=click.Path(path_type=Path), multiple=True, help="File of known violations; repeatable."
+)
+def soak(
+    implementation: tuple[str, ...],
+    minutes: float,
+    profile: str | None,
+    components: tuple[str, ...],
+    invariants: tuple[str, ...],
+    level: str | None,
+    examples: int,
+    seed: str,
+    device: str,
+    workers: int,
+    path: Path | None,
+    expected: tuple[Path, ...],
+) -> int:
+    """Judge implementations with one seed after the other until the time is up.
+
+    What fails is told with the command that gives it again, and not judged any more. With --file, a soak that was
+    stopped, in whatever way, goes on where it was. Exit code 0: nothing failed. 1: something did. 2: usage.
+    """
+    from detr_conformance.run import parsed_seed, request  # noqa: PLC0415
+    from detr_conformance.selection import Selection  # noqa: PLC0415
+    from detr_conformance.soak_command import run_soak  # noqa: PLC0415
+
+    selection = Selection(profile, components, invariants, level)
+    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, expected=expected)
+    return run_soak(list(implementation), asked, minutes=minutes, workers=workers, path=path)
+
+
 @command.command("list")
 @click.option("--profile", metavar="NAME", help="Only invariants that apply to this profile.")
 @click.option("--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable.")

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-from detr_conformance.errors import UsageError
 from detr_conformance.judge import DEFAULT_DEVICE
 from detr_conformance.verdict import Judgement, Verdict
 
@@ -160,33 +156,3 @@ def _document(report: Report) -> dict[str, Any]:
             for item in report.implementations
         ],
     }
-
-
-def require_writable(path: Path) -> None:
-    """Raises `UsageError` unless a file can be written at `path`; leaves nothing behind."""
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder; expected a file to write the report to")
-    if path.exists() and not path.is_file():
-        return
-    try:
-        with tempfile.TemporaryFile(dir=path.resolve().parent):
-            pass
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def write_json(report: Report, path: Path) -> None:
-    """Writes the report, whole or not at all; to what is no regular file, such as a pipe, directly."""
-    path = path.resolve()
-    if path.exists() and not path.is_file():
-        path.write_text(report.to_json(), encoding="utf-8")
-        return
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(report.to_json())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

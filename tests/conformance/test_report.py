@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from detr_conformance import Report, Verdict, check
-from detr_conformance.errors import UsageError
-from detr_conformance.report import ImplementationReport, require_writable, write_json
+from detr_conformance.report import ImplementationReport
 from detr_conformance.verdict import Judgement
 
 
@@ -52,10 +51,9 @@ def test_only_violated_is_violated() -> None:
     assert len(report.failing) == 5
 
 
-def test_the_file_holds_everything_that_is_known(subjects: Path, tmp_path: Path) -> None:
+def test_the_document_holds_everything_that_is_known(subjects: Path) -> None:
     report = check(f"{subjects}:GREEDY", invariants=["S1", "M1"], examples=20, seed=3)
-    write_json(report, tmp_path / "report.json")
-    document = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
+    document = json.loads(report.to_json(), parse_constant=pytest.fail)
     assert document["version"] == report.version
     assert (document["seed"], document["examples"], document["interrupted"]) == (3, 20, False)
     (item,) = document["implementations"]
@@ -72,38 +70,6 @@ def test_the_file_holds_everything_that_is_known(subjects: Path, tmp_path: Path)
     missing = next(entry for entry in item["invariants"] if entry["id"] == "matcher.valid-pairs")
     assert missing["verdict"] == "not provided"
     assert missing["counterexample"] is None
-
-
-def test_writing_replaces_the_whole_file_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    path.write_text("old")
-    require_writable(path)
-    write_json(report_of(Verdict.HOLDS), path)
-    assert json.loads(path.read_text())["version"] == "1"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    (tmp_path / "link.json").symlink_to(tmp_path / "real.json")
-    write_json(report_of(Verdict.HOLDS), tmp_path / "link.json")
-    assert (tmp_path / "link.json").is_symlink()
-    assert (tmp_path / "real.json").is_file()
-
-
-def test_what_is_no_regular_file_is_written_to_directly() -> None:
-    device = Path("/dev/null")
-    if not device.is_char_device():
-        pytest.skip("there is no /dev/null here")
-    require_writable(device)
-    write_json(report_of(Verdict.HOLDS), device)
-    assert device.is_char_device()
-
-
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a folder"):
-        require_writable(tmp_path)
-    with pytest.raises(UsageError, match=r"missing/report.json cannot be written: No such file"):
-        require_writable(tmp_path / "missing" / "report.json")
 
 
 def test_the_command_is_quoted_for_a_shell() -> None:

@@ -1,0 +1,174 @@
+"""A soak: round after round of fresh seeds until the time is up, kept in a file so that it can go on later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from detr_conformance.errors import UsageError
+from detr_conformance.judge import not_asked
+from detr_conformance.judges import Judges
+from detr_conformance.known import with_known
+from detr_conformance.report import ImplementationReport, Report, installed_version
+from detr_conformance.run import Plan, Request
+from detr_conformance.verdict import Judgement, Verdict
+
+Key = tuple[str, str, str]
+"""Name and profile of an implementation, and the id of an invariant."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A judgement that failed, and the command that gives it again."""
+
+    implementation: str
+    profile: str
+    invariant: str
+    verdict: str
+    message: str
+    seed: int
+    command: str
+
+    @property
+    def key(self) -> Key:
+        """Whose judgement it was, on what."""
+        return self.implementation, self.profile, self.invariant
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What a soak has found by now; a value, which `with_judgement` and `after_round` carry on.
+
+    asked: what is judged, in plain data. seed: that of the round at hand. finished: how many rounds are. judged: what
+    is judged of the round at hand. examples, fired: how many cases were run so far, and met the premise. seconds: how
+    long the judges worked.
+    """
+
+    asked: Mapping[str, Any]
+    seed: int
+    finished: int = 0
+    judged: frozenset[Key] = frozenset()
+    examples: Mapping[Key, int] = field(default_factory=dict)
+    fired: Mapping[Key, int] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def cases(self) -> int:
+        """How many cases were run in all."""
+        return sum(self.examples.values())
+
+    @property
+    def failed(self) -> frozenset[Key]:
+        """What failed, and is not judged again."""
+        return frozenset(finding.key for finding in self.findings)
+
+    def with_judgement(self, key: Key, judgement: Judgement, finding: Finding | None) -> Soak:
+        """The soak with one more judgement of the round at hand."""
+        return replace(
+            self,
+            judged=self.judged | {key},
+            examples={**self.examples, key: self.examples.get(key, 0) + judgement.examples},
+            fired={**self.fired, key: self.fired.get(key, 0) + judgement.fired},
+            findings=(*self.findings, finding) if finding else self.findings,
+            seconds=self.seconds + judgement.seconds,
+        )
+
+    def after_round(self) -> Soak:
+        """The soak at the beginning of its next round, whose seed follows."""
+        return replace(self, seed=self.seed + 1, finished=self.finished + 1, judged=frozenset())
+
+
+def asked_of(plan: Plan) -> dict[str, Any]:
+    """What a plan asks, in plain data: a soak goes on only where it is the same."""
+    request = plan.request
+    return {
+        "version": installed_version(),
+        "implementations": [[item.address, *_owner(item.implementation)] for item in plan.subjects],
+        "invariants": [invariant.id for invariant in request.invariants],
+        "examples": request.examples,
+        "device": request.device,
+        "expected": [asdict(entry) for entry in request.known],
+    }
+
+
+def _owner(implementation: Any) -> tuple[str, str]:
+    return implementation.name, implementation.profile.name
+
+
+def rounds(soak: Soak, request: Request, plan: Plan, judges: Judges) -> Iterator[Soak]:
+    """The soak after each judgement, without end, or until everything has failed."""
+    while True:
+        tasks = [
+            (subject, invariant)
+            for subject, invariant in plan.tasks
+            if not_asked(invariant, subject.implementation) is None
+            and (*_owner(subject.implementation), invariant.id) not in soak.failed
+        ]
+        if not tasks:
+            return
+        left = [task for task in tasks if (*_owner(task[0].implementation), task[1].id) not in soak.judged]
+        seed = soak.seed
+        for place, judgement in judges.judged(left, examples=request.examples, seed=seed, device=request.device):
+            subject, invariant = left[place]
+            (known,) = with_known([judgement], subject.implementation, request.known)
+            key = (*_owner(subject.implementation), invariant.id)
+            finding = None
+            if known.verdict.fails and known.verdict is not Verdict.UNEXPECTEDLY_HOLDS:
+                finding = _finding(key, subject.address, judgement, request, seed)
+            soak = soak.with_judgement(key, judgement, finding)
+            yield soak
+        soak = soak.after_round()
+        yield soak
+
+
+def _finding(key: Key, address: str | None, judgement: Judgement, request: Request, seed: int) -> Finding:
+    name, profile, invariant = key
+    report = Report(installed_version(), seed, request.examples, (), device=request.device)
+    command = report.command(ImplementationReport(name, profile, (), (), address), judgement)
+    return Finding(name, profile, invariant, str(judgement.verdict), judgement.message, seed, command)
+
+
+def to_json(soak: Soak) -> str:
+    """The soak as strict JSON, which `from_json` reads."""
+    document = {
+        "asked": soak.asked,
+        "seed": soak.seed,
+        "finished": soak.finished,
+        "judged": sorted(soak.judged),
+        "cases": [[*key, examples, soak.fired[key]] for key, examples in sorted(soak.examples.items())],
+        "findings": [asdict(finding) for finding in soak.findings],
+        "seconds": soak.seconds,
+    }
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_soak(path: Path, asked: Mapping[str, Any]) -> Soak:
+    """The soak that a file holds; raises `UsageError` where it holds none, or one that asked for something else."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        soak = Soak(
+            asked=document["asked"],
+            seed=int(document["seed"]),
+            finished=int(document["finished"]),
+            judged=frozenset(_key(*key) for key in document["judged"]),
+            examples={_key(*entry[:3]): int(entry[3]) for entry in document["cases"]},
+            fired={_key(*entry[:3]): int(entry[4]) for entry in document["cases"]},
+            findings=tuple(Finding(**finding) for finding in document["findings"]),
+            seconds=float(document["seconds"]),
+        )
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, LookupError, TypeError) as error:
+        raise UsageError(f"{path} holds no soak; name the file of one, or one that does not exist yet") from error
+    different = [name for name in asked if soak.asked.get(name) != asked[name]]
+    if different:
+        raise UsageError(f"{path} holds a soak with other {', '.join(different)}; name another file for this one")
+    return soak
+
+
+def _key(name: str, profile: str, invariant: str) -> Key:
+    return str(name), str(profile), str(invariant)

@@ -1,0 +1,100 @@
+"""The command `detr-spec soak`: judges until the time is up, shows what was run and what was found."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from detr_conformance.consoles import error_console, output_console
+from detr_conformance.errors import UsageError
+from detr_conformance.files import require_writable, write_whole
+from detr_conformance.judges import Judges
+from detr_conformance.run import Plan, Request, judges_for
+from detr_conformance.soak import Soak, asked_of, read_soak, rounds, to_json
+
+SAVED_EVERY = 10.0
+"""The seconds between two writings of the file; what is lost to a kill is judged again."""
+
+
+def run_soak(names: Sequence[str], asked: Request, *, minutes: float, workers: int, path: Path | None) -> int:
+    """The exit code of a soak: 0 where nothing was found, else 1; raises `UsageError` for a wrong request.
+
+    path: where the soak is kept, and goes on from where it is there already.
+    """
+    if not 0 < minutes < float("inf"):
+        raise UsageError(f"minutes is {minutes:g}; expected a positive number")
+    if path is not None:
+        require_writable(path)
+    with judges_for(names, workers, None, asked.examples) as judges:
+        plan = asked.plan(names, judges.find)
+        soak = _soaked(_begun(plan, path), plan, judges, 60 * minutes, path)
+    _show(soak, output_console())
+    return 1 if soak.findings else 0
+
+
+def _begun(plan: Plan, path: Path | None) -> Soak:
+    # Compared as JSON gives it back, in which a tuple is a list.
+    asked = json.loads(json.dumps(asked_of(plan)))
+    if path is not None and path.exists():
+        return read_soak(path, asked)
+    return Soak(asked, plan.request.seed)
+
+
+def _soaked(begun: Soak, plan: Plan, judges: Judges, seconds: float, path: Path | None) -> Soak:
+    """The soak after so many seconds, or when it is interrupted; it is in its file by then."""
+    console = error_console()
+    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    soak, start = begun, time.monotonic()
+    saved = start
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("", total=seconds)
+            for soak in rounds(begun, plan.request, plan, judges):
+                now = time.monotonic()
+                told = f"{soak.cases} cases, {len(soak.findings)} findings, seed {soak.seed}"
+                bar.update(task, completed=now - start, description=told)
+                if path is not None and now - saved > SAVED_EVERY:
+                    write_whole(to_json(soak), path)
+                    saved = now
+                if now - start >= seconds:
+                    break
+    except KeyboardInterrupt:
+        console.print("interrupted: this is what was known so far")
+    finally:
+        if path is not None:
+            write_whole(to_json(soak), path)
+    return soak
+
+
+def _show(soak: Soak, console: Console) -> None:
+    """Prints the findings, then what was run for each implementation."""
+    for finding in soak.findings:
+        console.print(Text(f"{finding.verdict}: {finding.invariant}, {finding.implementation} ({finding.profile})"))
+        console.print(Text(f"  {finding.message}\n  {finding.command}"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    for name in ("implementation", "profile", "invariants", "cases", "premise met", "failing"):
+        table.add_column(name, justify="left" if name in ("implementation", "profile") else "right")
+    for _, name, profile in soak.asked["implementations"]:
+        keys = [key for key in soak.examples if key[:2] == (name, profile)]
+        numbers = (
+            len(keys),
+            sum(soak.examples[key] for key in keys),
+            sum(soak.fired[key] for key in keys),
+            sum(finding.key[:2] == (name, profile) for finding in soak.findings),
+        )
+        table.add_row(Text(name), Text(profile), *map(str, numbers))
+    console.print(table)
+    first = soak.seed - soak.finished
+    seeds = f"seeds {first} to {soak.seed}" if soak.finished else f"seed {first}"
+    whole = "the last not to its end" if soak.judged else f"{soak.seed} not begun"
+    console.print(
+        f"{soak.cases} cases, {soak.asked['examples']} for each invariant and seed, {seeds} ({whole}), "
+        f"{soak.seconds:.0f} s of judging, detr-spec {soak.asked['version']}"
+    )
