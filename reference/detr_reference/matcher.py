@@ -80,7 +80,7 @@ class HungarianMatcher(nn.Module):
         area); TypeError on float16 or bfloat16 predictions on the CPU.
         """
         check_output_shapes(outputs)
-        _check_precision(outputs)
+        check_precision(outputs)
         check_output_values(outputs)
         num_images, _, num_logits = outputs["pred_logits"].shape
         check_targets(targets, num_images, num_logits)
@@ -117,7 +117,8 @@ class HungarianMatcher(nn.Module):
         return torch.as_tensor(query_indices), torch.as_tensor(target_indices)
 
 
-def _check_precision(outputs: Outputs) -> None:
+def check_precision(outputs: Outputs) -> None:
+    """Raise TypeError unless predictions are fine enough to be matched: float16 and bfloat16 are not, on the CPU."""
     for name in ("pred_logits", "pred_boxes"):
         values: Tensor = outputs[name]
         if values.device.type == "cpu" and values.dtype in (torch.float16, torch.bfloat16):

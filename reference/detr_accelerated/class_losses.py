@@ -1,0 +1,182 @@
+"""The classification losses of all decoder layers, each with a backward pass of its own.
+
+Autograd would keep several tensors of the size of the logits. Here forward keeps the logits as they are, and backward
+writes the gradient and nothing else of that size. L layers, P = L·B problems as in `predictions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from .predictions import Predictions
+
+SOFTPLUS_THRESHOLD = 40.0
+"""From here on log(1 + exp(z)) is z to the last bit of a float64; torch's own threshold of 20 is meant for float32."""
+
+
+class Positive(NamedTuple):
+    """Where a logit is to say yes: that of a matched query for the label of its target.
+
+    queries and labels: int64 [P, T]. real: bool [P, T], false where there is no match, and the rest means nothing.
+    """
+
+    queries: Tensor
+    labels: Tensor
+    real: Tensor
+
+
+def weighted_cross_entropy(
+    layers: Sequence[Tensor], predictions: Predictions, classes: Tensor, weights: Tensor
+) -> Tensor:
+    """Return the weighted mean cross-entropy [L] of each layer, with a gradient for the logits of the layers.
+
+    It is sum(w (-log softmax(z)[t])) / sum(w) over the queries of a layer; NaN (0 / 0) if every weight is zero.
+    layers: logits [B, Q, C] of each. predictions: the same, packed. classes: int64 [P, Q], t. weights: [P, Q], w.
+    """
+    loss: Tensor = _WeightedCrossEntropy.apply(predictions, classes, weights, *layers)
+    return loss
+
+
+def sigmoid_focal_loss(
+    layers: Sequence[Tensor], predictions: Predictions, positive: Positive, alpha: float, gamma: float
+) -> Tensor:
+    """Return the sum [L] of the focal losses of all logits of each layer, with a gradient for these logits.
+
+    It is -alpha_t (1 - p_t)^gamma log(p_t), as in `detr_reference.losses.sigmoid_focal_loss`. layers: logits [B, Q, C]
+    of each. predictions: the same, packed.
+    """
+    loss: Tensor = _SigmoidFocalLoss.apply(predictions, positive, alpha, gamma, *layers)
+    return loss
+
+
+class _WeightedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, predictions: Predictions, classes: Tensor, weights: Tensor, *layers: Tensor) -> Tensor:
+        highest, exponential_sum = predictions.highest, predictions.exponential_sum
+        logits_of_classes = predictions.by_block(_at, classes[..., None]).squeeze(-1)
+        surprise = exponential_sum.log() - (logits_of_classes - highest)
+        weight_sums = weights.view(len(layers), -1).sum(dim=1)
+        ctx.dtypes = [logits.dtype for logits in layers]
+        ctx.save_for_backward(highest, exponential_sum, classes, weights, weight_sums, *predictions.logits)
+        return (weights * surprise).view(len(layers), -1).sum(dim=1) / weight_sums
+
+    @staticmethod
+    def backward(ctx: Any, loss_gradient: Tensor) -> Any:
+        _refuse_second_derivatives()
+        highest, exponential_sum, classes, weights, weight_sums, *logits = ctx.saved_tensors
+        share = weights * _by_problem(loss_gradient / weight_sums, len(weights))[:, None]
+        of_layers, of_blocks = _empty_gradients(logits, len(ctx.dtypes))
+        # The gradient is (softmax(z) - one_hot(t)) times the query's share in the weighted mean.
+        for block, gradient, block_highest, scale, block_classes, block_share in _by_block(
+            logits, of_blocks, highest, share / exponential_sum, classes, share
+        ):
+            torch.sub(block, block_highest[..., None], out=gradient).exp_().mul_(scale[..., None])
+            gradient.scatter_add_(2, block_classes[..., None], -block_share[..., None])
+        return None, None, None, *_as_given(of_layers, ctx.dtypes)
+
+
+class _SigmoidFocalLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, predictions: Predictions, positive: Positive, alpha: float, gamma: float, *layers: Tensor
+    ) -> Tensor:
+        ctx.alpha, ctx.gamma, ctx.dtypes = alpha, gamma, [logits.dtype for logits in layers]
+        ctx.save_for_backward(*positive, *predictions.logits)
+        sums = predictions.by_block(partial(_focal_sums, alpha, gamma), *positive)
+        return sums.view(len(layers), -1).sum(dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, loss_gradient: Tensor) -> Any:
+        _refuse_second_derivatives()
+        queries, labels, real, *logits = ctx.saved_tensors
+        scale = _by_problem(loss_gradient, len(queries))
+        of_layers, of_blocks = _empty_gradients(logits, len(ctx.dtypes))
+        for block, gradient, block_queries, block_labels, block_real, block_scale in _by_block(
+            logits, of_blocks, queries, labels, real, scale
+        ):
+            positive = Positive(block_queries, block_labels, block_real)
+            _write_focal_slopes(gradient, block, positive, ctx.alpha, ctx.gamma)
+            gradient.mul_(block_scale[:, None, None])
+        return None, None, None, None, *_as_given(of_layers, ctx.dtypes)
+
+
+def _refuse_second_derivatives() -> None:
+    # Gradients are recorded in a backward pass only where it was asked for with create_graph=True.
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "the accelerated loss_ce has no gradients of gradients (create_graph=True); use detr_reference's criterion"
+        )
+
+
+def _focal_sums(alpha: float, gamma: float, logits: Tensor, queries: Tensor, labels: Tensor, real: Tensor) -> Tensor:
+    """Return the sums of focal losses [b] of the logits [b, Q, C] of each problem."""
+    no = _saying_no(logits, gamma).mul_(1 - alpha).flatten(1)
+    places = _places(logits, queries, labels)
+    # What a positive logit pays for not saying no is taken away exactly, for it may dwarf all the rest.
+    no.scatter_add_(1, places, torch.where(real, -no.gather(1, places), 0))
+    yes = alpha * _saying_no(-logits.flatten(1).gather(1, places), gamma)
+    return no.sum(dim=1) + torch.where(real, yes, 0).sum(dim=1)
+
+
+def _write_focal_slopes(slopes: Tensor, logits: Tensor, positive: Positive, alpha: float, gamma: float) -> None:
+    """Write into slopes [b, Q, C] the derivative of each logit's focal loss."""
+    queries, labels, real = positive
+    torch.mul(_slope_of_saying_no(logits, gamma), 1 - alpha, out=slopes)
+    no = slopes.view(len(slopes), -1)
+    places = _places(logits, queries, labels)
+    yes = -alpha * _slope_of_saying_no(-logits.flatten(1).gather(1, places), gamma)
+    no.scatter_add_(1, places, torch.where(real, -no.gather(1, places), 0))
+    no.scatter_add_(1, places, torch.where(real, yes, 0))
+
+
+def _saying_no(logits: Tensor, gamma: float) -> Tensor:
+    """Return p^gamma (-log(1 - p)), p = sigmoid(z): the focal loss of a logit that should say no, but for its alpha."""
+    return logits.sigmoid().pow_(gamma).mul_(softplus(logits, threshold=SOFTPLUS_THRESHOLD))
+
+
+def _slope_of_saying_no(logits: Tensor, gamma: float) -> Tensor:
+    """Return the derivative p^gamma (gamma (1 - p) (-log(1 - p)) + p) of `_saying_no`."""
+    p = logits.sigmoid()
+    slope = (1 - p).mul_(gamma).mul_(softplus(logits, threshold=SOFTPLUS_THRESHOLD)).add_(p)
+    return slope.mul_(p.pow_(gamma))
+
+
+def _places(logits: Tensor, queries: Tensor, labels: Tensor) -> Tensor:
+    """Return the places [b, T], among the Q·C logits of each problem, of queries and labels; 0 of query -1."""
+    return torch.where(queries >= 0, queries * logits.shape[2] + labels, 0)
+
+
+def _at(logits: Tensor, columns: Tensor) -> Tensor:
+    return logits.gather(2, columns)
+
+
+def _by_problem(of_layers: Tensor, problems: int) -> Tensor:
+    """Return the value [P] of each problem's layer."""
+    return of_layers.repeat_interleave(problems // len(of_layers))
+
+
+def _by_block(logits: Sequence[Tensor], gradients: Sequence[Tensor], *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Return block after block its logits, its gradient, and the values [P, ...] of its problems."""
+    sizes = [len(block) for block in logits]
+    return zip(logits, gradients, *(torch.split(value, sizes) for value in values), strict=True)
+
+
+def _empty_gradients(logits: Sequence[Tensor], layers: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    """Return the same memory twice, as the gradient of each layer and of each block."""
+    if len(logits) < layers:
+        (block,) = logits
+        gradient = torch.empty_like(block)
+        return gradient.chunk(layers), [gradient]
+    images = sum(len(block) for block in logits) // layers
+    of_layers = [logits[0].new_empty(images, *logits[0].shape[1:]) for _ in range(layers)]
+    return of_layers, [block for gradient in of_layers for block in torch.split(gradient, len(logits[0]))]
+
+
+def _as_given(gradients: Sequence[Tensor], dtypes: Sequence[torch.dtype]) -> list[Tensor]:
+    return [gradient.to(dtype) for gradient, dtype in zip(gradients, dtypes, strict=True)]

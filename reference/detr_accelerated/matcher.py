@@ -1,0 +1,157 @@
+"""The matcher: the costs of each image's own queries and targets, for all decoder layers, and their assignment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from detr_reference import HungarianMatcher as ReferenceMatcher
+from detr_reference import negative_probability_cost
+from detr_reference.batch import Outputs, Pairs, Targets, check_output_shapes
+from detr_reference.matcher import check_precision
+
+from .assignment import solve
+from .box_costs import box_costs
+from .methods import overrides, uncompiled
+from .packing import pack_batch
+from .predictions import Predictions
+from .targets import PackedTargets
+
+
+@dataclass(frozen=True)
+class FocalCost:
+    """The class cost of the sigmoid dialect, callable as the reference's."""
+
+    alpha: float
+    gamma: float
+    epsilon: float
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the costs [Q, n] of logits [Q, C] and labels [n]."""
+        return self.at_labels(logits[:, labels])
+
+    def at_labels(self, logits: Tensor) -> Tensor:
+        """Return the costs, in the shape of the logits, of saying yes to the labels that these logits stand for."""
+        p = logits.sigmoid()
+        cost_of_yes = self.alpha * (1 - p) ** self.gamma * -(p + self.epsilon).log()
+        cost_of_no = (1 - self.alpha) * p**self.gamma * -(1 - p + self.epsilon).log()
+        return cost_of_yes - cost_of_no
+
+
+def focal_cost(alpha: float = 0.25, gamma: float = 2.0, epsilon: float = 1e-8) -> FocalCost:
+    """Return the class cost of the sigmoid dialect, as `detr_reference.focal_cost` does."""
+    return FocalCost(alpha, gamma, epsilon)
+
+
+class HungarianMatcher(ReferenceMatcher):
+    """The reference's matcher, with all images, and for the criterion all decoder layers, in one pass.
+
+    The class costs `negative_probability_cost` and `focal_cost()` of this package are batched; any other callable, and
+    a `cost_matrix` overridden in a subclass, is called for one image after another.
+    """
+
+    @uncompiled
+    @torch.no_grad()
+    def forward(self, outputs: Outputs, targets: Targets) -> Pairs:
+        """Return for each image the matched (query indices, target indices).
+
+        outputs: `pred_logits` [B, Q, C], `pred_boxes` [B, Q, 4] as cxcywh. targets: B dicts of `labels` [n],
+        int64, and `boxes` [n, 4] as cxcywh. The indices are int64 on the CPU, each of length min(Q, n);
+        query indices ascend.
+
+        Raises ValueError on wrong shapes, labels outside the columns of the logits, a NaN or +inf logit, a
+        box that is not finite or has a negative size, and a cost without a value (GIoU of two boxes without
+        area); TypeError on float16 or bfloat16 predictions on the CPU.
+        """
+        check_output_shapes(outputs)
+        check_precision(outputs)
+        predictions, packed = pack_batch([outputs], targets, num_labels=outputs["pred_logits"].shape[2])
+        return matched_pairs(self.match(predictions, packed), packed.sizes)
+
+    @torch.no_grad()
+    def match(self, predictions: Predictions, targets: PackedTargets) -> Tensor:
+        """Return the query of each target in each of P problems, int64 [P, T]; -1 for targets without one and padding.
+
+        Raises ValueError on a cost without a value.
+        """
+        compute = self._costs if self._is_batched else self._costs_one_by_one
+        cost = compute(predictions, targets)
+        sizes = targets.sizes * (len(cost) // len(targets.sizes))
+        _check_costs(cost, sizes, len(targets.sizes))
+        return solve(cost, sizes)
+
+    @property
+    def _is_batched(self) -> bool:
+        known = isinstance(self.class_cost, FocalCost) or self.class_cost is negative_probability_cost
+        return known and not overrides(self, HungarianMatcher, "cost_matrix")
+
+    def _costs(self, predictions: Predictions, targets: PackedTargets) -> Tensor:
+        """Return the cost [P, T, Q] of each target of an image with each query of the same image."""
+        layers = len(predictions.boxes) // len(targets.sizes)
+        dtype = torch.promote_types(predictions.logits[0].dtype, predictions.boxes.dtype)
+        dtype = torch.promote_types(dtype, targets.boxes.dtype)
+        return predictions.by_block(
+            self._block_costs,
+            predictions.boxes.to(dtype).transpose(1, 2).contiguous(),
+            targets.labels.repeat(layers, 1),
+            targets.boxes.to(dtype).repeat(layers, 1, 1),
+            *(() if isinstance(self.class_cost, FocalCost) else (predictions.highest, predictions.exponential_sum)),
+        )
+
+    def _block_costs(
+        self, logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor, *normaliser: Tensor
+    ) -> Tensor:
+        """Return the costs [b, T, Q] of b problems.
+
+        logits: [b, Q, C]. boxes: [b, 4, Q]. labels: [b, T]. target_boxes: [b, T, 4]. normaliser: the highest logit and
+        the sum of exponentials, [b, Q] each, where the class cost is a probability.
+        """
+        at_labels = logits.transpose(1, 2).gather(1, labels[..., None].expand(-1, -1, logits.shape[1]))
+        cost = box_costs(boxes, target_boxes, self.cost_bbox, self.cost_giou)
+        if isinstance(self.class_cost, FocalCost):
+            return cost.add_(self.class_cost.at_labels(at_labels), alpha=self.cost_class)
+        highest, exponential_sum = normaliser
+        likelihood = at_labels.sub_(highest[:, None]).exp_()
+        return cost.addcdiv_(likelihood, exponential_sum[:, None], value=-self.cost_class)
+
+    def _costs_one_by_one(self, predictions: Predictions, targets: PackedTargets) -> Tensor:
+        """Return the costs [P, T, Q] from a `cost_matrix` that speaks of one image."""
+        images = len(targets.sizes)
+        costs = []
+        for problem, (logits, boxes) in enumerate(
+            zip((image for block in predictions.logits for image in block), predictions.boxes, strict=True)
+        ):
+            image = problem % images
+            own = slice(targets.sizes[image])
+            cost = self.cost_matrix(logits, boxes, targets.labels[image, own], targets.boxes[image, own])
+            costs.append(cost.transpose(0, 1))
+        return pad_sequence(costs, batch_first=True)
+
+
+def matched_pairs(columns: Tensor, sizes: Sequence[int]) -> Pairs:
+    """Return for each image the (query indices, target indices) of its matches, int64 on the CPU, queries ascending.
+
+    columns: int64 [B, T], the query of each target or -1. sizes: n of each image.
+    """
+    pairs = []
+    for queries, size in zip(columns.cpu(), sizes, strict=True):
+        ascending, order = queries[:size].sort()
+        matched = ascending >= 0
+        pairs.append((ascending[matched], order[matched]))
+    return pairs
+
+
+def _check_costs(cost: Tensor, sizes: Sequence[int], images: int) -> None:
+    # A sum is finite only if every term is; it may also overflow, and so the terms themselves decide.
+    if cost.sum().isfinite():
+        return
+    for problem, size in enumerate(sizes):
+        if not cost[problem, :size].isfinite().all():
+            raise ValueError(
+                f"image {problem % images} has a matching cost that is NaN or infinite; either a predicted and a "
+                "target box both have no area, so that their GIoU is 0/0, or all logits of a query are -inf"
+            )

@@ -1,0 +1,66 @@
+"""From outputs and targets to packed tensors, refusing what the reference refuses.
+
+The values of a batch are looked at all at once, which takes one synchronisation on a device that is not the CPU. Only
+where something is wrong do the reference's checks look again, layer by layer and image by image, for the words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from detr_reference.batch import Outputs, Targets, check_output_values, check_targets
+
+from .predictions import Predictions, stack_predictions
+from .targets import PackedTargets, pack_targets
+
+
+def pack_batch(layers: Sequence[Outputs], targets: Targets, num_labels: int) -> tuple[Predictions, PackedTargets]:
+    """Return the predictions of layers of one shape, and the targets of the batch, packed.
+
+    layers: dicts of `pred_logits` [B, Q, C] and `pred_boxes` [B, Q, 4], of shapes that were checked. targets: B dicts
+    of `labels` [n] and `boxes` [n, 4].
+
+    Raises ValueError as the reference's `check_output_values` and `check_targets` do.
+    """
+    if not _well_shaped(targets, num_images=len(layers[0]["pred_logits"])):
+        _refuse(layers, targets, num_labels)
+    packed = pack_targets(targets)
+    predictions = stack_predictions(layers, packed.longest)
+    if not _sound(predictions, packed, num_labels):
+        _refuse(layers, targets, num_labels)
+    return predictions, packed
+
+
+def _well_shaped(targets: Targets, num_images: int) -> bool:
+    return len(targets) == num_images and all(
+        target["labels"].dim() == 1
+        and target["labels"].dtype == torch.int64
+        and target["boxes"].shape == (len(target["labels"]), 4)
+        for target in targets
+    )
+
+
+def _sound(predictions: Predictions, targets: PackedTargets, num_labels: int) -> bool:
+    """Return whether all logits, boxes and labels are such as set prediction is defined for."""
+    labels = targets.labels
+    verdicts = [
+        (predictions.highest < torch.inf).all(),
+        ((labels >= 0) & (labels < num_labels)).all(),
+        *_proper(predictions.boxes),
+        *_proper(targets.boxes),
+    ]
+    return bool(torch.stack(verdicts).all())
+
+
+def _proper(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    # The sum of finite numbers may overflow, and NaN is in no order; the reference's checks have the last word.
+    return boxes.sum().isfinite(), (boxes[..., 2:] >= 0).all()
+
+
+def _refuse(layers: Sequence[Outputs], targets: Targets, num_labels: int) -> None:
+    for layer in layers:
+        check_output_values(layer)
+        check_targets(targets, len(layer["pred_logits"]), num_labels)

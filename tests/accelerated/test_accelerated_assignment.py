@@ -1,0 +1,109 @@
+"""The assignment: scipy's own choice in every problem, with ties, in either orientation, in any number of threads."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from detr_accelerated import assignment
+
+THREADS = torch.get_num_threads()
+
+
+@pytest.fixture(params=["scipy", "numba"])
+def solver(request: pytest.FixtureRequest) -> assignment.Solver:
+    if request.param == "scipy":
+        return assignment.solve_with_scipy
+    pytest.importorskip("numba", reason="the optional package numba is not installed")
+    from detr_accelerated.numba_solver import solve_with_numba
+
+    return solve_with_numba
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    yield
+    torch.set_num_threads(THREADS)
+
+
+def expected(cost: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The query of each target as the reference finds it, from costs with the queries as rows."""
+    columns = np.full(cost.shape[:2], -1)
+    for problem, size, found in zip(cost, sizes, columns, strict=True):
+        queries, targets = linear_sum_assignment(problem[:size].T)
+        found[targets] = queries
+    return columns
+
+
+@pytest.mark.parametrize("levels", [1, 2, 4, 20, None])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_it_is_what_scipy_finds_under_many_ties(solver: assignment.Solver, levels: int | None, dtype: type) -> None:
+    numbers = np.random.default_rng([levels or 0, dtype().itemsize])
+    for _ in range(150):
+        shape = tuple(numbers.integers(1, (4, 13, 13)))
+        cost = numbers.normal(size=shape) if levels is None else numbers.integers(-levels, levels, shape)
+        sizes = numbers.integers(0, shape[1] + 1, shape[0])
+        columns = np.full(shape[:2], -1)
+        solver(cost.astype(dtype), sizes, columns)
+        np.testing.assert_array_equal(columns, expected(cost.astype(dtype), sizes))
+
+
+@pytest.mark.parametrize("regime", ["alike queries", "large offset"])
+def test_long_augmenting_paths_and_offsets_are_exact(solver: assignment.Solver, regime: str) -> None:
+    numbers = np.random.default_rng(0)
+    if regime == "alike queries":
+        cost = numbers.random((3, 25, 1)) + 1e-3 * numbers.random((3, 1, 60)) + 1e-5 * numbers.random((3, 25, 60))
+    else:
+        cost = 1e4 + numbers.integers(0, 50, (3, 25, 60))
+    cost, sizes, columns = cost.astype(np.float32), np.full(3, 25), np.full((3, 25), -1)
+    solver(cost, sizes, columns)
+    np.testing.assert_array_equal(columns, expected(cost, sizes))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_threads_share_the_problems_and_change_nothing(
+    count: int, threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assignment, "ELEMENTS_WORTH_A_THREAD", 1)
+    torch.set_num_threads(count)
+    cost = torch.randint(0, 9, (7, 4, 6), generator=torch.Generator().manual_seed(0)).float()
+    sizes = [4, 0, 1, 2, 4, 3, 4]
+    columns = assignment.solve(cost, sizes)
+    assert columns.dtype == torch.int64
+    np.testing.assert_array_equal(columns.numpy(), expected(cost.numpy(), np.array(sizes)))
+
+
+def test_an_error_in_another_thread_is_raised(threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assignment, "ELEMENTS_WORTH_A_THREAD", 1)
+    monkeypatch.setattr(assignment, "LONGEST_COMPILED", 0)
+    torch.set_num_threads(2)
+    cost = torch.zeros(2, 2, 3)
+    cost[1] = torch.nan
+    with pytest.raises(ValueError, match="invalid numeric entries"):
+        assignment.solve(cost, [2, 2])
+
+
+@pytest.mark.parametrize("shape", [(3, 0, 4), (0, 2, 4)])
+def test_there_may_be_nothing_to_assign(shape: tuple[int, int, int]) -> None:
+    assert assignment.solve(torch.zeros(shape), [0] * shape[0]).shape == shape[:2]
+
+
+def test_without_a_solver_for_cuda_it_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise ImportError("no module of that name")
+
+    monkeypatch.setattr(assignment, "import_module", missing)
+    assignment._cuda_solver.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="no module of that name.*copied to the host"):
+            assert assignment._cuda_solver() is None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert assignment._cuda_solver() is None
+    finally:
+        assignment._cuda_solver.cache_clear()
