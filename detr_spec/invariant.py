@@ -38,7 +38,8 @@ MUST, SHOULD = Level.MUST, Level.SHOULD
 class Domain:
     """What may be drawn for an implementation: its profile and its limits, and whether only small cases are wanted.
 
-    device: where the implementation is to compute. dtype: that of all cases; without it, any of the limits'.
+    device: where the implementation is to compute. dtype: that of all cases; without it, any of the limits'. most: how
+    many images, queries and targets a set has at most, as far as an invariant speaks of so few.
     """
 
     profile: Profile
@@ -46,6 +47,12 @@ class Domain:
     small: bool = False
     device: str = "cpu"
     dtype: str | None = None
+    most: int | None = None
+
+    def capped(self, bounds: tuple[int, int]) -> tuple[int, int]:
+        """The bounds of a number of images, queries or targets, the upper one lowered to `most` where it can be."""
+        low, high = bounds
+        return low, high if self.most is None else max(low, min(high, self.most))
 
 
 Cases = Callable[[Domain], "SearchStrategy[Any]"]

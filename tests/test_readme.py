@@ -22,6 +22,7 @@ FILES = {
 COMMANDS = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
 SET_UP = [line for line in COMMANDS if line.startswith("python -m ")]
 USES = [line for line in COMMANDS if line not in SET_UP]
+(VIOLATION,) = [text for language, text in BLOCKS if language == "text"]
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,8 @@ def test_a_command_of_the_readme_does_what_it_says(command: str, folder: Path) -
     promised = re.search(r"# exits with (\d)", command)
     done = run(command, folder)
     assert done.returncode == (int(promised[1]) if promised else 0), done.stdout + done.stderr
+    if command.startswith("detr-spec check swapped.py"):
+        assert VIOLATION in done.stdout
     if command.startswith("detr-spec demo"):
         assert learnt(folder / "detr-spec-demo") >= 0.5
 

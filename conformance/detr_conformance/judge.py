@@ -23,6 +23,9 @@ DEFAULT_DEVICE = "cpu"
 SMALL_SEARCHES = 3
 """How often a smaller failing case is looked for, each time from another start."""
 
+FEW = 2
+"""How many images, queries and targets the smallest cases have that are looked for."""
+
 
 def blank_judgement(invariant: Invariant, verdict: Verdict, message: str = "") -> Judgement:
     """A judgement that rests on no case."""
@@ -92,16 +95,22 @@ def _seek_smaller(
 ) -> None:
     """Puts the smallest failure of the same kind into `found` that more searches, of small cases, find.
 
-    Shrinking can end in a case from which no single step leads on; a search from elsewhere often does not.
+    Shrinking can end in a case from which no single step leads on; a search from elsewhere often does not. Sets of few
+    are searched first, and larger ones where no set of few fails.
     """
-    for attempt in range(SMALL_SEARCHES):
-        small = search(invariant, replace(domain, small=True), component, examples, seed + attempt)
-        found.examples += small.examples
-        found.fired += small.fired
-        found.dtypes += small.dtypes
-        alike = type(small.failure) is type(found.failure) and not small.not_repeatable
-        if alike and _length(small.failing_case) < _length(found.failing_case):
-            found.failing_case, found.failure = small.failing_case, small.failure
+    for most in (FEW, None):
+        failed = False
+        for attempt in range(SMALL_SEARCHES):
+            small = search(invariant, replace(domain, small=True, most=most), component, examples, seed + attempt)
+            found.examples += small.examples
+            found.fired += small.fired
+            found.dtypes += small.dtypes
+            if type(small.failure) is type(found.failure) and not small.not_repeatable:
+                failed = True
+                if _length(small.failing_case) < _length(found.failing_case):
+                    found.failing_case, found.failure = small.failing_case, small.failure
+        if failed:
+            return
 
 
 def _length(case: Any) -> int:

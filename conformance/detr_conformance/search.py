@@ -147,7 +147,9 @@ def _run_case(invariant: Invariant, component: Component, case: Any, found: Sear
 
 def _failure(invariant: Invariant, component: Component, case: Any, found: Search) -> Exception | None:
     try:
-        invariant.check(component, case)
+        returned: Any = invariant.check(component, case)  # type: ignore[func-returns-value]
+        if returned is not None:
+            raise TypeError(f"the check of {invariant.id} returned {returned!r}; expected nothing, or an exception")
     except PremiseFailed as ended:
         found.unanswered = _unanswered(ended)
         return None

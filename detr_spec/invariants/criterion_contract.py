@@ -280,7 +280,7 @@ def inputs_unchanged(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.repeatable",
     number="C17",
-    formula="L(x, y), L(x′, y′), L(x, y) from one criterion = the same from new ones",
+    formula="L(x, y), L(x′, y′), L(x, y″), L(x, y) from one criterion = the same from new ones",
     source="norm §4: the losses are a function of outputs and targets",
     breaks=(
         "match indices kept from the batch before (PaddleDetection PR 7724); a running num_boxes; a random tie-break"
@@ -290,18 +290,21 @@ def inputs_unchanged(component: Build, case: SetCase) -> None:
 def repeatable(component: Build, case: SetCase) -> None:
     """A criterion gives the same losses to the same batch, whatever it was given before.
 
-    One batch is given, another one of the same shape, and the first again; each answer is that of a new
-    criterion.
+    One batch is given, another one of the same shape, one with fewer targets, and the first again; each answer is
+    that of a new criterion.
     """
     configuration = case.configuration
     others = case.outputs.take(queries=case.permutation(case.outputs.queries, "queries"))
     reversed_targets = tuple(target.take(np.arange(len(target))[::-1]) for target in case.targets)
-    first, second = (case.outputs, case.targets), (others, reversed_targets)
+    fewer_targets = (case.targets[0].take(np.arange(len(case.targets[0]) - 1)), *case.targets[1:])
+    first = (case.outputs, case.targets)
+    others_then_fewer = {"second": (others, reversed_targets), "third": (case.outputs, fewer_targets)}
     used = component(configuration)
-    new, other, again = (used(*batch).value for batch in (first, second, first))
-    expected = component(configuration)(*second).value
-    _require_same_losses("in the second call of one criterion", configuration, second, other, expected)
-    _require_same_losses("in the third call of one criterion", configuration, first, again, new)
+    new = used(*first).value
+    for call, batch in others_then_fewer.items():
+        got, expected = used(*batch).value, component(configuration)(*batch).value
+        _require_same_losses(f"in the {call} call of one criterion", configuration, batch, got, expected)
+    _require_same_losses("in the fourth call of one criterion", configuration, first, used(*first).value, new)
 
 
 def _require_same_losses(

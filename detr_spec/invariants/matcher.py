@@ -22,7 +22,7 @@ from detr_spec.invariants.shared import (
     unique_matchings,
 )
 from detr_spec.profile import Profile
-from detr_spec.strategies import set_cases
+from detr_spec.strategies import close_calls, set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets
 from detr_spec.violation import PremiseFailed, Violation, premise, require
 
@@ -138,6 +138,28 @@ def optimal_cost(component: Build, case: SetCase) -> None:
     configuration = case.configuration
     matchings = answered(component, configuration, case.outputs, case.targets)
     require_optimal_matchings("the matching", matchings, case.outputs.main, case.targets, configuration)
+
+
+@invariant(
+    "matcher.close-call",
+    number="M2",
+    formula="C_1 < C_2 by more than rounding ⇒ query 1 is matched, though C_2 − C_1 is a hundredth or less",
+    source="Carion et al. 2020, equation 1; norm §3",
+    breaks=(
+        "a configured focal α or γ that the matcher ignores (rf-detr#1147); costs rounded, or in float16 "
+        "(mmdet#11559); a truncated weight; ties broken by noise or by position"
+    ),
+    cases=close_calls(),
+)
+def close_call(component: Build, case: SetCase) -> None:
+    """Of two queries that cost almost the same for a target, by different terms, the cheaper is matched.
+
+    Among costs drawn at random one is the least by far, and a cost that is a little off leads to the same matching.
+    In training, queries that compete for one target are near each other.
+    """
+    configuration = case.configuration
+    matchings = answered(component, configuration, case.outputs, case.targets)
+    require_optimal_matchings("the close call", matchings, case.outputs.main, case.targets, configuration)
 
 
 def _lists_queries_in_order(profile: Profile) -> bool:

@@ -42,7 +42,8 @@ def set_cases(
         raise ValueError(f"no regime is called {unknown[0]!r}; the regimes are {', '.join(REGIMES)}")
 
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
-        return _set_case(domain, tuple(regimes), layers, images, queries, targets)
+        bounds = map(domain.capped, (images, queries, targets))
+        return _set_case(domain, tuple(regimes), layers, *bounds)
 
     return strategy
 

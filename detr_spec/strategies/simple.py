@@ -167,8 +167,12 @@ _COSTS: dict[str, Callable[[Numbers, tuple[int, int], str], Floats]] = {
 }
 
 
+SATURATING = 64.0
+"""What the hidden states are multiplied by in one case of four; a power of two, so that every dtype holds them."""
+
+
 def hidden_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3)) -> Cases:
-    """Hidden states [L, B, Q, D] of a decoder, with D of 4 or 8."""
+    """Hidden states [L, B, Q, D] of a decoder, with D of 4 or 8: in ±2, or in ±128, where the sigmoid saturates."""
 
     def strategy(domain: Domain) -> SearchStrategy[HiddenCase]:
         return _hidden_case(domain, layers, images)
@@ -183,6 +187,7 @@ def _hidden_case(draw: DrawFn, domain: Domain, layers: tuple[int, int], images: 
     )
     configuration = replace(base, hidden_dim=draw(st.sampled_from((4, 8))))
     numbers, _ = _source(draw, domain, configuration.dtype)
+    saturated = draw(st.integers(1, 4)) == 4
     shape = (
         configuration.decoder_layers,
         draw(st.integers(*images)),
@@ -191,7 +196,7 @@ def _hidden_case(draw: DrawFn, domain: Domain, layers: tuple[int, int], images: 
     )
     return HiddenCase(
         configuration=configuration,
-        regime="general",
+        regime="saturated" if saturated else "general",
         seed=draw(st.integers(0, 255)),
-        hidden=numbers.reals(-2.0, 2.0, shape),
+        hidden=numbers.reals(-2.0, 2.0, shape) * (SATURATING if saturated else 1.0),
     )

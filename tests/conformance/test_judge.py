@@ -366,3 +366,12 @@ def test_a_rank_without_answer_is_not_taken_for_an_exception_of_the_implementati
     item = Implementation(name="item", profile=DETR, distributed=ranks)
     with pytest.raises(RankFailure):
         item.component("distributed")(Configuration(profile=DETR))
+
+
+def test_a_check_that_returns_its_finding_has_not_found_anything(
+    toy: Callable[..., Invariant], right: Implementation
+) -> None:
+    """A comparison whose truth is returned, in place of an exception, would pass whatever it is."""
+    judgement = judge(toy(lambda component, case: False), right, examples=5)
+    assert judgement.verdict is Verdict.ERROR
+    assert "returned False; expected nothing" in judgement.message

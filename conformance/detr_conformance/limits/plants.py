@@ -1,0 +1,196 @@
+"""Planted errors: an answer of a component with one term that is off by a known amount.
+
+They are planted in the NumPy values that a bridge returns, so no source is patched, and rounded to the case's dtype, as
+an implementation that computes in it can return nothing finer.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import PARTED
+from detr_spec.invariant import Invariant
+from detr_spec.values import Floats, Losses, LossGradients, Outputs, round_to
+
+Off = Callable[[ArrayLike], Floats]
+"""Makes numbers wrong."""
+
+Factory = Callable[[Configuration], Any]
+
+RELATIVE, ABSOLUTE = "relative", "absolute"
+
+
+def off_by(delta: float, error: str, dtype: str) -> Off:
+    """Numbers x as x · (1 + delta), or as x + delta where the error is absolute, in the dtype."""
+
+    def off(numbers: ArrayLike) -> Floats:
+        wide = np.asarray(numbers, dtype=np.float64)
+        return round_to(wide * (1.0 + delta) if error == RELATIVE else wide + delta, dtype)
+
+    return off
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Where in an answer an error is planted: the term's name, and the answer with that term made wrong.
+
+    part: the function of the component whose answer it is, where the component has several. errors: the kinds to plant;
+    a term that may be 0 has no relative error there.
+    """
+
+    term: str
+    change: Callable[[Any, Off], Any]
+    part: str = ""
+    errors: tuple[str, ...] = (RELATIVE,)
+
+    def planted(self, factory: Factory, off: Off) -> Factory:
+        """The component whose answers have this term wrong."""
+
+        def changed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+            if part != self.part:
+                return function
+
+            def call(*arguments: Any) -> Any:
+                answer = function(*arguments)
+                return replace(answer, value=self.change(answer.value, off))
+
+            return call
+
+        return lambda configuration: _with_functions(factory(configuration), changed)
+
+
+def remembering(factory: Factory) -> Factory:
+    """The component that is built and asked once for each configuration and question, for one that never changes."""
+    builds: dict[bytes, Any] = {}
+
+    def remembered(_: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        answers: dict[bytes, Any] = {}
+
+        def call(*arguments: Any) -> Any:
+            question = pickle.dumps(arguments)
+            if question not in answers:
+                answers[question] = function(*arguments)
+            return answers[question]
+
+        return call
+
+    def build(configuration: Configuration) -> Any:
+        key = pickle.dumps(configuration)
+        if key not in builds:
+            builds[key] = _with_functions(factory(configuration), remembered)
+        return builds[key]
+
+    return build
+
+
+def _with_functions(component: Any, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Any:
+    """The component with its function, or each of its functions by name, wrapped."""
+    if not isinstance(component, PARTED):
+        return wrap("", component)
+    parts = {part.name: getattr(component, part.name) for part in fields(component)}
+    wrapped: dict[str, Any] = {name: wrap(name, part) for name, part in parts.items() if part is not None}
+    return replace(component, **wrapped)
+
+
+def plants(invariant: Invariant) -> tuple[Plant, ...]:
+    """The errors to plant for an invariant: those of its component, and of auxiliary layers for those about them."""
+    found = _PLANTS.get(invariant.component, ())
+    return (*found, *_AUXILIARY) if invariant.id.startswith("auxiliary.") else found
+
+
+def _loss(term: str, keys: str | None = None) -> Plant:
+    """The losses whose keys match, or the one of that name."""
+    pattern = re.compile(term if keys is None else keys)
+
+    def change(losses: Losses, off: Off) -> Losses:
+        values = {key: float(off(loss)) if pattern.fullmatch(key) else loss for key, loss in losses.values.items()}
+        return replace(losses, values=values)
+
+    return Plant(term, change)
+
+
+def _of_several_ranks(plant: Plant) -> Plant:
+    """The losses of every rank, but not those of one process alone, with which they are compared."""
+
+    def change(ranks: Sequence[Losses], off: Off) -> Sequence[Losses]:
+        return tuple(plant.change(losses, off) for losses in ranks) if len(ranks) > 1 else ranks
+
+    return replace(plant, change=change)
+
+
+def _numbers(name: str) -> Plant:
+    return Plant(name, lambda numbers, off: off(numbers), name)
+
+
+def _predictions(name: str, part: str = "") -> Plant:
+    """The logits or boxes of every decoder layer."""
+
+    def change(outputs: Outputs, off: Off) -> Outputs:
+        auxiliary = tuple(change(layer, off) for layer in outputs.auxiliary)
+        wrong: dict[str, Any] = {name: off(getattr(outputs, name))}
+        return replace(outputs, **wrong, auxiliary=auxiliary, broken=True)
+
+    return Plant(name, change, part)
+
+
+def _of_every_image(name: str) -> Plant:
+    """The scores or boxes of all detections."""
+
+    def change(images: Any, off: Off) -> Any:
+        return tuple(replace(image, **{name: off(getattr(image, name))}) for image in images)
+
+    return Plant(name, change)
+
+
+def _gradient(name: str) -> Plant:
+    """The gradient with respect to the logits or boxes of every decoder layer."""
+
+    def change(gradients: LossGradients, off: Off) -> LossGradients:
+        layers = [
+            layer if getattr(layer, name) is None else replace(layer, **{name: off(getattr(layer, name))})
+            for layer in gradients.layers
+        ]
+        return replace(gradients, layers=tuple(layers))
+
+    return Plant(f"gradient of {name}", change)
+
+
+def _may_be_zero(plant: Plant) -> Plant:
+    return replace(plant, errors=(RELATIVE, ABSOLUTE))
+
+
+_LOSSES = (
+    _loss("loss_ce"),
+    _may_be_zero(_loss("loss_bbox")),
+    _may_be_zero(_loss("loss_giou")),
+    _loss("class_error"),
+    _loss("cardinality_error"),
+)
+_AUXILIARY = tuple(
+    _loss(f"{key}_i", rf"{key}_\d+") for key in ("loss_ce", "loss_bbox", "loss_giou", "cardinality_error")
+)
+
+_PLANTS = {
+    "boxes": (
+        _numbers("cxcywh_to_xyxy"),
+        _numbers("xyxy_to_cxcywh"),
+        *(_may_be_zero(_numbers(name)) for name in ("iou", "giou", "elementwise_giou")),
+    ),
+    "criterion": _LOSSES,
+    "masks": (_may_be_zero(_loss("loss_mask")), _may_be_zero(_loss("loss_dice")), *_LOSSES),
+    "gradients": (_gradient("logits"), _gradient("boxes")),
+    "distributed": tuple(map(_of_several_ranks, _LOSSES)),
+    "postprocess": (_of_every_image("scores"), _of_every_image("boxes")),
+    "heads": (_predictions("logits", "forward"), _predictions("boxes", "forward")),
+    "decoder": (_numbers("stacked"), _numbers("last")),
+    "model": (_predictions("logits"), _predictions("boxes")),
+}
+"""By component; matchings have no numbers to be off."""

@@ -1,0 +1,298 @@
+"""Detection limits are what the ladder of planted errors says, and those that are published are met anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from detr_conformance.catalogue import catalogue
+from detr_conformance.command_line import run
+from detr_conformance.errors import UsageError
+from detr_conformance.limits.command import measured_by_name
+from detr_conformance.limits.ladder import FIRST_LOOK, LADDER, measured, smallest
+from detr_conformance.limits.plants import ABSOLUTE, RELATIVE, off_by, plants, remembering
+from detr_conformance.limits.table import FILE, Limit, published, read_limits, to_json, told
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import BoxOperations, Heads, Implementation
+from detr_spec.invariant import Invariant, all_invariants, find_invariants
+from detr_spec.profile import DETR, PROFILES
+from detr_spec.strategies import box_cases
+from detr_spec.values import Answer, Detections, LayerGradient, Losses, LossGradients, Outputs
+from detr_spec.violation import require
+
+Toy = Callable[..., Invariant]
+TERMS = ("loss_ce", "loss_bbox", "loss_giou", "loss_mask", "loss_dice")
+
+
+def shows_from(error: float, case: float) -> bool:
+    """A case that is the smallest error it shows."""
+    return error >= case
+
+
+@pytest.mark.parametrize(
+    ("cases", "expected"),
+    [([1e-3], 1e-3), ([2e-3], 1e-2), ([1e-3, 1e-7, 1e-2], 1e-7), ([0.0], 1e-16), ([1.0], None), ([], None)],
+)
+def test_the_smallest_error_that_any_case_shows(cases: list[float], expected: float | None) -> None:
+    assert smallest(shows_from, cases) == expected
+
+
+def test_errors_below_a_gap_do_not_count() -> None:
+    shown = {1e-1, 1e-2, 1e-4, 1e-5}
+    assert smallest(lambda error, _: error in shown, [None]) == 1e-2
+
+
+def test_the_largest_error_is_shown_early_and_the_others_by_any_case() -> None:
+    blind = [1.0] * FIRST_LOOK
+    assert smallest(shows_from, [*blind, 1e-5]) is None
+    assert smallest(shows_from, [1e-1, *blind, 1e-5]) == 1e-5
+
+
+def test_each_rung_is_a_tenth_of_the_one_before() -> None:
+    np.testing.assert_allclose(np.diff(np.log10(LADDER)), -1.0)
+    assert (LADDER[0], LADDER[-1]) == (1e-1, 1e-16)
+
+
+def test_errors_are_of_the_kind_asked_for_and_no_finer_than_the_dtype() -> None:
+    assert off_by(0.25, RELATIVE, "float64")([2.0, 0.0]).tolist() == [2.5, 0.0]
+    assert off_by(-0.25, ABSOLUTE, "float64")([2.0, 0.0]).tolist() == [1.75, -0.25]
+    assert off_by(1e-9, RELATIVE, "float32")(1.0) == 1.0 != off_by(1e-9, RELATIVE, "float64")(1.0)
+
+
+LOSSES = Losses(dict.fromkeys((*TERMS, "class_error", "cardinality_error", "loss_ce_0", "cardinality_error_1"), 1.0))
+LAYER = Outputs(np.ones((1, 1, 2)), np.ones((1, 1, 4)))
+ANSWERS: dict[str, Any] = {
+    "boxes": np.ones((1, 1)),
+    "criterion": LOSSES,
+    "masks": LOSSES,
+    "gradients": LossGradients(LOSSES, 1.0, (LayerGradient(None, None), LayerGradient(LAYER.logits, LAYER.boxes))),
+    "distributed": (LOSSES, LOSSES),
+    "postprocess": (Detections(np.ones(1), np.ones(1, dtype=np.int64), np.ones((1, 4))),),
+    "heads": replace(LAYER, auxiliary=(LAYER,)),
+    "decoder": np.ones((1, 1, 1, 8)),
+    "model": replace(LAYER, auxiliary=(LAYER,)),
+}
+PLANTED = {item.component: item for item in all_invariants() if plants(item) and not item.id.startswith("auxiliary.")}
+
+
+def leaves(value: Any, name: str = "") -> dict[str, list[float]]:
+    """The numbers in an answer, by the names that lead to them; places in sequences have none."""
+    if isinstance(value, (np.ndarray, float)):
+        return {name: np.ravel(value).tolist()}
+    if isinstance(value, (tuple, dict)):
+        parts = value.items() if isinstance(value, dict) else (("", part) for part in value)
+    else:
+        parts = vars(value).items() if hasattr(value, "__dataclass_fields__") else ()
+    found: dict[str, list[float]] = {}
+    for key, part in parts:
+        for leaf, numbers in leaves(part, f"{name}.{key}" if key else name).items():
+            found.setdefault(leaf, []).extend(numbers)
+    return found
+
+
+def changed(before: Any, after: Any) -> set[str]:
+    first, second = leaves(before), leaves(after)
+    assert first.keys() == second.keys()
+    return {name.rpartition(".")[2] for name in first if first[name] != second[name]}
+
+
+@pytest.mark.parametrize("component", PLANTED)
+def test_a_planted_error_changes_its_term_everywhere_and_nothing_else(component: str) -> None:
+    answer = ANSWERS[component]
+    for plant in plants(PLANTED[component]):
+        own = "" if component in ("boxes", "decoder") else plant.term.removeprefix("gradient of ")
+        assert changed(answer, plant.change(answer, off_by(0.5, RELATIVE, "float64"))) == {own}
+        assert changed(answer, plant.change(answer, off_by(0.0, RELATIVE, "float32"))) == set()
+
+
+def test_auxiliary_layers_have_errors_of_their_own() -> None:
+    (item,) = find_invariants("auxiliary.layer-alone")
+    found = [changed(LOSSES, plant.change(LOSSES, off_by(0.5, RELATIVE, "float64"))) for plant in plants(item)]
+    assert {"loss_ce"} in found
+    assert {"loss_ce_0"} in found
+    assert {"cardinality_error_1"} in found
+
+
+def test_one_process_alone_is_not_wrong() -> None:
+    (plant, *_) = plants(PLANTED["distributed"])
+    alone = (LOSSES,)
+    assert plant.change(alone, off_by(0.5, RELATIVE, "float64")) == alone
+
+
+def test_the_same_question_is_asked_once() -> None:
+    asked: list[Any] = []
+
+    def heads(configuration: Configuration) -> Heads:
+        def forward(hidden: Any) -> Any:
+            asked.append((configuration.dtype, hidden.tolist()))
+            return Answer(len(asked))
+
+        return Heads(forward=forward)
+
+    remembered = remembering(heads)
+    first, second = Configuration(profile=DETR), Configuration(profile=DETR, dtype="float64")
+    answers = [
+        remembered(configuration).forward(np.array([number])).value
+        for configuration, number in ((first, 1.0), (first, 2.0), (second, 1.0), (first, 1.0), (second, 1.0))
+    ]
+    assert answers == [1, 2, 3, 1, 3]
+    assert remembered(first).parameters is None
+
+
+def overlap(value: float) -> Implementation:
+    """Boxes that all overlap by so much."""
+
+    def iou(first: Any, second: Any) -> Any:
+        return Answer(np.full((len(first), len(second)), value))
+
+    return Implementation(name="toy", profile=DETR, boxes=lambda _: BoxOperations(iou=iou))
+
+
+def about(number: float, allowance: float, *, one_sided: bool = False) -> Callable[[Any, Any], None]:
+    """The check that an overlap is the number, up to the allowance; or that it is not above it."""
+
+    def check(component: Any, case: Any) -> None:
+        got = component(case.configuration).iou(case.first, case.second).value
+        apart = got - number if one_sided else np.abs(got - number)
+        require(bool((apart <= allowance).all()), "no")
+
+    return check
+
+
+def measured_toy(toy: Toy, check: Callable[[Any, Any], None], value: float) -> list[tuple[Any, ...]]:
+    invariant = toy(check, id="boxes.toy", component="boxes", cases=box_cases())
+    limits = measured(invariant, overlap(value), examples=4)
+    return [(limit.term, limit.error, limit.signs, dict(limit.limits)) for limit in limits]
+
+
+def test_the_limit_is_the_allowance_rounded_up_to_a_power_of_ten(toy: Toy) -> None:
+    both = {"float32": 1e-3, "float64": 1e-3}
+    assert measured_toy(toy, about(1.0, 3e-4), 1.0) == [("iou", "relative", "±", both)]
+    assert measured_toy(toy, about(1.0, 3e-4, one_sided=True), 1.0) == [("iou", "relative", "+", both)]
+
+
+def test_what_is_0_has_absolute_errors(toy: Toy) -> None:
+    assert measured_toy(toy, about(0.0, 3e-6), 0.0) == [("iou", "absolute", "±", {"float32": 1e-5, "float64": 1e-5})]
+
+
+def test_no_dtype_shows_what_it_cannot_hold(toy: Toy) -> None:
+    found = measured_toy(toy, about(1.0, 0.0), 1.0)
+    assert found == [("iou", "relative", "±", {"float32": 1e-7, "float64": 1e-15})]
+
+
+def test_what_sees_no_error_has_no_limit(toy: Toy) -> None:
+    assert measured_toy(toy, lambda component, case: None, 1.0) == []
+
+
+def test_errors_are_planted_in_right_answers_alone(toy: Toy) -> None:
+    with pytest.raises(UsageError, match="does not hold for toy"):
+        measured_toy(toy, about(1.0, 3e-4), 0.5)
+
+
+def test_a_limit_is_found_again() -> None:
+    for profile, item in (
+        ("detr", "boxes.giou-definition"),
+        ("deformable", "boxes.in-range"),
+        ("detr", "heads.box-head"),
+    ):
+        expected = [limit for limit in published()[item] if limit.profile == profile]
+        assert list(measured_by_name(profile, item)) == expected
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("term", TERMS)
+def test_every_loss_is_held_to_a_hundred_thousandth_and_in_float64_to_a_millionth_of_a_millionth(
+    profile: str, term: str
+) -> None:
+    limits = [
+        limit.limits
+        for limit in read_limits(FILE)
+        if (limit.profile, limit.term, limit.error, limit.signs) == (profile, term, "relative", "±")
+    ]
+    assert min(limit["float32"] for limit in limits) <= 1e-5
+    assert min(limit["float64"] for limit in limits) <= 1e-12
+
+
+def test_the_published_file_is_as_the_command_writes_it() -> None:
+    assert FILE.read_text(encoding="utf-8") == to_json(read_limits(FILE))
+
+
+def test_the_catalogue_tells_every_published_limit() -> None:
+    page = catalogue()
+    assert page.count("\n- detects: ") == len(published())
+    for name, limits in published().items():
+        entry = page.partition(f"### {name}\n")[2].partition("\n### ")[0]
+        assert all(limit.term in entry for limit in limits)
+
+
+def limit(term: str, float32: float, **different: Any) -> Limit:
+    plain = Limit("criterion.l1-value", "detr", term, "relative", "±", {"float32": float32, "float64": 1e-14})
+    return replace(plain, **different)
+
+
+@pytest.mark.parametrize(
+    ("limits", "text"),
+    [
+        ([limit("a", 1e-6)], "a by 1e-6 in float32, 1e-14 in float64"),
+        ([limit("a", 1e-6), limit("b", 1e-6)], "a, b by 1e-6 in float32, 1e-14 in float64"),
+        ([limit("a", 1e-6), limit("a", 1e-5, profile="deformable")], "a by 1e-5 in float32, 1e-14 in float64"),
+        ([limit("a", 1e-6), limit("b", 1e-6, profile="deformable"), limit("a", 1e-6, profile="deformable")],
+         "a, b (in deformable) by 1e-6 in float32, 1e-14 in float64"),
+        ([limit("a", 0.1, limits={"float64": 0.1}, error="absolute")], "a (absolute) by 1e-1 in float64"),
+        ([limit("a", 1e-6, signs="+", error="absolute")], "a (absolute, δ > 0) by 1e-6 in float32, 1e-14 in float64"),
+        ([limit("a", 1e-6), limit("b", 1e-5, signs="-", limits={"float32": 1e-5})],
+         "a by 1e-6 in float32, 1e-14 in float64; b (δ < 0) by 1e-5 in float32"),
+    ],
+)  # fmt: skip
+def test_limits_in_words(limits: list[Limit], text: str) -> None:
+    assert told(limits) == text
+
+
+@pytest.mark.parametrize("text", ["", "{}x", "[1]", '[{"invariant": "boxes.identical"}]', "3"])
+def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "limits.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match="holds no detection limits"):
+        read_limits(path)
+
+
+def test_a_limit_of_nothing_known_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "limits.json"
+    path.write_text(FILE.read_text(encoding="utf-8").replace("boxes.nested", "boxes.nestled"))
+    with pytest.raises(UsageError, match=r"there is no boxes\.nestled in profile detr"):
+        read_limits(path)
+
+
+def test_the_command_measures_and_keeps_what_others_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "limits.json"
+    path.write_text(to_json([limit("loss_bbox", 1e-6), limit("old", 1e-6, invariant="boxes.identical")]))
+    how = ["--invariant", "boxes.identical", "--profile", "detr", "-n", "1", "--json", str(path)]
+    assert run(["limits", *how]) == 0
+    shown = capsys.readouterr().out
+    assert "boxes.identical" in shown
+    found = json.loads(path.read_text())
+    assert {entry["invariant"] for entry in found} == {"boxes.identical", "criterion.l1-value"}
+    assert {entry["term"] for entry in found} == {"loss_bbox", "iou", "giou"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--component", "matcher"], "has numbers to plant errors in"),
+        (["--invariant", "boxes.identicle"], "did you mean boxes.identical"),
+        (["--profile", "deform"], "did you mean deformable"),
+        (["--invariant", "boxes.identical", "-n", "-1"], "workers is -1; expected an integer of at least 0"),
+        (["--json", "no/such/folder.json"], "cannot be written"),
+    ],
+)
+def test_a_wrong_use_is_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["limits", *arguments]) == 2
+    assert message in capsys.readouterr().err
