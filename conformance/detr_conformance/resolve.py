@@ -1,4 +1,4 @@
-"""Finds implementations by name: `package.module:attribute`, `path/to/file.py:attribute`, or registered."""
+"""Finds implementations by name: `package.module:attribute`, `path/to/file.py:attribute`, `mutant:id`, registered."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from detr_spec.implementation import Implementation
 
 GROUP = "detr_spec.implementations"
 
+MUTANT = "mutant:"
+"""How the name of a mutant of the bank begins."""
+
 HOW_TO_WRAP = "wrap it with detr_conformance.torch_implementation(name=…, profile=…, …) or numpy_implementation"
 
 
@@ -28,9 +31,14 @@ def resolve(name: str) -> tuple[Implementation, ...]:
 
     The attribute is an `Implementation`, a list or tuple of them, or a callable without arguments that
     returns either. A file's folder, or for a module the working directory, is put on `sys.path`, as for a
-    script, and stays there for what the implementation imports later. Raises `UsageError` with one line that
+    script, and stays there for what the implementation imports later. `mutant:` and an id name a mutant of the
+    bank. Raises `UsageError` with one line that
     says what is wrong.
     """
+    if name.startswith(MUTANT):
+        from detr_conformance.mutants.patch import mutant_implementations  # noqa: PLC0415
+
+        return mutant_implementations(name.removeprefix(MUTANT))
     place, colon, attribute = name.rpartition(":")
     if not colon:
         return _registered(name)

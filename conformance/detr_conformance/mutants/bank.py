@@ -1,0 +1,231 @@
+"""The bank: one TOML file for each class of component, one [[mutant]] table for each defect.
+
+[[mutant]]
+id = "giou-divides-by-union"
+description = "what was planted, in one line"
+provenance = "the thread where a real project had it, such as facebookresearch/detr#101, or constructed"
+profiles = ["detr", "deformable"]
+expected = ["boxes.giou-definition"]        # the invariants that must find it; each profile needs one that applies
+equivalent = "a proof"                      # in place of expected, where no caller can see the change within the norm
+
+[[mutant.edit]]                             # applied in order
+file = "detr_reference/boxes.py"
+old = "what stands there, exactly once"
+new = "what stands there instead"
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from detr_conformance.errors import UsageError, close_names
+from detr_conformance.mutants.sources import components_reached, original_sources
+from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.profile import PROFILES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parent / "bank"
+TEXTS = ("id", "description", "provenance")
+FIELDS = (*TEXTS, "profiles", "expected", "equivalent", "edit")
+EDIT_FIELDS = ("file", "old", "new")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of a source: the text `old`, which occurs in `file` exactly once, becomes `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One planted defect. group: the name of its file in the bank. equivalent: why it is no defect, where it is none.
+
+    expected: the ids of the invariants that must find it, none for an equivalent mutant.
+    """
+
+    id: str
+    group: str
+    description: str
+    provenance: str
+    profiles: tuple[str, ...]
+    expected: tuple[str, ...]
+    edits: tuple[Edit, ...]
+    equivalent: str | None = None
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The components whose answers its edits can alter."""
+        reached = [component for edit in self.edits for component in components_reached(edit.file)]
+        return tuple(dict.fromkeys(reached))
+
+    def invariants(self, profile: str) -> tuple[Invariant, ...]:
+        """The invariants that could find it in one of its profiles, in the order of the norm."""
+        components = self.components
+        return tuple(
+            item for item in all_invariants() if item.component in components and item.applies(PROFILES[profile])
+        )
+
+    def sources(self) -> dict[str, str]:
+        """All sources with its edits; raises `UsageError` for an edit whose text does not occur exactly once."""
+        sources = dict(original_sources())
+        for number, edit in enumerate(self.edits, start=1):
+            count = sources[edit.file].count(edit.old)
+            if count != 1:
+                raise UsageError(
+                    f"mutant {self.id}, edit {number}: its old text occurs {count} times in {edit.file}, "
+                    f"expected once: {edit.old!r}"
+                )
+            sources[edit.file] = sources[edit.file].replace(edit.old, edit.new)
+        return sources
+
+
+@cache
+def bank() -> tuple[Mutant, ...]:
+    """The mutants of this package, file by file."""
+    return read_bank(FOLDER)
+
+
+def find_mutant(id: str) -> Mutant:
+    """The mutant of that id; raises `UsageError` with the nearest ids otherwise."""
+    known = {mutant.id: mutant for mutant in bank()}
+    if id not in known:
+        raise UsageError(
+            f"no mutant is called {id!r}{close_names(id, known)}; `detr-spec mutants --list` shows all {len(known)}"
+        )
+    return known[id]
+
+
+def chosen_mutants(names: Sequence[str]) -> tuple[Mutant, ...]:
+    """The mutants of those ids and groups, all where there are no names; raises `UsageError` for another name."""
+    groups = {mutant.group for mutant in bank()}
+    ids = {find_mutant(name).id for name in names if name not in groups}
+    return tuple(mutant for mutant in bank() if not names or mutant.id in ids or mutant.group in names)
+
+
+def read_bank(folder: Path) -> tuple[Mutant, ...]:
+    """The mutants of all TOML files in a folder; raises `UsageError` with file and entry for what is not as described.
+
+    Each edit is applied once, to see that it can be.
+    """
+    mutants = tuple(mutant for path in sorted(folder.glob("*.toml")) for mutant in _read_file(path))
+    seen: dict[str, str] = {}
+    for mutant in mutants:
+        if mutant.id in seen:
+            raise UsageError(f"{mutant.group}.toml: mutant {mutant.id!r} is there already, in {seen[mutant.id]}.toml")
+        seen[mutant.id] = mutant.group
+        mutant.sources()
+    return mutants
+
+
+def _read_file(path: Path) -> tuple[Mutant, ...]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no TOML: {error}") from error
+    _require_fields(str(path), document, ("mutant",), ("mutant",))
+    entries = _tables(f"{path}: mutant", document["mutant"])
+    return tuple(_mutant(f"{path}, mutant {number}", path.stem, entry) for number, entry in enumerate(entries, 1))
+
+
+def _mutant(place: str, group: str, entry: dict[str, Any]) -> Mutant:
+    _require_fields(place, entry, FIELDS, (*TEXTS, "profiles", "edit"))
+    texts = {name: _text(f"{place}: {name}", entry[name]) for name in TEXTS}
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", texts["id"]):
+        raise UsageError(f"{place}: id is {texts['id']!r}; expected lower-case words joined by hyphens")
+    profiles = _names(f"{place}: profiles", entry["profiles"], "profile", PROFILES)
+    mutant = Mutant(
+        **texts,
+        group=group,
+        profiles=profiles,
+        expected=_expected(place, entry, profiles),
+        edits=tuple(_edit(f"{place}, edit {n}", edit) for n, edit in enumerate(_tables(place, entry["edit"]), 1)),
+        equivalent=_text(f"{place}: equivalent", entry["equivalent"]) if "equivalent" in entry else None,
+    )
+    _require_asked(place, mutant)
+    return mutant
+
+
+def _expected(place: str, entry: Mapping[str, Any], profiles: Sequence[str]) -> tuple[str, ...]:
+    if ("expected" in entry) == ("equivalent" in entry):
+        raise UsageError(f"{place}: expected either `expected`, or `equivalent` with a proof")
+    if "equivalent" in entry:
+        return ()
+    known = {item.id: item for item in all_invariants()}
+    expected = _names(f"{place}: expected", entry["expected"], "invariant", known)
+    for profile in profiles:
+        if not any(known[name].applies(PROFILES[profile]) for name in expected):
+            raise UsageError(f"{place}: none of its expected invariants applies to profile {profile}")
+    return expected
+
+
+def _require_asked(place: str, mutant: Mutant) -> None:
+    """Raises `UsageError` where an expected invariant is about a component that the edits do not reach."""
+    asked = {item.id for profile in mutant.profiles for item in mutant.invariants(profile)}
+    for name in mutant.expected:
+        if name not in asked:
+            reached = ", ".join(mutant.components)
+            raise UsageError(f"{place}: {name} is not asked of it; its edits reach {reached}, in its profiles")
+
+
+def _edit(place: str, entry: dict[str, Any]) -> Edit:
+    _require_fields(place, entry, EDIT_FIELDS, EDIT_FIELDS)
+    for name in EDIT_FIELDS:
+        if not isinstance(entry[name], str):
+            raise UsageError(f"{place}: {name} is {entry[name]!r}; expected text")
+    edit = Edit(**entry)
+    if edit.file not in original_sources():
+        files = original_sources()
+        raise UsageError(f"{place}: no source is called {edit.file!r}{close_names(edit.file, files)}")
+    if edit.old == edit.new:
+        raise UsageError(f"{place}: old and new are the same")
+    return edit
+
+
+def _require_fields(place: str, table: Mapping[str, Any], known: Sequence[str], required: Sequence[str]) -> None:
+    for name in table:
+        if name not in known:
+            raise UsageError(
+                f"{place}: no field is called {name!r}{close_names(name, known)}; the fields are {', '.join(known)}"
+            )
+    for name in required:
+        if name not in table:
+            raise UsageError(f"{place}: {name} is missing")
+
+
+def _tables(place: str, value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
+        raise UsageError(f"{place}: got {value!r}; expected a list of tables")
+    return value
+
+
+def _text(place: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{place} is {value!r}; expected text")
+    return " ".join(value.split())
+
+
+def _names(place: str, value: Any, what: str, known: Iterable[str]) -> tuple[str, ...]:
+    """A list of names, each of them known and there once."""
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+        raise UsageError(f"{place} is {value!r}; expected a list of names")
+    for name in value:
+        if name not in known:
+            raise UsageError(f"{place}: no {what} is called {name!r}{close_names(name, known)}")
+    if len(set(value)) < len(value):
+        raise UsageError(f"{place} is {value!r}; expected different names")
+    return tuple(value)

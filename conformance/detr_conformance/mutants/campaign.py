@@ -1,0 +1,105 @@
+"""Plans the hunts of a campaign and runs them, in this process or in workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, as_completed
+from concurrent.futures import TimeoutError as TimedOut
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any
+
+from detr_conformance import worker
+from detr_conformance.errors import UsageError, cause_of_death, one_line
+from detr_conformance.mutants.bank import Mutant
+from detr_conformance.mutants.hunt import Hunt, hunt_by_name
+
+TIME_LIMIT = 300.0
+"""The seconds that a task may take; what takes longer has killed the mutant, as it fails a check."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The hunts of one invariant for one mutant in one profile, on some seeds."""
+
+    mutant: str
+    profile: str
+    invariant: str
+    seeds: tuple[int, ...]
+    examples: int
+
+
+def expected_tasks(mutants: Sequence[Mutant], seeds: Sequence[int], examples: int) -> list[Task]:
+    """Each mutant's expected invariants in each of its profiles, on every seed."""
+    return [
+        Task(mutant.id, profile, item.id, tuple(seeds), examples)
+        for mutant in mutants
+        for profile in mutant.profiles
+        for item in mutant.invariants(profile)
+        if item.id in mutant.expected
+    ]
+
+
+def survey_tasks(mutants: Sequence[Mutant], seed: int, examples: int) -> list[Task]:
+    """All other invariants that each mutant's edits can reach, on one seed; none where there are no examples.
+
+    Each is asked in the first of the mutant's profiles to which it applies.
+    """
+    if not examples:
+        return []
+    asked = {
+        (mutant.id, item.id): Task(mutant.id, profile, item.id, (seed,), examples)
+        for mutant in mutants
+        for profile in reversed(mutant.profiles)
+        for item in mutant.invariants(profile)
+        if item.id not in mutant.expected
+    }
+    return list(asked.values())
+
+
+def hunts(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Hunt, ...]]:
+    """The hunts of each task as they are finished; in this process for 0 workers, without a time limit."""
+    if workers == 0:
+        yield from map(_run, tasks)
+        return
+    from pebble import ProcessPool  # noqa: PLC0415
+
+    context = get_context("spawn")
+    pool: Any = ProcessPool(workers, initializer=worker.start, initargs=(("reference",),), context=context)
+    with pool:
+        futures: dict[Future[tuple[Hunt, ...]], Task] = {
+            pool.schedule(_run, args=(task,), timeout=TIME_LIMIT): task for task in tasks
+        }
+        try:
+            for future in as_completed(futures):
+                yield _result(future, futures[future])
+        finally:
+            pool.stop()
+
+
+def _run(task: Task) -> tuple[Hunt, ...]:
+    return hunt_by_name(task.mutant, task.profile, task.invariant, task.seeds, task.examples)
+
+
+def _result(future: Future[tuple[Hunt, ...]], task: Task) -> tuple[Hunt, ...]:
+    from pebble import ProcessExpired  # noqa: PLC0415
+
+    try:
+        return future.result()
+    except TimedOut:
+        return _failed(task, f"not finished after {TIME_LIMIT:g} s", sound=True)
+    except ProcessExpired as death:
+        return _failed(task, f"the process died, {cause_of_death(death.exitcode)}", sound=True)
+    except BrokenProcessPool as error:
+        raise UsageError(f"the worker processes end as they start: {one_line(error)}") from error
+    except Exception as error:
+        return _failed(task, one_line(error), sound=False)
+
+
+def _failed(task: Task, how: str, sound: bool) -> tuple[Hunt, ...]:
+    """Kills by a task that gave no answer, which counts as having taken all its examples."""
+    fields: dict[str, Any] = {"mutant": task.mutant, "profile": task.profile, "invariant": task.invariant}
+    return tuple(
+        Hunt(**fields, seed=seed, examples=task.examples, killed=True, how=how, sound=sound) for seed in task.seeds
+    )

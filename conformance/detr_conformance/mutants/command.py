@@ -1,0 +1,100 @@
+"""The command `detr-spec mutants`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from detr_conformance.mutants.hunt import Hunt
+
+SURVEY_EXAMPLES = 5
+"""With so many the whole bank takes about half an hour on two cores."""
+
+LINES = 20
+"""How many lines of progress there are where no terminal shows a bar."""
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("mutants", nargs=-1)
+@click.option("--list", "listed", is_flag=True, help="Print the bank and run nothing.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds for expected invariants.")
+@click.option("--examples", type=click.IntRange(1), default=100, show_default=True, help="Cases of those on each seed.")
+@click.option(
+    "--survey-examples",
+    type=click.IntRange(0),
+    default=SURVEY_EXAMPLES,
+    show_default=True,
+    help="Cases of every other invariant; 0 leaves them out.",
+)
+@click.option("-n", "--workers", type=click.IntRange(0), default=1, show_default=True, help="Processes; 0 for none.")
+@click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
+@click.option("--page", "page_path", type=_FILE, help="Write the matrix as a picture, an HTML page.")
+@click.option("--markdown", "markdown_path", type=_FILE, help="Write a table of the mutants.")
+def mutants(
+    mutants: tuple[str, ...],
+    listed: bool,
+    seeds: int,
+    examples: int,
+    survey_examples: int,
+    workers: int,
+    json_path: Path | None,
+    page_path: Path | None,
+    markdown_path: Path | None,
+) -> int:
+    """Plant defects in the reference and see which invariants find them.
+
+    MUTANTS are ids or groups of the bank; without any, all are run. Each is searched for by the invariants that are
+    expected to find it, on every seed, and surveyed by every other invariant that its change can reach.
+
+    Exit code 0: every mutant was found on every seed. 1: one survived, or an equivalent one was killed. 2: usage.
+    """
+    from detr_conformance.consoles import error_console, output_console  # noqa: PLC0415
+    from detr_conformance.files import require_writable, write_whole  # noqa: PLC0415
+    from detr_conformance.mutants.bank import chosen_mutants  # noqa: PLC0415
+    from detr_conformance.mutants.campaign import expected_tasks, hunts, survey_tasks  # noqa: PLC0415
+    from detr_conformance.mutants.matrix import matrix_of  # noqa: PLC0415
+    from detr_conformance.mutants.page import matrix_page, require_page  # noqa: PLC0415
+    from detr_conformance.mutants.show import as_json, as_markdown, show_bank, show_matrix  # noqa: PLC0415
+
+    chosen = chosen_mutants(mutants)
+    if listed:
+        show_bank(chosen, output_console())
+        return 0
+    for path in (json_path, page_path, markdown_path):
+        if path is not None:
+            require_writable(path)
+    if page_path is not None:
+        require_page()
+    tasks = expected_tasks(chosen, range(seeds), examples) + survey_tasks(chosen, 0, survey_examples)
+    found = list(_shown(hunts(tasks, workers), len(tasks), error_console()))
+    matrix = matrix_of(chosen, found, range(seeds), examples, survey_examples)
+    show_matrix(matrix, output_console())
+    if json_path is not None:
+        write_whole(as_json(matrix), json_path)
+    if page_path is not None:
+        write_whole(matrix_page(matrix), page_path)
+    if markdown_path is not None:
+        write_whole(as_markdown(matrix), markdown_path)
+    return matrix.exit_code
+
+
+def _shown(finished: Iterator[tuple[Hunt, ...]], total: int, console: Console) -> Iterator[Hunt]:
+    """The hunts, while the console shows how many of the tasks are finished."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+        for count, hunts in enumerate(finished, start=1):
+            bar.update(task, advance=1, description=f"{hunts[0].mutant}: {hunts[0].invariant}")
+            if not console.is_terminal and count * LINES // total > (count - 1) * LINES // total:
+                console.print(f"{count} of {total} searches finished", highlight=False)
+            yield from hunts

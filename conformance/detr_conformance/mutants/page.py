@@ -1,0 +1,75 @@
+"""The matrix as a picture: one HTML page, a row for each mutant and a column for each invariant."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.util import find_spec
+from itertools import groupby
+from math import log
+from statistics import median
+
+from detr_conformance.errors import UsageError
+from detr_conformance.mutants.bank import Mutant
+from detr_conformance.mutants.matrix import Matrix
+from detr_conformance.mutants.show import summary
+
+CELL = 6
+"""The width and height of a cell, in pixels."""
+
+DARK, LIGHT = 25, 80
+"""The lightness of a kill by the first example, and of one by the last, in percent."""
+
+
+def require_page() -> None:
+    """Raises `UsageError` where what makes the page is not installed."""
+    if find_spec("jinja2") is None:
+        raise UsageError("the page needs jinja2; `pip install 'detr-spec[demo]'` brings it")
+
+
+def matrix_page(matrix: Matrix) -> str:
+    """The page as HTML."""
+    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
+
+    template = (files(__package__) / "page.html").read_text(encoding="utf-8")
+    page: str = (
+        Environment(autoescape=True, undefined=StrictUndefined)
+        .from_string(template)
+        .render(
+            rows=[_row(matrix, mutant) for mutant in matrix.mutants],
+            columns=matrix.invariants,
+            groups=_groups([mutant.group for mutant in matrix.mutants]),
+            components=_groups([name.partition(".")[0] for name in matrix.invariants]),
+            cell=CELL,
+            summary=summary(matrix),
+            survivors=[mutant.id for mutant, _ in matrix.survivors],
+        )
+    )
+    return page
+
+
+def _row(matrix: Matrix, mutant: Mutant) -> dict[str, object]:
+    cells = []
+    for place, name in enumerate(matrix.invariants):
+        kills = matrix.kills.get((mutant.id, name), ())
+        if kills:
+            examples = median(hunt.examples for hunt in kills)
+            title = f"{mutant.id} × {name}: {examples:g} examples{', expected' if name in mutant.expected else ''}"
+            cells.append({"place": place, "title": title, "colour": _colour(examples, matrix, name in mutant.expected)})
+    return {"id": mutant.id, "description": mutant.description, "cells": cells}
+
+
+def _colour(examples: float, matrix: Matrix, expected: bool) -> str:
+    """Darker for fewer examples, on a logarithmic scale; expected invariants in another hue."""
+    share = log(max(examples, 1)) / log(max(matrix.examples, 2))
+    return f"hsl({15 if expected else 215} 70% {DARK + (LIGHT - DARK) * min(share, 1):.0f}%)"
+
+
+def _groups(names: list[str]) -> list[dict[str, object]]:
+    """Runs of equal names, with the place where each begins and its length."""
+    found: list[dict[str, object]] = []
+    start = 0
+    for name, run in groupby(names):
+        length = len(list(run))
+        found.append({"name": name, "start": start, "length": length})
+        start += length
+    return found

@@ -1,0 +1,101 @@
+"""Turns a mutant into implementations: the patched sources, imported under names of their own.
+
+The reference itself stays as it is. The patched package is a package like any other, with its own module objects, so a
+mutant that keeps state between calls keeps it to itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from importlib.abc import MetaPathFinder, SourceLoader
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_loader
+from types import ModuleType
+from typing import Any
+
+from detr_conformance.errors import UsageError, one_line
+from detr_conformance.mutants.bank import Mutant, find_mutant
+from detr_conformance.mutants.sources import PACKAGE, REFERENCE_ADAPTER, SOLVER_ADAPTER
+from detr_spec.implementation import Implementation
+
+SCHEME = "mutant"
+
+_REFERENCE_IMPORT = f"import {PACKAGE} as reference\n"
+
+
+@lru_cache(maxsize=16)
+def mutant_implementations(id: str) -> tuple[Implementation, ...]:
+    """The mutant of that id as implementations, one for each of its profiles; raises `UsageError` if there is none."""
+    return built(find_mutant(id))
+
+
+def built(mutant: Mutant) -> tuple[Implementation, ...]:
+    """The mutant as implementations, one for each of its profiles.
+
+    Raises `UsageError` where an edit cannot be applied, or the patched sources cannot be imported.
+    """
+    sources = mutant.sources()
+    package = f"{PACKAGE}_{SCHEME}_{mutant.id.replace('-', '_')}"
+    modules = {_module_name(package, file): text for file, text in sources.items() if file.startswith(f"{PACKAGE}/")}
+    adapter = f"{package}_adapter"
+    if any(edit.file == SOLVER_ADAPTER for edit in mutant.edits):
+        modules[adapter] = sources[SOLVER_ADAPTER]
+    else:
+        assert sources[REFERENCE_ADAPTER].count(_REFERENCE_IMPORT) == 1
+        modules[adapter] = sources[REFERENCE_ADAPTER].replace(_REFERENCE_IMPORT, f"import {package} as reference\n")
+    module = _imported(adapter, modules, mutant)
+    found: tuple[Implementation, ...] = (module.SOLVER,) if hasattr(module, "SOLVER") else module.IMPLEMENTATIONS
+    named = (replace(item, name=f"{SCHEME}:{mutant.id}") for item in found)
+    return tuple(item for item in named if item.profile.name in mutant.profiles)
+
+
+def _module_name(package: str, file: str) -> str:
+    name = file.removeprefix(f"{PACKAGE}/").removesuffix(".py")
+    return package if name == "__init__" else f"{package}.{name}"
+
+
+def _imported(name: str, modules: Mapping[str, str], mutant: Mutant) -> ModuleType:
+    """The module of that name, imported afresh from these sources."""
+    for module in modules:
+        sys.modules.pop(module, None)
+    finder = _Finder(modules)
+    sys.meta_path.insert(0, finder)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise UsageError(f"mutant {mutant.id} cannot be imported: {one_line(error)}") from error
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Finder(MetaPathFinder):
+    """Finds modules whose sources are given by name."""
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        self._sources = sources
+
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:  # noqa: ARG002
+        """How a module is loaded, where its source is here."""
+        if fullname not in self._sources:
+            return None
+        within = any(name.startswith(f"{fullname}.") for name in self._sources)
+        return spec_from_loader(fullname, _Loader(self._sources[fullname]), is_package=within)
+
+
+class _Loader(SourceLoader):
+    """Loads one module from a text."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def get_filename(self, fullname: str) -> str:
+        """A name for tracebacks; there is no such file."""
+        return f"<{fullname}>"
+
+    def get_data(self, path: str | bytes) -> bytes:  # noqa: ARG002
+        """The text."""
+        return self._source.encode()

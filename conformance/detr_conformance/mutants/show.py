@@ -1,0 +1,153 @@
+"""The bank and the matrix for people and for programs: tables, JSON, Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from detr_conformance.mutants.bank import Mutant
+from detr_conformance.mutants.matrix import Matrix
+from detr_conformance.report import installed_version
+
+
+def show_bank(mutants: Sequence[Mutant], console: Console) -> None:
+    """Prints one line for each mutant."""
+    table = _table("mutant", "group", "profiles", "description", "provenance")
+    for mutant in mutants:
+        what = f"{mutant.description} (equivalent)" if mutant.equivalent else mutant.description
+        table.add_row(mutant.id, mutant.group, " ".join(mutant.profiles), what, mutant.provenance)
+    console.print(table)
+    console.print(f"{len(mutants)} mutants")
+
+
+def show_matrix(matrix: Matrix, console: Console) -> None:
+    """Prints what the campaign found: each mutant, then what needs attention, then the numbers."""
+    table = _table("mutant", "examples", "found by", "of them expected")
+    for mutant in matrix.mutants:
+        killers = matrix.killers(mutant)
+        expected = " ".join(name for name in killers if name in mutant.expected)
+        table.add_row(mutant.id, _examples(matrix, mutant), str(len(killers)), expected or _why_none(mutant))
+    console.print(table)
+    for title, lines in _sections(matrix).items():
+        if lines:
+            console.print(f"\n{title}:")
+            for line in lines:
+                console.print(f"  {line}", soft_wrap=True)
+    console.print()
+    for line in summary(matrix):
+        console.print(line, soft_wrap=True)
+
+
+def summary(matrix: Matrix) -> list[str]:
+    """The campaign in a few lines."""
+    defects = len(matrix.mutants) - len(matrix.equivalents)
+    median = matrix.median_kill
+    return [
+        f"{len(matrix.mutants)} mutants: {defects - len(matrix.survivors)} of {defects} defects found on every one of "
+        f"{len(matrix.seeds)} seeds, {len(matrix.equivalents)} equivalents"
+        + (f"; median examples to kill: {median:g}" if median is not None else ""),
+        f"expected invariants with {matrix.examples} examples on each seed, every other one with "
+        f"{matrix.survey_examples} on the first; detr-spec {installed_version()}",
+    ]
+
+
+def _sections(matrix: Matrix) -> dict[str, list[str]]:
+    return {
+        "survivors, with the profiles and seeds on which no expected invariant found them": [
+            f"{mutant.id}: {', '.join(f'{profile} {seed}' for profile, seed in places)}"
+            for mutant, places in matrix.survivors
+        ],
+        "equivalent mutants that were killed": [
+            f"{mutant.id}: {', '.join(killers)}" for mutant, killers in matrix.false_alarms
+        ],
+        "expected invariants that missed a mutant somewhere": [
+            f"{mutant}: {invariant}" for mutant, invariant in matrix.silent
+        ],
+        "checks that raised themselves": [
+            f"{hunt.invariant} on {hunt.mutant} ({hunt.profile}, seed {hunt.seed}): {hunt.how}"
+            for hunt in matrix.unsound
+        ],
+        "invariants that killed nothing": list(matrix.killed_nothing),
+        "invariants that no mutant needs alone": [", ".join(matrix.never_needed_alone)]
+        if matrix.never_needed_alone
+        else [],
+    }
+
+
+def as_json(matrix: Matrix) -> str:
+    """Everything that is known, as JSON."""
+    document: dict[str, Any] = {
+        "version": installed_version(),
+        "seeds": matrix.seeds,
+        "examples": matrix.examples,
+        "survey_examples": matrix.survey_examples,
+        "median_examples": matrix.median_kill,
+        "survivors": {mutant.id: places for mutant, places in matrix.survivors},
+        "false_alarms": {mutant.id: killers for mutant, killers in matrix.false_alarms},
+        "silent": matrix.silent,
+        "killed_nothing": matrix.killed_nothing,
+        "needed_alone": matrix.needed_alone,
+        "never_needed_alone": matrix.never_needed_alone,
+        "mutants": [
+            {
+                **{key: value for key, value in asdict(mutant).items() if key != "edits"},
+                "median_examples": matrix.median_examples(mutant),
+                "killed_by": {
+                    name: {f"{hunt.profile} {hunt.seed}": hunt.examples for hunt in matrix.kills[mutant.id, name]}
+                    for name in matrix.killers(mutant)
+                },
+                "not_killed_by": [name for name in matrix.asked(mutant) if (mutant.id, name) not in matrix.kills],
+            }
+            for mutant in matrix.mutants
+        ],
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def as_markdown(matrix: Matrix) -> str:
+    """A table of the mutants by group, and what the campaign found."""
+    lines = [
+        "# The mutant bank",
+        "",
+        "Each mutant is the reference with one planted defect, written as a patch in",
+        "`conformance/detr_conformance/mutants/bank`. This page is made by",
+        f"`detr-spec mutants --seeds {len(matrix.seeds)} --examples {matrix.examples}`"
+        f" `--survey-examples {matrix.survey_examples} --markdown docs/mutants.md`.",
+        "",
+        *(f"{line[0].upper()}{line[1:]}." + "\n" for line in summary(matrix)),
+    ]
+    for title, found in _sections(matrix).items():
+        lines += [f"**{title[0].upper()}{title[1:]}:** {'; '.join(found) or 'none'}.", ""]
+    for group in dict.fromkeys(mutant.group for mutant in matrix.mutants):
+        lines += [f"## {group}", "", "| mutant | what was planted | provenance | expected to find it | examples |"]
+        lines += ["|---|---|---|---|---|"]
+        for mutant in matrix.mutants:
+            if mutant.group == group:
+                expected = " ".join(f"`{name}`" for name in mutant.expected) or "equivalent"
+                cells = (f"`{mutant.id}`", mutant.description, mutant.provenance, expected, _examples(matrix, mutant))
+                lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        lines.append("")
+    proofs = [f"- `{mutant.id}`: {mutant.equivalent}" for mutant in matrix.equivalents]
+    return "\n".join([*lines, "## Why the equivalents are none", "", *proofs]) + "\n"
+
+
+def _examples(matrix: Matrix, mutant: Mutant) -> str:
+    """The median examples to kill; a dash where there is none."""
+    median = matrix.median_examples(mutant)
+    return "–" if median is None else f"{median:g}"
+
+
+def _why_none(mutant: Mutant) -> str:
+    return "equivalent" if mutant.equivalent else "none: it survived"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table

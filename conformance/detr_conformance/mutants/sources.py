@@ -1,0 +1,67 @@
+"""The sources that a mutant may patch, and the components of an implementation that each of them reaches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+PACKAGE = "detr_reference"
+REFERENCE_ADAPTER = "detr_conformance/reference.py"
+SOLVER_ADAPTER = "detr_conformance/solver.py"
+
+_ENTRANCES = {
+    "boxes": ("boxes.py",),
+    "matcher": ("matcher.py",),
+    "criterion": ("criterion.py", "matcher.py"),
+    "masks": ("criterion.py", "matcher.py"),
+    "gradients": ("criterion.py", "matcher.py"),
+    "distributed": ("criterion.py", "matcher.py"),
+    "postprocess": ("postprocess.py",),
+    "heads": ("heads.py",),
+    "decoder": ("transformer.py",),
+    "model": ("model.py",),
+}
+"""The modules of the reference in which the calls of each component begin."""
+
+
+@cache
+def original_sources() -> Mapping[str, str]:
+    """The text of every file that a mutant may patch, by names such as "detr_reference/boxes.py"."""
+    package, conformance = _folder(PACKAGE), _folder("detr_conformance")
+    files = {f"{PACKAGE}/{path.name}": path for path in sorted(package.glob("*.py"))}
+    files |= {name: conformance / Path(name).name for name in (REFERENCE_ADAPTER, SOLVER_ADAPTER)}
+    return {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+
+
+def _folder(package: str) -> Path:
+    specification = find_spec(package)
+    assert specification is not None
+    assert specification.submodule_search_locations is not None
+    return Path(specification.submodule_search_locations[0])
+
+
+@cache
+def components_reached(file: str) -> tuple[str, ...]:
+    """The components whose answers a change of that file can alter: those whose modules import it, near or far."""
+    if file == SOLVER_ADAPTER:
+        return ("assignment",)
+    if file == REFERENCE_ADAPTER:
+        return tuple(_ENTRANCES)
+    name = file.removeprefix(f"{PACKAGE}/")
+    return tuple(
+        component for component, entrances in _ENTRANCES.items() if any(name in _needed(part) for part in entrances)
+    )
+
+
+@cache
+def _needed(module: str) -> frozenset[str]:
+    """The files of the reference that a module consists of and imports, itself among them."""
+    return frozenset({module}).union(*map(_needed, _imported(module)))
+
+
+def _imported(module: str) -> Iterator[str]:
+    source = original_sources()[f"{PACKAGE}/{module}"]
+    return (f"{name}.py" for name in re.findall(r"^from \.(\w+) import", source, flags=re.MULTILINE))
