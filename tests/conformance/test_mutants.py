@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 
 import detr_reference
 from detr_conformance.errors import UsageError
+from detr_conformance.judge import judge
 from detr_conformance.mutants.bank import Mutant, bank, chosen_mutants, find_mutant, read_bank
 from detr_conformance.mutants.hunt import hunt, hunt_by_name
 from detr_conformance.mutants.patch import built, mutant_implementations
 from detr_conformance.mutants.sources import components_reached
 from detr_conformance.resolve import resolve
-from detr_spec.invariant import find_invariants
+from detr_spec.cases import plain
+from detr_spec.invariant import Invariant, find_invariants
 
 ENTRY = """
 [[mutant]]
@@ -145,15 +148,32 @@ def test_the_nearest_invariants_find_nothing_in_an_equivalent_mutant(mutant: Mut
         assert not hunt(item, mutant_implementations(mutant.id)[0], examples=3, seed=0).killed, item.id
 
 
-def test_examples_are_counted_as_a_check_draws_them() -> None:
-    """The example that kills is the first one that the check of as many examples fails, and none before it is."""
-    (killed,) = hunt_by_name("surplus-targets-cut-off", "detr", "matcher.optimal-cost", [0], 100)
-    assert killed.killed
-    (survived,) = hunt_by_name("surplus-targets-cut-off", "detr", "matcher.optimal-cost", [0], 1)
+def test_a_hunt_runs_the_cases_that_a_check_runs() -> None:
+    (optimal,) = find_invariants("matcher.optimal-cost")
+    (reference, *_) = resolve("reference")
+    seen: list[list[Any]] = [[], []]
+
+    def watched(place: int) -> Invariant:
+        def check(component: Any, case: Any) -> None:
+            seen[place].append(plain(case))
+            optimal.check(component, case)
+
+        return replace(optimal, check=check)
+
+    hunted = hunt(watched(0), reference, examples=40, seed=5)
+    judged = judge(watched(1), reference, examples=40, seed=5)
+    assert seen[0] == seen[1]
+    assert hunted.examples == judged.examples == len(seen[0]) == 40
+
+
+def test_a_hunt_ends_with_the_first_case_that_fails() -> None:
+    (found,) = hunt_by_name("focal-cost-gamma-fixed", "deformable", "matcher.close-call", [0], 100)
+    assert found.killed
+    assert 1 < found.examples < 100
+    assert hunt_by_name("focal-cost-gamma-fixed", "deformable", "matcher.close-call", [0], 100) == (found,)
+    (survived,) = hunt_by_name("focal-cost-gamma-fixed", "deformable", "matcher.close-call", [0], 1)
     assert not survived.killed
     assert survived.examples == 1
-    again = hunt_by_name("surplus-targets-cut-off", "detr", "matcher.optimal-cost", [0], 100)
-    assert again == (killed,)
 
 
 def test_a_change_reaches_the_components_that_import_it() -> None:

@@ -154,7 +154,10 @@ def test_a_survivor_makes_the_command_fail(capsys: pytest.CaptureFixture[str]) -
     assert "focal-cost-gamma-fixed: deformable 0" in capsys.readouterr().out
 
 
-def test_the_command_lists_the_bank_and_refuses_unknown_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_lists_the_bank_and_refuses_unknown_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     assert run(["mutants", "--list", "model"]) == 0
     assert "model-images-sorted" in capsys.readouterr().out
     assert run(["mutants", "model-image-sorted"]) == 2

@@ -25,6 +25,10 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command()
 @click.argument("mutants", nargs=-1)
 @click.option("--list", "listed", is_flag=True, help="Print the bank and run nothing.")
+@click.option(
+    "--others", is_flag=True, help="Show how many the tests of published projects find, and run nothing else."
+)
+@click.option("--shrink", is_flag=True, help="Show how small the cases are that are shown, and run nothing else.")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds for expected invariants.")
 @click.option("--examples", type=click.IntRange(1), default=100, show_default=True, help="Cases of those on each seed.")
 @click.option(
@@ -41,6 +45,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 def mutants(
     mutants: tuple[str, ...],
     listed: bool,
+    others: bool,
+    shrink: bool,
     seeds: int,
     examples: int,
     survey_examples: int,
@@ -67,6 +73,16 @@ def mutants(
     chosen = chosen_mutants(mutants)
     if listed:
         show_bank(chosen, output_console())
+        return 0
+    if others:
+        from detr_conformance.mutants.others import show_others  # noqa: PLC0415
+
+        show_others(chosen, output_console())
+        return 0
+    if shrink:
+        from detr_conformance.mutants.shrinking import all_shrunken, show_shrunken  # noqa: PLC0415
+
+        show_shrunken(list(all_shrunken(chosen, examples, workers)), output_console())
         return 0
     for path in (json_path, page_path, markdown_path):
         if path is not None:

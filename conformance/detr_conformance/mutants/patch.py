@@ -38,9 +38,8 @@ def built(mutant: Mutant) -> tuple[Implementation, ...]:
 
     Raises `UsageError` where an edit cannot be applied, or the patched sources cannot be imported.
     """
-    sources = mutant.sources()
-    package = f"{PACKAGE}_{SCHEME}_{mutant.id.replace('-', '_')}"
-    modules = {_module_name(package, file): text for file, text in sources.items() if file.startswith(f"{PACKAGE}/")}
+    sources, package = mutant.sources(), _package_name(mutant)
+    modules = _package_modules(mutant)
     adapter = f"{package}_adapter"
     if any(edit.file == SOLVER_ADAPTER for edit in mutant.edits):
         modules[adapter] = sources[SOLVER_ADAPTER]
@@ -51,6 +50,26 @@ def built(mutant: Mutant) -> tuple[Implementation, ...]:
     found: tuple[Implementation, ...] = (module.SOLVER,) if hasattr(module, "SOLVER") else module.IMPLEMENTATIONS
     named = (replace(item, name=f"{SCHEME}:{mutant.id}") for item in found)
     return tuple(item for item in named if item.profile.name in mutant.profiles)
+
+
+def mutant_package(mutant: Mutant) -> ModuleType:
+    """The patched reference as a package; an edit of how its parts are put together is not in it.
+
+    Raises `UsageError` as `built` does.
+    """
+    return _imported(_package_name(mutant), _package_modules(mutant), mutant)
+
+
+def _package_name(mutant: Mutant) -> str:
+    return f"{PACKAGE}_{SCHEME}_{mutant.id.replace('-', '_')}"
+
+
+def _package_modules(mutant: Mutant) -> dict[str, str]:
+    """The patched sources of the reference, by the names of their modules."""
+    package = _package_name(mutant)
+    return {
+        _module_name(package, file): text for file, text in mutant.sources().items() if file.startswith(f"{PACKAGE}/")
+    }
 
 
 def _module_name(package: str, file: str) -> str:

@@ -116,8 +116,8 @@ def as_markdown(matrix: Matrix) -> str:
         "",
         "Each mutant is the reference with one planted defect, written as a patch in",
         "`conformance/detr_conformance/mutants/bank`. This page is made by",
-        f"`detr-spec mutants --seeds {len(matrix.seeds)} --examples {matrix.examples}`"
-        f" `--survey-examples {matrix.survey_examples} --markdown docs/mutants.md`.",
+        f"`detr-spec mutants --seeds {len(matrix.seeds)} --examples {matrix.examples}"
+        f" --survey-examples {matrix.survey_examples} --markdown docs/mutants.md`.",
         "",
         *(f"{line[0].upper()}{line[1:]}." + "\n" for line in summary(matrix)),
     ]

@@ -1,0 +1,277 @@
+// The words of CUDA that lsap.cu uses, for a C++17 compiler without CUDA: each thread of a block is a fibre, and every
+// barrier and every shuffle a switch to another one, chosen by an adversary. Blocks run one after another.
+//
+// Between two switches a fibre runs alone, so a race is not seen as such; it is seen by the order of the fibres, which
+// the adversary varies, changing the result. Barriers that some threads do not reach, and shuffles that some lanes of
+// the mask do not reach, end the launch with a message, as do a thread that returns while others wait for it, one that
+// runs on without end, and one that writes beyond the shared memory.
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/time.h>
+#include <ucontext.h>
+
+#include <cstdint>
+#include <cstring>
+#include <queue>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __shared__
+#define __align__(bytes)
+#define __launch_bounds__(...)
+#define __syncthreads() cuda::wait_for_block(__LINE__, false)
+#define __syncthreads_or(predicate) cuda::wait_for_block(__LINE__, predicate)
+#define __shfl_xor_sync(mask, value, offset) cuda::exchange(__COUNTER__, __LINE__, mask, value, offset)
+
+inline double __longlong_as_double(long long bits) {
+    double value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+struct Index {
+    int x;
+};
+static Index threadIdx, blockIdx, blockDim;
+alignas(16) static double shared_memory[1 << 15];
+
+namespace cuda {
+
+constexpr int LANES = 32;
+constexpr size_t STACK_BYTES = 1 << 16;
+
+enum Order { ASCENDING, DESCENDING, RANDOM_WARPS, RANDOM_THREADS };
+enum State { RUNNABLE, AT_BARRIER, AT_SHUFFLE, RETURNED };
+
+struct Fibre {
+    ucontext_t context;
+    std::vector<char> stack;
+    State state;
+    int place;  // which barrier or shuffle of the source it waits at
+    int line;
+    unsigned mask;
+    int offset;
+    uint64_t given, received;
+};
+
+struct Scheduler {
+    ucontext_t context;
+    std::vector<Fibre> fibres;
+    // The one with the greatest urgency runs next.
+    std::priority_queue<std::pair<int64_t, int>> runnable;
+    std::vector<int64_t> urgency_of_warp;
+    std::mt19937 numbers;
+    Order order;
+    int current;
+    pthread_t host_thread;
+    volatile long switches;
+    volatile bool endless;
+    void (*kernel)(void*);
+    void* arguments;
+};
+static Scheduler scheduler;
+
+inline void switch_away(State state, int place, int line) {
+    Fibre& self = scheduler.fibres[scheduler.current];
+    self.state = state;
+    self.place = place;
+    self.line = line;
+    swapcontext(&self.context, &scheduler.context);
+}
+
+inline bool wait_for_block(int line, bool predicate) {
+    Fibre& self = scheduler.fibres[scheduler.current];
+    self.given = predicate;
+    switch_away(AT_BARRIER, line, line);
+    return self.received;
+}
+
+template <typename Value>
+Value exchange(int place, int line, unsigned mask, Value value, int offset) {
+    Fibre& self = scheduler.fibres[scheduler.current];
+    std::memcpy(&self.given, &value, sizeof value);
+    self.mask = mask;
+    self.offset = offset;
+    switch_away(AT_SHUFFLE, place, line);
+    std::memcpy(&value, &self.received, sizeof value);
+    return value;
+}
+
+inline void make_runnable(int thread) {
+    int64_t urgency = 0;
+    switch (scheduler.order) {
+        case ASCENDING: urgency = -thread; break;
+        case DESCENDING: urgency = thread; break;
+        case RANDOM_THREADS: urgency = scheduler.numbers(); break;
+        case RANDOM_WARPS: urgency = scheduler.urgency_of_warp[thread / LANES] << 32 | scheduler.numbers(); break;
+    }
+    scheduler.fibres[thread].state = RUNNABLE;
+    scheduler.runnable.push({urgency, thread});
+}
+
+inline std::string where(int thread) {
+    const Fibre& fibre = scheduler.fibres[thread];
+    std::string name = "thread " + std::to_string(thread);
+    if (fibre.state == RETURNED) return name + " has returned";
+    if (fibre.state == RUNNABLE) return name;
+    return name + (fibre.state == AT_BARRIER ? " waits at the barrier" : " waits at the shuffle") + " of line " +
+           std::to_string(fibre.line);
+}
+
+inline void draw_urgencies() {
+    for (auto& urgency : scheduler.urgency_of_warp) urgency = scheduler.numbers();
+}
+
+// Ends the wait of all threads at a barrier, if all are there.
+inline bool pass_barrier() {
+    for (const auto& fibre : scheduler.fibres) {
+        if (fibre.state != AT_BARRIER || fibre.place != scheduler.fibres[0].place) return false;
+    }
+    uint64_t any = 0;
+    for (const auto& fibre : scheduler.fibres) any |= fibre.given;
+    draw_urgencies();
+    for (int thread = 0; thread < blockDim.x; ++thread) {
+        scheduler.fibres[thread].received = any;
+        make_runnable(thread);
+    }
+    return true;
+}
+
+// Ends the wait of the lanes of one warp at a shuffle, if all that it names are there.
+inline bool pass_shuffle(int warp) {
+    Fibre* lanes = &scheduler.fibres[warp * LANES];
+    const Fibre* first = nullptr;
+    for (int lane = 0; lane < LANES; ++lane) {
+        if (lanes[lane].state == AT_SHUFFLE && first == nullptr) first = &lanes[lane];
+    }
+    if (first == nullptr) return false;
+    const unsigned mask = first->mask;
+    for (int lane = 0; lane < LANES; ++lane) {
+        bool named = mask >> lane & 1, waits = lanes[lane].state == AT_SHUFFLE;
+        if (named != waits) return false;
+        if (waits && (lanes[lane].place != first->place || lanes[lane].mask != mask)) return false;
+    }
+    if (scheduler.order == RANDOM_WARPS) scheduler.urgency_of_warp[warp] = scheduler.numbers();
+    for (int lane = 0; lane < LANES; ++lane) {
+        const int other = lane ^ lanes[lane].offset;
+        if (!(mask >> lane & 1)) continue;
+        if (other >= LANES || !(mask >> other & 1)) {
+            throw std::runtime_error("a shuffle reads from a lane outside its mask: " + where(warp * LANES + lane));
+        }
+        lanes[lane].received = lanes[other].given;
+    }
+    for (int lane = 0; lane < LANES; ++lane) {
+        if (mask >> lane & 1) make_runnable(warp * LANES + lane);
+    }
+    return true;
+}
+
+// Called when the process has computed for another while: a fibre that has not switched since the last call is left.
+inline void look_for_endless_thread(int signal) {
+    static long switches_before = -1;
+    if (!pthread_equal(pthread_self(), scheduler.host_thread)) {
+        pthread_kill(scheduler.host_thread, signal);
+    } else if (scheduler.switches == switches_before) {
+        scheduler.endless = true;
+        setcontext(&scheduler.context);
+    } else {
+        switches_before = scheduler.switches;
+    }
+}
+
+struct Watch {
+    struct sigaction former_action;
+
+    Watch() {
+        scheduler.host_thread = pthread_self();
+        struct sigaction action = {};
+        action.sa_handler = look_for_endless_thread;
+        sigaction(SIGVTALRM, &action, &former_action);
+        set_interval(1);
+    }
+    ~Watch() {
+        set_interval(0);
+        sigaction(SIGVTALRM, &former_action, nullptr);
+    }
+    static void set_interval(int seconds) {
+        itimerval interval = {{seconds, 0}, {seconds, 0}};
+        setitimer(ITIMER_VIRTUAL, &interval, nullptr);
+    }
+};
+
+[[noreturn]] inline void report_divergence() {
+    int waiting = 0, other = 0;
+    while (scheduler.fibres[waiting].state == RETURNED) ++waiting;
+    const Fibre& one = scheduler.fibres[waiting];
+    for (int thread = 0; thread < blockDim.x; ++thread) {
+        const Fibre& fibre = scheduler.fibres[thread];
+        if (fibre.state != one.state || fibre.place != one.place) other = thread;
+    }
+    throw std::runtime_error(
+        "divergence in block " + std::to_string(blockIdx.x) + ": " + where(waiting) + ", but " + where(other));
+}
+
+inline void run_thread() {
+    scheduler.kernel(scheduler.arguments);
+    scheduler.fibres[scheduler.current].state = RETURNED;
+}
+
+inline void run_block() {
+    scheduler.runnable = {};
+    draw_urgencies();
+    for (int thread = 0; thread < blockDim.x; ++thread) {
+        Fibre& fibre = scheduler.fibres[thread];
+        getcontext(&fibre.context);
+        fibre.context.uc_stack.ss_sp = fibre.stack.data();
+        fibre.context.uc_stack.ss_size = fibre.stack.size();
+        fibre.context.uc_link = &scheduler.context;
+        makecontext(&fibre.context, run_thread, 0);
+        make_runnable(thread);
+    }
+    int returned = 0;
+    while (returned < blockDim.x) {
+        if (scheduler.runnable.empty()) report_divergence();
+        scheduler.current = threadIdx.x = scheduler.runnable.top().second;
+        scheduler.runnable.pop();
+        Fibre& fibre = scheduler.fibres[scheduler.current];
+        ++scheduler.switches;
+        scheduler.endless = false;
+        swapcontext(&scheduler.context, &fibre.context);
+        if (scheduler.endless) throw std::runtime_error(where(scheduler.current) + " runs on without end");
+        if (fibre.state == RETURNED) ++returned;
+        if (scheduler.runnable.empty() && fibre.state == AT_BARRIER) pass_barrier();
+        if (fibre.state == AT_SHUFFLE) pass_shuffle(scheduler.current / LANES);
+    }
+}
+
+// Runs a kernel, given as a function without arguments, in blocks of so many threads. Shared memory is full of rubbish
+// when a block starts, as it is on a device, and stays so beyond the bytes asked for.
+template <typename Kernel>
+void launch(int blocks, int threads, size_t shared_bytes, Order order, unsigned seed, Kernel kernel) {
+    if (shared_bytes > sizeof shared_memory) throw std::runtime_error("so much shared memory is not here");
+    scheduler.order = order;
+    scheduler.numbers.seed(seed);
+    scheduler.kernel = [](void* arguments) { (*static_cast<Kernel*>(arguments))(); };
+    scheduler.arguments = &kernel;
+    scheduler.fibres.resize(threads);
+    scheduler.urgency_of_warp.resize(threads / LANES);
+    for (auto& fibre : scheduler.fibres) fibre.stack.resize(STACK_BYTES);
+    blockDim.x = threads;
+    Watch watch;
+    for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x) {
+        std::memset(shared_memory, 0x5a, sizeof shared_memory);
+        run_block();
+        const unsigned char* bytes = reinterpret_cast<const unsigned char*>(shared_memory);
+        for (size_t i = shared_bytes; i < sizeof shared_memory; ++i) {
+            if (bytes[i] != 0x5a) throw std::runtime_error("a write beyond the shared memory of the launch");
+        }
+    }
+}
+
+}  // namespace cuda

@@ -1,0 +1,261 @@
+"""The CUDA kernel, run by the host in adversarial orders, answers as scipy does, ties and refusals included.
+
+Fibres run one at a time, so the host shows what an order of threads can change, misuse of barriers and shuffles, and
+wrong arithmetic. What the hardware adds, such as memory that is seen late, compute-sanitizer shows on a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from pebble import ProcessExpired, concurrent
+from scipy.optimize import linear_sum_assignment
+
+from detr_accelerated import cuda_solver
+
+ORDERS = ("ascending", "descending", "random warps", "random threads")
+# (threads, columns a thread); mostly few threads, as the time of the host grows with them.
+BLOCKS = ((32, 1), (32, 1), (32, 2), (64, 1), (96, 1))
+COUNT = 8
+
+
+def expected(cost: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The query of each target [P, T] and the statuses [P], by scipy from the costs [Q, n] of each problem."""
+    found, statuses = np.full(cost.shape[:2], -1), np.zeros(len(cost), int)
+    for problem, (problem_cost, size) in enumerate(zip(cost, sizes, strict=True)):
+        try:
+            queries, targets = linear_sum_assignment(problem_cost[:size].T)
+        except ValueError as error:
+            invalid = "invalid numeric entries" in str(error)
+            statuses[problem] = cuda_solver.INVALID_COST if invalid else cuda_solver.INFEASIBLE
+        else:
+            found[problem, targets] = queries
+    return found, statuses
+
+
+def integers(levels: int, offset: float = 0) -> Callable[..., np.ndarray]:
+    return lambda numbers, shape: offset + numbers.integers(0, levels, shape).astype(np.float64)
+
+
+def alike_queries(numbers: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    problems, targets, queries = shape
+    spread = 1e-3 * numbers.random((problems, 1, queries)) + 1e-5 * numbers.random(shape)
+    return numbers.random((problems, targets, 1)) + spread
+
+
+def with_infinities(numbers: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Problems in which some or most pairs are forbidden, and one in three also has a NaN or -inf here and there."""
+    cost = numbers.integers(0, 4, shape).astype(np.float64)
+    cost[numbers.random(shape) < numbers.choice([0.1, 0.3, 0.7], (shape[0], 1, 1))] = np.inf
+    cost[::3][numbers.random(cost[::3].shape) < 0.03] = numbers.choice([np.nan, -np.inf])
+    return cost
+
+
+REGIMES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+    "two levels": integers(2),
+    "all equal": integers(1),
+    "six levels": integers(6),
+    # Equal sums in decimals, which rounding makes unequal, one way or the other.
+    "tenths": lambda numbers, shape: numbers.integers(-9, 10, shape) / 10,
+    "negative": lambda numbers, shape: -numbers.integers(0, 5, shape).astype(np.float64),
+    "normal": lambda numbers, shape: numbers.normal(size=shape),
+    "offset 1e4": integers(50, 1e4),
+    "offset 1e8": integers(50, 1e8),
+    "tenths at 1e6": lambda numbers, shape: 1e6 + numbers.integers(0, 20, shape) / 10,
+    "alike queries": alike_queries,
+    "infinities": with_infinities,
+}
+
+
+@dataclass(frozen=True)
+class Batch:
+    cost: np.ndarray
+    sizes: np.ndarray
+    threads: int
+    columns_per_thread: int
+    order: str
+    seed: int
+
+    def disagrees(self, kernel: Callable[..., tuple[np.ndarray, np.ndarray]]) -> bool:
+        """Whether the answers of the kernel are not scipy's."""
+        answers = kernel(
+            self.cost,
+            self.sizes,
+            threads=self.threads,
+            columns_per_thread=self.columns_per_thread,
+            order=self.order,
+            seed=self.seed,
+        )
+        pairs = zip(answers, expected(self.cost, self.sizes), strict=True)
+        return not all(np.array_equal(answer, wanted) for answer, wanted in pairs)
+
+
+def batches(regime: str, order: str, count: int) -> Iterator[Batch]:
+    """Batches of ten small problems of all shapes, in float32 and float64."""
+    numbers = np.random.default_rng([list(REGIMES).index(regime), ORDERS.index(order)])
+    for seed in range(count):
+        threads, columns_per_thread = BLOCKS[seed % len(BLOCKS)]
+        longest = min(threads * columns_per_thread, 40) if seed % 3 == 0 else 9
+        targets, queries = numbers.integers(1, longest + 1, 2)
+        if seed % 4 == 0:
+            targets = queries
+        cost = REGIMES[regime](numbers, (10, targets, queries)).astype(numbers.choice([np.float32, np.float64]))
+        sizes = numbers.integers(0, targets + 1, 10)
+        sizes[::3] = targets
+        yield Batch(cost, sizes, threads, columns_per_thread, order, seed)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("regime", REGIMES)
+def test_it_answers_as_scipy_does(host_kernel: Callable, regime: str, order: str) -> None:
+    for batch in batches(regime, order, count=COUNT):
+        assert not batch.disagrees(host_kernel), batch
+
+
+@pytest.mark.parametrize("regime", ["two levels", "tenths", "alike queries"])
+@pytest.mark.parametrize("shape", [(3, 12, 300), (1, 60, 90), (2, 130, 9)])
+def test_large_problems_in_blocks_as_they_are_launched(
+    host_kernel: Callable, regime: str, shape: tuple[int, int, int]
+) -> None:
+    cost = REGIMES[regime](np.random.default_rng(0), shape).astype(np.float32)
+    threads, columns_per_thread = cuda_solver.block_shape(*shape[1:])
+    sizes = np.array([shape[1], shape[1] // 2, 1])[: shape[0]]
+    assert not Batch(cost, sizes, threads, columns_per_thread, "random warps", 0).disagrees(host_kernel)
+
+
+def test_each_regime_and_orientation_does_occur() -> None:
+    statuses, orientations = set(), set()
+    for batch in batches("infinities", "ascending", count=COUNT):
+        statuses |= set(expected(batch.cost, batch.sizes)[1])
+        orientations |= set(np.sign(batch.sizes - batch.cost.shape[2]))
+    assert statuses == {cuda_solver.SOLVED, cuda_solver.INVALID_COST, cuda_solver.INFEASIBLE}
+    assert orientations == {-1, 0, 1}
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 0), (2, 1, 1), (1, 1, 5), (3, 4, 4)])
+def test_empty_and_smallest_problems(host_kernel: Callable, shape: tuple[int, int, int]) -> None:
+    cost = np.random.default_rng(0).integers(0, 3, shape).astype(np.float32)
+    for sizes in (np.zeros(shape[0], int), np.full(shape[0], shape[1])):
+        assert not Batch(cost, sizes, 32, 1, "random warps", 0).disagrees(host_kernel)
+
+
+def test_what_lies_beyond_the_size_is_not_looked_at(host_kernel: Callable) -> None:
+    cost = np.random.default_rng(0).integers(0, 3, (4, 6, 5)).astype(np.float64)
+    sizes = np.array([0, 2, 5, 6])
+    for problem_cost, size in zip(cost, sizes, strict=True):
+        problem_cost[size:] = np.nan
+    found, statuses = host_kernel(cost, sizes, threads=32, columns_per_thread=1)
+    np.testing.assert_array_equal(found, expected(cost, sizes)[0])
+    assert not statuses.any()
+
+
+def test_a_size_out_of_range_is_refused_and_disturbs_no_other_problem(host_kernel: Callable) -> None:
+    cost = np.random.default_rng(0).normal(size=(4, 3, 5))
+    found, statuses = host_kernel(cost, np.array([3, 4, -1, 2]), threads=32, columns_per_thread=1)
+    bad = cuda_solver.INVALID_SIZE
+    assert statuses.tolist() == [cuda_solver.SOLVED, bad, bad, cuda_solver.SOLVED]
+    np.testing.assert_array_equal(found, expected(cost, np.array([3, 0, 0, 2]))[0])
+
+
+def test_an_invalid_cost_goes_before_an_infeasible_problem(host_kernel: Callable) -> None:
+    cost = np.full((1, 3, 4), np.inf)
+    cost[0, 2, 1] = np.nan
+    found, statuses = host_kernel(cost, np.array([3]), threads=32, columns_per_thread=1)
+    assert statuses.tolist() == [cuda_solver.INVALID_COST]
+    assert (found == -1).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 9), (1, 9, 5), (1, 7, 7)])
+def test_the_shared_memory_of_the_launch_suffices_and_not_a_byte_less(
+    host_kernel: Callable, shape: tuple[int, int, int]
+) -> None:
+    needed = cuda_solver.shared_bytes(32, *shape[1:])
+    run = {"cost": np.zeros(shape), "sizes": np.array([shape[1]]), "threads": 32, "columns_per_thread": 1}
+    host_kernel(**run, shared_bytes=needed)
+    with pytest.raises(RuntimeError, match="beyond the shared memory"):
+        host_kernel(**run, shared_bytes=needed - 1)
+
+
+# By name: the regime that shows it, the text of the source that is changed, and what it becomes.
+DEFECTS = {
+    "no barrier before the first search": ("two levels", "int step = 0;\n    __syncthreads();", "int step = 0;"),
+    "no barrier in the reduction": ("two levels", "= first;\n    __syncthreads();", "= first;"),
+    "one set of places for the reduction": ("two levels", "(step++ % 2) *", "(step++ * 0) *"),
+    "no barrier before the augmentation": (
+        "two levels",
+        "__syncthreads();\n        if (thread == 0) augment",
+        "if (thread == 0) augment",
+    ),
+    "no barrier after the augmentation": ("two levels", "column_of);\n        __syncthreads();", "column_of);"),
+    "a barrier that one thread passes twice": (
+        "two levels",
+        "            Candidate nearest =",
+        "            if (thread == 5) __syncthreads();\n            Candidate nearest =",
+    ),
+    "a shuffle without some lanes": (
+        "two levels",
+        "        Candidate other = {",
+        "        if (first.rank == REACHED) continue;\n        Candidate other = {",
+    ),
+    "a shuffle with lanes that are not there": ("two levels", "offset = WARP / 2", "offset = WARP"),
+    "half of the lanes left out": ("two levels", "offset = WARP / 2", "offset = WARP / 4"),
+    "the last warp left out": (
+        "two levels",
+        "warp < static_cast<int>(blockDim.x) / WARP",
+        "warp < static_cast<int>(blockDim.x) / WARP - 1",
+    ),
+    "<= for <": ("two levels", "if (through < distance[k])", "if (rank[k] != REACHED && through <= distance[k])"),
+    "columns that do not exist": ("two levels", "if (through < distance[k])", "if (through <= distance[k])"),
+    "the first unmatched of the nearest": ("two levels", "unmatched ? num_columns - 1 - place", "unmatched ? place"),
+    "the last matched of the nearest": ("two levels", ": num_columns + place;", ": 2 * num_columns - 1 - place;"),
+    "matched and unmatched alike": ("two levels", "unmatched[k] = false;", ""),
+    "no place of the last column": (
+        "two levels",
+        "                    rank[k] = rank_of(thread",
+        "                    rank_of(thread",
+    ),
+    "float32 prices of columns": ("tenths", "double v[COLUMNS], distance", "float v[COLUMNS]; double distance"),
+    "float32 distances": ("tenths", "double v[COLUMNS], distance", "float distance[COLUMNS]; double v"),
+    "another order of the sum": (
+        "tenths at 1e6",
+        "length + c[k] - u_of_row - v[k]",
+        "length + (c[k] - u_of_row - v[k])",
+    ),
+    "prices of rows not kept": ("six levels", "u[row_of[column]] += length - distance[k];", ""),
+    "prices of columns not kept": ("six levels", "v[k] -= length - distance[k];", ""),
+    "the price of the start not kept": ("six levels", "if (thread == 0) u[start] += length;", ""),
+    "targets as rows of square problems": ("two levels", "num_targets < num_queries;", "num_targets <= num_queries;"),
+    "all rows for the size": ("two levels", "static_cast<int>(sizes[problem]) : 0", "most_targets : 0"),
+    "NaN let through": ("infinities", "invalid |= !(c[k] > -infinity());", "invalid |= c[k] == -infinity();"),
+    "-inf let through": ("infinities", "invalid |= !(c[k] > -infinity());", "invalid |= !(c[k] >= -infinity());"),
+    "given up without a look at the rest": ("infinities", "invalid |= !(cost[i] > -infinity());", "(void)cost[i];"),
+    "an infeasible problem called solved": ("infinities", ": feasible ? SOLVED : INFEASIBLE", ": SOLVED"),
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTS)
+def test_a_planted_defect_is_found(compile_kernel: Callable, defect: str) -> None:
+    regime, healthy, broken = DEFECTS[defect]
+    source = cuda_solver.SOURCE.read_text()
+    assert source.count(healthy) == 1, "the defect cannot be planted, as the source has changed"
+    kernel = compile_kernel(source.replace(healthy, broken))
+
+    # A process of its own, as a broken kernel may write anywhere and end it.
+    @concurrent.process(context=get_context("fork"))
+    def is_found() -> bool:
+        try:
+            return any(batch.disagrees(kernel) for order in ORDERS for batch in batches(regime, order, COUNT))
+        except RuntimeError:
+            return True
+
+    outcome = is_found()
+    crash = outcome.exception()
+    if crash is None:
+        assert outcome.result()
+    else:
+        assert isinstance(crash, ProcessExpired)
+        assert crash.exitcode < 0, "the process was not ended by a signal"
