@@ -50,6 +50,7 @@ def command(context: click.Context) -> None:
     "--expected", type=click.Path(path_type=Path), multiple=True, help="File of known violations; repeatable."
 )
 @click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
+@click.option("--shard", metavar="NUMBER/COUNT", help="Only this part, such as 1/4, to be merged with the others.")
 def check(
     implementation: tuple[str, ...],
     profile: str | None,
@@ -63,6 +64,7 @@ def check(
     json_path: Path | None,
     expected: tuple[Path, ...],
     time_limit: float | None,
+    shard: str | None,
 ) -> int:
     """Judge implementations by the invariants.
 
@@ -77,7 +79,7 @@ def check(
     from detr_conformance.selection import Selection  # noqa: PLC0415
 
     selection = Selection(profile, components, invariants, level)
-    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, expected=expected)
+    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, expected=expected, shard=shard)
     return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
 
 

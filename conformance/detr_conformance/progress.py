@@ -18,8 +18,8 @@ from detr_conformance.verdict import Judgement
 @contextlib.contextmanager
 def shown_progress(plan: Plan, console: Console) -> Iterator[Callback]:
     """A callback for the judgements of a plan that shows on the console how far the check is."""
-    total, count = len(plan.tasks), len(plan.request.invariants)
-    left = Counter(dict.fromkeys(range(len(plan.subjects)), count))
+    total, count = len(plan.places), len(plan.request.invariants)
+    left = Counter(place // count for place in plan.places)
     failing: Counter[int] = Counter()
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

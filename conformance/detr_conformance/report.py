@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from detr_conformance.judge import DEFAULT_DEVICE
+from detr_conformance.sharding import Shard
 from detr_conformance.verdict import Judgement, Verdict
 
 
@@ -41,7 +42,10 @@ class ImplementationReport:
 
 @dataclass(frozen=True)
 class Report:
-    """All judgements of one run, what it was run with, and whether it was stopped before its end."""
+    """All judgements of one run, what it was run with, and whether it was stopped before its end.
+
+    shard: which part of a run it is, where it is one.
+    """
 
     version: str
     seed: int
@@ -49,6 +53,7 @@ class Report:
     implementations: tuple[ImplementationReport, ...]
     interrupted: bool = False
     device: str = DEFAULT_DEVICE
+    shard: Shard | None = None
 
     def __iter__(self) -> Iterator[tuple[ImplementationReport, Judgement]]:
         for implementation in self.implementations:
@@ -142,6 +147,7 @@ def _document(report: Report) -> dict[str, Any]:
         "seed": report.seed,
         "examples": report.examples,
         "device": report.device,
+        "shard": report.shard and asdict(report.shard),
         "interrupted": report.interrupted,
         "implementations": [
             {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from detr_conformance.known import KnownViolation, read_known, require_applicabl
 from detr_conformance.report import ImplementationReport, Report, installed_version
 from detr_conformance.resolve import implementations, resolve
 from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects, require_device
+from detr_conformance.sharding import Shard, TaskName, dealt, parsed_shard, run_digest
 from detr_conformance.verdict import Judgement
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
@@ -32,6 +34,7 @@ class Request:
     seed: int
     device: str
     known: tuple[KnownViolation, ...]
+    shard: Shard | None = None
 
     def plan(self, given: Any, find: Find = resolve) -> Plan:
         """The plan of a check of the given implementations; raises `UsageError` for what cannot be done."""
@@ -44,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a check will do: each invariant of the request for each subject."""
+    """What a check will do: each invariant of the request for each subject, or a shard's part of that."""
 
     request: Request
     subjects: tuple[Subject, ...]
@@ -54,23 +57,39 @@ class Plan:
         """Each invariant of each subject, subject by subject."""
         return tuple((subject, invariant) for subject in self.subjects for invariant in self.request.invariants)
 
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """The places of the tasks that are to be judged here: all of them, or the shard's."""
+        shard = self.request.shard
+        return tuple(range(len(self.tasks)) if shard is None else dealt(self._names, shard.count)[shard.number - 1])
+
+    @property
+    def _names(self) -> list[TaskName]:
+        return [
+            TaskName(invariant.component, item.implementation.name, item.implementation.profile.name, invariant.id)
+            for item, invariant in self.tasks
+        ]
+
     def judgements(self, judges: Judges) -> Iterator[tuple[int, Judgement]]:
         """The judgements with the places of their tasks, as they are finished."""
         asked: list[int] = []
-        for place, (subject, invariant) in enumerate(self.tasks):
+        tasks = self.tasks
+        for place in self.places:
+            subject, invariant = tasks[place]
             judgement = not_asked(invariant, subject.implementation)
             if judgement is not None:
                 yield place, judgement
             else:
                 asked.append(place)
-        tasks = [self.tasks[place] for place in asked]
         how = self.request
-        judged = judges.judged(tasks, examples=how.examples, seed=how.seed, device=how.device)
+        judged = judges.judged(
+            [tasks[place] for place in asked], examples=how.examples, seed=how.seed, device=how.device
+        )
         for index, judgement in judged:
             yield asked[index], judgement
 
     def report(self, judgements: Mapping[int, Judgement]) -> Report:
-        """The report of what is known so far; interrupted unless every task is judged."""
+        """The report of what is known so far; interrupted unless every task of this plan's places is judged."""
         count = len(self.request.invariants)
         items = []
         for number, subject in enumerate(self.subjects):
@@ -86,9 +105,10 @@ class Plan:
                     address=subject.address,
                 )
             )
-        interrupted = len(judgements) < len(self.tasks)
+        interrupted = len(judgements) < len(self.places)
         how = self.request
-        return Report(installed_version(), how.seed, how.examples, tuple(items), interrupted, how.device)
+        shard = how.shard and replace(how.shard, run=run_digest(self._names))
+        return Report(installed_version(), how.seed, how.examples, tuple(items), interrupted, how.device, shard)
 
 
 Progress = Callable[[Plan, int, Judgement], None]
@@ -108,6 +128,7 @@ def check(
     workers: int = 0,
     time_limit: float | None = None,
     expected: Sequence[str | Path] = (),
+    shard: str | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """The report on an implementation: an `Implementation`, a name as `resolve` takes it, or a list of those.
@@ -115,8 +136,9 @@ def check(
     profile, components, invariants (ids, or numbers of the norm) and level narrow what is asked. device: where
     the implementations are to compute, such as "cuda". workers: 0
     judges in this process; more judge in so many worker processes, for which implementations are given by
-    name, with `time_limit` seconds for each invariant. expected: files of known violations. The judgements do
-    not depend on the number of workers. Raises `UsageError` for what cannot be done as it is asked.
+    name, with `time_limit` seconds for each invariant. expected: files of known violations. shard: "2/5" judges the
+    second of five parts, to be merged with the others. The judgements depend neither on the number of workers nor
+    of shards. Raises `UsageError` for what cannot be done as it is asked.
     """
     asked = request(
         Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
@@ -124,6 +146,7 @@ def check(
         seed=seed,
         device=device,
         expected=expected,
+        shard=shard,
     )
     judgements: dict[int, Judgement] = {}
     with judges_for(implementation, workers, time_limit, examples) as judges:
@@ -142,11 +165,13 @@ def request(
     seed: int | Literal["random"] = DEFAULT_SEED,
     device: str = DEFAULT_DEVICE,
     expected: Sequence[str | Path] = (),
+    shard: str | None = None,
 ) -> Request:
     """What these arguments ask; raises `UsageError` for what does not exist or makes no sense."""
     require_examples(examples)
     known = tuple(entry for path in expected for entry in read_known(Path(path)))
-    return Request(selection, chosen_invariants(selection), examples, drawn_seed(seed), device, known)
+    part = None if shard is None else parsed_shard(shard)
+    return Request(selection, chosen_invariants(selection), examples, drawn_seed(seed), device, known, part)
 
 
 def judges_for(given: Any, workers: int, time_limit: float | None, examples: int) -> Judges:

@@ -90,7 +90,8 @@ def summary_lines(report: Report) -> Iterator[str]:
         f"{cost.examples} cases, {cost.seconds:.1f} s, of which {cost.implementation_seconds:.1f} s "
         f"in the implementations and their bridges; {1000 * cost.beyond:.1f} ms a case beyond them"
     )
-    yield f"detr-spec {report.version}, seed {report.seed}, {report.examples} examples"
+    shard = f", shard {report.shard}" if report.shard else ""
+    yield f"detr-spec {report.version}, seed {report.seed}, {report.examples} examples{shard}"
     if report.interrupted:
         yield "interrupted: this is what was known so far"
 
