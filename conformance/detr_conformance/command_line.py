@@ -51,6 +51,9 @@ def command(context: click.Context) -> None:
 )
 @click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
 @click.option("--shard", metavar="NUMBER/COUNT", help="Only this part, such as 1/4, to be merged with the others.")
+@click.option(
+    "--database", metavar="FOLDER|URL", multiple=True, help="Where failing cases are kept, and run first; repeatable."
+)
 def check(
     implementation: tuple[str, ...],
     profile: str | None,
@@ -65,6 +68,7 @@ def check(
     expected: tuple[Path, ...],
     time_limit: float | None,
     shard: str | None,
+    database: tuple[str, ...],
 ) -> int:
     """Judge implementations by the invariants.
 
@@ -79,7 +83,15 @@ def check(
     from detr_conformance.selection import Selection  # noqa: PLC0415
 
     selection = Selection(profile, components, invariants, level)
-    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, expected=expected, shard=shard)
+    asked = request(
+        selection,
+        examples=examples,
+        seed=parsed_seed(seed),
+        device=device,
+        expected=expected,
+        shard=shard,
+        database=database,
+    )
     return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
 
 

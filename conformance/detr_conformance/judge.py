@@ -7,6 +7,9 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from hypothesis.database import ExampleDatabase
+
+from detr_conformance.database import Part, opened
 from detr_conformance.search import Search, search
 from detr_conformance.stopwatch import Stopwatch
 from detr_conformance.tracebacks import check_traceback, implementation_traceback
@@ -58,11 +61,13 @@ def judge(
     examples: int = DEFAULT_EXAMPLES,
     seed: int = DEFAULT_SEED,
     device: str = DEFAULT_DEVICE,
+    database: tuple[str, ...] = (),
 ) -> Judgement:
     """The judgement of one invariant on an implementation; never raises for what the implementation does.
 
     The same arguments give the same judgement, save the times, whatever ran before. Global state is left as
-    it was.
+    it was. database: locations of what failed before, which is run first; what fails is kept there, and then the
+    judgement depends on what is there.
     """
     unasked = not_asked(invariant, implementation)
     if unasked is not None:
@@ -71,15 +76,19 @@ def judge(
     stopwatch = Stopwatch()
     domain = Domain(implementation.profile, implementation.limits.of(invariant.component), device=device)
     component = stopwatch.watched(implementation.component(invariant.component))
-    judgement = _judged(invariant, domain, component, examples, seed)
+    kept = opened(database)
+    part = kept and Part(kept, [implementation.name, implementation.profile.name, invariant.id])
+    judgement = _judged(invariant, domain, component, examples, seed, part)
     seconds = time.perf_counter() - start
     return replace(judgement, seconds=seconds, implementation_seconds=stopwatch.seconds)
 
 
-def _judged(invariant: Invariant, domain: Domain, component: Any, examples: int, seed: int) -> Judgement:
+def _judged(
+    invariant: Invariant, domain: Domain, component: Any, examples: int, seed: int, database: ExampleDatabase | None
+) -> Judgement:
     try:
         cases = invariant.case_count(examples)
-        found = search(invariant, domain, component, cases, seed)
+        found = search(invariant, domain, component, cases, seed, database)
         if found.failure is not None and not found.not_repeatable and found.unanswered is None:
             _seek_smaller(invariant, domain, component, found, cases, seed)
     except Exception as error:

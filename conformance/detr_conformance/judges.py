@@ -33,7 +33,7 @@ class Judges(Protocol):
         """What `resolve` finds, or raises."""
 
     def judged(
-        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str
+        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
     ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with the task's place, as they are finished."""
 
@@ -52,11 +52,15 @@ class ThisProcess:
         return resolve(address)
 
     def judged(
-        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str
+        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
     ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with its place, in order."""
         for place, (subject, invariant) in enumerate(tasks):
-            yield place, judge(invariant, subject.implementation, examples=examples, seed=seed, device=device)
+            implementation = subject.implementation
+            yield (
+                place,
+                judge(invariant, implementation, examples=examples, seed=seed, device=device, database=database),
+            )
 
 
 class Workers:
@@ -94,12 +98,12 @@ class Workers:
         return found
 
     def judged(
-        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str
+        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
     ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with its place, as the workers finish them."""
         places: dict[Future[Judgement], int] = {}
         for place, (subject, invariant) in enumerate(tasks):
-            arguments = (subject.address, subject.place, invariant.id, examples, seed, device)
+            arguments = (subject.address, subject.place, invariant.id, examples, seed, device, database)
             future = self._pool.schedule(worker.judge_at, args=arguments, timeout=self._time_limit)
             places[future] = place
         for future in as_completed(places):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from detr_conformance.database import shown
 from detr_conformance.failure_text import failure_text
 from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, judge
 from detr_conformance.known import with_known
@@ -33,8 +34,9 @@ def conformance_tests(
 
     The arguments are those of `check`; where several implementations are given, the ids begin with their names or
     profiles. What is violated fails, a known violation is an expected failure, and what is not provided, not
-    applicable or vacuous is skipped. The options `--detr-spec-examples`, `--detr-spec-seed` and `--detr-spec-device`
-    say how the cases are drawn, and where they are run. Raises `UsageError` for what cannot be done as it is asked.
+    applicable or vacuous is skipped. The options `--detr-spec-examples`, `--detr-spec-seed`, `--detr-spec-device`
+    and `--detr-spec-database` say how the cases are drawn, where they are run, and where failing ones are kept.
+    Raises `UsageError` for what cannot be done as it is asked.
     """
     selection = Selection(profile, tuple(components or ()), tuple(invariants or ()), level)
     plan = request_for(selection, expected=expected).plan(implementation)
@@ -47,11 +49,13 @@ def conformance_tests(
     def test_conformance(implementation: Implementation, invariant: Invariant, request: pytest.FixtureRequest) -> None:
         examples, seed, device = _options(request.config)
         require_device([Subject(implementation)], device)
-        judgement = judge(invariant, implementation, examples=examples, seed=seed, device=device)
+        database = tuple(request.config.getoption("detr_spec_database", []))
+        judgement = judge(invariant, implementation, examples=examples, seed=seed, device=device, database=database)
         (judgement,) = with_known([judgement], implementation, plan.request.known)
         node = shlex.quote(request.node.nodeid)
         command = f"pytest {node} --detr-spec-seed {seed} --detr-spec-examples {examples}"
         command += "" if device == DEFAULT_DEVICE else f" --detr-spec-device {device}"
+        command += "".join(f" --detr-spec-database {shlex.quote(shown(location))}" for location in database)
         _conclude(f"{implementation.name} ({implementation.profile.name})", judgement, command)
 
     return test_conformance

@@ -44,7 +44,7 @@ class ImplementationReport:
 class Report:
     """All judgements of one run, what it was run with, and whether it was stopped before its end.
 
-    shard: which part of a run it is, where it is one.
+    shard: which part of a run it is, where it is one. database: where cases were kept that failed before.
     """
 
     version: str
@@ -54,6 +54,7 @@ class Report:
     interrupted: bool = False
     device: str = DEFAULT_DEVICE
     shard: Shard | None = None
+    database: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[tuple[ImplementationReport, Judgement]]:
         for implementation in self.implementations:
@@ -99,6 +100,7 @@ class Report:
         elsewhere = self.device != DEFAULT_DEVICE
         if implementation.address is None:
             device = f", device={self.device!r}" if elsewhere else ""
+            device += f", database={list(self.database)!r}" if self.database else ""
             return (
                 f"check({implementation.name}, profile={implementation.profile!r}, "
                 f"invariants=[{judgement.id!r}], seed={self.seed}, examples={self.examples}{device})"
@@ -112,6 +114,7 @@ class Report:
         if elsewhere:
             options["--device"] = self.device
         given = [part for option in options.items() for part in option]
+        given += [part for location in self.database for part in ("--database", location)]
         return shlex.join(["detr-spec", "check", implementation.address, *given])
 
     def to_json(self) -> str:
@@ -148,6 +151,7 @@ def _document(report: Report) -> dict[str, Any]:
         "examples": report.examples,
         "device": report.device,
         "shard": report.shard and asdict(report.shard),
+        "database": list(report.database),
         "interrupted": report.interrupted,
         "implementations": [
             {

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from detr_conformance.database import opened, shown
 from detr_conformance.errors import UsageError
 from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
 from detr_conformance.judges import Judges, ThisProcess, Workers
@@ -35,6 +36,7 @@ class Request:
     device: str
     known: tuple[KnownViolation, ...]
     shard: Shard | None = None
+    database: tuple[str, ...] = ()
 
     def plan(self, given: Any, find: Find = resolve) -> Plan:
         """The plan of a check of the given implementations; raises `UsageError` for what cannot be done."""
@@ -83,7 +85,11 @@ class Plan:
                 asked.append(place)
         how = self.request
         judged = judges.judged(
-            [tasks[place] for place in asked], examples=how.examples, seed=how.seed, device=how.device
+            [tasks[place] for place in asked],
+            examples=how.examples,
+            seed=how.seed,
+            device=how.device,
+            database=how.database,
         )
         for index, judgement in judged:
             yield asked[index], judgement
@@ -108,7 +114,10 @@ class Plan:
         interrupted = len(judgements) < len(self.places)
         how = self.request
         shard = how.shard and replace(how.shard, run=run_digest(self._names))
-        return Report(installed_version(), how.seed, how.examples, tuple(items), interrupted, how.device, shard)
+        locations = tuple(map(shown, how.database))
+        return Report(
+            installed_version(), how.seed, how.examples, tuple(items), interrupted, how.device, shard, locations
+        )
 
 
 Progress = Callable[[Plan, int, Judgement], None]
@@ -129,6 +138,7 @@ def check(
     time_limit: float | None = None,
     expected: Sequence[str | Path] = (),
     shard: str | None = None,
+    database: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> Report:
     """The report on an implementation: an `Implementation`, a name as `resolve` takes it, or a list of those.
@@ -137,8 +147,9 @@ def check(
     the implementations are to compute, such as "cuda". workers: 0
     judges in this process; more judge in so many worker processes, for which implementations are given by
     name, with `time_limit` seconds for each invariant. expected: files of known violations. shard: "2/5" judges the
-    second of five parts, to be merged with the others. The judgements depend neither on the number of workers nor
-    of shards. Raises `UsageError` for what cannot be done as it is asked.
+    second of five parts, to be merged with the others. database: where cases are kept that failed, which are run
+    first: folders, or addresses as `database.py` takes them. Without one, the judgements depend neither on the number
+    of workers nor of shards, nor on earlier runs. Raises `UsageError` for what cannot be done as it is asked.
     """
     asked = request(
         Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
@@ -147,6 +158,7 @@ def check(
         device=device,
         expected=expected,
         shard=shard,
+        database=database,
     )
     judgements: dict[int, Judgement] = {}
     with judges_for(implementation, workers, time_limit, examples) as judges:
@@ -166,12 +178,16 @@ def request(
     device: str = DEFAULT_DEVICE,
     expected: Sequence[str | Path] = (),
     shard: str | None = None,
+    database: Sequence[str | Path] = (),
 ) -> Request:
     """What these arguments ask; raises `UsageError` for what does not exist or makes no sense."""
     require_examples(examples)
     known = tuple(entry for path in expected for entry in read_known(Path(path)))
     part = None if shard is None else parsed_shard(shard)
-    return Request(selection, chosen_invariants(selection), examples, drawn_seed(seed), device, known, part)
+    locations = tuple(map(str, database))
+    opened(locations)
+    chosen = chosen_invariants(selection)
+    return Request(selection, chosen, examples, drawn_seed(seed), device, known, part, locations)
 
 
 def judges_for(given: Any, workers: int, time_limit: float | None, examples: int) -> Judges:

@@ -40,13 +40,16 @@ def _elsewhere(configuration: Configuration) -> Any:
     raise NotImplementedError(f"the component for {configuration} is in a worker process")
 
 
-def judge_at(address: str, place: int, id: str, examples: int, seed: int, device: str) -> Judgement:
+def judge_at(
+    address: str, place: int, id: str, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
+) -> Judgement:
     """The judgement of the invariant of that id on the implementation at that place of an address."""
     from detr_conformance.judge import judge  # noqa: PLC0415
     from detr_spec.invariant import find_invariants  # noqa: PLC0415
 
     (invariant,) = find_invariants(id)
-    return judge(invariant, _resolved(address)[place], examples=examples, seed=seed, device=device)
+    implementation = _resolved(address)[place]
+    return judge(invariant, implementation, examples=examples, seed=seed, device=device, database=database)
 
 
 @cache
