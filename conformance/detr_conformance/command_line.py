@@ -138,6 +138,23 @@ def soak(
     return run_soak(list(implementation), asked, minutes=minutes, workers=workers, path=path)
 
 
+@command.command()
+@click.argument("subject", metavar="MODULE:OBJECT")
+@click.option(
+    "--directory", type=click.Path(path_type=Path), default=Path(), help="The project's folder.  [default: this one]"
+)
+def init(subject: str, directory: Path) -> int:
+    """Probe a criterion, a matcher, a module …, and write what a gate in CI needs.
+
+    MODULE:OBJECT is what Python code would import: a class, an instance, a function, or with MODULE alone a module.
+    An adapter, an empty ledger, a test for pytest and a workflow are written into the project, never over a file that
+    is there; what could not be found out is left, marked, to fill in.
+    """
+    from detr_conformance.adoption.command import run_init  # noqa: PLC0415
+
+    return run_init(subject, directory)
+
+
 @command.command("list")
 @click.option("--profile", metavar="NAME", help="Only invariants that apply to this profile.")
 @click.option("--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable.")

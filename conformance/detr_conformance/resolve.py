@@ -50,6 +50,21 @@ def resolve(name: str) -> tuple[Implementation, ...]:
     return implementations(_attribute(module, place, attribute), name)
 
 
+def object_at(name: str) -> Any:
+    """The object at `package.module:attribute`, or the module itself; raises `UsageError` where there is none."""
+    place, colon, attribute = name.partition(":")
+    module = _from_module(place)
+    if not colon:
+        return module
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            known = [member for member in dir(found) if not member.startswith("_")]
+            raise UsageError(f"{place} has no attribute {attribute!r}{close_names(part, known)}")
+        found = getattr(found, part)
+    return found
+
+
 def implementations(value: Any, name: str) -> tuple[Implementation, ...]:
     """The implementations in `value`, which `name` names in messages.
 

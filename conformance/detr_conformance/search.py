@@ -92,7 +92,7 @@ def search(
     the cases raises.
     """
     found = Search()
-    with isolated() as restore, _no_local_constants():
+    with isolated() as restore, no_local_constants():
         dtypes = domain.limits.dtypes
         cases = [invariant.cases(replace(domain, dtype=dtype)) for dtype in dtypes]
 
@@ -210,7 +210,7 @@ def _unanswered(error: Exception) -> str | None:
 
 
 @contextlib.contextmanager
-def _no_local_constants() -> Iterator[None]:
+def no_local_constants() -> Iterator[None]:
     """Keeps Hypothesis from drawing constants that it finds in the source of the loaded modules.
 
     They are meant as special values, but with them the cases depend on what else is loaded: what pytest finds
