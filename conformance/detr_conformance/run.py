@@ -10,8 +10,10 @@ from typing import Any, Literal
 
 from detr_conformance.errors import UsageError
 from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
-from detr_conformance.judges import Judges, ThisProcess, Workers
-from detr_conformance.known import KnownViolation, read_known, require_applicable, with_known
+from detr_conformance.judges import Judges, Task, ThisProcess, Workers
+from detr_conformance.ledger.entries import Entry
+from detr_conformance.ledger.matching import entries_for, require_applicable
+from detr_conformance.ledger.reading import read_ledger
 from detr_conformance.report import ImplementationReport, Report, installed_version
 from detr_conformance.resolve import implementations, resolve
 from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects, require_device
@@ -24,19 +26,19 @@ Find = Callable[[str], tuple[Implementation, ...]]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of whatever implementation, checked: the invariants, the cases, the known violations."""
+    """What is asked of whatever implementation, checked: the invariants, the cases, the ledgers' entries."""
 
     selection: Selection
     invariants: tuple[Invariant, ...]
     examples: int
     seed: int
     device: str
-    known: tuple[KnownViolation, ...]
+    entries: tuple[Entry, ...]
 
     def plan(self, given: Any, find: Find = resolve) -> Plan:
         """The plan of a check of the given implementations; raises `UsageError` for what cannot be done."""
         subjects = subjects_of(given, find)
-        require_applicable(self.known, [subject.implementation for subject in subjects])
+        require_applicable(self.entries, [subject.implementation for subject in subjects])
         chosen = chosen_subjects(subjects, self.selection, self.invariants)
         require_device(chosen, self.device)
         return Plan(self, chosen)
@@ -50,22 +52,29 @@ class Plan:
     subjects: tuple[Subject, ...]
 
     @property
-    def tasks(self) -> tuple[tuple[Subject, Invariant], ...]:
+    def tasks(self) -> tuple[Task, ...]:
         """Each invariant of each subject, subject by subject."""
-        return tuple((subject, invariant) for subject in self.subjects for invariant in self.request.invariants)
+        how = self.request
+        return tuple(
+            Task(subject, invariant, entries_for(how.entries, invariant, subject.implementation, how.device))
+            for subject in self.subjects
+            for invariant in how.invariants
+        )
 
     def judgements(self, judges: Judges) -> Iterator[tuple[int, Judgement]]:
         """The judgements with the places of their tasks, as they are finished."""
         asked: list[int] = []
-        for place, (subject, invariant) in enumerate(self.tasks):
-            judgement = not_asked(invariant, subject.implementation)
+        tasks = self.tasks
+        for place, task in enumerate(tasks):
+            judgement = not_asked(task.invariant, task.subject.implementation)
             if judgement is not None:
                 yield place, judgement
             else:
                 asked.append(place)
-        tasks = [self.tasks[place] for place in asked]
         how = self.request
-        judged = judges.judged(tasks, examples=how.examples, seed=how.seed, device=how.device)
+        judged = judges.judged(
+            [tasks[place] for place in asked], examples=how.examples, seed=how.seed, device=how.device
+        )
         for index, judgement in judged:
             yield asked[index], judgement
 
@@ -82,7 +91,7 @@ class Plan:
                     name=implementation.name,
                     profile=implementation.profile.name,
                     dtypes=implementation.limits.dtypes,
-                    judgements=with_known(judged, implementation, self.request.known),
+                    judgements=judged,
                     address=subject.address,
                 )
             )
@@ -107,7 +116,7 @@ def check(
     device: str = DEFAULT_DEVICE,
     workers: int = 0,
     time_limit: float | None = None,
-    expected: Sequence[str | Path] = (),
+    ledger: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> Report:
     """The report on an implementation: an `Implementation`, a name as `resolve` takes it, or a list of those.
@@ -115,7 +124,7 @@ def check(
     profile, components, invariants (ids, or numbers of the norm) and level narrow what is asked. device: where
     the implementations are to compute, such as "cuda". workers: 0
     judges in this process; more judge in so many worker processes, for which implementations are given by
-    name, with `time_limit` seconds for each invariant. expected: files of known violations. The judgements do
+    name, with `time_limit` seconds for each invariant. ledger: files of expected violations. The judgements do
     not depend on the number of workers. Raises `UsageError` for what cannot be done as it is asked.
     """
     asked = request(
@@ -123,7 +132,7 @@ def check(
         examples=examples,
         seed=seed,
         device=device,
-        expected=expected,
+        ledger=ledger,
     )
     judgements: dict[int, Judgement] = {}
     with judges_for(implementation, workers, time_limit, examples) as judges:
@@ -141,12 +150,12 @@ def request(
     examples: int = DEFAULT_EXAMPLES,
     seed: int | Literal["random"] = DEFAULT_SEED,
     device: str = DEFAULT_DEVICE,
-    expected: Sequence[str | Path] = (),
+    ledger: Sequence[str | Path] = (),
 ) -> Request:
     """What these arguments ask; raises `UsageError` for what does not exist or makes no sense."""
     require_examples(examples)
-    known = tuple(entry for path in expected for entry in read_known(Path(path)))
-    return Request(selection, chosen_invariants(selection), examples, drawn_seed(seed), device, known)
+    entries = tuple(entry for path in ledger for entry in read_ledger(Path(path)).entries)
+    return Request(selection, chosen_invariants(selection), examples, drawn_seed(seed), device, entries)
 
 
 def judges_for(given: Any, workers: int, time_limit: float | None, examples: int) -> Judges:

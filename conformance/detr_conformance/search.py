@@ -102,6 +102,14 @@ def search(invariant: Invariant, domain: Domain, component: Component, examples:
     return found
 
 
+def search_case(invariant: Invariant, component: Component, case: Any) -> Search:
+    """Runs the check of an invariant on one given case, from the same global state as any other."""
+    found = Search()
+    with isolated(), contextlib.suppress(_Failed, _Ended):
+        _run_case(invariant, component, case, found)
+    return found
+
+
 def _after(passed_over: int, run_case: Callable[[Any], None]) -> Callable[[Any], None]:
     """`run_case`, but not for the first cases.
 

@@ -69,7 +69,7 @@ def encoded(value: Any, hint: Any) -> Any:
 _SCALARS: dict[Any, Callable[[Any], Any]] = {float: encoded_float, int: int, bool: bool, str: str}
 
 
-def encoded_fields(value: Any, kind: type[Any], without: tuple[str, ...] = ()) -> dict[str, Any]:
+def encoded_fields(value: Any, kind: Any, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The fields of a dataclass as plain data."""
     data = {}
     for field in fields(kind):
@@ -108,7 +108,7 @@ def decoded(hint: Any, data: Any, place: Place) -> Any:
     return decoded_integer(data, place) if hint is int else data
 
 
-def decoded_fields(kind: type[Any], data: Mapping[str, Any], place: Place, **others: Any) -> Any:
+def decoded_fields(kind: Any, data: Mapping[str, Any], place: Place, **others: Any) -> Any:
     """A dataclass from its fields as plain data, and others as they are."""
     hints = field_types(kind)
     given = {name: decoded(hints[name], item, place.within(name)) for name, item in data.items()}

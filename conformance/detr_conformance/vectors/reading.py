@@ -93,7 +93,7 @@ def read_vectors(path: Path) -> tuple[Placed, ...]:
 
 def vectors_in(text: str, file: str) -> tuple[Placed, ...]:
     """The vectors that a text holds; raises `UsageError` as `read_vectors` does."""
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not lines:
         raise UsageError(f"{file} is empty; expected a vector")
     if not _is_whole(lines[0][1]):

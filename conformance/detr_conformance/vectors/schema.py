@@ -89,7 +89,7 @@ def _case(definitions: dict[str, Schema]) -> Schema:
 
 
 def _object(
-    kind: type[Any],
+    kind: Any,
     definitions: dict[str, Schema],
     without: tuple[str, ...] = (),
     also: dict[str, Schema] | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -25,14 +25,16 @@ def schema_text(name: str) -> str:
 def _validator(name: str) -> Any:
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415
 
+    original: Any = Draft202012Validator.VALIDATORS["items"]
+
     def items(validator: Any, schema: Any, found: Any, parent: Any) -> Iterator[Any]:
         """The rule "items", which takes most of the time, with a short way for long lists of plain numbers."""
         plain = _PLAIN.get(json.dumps(schema))
         if plain is None or not isinstance(found, list) or not all(type(item) in plain for item in found):
-            yield from Draft202012Validator.VALIDATORS["items"](validator, schema, found, parent)
+            yield from original(validator, schema, found, parent)
 
-    extended: Any = validators.extend(Draft202012Validator, {"items": items})
-    return extended(json.loads(schema_text(name)))
+    extended: Any = validators
+    return extended.extend(Draft202012Validator, {"items": items})(json.loads(schema_text(name)))
 
 
 _PLAIN = {
@@ -73,7 +75,7 @@ def _expectation(rule: str, limit: Any, schema: Mapping[str, Any]) -> str:
     """What a schema wants, in words: its own title where it has one, else what the failed rule says."""
     if "title" in schema:
         return str(schema["title"])
-    told = {
+    told: dict[str, Callable[[], str]] = {
         "type": lambda: " or ".join(_TYPES[name] for name in ([limit] if isinstance(limit, str) else limit)),
         "enum": lambda: f"one of {', '.join(map(str, limit))}",
         "const": lambda: repr(limit),

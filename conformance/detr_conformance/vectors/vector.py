@@ -13,6 +13,7 @@ from detr_conformance.vectors.codec import decoded, decoded_fields, encoded_fiel
 from detr_conformance.vectors.places import Place
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
+from detr_spec.invariant import Invariant
 from detr_spec.profile import Profile
 from detr_spec.tolerance import Interval
 from detr_spec.values import Floats, Integers
@@ -158,3 +159,16 @@ def from_document(document: Mapping[str, Any], place: Place) -> Vector:
     )
     require_sound(vector.component, vector.invariants, case, place)
     return vector
+
+
+def counterexample_document(invariant: Invariant, case: Any, seed: int) -> dict[str, Any] | None:
+    """The vector of a case that an invariant does not hold for, as plain data without expected values.
+
+    None for what is no case of a known kind.
+    """
+    from detr_conformance.report import installed_version  # noqa: PLC0415
+
+    if type(case) not in KINDS.values():
+        return None
+    provenance = Provenance(f"counterexample, regime {case.regime}", installed_version(), seed)
+    return to_document(Vector(invariant.component, (invariant.id,), case, provenance))
