@@ -47,8 +47,9 @@ def command(context: click.Context) -> None:
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report to this file.")
 @click.option(
-    "--expected", type=click.Path(path_type=Path), multiple=True, help="File of known violations; repeatable."
+    "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
 )
+@click.option("--accept", is_flag=True, help="Write what is violated into the ledger, and leave the reasons to you.")
 @click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
 @click.option("--shard", metavar="NUMBER/COUNT", help="Only this part, such as 1/4, to be merged with the others.")
 @click.option(
@@ -65,7 +66,8 @@ def check(
     device: str,
     workers: int,
     json_path: Path | None,
-    expected: tuple[Path, ...],
+    ledger: tuple[Path, ...],
+    accept: bool,
     time_limit: float | None,
     shard: str | None,
     database: tuple[str, ...],
@@ -83,14 +85,16 @@ def check(
     from detr_conformance.selection import Selection  # noqa: PLC0415
 
     selection = Selection(profile, components, invariants, level)
+    drawn = parsed_seed(seed)
+    if accept:
+        from detr_conformance.ledger.command import run_accept  # noqa: PLC0415
+
+        if shard is not None or database:
+            raise UsageError("--accept takes the violations of a whole run; expected neither --shard nor --database")
+        asked = request(selection, examples=examples, seed=drawn, device=device)
+        return run_accept(list(implementation), asked, ledger, workers, json_path, time_limit)
     asked = request(
-        selection,
-        examples=examples,
-        seed=parsed_seed(seed),
-        device=device,
-        expected=expected,
-        shard=shard,
-        database=database,
+        selection, examples=examples, seed=drawn, device=device, ledger=ledger, shard=shard, database=database
     )
     return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
 
@@ -108,7 +112,7 @@ def check(
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Keep the soak here, and go on from it.")
 @click.option(
-    "--expected", type=click.Path(path_type=Path), multiple=True, help="File of known violations; repeatable."
+    "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
 )
 def soak(
     implementation: tuple[str, ...],
@@ -122,7 +126,7 @@ def soak(
     device: str,
     workers: int,
     path: Path | None,
-    expected: tuple[Path, ...],
+    ledger: tuple[Path, ...],
 ) -> int:
     """Judge implementations with one seed after the other until the time is up.
 
@@ -134,7 +138,7 @@ def soak(
     from detr_conformance.soak_command import run_soak  # noqa: PLC0415
 
     selection = Selection(profile, components, invariants, level)
-    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, expected=expected)
+    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, ledger=ledger)
     return run_soak(list(implementation), asked, minutes=minutes, workers=workers, path=path)
 
 

@@ -13,6 +13,7 @@ from detr_conformance.database import Part, opened
 from detr_conformance.search import Search, search
 from detr_conformance.stopwatch import Stopwatch
 from detr_conformance.tracebacks import check_traceback, implementation_traceback
+from detr_conformance.vectors.vector import counterexample_document
 from detr_conformance.verdict import Counterexample, Judgement, Verdict
 from detr_spec.cases import plain
 from detr_spec.implementation import Implementation
@@ -96,7 +97,7 @@ def _judged(
             blank_judgement(invariant, Verdict.ERROR, f"drawing the cases raised {_named(error)}"),
             counterexample=Counterexample(None, details={"traceback": check_traceback(error)}),
         )
-    return _concluded(invariant, found)
+    return concluded(invariant, found, seed)
 
 
 def _seek_smaller(
@@ -126,9 +127,10 @@ def _length(case: Any) -> int:
     return len(json.dumps(_data(case)))
 
 
-def _concluded(invariant: Invariant, found: Search) -> Judgement:
+def concluded(invariant: Invariant, found: Search, seed: int) -> Judgement:
+    """The judgement that follows from a search, which began with that seed."""
     if found.failure is not None:
-        judgement = _failed(invariant, found, found.failure)
+        judgement = _failed(invariant, found, found.failure, seed)
     elif found.not_provided is not None:
         judgement = blank_judgement(invariant, Verdict.NOT_PROVIDED, found.not_provided)
     elif found.unanswered is not None:
@@ -140,9 +142,10 @@ def _concluded(invariant: Invariant, found: Search) -> Judgement:
     return replace(judgement, examples=found.examples, fired=found.fired, dtypes=dict(sorted(found.dtypes.items())))
 
 
-def _failed(invariant: Invariant, found: Search, failure: Exception) -> Judgement:
+def _failed(invariant: Invariant, found: Search, failure: Exception, seed: int) -> Judgement:
     verdict, details = Verdict.ERROR, {}
-    counterexample = Counterexample(_data(found.failing_case))
+    vector = counterexample_document(invariant, found.failing_case, seed)
+    counterexample = Counterexample(_data(found.failing_case), vector=vector)
     if isinstance(failure, Violation):
         verdict, message = Verdict.VIOLATED, failure.message
         counterexample = replace(

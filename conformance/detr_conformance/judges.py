@@ -7,18 +7,28 @@ from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as TimedOut
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from detr_conformance import worker
 from detr_conformance.errors import UsageError, cause_of_death, one_line
-from detr_conformance.judge import blank_judgement, judge
+from detr_conformance.judge import blank_judgement
+from detr_conformance.ledger.entries import Entry
+from detr_conformance.ledger.judging import judge_listed
 from detr_conformance.resolve import resolve
 from detr_conformance.selection import Subject
 from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 
-Task = tuple[Subject, Invariant]
+
+class Task(NamedTuple):
+    """An invariant to be asked of a subject, and what a ledger says about it."""
+
+    subject: Subject
+    invariant: Invariant
+    entries: tuple[Entry, ...] = ()
+
+
 Judgements = Iterator[tuple[int, Judgement]]
 
 
@@ -55,12 +65,12 @@ class ThisProcess:
         self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
     ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with its place, in order."""
-        for place, (subject, invariant) in enumerate(tasks):
+        for place, (subject, invariant, entries) in enumerate(tasks):
             implementation = subject.implementation
-            yield (
-                place,
-                judge(invariant, implementation, examples=examples, seed=seed, device=device, database=database),
+            judgement = judge_listed(
+                invariant, implementation, entries, examples=examples, seed=seed, device=device, database=database
             )
+            yield place, judgement
 
 
 class Workers:
@@ -102,13 +112,13 @@ class Workers:
     ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with its place, as the workers finish them."""
         places: dict[Future[Judgement], int] = {}
-        for place, (subject, invariant) in enumerate(tasks):
-            arguments = (subject.address, subject.place, invariant.id, examples, seed, device, database)
+        for place, (subject, invariant, entries) in enumerate(tasks):
+            arguments = (subject.address, subject.place, invariant.id, entries, examples, seed, device, database)
             future = self._pool.schedule(worker.judge_at, args=arguments, timeout=self._time_limit)
             places[future] = place
         for future in as_completed(places):
             place = places[future]
-            yield place, self._judgement(future, tasks[place][1])
+            yield place, self._judgement(future, tasks[place].invariant)
 
     def _judgement(self, future: Future[Judgement], invariant: Invariant) -> Judgement:
         from pebble import ProcessExpired  # noqa: PLC0415

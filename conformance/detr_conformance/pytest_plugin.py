@@ -27,3 +27,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FOLDER|URL",
         help="where failing cases are kept, and run first; repeatable",
     )
+    group.addoption(
+        "--detr-spec-ledger", action="append", metavar="FILE", help="a file of expected violations; repeatable"
+    )

@@ -12,8 +12,10 @@ from typing import Any, Literal
 from detr_conformance.database import opened, shown
 from detr_conformance.errors import UsageError
 from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
-from detr_conformance.judges import Judges, ThisProcess, Workers
-from detr_conformance.known import KnownViolation, read_known, require_applicable, with_known
+from detr_conformance.judges import Judges, Task, ThisProcess, Workers
+from detr_conformance.ledger.entries import Entry
+from detr_conformance.ledger.matching import entries_for, require_applicable
+from detr_conformance.ledger.reading import read_ledger
 from detr_conformance.report import ImplementationReport, Report, installed_version
 from detr_conformance.resolve import implementations, resolve
 from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects, require_device
@@ -27,21 +29,21 @@ Find = Callable[[str], tuple[Implementation, ...]]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of whatever implementation, checked: the invariants, the cases, the known violations."""
+    """What is asked of whatever implementation, checked: the invariants, the cases, the ledgers' entries."""
 
     selection: Selection
     invariants: tuple[Invariant, ...]
     examples: int
     seed: int
     device: str
-    known: tuple[KnownViolation, ...]
+    entries: tuple[Entry, ...]
     shard: Shard | None = None
     database: tuple[str, ...] = ()
 
     def plan(self, given: Any, find: Find = resolve) -> Plan:
         """The plan of a check of the given implementations; raises `UsageError` for what cannot be done."""
         subjects = subjects_of(given, find)
-        require_applicable(self.known, [subject.implementation for subject in subjects])
+        require_applicable(self.entries, [subject.implementation for subject in subjects])
         chosen = chosen_subjects(subjects, self.selection, self.invariants)
         require_device(chosen, self.device)
         return Plan(self, chosen)
@@ -54,10 +56,15 @@ class Plan:
     request: Request
     subjects: tuple[Subject, ...]
 
-    @property
-    def tasks(self) -> tuple[tuple[Subject, Invariant], ...]:
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
         """Each invariant of each subject, subject by subject."""
-        return tuple((subject, invariant) for subject in self.subjects for invariant in self.request.invariants)
+        how = self.request
+        return tuple(
+            Task(subject, invariant, entries_for(how.entries, invariant, subject.implementation, how.device))
+            for subject in self.subjects
+            for invariant in how.invariants
+        )
 
     @cached_property
     def places(self) -> tuple[int, ...]:
@@ -69,7 +76,7 @@ class Plan:
     def _names(self) -> list[TaskName]:
         return [
             TaskName(invariant.component, item.implementation.name, item.implementation.profile.name, invariant.id)
-            for item, invariant in self.tasks
+            for item, invariant, _ in self.tasks
         ]
 
     def judgements(self, judges: Judges) -> Iterator[tuple[int, Judgement]]:
@@ -77,8 +84,7 @@ class Plan:
         asked: list[int] = []
         tasks = self.tasks
         for place in self.places:
-            subject, invariant = tasks[place]
-            judgement = not_asked(invariant, subject.implementation)
+            judgement = not_asked(tasks[place].invariant, tasks[place].subject.implementation)
             if judgement is not None:
                 yield place, judgement
             else:
@@ -107,7 +113,7 @@ class Plan:
                     name=implementation.name,
                     profile=implementation.profile.name,
                     dtypes=implementation.limits.dtypes,
-                    judgements=with_known(judged, implementation, self.request.known),
+                    judgements=judged,
                     address=subject.address,
                 )
             )
@@ -136,7 +142,7 @@ def check(
     device: str = DEFAULT_DEVICE,
     workers: int = 0,
     time_limit: float | None = None,
-    expected: Sequence[str | Path] = (),
+    ledger: Sequence[str | Path] = (),
     shard: str | None = None,
     database: Sequence[str | Path] = (),
     progress: Progress | None = None,
@@ -146,7 +152,7 @@ def check(
     profile, components, invariants (ids, or numbers of the norm) and level narrow what is asked. device: where
     the implementations are to compute, such as "cuda". workers: 0
     judges in this process; more judge in so many worker processes, for which implementations are given by
-    name, with `time_limit` seconds for each invariant. expected: files of known violations. shard: "2/5" judges the
+    name, with `time_limit` seconds for each invariant. ledger: files of expected violations. shard: "2/5" judges the
     second of five parts, to be merged with the others. database: where cases are kept that failed, which are run
     first: folders, or addresses as `database.py` takes them. Without one, the judgements depend neither on the number
     of workers nor of shards, nor on earlier runs. Raises `UsageError` for what cannot be done as it is asked.
@@ -156,7 +162,7 @@ def check(
         examples=examples,
         seed=seed,
         device=device,
-        expected=expected,
+        ledger=ledger,
         shard=shard,
         database=database,
     )
@@ -176,18 +182,18 @@ def request(
     examples: int = DEFAULT_EXAMPLES,
     seed: int | Literal["random"] = DEFAULT_SEED,
     device: str = DEFAULT_DEVICE,
-    expected: Sequence[str | Path] = (),
+    ledger: Sequence[str | Path] = (),
     shard: str | None = None,
     database: Sequence[str | Path] = (),
 ) -> Request:
     """What these arguments ask; raises `UsageError` for what does not exist or makes no sense."""
     require_examples(examples)
-    known = tuple(entry for path in expected for entry in read_known(Path(path)))
+    entries = tuple(entry for path in ledger for entry in read_ledger(Path(path)).entries)
     part = None if shard is None else parsed_shard(shard)
     locations = tuple(map(str, database))
     opened(locations)
     chosen = chosen_invariants(selection)
-    return Request(selection, chosen, examples, drawn_seed(seed), device, known, part, locations)
+    return Request(selection, chosen, examples, drawn_seed(seed), device, entries, part, locations)
 
 
 def judges_for(given: Any, workers: int, time_limit: float | None, examples: int) -> Judges:

@@ -142,6 +142,14 @@ def _batches(dtypes: int, examples: int, *, replayed: bool) -> Iterator[_Batch]:
         yield _Batch(number, number % dtypes, min(size, examples - start), passed_over=passed_over)
 
 
+def search_case(invariant: Invariant, component: Component, case: Any) -> Search:
+    """Runs the check of an invariant on one given case, from the same global state as any other."""
+    found = Search()
+    with isolated(), contextlib.suppress(_Failed, _Ended):
+        _run_case(invariant, component, case, found)
+    return found
+
+
 def _after(passed_over: int, run_case: Callable[[Any], None]) -> Callable[[Any], None]:
     """`run_case`, but not for the first cases.
 

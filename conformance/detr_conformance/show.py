@@ -27,8 +27,8 @@ WORDS = {
 }
 
 LEGEND = {
-    Verdict.EXPECTED_VIOLATION: "expected: violated, as the file of known violations says",
-    Verdict.UNEXPECTEDLY_HOLDS: "UNEXPECTED: holds, though the file of known violations lists it",
+    Verdict.EXPECTED_VIOLATION: "expected: violated, as the ledger says",
+    Verdict.UNEXPECTEDLY_HOLDS: "UNEXPECTED: holds, though the ledger lists it",
     Verdict.NOT_PROVIDED: "-: not provided by the implementation",
     Verdict.NOT_APPLICABLE: "n/a: not applicable to the profile",
     Verdict.VACUOUS: "vacuous: no case met the premise, so nothing is known",

@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detr_conformance.ledger.entries import Entry
     from detr_conformance.verdict import Judgement
     from detr_spec.configuration import Configuration
     from detr_spec.implementation import Implementation
@@ -41,15 +42,24 @@ def _elsewhere(configuration: Configuration) -> Any:
 
 
 def judge_at(
-    address: str, place: int, id: str, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
+    address: str,
+    place: int,
+    id: str,
+    entries: Sequence[Entry],
+    examples: int,
+    seed: int,
+    device: str,
+    database: tuple[str, ...] = (),
 ) -> Judgement:
     """The judgement of the invariant of that id on the implementation at that place of an address."""
-    from detr_conformance.judge import judge  # noqa: PLC0415
+    from detr_conformance.ledger.judging import judge_listed  # noqa: PLC0415
     from detr_spec.invariant import find_invariants  # noqa: PLC0415
 
     (invariant,) = find_invariants(id)
     implementation = _resolved(address)[place]
-    return judge(invariant, implementation, examples=examples, seed=seed, device=device, database=database)
+    return judge_listed(
+        invariant, implementation, entries, examples=examples, seed=seed, device=device, database=database
+    )
 
 
 @cache
