@@ -10,6 +10,8 @@ import click
 
 from detr_conformance.errors import UsageError
 from detr_conformance.mutants.command import mutants
+from detr_conformance.reports.command import render_report
+from detr_conformance.reports.options import Outputs, output_options
 
 INTERRUPTED = 130
 
@@ -45,7 +47,7 @@ def command(context: click.Context) -> None:
 @click.option("--seed", default="0", show_default=True, help="An integer, or 'random' for fresh cases.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report to this file.")
+@output_options
 @click.option(
     "--expected", type=click.Path(path_type=Path), multiple=True, help="File of known violations; repeatable."
 )
@@ -60,7 +62,7 @@ def check(
     seed: str,
     device: str,
     workers: int,
-    json_path: Path | None,
+    outputs: Outputs,
     expected: tuple[Path, ...],
     time_limit: float | None,
 ) -> int:
@@ -78,7 +80,7 @@ def check(
 
     selection = Selection(profile, components, invariants, level)
     asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, expected=expected)
-    return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
+    return run_check(list(implementation), asked, workers=workers, outputs=outputs, time_limit=time_limit)
 
 
 @command.command()
@@ -199,6 +201,7 @@ def print_catalogue() -> None:
 
 
 command.add_command(mutants)
+command.add_command(render_report)
 
 
 def main() -> None:
