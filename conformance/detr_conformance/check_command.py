@@ -1,14 +1,14 @@
-"""The command `detr-spec check`: runs a plan, shows progress and the report, writes the file."""
+"""The command `detr-spec check`: runs a plan, shows progress and the report, writes its files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from detr_conformance.consoles import error_console, output_console
-from detr_conformance.files import require_writable, write_whole
 from detr_conformance.progress import shown_progress
 from detr_conformance.report import Report
+from detr_conformance.reports.options import Outputs
+from detr_conformance.reports.writing import require_all_writable, write_outputs
 from detr_conformance.run import Request, judges_for
 from detr_conformance.show import show_report
 from detr_conformance.verdict import Judgement
@@ -19,16 +19,16 @@ def run_check(
     asked: Request,
     *,
     workers: int,
-    json_path: Path | None,
+    outputs: Outputs,
     time_limit: float | None,
 ) -> int:
     """The exit code of a check; raises `UsageError` for a wrong request before anything runs."""
-    if json_path is not None:
-        require_writable(json_path)
+    require_all_writable(outputs)
     report = _judged(names, asked, workers, time_limit)
-    show_report(report, output_console())
-    if json_path is not None:
-        write_whole(report.to_json(), json_path)
+    try:
+        show_report(report, error_console() if outputs.to_standard_output else output_console())
+    finally:
+        write_outputs(report, outputs)
     return report.exit_code
 
 

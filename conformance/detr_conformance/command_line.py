@@ -9,7 +9,10 @@ from pathlib import Path
 import click
 
 from detr_conformance.errors import UsageError
+from detr_conformance.merge_command import merge
 from detr_conformance.mutants.command import mutants
+from detr_conformance.reports.command import render_report
+from detr_conformance.reports.options import Outputs, output_options
 
 INTERRUPTED = 130
 
@@ -45,7 +48,7 @@ def command(context: click.Context) -> None:
 @click.option("--seed", default="0", show_default=True, help="An integer, or 'random' for fresh cases.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report to this file.")
+@output_options
 @click.option(
     "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
 )
@@ -65,7 +68,7 @@ def check(
     seed: str,
     device: str,
     workers: int,
-    json_path: Path | None,
+    outputs: Outputs,
     ledger: tuple[Path, ...],
     accept: bool,
     time_limit: float | None,
@@ -92,11 +95,11 @@ def check(
         if shard is not None or database:
             raise UsageError("--accept takes the violations of a whole run; expected neither --shard nor --database")
         asked = request(selection, examples=examples, seed=drawn, device=device)
-        return run_accept(list(implementation), asked, ledger, workers, json_path, time_limit)
+        return run_accept(list(implementation), asked, ledger, workers, outputs, time_limit)
     asked = request(
         selection, examples=examples, seed=drawn, device=device, ledger=ledger, shard=shard, database=database
     )
-    return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
+    return run_check(list(implementation), asked, workers=workers, outputs=outputs, time_limit=time_limit)
 
 
 @command.command()
@@ -233,7 +236,9 @@ def print_catalogue() -> None:
     click.echo(catalogue(), nl=False)
 
 
+command.add_command(merge)
 command.add_command(mutants)
+command.add_command(render_report)
 
 
 def main() -> None:

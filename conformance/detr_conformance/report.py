@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,9 @@ from typing import Any
 from detr_conformance.judge import DEFAULT_DEVICE
 from detr_conformance.sharding import Shard
 from detr_conformance.verdict import Judgement, Verdict
+
+FORMAT = "detr-spec-report/1"
+"""What a report's file says that it is; `schemas/report.schema.json` is the schema of that version."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +122,13 @@ class Report:
         return shlex.join(["detr-spec", "check", implementation.address, *given])
 
     def to_json(self) -> str:
-        """The report as strict JSON; numbers that are not finite are strings."""
-        return json.dumps(_document(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """The report as strict JSON under `schemas/report.schema.json`; numbers that are not finite are strings.
+
+        `reports.reading.read_report` gives it back.
+        """
+        text = json.dumps(_document(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        # UTF-8 cannot hold half a surrogate pair, which an exception's text may contain; an escape can.
+        return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,7 @@ def installed_version() -> str:
 
 def _document(report: Report) -> dict[str, Any]:
     return {
+        "format": FORMAT,
         "version": report.version,
         "seed": report.seed,
         "examples": report.examples,

@@ -13,6 +13,7 @@ from detr_conformance import Report, check
 from detr_conformance.errors import UsageError
 from detr_conformance.merging import merged
 from detr_conformance.report import ImplementationReport
+from detr_conformance.reports.reading import read_report
 from detr_conformance.sharding import Shard, TaskName, dealt, parsed_shard, run_digest
 from detr_spec.invariant import all_invariants
 
@@ -161,6 +162,38 @@ def test_a_passing_run_passes_when_merged() -> None:
         for number in (1, 2)
     ]
     assert merged(parts).exit_code == 0
+
+
+def saved(shards: Sequence[tuple[str, Report]], folder: Path) -> list[str]:
+    for name, report in shards:
+        (folder / name).write_text(report.to_json(), encoding="utf-8")
+    return [str(folder / name) for name, _ in shards]
+
+
+def test_files_are_merged_into_one_that_is_no_shard(
+    shards: Sequence[tuple[str, Report]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from detr_conformance.command_line import run
+
+    files = saved(shards, tmp_path)
+    whole = tmp_path / "whole.json"
+    assert run(["merge", *files, "--json", str(whole), "--html", str(tmp_path / "whole.html")]) == 1
+    assert "VIOLATED: assignment." in capsys.readouterr().out
+    assert (tmp_path / "whole.html").stat().st_size > 1000
+    assert read_report(whole) == merged(shards)
+    assert run(["merge", str(whole)]) == 2
+    assert "is the report of a whole run, not of a shard" in capsys.readouterr().err
+
+
+def test_a_missing_shard_is_one_line_and_nothing_is_written(
+    shards: Sequence[tuple[str, Report]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from detr_conformance.command_line import run
+
+    files = saved(shards, tmp_path)
+    assert run(["merge", *files[:2], "--json", str(tmp_path / "whole.json")]) == 2
+    assert capsys.readouterr().err == "detr-spec: of 3 shards, 3 is missing\n"
+    assert not (tmp_path / "whole.json").exists()
 
 
 def test_the_file_says_which_shard_it_is(shards: Sequence[tuple[str, Report]], tmp_path: Path) -> None:

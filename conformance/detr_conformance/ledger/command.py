@@ -18,6 +18,7 @@ from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.matching import entries_for, require_applicable
 from detr_conformance.ledger.reading import Ledger, parsed_ledger, read_ledger
 from detr_conformance.ledger.writing import ledger_text
+from detr_conformance.reports.options import Outputs
 from detr_conformance.run import Request, judges_for, subjects_of
 from detr_conformance.verdict import Judgement
 
@@ -27,15 +28,18 @@ def run_accept(
     asked: Request,
     paths: Sequence[Path],
     workers: int,
-    json_path: Path | None,
+    outputs: Outputs,
     time_limit: float | None,
 ) -> int:
     """The exit code: 0 where the next check passes once the reasons are filled in, 1 where something still fails.
 
     Raises `UsageError` for a wrong request before anything runs. An interrupt leaves the ledger as it was.
     """
-    if len(paths) != 1 or json_path is not None:
-        raise UsageError("--accept writes one ledger and no report; expected --ledger FILE once, and no --json")
+    if len(paths) != 1 or outputs.paths:
+        raise UsageError(
+            "--accept writes one ledger and no report; expected --ledger FILE once, and no "
+            f"{' or '.join(f'--{form}' for form in outputs.paths) or '--json'}"
+        )
     (path,) = paths
     require_writable(path)
     ledger = read_ledger(path, draft=True) if path.exists() else parsed_ledger("", path, draft=True)
