@@ -21,21 +21,22 @@ def run_check(
     workers: int,
     json_path: Path | None,
     time_limit: float | None,
+    memory_limit: int,
 ) -> int:
     """The exit code of a check; raises `UsageError` for a wrong request before anything runs."""
     if json_path is not None:
         require_writable(json_path)
-    report = _judged(names, asked, workers, time_limit)
+    report = _judged(names, asked, workers, time_limit, memory_limit)
     show_report(report, output_console())
     if json_path is not None:
         write_whole(report.to_json(), json_path)
     return report.exit_code
 
 
-def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None) -> Report:
+def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None, memory_limit: int) -> Report:
     """The report; an interrupt ends the check with what is known by then."""
     judgements: dict[int, Judgement] = {}
-    with judges_for(names, workers, time_limit, asked.examples) as judges:
+    with judges_for(names, workers, time_limit, asked.examples, memory_limit) as judges:
         plan = asked.plan(names, judges.find)
         try:
             with shown_progress(plan, error_console()) as judged:

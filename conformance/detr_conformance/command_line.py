@@ -10,6 +10,8 @@ import click
 
 from detr_conformance.errors import UsageError
 from detr_conformance.mutants.command import mutants
+from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
+from detr_conformance.testee.names import isolated_name
 
 INTERRUPTED = 130
 
@@ -50,6 +52,14 @@ def command(context: click.Context) -> None:
     "--expected", type=click.Path(path_type=Path), multiple=True, help="File of known violations; repeatable."
 )
 @click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
+@click.option("--isolate", is_flag=True, help="Run each implementation in a process of its own.")
+@click.option(
+    "--memory-limit",
+    type=int,
+    default=DEFAULT_MEMORY_LIMIT,
+    show_default=True,
+    help="MiB for each process of an isolated implementation; 0 for any.",
+)
 def check(
     implementation: tuple[str, ...],
     profile: str | None,
@@ -63,11 +73,13 @@ def check(
     json_path: Path | None,
     expected: tuple[Path, ...],
     time_limit: float | None,
+    isolate: bool,
+    memory_limit: int,
 ) -> int:
     """Judge implementations by the invariants.
 
     IMPLEMENTATION is package.module:attribute, path/to/file.py:attribute, or a registered name such as
-    `reference`.
+    `reference`; or process:COMMAND, a program in any language that answers for itself (docs/testee.md).
 
     Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly
     holds. 2: usage. A vacuous invariant is reported and does not fail the run.
@@ -78,7 +90,14 @@ def check(
 
     selection = Selection(profile, components, invariants, level)
     asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, expected=expected)
-    return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
+    return run_check(
+        [isolated_name(name) for name in implementation] if isolate else list(implementation),
+        asked,
+        workers=workers,
+        json_path=json_path,
+        time_limit=time_limit,
+        memory_limit=memory_limit,
+    )
 
 
 @command.command()

@@ -7,8 +7,10 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from detr_conformance.isolation import MOMENT
 from detr_conformance.search import Search, search
 from detr_conformance.stopwatch import Stopwatch
+from detr_conformance.testee.ended import Ended
 from detr_conformance.tracebacks import check_traceback, implementation_traceback
 from detr_conformance.verdict import Counterexample, Judgement, Verdict
 from detr_spec.cases import plain
@@ -67,6 +69,7 @@ def judge(
     unasked = not_asked(invariant, implementation)
     if unasked is not None:
         return unasked
+    MOMENT.judgement += 1
     start = time.perf_counter()
     stopwatch = Stopwatch()
     domain = Domain(implementation.profile, implementation.limits.of(invariant.component), device=device)
@@ -82,6 +85,9 @@ def _judged(invariant: Invariant, domain: Domain, component: Any, examples: int,
         found = search(invariant, domain, component, cases, seed)
         if found.failure is not None and not found.not_repeatable and found.unanswered is None:
             _seek_smaller(invariant, domain, component, found, cases, seed)
+    except Ended as ended:
+        case = Counterexample(_data(ended.case))
+        return replace(blank_judgement(invariant, ended.verdict, ended.message), counterexample=case)
     except Exception as error:
         return replace(
             blank_judgement(invariant, Verdict.ERROR, f"drawing the cases raised {_named(error)}"),
