@@ -220,7 +220,7 @@ UNOBSERVED = (("heads", "parameters"),)
 _TEXTS = _listed(Kind(str, text))
 _SHAPE = _listed(Kind(int, integer))
 _OBSERVED = {
-    "mutated": _TEXTS,
+    "mutated": _optional(_TEXTS),
     "attached": Kind(sorted, lambda value, where: frozenset(_TEXTS.decode(value, where))),
     "differentiable": BOOLEAN,
     "dtypes": _table(Kind(str, text)),
@@ -237,5 +237,5 @@ def encode_observation(observation: Observation) -> dict[str, Any]:
 
 def decode_observation(value: Any, where: str) -> Observation:
     """What a testee saw beside its answer: any of the fields; raises `Malformed` for anything else."""
-    given = record(value, where, (), tuple(_OBSERVED))
+    given = {"mutated": None, **record(value, where, (), tuple(_OBSERVED))}
     return Observation(**{name: _OBSERVED[name].decode(item, f"{where}.{name}") for name, item in given.items()})
