@@ -21,10 +21,11 @@ def run_check(
     workers: int,
     outputs: Outputs,
     time_limit: float | None,
+    memory_limit: int,
 ) -> int:
     """The exit code of a check; raises `UsageError` for a wrong request before anything runs."""
     require_all_writable(outputs)
-    report = _judged(names, asked, workers, time_limit)
+    report = _judged(names, asked, workers, time_limit, memory_limit)
     try:
         show_report(report, error_console() if outputs.to_standard_output else output_console())
     finally:
@@ -32,10 +33,10 @@ def run_check(
     return report.exit_code
 
 
-def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None) -> Report:
+def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None, memory_limit: int) -> Report:
     """The report; an interrupt ends the check with what is known by then."""
     judgements: dict[int, Judgement] = {}
-    with judges_for(names, workers, time_limit, asked.examples) as judges:
+    with judges_for(names, workers, time_limit, asked.examples, memory_limit) as judges:
         plan = asked.plan(names, judges.find)
         try:
             with shown_progress(plan, error_console()) as judged:

@@ -13,6 +13,8 @@ from detr_conformance.merge_command import merge
 from detr_conformance.mutants.command import mutants
 from detr_conformance.reports.command import render_report
 from detr_conformance.reports.options import Outputs, output_options
+from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
+from detr_conformance.testee.names import isolated_name
 
 INTERRUPTED = 130
 
@@ -58,6 +60,14 @@ def command(context: click.Context) -> None:
 @click.option(
     "--database", metavar="FOLDER|URL", multiple=True, help="Where failing cases are kept, and run first; repeatable."
 )
+@click.option("--isolate", is_flag=True, help="Run each implementation in a process of its own.")
+@click.option(
+    "--memory-limit",
+    type=int,
+    default=DEFAULT_MEMORY_LIMIT,
+    show_default=True,
+    help="MiB for each process of an isolated implementation; 0 for any.",
+)
 def check(
     implementation: tuple[str, ...],
     profile: str | None,
@@ -74,11 +84,13 @@ def check(
     time_limit: float | None,
     shard: str | None,
     database: tuple[str, ...],
+    isolate: bool,
+    memory_limit: int,
 ) -> int:
     """Judge implementations by the invariants.
 
     IMPLEMENTATION is package.module:attribute, path/to/file.py:attribute, or a registered name such as
-    `reference`.
+    `reference`; or process:COMMAND, a program in any language that answers for itself (docs/testee.md).
 
     Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly
     holds. 2: usage. A vacuous invariant is reported and does not fail the run.
@@ -88,6 +100,7 @@ def check(
     from detr_conformance.selection import Selection  # noqa: PLC0415
 
     selection = Selection(profile, components, invariants, level)
+    names = [isolated_name(name) for name in implementation] if isolate else list(implementation)
     drawn = parsed_seed(seed)
     if accept:
         from detr_conformance.ledger.command import run_accept  # noqa: PLC0415
@@ -95,11 +108,11 @@ def check(
         if shard is not None or database:
             raise UsageError("--accept takes the violations of a whole run; expected neither --shard nor --database")
         asked = request(selection, examples=examples, seed=drawn, device=device)
-        return run_accept(list(implementation), asked, ledger, workers, outputs, time_limit)
+        return run_accept(names, asked, ledger, workers, outputs, time_limit, memory_limit)
     asked = request(
         selection, examples=examples, seed=drawn, device=device, ledger=ledger, shard=shard, database=database
     )
-    return run_check(list(implementation), asked, workers=workers, outputs=outputs, time_limit=time_limit)
+    return run_check(names, asked, workers=workers, outputs=outputs, time_limit=time_limit, memory_limit=memory_limit)
 
 
 @command.command()

@@ -10,8 +10,10 @@ from typing import Any
 from hypothesis.database import ExampleDatabase
 
 from detr_conformance.database import Part, opened
+from detr_conformance.isolation import MOMENT
 from detr_conformance.search import Search, search
 from detr_conformance.stopwatch import Stopwatch
+from detr_conformance.testee.ended import Ended
 from detr_conformance.tracebacks import check_traceback, implementation_traceback
 from detr_conformance.vectors.vector import counterexample_document
 from detr_conformance.verdict import Counterexample, Judgement, Verdict
@@ -73,6 +75,7 @@ def judge(
     unasked = not_asked(invariant, implementation)
     if unasked is not None:
         return unasked
+    MOMENT.judgement += 1
     start = time.perf_counter()
     stopwatch = Stopwatch()
     domain = Domain(implementation.profile, implementation.limits.of(invariant.component), device=device)
@@ -92,6 +95,9 @@ def _judged(
         found = search(invariant, domain, component, cases, seed, database)
         if found.failure is not None and not found.not_repeatable and found.unanswered is None:
             _seek_smaller(invariant, domain, component, found, cases, seed)
+    except Ended as ended:
+        case = Counterexample(_data(ended.case))
+        return replace(blank_judgement(invariant, ended.verdict, ended.message), counterexample=case)
     except Exception as error:
         return replace(
             blank_judgement(invariant, Verdict.ERROR, f"drawing the cases raised {_named(error)}"),

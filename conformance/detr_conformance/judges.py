@@ -16,9 +16,14 @@ from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.judging import judge_listed
 from detr_conformance.resolve import resolve
 from detr_conformance.selection import Subject
+from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
+from detr_conformance.testee.names import is_testee
 from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
+
+TESTEE_GRACE = 30.0
+"""Seconds beyond a testee's own time limits that a worker has for drawing cases and comparing."""
 
 
 class Task(NamedTuple):
@@ -49,13 +54,15 @@ class Judges(Protocol):
 
 
 class ThisProcess:
-    """Judges one task after the other in this process, without a time limit."""
+    """Judges one task after the other in this process, without a time limit but for testees."""
 
     def __enter__(self) -> ThisProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        from detr_conformance.testee.client import close_all  # noqa: PLC0415
+
+        close_all()
 
     def find(self, address: str) -> tuple[Implementation, ...]:
         """What `resolve` finds, or raises."""
@@ -79,8 +86,11 @@ class Workers:
     A task that takes longer than `time_limit` seconds has timed out; one whose process dies has crashed.
     """
 
-    def __init__(self, count: int, time_limit: float, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, count: int, time_limit: float, addresses: Sequence[str], memory_limit: int = DEFAULT_MEMORY_LIMIT
+    ) -> None:
         self._time_limit = time_limit
+        self._memory_limit = memory_limit
         self._count = count
         self._addresses = tuple(addresses)
 
@@ -90,7 +100,7 @@ class Workers:
         self._pool: Any = ProcessPool(
             max_workers=self._count,
             initializer=worker.start,
-            initargs=(self._addresses,),
+            initargs=(self._addresses, (self._time_limit, self._memory_limit)),
             context=get_context("spawn"),
         )
         return self
@@ -114,7 +124,11 @@ class Workers:
         places: dict[Future[Judgement], int] = {}
         for place, (subject, invariant, entries) in enumerate(tasks):
             arguments = (subject.address, subject.place, invariant.id, entries, examples, seed, device, database)
-            future = self._pool.schedule(worker.judge_at, args=arguments, timeout=self._time_limit)
+            timeout = self._time_limit
+            if subject.address is not None and is_testee(subject.address):
+                # Its own process has that time to start, and again to answer, and is told apart from the judge.
+                timeout = 2 * timeout + TESTEE_GRACE
+            future = self._pool.schedule(worker.judge_at, args=arguments, timeout=timeout)
             places[future] = place
         for future in as_completed(places):
             place = places[future]

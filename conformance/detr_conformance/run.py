@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from detr_conformance.database import opened, shown
 from detr_conformance.errors import UsageError
-from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
+from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, blank_judgement, not_asked
 from detr_conformance.judges import Judges, Task, ThisProcess, Workers
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.matching import entries_for, require_applicable
@@ -20,9 +20,14 @@ from detr_conformance.report import ImplementationReport, Report, installed_vers
 from detr_conformance.resolve import implementations, resolve
 from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects, require_device
 from detr_conformance.sharding import Shard, TaskName, dealt, parsed_shard, run_digest
+from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT, set_bounds
+from detr_conformance.testee.ended import Ended, NotStarted
+from detr_conformance.testee.names import isolated_name
 from detr_conformance.verdict import Judgement
-from detr_spec.implementation import Implementation
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import Invariant
+from detr_spec.profile import DETR, PROFILES
 
 Find = Callable[[str], tuple[Implementation, ...]]
 
@@ -42,7 +47,7 @@ class Request:
 
     def plan(self, given: Any, find: Find = resolve) -> Plan:
         """The plan of a check of the given implementations; raises `UsageError` for what cannot be done."""
-        subjects = subjects_of(given, find)
+        subjects = subjects_of(given, find, self.selection.profile)
         require_applicable(self.entries, [subject.implementation for subject in subjects])
         chosen = chosen_subjects(subjects, self.selection, self.invariants)
         require_device(chosen, self.device)
@@ -84,7 +89,10 @@ class Plan:
         asked: list[int] = []
         tasks = self.tasks
         for place in self.places:
-            judgement = not_asked(tasks[place].invariant, tasks[place].subject.implementation)
+            subject, invariant, _ = tasks[place]
+            judgement = not_asked(invariant, subject.implementation)
+            if judgement is None and subject.not_started is not None:
+                judgement = blank_judgement(invariant, subject.not_started.verdict, subject.not_started.reason)
             if judgement is not None:
                 yield place, judgement
             else:
@@ -142,6 +150,8 @@ def check(
     device: str = DEFAULT_DEVICE,
     workers: int = 0,
     time_limit: float | None = None,
+    isolate: bool = False,
+    memory_limit: int = DEFAULT_MEMORY_LIMIT,
     ledger: Sequence[str | Path] = (),
     shard: str | None = None,
     database: Sequence[str | Path] = (),
@@ -152,10 +162,12 @@ def check(
     profile, components, invariants (ids, or numbers of the norm) and level narrow what is asked. device: where
     the implementations are to compute, such as "cuda". workers: 0
     judges in this process; more judge in so many worker processes, for which implementations are given by
-    name, with `time_limit` seconds for each invariant. ledger: files of expected violations. shard: "2/5" judges the
+    name, with `time_limit` seconds for each invariant. isolate: each implementation, given by name, runs in a process
+    of its own, which may allocate `memory_limit` MiB. ledger: files of expected violations. shard: "2/5" judges the
     second of five parts, to be merged with the others. database: where cases are kept that failed, which are run
     first: folders, or addresses as `database.py` takes them. Without one, the judgements depend neither on the number
-    of workers nor of shards, nor on earlier runs. Raises `UsageError` for what cannot be done as it is asked.
+    of workers nor of shards, nor on whether implementations are isolated, nor on earlier runs. Raises `UsageError`
+    for what cannot be done as it is asked.
     """
     asked = request(
         Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
@@ -167,7 +179,9 @@ def check(
         database=database,
     )
     judgements: dict[int, Judgement] = {}
-    with judges_for(implementation, workers, time_limit, examples) as judges:
+    if isolate:
+        implementation = isolated_names(implementation)
+    with judges_for(implementation, workers, time_limit, examples, memory_limit) as judges:
         plan = asked.plan(implementation, judges.find)
         for place, judgement in plan.judgements(judges):
             judgements[place] = judgement
@@ -196,7 +210,21 @@ def request(
     return Request(selection, chosen, examples, drawn_seed(seed), device, entries, part, locations)
 
 
-def judges_for(given: Any, workers: int, time_limit: float | None, examples: int) -> Judges:
+def isolated_names(given: Any) -> list[str]:
+    """The names of the given implementations in processes of their own; raises `UsageError` for objects."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise UsageError("an object cannot be isolated; give its name, such as 'package.module:attribute'")
+    return [isolated_name(name) for name in names]
+
+
+def judges_for(
+    given: Any,
+    workers: int,
+    time_limit: float | None,
+    examples: int,
+    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+) -> Judges:
     """This process for 0 workers, else so many worker processes.
 
     Raises `UsageError` for a number or a time limit that makes no sense, and for workers where an
@@ -206,6 +234,8 @@ def judges_for(given: Any, workers: int, time_limit: float | None, examples: int
     limit = default_time_limit(examples) if time_limit is None else time_limit
     if not limit > 0:
         raise UsageError(f"time limit is {limit:g}; expected a positive number of seconds")
+    _require("memory limit", memory_limit, 0)
+    set_bounds(limit, memory_limit)
     if workers == 0:
         return ThisProcess()
     addresses = [given] if isinstance(given, str) else given
@@ -214,7 +244,18 @@ def judges_for(given: Any, workers: int, time_limit: float | None, examples: int
             "worker processes cannot find an implementation that is given as an object; "
             "give its name, such as 'package.module:attribute', or workers=0"
         )
-    return Workers(workers, limit, addresses)
+    return Workers(workers, limit, addresses, memory_limit)
+
+
+def stand_in(address: str, failure: NotStarted, profile: str | None) -> Subject:
+    """What takes the place of an implementation that cannot be asked what it is: it claims every component."""
+
+    def nothing(_: Configuration) -> Any:
+        raise Ended(failure.verdict, failure.reason)
+
+    factories: dict[str, Any] = dict.fromkeys(COMPONENTS, nothing)
+    declared = PROFILES.get(profile or "", DETR)
+    return Subject(Implementation(name=failure.name, profile=declared, **factories), address, not_started=failure)
 
 
 def default_time_limit(examples: int) -> float:
@@ -222,12 +263,24 @@ def default_time_limit(examples: int) -> float:
     return max(120.0, 1.2 * examples)
 
 
-def subjects_of(given: Any, find: Find = resolve) -> tuple[Subject, ...]:
-    """The implementations that were given as objects, as names, or as a list of both."""
+def subjects_of(given: Any, find: Find = resolve, profile: str | None = None) -> tuple[Subject, ...]:
+    """The implementations that were given as objects, as names, or as a list of both.
+
+    One of several names whose process does not start is there as one that cannot be judged, in the given profile.
+    """
     if isinstance(given, str):
         return tuple(Subject(item, given, place) for place, item in enumerate(find(given)))
     if isinstance(given, (list, tuple)) and any(isinstance(item, str) for item in given):
-        return tuple(subject for item in given for subject in subjects_of(item, find))
+        found: list[Subject] = []
+        for item in given:
+            try:
+                found += subjects_of(item, find)
+            except NotStarted as failure:
+                found.append(stand_in(item, failure, profile))
+        failures = [subject.not_started for subject in found if subject.not_started is not None]
+        if failures and len(failures) == len(found):
+            raise failures[0]
+        return tuple(found)
     return tuple(Subject(item) for item in implementations(given, "the implementation"))
 
 

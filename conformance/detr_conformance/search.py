@@ -17,6 +17,7 @@ from hypothesis.database import ExampleDatabase
 
 from detr_conformance.database import Part
 from detr_conformance.isolation import isolated
+from detr_conformance.testee.ended import Ended
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain, Invariant
 from detr_spec.violation import NotProvided, PremiseFailed, RankFailure, Violation
@@ -204,6 +205,9 @@ def _failure(invariant: Invariant, component: Component, case: Any, found: Searc
     except NotProvided as missing:
         found.not_provided = str(missing)
         return None
+    except Ended as ended:
+        ended.case = case
+        raise
     except Exception as error:
         found.fired += 1
         found.unanswered = _unanswered(error)

@@ -17,10 +17,20 @@ if TYPE_CHECKING:
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def start(addresses: Sequence[str]) -> None:
-    """Prepares a worker: one thread for arithmetic, and all imports before the first time limit runs."""
+def start(addresses: Sequence[str], bounds: tuple[float, int] | None = None) -> None:
+    """Prepares a worker: one thread for arithmetic, and all imports before the first time limit runs.
+
+    bounds: seconds and MiB for the processes that it starts for implementations, which start when they are asked for.
+    """
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
+    from detr_conformance.testee.bounds import set_bounds  # noqa: PLC0415
+    from detr_conformance.testee.names import is_testee  # noqa: PLC0415
+
+    if bounds is not None:
+        set_bounds(*bounds)
     for address in addresses:
+        if is_testee(address):
+            continue
         # A failure comes again, and is told, when the address is asked for.
         with contextlib.suppress(Exception):
             _resolved(address)

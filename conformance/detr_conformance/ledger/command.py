@@ -30,6 +30,7 @@ def run_accept(
     workers: int,
     outputs: Outputs,
     time_limit: float | None,
+    memory_limit: int,
 ) -> int:
     """The exit code: 0 where the next check passes once the reasons are filled in, 1 where something still fails.
 
@@ -43,7 +44,7 @@ def run_accept(
     (path,) = paths
     require_writable(path)
     ledger = read_ledger(path, draft=True) if path.exists() else parsed_ledger("", path, draft=True)
-    with judges_for(names, workers, time_limit, asked.examples) as judges:
+    with judges_for(names, workers, time_limit, asked.examples, memory_limit) as judges:
         accepted = _accepted(names, asked, ledger, judges)
     text = ledger_text(ledger, accepted.entries)
     written = parsed_ledger(text, path, draft=True)
