@@ -12,7 +12,6 @@ from detr_conformance.adoption.findings import Findings, Part, probe
 from detr_conformance.adoption.sources import given_source
 from detr_conformance.adoption.writing import ADAPTER, LEDGER, left, written
 from detr_conformance.errors import UsageError
-from detr_conformance.resolve import object_at
 
 ROLES = {"matcher": "matcher", "criterion": "criterion", "postprocess": "post-processing"}
 LEFT_OUT = "masks, heads, decoder and model are not looked for; an adapter can name them"
@@ -25,8 +24,7 @@ def run_init(address: str, directory: Path) -> int:
     folder = str(directory.resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    source = given_source(address, object_at(address))
-    findings = probe(source)
+    findings = probe(given_source(address))
     new, kept = written(findings, directory)
     for line in told(findings, new, kept):
         click.echo(line)
@@ -35,7 +33,7 @@ def run_init(address: str, directory: Path) -> int:
 
 def told(findings: Findings, new: Sequence[str], kept: Sequence[str]) -> Iterator[str]:
     """What was found, what was written, and what is left to do, a line each."""
-    yield f"Found from {findings.subject.expression.rstrip('.')}:"
+    yield f"Found from {findings.subject.expression}:"
     for part in findings.parts:
         yield f"  {ROLES[part.role]}: {_built(part)}"
     if findings.boxes:

@@ -73,10 +73,11 @@ def _probed(subject: Source) -> Findings:
         for role in ("matcher", "criterion", "postprocess"):
             if not any(part.role == role for part in parts):
                 parts += _first(beside_it, role, _matcher(parts), failed)
-    if not parts and not boxes:
+    given = [*(part.construction.source.value for part in parts), *(function.source.value for function in boxes)]
+    if not given or not (parts or isinstance(subject.value, ModuleType) or subject.value in given):
         told = "; ".join(f"{name}: {why}" for name, why in failed.items()) or "it has no class or function of that kind"
         raise UsageError(
-            f"{subject.expression.rstrip('.')} is nothing that detr-spec knows how to call ({told}); expected a "
+            f"{subject.expression} is nothing that detr-spec knows how to call ({told}); expected a "
             "criterion or matcher called with (outputs, targets), a post-processing called with (outputs, sizes), "
             "or a module that has some"
         )

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from detr_conformance.errors import UsageError
+from detr_conformance.resolve import object_at
 
 BESIDE = ("match", "post", "box", "criterion", "loss")
 """What the names of modules hold that are looked into beside the given object's own."""
@@ -27,8 +28,8 @@ class Source:
 
     @property
     def expression(self) -> str:
-        """How code says it, once the module is imported."""
-        return f"{self.module}.{self.name}"
+        """How code says it, once the module is imported; a module has no name in one."""
+        return f"{self.module}.{self.name}" if self.name else self.module
 
     @property
     def last_name(self) -> str:
@@ -69,11 +70,11 @@ def beside(module_name: str) -> Iterator[Source]:
                 yield from members(importlib.import_module(other))
 
 
-def given_source(address: str, value: Any) -> Source:
-    """The object at `module:attribute`; raises `UsageError` for an address that an adapter cannot import."""
-    module, colon, name = address.partition(":")
+def given_source(address: str) -> Source:
+    """The object at `module:object`, or the module; raises `UsageError` where an adapter could not import it."""
+    module, _, name = address.partition(":")
     if module.endswith(".py") or "/" in module:
         raise UsageError(
             f"{address!r} names a file; expected package.module:object, as the adapter imports it from there"
         )
-    return Source(module, name if colon else "", value)
+    return Source(module, name, object_at(address))
