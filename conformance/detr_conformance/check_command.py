@@ -1,14 +1,14 @@
-"""The command `detr-spec check`: runs a plan, shows progress and the report, writes the file."""
+"""The command `detr-spec check`: runs a plan, shows progress and the report, writes its files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from detr_conformance.consoles import error_console, output_console
-from detr_conformance.files import require_writable, write_whole
 from detr_conformance.progress import shown_progress
 from detr_conformance.report import Report
+from detr_conformance.reports.options import Outputs
+from detr_conformance.reports.writing import require_all_writable, write_outputs
 from detr_conformance.run import Request, judges_for
 from detr_conformance.show import show_report
 from detr_conformance.verdict import Judgement
@@ -19,23 +19,24 @@ def run_check(
     asked: Request,
     *,
     workers: int,
-    json_path: Path | None,
+    outputs: Outputs,
     time_limit: float | None,
+    memory_limit: int,
 ) -> int:
     """The exit code of a check; raises `UsageError` for a wrong request before anything runs."""
-    if json_path is not None:
-        require_writable(json_path)
-    report = _judged(names, asked, workers, time_limit)
-    show_report(report, output_console())
-    if json_path is not None:
-        write_whole(report.to_json(), json_path)
+    require_all_writable(outputs)
+    report = _judged(names, asked, workers, time_limit, memory_limit)
+    try:
+        show_report(report, error_console() if outputs.to_standard_output else output_console())
+    finally:
+        write_outputs(report, outputs)
     return report.exit_code
 
 
-def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None) -> Report:
+def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None, memory_limit: int) -> Report:
     """The report; an interrupt ends the check with what is known by then."""
     judgements: dict[int, Judgement] = {}
-    with judges_for(names, workers, time_limit, asked.examples) as judges:
+    with judges_for(names, workers, time_limit, asked.examples, memory_limit) as judges:
         plan = asked.plan(names, judges.find)
         try:
             with shown_progress(plan, error_console()) as judged:

@@ -9,7 +9,12 @@ from pathlib import Path
 import click
 
 from detr_conformance.errors import UsageError
+from detr_conformance.merge_command import merge
 from detr_conformance.mutants.command import mutants
+from detr_conformance.reports.command import render_report
+from detr_conformance.reports.options import Outputs, output_options
+from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
+from detr_conformance.testee.names import isolated_name
 
 INTERRUPTED = 130
 
@@ -45,11 +50,24 @@ def command(context: click.Context) -> None:
 @click.option("--seed", default="0", show_default=True, help="An integer, or 'random' for fresh cases.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the report to this file.")
+@output_options
 @click.option(
-    "--expected", type=click.Path(path_type=Path), multiple=True, help="File of known violations; repeatable."
+    "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
 )
+@click.option("--accept", is_flag=True, help="Write what is violated into the ledger, and leave the reasons to you.")
 @click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
+@click.option("--shard", metavar="NUMBER/COUNT", help="Only this part, such as 1/4, to be merged with the others.")
+@click.option(
+    "--database", metavar="FOLDER|URL", multiple=True, help="Where failing cases are kept, and run first; repeatable."
+)
+@click.option("--isolate", is_flag=True, help="Run each implementation in a process of its own.")
+@click.option(
+    "--memory-limit",
+    type=int,
+    default=DEFAULT_MEMORY_LIMIT,
+    show_default=True,
+    help="MiB for each process of an isolated implementation; 0 for any.",
+)
 def check(
     implementation: tuple[str, ...],
     profile: str | None,
@@ -60,14 +78,19 @@ def check(
     seed: str,
     device: str,
     workers: int,
-    json_path: Path | None,
-    expected: tuple[Path, ...],
+    outputs: Outputs,
+    ledger: tuple[Path, ...],
+    accept: bool,
     time_limit: float | None,
+    shard: str | None,
+    database: tuple[str, ...],
+    isolate: bool,
+    memory_limit: int,
 ) -> int:
     """Judge implementations by the invariants.
 
     IMPLEMENTATION is package.module:attribute, path/to/file.py:attribute, or a registered name such as
-    `reference`.
+    `reference`; or process:COMMAND, a program in any language that answers for itself (docs/testee.md).
 
     Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly
     holds. 2: usage. A vacuous invariant is reported and does not fail the run.
@@ -77,8 +100,19 @@ def check(
     from detr_conformance.selection import Selection  # noqa: PLC0415
 
     selection = Selection(profile, components, invariants, level)
-    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, expected=expected)
-    return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
+    names = [isolated_name(name) for name in implementation] if isolate else list(implementation)
+    drawn = parsed_seed(seed)
+    if accept:
+        from detr_conformance.ledger.command import run_accept  # noqa: PLC0415
+
+        if shard is not None or database:
+            raise UsageError("--accept takes the violations of a whole run; expected neither --shard nor --database")
+        asked = request(selection, examples=examples, seed=drawn, device=device)
+        return run_accept(names, asked, ledger, workers, outputs, time_limit, memory_limit)
+    asked = request(
+        selection, examples=examples, seed=drawn, device=device, ledger=ledger, shard=shard, database=database
+    )
+    return run_check(names, asked, workers=workers, outputs=outputs, time_limit=time_limit, memory_limit=memory_limit)
 
 
 @command.command()
@@ -94,7 +128,7 @@ def check(
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
 @click.option("--file", "path", type=click.Path(path_type=Path), help="Keep the soak here, and go on from it.")
 @click.option(
-    "--expected", type=click.Path(path_type=Path), multiple=True, help="File of known violations; repeatable."
+    "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
 )
 def soak(
     implementation: tuple[str, ...],
@@ -108,7 +142,7 @@ def soak(
     device: str,
     workers: int,
     path: Path | None,
-    expected: tuple[Path, ...],
+    ledger: tuple[Path, ...],
 ) -> int:
     """Judge implementations with one seed after the other until the time is up.
 
@@ -120,8 +154,25 @@ def soak(
     from detr_conformance.soak_command import run_soak  # noqa: PLC0415
 
     selection = Selection(profile, components, invariants, level)
-    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, expected=expected)
+    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, ledger=ledger)
     return run_soak(list(implementation), asked, minutes=minutes, workers=workers, path=path)
+
+
+@command.command()
+@click.argument("subject", metavar="MODULE:OBJECT")
+@click.option(
+    "--directory", type=click.Path(path_type=Path), default=Path(), help="The project's folder.  [default: this one]"
+)
+def init(subject: str, directory: Path) -> int:
+    """Probe a criterion, a matcher, a module …, and write what a gate in CI needs.
+
+    MODULE:OBJECT is what Python code would import: a class, an instance, a function, or with MODULE alone a module.
+    An adapter, an empty ledger, a test for pytest and a workflow are written into the project, never over a file that
+    is there; what could not be found out is left, marked, to fill in.
+    """
+    from detr_conformance.adoption.command import run_init  # noqa: PLC0415
+
+    return run_init(subject, directory)
 
 
 @command.command("list")
@@ -198,7 +249,9 @@ def print_catalogue() -> None:
     click.echo(catalogue(), nl=False)
 
 
+command.add_command(merge)
 command.add_command(mutants)
+command.add_command(render_report)
 
 
 def main() -> None:

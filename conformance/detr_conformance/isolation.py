@@ -7,6 +7,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,29 @@ import numpy as np
 Restore = Callable[[], None]
 
 
+@dataclass
+class Moment:
+    """How many judgements and cases were begun in this process, by which what is elsewhere tells one from the next."""
+
+    judgement: int = 0
+    case: int = 0
+
+
+MOMENT = Moment()
+
+
 def remembered() -> Restore:
     """A function that puts back the global state as it is now.
 
-    It is the state of the random generators, NumPy's settings and, if torch is loaded, torch's.
+    It is the state of the random generators, NumPy's settings and, if torch is loaded, torch's. Putting it back begins
+    a case.
     """
     restores = [_remembered_numpy()]
     if "torch" in sys.modules:
         restores.append(_remembered_torch(sys.modules["torch"]))
 
     def restore() -> None:
+        MOMENT.case += 1
         for part in restores:
             part()
 

@@ -7,9 +7,15 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from hypothesis.database import ExampleDatabase
+
+from detr_conformance.database import Part, opened
+from detr_conformance.isolation import MOMENT
 from detr_conformance.search import Search, search
 from detr_conformance.stopwatch import Stopwatch
+from detr_conformance.testee.ended import Ended
 from detr_conformance.tracebacks import check_traceback, implementation_traceback
+from detr_conformance.vectors.vector import counterexample_document
 from detr_conformance.verdict import Counterexample, Judgement, Verdict
 from detr_spec.cases import plain
 from detr_spec.implementation import Implementation
@@ -58,36 +64,46 @@ def judge(
     examples: int = DEFAULT_EXAMPLES,
     seed: int = DEFAULT_SEED,
     device: str = DEFAULT_DEVICE,
+    database: tuple[str, ...] = (),
 ) -> Judgement:
     """The judgement of one invariant on an implementation; never raises for what the implementation does.
 
     The same arguments give the same judgement, save the times, whatever ran before. Global state is left as
-    it was.
+    it was. database: locations of what failed before, which is run first; what fails is kept there, and then the
+    judgement depends on what is there.
     """
     unasked = not_asked(invariant, implementation)
     if unasked is not None:
         return unasked
+    MOMENT.judgement += 1
     start = time.perf_counter()
     stopwatch = Stopwatch()
     domain = Domain(implementation.profile, implementation.limits.of(invariant.component), device=device)
     component = stopwatch.watched(implementation.component(invariant.component))
-    judgement = _judged(invariant, domain, component, examples, seed)
+    kept = opened(database)
+    part = kept and Part(kept, [implementation.name, implementation.profile.name, invariant.id])
+    judgement = _judged(invariant, domain, component, examples, seed, part)
     seconds = time.perf_counter() - start
     return replace(judgement, seconds=seconds, implementation_seconds=stopwatch.seconds)
 
 
-def _judged(invariant: Invariant, domain: Domain, component: Any, examples: int, seed: int) -> Judgement:
+def _judged(
+    invariant: Invariant, domain: Domain, component: Any, examples: int, seed: int, database: ExampleDatabase | None
+) -> Judgement:
     try:
         cases = invariant.case_count(examples)
-        found = search(invariant, domain, component, cases, seed)
+        found = search(invariant, domain, component, cases, seed, database)
         if found.failure is not None and not found.not_repeatable and found.unanswered is None:
             _seek_smaller(invariant, domain, component, found, cases, seed)
+    except Ended as ended:
+        case = Counterexample(_data(ended.case))
+        return replace(blank_judgement(invariant, ended.verdict, ended.message), counterexample=case)
     except Exception as error:
         return replace(
             blank_judgement(invariant, Verdict.ERROR, f"drawing the cases raised {_named(error)}"),
             counterexample=Counterexample(None, details={"traceback": check_traceback(error)}),
         )
-    return _concluded(invariant, found)
+    return concluded(invariant, found, seed)
 
 
 def _seek_smaller(
@@ -117,9 +133,10 @@ def _length(case: Any) -> int:
     return len(json.dumps(_data(case)))
 
 
-def _concluded(invariant: Invariant, found: Search) -> Judgement:
+def concluded(invariant: Invariant, found: Search, seed: int) -> Judgement:
+    """The judgement that follows from a search, which began with that seed."""
     if found.failure is not None:
-        judgement = _failed(invariant, found, found.failure)
+        judgement = _failed(invariant, found, found.failure, seed)
     elif found.not_provided is not None:
         judgement = blank_judgement(invariant, Verdict.NOT_PROVIDED, found.not_provided)
     elif found.unanswered is not None:
@@ -131,9 +148,10 @@ def _concluded(invariant: Invariant, found: Search) -> Judgement:
     return replace(judgement, examples=found.examples, fired=found.fired, dtypes=dict(sorted(found.dtypes.items())))
 
 
-def _failed(invariant: Invariant, found: Search, failure: Exception) -> Judgement:
+def _failed(invariant: Invariant, found: Search, failure: Exception, seed: int) -> Judgement:
     verdict, details = Verdict.ERROR, {}
-    counterexample = Counterexample(_data(found.failing_case))
+    vector = counterexample_document(invariant, found.failing_case, seed)
+    counterexample = Counterexample(_data(found.failing_case), vector=vector)
     if isinstance(failure, Violation):
         verdict, message = Verdict.VIOLATED, failure.message
         counterexample = replace(

@@ -7,18 +7,33 @@ from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as TimedOut
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from detr_conformance import worker
 from detr_conformance.errors import UsageError, cause_of_death, one_line
-from detr_conformance.judge import blank_judgement, judge
+from detr_conformance.judge import blank_judgement
+from detr_conformance.ledger.entries import Entry
+from detr_conformance.ledger.judging import judge_listed
 from detr_conformance.resolve import resolve
 from detr_conformance.selection import Subject
+from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
+from detr_conformance.testee.names import is_testee
 from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 
-Task = tuple[Subject, Invariant]
+TESTEE_GRACE = 30.0
+"""Seconds beyond a testee's own time limits that a worker has for drawing cases and comparing."""
+
+
+class Task(NamedTuple):
+    """An invariant to be asked of a subject, and what a ledger says about it."""
+
+    subject: Subject
+    invariant: Invariant
+    entries: tuple[Entry, ...] = ()
+
+
 Judgements = Iterator[tuple[int, Judgement]]
 
 
@@ -33,30 +48,36 @@ class Judges(Protocol):
         """What `resolve` finds, or raises."""
 
     def judged(
-        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str
+        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
     ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with the task's place, as they are finished."""
 
 
 class ThisProcess:
-    """Judges one task after the other in this process, without a time limit."""
+    """Judges one task after the other in this process, without a time limit but for testees."""
 
     def __enter__(self) -> ThisProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        from detr_conformance.testee.client import close_all  # noqa: PLC0415
+
+        close_all()
 
     def find(self, address: str) -> tuple[Implementation, ...]:
         """What `resolve` finds, or raises."""
         return resolve(address)
 
     def judged(
-        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str
+        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
     ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with its place, in order."""
-        for place, (subject, invariant) in enumerate(tasks):
-            yield place, judge(invariant, subject.implementation, examples=examples, seed=seed, device=device)
+        for place, (subject, invariant, entries) in enumerate(tasks):
+            implementation = subject.implementation
+            judgement = judge_listed(
+                invariant, implementation, entries, examples=examples, seed=seed, device=device, database=database
+            )
+            yield place, judgement
 
 
 class Workers:
@@ -65,8 +86,11 @@ class Workers:
     A task that takes longer than `time_limit` seconds has timed out; one whose process dies has crashed.
     """
 
-    def __init__(self, count: int, time_limit: float, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, count: int, time_limit: float, addresses: Sequence[str], memory_limit: int = DEFAULT_MEMORY_LIMIT
+    ) -> None:
         self._time_limit = time_limit
+        self._memory_limit = memory_limit
         self._count = count
         self._addresses = tuple(addresses)
 
@@ -76,7 +100,7 @@ class Workers:
         self._pool: Any = ProcessPool(
             max_workers=self._count,
             initializer=worker.start,
-            initargs=(self._addresses,),
+            initargs=(self._addresses, (self._time_limit, self._memory_limit)),
             context=get_context("spawn"),
         )
         return self
@@ -94,17 +118,21 @@ class Workers:
         return found
 
     def judged(
-        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str
+        self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
     ) -> Iterator[tuple[int, Judgement]]:
         """The judgement of each task with its place, as the workers finish them."""
         places: dict[Future[Judgement], int] = {}
-        for place, (subject, invariant) in enumerate(tasks):
-            arguments = (subject.address, subject.place, invariant.id, examples, seed, device)
-            future = self._pool.schedule(worker.judge_at, args=arguments, timeout=self._time_limit)
+        for place, (subject, invariant, entries) in enumerate(tasks):
+            arguments = (subject.address, subject.place, invariant.id, entries, examples, seed, device, database)
+            timeout = self._time_limit
+            if subject.address is not None and is_testee(subject.address):
+                # Its own process has that time to start, and again to answer, and is told apart from the judge.
+                timeout = 2 * timeout + TESTEE_GRACE
+            future = self._pool.schedule(worker.judge_at, args=arguments, timeout=timeout)
             places[future] = place
         for future in as_completed(places):
             place = places[future]
-            yield place, self._judgement(future, tasks[place][1])
+            yield place, self._judgement(future, tasks[place].invariant)
 
     def _judgement(self, future: Future[Judgement], invariant: Invariant) -> Judgement:
         from pebble import ProcessExpired  # noqa: PLC0415

@@ -20,3 +20,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--detr-spec-seed", default="0", metavar="SEED", help="an integer, or 'random' (default 0)")
     group.addoption("--detr-spec-device", default="cpu", metavar="NAME", help="where to compute (default cpu)")
+    group.addoption(
+        "--detr-spec-database",
+        action="append",
+        default=[],
+        metavar="FOLDER|URL",
+        help="where failing cases are kept, and run first; repeatable",
+    )
+    group.addoption(
+        "--detr-spec-ledger", action="append", metavar="FILE", help="a file of expected violations; repeatable"
+    )

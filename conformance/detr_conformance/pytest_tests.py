@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from detr_conformance.database import shown
 from detr_conformance.failure_text import failure_text
-from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, judge
-from detr_conformance.known import with_known
+from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED
+from detr_conformance.ledger.entries import Entry
+from detr_conformance.ledger.judging import judge_listed
+from detr_conformance.ledger.matching import entries_for, require_applicable
+from detr_conformance.ledger.reading import read_ledger
 from detr_conformance.run import Plan, parsed_seed, require_examples
 from detr_conformance.run import request as request_for
 from detr_conformance.selection import Selection, Subject, require_device
@@ -27,31 +32,37 @@ def conformance_tests(
     components: Sequence[str] | None = None,
     invariants: Sequence[str] | None = None,
     level: str | None = None,
-    expected: Sequence[str | Path] = (),
+    ledger: Sequence[str | Path] = (),
 ) -> Callable[..., None]:
     """A test function with an item for each invariant, such as `test_conformance[matcher.optimal-cost]`.
 
     The arguments are those of `check`; where several implementations are given, the ids begin with their names or
-    profiles. What is violated fails, a known violation is an expected failure, and what is not provided, not
-    applicable or vacuous is skipped. The options `--detr-spec-examples`, `--detr-spec-seed` and `--detr-spec-device`
-    say how the cases are drawn, and where they are run. Raises `UsageError` for what cannot be done as it is asked.
+    profiles. What is violated fails, a violation that a ledger expects is an expected failure, and what is not
+    provided, not applicable or vacuous is skipped. The options `--detr-spec-examples`, `--detr-spec-seed`,
+    `--detr-spec-device` and `--detr-spec-database` say how the cases are drawn, where they are run, and where failing
+    ones are kept; `--detr-spec-ledger` names one more ledger. Raises `UsageError` for what cannot be done as it is
+    asked.
     """
     selection = Selection(profile, tuple(components or ()), tuple(invariants or ()), level)
-    plan = request_for(selection, expected=expected).plan(implementation)
+    plan = request_for(selection, ledger=ledger).plan(implementation)
     parameters = [
         pytest.param(subject.implementation, invariant, id=_item_id(plan, subject.implementation, invariant))
-        for subject, invariant in plan.tasks
+        for subject, invariant, _ in plan.tasks
     ]
 
     @pytest.mark.parametrize(("implementation", "invariant"), parameters)
     def test_conformance(implementation: Implementation, invariant: Invariant, request: pytest.FixtureRequest) -> None:
         examples, seed, device = _options(request.config)
         require_device([Subject(implementation)], device)
-        judgement = judge(invariant, implementation, examples=examples, seed=seed, device=device)
-        (judgement,) = with_known([judgement], implementation, plan.request.known)
+        database = tuple(request.config.getoption("detr_spec_database", []))
+        entries = entries_for(_entries(request.config, plan), invariant, implementation, device)
+        judgement = judge_listed(
+            invariant, implementation, entries, examples=examples, seed=seed, device=device, database=database
+        )
         node = shlex.quote(request.node.nodeid)
         command = f"pytest {node} --detr-spec-seed {seed} --detr-spec-examples {examples}"
         command += "" if device == DEFAULT_DEVICE else f" --detr-spec-device {device}"
+        command += "".join(f" --detr-spec-database {shlex.quote(shown(location))}" for location in database)
         _conclude(f"{implementation.name} ({implementation.profile.name})", judgement, command)
 
     return test_conformance
@@ -63,6 +74,21 @@ def _options(config: pytest.Config) -> tuple[int, int, str]:
     require_examples(examples)
     seed = parsed_seed(config.getoption("detr_spec_seed", str(DEFAULT_SEED)))
     return examples, seed, config.getoption("detr_spec_device", DEFAULT_DEVICE)
+
+
+def _entries(config: pytest.Config, plan: Plan) -> tuple[Entry, ...]:
+    """The entries of the ledgers of the call, and of those that the options name."""
+    named = tuple(config.getoption("detr_spec_ledger", None) or ())
+    if not named:
+        return plan.request.entries
+    entries = (*plan.request.entries, *_entries_of(named))
+    require_applicable(entries, [subject.implementation for subject in plan.subjects])
+    return entries
+
+
+@cache
+def _entries_of(paths: tuple[str, ...]) -> tuple[Entry, ...]:
+    return tuple(entry for path in paths for entry in read_ledger(Path(path)).entries)
 
 
 def _conclude(title: str, judgement: Judgement, command: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,11 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from detr_conformance.judge import DEFAULT_DEVICE
+from detr_conformance.sharding import Shard
 from detr_conformance.verdict import Judgement, Verdict
+
+FORMAT = "detr-spec-report/1"
+"""What a report's file says that it is; `schemas/report.schema.json` is the schema of that version."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,10 @@ class ImplementationReport:
 
 @dataclass(frozen=True)
 class Report:
-    """All judgements of one run, what it was run with, and whether it was stopped before its end."""
+    """All judgements of one run, what it was run with, and whether it was stopped before its end.
+
+    shard: which part of a run it is, where it is one. database: where cases were kept that failed before.
+    """
 
     version: str
     seed: int
@@ -49,6 +57,8 @@ class Report:
     implementations: tuple[ImplementationReport, ...]
     interrupted: bool = False
     device: str = DEFAULT_DEVICE
+    shard: Shard | None = None
+    database: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[tuple[ImplementationReport, Judgement]]:
         for implementation in self.implementations:
@@ -94,6 +104,7 @@ class Report:
         elsewhere = self.device != DEFAULT_DEVICE
         if implementation.address is None:
             device = f", device={self.device!r}" if elsewhere else ""
+            device += f", database={list(self.database)!r}" if self.database else ""
             return (
                 f"check({implementation.name}, profile={implementation.profile!r}, "
                 f"invariants=[{judgement.id!r}], seed={self.seed}, examples={self.examples}{device})"
@@ -107,11 +118,17 @@ class Report:
         if elsewhere:
             options["--device"] = self.device
         given = [part for option in options.items() for part in option]
+        given += [part for location in self.database for part in ("--database", location)]
         return shlex.join(["detr-spec", "check", implementation.address, *given])
 
     def to_json(self) -> str:
-        """The report as strict JSON; numbers that are not finite are strings."""
-        return json.dumps(_document(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        """The report as strict JSON under `schemas/report.schema.json`; numbers that are not finite are strings.
+
+        `reports.reading.read_report` gives it back.
+        """
+        text = json.dumps(_document(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        # UTF-8 cannot hold half a surrogate pair, which an exception's text may contain; an escape can.
+        return re.sub("[\ud800-\udfff]", lambda half: f"\\u{ord(half[0]):04x}", text)
 
 
 @dataclass(frozen=True)
@@ -138,10 +155,13 @@ def installed_version() -> str:
 
 def _document(report: Report) -> dict[str, Any]:
     return {
+        "format": FORMAT,
         "version": report.version,
         "seed": report.seed,
         "examples": report.examples,
         "device": report.device,
+        "shard": report.shard and asdict(report.shard),
+        "database": list(report.database),
         "interrupted": report.interrupted,
         "implementations": [
             {

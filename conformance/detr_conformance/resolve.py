@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from detr_conformance.errors import UsageError, close_names, one_line
+from detr_conformance.testee.names import is_testee
 from detr_spec.implementation import Implementation
 
 GROUP = "detr_spec.implementations"
@@ -32,9 +33,14 @@ def resolve(name: str) -> tuple[Implementation, ...]:
     The attribute is an `Implementation`, a list or tuple of them, or a callable without arguments that
     returns either. A file's folder, or for a module the working directory, is put on `sys.path`, as for a
     script, and stays there for what the implementation imports later. `mutant:` and an id name a mutant of the
-    bank. Raises `UsageError` with one line that
+    bank, `process:` and a command a program that speaks for itself, and `isolated:` before any of the other names has
+    that in a process of its own. Raises `UsageError` with one line that
     says what is wrong.
     """
+    if is_testee(name):
+        from detr_conformance.testee.client import testee_implementations  # noqa: PLC0415
+
+        return testee_implementations(name)
     if name.startswith(MUTANT):
         from detr_conformance.mutants.patch import mutant_implementations  # noqa: PLC0415
 
@@ -48,6 +54,21 @@ def resolve(name: str) -> tuple[Implementation, ...]:
         )
     module = _from_file(Path(place)) if _is_path(place) else _from_module(place)
     return implementations(_attribute(module, place, attribute), name)
+
+
+def object_at(name: str) -> Any:
+    """The object at `package.module:attribute`, or the module itself; raises `UsageError` where there is none."""
+    place, colon, attribute = name.partition(":")
+    module = _from_module(place)
+    if not colon:
+        return module
+    found: Any = module
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            known = [member for member in dir(found) if not member.startswith("_")]
+            raise UsageError(f"{place} has no attribute {attribute!r}{close_names(part, known)}")
+        found = getattr(found, part)
+    return found
 
 
 def implementations(value: Any, name: str) -> tuple[Implementation, ...]:

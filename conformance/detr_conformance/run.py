@@ -4,39 +4,51 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from detr_conformance.database import opened, shown
 from detr_conformance.errors import UsageError
-from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
-from detr_conformance.judges import Judges, ThisProcess, Workers
-from detr_conformance.known import KnownViolation, read_known, require_applicable, with_known
+from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, blank_judgement, not_asked
+from detr_conformance.judges import Judges, Task, ThisProcess, Workers
+from detr_conformance.ledger.entries import Entry
+from detr_conformance.ledger.matching import entries_for, require_applicable
+from detr_conformance.ledger.reading import read_ledger
 from detr_conformance.report import ImplementationReport, Report, installed_version
 from detr_conformance.resolve import implementations, resolve
 from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects, require_device
+from detr_conformance.sharding import Shard, TaskName, dealt, parsed_shard, run_digest
+from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT, set_bounds
+from detr_conformance.testee.ended import Ended, NotStarted
+from detr_conformance.testee.names import isolated_name
 from detr_conformance.verdict import Judgement
-from detr_spec.implementation import Implementation
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import Invariant
+from detr_spec.profile import DETR, PROFILES
 
 Find = Callable[[str], tuple[Implementation, ...]]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of whatever implementation, checked: the invariants, the cases, the known violations."""
+    """What is asked of whatever implementation, checked: the invariants, the cases, the ledgers' entries."""
 
     selection: Selection
     invariants: tuple[Invariant, ...]
     examples: int
     seed: int
     device: str
-    known: tuple[KnownViolation, ...]
+    entries: tuple[Entry, ...]
+    shard: Shard | None = None
+    database: tuple[str, ...] = ()
 
     def plan(self, given: Any, find: Find = resolve) -> Plan:
         """The plan of a check of the given implementations; raises `UsageError` for what cannot be done."""
-        subjects = subjects_of(given, find)
-        require_applicable(self.known, [subject.implementation for subject in subjects])
+        subjects = subjects_of(given, find, self.selection.profile)
+        require_applicable(self.entries, [subject.implementation for subject in subjects])
         chosen = chosen_subjects(subjects, self.selection, self.invariants)
         require_device(chosen, self.device)
         return Plan(self, chosen)
@@ -44,33 +56,60 @@ class Request:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a check will do: each invariant of the request for each subject."""
+    """What a check will do: each invariant of the request for each subject, or a shard's part of that."""
 
     request: Request
     subjects: tuple[Subject, ...]
 
-    @property
-    def tasks(self) -> tuple[tuple[Subject, Invariant], ...]:
+    @cached_property
+    def tasks(self) -> tuple[Task, ...]:
         """Each invariant of each subject, subject by subject."""
-        return tuple((subject, invariant) for subject in self.subjects for invariant in self.request.invariants)
+        how = self.request
+        return tuple(
+            Task(subject, invariant, entries_for(how.entries, invariant, subject.implementation, how.device))
+            for subject in self.subjects
+            for invariant in how.invariants
+        )
+
+    @cached_property
+    def places(self) -> tuple[int, ...]:
+        """The places of the tasks that are to be judged here: all of them, or the shard's."""
+        shard = self.request.shard
+        return tuple(range(len(self.tasks)) if shard is None else dealt(self._names, shard.count)[shard.number - 1])
+
+    @property
+    def _names(self) -> list[TaskName]:
+        return [
+            TaskName(invariant.component, item.implementation.name, item.implementation.profile.name, invariant.id)
+            for item, invariant, _ in self.tasks
+        ]
 
     def judgements(self, judges: Judges) -> Iterator[tuple[int, Judgement]]:
         """The judgements with the places of their tasks, as they are finished."""
         asked: list[int] = []
-        for place, (subject, invariant) in enumerate(self.tasks):
+        tasks = self.tasks
+        for place in self.places:
+            subject, invariant, _ = tasks[place]
             judgement = not_asked(invariant, subject.implementation)
+            if judgement is None and subject.not_started is not None:
+                judgement = blank_judgement(invariant, subject.not_started.verdict, subject.not_started.reason)
             if judgement is not None:
                 yield place, judgement
             else:
                 asked.append(place)
-        tasks = [self.tasks[place] for place in asked]
         how = self.request
-        judged = judges.judged(tasks, examples=how.examples, seed=how.seed, device=how.device)
+        judged = judges.judged(
+            [tasks[place] for place in asked],
+            examples=how.examples,
+            seed=how.seed,
+            device=how.device,
+            database=how.database,
+        )
         for index, judgement in judged:
             yield asked[index], judgement
 
     def report(self, judgements: Mapping[int, Judgement]) -> Report:
-        """The report of what is known so far; interrupted unless every task is judged."""
+        """The report of what is known so far; interrupted unless every task of this plan's places is judged."""
         count = len(self.request.invariants)
         items = []
         for number, subject in enumerate(self.subjects):
@@ -82,13 +121,17 @@ class Plan:
                     name=implementation.name,
                     profile=implementation.profile.name,
                     dtypes=implementation.limits.dtypes,
-                    judgements=with_known(judged, implementation, self.request.known),
+                    judgements=judged,
                     address=subject.address,
                 )
             )
-        interrupted = len(judgements) < len(self.tasks)
+        interrupted = len(judgements) < len(self.places)
         how = self.request
-        return Report(installed_version(), how.seed, how.examples, tuple(items), interrupted, how.device)
+        shard = how.shard and replace(how.shard, run=run_digest(self._names))
+        locations = tuple(map(shown, how.database))
+        return Report(
+            installed_version(), how.seed, how.examples, tuple(items), interrupted, how.device, shard, locations
+        )
 
 
 Progress = Callable[[Plan, int, Judgement], None]
@@ -107,7 +150,11 @@ def check(
     device: str = DEFAULT_DEVICE,
     workers: int = 0,
     time_limit: float | None = None,
-    expected: Sequence[str | Path] = (),
+    isolate: bool = False,
+    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    ledger: Sequence[str | Path] = (),
+    shard: str | None = None,
+    database: Sequence[str | Path] = (),
     progress: Progress | None = None,
 ) -> Report:
     """The report on an implementation: an `Implementation`, a name as `resolve` takes it, or a list of those.
@@ -115,18 +162,26 @@ def check(
     profile, components, invariants (ids, or numbers of the norm) and level narrow what is asked. device: where
     the implementations are to compute, such as "cuda". workers: 0
     judges in this process; more judge in so many worker processes, for which implementations are given by
-    name, with `time_limit` seconds for each invariant. expected: files of known violations. The judgements do
-    not depend on the number of workers. Raises `UsageError` for what cannot be done as it is asked.
+    name, with `time_limit` seconds for each invariant. isolate: each implementation, given by name, runs in a process
+    of its own, which may allocate `memory_limit` MiB. ledger: files of expected violations. shard: "2/5" judges the
+    second of five parts, to be merged with the others. database: where cases are kept that failed, which are run
+    first: folders, or addresses as `database.py` takes them. Without one, the judgements depend neither on the number
+    of workers nor of shards, nor on whether implementations are isolated, nor on earlier runs. Raises `UsageError`
+    for what cannot be done as it is asked.
     """
     asked = request(
         Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
         examples=examples,
         seed=seed,
         device=device,
-        expected=expected,
+        ledger=ledger,
+        shard=shard,
+        database=database,
     )
     judgements: dict[int, Judgement] = {}
-    with judges_for(implementation, workers, time_limit, examples) as judges:
+    if isolate:
+        implementation = isolated_names(implementation)
+    with judges_for(implementation, workers, time_limit, examples, memory_limit) as judges:
         plan = asked.plan(implementation, judges.find)
         for place, judgement in plan.judgements(judges):
             judgements[place] = judgement
@@ -141,15 +196,35 @@ def request(
     examples: int = DEFAULT_EXAMPLES,
     seed: int | Literal["random"] = DEFAULT_SEED,
     device: str = DEFAULT_DEVICE,
-    expected: Sequence[str | Path] = (),
+    ledger: Sequence[str | Path] = (),
+    shard: str | None = None,
+    database: Sequence[str | Path] = (),
 ) -> Request:
     """What these arguments ask; raises `UsageError` for what does not exist or makes no sense."""
     require_examples(examples)
-    known = tuple(entry for path in expected for entry in read_known(Path(path)))
-    return Request(selection, chosen_invariants(selection), examples, drawn_seed(seed), device, known)
+    entries = tuple(entry for path in ledger for entry in read_ledger(Path(path)).entries)
+    part = None if shard is None else parsed_shard(shard)
+    locations = tuple(map(str, database))
+    opened(locations)
+    chosen = chosen_invariants(selection)
+    return Request(selection, chosen, examples, drawn_seed(seed), device, entries, part, locations)
 
 
-def judges_for(given: Any, workers: int, time_limit: float | None, examples: int) -> Judges:
+def isolated_names(given: Any) -> list[str]:
+    """The names of the given implementations in processes of their own; raises `UsageError` for objects."""
+    names = [given] if isinstance(given, str) else given
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise UsageError("an object cannot be isolated; give its name, such as 'package.module:attribute'")
+    return [isolated_name(name) for name in names]
+
+
+def judges_for(
+    given: Any,
+    workers: int,
+    time_limit: float | None,
+    examples: int,
+    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+) -> Judges:
     """This process for 0 workers, else so many worker processes.
 
     Raises `UsageError` for a number or a time limit that makes no sense, and for workers where an
@@ -159,6 +234,8 @@ def judges_for(given: Any, workers: int, time_limit: float | None, examples: int
     limit = default_time_limit(examples) if time_limit is None else time_limit
     if not limit > 0:
         raise UsageError(f"time limit is {limit:g}; expected a positive number of seconds")
+    _require("memory limit", memory_limit, 0)
+    set_bounds(limit, memory_limit)
     if workers == 0:
         return ThisProcess()
     addresses = [given] if isinstance(given, str) else given
@@ -167,7 +244,18 @@ def judges_for(given: Any, workers: int, time_limit: float | None, examples: int
             "worker processes cannot find an implementation that is given as an object; "
             "give its name, such as 'package.module:attribute', or workers=0"
         )
-    return Workers(workers, limit, addresses)
+    return Workers(workers, limit, addresses, memory_limit)
+
+
+def stand_in(address: str, failure: NotStarted, profile: str | None) -> Subject:
+    """What takes the place of an implementation that cannot be asked what it is: it claims every component."""
+
+    def nothing(_: Configuration) -> Any:
+        raise Ended(failure.verdict, failure.reason)
+
+    factories: dict[str, Any] = dict.fromkeys(COMPONENTS, nothing)
+    declared = PROFILES.get(profile or "", DETR)
+    return Subject(Implementation(name=failure.name, profile=declared, **factories), address, not_started=failure)
 
 
 def default_time_limit(examples: int) -> float:
@@ -175,12 +263,24 @@ def default_time_limit(examples: int) -> float:
     return max(120.0, 1.2 * examples)
 
 
-def subjects_of(given: Any, find: Find = resolve) -> tuple[Subject, ...]:
-    """The implementations that were given as objects, as names, or as a list of both."""
+def subjects_of(given: Any, find: Find = resolve, profile: str | None = None) -> tuple[Subject, ...]:
+    """The implementations that were given as objects, as names, or as a list of both.
+
+    One of several names whose process does not start is there as one that cannot be judged, in the given profile.
+    """
     if isinstance(given, str):
         return tuple(Subject(item, given, place) for place, item in enumerate(find(given)))
     if isinstance(given, (list, tuple)) and any(isinstance(item, str) for item in given):
-        return tuple(subject for item in given for subject in subjects_of(item, find))
+        found: list[Subject] = []
+        for item in given:
+            try:
+                found += subjects_of(item, find)
+            except NotStarted as failure:
+                found.append(stand_in(item, failure, profile))
+        failures = [subject.not_started for subject in found if subject.not_started is not None]
+        if failures and len(failures) == len(found):
+            raise failures[0]
+        return tuple(found)
     return tuple(Subject(item) for item in implementations(given, "the implementation"))
 
 

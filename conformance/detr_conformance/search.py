@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import unittest
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,8 +13,11 @@ from typing import Any
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, settings
+from hypothesis.database import ExampleDatabase
 
+from detr_conformance.database import Part
 from detr_conformance.isolation import isolated
+from detr_conformance.testee.ended import Ended
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain, Invariant
 from detr_spec.violation import NotProvided, PremiseFailed, RankFailure, Violation
@@ -70,28 +74,43 @@ def batch_seed(seed: int, id: str, batch: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{id}:{batch}".encode()).digest()[:8], "big")
 
 
-def search(invariant: Invariant, domain: Domain, component: Component, examples: int, seed: int) -> Search:
+REPLAYED = 100
+"""The most cases of a database that are run again, for each dtype."""
+
+
+def search(
+    invariant: Invariant,
+    domain: Domain,
+    component: Component,
+    examples: int,
+    seed: int,
+    database: ExampleDatabase | None = None,
+) -> Search:
     """Runs the check of an invariant on `examples` cases, and once a case fails, on ever smaller ones.
 
     Batches take the domain's dtypes in turn, so that each of them is run. Each case starts from the same global
-    state. Raises what drawing the cases raises.
+    state. What failed before and is in the database is run first, and what fails is kept there. Raises what drawing
+    the cases raises.
     """
     found = Search()
-    with isolated() as restore, _no_local_constants():
+    with isolated() as restore, no_local_constants():
         dtypes = domain.limits.dtypes
         cases = [invariant.cases(replace(domain, dtype=dtype)) for dtype in dtypes]
-        size = min(BATCH, max(1, examples // len(dtypes)))
 
         def run_case(case: Any) -> None:
             restore()
             _run_case(invariant, component, case, found)
 
-        for batch, start in enumerate(range(0, examples, size)):
-            given = hypothesis.given(case=cases[batch % len(cases)])
-            passed_over = int(batch >= len(cases) or size < FEW)
-            drawn = _settings(min(size, examples - start) + passed_over)(given(_after(passed_over, run_case)))
+        for batch in _batches(len(dtypes), examples, replayed=database is not None):
+            kept = None if database is None else Part(database, [dtypes[batch.dtype]])
+            given = hypothesis.given(case=cases[batch.dtype])
+            seeded = hypothesis.seed(batch_seed(seed, invariant.id, batch.number))
+            # The settings come last, as a seed takes the database away that they name.
+            run = _settings(batch, kept)(seeded(given(_after(batch.passed_over, run_case))))
             try:
-                hypothesis.seed(batch_seed(seed, invariant.id, batch))(drawn)()
+                run()
+            except unittest.SkipTest:
+                continue  # so Hypothesis says that nothing is kept
             except (_Failed, _Ended):
                 break
             except hypothesis.errors.Flaky:
@@ -99,6 +118,36 @@ def search(invariant: Invariant, domain: Domain, component: Component, examples:
                 break
             if found.not_provided is not None and found.fired == 0:
                 break
+    return found
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Cases that Hypothesis runs in one go: their dtype by its place, how many, and how many of them are left out."""
+
+    number: int
+    dtype: int
+    size: int
+    phase: Phase = Phase.generate
+    passed_over: int = 0
+
+
+def _batches(dtypes: int, examples: int, *, replayed: bool) -> Iterator[_Batch]:
+    """The batches of a search: where there is a database, one of its cases for each dtype, then the fresh ones."""
+    if replayed:
+        for place in range(dtypes):
+            yield _Batch(-1 - place, place, REPLAYED, Phase.reuse)
+    size = min(BATCH, max(1, examples // dtypes))
+    for number, start in enumerate(range(0, examples, size)):
+        passed_over = int(number >= dtypes or size < FEW)
+        yield _Batch(number, number % dtypes, min(size, examples - start), passed_over=passed_over)
+
+
+def search_case(invariant: Invariant, component: Component, case: Any) -> Search:
+    """Runs the check of an invariant on one given case, from the same global state as any other."""
+    found = Search()
+    with isolated(), contextlib.suppress(_Failed, _Ended):
+        _run_case(invariant, component, case, found)
     return found
 
 
@@ -118,14 +167,14 @@ def _after(passed_over: int, run_case: Callable[[Any], None]) -> Callable[[Any],
     return run_later_case
 
 
-def _settings(examples: int) -> settings:
+def _settings(batch: _Batch, database: ExampleDatabase | None) -> settings:
     return settings(
-        max_examples=examples,
+        max_examples=batch.size + batch.passed_over,
         backend="hypothesis",
-        database=None,
+        database=database,
         deadline=None,
         derandomize=False,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(batch.phase, Phase.shrink),
         print_blob=False,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
@@ -156,6 +205,9 @@ def _failure(invariant: Invariant, component: Component, case: Any, found: Searc
     except NotProvided as missing:
         found.not_provided = str(missing)
         return None
+    except Ended as ended:
+        ended.case = case
+        raise
     except Exception as error:
         found.fired += 1
         found.unanswered = _unanswered(error)
@@ -170,7 +222,7 @@ def _unanswered(error: Exception) -> str | None:
 
 
 @contextlib.contextmanager
-def _no_local_constants() -> Iterator[None]:
+def no_local_constants() -> Iterator[None]:
     """Keeps Hypothesis from drawing constants that it finds in the source of the loaded modules.
 
     They are meant as special values, but with them the cases depend on what else is loaded: what pytest finds

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from detr_conformance.errors import UsageError, close_names
 from detr_conformance.judge import DEFAULT_DEVICE, not_asked
+from detr_conformance.testee.ended import NotStarted
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import Invariant, Level, UnknownInvariant, all_invariants, find_invariants
 from detr_spec.profile import PROFILES, Profile
@@ -14,11 +15,15 @@ from detr_spec.profile import PROFILES, Profile
 
 @dataclass(frozen=True)
 class Subject:
-    """An implementation, and the name and place by which `resolve` finds it; an object has no name."""
+    """An implementation, and the name and place by which `resolve` finds it; an object has no name.
+
+    not_started: why it cannot be judged, where its process ends or hangs before it says what it is.
+    """
 
     implementation: Implementation
     address: str | None = None
     place: int = 0
+    not_started: NotStarted | None = None
 
 
 @dataclass(frozen=True)

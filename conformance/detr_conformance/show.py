@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from detr_conformance.failure_text import failure_text
+from detr_conformance.overview import line_of, overview, told
 from detr_conformance.report import ImplementationReport, Report
 from detr_conformance.verdict import Judgement, Verdict
 
@@ -26,9 +27,12 @@ WORDS = {
     Verdict.CRASHED: ("CRASHED", "bold red"),
 }
 
+MOST_COLUMNS = 24
+"""With more implementations than this, each is a row of counts, instead of a column in one of many tables."""
+
 LEGEND = {
-    Verdict.EXPECTED_VIOLATION: "expected: violated, as the file of known violations says",
-    Verdict.UNEXPECTEDLY_HOLDS: "UNEXPECTED: holds, though the file of known violations lists it",
+    Verdict.EXPECTED_VIOLATION: "expected: violated, as the ledger says",
+    Verdict.UNEXPECTEDLY_HOLDS: "UNEXPECTED: holds, though the ledger lists it",
     Verdict.NOT_PROVIDED: "-: not provided by the implementation",
     Verdict.NOT_APPLICABLE: "n/a: not applicable to the profile",
     Verdict.VACUOUS: "vacuous: no case met the premise, so nothing is known",
@@ -38,11 +42,15 @@ LEGEND = {
 
 def show_report(report: Report, console: Console) -> None:
     """Prints the failures, then the table, then the counts, so that the summary is what is seen last."""
-    for implementation, judgement in _shortened(report.failing):
+    in_full, in_a_line = told(report)
+    for implementation, judgement in _shortened(in_full):
         console.rule(style="bright_black")
         command = report.command(implementation, judgement)
         show_text(console, failure_text(implementation.title, judgement, command), judgement.verdict)
-    for table in _tables(report, console.width):
+    for implementation, judgement in in_a_line:
+        show_text(console, line_of(implementation, judgement, console.width), judgement.verdict)
+    many = len(report.implementations) > MOST_COLUMNS
+    for table in overview(report) if many else _tables(report, console.width):
         console.print()
         console.print(table)
     for line in _legend(report):
@@ -50,7 +58,10 @@ def show_report(report: Report, console: Console) -> None:
     for implementation, judgement in report.with_verdict(Verdict.EXPECTED_VIOLATION):
         show_text(console, f"expected: {judgement.id}, {implementation.title}: {judgement.why_expected}")
     console.print()
-    for line in summary_lines(report):
+    if not many:
+        for line in count_lines(report):
+            show_text(console, line)
+    for line in cost_lines(report):
         show_text(console, line)
 
 
@@ -80,17 +91,22 @@ def show_text(console: Console, text: str, verdict: Verdict | None = None) -> No
     console.print(shown, soft_wrap=True)
 
 
-def summary_lines(report: Report) -> Iterator[str]:
-    """How many invariants have which verdict, what the cases cost, and what the run was given."""
+def count_lines(report: Report) -> Iterator[str]:
+    """How many invariants have which verdict, a line for each implementation."""
     for item in report.implementations:
         counts = ", ".join(f"{item.counts[verdict]} {verdict}" for verdict in Verdict if item.counts[verdict])
         yield f"{item.title}: {counts or 'nothing judged'}"
+
+
+def cost_lines(report: Report) -> Iterator[str]:
+    """What the cases cost, and what the run was given."""
     cost = report.cost
     yield (
         f"{cost.examples} cases, {cost.seconds:.1f} s, of which {cost.implementation_seconds:.1f} s "
         f"in the implementations and their bridges; {1000 * cost.beyond:.1f} ms a case beyond them"
     )
-    yield f"detr-spec {report.version}, seed {report.seed}, {report.examples} examples"
+    shard = f", shard {report.shard}" if report.shard else ""
+    yield f"detr-spec {report.version}, seed {report.seed}, {report.examples} examples{shard}"
     if report.interrupted:
         yield "interrupted: this is what was known so far"
 

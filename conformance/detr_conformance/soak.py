@@ -11,10 +11,11 @@ from typing import Any
 from detr_conformance.errors import UsageError
 from detr_conformance.judge import not_asked
 from detr_conformance.judges import Judges
-from detr_conformance.known import with_known
+from detr_conformance.ledger.entries import Entry
 from detr_conformance.report import ImplementationReport, Report, installed_version
 from detr_conformance.run import Plan, Request
-from detr_conformance.verdict import Judgement, Verdict
+from detr_conformance.vectors.reading import one_line
+from detr_conformance.verdict import Judgement
 
 Key = tuple[str, str, str]
 """Name and profile of an implementation, and the id of an invariant."""
@@ -91,8 +92,15 @@ def asked_of(plan: Plan) -> dict[str, Any]:
         "invariants": [invariant.id for invariant in request.invariants],
         "examples": request.examples,
         "device": request.device,
-        "expected": [asdict(entry) for entry in request.known],
+        "ledger": [_told(entry) for entry in request.entries],
     }
+
+
+def _told(entry: Entry) -> list[str]:
+    """What a ledger's entry says, in plain data."""
+    vector = "" if entry.vector is None else one_line(entry.vector)
+    conditions = (entry.profile or "", *entry.dtypes, *entry.devices)
+    return [entry.implementation, entry.invariant, ",".join(conditions), entry.reason, vector]
 
 
 def _owner(implementation: Any) -> tuple[str, str]:
@@ -103,21 +111,20 @@ def rounds(soak: Soak, request: Request, plan: Plan, judges: Judges) -> Iterator
     """The soak after each judgement, without end, or until everything has failed."""
     while True:
         tasks = [
-            (subject, invariant)
-            for subject, invariant in plan.tasks
-            if not_asked(invariant, subject.implementation) is None
-            and (*_owner(subject.implementation), invariant.id) not in soak.failed
+            task
+            for task in plan.tasks
+            if not_asked(task.invariant, task.subject.implementation) is None
+            and (*_owner(task.subject.implementation), task.invariant.id) not in soak.failed
         ]
         if not tasks:
             return
         left = [task for task in tasks if (*_owner(task[0].implementation), task[1].id) not in soak.judged]
         seed = soak.seed
         for place, judgement in judges.judged(left, examples=request.examples, seed=seed, device=request.device):
-            subject, invariant = left[place]
-            (known,) = with_known([judgement], subject.implementation, request.known)
+            subject, invariant, _ = left[place]
             key = (*_owner(subject.implementation), invariant.id)
             finding = None
-            if known.verdict.fails and known.verdict is not Verdict.UNEXPECTEDLY_HOLDS:
+            if judgement.verdict.fails:
                 finding = _finding(key, subject.address, judgement, request, seed)
             soak = soak.with_judgement(key, judgement, finding)
             yield soak

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
+from detr_conformance.testee.ended import Ended
 from detr_spec.implementation import PARTED
 from detr_spec.violation import Raised
 
@@ -21,7 +22,7 @@ class Stopwatch:
         """The component with every call timed, its factory's and those of the parts that the factory returns.
 
         What a call raises beside ordinary exceptions, such as `SystemExit`, arrives as `Raised`;
-        `KeyboardInterrupt` is the user's and goes on.
+        `KeyboardInterrupt` is the user's and goes on, and `Ended` ends the judgement.
         """
         if callable(component):
             return self._timed(component)
@@ -35,7 +36,7 @@ class Stopwatch:
             start = time.perf_counter()
             try:
                 answer = function(*arguments)
-            except (Exception, KeyboardInterrupt):
+            except (Exception, KeyboardInterrupt, Ended):
                 raise
             except BaseException as error:
                 raise Raised(error) from error

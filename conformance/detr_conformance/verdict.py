@@ -36,13 +36,17 @@ _FAILING = frozenset({Verdict.VIOLATED, Verdict.UNEXPECTEDLY_HOLDS, Verdict.ERRO
 
 @dataclass(frozen=True)
 class Counterexample:
-    """A shrunken case that an invariant does not hold for, and the numbers that disagree, in plain data."""
+    """A shrunken case that an invariant does not hold for, and the numbers that disagree, in plain data.
+
+    vector: the case as a vector's document, exact to the bit, which `detr-spec replay` takes.
+    """
 
     case: Any
     expected: Any = None
     got: Any = None
     allowance: Any = None
     details: Any = None
+    vector: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class Judgement:
     examples: cases run, those of the search for a smaller failing case included. fired: how many of them met the
     premise. dtypes: how many of them were in each dtype. seconds: wall time. implementation_seconds: how much of it
     was spent in calls of the implementation, its bridge included. message: what went wrong, or why the invariant was
-    not asked. why_expected: why a violation was expected, where one was.
+    not asked. why_expected: why a violation was expected, where one was. entries: the places of the ledger's entries
+    that it speaks about.
     """
 
     id: str
@@ -69,3 +74,4 @@ class Judgement:
     message: str = ""
     counterexample: Counterexample | None = None
     why_expected: str = ""
+    entries: tuple[str, ...] = ()

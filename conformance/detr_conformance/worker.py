@@ -9,6 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detr_conformance.ledger.entries import Entry
     from detr_conformance.verdict import Judgement
     from detr_spec.configuration import Configuration
     from detr_spec.implementation import Implementation
@@ -16,10 +17,20 @@ if TYPE_CHECKING:
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def start(addresses: Sequence[str]) -> None:
-    """Prepares a worker: one thread for arithmetic, and all imports before the first time limit runs."""
+def start(addresses: Sequence[str], bounds: tuple[float, int] | None = None) -> None:
+    """Prepares a worker: one thread for arithmetic, and all imports before the first time limit runs.
+
+    bounds: seconds and MiB for the processes that it starts for implementations, which start when they are asked for.
+    """
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
+    from detr_conformance.testee.bounds import set_bounds  # noqa: PLC0415
+    from detr_conformance.testee.names import is_testee  # noqa: PLC0415
+
+    if bounds is not None:
+        set_bounds(*bounds)
     for address in addresses:
+        if is_testee(address):
+            continue
         # A failure comes again, and is told, when the address is asked for.
         with contextlib.suppress(Exception):
             _resolved(address)
@@ -40,13 +51,25 @@ def _elsewhere(configuration: Configuration) -> Any:
     raise NotImplementedError(f"the component for {configuration} is in a worker process")
 
 
-def judge_at(address: str, place: int, id: str, examples: int, seed: int, device: str) -> Judgement:
+def judge_at(
+    address: str,
+    place: int,
+    id: str,
+    entries: Sequence[Entry],
+    examples: int,
+    seed: int,
+    device: str,
+    database: tuple[str, ...] = (),
+) -> Judgement:
     """The judgement of the invariant of that id on the implementation at that place of an address."""
-    from detr_conformance.judge import judge  # noqa: PLC0415
+    from detr_conformance.ledger.judging import judge_listed  # noqa: PLC0415
     from detr_spec.invariant import find_invariants  # noqa: PLC0415
 
     (invariant,) = find_invariants(id)
-    return judge(invariant, _resolved(address)[place], examples=examples, seed=seed, device=device)
+    implementation = _resolved(address)[place]
+    return judge_listed(
+        invariant, implementation, entries, examples=examples, seed=seed, device=device, database=database
+    )
 
 
 @cache

@@ -83,7 +83,9 @@ def same_pairs(first: Matching, second: Matching) -> bool:
 
 
 def require_unchanged(answer: Answer[Any], what: str = "the call") -> None:
-    """Raises `Violation` if the call changed its inputs."""
+    """Raises `Violation` if the call changed its inputs, `NotProvided` where that cannot be seen."""
+    if answer.observation.mutated is None:
+        raise NotProvided("changes of the inputs cannot be seen")
     mutated = list(answer.observation.mutated)
     require(not mutated, f"{what} changed its inputs: {', '.join(mutated)}", expected=[], got=mutated)
 

@@ -81,6 +81,8 @@ def test_what_is_right_passes(command_line: Run, subjects: Path) -> None:
         (["check", "subjects.py:RIGHT", "--time-limit", "0"], "time limit is 0"),
         (["check", "subjects.py:RIGHT", "--json", "no/such/folder.json"], "cannot be written"),
         (["check", "subjects.py:RIGHT", "--expected", "none.toml"], "none.toml cannot be read"),
+        (["check", "subjects.py:RIGHT", "--shard", "4/3"], "shard is '4/3'; expected a number from 1 to 3"),
+        (["check", "subjects.py:RIGHT", "--database", "ftp://cases"], "database is 'ftp://cases'"),
         (["check", "subjects.py:RIGHT", "subjects.py:RIGHT"], "two implementations are called right"),
         (["list", "--component", "macher"], "did you mean matcher?"),
         (["list", "--profile", "dert"], "no profile is called 'dert'"),

@@ -105,7 +105,7 @@ def _together(answers: Sequence[Answer[Losses]]) -> Answer[tuple[Losses, ...]]:
     return Answer(
         tuple(answer.value for answer in answers),
         Observation(
-            mutated=tuple(_of(rank, name) for rank, one in enumerate(seen) for name in one.mutated),
+            mutated=tuple(_of(rank, name) for rank, one in enumerate(seen) for name in one.mutated or ()),
             attached=frozenset(_of(rank, name) for rank, one in enumerate(seen) for name in one.attached),
             differentiable=seen[0].differentiable,
             dtypes=by_rank("dtypes"),

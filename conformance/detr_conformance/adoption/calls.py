@@ -1,0 +1,202 @@
+"""Calls of an object with a tiny valid batch, in each spelling and with each number of columns that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from detr_conformance.adoption.construction import Construction
+from detr_conformance.errors import one_line
+from detr_spec.configuration import Configuration
+from detr_spec.profile import PROFILES, DetectionRules, Keys, Profile
+
+Role = Literal["matcher", "criterion", "postprocess"]
+
+LOGITS = ("pred_logits", "logits")
+LABELS = ("labels", "class_labels")
+AUXILIARY = ("aux_outputs", "auxiliary_outputs")
+CLASSIFICATION = ("loss_ce", "loss_class", "loss_cls", "loss_label", "loss_labels", "loss_focal", "loss_vfl")
+BOX_L1 = ("loss_bbox", "loss_box", "loss_boxes", "loss_l1")
+BOX_GIOU = ("loss_giou", "loss_iou")
+TEMPLATES = ("{loss}_{layer}", "{loss}_aux_{layer}", "d{layer}.{loss}", "{loss}_aux{layer}")
+
+CLASSES, QUERIES, SIZES = 3, 4, ((10, 20), (30, 40))
+"""The tiny batch: two images of these heights and widths, with one target and two."""
+
+
+@dataclass(frozen=True)
+class Called:
+    """What an object turned out to be when it was called: its role, and the dialect that it was called in."""
+
+    role: Role
+    profile: Profile
+    unread: tuple[str, ...] = ()
+    """The losses of the norm that none of the answer's keys is known to be."""
+
+
+def spellings(base: Profile) -> Iterator[Profile]:
+    """The profile with each spelling of the keys of outputs and targets; DETR's own first."""
+    for logits in LOGITS:
+        for labels in LABELS:
+            yield replace(base, keys=replace(base.keys, logits=logits, labels=labels))
+
+
+def called(built: Construction, base: Profile) -> Called | str:
+    """What an object is in the dialect of that profile; or, where no call succeeds, what the first one raised."""
+    failure = ""
+    for profile in spellings(base):
+        try:
+            return _called(built, profile)
+        except (Exception, SystemExit) as error:
+            failure = failure or one_line(error)
+    return failure
+
+
+def configuration_of(profile: Profile, dtype: str = "float32") -> Configuration:
+    """The configuration of the tiny batch."""
+    return Configuration(profile=profile, num_classes=CLASSES, decoder_layers=2, dtype=dtype, eos_coef=0.25)
+
+
+def _called(built: Construction, profile: Profile) -> Called:
+    component = built.built(configuration_of(profile))
+    if not callable(component):
+        raise TypeError(f"{type(component).__name__} cannot be called")
+    try:
+        answer = component(outputs_of(profile), targets_of(profile))
+    except (Exception, SystemExit):
+        # Whatever it is, it takes no targets: the error of that call says most where it takes no sizes either.
+        rules = _detection_rules(component, profile)
+        if rules is None:
+            raise
+        return Called("postprocess", replace(profile, detection=rules))
+    if isinstance(answer, Mapping):
+        return _criterion(component, profile, answer)
+    if _is_matching(answer):
+        return Called("matcher", profile)
+    raise TypeError(f"called with outputs and targets it returned {type(answer).__name__}")
+
+
+def outputs_of(profile: Profile, layers: Sequence[str] = ()) -> dict[str, Any]:
+    """The outputs of the tiny batch; layers: the keys under which there is an auxiliary layer."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(SIZES), QUERIES)
+
+    def layer() -> dict[str, Any]:
+        logits = torch.randn(*shape, profile.columns(CLASSES), generator=generator)
+        boxes = 0.25 + 0.5 * torch.rand(*shape, 4, generator=generator)
+        return {profile.keys.logits: logits.requires_grad_(), profile.keys.boxes: boxes.requires_grad_()}
+
+    return layer() | {key: [layer()] for key in layers}
+
+
+def targets_of(profile: Profile) -> list[dict[str, Tensor]]:
+    """The targets of the tiny batch."""
+    keys = profile.keys
+    boxes = torch.tensor([[0.3, 0.4, 0.2, 0.3], [0.6, 0.5, 0.3, 0.2]])
+    return [
+        {keys.labels: torch.tensor([1]), keys.target_boxes: boxes[:1]},
+        {keys.labels: torch.tensor([2, 0]), keys.target_boxes: boxes},
+    ]
+
+
+def _is_matching(answer: Any) -> bool:
+    if not isinstance(answer, (list, tuple)) or len(answer) != len(SIZES):
+        return False
+    lengths = [[len(side) for side in pair] for pair in answer]
+    return lengths == [[1, 1], [2, 2]]
+
+
+def _criterion(component: Callable[..., Any], profile: Profile, answer: Mapping[str, Any]) -> Called:
+    """A criterion, with the names of its losses as far as they are known."""
+    keys = profile.keys
+    names = {
+        "classification": next((name for name in CLASSIFICATION if name in answer), None),
+        "box_l1": next((name for name in BOX_L1 if name in answer), None),
+        "box_giou": next((name for name in BOX_GIOU if name in answer), None),
+    }
+    found: dict[str, Any] = {field: name for field, name in names.items() if name is not None}
+    for field in ("class_error", "cardinality"):
+        found[field] = getattr(keys, field) if getattr(keys, field) in answer else None
+    keys = replace(keys, **found)
+    auxiliary = _auxiliary(component, replace(profile, keys=keys), set(answer))
+    return Called(
+        "criterion",
+        replace(profile, keys=replace(keys, **auxiliary)),
+        tuple(field for field, name in names.items() if name is None),
+    )
+
+
+def _auxiliary(component: Callable[..., Any], profile: Profile, main: set[str]) -> dict[str, str]:
+    """The key of the auxiliary layers, and the form of their losses' names; nothing where none are seen."""
+    for key in AUXILIARY:
+        try:
+            more = set(component(outputs_of(profile, [key]), targets_of(profile))) - main
+        except (Exception, SystemExit):
+            continue
+        for template in TEMPLATES:
+            if template.format(loss=profile.keys.box_l1, layer=0) in more:
+                return {"auxiliary": key, "auxiliary_loss": template}
+    return {}
+
+
+def _detection_rules(component: Callable[..., Any], profile: Profile) -> DetectionRules | None:
+    """The profile's rules, with what is seen of sizes, threshold and clamping; None for what is no post-processing."""
+    heights_first = torch.tensor(SIZES)
+    try:
+        sure = component(_alike(profile, score=20.0, box=(0.5, 0.5, 1.0, 1.0)), heights_first)
+        unsure = component(_alike(profile, score=-20.0, box=(0.5, 0.5, 1.0, 1.0)), heights_first)
+        beyond = component(_alike(profile, score=20.0, box=(1.0, 1.0, 1.0, 1.0)), heights_first)
+        if not all({"scores", "labels", "boxes"} <= set(image) for image in sure):
+            return None
+        corner, farther = (answer[0]["boxes"][0].tolist()[2:] for answer in (sure, beyond))
+        threshold = len(unsure[0]["boxes"]) == 0
+    except (Exception, SystemExit):
+        return None
+    height, width = SIZES[0]
+    return replace(
+        profile.detection,
+        size_order="width-height" if corner == [height, width] else "height-width",
+        threshold=threshold,
+        clamp=farther == corner,
+    )
+
+
+def _alike(profile: Profile, score: float, box: Sequence[float]) -> dict[str, Any]:
+    """Outputs of which all queries are alike: the logit of the first class, or with softmax its odds, and the box."""
+    logits = torch.full((len(SIZES), QUERIES, profile.columns(CLASSES)), -20.0)
+    logits[..., 0] = score
+    if profile.has_no_object:
+        logits[..., -1] = -score
+    boxes = torch.tensor(box).expand(len(SIZES), QUERIES, 4).clone()
+    return {profile.keys.logits: logits, profile.keys.boxes: boxes}
+
+
+def base_profiles() -> tuple[Profile, ...]:
+    """The named profiles, with DETR's spelling of every key."""
+    return tuple(replace(profile, keys=Keys()) for profile in PROFILES.values())
+
+
+def dtypes_of(built: Construction, found: Called) -> tuple[str, ...]:
+    """The dtypes of float32 and float64 in which the object can be called."""
+
+    def works(dtype: str) -> bool:
+        component = built.built(configuration_of(found.profile))
+        kind = getattr(torch, dtype)
+        if isinstance(component, torch.nn.Module):
+            component.to(kind)
+        outputs = {key: value.detach().to(kind) for key, value in outputs_of(found.profile).items()}
+        targets = [
+            {key: value.to(kind) if value.is_floating_point() else value for key, value in target.items()}
+            for target in targets_of(found.profile)
+        ]
+        try:
+            component(outputs, torch.tensor(SIZES) if found.role == "postprocess" else targets)
+        except (Exception, SystemExit):
+            return False
+        return True
+
+    return tuple(dtype for dtype in ("float32", "float64") if works(dtype))

@@ -1,0 +1,122 @@
+"""How an object is built from a configuration: which argument of its constructor is what, by its name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from detr_conformance.adoption.sources import Source, source_of
+from detr_spec.configuration import Configuration
+
+NAMES = {
+    "num_classes": ("num_classes", "n_classes", "nb_classes"),
+    "weight_dict": ("weight_dict", "loss_weights", "weights"),
+    "eos_coef": ("eos_coef", "eos_coefficient", "no_object_weight"),
+    "losses": ("losses",),
+    "cost_class": ("cost_class", "set_cost_class", "class_cost", "class_weight"),
+    "cost_bbox": ("cost_bbox", "set_cost_bbox", "bbox_cost", "cost_l1"),
+    "cost_giou": ("cost_giou", "set_cost_giou", "giou_cost", "cost_iou"),
+    "focal_alpha": ("focal_alpha", "alpha"),
+    "focal_gamma": ("focal_gamma", "gamma"),
+    "top_k": ("top_k", "topk", "num_select", "num_top_queries", "max_detections"),
+    "threshold": ("threshold", "score_threshold"),
+}
+"""The fields of a configuration, and the names that arguments for them go by."""
+
+FIELDS = {name: field for field, names in NAMES.items() for name in names}
+PLAIN = (bool, int, float, str, type(None), list, tuple, dict)
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of a constructor: how an adapter writes it, and what it is for a configuration.
+
+    expression is None where it is not known what to give.
+    """
+
+    name: str
+    expression: str | None
+    value: Callable[[Configuration], Any]
+
+
+@dataclass(frozen=True)
+class Construction:
+    """How a component comes from a source: by a call with these arguments, or as it is where there are none to give.
+
+    unasked: the arguments that keep their defaults, as nothing is known of them.
+    """
+
+    source: Source
+    arguments: tuple[Argument, ...] | None
+    unasked: tuple[str, ...] = ()
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """The required arguments of which it is not known what to give."""
+        return tuple(argument.name for argument in self.arguments or () if argument.expression is None)
+
+    def built(self, configuration: Configuration) -> Any:
+        """The component for a configuration; raises what the constructor raises."""
+        if self.arguments is None:
+            return self.source.value
+        return self.source.value(**{argument.name: argument.value(configuration) for argument in self.arguments})
+
+
+def construction(source: Source, matcher: Construction | None) -> Construction:
+    """How a source is built: a class or a function that makes something by a call, with names as above.
+
+    An instance is built anew by its class where that can be imported, since the cases vary its configuration; what
+    that cannot be told is taken from the instance. matcher: what goes for an argument of that name.
+    """
+    instance, made = None, source
+    if not inspect.isclass(source.value) and not inspect.isroutine(source.value):
+        instance, made = source, source_of(type(source.value)) or source
+        if made is source:
+            return Construction(source, None)
+    arguments, unasked = [], []
+    for parameter in _parameters(made.value):
+        known = _known(parameter, matcher, instance)
+        if known is not None:
+            arguments.append(known)
+        elif parameter.default is parameter.empty:
+            arguments.append(Argument(parameter.name, None, _unknown))
+        else:
+            unasked.append(parameter.name)
+    return Construction(made, tuple(arguments), tuple(unasked))
+
+
+def as_it_is(source: Source) -> Construction:
+    """The object itself as the component."""
+    return Construction(source, None)
+
+
+def _parameters(callable_: Callable[..., Any]) -> Sequence[inspect.Parameter]:
+    try:
+        parameters = inspect.signature(callable_).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+
+
+def _known(parameter: inspect.Parameter, matcher: Construction | None, instance: Source | None) -> Argument | None:
+    name = parameter.name
+    if name == "matcher" and matcher is not None:
+        return Argument(name, "build_matcher(configuration)", matcher.built)
+    field = FIELDS.get(name)
+    if field is not None and _may_be(field, parameter.default):
+        return Argument(name, f"configuration.{field}", lambda configuration: getattr(configuration, field))
+    if instance is not None and isinstance(getattr(instance.value, name, instance), PLAIN):
+        return Argument(name, f"{instance.expression}.{name}", lambda _: getattr(instance.value, name))
+    return None
+
+
+def _may_be(field: str, default: Any) -> bool:
+    """Whether a default lets an argument be that field: one of another kind, such as a function, does not."""
+    kind = {"weight_dict": (dict,), "losses": (list, tuple)}.get(field, (int, float))
+    return default is inspect.Parameter.empty or default is None or isinstance(default, kind)
+
+
+def _unknown(_: Configuration) -> Any:
+    raise LookupError("it is not known what to give for an argument")

@@ -1,0 +1,201 @@
+"""What probing an object finds: its components, how each is built, the profile that fits, and what is left open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+from detr_conformance.adoption.boxes import BoxFunction, box_functions
+from detr_conformance.adoption.calls import Called, Role, base_profiles, called, dtypes_of
+from detr_conformance.adoption.construction import Construction, as_it_is, construction
+from detr_conformance.adoption.fitting import Fit, best, fit
+from detr_conformance.adoption.sources import Source, beside, members
+from detr_conformance.bridges.torch_bridge import torch_implementation
+from detr_conformance.errors import UsageError
+from detr_conformance.isolation import isolated
+from detr_spec.implementation import Implementation, Limits
+from detr_spec.profile import Profile
+
+HINTS: dict[Role, tuple[str, ...]] = {
+    "matcher": ("match",),
+    "criterion": ("criterion", "loss"),
+    "postprocess": ("postprocess", "post_process"),
+}
+"""What the names of objects hold that are tried for a role, beside the object that was given."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A component that was found: how it is built, and as what it answers in each base profile in which it does."""
+
+    role: Role
+    construction: Construction
+    answers: Mapping[str, Called]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was found. failed: why an object that a name promised could not be used, by what it is called.
+
+    fits: how each profile in which every component can be called fared, best first.
+    """
+
+    subject: Source
+    name: str
+    parts: tuple[Part, ...]
+    boxes: tuple[BoxFunction, ...]
+    fits: tuple[Fit, ...]
+    dtypes: tuple[str, ...]
+    unread: tuple[str, ...]
+    failed: Mapping[str, str]
+
+    @property
+    def profile(self) -> Profile | None:
+        """The profile that fits best, with what was seen declared; None where none can be told."""
+        return self.fits[0].implementation.profile if self.fits else None
+
+
+def probe(subject: Source) -> Findings:
+    """What is found of an object and beside it; raises `UsageError` where nothing is that could be judged."""
+    with isolated():
+        return _probed(subject)
+
+
+def _probed(subject: Source) -> Findings:
+    failed: dict[str, str] = {}
+    parts = _parts(subject, failed)
+    package = subject.module.partition(".")[0]
+    beside_it = list(beside(subject.module))
+    boxes = box_functions(beside_it, package)
+    if isinstance(subject.value, ModuleType) or any(part.role == "criterion" for part in parts):
+        for role in ("matcher", "criterion", "postprocess"):
+            if not any(part.role == role for part in parts):
+                parts += _first(beside_it, role, _matcher(parts), failed)
+    given = [*(part.construction.source.value for part in parts), *(function.source.value for function in boxes)]
+    if not given or not (parts or isinstance(subject.value, ModuleType) or subject.value in given):
+        told = "; ".join(f"{name}: {why}" for name, why in failed.items()) or "it has no class or function of that kind"
+        raise UsageError(
+            f"{subject.expression} is nothing that detr-spec knows how to call ({told}); expected a "
+            "criterion or matcher called with (outputs, targets), a post-processing called with (outputs, sizes), "
+            "or a module that has some"
+        )
+    parts.sort(key=lambda part: list(HINTS).index(part.role))
+    fits = _fits(package, parts, boxes)
+    answers = [part.answers.get(fits[0].implementation.profile.name) for part in parts] if fits else []
+    return Findings(
+        subject,
+        package,
+        tuple(parts),
+        boxes,
+        fits,
+        fits[0].implementation.limits.dtypes if fits else (),
+        tuple(field for answer in answers if answer for field in answer.unread),
+        failed,
+    )
+
+
+def _parts(subject: Source, failed: dict[str, str]) -> list[Part]:
+    """The component that the subject is, with the matcher that it needs; of a module, those of its members."""
+    if isinstance(subject.value, ModuleType):
+        own = list(members(subject.value))
+        parts: list[Part] = []
+        for role in ("matcher", "criterion", "postprocess"):
+            parts += _first(own, role, _matcher(parts), failed)
+        return parts
+    matcher = _matcher_for(subject, failed)
+    part = _part(subject, None if matcher is None else matcher.construction, None, failed)
+    if part is None:
+        return []
+    return [part] if matcher is None or part.role != "criterion" else [matcher, part]
+
+
+def _matcher_for(subject: Source, failed: dict[str, str]) -> Part | None:
+    """The matcher of a criterion: what an instance holds, else the first one beside it."""
+    held = getattr(subject.value, "matcher", None)
+    if held is not None and not isinstance(subject.value, type):
+        return _part(Source(subject.module, f"{subject.name}.matcher", held), None, "matcher", failed)
+    return next(iter(_first(list(beside(subject.module)), "matcher", None, failed)), None)
+
+
+def _matcher(parts: Iterable[Part]) -> Construction | None:
+    return next((part.construction for part in parts if part.role == "matcher"), None)
+
+
+def _first(sources: Iterable[Source], role: Role, matcher: Construction | None, failed: dict[str, str]) -> list[Part]:
+    """The first of the sources that is of a role, of those whose names promise it; none, or one."""
+    for source in sources:
+        if any(hint in source.last_name.lower() for hint in HINTS[role]):
+            part = _part(source, matcher, role, failed)
+            if part is not None:
+                return [part]
+    return []
+
+
+def _part(source: Source, matcher: Construction | None, role: Role | None, failed: dict[str, str]) -> Part | None:
+    """The component that a source is; None where it is none, or not of the role that is asked for.
+
+    One whose constructor asks for what is not known is a component if its name says which.
+    """
+    ways = [construction(source, matcher)]
+    if not isinstance(source.value, type):
+        ways.append(as_it_is(source))
+    if ways[0].left:
+        named = next((name for name, hints in HINTS.items() if _hinted(source, hints)), None)
+        if named is not None and named == (role or named) and len(ways) == 1:
+            return Part(named, ways[0], {})
+    for way in ways:
+        if way.left:
+            continue
+        answers = {base.name: called(way, base) for base in base_profiles()}
+        good = {name: answer for name, answer in answers.items() if isinstance(answer, Called)}
+        if role is not None:
+            good = {name: answer for name, answer in good.items() if answer.role == role}
+        if good:
+            failed.pop(source.expression, None)
+            return Part(next(iter(good.values())).role, way, good)
+        failed.setdefault(source.expression, next((why for why in answers.values() if isinstance(why, str)), ""))
+    return None
+
+
+def _hinted(source: Source, hints: Iterable[str]) -> bool:
+    return any(hint in source.last_name.lower() for hint in hints)
+
+
+def _fits(name: str, parts: list[Part], boxes: tuple[BoxFunction, ...]) -> tuple[Fit, ...]:
+    """How every profile in which all the components can be called fares, best first."""
+    if any(part.construction.left for part in parts):
+        return ()
+    fits = []
+    for base in base_profiles():
+        answers = {part.role: part.answers.get(base.name) for part in parts}
+        if all(answers.values()):
+            profile = _declared(base, {role: answer.profile for role, answer in answers.items() if answer is not None})
+            dtypes = _dtypes(parts, base.name)
+            fits.append(fit(_implementation(name, profile, dtypes, parts, boxes)))
+    first = best(fits) if fits else None
+    return () if first is None else (first, *(one for one in fits if one is not first))
+
+
+def _declared(base: Profile, seen: Mapping[Role, Profile]) -> Profile:
+    """The profile with what was seen of the components: the criterion's keys, the post-processing's rules."""
+    keys = next((seen[role].keys for role in ("criterion", "matcher", "postprocess") if role in seen), base.keys)
+    detection = seen["postprocess"].detection if "postprocess" in seen else base.detection
+    return replace(base, keys=keys, detection=detection)
+
+
+def _dtypes(parts: Iterable[Part], profile: str) -> tuple[str, ...]:
+    """The dtypes in which every component can be called."""
+    each = [set(dtypes_of(part.construction, part.answers[profile])) for part in parts]
+    return tuple(dtype for dtype in Limits().dtypes if all(dtype in one for one in each)) or Limits().dtypes
+
+
+def _implementation(
+    name: str, profile: Profile, dtypes: tuple[str, ...], parts: Iterable[Part], boxes: tuple[BoxFunction, ...]
+) -> Implementation:
+    factories: dict[str, Any] = {part.role: part.construction.built for part in parts}
+    operations = {function.operation: function for function in boxes}
+    return torch_implementation(
+        name=name, profile=profile, limits=Limits(dtypes=dtypes), boxes=operations or None, **factories
+    )

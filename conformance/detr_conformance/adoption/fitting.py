@@ -1,0 +1,95 @@
+"""Which profile fits: a few invariants of each candidate, on a few cases, without shrinking what fails."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, settings
+
+from detr_conformance.isolation import isolated
+from detr_conformance.judge import not_asked
+from detr_conformance.search import no_local_constants
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Domain, Invariant, all_invariants
+from detr_spec.violation import NotProvided, PremiseFailed
+
+TELLING = (
+    "matcher.valid-pairs",
+    "matcher.optimal-cost",
+    "matcher.logit-shift",
+    "matcher.absent-classes",
+    "criterion.keys",
+    "criterion.classification-value",
+    "criterion.l1-value",
+    "criterion.giou-value",
+    "criterion.no-object-weight",
+    "criterion.unmatched-query-any-class",
+    "criterion.logit-shift",
+    "auxiliary.keys",
+    "postprocess.scores",
+    "postprocess.labels",
+    "postprocess.foreground-labels",
+    "boxes.giou-definition",
+)
+"""The invariants that tell dialects apart, and those without which nothing else is worth asking."""
+
+CASES = 8
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How an implementation with one profile fared: the telling invariants that held, and those that did not."""
+
+    implementation: Implementation
+    held: tuple[str, ...]
+    failed: tuple[str, ...]
+
+    @property
+    def share(self) -> float:
+        """The share of the invariants that held; 0 where none was asked."""
+        return len(self.held) / max(1, len(self.held) + len(self.failed))
+
+    def __str__(self) -> str:
+        return f"{len(self.held)} of {len(self.held) + len(self.failed)}"
+
+
+def fit(implementation: Implementation) -> Fit:
+    """How the implementation fares with the profile that it declares."""
+    asked = [item for item in all_invariants() if item.id in TELLING and not_asked(item, implementation) is None]
+    held = [item.id for item in asked if _holds(item, implementation)]
+    return Fit(implementation, tuple(held), tuple(item.id for item in asked if item.id not in held))
+
+
+def best(fits: Sequence[Fit]) -> Fit:
+    """The fit of which the greatest share held; the first of equals."""
+    return max(fits, key=lambda one: one.share)
+
+
+def _holds(invariant: Invariant, implementation: Implementation) -> bool:
+    domain = Domain(implementation.profile, implementation.limits.of(invariant.component))
+    component: Callable[..., Any] = implementation.component(invariant.component)
+
+    @hypothesis.seed(0)
+    @settings(
+        max_examples=CASES,
+        backend="hypothesis",
+        database=None,
+        deadline=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+    @hypothesis.given(case=invariant.cases(domain))
+    def check(case: Any) -> None:
+        with contextlib.suppress(PremiseFailed, NotProvided):
+            invariant.check(component, case)
+
+    with isolated(), no_local_constants():
+        try:
+            check()
+        except Exception:
+            return False
+    return True

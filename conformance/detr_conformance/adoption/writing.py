@@ -1,0 +1,163 @@
+"""The files that `detr-spec init` writes into a project: from templates, and never over a file that is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from detr_conformance.adoption.construction import Argument, Construction
+from detr_conformance.adoption.findings import Findings, Part
+from detr_conformance.errors import UsageError
+from detr_conformance.files import write_whole
+from detr_conformance.report import installed_version
+from detr_spec.implementation import Limits
+from detr_spec.profile import PROFILES, Profile
+
+ADAPTER = "detr_spec_adapter.py"
+LEDGER = "detr-spec.toml"
+WORKFLOW = ".github/workflows/detr-spec.yml"
+TEST = "test_detr_spec.py"
+
+
+@dataclass(frozen=True)
+class Left:
+    """A place that is left to fill in: the constant that stands for it, and what is to be filled in."""
+
+    constant: str
+    told: str
+
+
+def written(findings: Findings, directory: Path) -> tuple[list[str], list[str]]:
+    """Writes the files into the project; gives the names of those written, and of those that were there already."""
+    new, kept = [], []
+    for name, text in files(findings, directory).items():
+        path = directory / name
+        if path.exists() or path.is_symlink():
+            kept.append(name)
+            continue
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(text, path)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+        new.append(name)
+    return new, kept
+
+
+def files(findings: Findings, directory: Path) -> Mapping[str, str]:
+    """The text of each file, by its path in the project."""
+    tests = [folder for folder in ("tests", "test") if (directory / folder).is_dir()]
+    test = f"{tests[0]}/{TEST}" if tests else TEST
+    names = {"name": findings.name, "adapter": ADAPTER, "ledger": LEDGER}
+    version = installed_version()
+    pin = "" if version == "unknown" else f"=={version}"
+    return {
+        ADAPTER: _rendered("adapter.py.jinja", **_adapter(findings)),
+        LEDGER: _rendered("ledger.toml.jinja", **names),
+        test: _rendered("test.py.jinja", **names, depth=test.count("/")),
+        WORKFLOW: _rendered("workflow.yml.jinja", **names, project=_project(directory), pin=pin),
+    }
+
+
+def left(findings: Findings) -> Iterator[Left]:
+    """What could not be found out, in the order of the adapter."""
+    for part in findings.parts:
+        for name in part.construction.left:
+            told = f"{_constant(name)}: the argument {name} of {part.construction.source.expression}"
+            yield Left(_constant(name), told)
+    if findings.profile is None:
+        yield Left("PROFILE", "PROFILE: the profile that the project follows, such as detr_spec.profile.DETR")
+    for field in findings.unread:
+        yield Left(field.upper(), f"{field.upper()}: the key of the {field.replace('_', ' ')} loss")
+
+
+def _adapter(findings: Findings) -> dict[str, Any]:
+    profile = findings.profile
+    modules = {part.construction.source.module for part in findings.parts}
+    modules |= {function.source.module for function in findings.boxes}
+    modules |= {findings.subject.module} if any(_from_instance(part, findings) for part in findings.parts) else set()
+    return {
+        "name": findings.name,
+        "modules": sorted(modules),
+        "base": None if profile is None else profile.name.upper(),
+        "left": list(left(findings)),
+        "parts": [_part(part) for part in findings.parts],
+        "boxes": findings.boxes,
+        "differences": None if profile is None else _differences(findings, profile),
+        "dtypes": findings.dtypes if findings.dtypes != Limits().dtypes else (),
+    }
+
+
+def _from_instance(part: Part, findings: Findings) -> bool:
+    """Whether an argument is read from the object that was given."""
+    start = f"{findings.subject.expression}."
+    return any((argument.expression or "").startswith(start) for argument in part.construction.arguments or ())
+
+
+def _part(part: Part) -> dict[str, Any]:
+    built: Construction = part.construction
+    kept = f" It keeps the defaults of {', '.join(built.unasked)}." if built.unasked else ""
+    return {
+        "role": part.role,
+        "summary": f"The {part.role} that a configuration asks for.{kept}",
+        "expression": built.source.expression,
+        "arguments": None if built.arguments is None else [_argument(one) for one in built.arguments],
+    }
+
+
+def _argument(argument: Argument) -> dict[str, str]:
+    return {"name": argument.name, "expression": argument.expression or _constant(argument.name)}
+
+
+def _constant(name: str) -> str:
+    return name.upper()
+
+
+def _differences(findings: Findings, profile: Profile) -> dict[str, str]:
+    """The fields of the profile that differ from the named one, each as Python writes it."""
+    base = PROFILES[profile.name]
+    keys = _different(profile.keys, base.keys) | {field: _constant(field) for field in findings.unread}
+    parts = {"keys": keys, "detection": _different(profile.detection, base.detection)}
+    return {
+        name: f"replace({profile.name.upper()}.{name}, {', '.join(f'{key}={text}' for key, text in part.items())})"
+        for name, part in parts.items()
+        if part
+    }
+
+
+def _different(value: Any, base: Any) -> dict[str, str]:
+    names = [field.name for field in fields(value) if getattr(value, field.name) != getattr(base, field.name)]
+    return {name: literal(getattr(value, name)) for name in names}
+
+
+def literal(value: Any) -> str:
+    """A text, a tuple of texts or any other plain value as Python writes it, with double quotes."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(literal, value))}{',' if len(value) == 1 else ''})"
+    return repr(value)
+
+
+def _project(directory: Path) -> str:
+    """What pip is told to install the project itself, followed by a space; nothing for one that cannot be."""
+    if any((directory / name).is_file() for name in ("pyproject.toml", "setup.py", "setup.cfg")):
+        return ". "
+    return "-r requirements.txt " if (directory / "requirements.txt").is_file() else ""
+
+
+def _rendered(template: str, **values: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+
+    environment = Environment(
+        loader=PackageLoader("detr_conformance", "adoption/templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["literal"] = literal
+    return environment.get_template(template).render(values)

@@ -1,0 +1,123 @@
+"""A report as Markdown, for the summary of a run of continuous integration."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from detr_conformance.failure_text import counterexample_lines
+from detr_conformance.report import ImplementationReport, Report
+from detr_conformance.reports.text import cut, one_line_of, printable
+from detr_conformance.verdict import Judgement, Verdict
+
+LARGEST = 1_000_000
+"""Bytes; GitHub shows no summary of a step that is larger than 1 MiB."""
+
+LONGEST_NUMBERS = 20_000
+"""Characters of one violation's numbers."""
+
+MARKS = {
+    Verdict.VIOLATED: "❌ violated",
+    Verdict.UNEXPECTEDLY_HOLDS: "❌ unexpectedly holds",
+    Verdict.ERROR: "❌ error",
+    Verdict.TIMED_OUT: "❌ timed out",
+    Verdict.CRASHED: "❌ crashed",
+    Verdict.EXPECTED_VIOLATION: "⚠️ expected violation",
+    Verdict.VACUOUS: "⚠️ vacuous",
+}
+"""The verdicts that get a row of their own, with how they are shown; the others are counted."""
+
+_HEADING = "| invariant | | implementation | verdict | |\n|---|---|---|---|---|\n"
+_ROOM_FOR_LAST_LINE = 200
+
+
+def as_markdown(report: Report, largest: int = LARGEST) -> str:
+    """The report as Markdown of at most `largest` bytes: counts, what is not plainly "holds", each failure in full.
+
+    Where it would be larger it ends early and says how much it leaves out.
+    """
+    noticed = report.with_verdict(*MARKS)
+    blocks = [
+        _head(report) + (_HEADING if noticed else ""),
+        *(_row(*pair) for pair in noticed),
+        *(_failure(report, *pair) for pair in report.failing),
+    ]
+    left = largest - _ROOM_FOR_LAST_LINE
+    for place, block in enumerate(blocks):
+        left -= len(block.encode())
+        if left < 0:
+            rows = max(0, 1 + len(noticed) - place)
+            failures = len(blocks) - max(place, 1 + len(noticed))
+            return "".join(blocks[:place]) + f"\n**Cut: {rows} rows and {failures} failures are left out.**\n"
+    return "".join(blocks)
+
+
+def _head(report: Report) -> str:
+    lines = [f"## detr-spec: {_outcome(report)}", ""]
+    if report.interrupted:
+        lines += ["**Interrupted: this report is partial.**", ""]
+    lines += ["| implementation | invariants |", "|---|---|"]
+    for item in report.implementations[:100]:
+        counts = ", ".join(f"{item.counts[verdict]} {verdict}" for verdict in Verdict if item.counts[verdict])
+        lines.append(f"| {_inline(item.title)} | {counts or 'nothing judged'} |")
+    if len(report.implementations) > 100:
+        lines.append(f"| … and {len(report.implementations) - 100} more | |")
+    given = f"detr-spec {_inline(report.version)}, seed {report.seed}, {report.examples} examples"
+    return "\n".join([*lines, "", f"{given}, {report.cost.examples} cases in {report.cost.seconds:.1f} s", ""]) + "\n"
+
+
+def _outcome(report: Report) -> str:
+    failing = len(report.failing)
+    if failing:
+        return f"{failing} of {sum(1 for _ in report)} judgements fail"
+    return "interrupted" if report.interrupted else "nothing failed"
+
+
+def _row(implementation: ImplementationReport, judgement: Judgement) -> str:
+    cells = (
+        f"<code>{_inline(judgement.id)}</code>",
+        f"{_inline(judgement.number)} {judgement.level}",
+        _inline(implementation.title),
+        MARKS[judgement.verdict],
+        _inline(judgement.why_expected or judgement.message),
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _failure(report: Report, implementation: ImplementationReport, judgement: Judgement) -> str:
+    numbers = [judgement.message]
+    if judgement.counterexample is not None:
+        numbers += counterexample_lines(judgement.counterexample)
+    return "\n".join(
+        [
+            "",
+            "<details>",
+            f"<summary>{MARKS[judgement.verdict]}: <code>{_html(judgement.id)}</code>, "
+            f"{_html(implementation.title)}</summary>",
+            "",
+            _inline(judgement.statement),
+            "",
+            _fenced(cut("\n".join(numbers), LONGEST_NUMBERS), "text"),
+            "",
+            _fenced(report.command(implementation, judgement), "sh"),
+            "",
+            "</details>",
+            "",
+        ]
+    )
+
+
+def _html(text: str) -> str:
+    return html.escape(one_line_of(text))
+
+
+def _inline(text: str) -> str:
+    """Any text as one line that Markdown shows as it is, in a table too."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line_of(text))
+
+
+def _fenced(text: str, language: str) -> str:
+    """Any text as a block of code, in a fence that is longer than any within."""
+    text = printable(text)
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}{language}\n{text}\n{fence}"

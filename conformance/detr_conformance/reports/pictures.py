@@ -1,0 +1,131 @@
+"""Which pictures a violation gets: what its case and its numbers allow to be drawn."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from detr_conformance.reports.bars import bars, disagreement, gauge
+from detr_conformance.reports.frames import image_frame, scale_text, two_lists
+from detr_conformance.reports.heat_map import heat_map, left_out
+from detr_conformance.reports.scene import (
+    Costs,
+    Pairs,
+    Scene,
+    cost_matrices,
+    losses_by_definition,
+    numbers,
+    scenes,
+)
+from detr_conformance.reports.svg import short
+from detr_conformance.verdict import Judgement
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawing, its title, and lines below it. side: whose matching it shows, "theirs" or "norm", else nothing."""
+
+    title: str
+    drawing: Markup
+    lines: tuple[str, ...] = ()
+    side: str = ""
+
+
+def pictures_of(judgement: Judgement) -> tuple[tuple[Picture, ...], str]:
+    """The pictures of a judgement, and why there is none where its case cannot be read."""
+    try:
+        return tuple(_pictures(judgement)), ""
+    except Exception as error:
+        # The file may come from anywhere, and a page without one picture is better than no page.
+        return (), f"No picture: the case is not of the usual form ({type(error).__name__})."
+
+
+def _pictures(judgement: Judgement) -> Iterator[Picture]:
+    if judgement.counterexample is None:
+        return
+    matrix = cost_matrices(judgement)
+    for scene in scenes(judgement):
+        yield from _scene_pictures(scene, judgement, matrix)
+    if matrix is not None:
+        yield _matrix_picture(matrix, "cost matrix")
+    yield from _box_pictures(judgement)
+    yield from _number_pictures(judgement)
+
+
+def _scene_pictures(scene: Scene, judgement: Judgement, shown: Costs | None) -> Iterator[Picture]:
+    """The image with their matching and with the norm's, side by side, and the norm's costs unless they are shown."""
+    costs = scene.costs
+    known = shown if shown is not None and costs is not None and shown.matrix.shape == costs.matrix.shape else costs
+    if scene.theirs is not None:
+        yield _frame(scene, scene.theirs, known, "theirs", "their")
+    norm = None if known is None else known.norm
+    if norm is not None:
+        yield _frame(scene, norm, known, "norm", "the norm's")
+    elif scene.theirs is None and len(scene.boxes):
+        yield _frame(scene, None, None, "", "as given")
+    if shown is None and costs is not None and judgement.component in ("matcher", "criterion", "auxiliary"):
+        yield _matrix_picture(costs, f"the norm's costs, {scene.name}")
+
+
+def _frame(scene: Scene, pairs: Pairs | None, costs: Costs | None, side: str, whose: str) -> Picture:
+    lines = [_listed(pairs)] if pairs is not None else []
+    if pairs is not None and costs is not None and _fits(pairs, costs):
+        lines.append(f"total cost {short(costs.total(pairs))}")
+    title = f"{scene.name}: {whose}" if pairs is None else f"{scene.name}: {whose} matching"
+    label = f"{title}; {len(scene.boxes)} queries and {len(scene.labels)} targets; {', '.join(lines)}"
+    return Picture(title, image_frame(scene, pairs, side, label), (*lines, scale_text(scene)), side)
+
+
+def _fits(pairs: Pairs, costs: Costs) -> bool:
+    return all(row < costs.matrix.shape[0] and column < costs.matrix.shape[1] for row, column in pairs)
+
+
+def _listed(pairs: Pairs) -> str:
+    shown = ", ".join(f"q{query} → t{target}" for query, target in pairs[:8])
+    return f"{shown}, …" if len(pairs) > 8 else shown
+
+
+def _matrix_picture(costs: Costs, title: str) -> Picture:
+    lines = [
+        f"{whose}: total {short(costs.total(pairs))}"
+        for whose, pairs in (("theirs, solid", costs.theirs), ("the norm's, dashed", costs.norm))
+        if pairs is not None and _fits(pairs, costs)
+    ]
+    label = f"{title}, {costs.matrix.shape[0]} × {costs.matrix.shape[1]}; {'; '.join(lines)}"
+    cut = left_out(costs.matrix)
+    return Picture(title, heat_map(costs, "q", "t", label), (*lines, *([cut] if cut else [])))
+
+
+def _box_pictures(judgement: Judgement) -> Iterator[Picture]:
+    """The two boxes that a message names by their indices, or both lists."""
+    case: Any = judgement.counterexample.case if judgement.counterexample else None
+    if not isinstance(case, Mapping) or "first" not in case:
+        return
+    first, second = (numbers(case[name], 2).reshape(-1, 4) for name in ("first", "second"))
+    if not len(first) + len(second):
+        return
+    found = re.search(r"\[(\d+), (\d+)\]", judgement.message)
+    chosen = (int(found[1]), int(found[2])) if found else None
+    if chosen is not None and (chosen[0] >= len(first) or chosen[1] >= len(second)):
+        chosen = None
+    names = f"a{chosen[0]} and b{chosen[1]}" if chosen else "all of them"
+    title = f"boxes: {names}"
+    label = f"{title}; {len(first)} boxes a, solid, and {len(second)} boxes b, dashed"
+    yield Picture(title, two_lists(first, second, chosen, label), ("a: solid, first argument; b: dashed, second",))
+
+
+def _number_pictures(judgement: Judgement) -> Iterator[Picture]:
+    disputed = disagreement(judgement.counterexample)
+    if disputed is None:
+        return
+    definitions = losses_by_definition(judgement) if judgement.component in ("criterion", "auxiliary") else {}
+    said = re.match(r"\w+", judgement.message)
+    key = said[0] if said and said[0] in definitions else ""
+    others = {name: value for name, value in definitions.items() if name != key} if key else {}
+    label = f"expected {short(disputed.expected)}, got {short(disputed.got)}"
+    title = "loss terms" if key else "expected and got"
+    yield Picture(title, bars(disputed, key, others, label) + gauge(disputed, disputed.text), (disputed.text,))

@@ -1,0 +1,224 @@
+"""What a counterexample holds for a picture: images with boxes, cost matrices, both matchings; read from plain data.
+
+The norm's own matching and losses are computed here, from the case, where the case's profile is one of `detr_spec`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from detr_conformance.verdict import Counterexample, Judgement
+from detr_spec.assignment import solve
+from detr_spec.configuration import Configuration
+from detr_spec.costs import matching_cost
+from detr_spec.losses import set_losses
+from detr_spec.profile import PROFILES
+from detr_spec.values import Floats, Matching, Outputs, Target
+
+Pairs = tuple[tuple[int, int], ...]
+
+LARGEST_SOLVED = 250
+"""Queries or targets of an image for which the norm's matching is still computed for a picture."""
+
+MOST_IMAGES = 2
+"""How many images are drawn where the message names none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """A cost matrix [n, m], and two assignments of it where they are known."""
+
+    matrix: Floats
+    theirs: Pairs | None
+    norm: Pairs | None
+
+    def total(self, pairs: Pairs) -> float:
+        """The total cost of an assignment."""
+        return float(sum(self.matrix[row, column] for row, column in pairs))
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One image of one decoder layer: boxes of queries [Q, 4] and of targets [n, 4] as (cx, cy, w, h), and labels [n].
+
+    size: (height, width) in pixels. theirs: the implementation's matching, where the violation shows it.
+    """
+
+    image: int
+    layer: int
+    of_layers: int
+    logits: Floats
+    boxes: Floats
+    labels: Sequence[int]
+    target_boxes: Floats
+    size: tuple[int, int]
+    configuration: Configuration | None
+    theirs: Pairs | None
+
+    @property
+    def name(self) -> str:
+        """The image, and the decoder layer where there are several."""
+        return f"image {self.image}" + (f", decoder layer {self.layer}" if self.of_layers > 1 else "")
+
+    @cached_property
+    def costs(self) -> Costs | None:
+        """The norm's matching costs and both matchings; None where the norm has none for these numbers."""
+        if self.configuration is None or not 0 < len(self.labels) <= LARGEST_SOLVED:
+            return None
+        if not 0 < len(self.boxes) <= LARGEST_SOLVED:
+            return None
+        target = Target(np.array(self.labels), self.target_boxes, broken=True)
+        with np.errstate(all="ignore"):
+            cost = matching_cost(self.logits, self.boxes, target, self.configuration)
+        return Costs(cost, self.theirs, least(cost))
+
+
+def least(cost: Floats) -> Pairs | None:
+    """An assignment of least total cost; None where the numbers allow none."""
+    if max(cost.shape) > LARGEST_SOLVED:
+        return None
+    try:
+        solution = solve(cost)
+    except ValueError:
+        return None
+    return tuple(Matching(solution.rows, solution.columns).pairs())
+
+
+def scenes(judgement: Judgement) -> list[Scene]:
+    """The images of a set case that its violation is about: those that the message names, else the first few."""
+    counterexample = judgement.counterexample
+    case = counterexample.case if counterexample else None
+    if counterexample is None or not isinstance(case, Mapping) or "outputs" not in case or "sizes" not in case:
+        return []
+    layers = [*case["outputs"]["auxiliary"], case["outputs"]]
+    layer = named_layer(judgement.message, len(layers))
+    images = range(min(len(layers[layer]["logits"]), len(case["targets"])))
+    named = re.search(r"\bimage (\d+)", judgement.message)
+    chosen = [image for image in images if named and image == int(named[1])]
+    chosen = chosen or [image for image in images if case["targets"][image]["labels"]] or list(images)
+    configuration = configuration_of(case)
+    return [
+        Scene(
+            image=image,
+            layer=layer,
+            of_layers=len(layers),
+            logits=numbers(layers[layer]["logits"][image], 2),
+            boxes=numbers(layers[layer]["boxes"][image], 2).reshape(-1, 4),
+            labels=[int(label) for label in case["targets"][image]["labels"]],
+            target_boxes=numbers(case["targets"][image]["boxes"], 2).reshape(-1, 4),
+            size=(int(case["sizes"][image][0]), int(case["sizes"][image][1])),
+            configuration=configuration,
+            theirs=shown_pairs(counterexample, image),
+        )
+        for image in chosen[:MOST_IMAGES]
+    ]
+
+
+def named_layer(message: str, layers: int) -> int:
+    """The decoder layer that a message is about: the one whose suffix the loss has, or that it names; else the last."""
+    suffix = re.match(r"\w+_(\d+)\b", message)
+    if suffix is None:
+        suffix = re.search(r"\bdecoder layer (\d+)", message)
+    return int(suffix[1]) if suffix and int(suffix[1]) < layers else layers - 1
+
+
+def cost_matrices(judgement: Judgement) -> Costs | None:
+    """The cost matrix that a violation shows, or the first of a case for a solver, with both assignments."""
+    counterexample = judgement.counterexample
+    if counterexample is None:
+        return None
+    details = counterexample.details if isinstance(counterexample.details, Mapping) else {}
+    case = counterexample.case if isinstance(counterexample.case, Mapping) else {}
+    shown = details.get("cost")
+    given = shown if shown is not None else next(iter(case.get("costs", ())), None)
+    if given is None:
+        return None
+    matrix = numbers(given, 2)
+    if 0 in matrix.shape:
+        return None
+    return Costs(matrix, shown_pairs(counterexample, 0), pairs_in(details.get("optimal_pairs")) or least(matrix))
+
+
+def shown_pairs(counterexample: Counterexample, image: int) -> Pairs | None:
+    """The implementation's matching of an image, where the violation shows it."""
+    details = counterexample.details if isinstance(counterexample.details, Mapping) else {}
+    for given in (details.get("pairs"), counterexample.got):
+        found = pairs_in(given)
+        if found is None and isinstance(given, list) and image < len(given):
+            found = pairs_in(given[image])
+        if found is not None:
+            return found
+    return None
+
+
+def pairs_in(value: Any) -> Pairs | None:
+    """The (query, target) pairs of a list of pairs, or of a table from targets to queries; None for anything else."""
+    if isinstance(value, Mapping):
+        value = [[query, int(target)] for target, query in value.items() if str(target).isdigit()]
+    if not isinstance(value, list) or not value:
+        return None
+    if not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        return None
+    if not all(type(index) is int and index >= 0 for pair in value for index in pair):
+        return None
+    return tuple((query, target) for query, target in value)
+
+
+def losses_by_definition(judgement: Judgement) -> dict[str, float]:
+    """The terms of the training loss in the layer that the message is about, under the norm's matching, by key.
+
+    Empty where the case is none of outputs and targets, or the norm has no value for it.
+    """
+    case = judgement.counterexample.case if judgement.counterexample else None
+    configuration = configuration_of(case)
+    if configuration is None or not isinstance(case, Mapping) or "outputs" not in case:
+        return {}
+    layers = [*case["outputs"]["auxiliary"], case["outputs"]]
+    place = named_layer(judgement.message, len(layers))
+    outputs = Outputs(numbers(layers[place]["logits"], 3), numbers(layers[place]["boxes"], 3), broken=True)
+    targets = tuple(
+        Target(np.array(target["labels"], dtype=np.int64), numbers(target["boxes"], 2).reshape(-1, 4), broken=True)
+        for target in case["targets"]
+    )
+    matchings = []
+    for image, target in enumerate(targets):
+        found = least(matching_cost(outputs.logits[image], outputs.boxes[image], target, configuration))
+        if found is None:
+            return {}
+        matchings.append(Matching(*np.array(found, dtype=np.int64).reshape(-1, 2).T))
+    found_losses = set_losses(configuration, outputs, targets, matchings)
+    keys = configuration.profile.keys
+    last = place == len(layers) - 1
+    named = {"classification": keys.classification, "box_l1": keys.box_l1, "box_giou": keys.box_giou}
+    return {
+        key if last else keys.auxiliary_loss.format(loss=key, layer=place): float(found_losses[name].value)
+        for name, key in named.items()
+        if key is not None and name in found_losses and np.isfinite(found_losses[name].value)
+    }
+
+
+def configuration_of(case: Any) -> Configuration | None:
+    """The configuration of a case; None where its profile is not one of `detr_spec`, which a report does not hold."""
+    given = case.get("configuration") if isinstance(case, Mapping) else None
+    if not isinstance(given, Mapping) or given.get("profile") not in PROFILES:
+        return None
+    known = {field.name for field in fields(Configuration)}
+    return Configuration(
+        **{
+            **{name: value for name, value in given.items() if name in known},
+            "profile": PROFILES[given["profile"]],
+            "fixed": tuple(given.get("fixed", ())),
+        }
+    )
+
+
+def numbers(value: Any, dimensions: int) -> Floats:
+    """An array of plain data, in which numbers that are not finite are strings; of so many dimensions where empty."""
+    array = np.array(value, dtype=np.float64)
+    return array.reshape((0,) * dimensions) if array.size == 0 and array.ndim < dimensions else array

@@ -1,0 +1,272 @@
+"""A testee seen from the process that judges: implementations whose components are called over the pipe."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from detr_conformance.errors import UsageError, cause_of_death
+from detr_conformance.isolation import MOMENT
+from detr_conformance.testee import served
+from detr_conformance.testee.bounds import BOUNDS
+from detr_conformance.testee.codec import (
+    REQUIRED,
+    SIGNATURES,
+    UNOBSERVED,
+    decode_observation,
+    items,
+    record,
+    text,
+)
+from detr_conformance.testee.description import Description, encode_configuration, read_description
+from detr_conformance.testee.detr_testee import PROTOCOL, Malformed, packed, unpacked
+from detr_conformance.testee.ended import Ended, NotStarted
+from detr_conformance.testee.names import ISOLATED, PROCESS
+from detr_conformance.testee.process import Died, Late, Process
+from detr_conformance.verdict import Verdict
+from detr_conformance.worker import THREAD_SETTINGS
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, Implementation
+from detr_spec.values import Answer
+from detr_spec.violation import NotProvided, RankFailure, Violation
+
+PARTED = {"boxes": BoxOperations, "assignment": Assignment, "heads": Heads, "decoder": Decoder}
+
+Message = dict[str, Any]
+
+
+class _Remote(Exception):
+    """The traceback of a testee, as text."""
+
+
+_RUNNING: list[Testee] = []
+"""The one testee that has a process; there is not more than one, as only one implementation is judged at a time."""
+
+
+def close_all() -> None:
+    """Ends the testees of this process; they start again if they are called."""
+    while _RUNNING:
+        _RUNNING.pop().close()
+
+
+@cache
+def testee(address: str) -> tuple[Implementation, ...] | NotStarted:
+    """The implementations of a testee, or why there are none; it is asked once. Raises `UsageError` for its refusal."""
+    if address.startswith(ISOLATED):
+        name = address.removeprefix(ISOLATED)
+        return Testee(served.command(name), name).implementations()
+    try:
+        command = tuple(shlex.split(address.removeprefix(PROCESS)))
+    except ValueError as error:
+        raise UsageError(f"{address} cannot be split into words: {error}") from error
+    if not command or shutil.which(command[0]) is None:
+        program = command[0] if command else ""
+        raise UsageError(f"{address}: there is no program {program!r}; expected process:COMMAND, as in a shell")
+    return Testee(command, command[0]).implementations()
+
+
+def testee_implementations(address: str) -> tuple[Implementation, ...]:
+    """The implementations of a testee; raises `NotStarted`, or another `UsageError`, where there are none."""
+    found = testee(address)
+    if isinstance(found, NotStarted):
+        raise NotStarted(found.name, found.verdict, found.reason)
+    return found
+
+
+class Testee:
+    """The other end of the pipe. Each judgement that ends it gets a fresh process after it."""
+
+    def __init__(self, command: tuple[str, ...], what: str) -> None:
+        self._command = command
+        self._what = what
+        self._process: Process | None = None
+        self._number = 0
+        self._judgement = -1
+        self._deadline = 0.0
+        self._ended: Ended | None = None
+        self._said: Any = None
+
+    def implementations(self) -> tuple[Implementation, ...] | NotStarted:
+        """What the testee says it has; raises `UsageError` where it refuses."""
+        try:
+            self._start()
+            return tuple(_implementation(self, place, item) for place, item in enumerate(self._descriptions()))
+        except Ended as ended:
+            return NotStarted(self._what, ended.verdict, ended.message)
+
+    def _descriptions(self) -> list[Description]:
+        try:
+            said = items(self._said, "implementations")
+            if not said:
+                raise Malformed("implementations is empty; expected at least one")
+            return [read_description(item, f"implementations[{place}]") for place, item in enumerate(said)]
+        except Malformed as error:
+            raise self._failed(Verdict.ERROR, f"its hello is malformed: {error}") from error
+
+    def close(self) -> None:
+        """Ends the process, if there is one."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _start(self) -> None:
+        """Starts a process in place of any other testee's, and greets it."""
+        close_all()
+        environment = {**os.environ, **dict.fromkeys(THREAD_SETTINGS, "1"), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+        self._deadline = time.monotonic() + BOUNDS.seconds
+        self._process = Process(self._command, BOUNDS.mebibytes, environment)
+        _RUNNING.append(self)
+        reply = self._exchanged({"message": "hello", "protocol": PROTOCOL}, "as it started")
+        if reply.get("message") == "refused":
+            told = str(reply.get("text"))[:500]
+            self.close()
+            raise UsageError(told)
+        said = self._fields(reply, "hello", "protocol", "implementations")
+        if said["protocol"] != PROTOCOL:
+            raise self._failed(Verdict.ERROR, f"it speaks protocol {said['protocol']!r:.20}; expected {PROTOCOL}")
+        if self._said not in (None, said["implementations"]):
+            raise self._failed(Verdict.ERROR, "it describes itself differently after a restart")
+        self._said = said["implementations"]
+
+    def ask(self, message: Message) -> Message:
+        """The reply to a message in the judgement at hand; raises `Ended` where none comes any more."""
+        if self._judgement != MOMENT.judgement:
+            self._begin()
+        if self._ended is not None:
+            raise self._ended
+        return self._exchanged(message, "in a call")
+
+    def _begin(self) -> None:
+        self._judgement, self._ended = MOMENT.judgement, None
+        if self._process is None:
+            self._start()
+        self._deadline = time.monotonic() + BOUNDS.seconds
+        self._fields(self._exchanged({"message": "begin"}, "between judgements"), "ready")
+        assert self._process is not None
+        self._process.forget_told()
+
+    def _exchanged(self, message: Message, when: str) -> Message:
+        assert self._process is not None
+        self._number += 1
+        try:
+            reply = unpacked(self._process.exchange(packed({**message, "id": self._number}), self._deadline))
+            if reply.pop("id", None) != self._number:
+                raise Malformed(f"a message does not answer request {self._number}, which was asked")
+        except Late as error:
+            message_ = f"not finished after {BOUNDS.seconds:g} s; --time-limit allows more"
+            raise self._failed(Verdict.TIMED_OUT, message_) from error
+        except Died as death:
+            raise self._failed(*self._death(death.status, when)) from death
+        except Malformed as error:
+            raise self._failed(Verdict.ERROR, f"broke the protocol: {error}") from error
+        except BaseException:
+            # An interrupt, say; what the process would still answer would be taken for the next answer.
+            self.close()
+            raise
+        return reply
+
+    def _death(self, status: int, when: str) -> tuple[Verdict, str]:
+        assert self._process is not None
+        told = f"; it said: {self._process.told}" if self._process.told else ""
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            return Verdict.CRASHED, f"the process was ended {cause_of_death(code)} {when}{told}"
+        return Verdict.ERROR, f"the process ended with exit status {code} {when}{told}"
+
+    def _failed(self, verdict: Verdict, message: str) -> Ended:
+        """What ends the judgement at hand, and the process with it."""
+        self.close()
+        self._ended = Ended(verdict, message)
+        return self._ended
+
+    def _fields(self, reply: Message, name: str, *required: str, optional: tuple[str, ...] = ()) -> Mapping[str, Any]:
+        """The reply, if it is of that name and has these fields."""
+        try:
+            if reply.get("message") != name:
+                raise Malformed(f"a message is {reply.get('message')!a:.40}; expected {name}")
+            return record(reply, f"the message {name!r}", ("message", *required), optional)
+        except Malformed as error:
+            raise self._failed(Verdict.ERROR, f"broke the protocol: {error}") from error
+
+    def build(self, implementation: int, component: str, configuration: Configuration) -> Any:
+        """A component whose functions call the one that the testee builds."""
+        asked = {
+            "message": "build",
+            "case": MOMENT.case,
+            "implementation": implementation,
+            "component": component,
+            "configuration": encode_configuration(configuration),
+        }
+        reply = self._answered(self.ask(asked))
+        number = self._number
+        try:
+            names = items(self._fields(reply, "built", "functions")["functions"], "functions")
+            for name in names:
+                if name not in SIGNATURES[component]:
+                    expected = ", ".join(SIGNATURES[component])
+                    raise Malformed(f"{component} has a function {name!a:.40}; expected some of {expected}")
+            for name in REQUIRED.get(component, ("call",)):
+                if name not in names:
+                    raise Malformed(f"{component} lacks the function {name!r}")
+        except Malformed as error:
+            raise self._failed(Verdict.ERROR, f"broke the protocol: {error}") from error
+        parts = {name: self._function(number, component, name) for name in names}
+        return PARTED[component](**parts) if component in PARTED else parts["call"]
+
+    def _function(self, built: int, component: str, name: str) -> Callable[..., Any]:
+        kinds, answered = SIGNATURES[component][name]
+
+        def call(*arguments: Any) -> Any:
+            given = [kind.encode(value) for kind, value in zip(kinds, arguments, strict=True)]
+            asked = {"message": "call", "built": built, "function": name, "arguments": given}
+            reply = self._answered(self.ask(asked))
+            answer = self._fields(reply, "answer", "value", optional=("observation",))
+            try:
+                value = answered.decode(answer["value"], "value")
+                seen = decode_observation(answer.get("observation", {}), "observation")
+            except Malformed as error:
+                message = f"broke the protocol: the answer of {component}.{name} is malformed, {error}"
+                raise self._failed(Verdict.ERROR, message) from error
+            return value if (component, name) in UNOBSERVED else Answer(value, seen)
+
+        return call
+
+    def _answered(self, reply: Message) -> Message:
+        """The reply, unless it says that there is no answer, which is raised."""
+        kind = reply.get("message")
+        if kind == "not provided":
+            raise NotProvided(self._told(reply, kind))
+        if kind == "rank failure":
+            raise RankFailure(self._told(reply, kind))
+        if kind == "violated":
+            told = self._fields(reply, kind, "text", optional=("expected", "got"))
+            raise Violation(self._told(reply, kind), expected=told.get("expected"), got=told.get("got"))
+        if kind == "raised":
+            told = self._fields(reply, kind, "type", "text", optional=("traceback",))
+            name, what = (str(told[part])[:2000] for part in ("type", "text"))
+            if name == "MemoryError":
+                limit = f"--memory-limit allows more than {BOUNDS.mebibytes} MiB"
+                raise self._failed(Verdict.CRASHED, f"the process ran out of memory; {limit}")
+            raised = type(name if name.isidentifier() else "Exception", (Exception,), {})(what)
+            raise raised from _Remote(str(told.get("traceback", ""))[-8000:])
+        return reply
+
+    def _told(self, reply: Message, kind: str) -> str:
+        told = self._fields(reply, kind, "text", optional=("expected", "got"))
+        try:
+            return text(told["text"], "text")[:2000]
+        except Malformed as error:
+            raise self._failed(Verdict.ERROR, f"broke the protocol: {error}") from error
+
+
+def _implementation(testee: Testee, place: int, said: Description) -> Implementation:
+    def factory(component: str) -> Callable[[Configuration], Any]:
+        return lambda configuration: testee.build(place, component, configuration)
+
+    factories: dict[str, Any] = {component: factory(component) for component in said.components}
+    return Implementation(name=said.name, profile=said.profile, limits=said.limits, **factories)

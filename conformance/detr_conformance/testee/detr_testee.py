@@ -1,0 +1,582 @@
+"""A testee of detr-spec in one file: lets an implementation be judged in whatever Python it lives in.
+
+It needs Python 3.8, NumPy and, for losses in PyTorch, torch; copy it beside your loss. A testee is a script:
+
+    from detr_testee import serve, torch_testee
+
+    serve(torch_testee(name="my loss", profile="detr", matcher=lambda c: MyMatcher(*c.cost_weights)))
+
+and is judged by `detr-spec check "process:python3.8 my_testee.py"`. The messages are described in docs/testee.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import signal
+import struct
+import sys
+import traceback
+from types import SimpleNamespace
+from typing import Any, Callable, Dict
+
+import numpy as np
+
+PROTOCOL = 1
+LONGEST = 32 * 1024 * 1024
+"""The most bytes that one message may have."""
+
+DTYPES = (
+    *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
+    *("float16", "float32", "float64"),
+)  # fmt: skip
+
+Functions = Dict[str, Callable[..., Any]]
+"""The functions of a component that was built: JSON arguments → the fields `value` and `observation` of an answer."""
+
+
+class Malformed(ValueError):
+    """A message is not as it has to be; the text says where."""
+
+
+class NotProvided(Exception):
+    """Raise it in a factory or a function for what the implementation does not have."""
+
+
+class WrongAnswer(Exception):
+    """The implementation returned something of a wrong form: which, what was expected, and what came."""
+
+    def __init__(self, text: str, expected: str, got: str) -> None:
+        super().__init__(text)
+        self.expected, self.got = expected, got
+
+
+class Testee:
+    """One implementation: how it describes itself, and how its components are built from a configuration."""
+
+    def __init__(self, description: dict[str, Any], build: Callable[[str, dict[str, Any]], Functions]) -> None:
+        self.description, self.build = description, build
+
+
+# Messages: a length of four bytes, big-endian, and that many bytes of JSON in UTF-8.
+
+
+def packed(message: Any) -> bytes:
+    """A message as bytes; raises `Malformed` for what JSON cannot hold, or where it is too long."""
+    try:
+        text = json.dumps(message, allow_nan=False, separators=(",", ":")).encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Malformed(f"a message cannot be sent: {error}") from error
+    require_length(len(text))
+    return struct.pack(">I", len(text)) + text
+
+
+def require_length(length: int) -> None:
+    """Raises `Malformed` for a message that is longer than any may be."""
+    if length > LONGEST:
+        raise Malformed(f"a message has {length} bytes; expected at most {LONGEST}")
+
+
+def unpacked(text: bytes) -> dict[str, Any]:
+    """The message that these bytes after a length are; raises `Malformed` for what is no JSON object."""
+
+    def refuse(name: str) -> Any:
+        raise Malformed(f"a message has {name}, which JSON does not have; write {name!r} as a string")
+
+    try:
+        message = json.loads(text.decode(), parse_constant=refuse)
+    except Malformed:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"a message is no JSON in UTF-8: {error}") from error
+    if not isinstance(message, dict):
+        raise Malformed(f"a message is a JSON {type(message).__name__}; expected an object")
+    return message
+
+
+def encode_array(array: Any) -> dict[str, Any]:
+    """An array as JSON: its dtype, its shape, and its little-endian bytes in C order, in base64."""
+    numbers = np.asarray(array)
+    name = numbers.dtype.name
+    if name not in DTYPES:
+        raise TypeError(f"an array of dtype {name} cannot be sent")
+    data = np.ascontiguousarray(numbers, numbers.dtype.newbyteorder("<")).tobytes()
+    return {"dtype": name, "shape": list(numbers.shape), "data": base64.b64encode(data).decode()}
+
+
+def decode_array(value: Any, where: str) -> np.ndarray[Any, Any]:
+    """The array that JSON holds; raises `Malformed`, with the place `where`, for what holds none."""
+    if not isinstance(value, dict) or set(value) != {"dtype", "shape", "data"}:
+        raise Malformed(f"{where} is no array; expected the fields dtype, shape and data alone")
+    name, shape, data = value["dtype"], value["shape"], value["data"]
+    if name not in DTYPES:
+        raise Malformed("{} has dtype {!r}; expected one of {}".format(where, name, ", ".join(DTYPES)))
+    if not isinstance(shape, list) or len(shape) > 8 or not all(type(size) is int and size >= 0 for size in shape):
+        raise Malformed(f"{where} has shape {shape!r:.80}; expected a list of at most 8 sizes")
+    try:
+        raw = base64.b64decode(data, validate=True)
+    except (ValueError, TypeError) as error:
+        raise Malformed(f"{where} has data that is no base64: {error}") from error
+    dtype = np.dtype(name).newbyteorder("<")
+    count = 1
+    for size in shape:
+        count *= size
+    if len(raw) != count * dtype.itemsize or max(shape, default=0) > LONGEST:
+        expected = f"{count * dtype.itemsize} bytes, as {name} of shape {shape} have"
+        raise Malformed(f"{where} has {len(raw)} bytes; expected {expected}")
+    if name == "bool" and raw.strip(b"\0\1"):
+        raise Malformed(f"{where} has a bool that is neither 0 nor 1")
+    return np.frombuffer(raw, dtype).reshape(shape).astype(name)
+
+
+def encode_number(number: Any) -> Any:
+    """A number as JSON, which has no others than the finite: those are the strings NaN, Infinity and -Infinity."""
+    number = float(number)
+    if np.isfinite(number):
+        return number
+    return "NaN" if np.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+# The loop that answers requests.
+
+
+def serve(
+    *testees: Testee,
+    fork: bool = True,
+    new_case: Callable[[], None] | None = None,
+    told: Callable[[BaseException], dict[str, Any]] | None = None,
+    refusal: str | None = None,
+) -> None:
+    """Answers requests on standard input and output until they end; what the program prints goes to standard error.
+
+    Each judgement is answered in a process forked for it, where the system can fork and `fork` allows it, so that
+    none sees what an earlier one left behind. new_case puts global state back before each case; told says in a
+    message what was raised; refusal says why there is nothing to judge.
+    """
+    requests, answers = claim_streams()
+    server = _Server(testees, answers, new_case or _seed, told or _told, refusal)
+    if not fork or not hasattr(os, "fork"):
+        server.run(requests)
+        return
+    begin = server.run(requests, until_begin=True)
+    while begin is not None:
+        begin = _forked(lambda first: server.run(requests, first=first, until_begin=True), begin)
+
+
+_CLAIMED: list[int] = []
+
+
+def claim_streams() -> tuple[int, int]:
+    """Descriptors of the requests and of the answers, which nothing else reads or writes from now on.
+
+    `serve` calls it. Call it earlier, before other imports, where these print to standard output.
+    """
+    if not _CLAIMED:
+        sys.stdout.flush()
+        _CLAIMED.extend((os.dup(0), os.dup(1)))
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.close(nothing)
+        os.dup2(2, 1)
+    return _CLAIMED[0], _CLAIMED[1]
+
+
+def _forked(answer: Callable[[dict[str, Any]], dict[str, Any] | None], begin: dict[str, Any]) -> Any:
+    """What `answer` returns in a forked process; where that process ends otherwise, this one ends in the same way."""
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            os.close(reader)
+            os.write(writer, json.dumps(answer(begin)).encode())
+        except BaseException as error:
+            traceback.print_exc()
+            code = getattr(error, "code", 1)
+            os._exit(code if isinstance(code, int) else 0 if code is None else 1)
+        os._exit(0)
+    os.close(writer)
+    _, status = os.waitpid(process, 0)
+    data = os.read(reader, 65536)
+    os.close(reader)
+    if data:
+        following: dict[str, Any] | None = json.loads(data)
+        return following
+    if os.WIFSIGNALED(status):
+        signal.signal(os.WTERMSIG(status), signal.SIG_DFL) if os.WTERMSIG(status) != signal.SIGKILL else None
+        os.kill(os.getpid(), os.WTERMSIG(status))
+    os._exit(os.WEXITSTATUS(status))
+
+
+def _read(descriptor: int, count: int) -> bytes | None:
+    parts = []
+    while count:
+        part = os.read(descriptor, min(count, 1 << 20))
+        if not part:
+            return None
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
+
+
+def _request(descriptor: int) -> dict[str, Any] | None:
+    head = _read(descriptor, 4)
+    if head is None:
+        return None
+    length = struct.unpack(">I", head)[0]
+    require_length(length)
+    text = _read(descriptor, length)
+    return None if text is None else unpacked(text)
+
+
+class _Server:
+    """Answers requests one after the other; what was built is forgotten when the next case begins."""
+
+    def __init__(self, testees: Any, answers: int, new_case: Any, told: Any, refusal: str | None) -> None:
+        self._testees, self._answers, self._new_case, self._told_of = testees, answers, new_case, told
+        self._refusal = refusal
+        self._built: dict[int, Functions] = {}
+        self._case: Any = None
+
+    def run(
+        self, requests: int, first: dict[str, Any] | None = None, until_begin: bool = False
+    ) -> dict[str, Any] | None:
+        """Answers until the requests end, or, if asked, until a judgement other than `first` begins, which it gives."""
+        request = first or _request(requests)
+        while request is not None:
+            if until_begin and request.get("message") == "begin" and request is not first:
+                return request
+            data = packed({**self._answer(request), "id": request.get("id")})
+            while data:
+                data = data[os.write(self._answers, data) :]
+            request = _request(requests)
+        return None
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self, "_" + str(request.get("message")))(request)
+            packed(answer)
+        except Exception as error:
+            told: dict[str, Any] = self._told_of(error)
+            return told
+        return answer
+
+    def _hello(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["protocol"] != PROTOCOL:
+            text = "protocol {} is asked for; this testee speaks {}".format(request["protocol"], PROTOCOL)
+            return {"message": "refused", "text": text}
+        if self._refusal is not None:
+            return {"message": "refused", "text": self._refusal}
+        items = [testee.description for testee in self._testees]
+        return {"message": "hello", "protocol": PROTOCOL, "implementations": items}
+
+    def _begin(self, _: dict[str, Any]) -> dict[str, Any]:
+        self._built, self._case = {}, None
+        return {"message": "ready"}
+
+    def _build(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request["case"] != self._case:
+            self._case = request["case"]
+            self._built.clear()
+            self._new_case()
+        testee = self._testees[request["implementation"]]
+        functions = testee.build(request["component"], request["configuration"])
+        self._built[request["id"]] = functions
+        return {"message": "built", "functions": sorted(functions)}
+
+    def _call(self, request: dict[str, Any]) -> dict[str, Any]:
+        return {"message": "answer", **self._built[request["built"]][request["function"]](*request["arguments"])}
+
+
+def _told(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, NotProvided):
+        return {"message": "not provided", "text": str(error)}
+    if isinstance(error, WrongAnswer):
+        return {"message": "violated", "text": str(error), "expected": error.expected, "got": error.got}
+    return raised(error, traceback.format_exc())
+
+
+def raised(error: BaseException, where: str) -> dict[str, Any]:
+    """The message that says what an implementation raised, and its traceback."""
+    text, name = str(error)[:2000], type(error).__name__
+    return {"message": "raised", "type": name, "text": text, "traceback": where[-8000:]}
+
+
+def _seed() -> None:
+    """Gives every case the same random numbers."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        torch = sys.modules["torch"]
+        torch.manual_seed(0)
+        torch.set_default_dtype(torch.float32)
+        torch.set_grad_enabled(True)
+
+
+# Implementations in NumPy and in PyTorch.
+
+
+def _description(name: str, profile: Any, limits: Any, components: dict[str, Any]) -> dict[str, Any]:
+    provided = [component for component, given in components.items() if given is not None]
+    return {"name": name, "profile": profile, "components": provided, "limits": limits or {}}
+
+
+def numpy_testee(
+    *,
+    name: str,
+    profile: Any = "detr",
+    limits: Any = None,
+    boxes: Any = None,
+    solver: Any = None,
+    batch_solver: Any = None,
+) -> Testee:
+    """An implementation from functions on NumPy arrays, given as to `detr_conformance.numpy_implementation`.
+
+    profile: a name, or what docs/testee.md says a profile is. limits: a dictionary, as there. boxes: functions by name,
+    of arrays [n, 4] in the case's dtype. solver: a cost matrix [n, m] → (rows, columns). batch_solver: a list of those.
+    """
+
+    def build(component: str, configuration: dict[str, Any]) -> Functions:
+        def given(value: Any, where: str) -> Any:
+            return decode_array(value, where).astype(configuration["dtype"])
+
+        def box_operation(name: str) -> Callable[..., Any]:
+            def call(*arguments: Any) -> Any:
+                inputs = {f"argument {n}": given(value, "argument") for n, value in enumerate(arguments)}
+                answer, mutated = _observed(boxes[name], inputs)
+                if not isinstance(answer, np.ndarray):
+                    raise WrongAnswer(f"{name} returned {_described(answer)}", "an array", _described(answer))
+                seen = {"dtypes": {name: str(answer.dtype)}, "shapes": {name: list(answer.shape)}, "mutated": mutated}
+                return {"value": encode_array(answer.astype(np.float64)), "observation": seen}
+
+            return call
+
+        def solve(cost: Any) -> Any:
+            answer, mutated = _observed(solver, {"cost": given(cost, "cost")})
+            return {"value": _matching("the solver", answer, np.asarray), "observation": {"mutated": mutated}}
+
+        def solve_batch(costs: Any) -> Any:
+            inputs = {f"cost {place}": given(cost, "cost") for place, cost in enumerate(costs)}
+            answer, mutated = _observed(lambda *matrices: batch_solver(list(matrices)), inputs)
+            pairs = _sequence("the batch solver", answer, len(costs))
+            value = [_matching("the batch solver", pair, np.asarray) for pair in pairs]
+            return {"value": value, "observation": {"mutated": mutated}}
+
+        if component == "boxes":
+            return {name: box_operation(name) for name in boxes}
+        return {"solve": solve, "solve_batch": solve_batch} if batch_solver else {"solve": solve}
+
+    return Testee(_description(name, profile, limits, {"boxes": boxes, "assignment": solver}), build)
+
+
+def _observed(function: Callable[..., Any], inputs: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The function's answer, and the names of the inputs that it changed."""
+    before = {name: array.copy() for name, array in inputs.items()}
+    answer = function(*inputs.values())
+    return answer, [name for name in inputs if not np.array_equal(before[name], inputs[name], equal_nan=True)]
+
+
+def _described(value: Any) -> str:
+    shape = getattr(value, "shape", None)
+    return type(value).__name__ + ("" if shape is None else f" of shape {list(shape)}")
+
+
+def _sequence(what: str, answer: Any, length: int) -> Any:
+    if not isinstance(answer, (list, tuple)) or len(answer) != length:
+        raise WrongAnswer(f"{what} returned {_described(answer)}", f"a list of {length}", repr(answer))
+    return answer
+
+
+def _matching(what: str, answer: Any, to_numpy: Callable[[Any], Any]) -> dict[str, Any]:
+    first, second = map(to_numpy, _sequence(what, answer, 2))
+    if first.ndim != 1 or first.shape != second.shape:
+        text = f"{what} returned index vectors of shapes {first.shape} and {second.shape}"
+        raise WrongAnswer(text, "two vectors of one length", f"{first.shape} and {second.shape}")
+    return {"queries": encode_array(first), "targets": encode_array(second)}
+
+
+KEYS = {
+    "logits": "pred_logits", "boxes": "pred_boxes", "masks": "pred_masks", "auxiliary": "aux_outputs",
+    "encoder": "enc_outputs", "denoising": "dn_outputs", "labels": "labels", "target_boxes": "boxes",
+    "target_masks": "masks",
+}  # fmt: skip
+
+
+def torch_testee(
+    *,
+    name: str,
+    profile: Any,
+    limits: Any = None,
+    boxes: Any = None,
+    matcher: Any = None,
+    criterion: Any = None,
+    masks: Any = None,
+    postprocess: Any = None,
+) -> Testee:
+    """An implementation from PyTorch modules of the usual shape, given as to `detr_conformance.torch_implementation`.
+
+    Each factory builds a module from a configuration, whose fields docs/testee.md lists. boxes: functions on tensors,
+    by name. A criterion provides gradients too. profile: a name, or what docs/testee.md says a profile is.
+    """
+    factories = {"matcher": matcher, "criterion": criterion, "masks": masks, "gradients": criterion}
+    factories["postprocess"] = postprocess
+    keys = SimpleNamespace(**{**KEYS, **(profile.get("keys", {}) if isinstance(profile, dict) else {})})
+
+    def build(component: str, fields: dict[str, Any]) -> Functions:
+        configuration = SimpleNamespace(**fields)
+        if component == "boxes":
+            return {name: _TorchCalls(boxes[name], configuration, keys).box_operation(name) for name in boxes}
+        import torch
+
+        torch.manual_seed(0)
+        module = factories[component](configuration)
+        calls = _TorchCalls(module, configuration, keys)
+        if isinstance(module, torch.nn.Module):
+            module.to(dtype=calls.dtype, device=configuration.device)
+        return {"call": getattr(calls, "criterion" if component == "masks" else component)}
+
+    return Testee(_description(name, profile, limits, {"boxes": boxes, **factories}), build)
+
+
+class _TorchCalls:
+    """Calls to one module: JSON in, tensors to the module, and JSON out."""
+
+    def __init__(self, module: Any, configuration: Any, keys: Any) -> None:
+        import torch
+
+        self.torch, self.module, self.keys = torch, module, keys
+        self.dtype = getattr(torch, configuration.dtype)
+        self.device = configuration.device
+
+    def _tensor(self, name: str, value: Any, gradient: bool = False) -> Any:
+        array = decode_array(value, name)
+        dtype = self.dtype if array.dtype.kind == "f" else None
+        tensor = self.torch.tensor(array, dtype=dtype, device=self.device).requires_grad_(gradient)
+        self.given[name] = (tensor, tensor.detach().clone())
+        return tensor
+
+    def _layer(self, name: str, value: Any) -> dict[str, Any]:
+        present = [part for part in ("logits", "boxes", "masks") if value[part] is not None]
+        return {getattr(self.keys, part): self._tensor(part + " of " + name, value[part], True) for part in present}
+
+    def _outputs(self, value: Any) -> dict[str, Any]:
+        self.given: dict[str, tuple[Any, Any]] = {}
+        outputs = self._layer("the last layer", value)
+        layers = [self._layer(f"layer {place}", layer) for place, layer in enumerate(value["auxiliary"])]
+        if layers:
+            outputs[self.keys.auxiliary] = layers
+        for part in ("encoder", "denoising"):
+            if value[part] is not None:
+                outputs[getattr(self.keys, part)] = self._layer(part, value[part])
+        self.layers = [*layers, outputs]
+        return outputs
+
+    def _targets(self, targets: Any) -> list[dict[str, Any]]:
+        names = {"labels": self.keys.labels, "boxes": self.keys.target_boxes, "masks": self.keys.target_masks}
+        return [
+            {names[part]: self._tensor(f"{part} of target {place}", target[part])
+             for part in names if target[part] is not None}
+            for place, target in enumerate(targets)
+        ]  # fmt: skip
+
+    def _numpy(self, value: Any) -> Any:
+        tensor = self.torch.as_tensor(value).detach().cpu()
+        return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
+
+    def _observation(self, parts: dict[str, Any]) -> dict[str, Any]:
+        tensors = {name: part for name, part in parts.items() if isinstance(part, self.torch.Tensor)}
+        pairs = {name: [self._numpy(tensor) for tensor in pair] for name, pair in self.given.items()}
+        return {
+            "mutated": [name for name, pair in pairs.items() if not np.array_equal(pair[0], pair[1], equal_nan=True)],
+            "attached": [name for name, tensor in tensors.items() if tensor.requires_grad],
+            "differentiable": True,
+            "dtypes": {name: str(tensor.dtype).split(".")[-1] for name, tensor in tensors.items()},
+            "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
+            "devices": {name: str(tensor.device) for name, tensor in tensors.items()},
+            "device": str(self.torch.empty(0, device=self.device).device),
+        }
+
+    def box_operation(self, name: str) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            self.given = {}
+            answer = self.module(*(self._tensor(f"argument {n}", value) for n, value in enumerate(arguments)))
+            if not isinstance(answer, self.torch.Tensor):
+                raise WrongAnswer(f"{name} returned {_described(answer)}", "a tensor", _described(answer))
+            return {"value": encode_array(self._numpy(answer)), "observation": self._observation({name: answer})}
+
+        return call
+
+    def _matchings(self, answer: Any, images: int) -> list[dict[str, Any]]:
+        return [_matching("the matcher", pair, self._numpy) for pair in _sequence("the matcher", answer, images)]
+
+    def matcher(self, outputs: Any, targets: Any) -> Any:
+        answer = self.module(self._outputs(outputs), self._targets(targets))
+        value = self._matchings(answer, len(targets))
+        names = ("query indices of image {}", "target indices of image {}")
+        parts = {name.format(n): part for n, pair in enumerate(answer) for name, part in zip(names, pair)}
+        return {"value": value, "observation": self._observation(parts)}
+
+    def criterion(self, outputs: Any, targets: Any) -> Any:
+        value, answer = self._losses(self._outputs(outputs), self._targets(targets))
+        return {"value": value, "observation": self._observation(answer)}
+
+    def _losses(self, outputs: Any, targets: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        predictions = [(layer[self.keys.logits], layer[self.keys.boxes]) for layer in self.layers]
+        seen = self._watched_matcher(outputs, targets)
+        answer = seen["answer"]
+        if not isinstance(answer, dict):
+            raise WrongAnswer("the criterion returned " + _described(answer), "a dictionary of losses", repr(answer))
+        matchings: list[Any] = []
+        for layer in predictions:
+            calls = [pairs for given, pairs in seen["calls"] if all(map(self.torch.equal, given, layer))]
+            matchings += [self._matchings(calls[0], len(targets))] if calls else []
+        weights = getattr(self.module, "weight_dict", None)
+        value = {
+            "values": {key: encode_number(self._numpy(loss).reshape(())) for key, loss in answer.items()},
+            "weights": None if weights is None else {key: encode_number(weight) for key, weight in weights.items()},
+            "matchings": matchings if len(matchings) == len(predictions) else None,
+        }
+        return value, answer
+
+    def _watched_matcher(self, outputs: Any, targets: Any) -> dict[str, Any]:
+        """The criterion's answer, and what its own matcher, if it is a module, was called with and gave."""
+        calls: list[Any] = []
+        matcher = getattr(self.module, "matcher", None)
+        handle = None
+        if isinstance(matcher, self.torch.nn.Module):
+
+            def record(_: Any, given: Any, pairs: Any) -> None:
+                if given and isinstance(given[0], dict):
+                    calls.append(((given[0][self.keys.logits], given[0][self.keys.boxes]), pairs))
+
+            handle = matcher.register_forward_hook(record)
+        try:
+            return {"answer": self.module(outputs, targets), "calls": calls}
+        finally:
+            if handle is not None:
+                handle.remove()
+
+    def gradients(self, outputs: Any, targets: Any, weights: Any) -> Any:
+        value, answer = self._losses(self._outputs(outputs), self._targets(targets))
+        leaves = [layer[key] for layer in self.layers for key in (self.keys.logits, self.keys.boxes)]
+        present = {key: self.torch.as_tensor(answer[key]).reshape(()) for key in weights if key in answer}
+        weighted = [loss * weights[key] for key, loss in present.items()]
+        total = self.torch.stack(weighted).sum() if weighted else self.torch.zeros(())
+        parts: Any = [None] * len(leaves)
+        if total.requires_grad:
+            parts = self.torch.autograd.grad(total, leaves, allow_unused=True)
+        found = [None if part is None else encode_array(self._numpy(part)) for part in parts]
+        layers = [{"logits": logits, "boxes": boxes} for logits, boxes in zip(found[::2], found[1::2])]
+        value = {"losses": value, "total": encode_number(self._numpy(total)), "layers": layers}
+        return {"value": value, "observation": self._observation(answer)}
+
+    def postprocess(self, outputs: Any, sizes: Any) -> Any:
+        answer = self.module(self._outputs(outputs), self._tensor("target_sizes", sizes))
+        names = ("scores", "labels", "boxes")
+        images = _sequence("the post-processing", answer, sizes["shape"][0])
+        if not all(isinstance(image, dict) and set(names) <= set(image) for image in images):
+            raise WrongAnswer("the post-processing lacks a key", "dictionaries of scores, labels, boxes", repr(answer))
+        value = [{name: encode_array(self._numpy(image[name])) for name in names} for image in images]
+        parts = {f"{name} of image {n}": image[name] for n, image in enumerate(images) for name in names}
+        return {"value": value, "observation": self._observation(parts)}

@@ -1,0 +1,1 @@
+"""Vectors: one case each as a portable JSON file, with its expected values, that any language can replay."""

@@ -1,0 +1,192 @@
+"""What a vector must be beyond its schema: sizes that fit each other, numbers that its dtype holds, known names."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from detr_conformance.errors import UsageError, close_names
+from detr_conformance.vectors.places import Place
+from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
+from detr_spec.configuration import Configuration
+from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.values import Outputs, round_to
+
+COMPONENT_KINDS: dict[str, type[Case]] = {
+    "boxes": BoxCase,
+    "assignment": CostCase,
+    "matcher": SetCase,
+    "criterion": SetCase,
+    "masks": SetCase,
+    "gradients": SetCase,
+    "distributed": RankCase,
+    "postprocess": SetCase,
+    "heads": HiddenCase,
+    "decoder": FeatureCase,
+    "model": ImagesCase,
+}
+"""The kind of case that each component takes."""
+
+LARGEST = {"num_classes": 10_000, "decoder_layers": 100, "hidden_dim": 4096, "top_k": 1_000_000}
+"""How large a configuration may be: an implementation is built with it."""
+
+LARGEST_ARRAY = 2**20
+"""How many numbers an array may have, its dimensions of length 0 counted as 1."""
+
+SEEDS = 2**32
+
+
+@cache
+def invariants_by_id() -> dict[str, Invariant]:
+    """All invariants by id."""
+    return {invariant.id: invariant for invariant in all_invariants()}
+
+
+def require_sound(component: str, invariants: Sequence[str], case: Case, place: Place) -> None:
+    """Raises `UsageError` with the place of what makes a case one that no right implementation could be asked."""
+    kind = COMPONENT_KINDS[component]
+    if type(case) is not kind:
+        raise place.within("case", "kind").wrong(
+            found=f"a {type(case).__name__}", expected=f"a {kind.__name__}, which component {component} takes"
+        )
+    for number, name in enumerate(invariants):
+        _require_invariant(name, component, place.within("invariants", number))
+    _require_configuration(case.configuration, place.within("configuration"))
+    _require_templates(case.configuration, place.within("profile", "keys"))
+    if not 0 <= case.seed < SEEDS:
+        raise place.within("case", "seed").wrong(found=str(case.seed), expected=f"a seed from 0 to {SEEDS - 1}")
+    for path, array in _arrays(case):
+        _require_numbers(array, case.configuration.dtype, place.within("case", *path))
+    _require_shapes(case, place.within("case"))
+
+
+def _require_invariant(name: str, component: str, place: Place) -> None:
+    known = invariants_by_id()
+    if name not in known:
+        raise UsageError(f"{place}: no invariant is called {name!r}{close_names(name, known)}")
+    if known[name].component != component:
+        raise place.wrong(found=f"{name}, of component {known[name].component}", expected=f"one of {component}")
+
+
+def _require_configuration(configuration: Configuration, place: Place) -> None:
+    for field in fields(Configuration):
+        value = getattr(configuration, field.name)
+        if field.name in LARGEST and value > LARGEST[field.name]:
+            raise place.within(field.name).wrong(found=str(value), expected=f"at most {LARGEST[field.name]}")
+        if isinstance(value, float) and not np.isfinite(value):
+            raise place.within(field.name).wrong(found=str(value), expected="a finite number")
+
+
+def _require_templates(configuration: Configuration, place: Place) -> None:
+    """Refuses names of losses that ask for more than their loss and layer: a width of a billion, an attribute."""
+    keys = configuration.profile.keys
+    for name, allowed in (
+        ("auxiliary_loss", {"loss", "layer"}),
+        ("encoder_loss", {"loss"}),
+        ("denoising_loss", {"loss"}),
+    ):
+        template = getattr(keys, name)
+        try:
+            parts = list(string.Formatter().parse(template or ""))
+            plain = all(part[1] is None or (part[1] in allowed and not part[2] and not part[3]) for part in parts)
+        except ValueError:
+            plain = False
+        if not plain:
+            raise place.within(name).wrong(
+                found=repr(template), expected=f"text with {' and '.join(f'{{{part}}}' for part in sorted(allowed))}"
+            )
+
+
+def _arrays(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], np.ndarray]]:
+    """All arrays of a case with their places."""
+    if isinstance(value, np.ndarray):
+        yield path, value
+    elif isinstance(value, tuple):
+        for number, item in enumerate(value):
+            yield from _arrays(item, (*path, number))
+    elif is_dataclass(value) and not isinstance(value, Configuration):
+        for field in fields(value):
+            yield from _arrays(getattr(value, field.name), (*path, field.name))
+
+
+def _require_numbers(array: np.ndarray, dtype: str, place: Place) -> None:
+    size = int(np.prod([max(length, 1) for length in array.shape], dtype=np.float64))
+    if size > LARGEST_ARRAY:
+        raise place.within("shape").wrong(found=str(list(array.shape)), expected=f"at most {LARGEST_ARRAY} numbers")
+    if array.dtype.kind == "f":
+        held = round_to(array, dtype)
+        wrong = np.flatnonzero(~((held == array) | np.isnan(array)).ravel())
+        if wrong.size:
+            first = int(wrong[0])
+            raise place.within("values", first).wrong(
+                found=repr(float(array.ravel()[first])), expected=f"a number that {dtype} holds exactly"
+            )
+
+
+def _require_shapes(case: Case, place: Place) -> None:
+    if isinstance(case, BoxCase):
+        for name in ("first", "second"):
+            _require_shape(getattr(case, name), "[n, 4]", place.within(name))
+    elif isinstance(case, CostCase):
+        for number, cost in enumerate(case.costs):
+            _require_shape(cost, "[n, m]", place.within("costs", number))
+    elif isinstance(case, SetCase):
+        _require_layers(case.outputs, case.configuration, place.within("outputs"))
+        _require_sizes(case, place.within("sizes"))
+    elif isinstance(case, RankCase):
+        _require_ranks(case, place.within("batches"))
+    elif isinstance(case, HiddenCase):
+        own = case.configuration
+        _require_shape(case.hidden, f"[{own.decoder_layers}, B, Q, {own.hidden_dim}]", place.within("hidden"))
+    elif isinstance(case, FeatureCase):
+        _require_shape(
+            case.features.queries, f"[Q, {case.configuration.hidden_dim}]", place.within("features", "queries")
+        )
+    elif isinstance(case, ImagesCase):
+        for number, image in enumerate(case.images):
+            _require_shape(image, "[3, H, W]", place.within("images", number))
+
+
+def _require_shape(array: np.ndarray, shape: str, place: Place) -> None:
+    """Raises `UsageError` unless an array has the shape: numbers stand for themselves, letters for any length."""
+    lengths = shape.strip("[]").split(", ")
+    fits = array.ndim == len(lengths) and all(
+        not part.isdigit() or int(part) == length for part, length in zip(lengths, array.shape, strict=True)
+    )
+    if not fits:
+        raise place.within("shape").wrong(found=str(list(array.shape)), expected=shape)
+
+
+def _require_layers(outputs: Outputs, configuration: Configuration, place: Place) -> None:
+    layers = len(outputs.layers)
+    if layers != configuration.decoder_layers:
+        raise place.wrong(
+            found=f"{layers} decoder layers", expected=f"{configuration.decoder_layers}, as in the configuration"
+        )
+    for layer in outputs.layers:
+        _require_shape(layer.logits, f"[B, Q, {configuration.columns}]", place.within("logits"))
+
+
+def _require_sizes(case: SetCase, place: Place) -> None:
+    _require_shape(case.sizes, f"[{case.outputs.batch}, 2]", place)
+    if (case.sizes < 1).any() or (case.sizes > 2**24).any():
+        raise place.wrong(found="a size out of range", expected="heights and widths of at least 1 pixel, at most 2^24")
+
+
+def _require_ranks(case: RankCase, place: Place) -> None:
+    if not 1 <= len(case.batches) <= 8:
+        raise place.wrong(found=f"{len(case.batches)} ranks", expected="1 to 8")
+    for rank, (outputs, targets) in enumerate(case.batches):
+        _require_layers(outputs, case.configuration, place.within(rank, 0))
+        queries = case.batches[0][0].queries
+        _require_shape(outputs.logits, f"[B, {queries}, {case.configuration.columns}]", place.within(rank, 0, "logits"))
+        for image, target in enumerate(targets):
+            if len(target) and target.labels.max() >= case.configuration.num_classes:
+                raise place.within(rank, 1, image, "labels").wrong(
+                    found=f"label {target.labels.max()}", expected=f"labels below {case.configuration.num_classes}"
+                )

@@ -1,0 +1,70 @@
+"""Vectors put to an implementation: whether it can be asked at all, and what its answer is worth."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from detr_conformance.errors import one_line
+from detr_conformance.judge import DEFAULT_DEVICE, concluded
+from detr_conformance.search import search_case
+from detr_conformance.stopwatch import Stopwatch
+from detr_conformance.vectors.vector import Vector
+from detr_conformance.verdict import Judgement
+from detr_spec.cases import Case, CostCase
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Invariant
+from detr_spec.values import InvalidValue
+from detr_spec.violation import Raised, RankFailure, Violation
+
+
+class Unfit(Exception):
+    """A vector cannot be asked of an implementation, or an invariant not of a vector; the message says why."""
+
+
+def fitted(vector: Vector, implementation: Implementation, device: str = DEFAULT_DEVICE) -> Case:
+    """The vector's case in the implementation's own profile, on a device.
+
+    Raises `Unfit` where the profile has other logit columns, and where the implementation's limits exclude the case:
+    its dtype, a number of its configuration, its shapes.
+    """
+    case, limits = vector.case, implementation.limits.of(vector.component)
+    own = case.configuration
+    if own.profile.activation != implementation.profile.activation:
+        raise Unfit(
+            f"it is of profile {own.profile.name}, {own.profile.activation}, and "
+            f"{implementation.name} of {implementation.profile.name}, {implementation.profile.activation}"
+        )
+    if own.dtype not in limits.dtypes:
+        raise Unfit(f"it is in {own.dtype}, and {implementation.name} computes in {', '.join(limits.dtypes)}")
+    for name, value in limits.fixed.items():
+        if getattr(own, name) != value:
+            raise Unfit(f"{name} is {getattr(own, name):g} in it, and always {value:g} in {implementation.name}")
+    if limits.equal_shapes and isinstance(case, CostCase) and len({cost.shape for cost in case.costs}) > 1:
+        raise Unfit(f"its matrices differ in shape, and {implementation.name} takes those of one shape")
+    configuration = replace(own, profile=implementation.profile, device=device, fixed=tuple(sorted(limits.fixed)))
+    try:
+        fitting: Case = replace(case, configuration=configuration)
+    except InvalidValue as error:
+        raise Unfit(str(error)) from error
+    return fitting
+
+
+def judge_vector(
+    invariant: Invariant, implementation: Implementation, vector: Vector, device: str = DEFAULT_DEVICE
+) -> Judgement:
+    """The judgement of an invariant on an implementation that rests on one vector alone.
+
+    The implementation provides the invariant's component, and the invariant applies to its profile. Raises `Unfit` as
+    `fitted` does, and where the invariant itself cannot cope with the case.
+    """
+    case: Any = fitted(vector, implementation, device)
+    start = time.perf_counter()
+    stopwatch = Stopwatch()
+    found = search_case(invariant, stopwatch.watched(implementation.component(invariant.component)), case)
+    if found.failure is not None and not isinstance(found.failure, (Violation, Raised, RankFailure)):
+        raise Unfit(f"{invariant.id} cannot be asked of it: {one_line(found.failure)}") from found.failure
+    judgement = concluded(invariant, found, vector.provenance.seed)
+    seconds = time.perf_counter() - start
+    return replace(judgement, seconds=seconds, implementation_seconds=stopwatch.seconds)

@@ -1,0 +1,32 @@
+"""Places in a file: where something is, so that an error can say it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detr_conformance.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in a document: the file, with a line where it has several documents, and the path inside."""
+
+    file: str
+    path: tuple[str | int, ...] = ()
+
+    def within(self, *parts: str | int) -> Place:
+        """The place of a part."""
+        return Place(self.file, (*self.path, *parts))
+
+    def __str__(self) -> str:
+        path = "/".join(printable(str(part)) for part in self.path)
+        return f"{self.file}, at /{path}" if path else self.file
+
+    def wrong(self, *, found: str, expected: str) -> UsageError:
+        """The error that says what is found here, and what is expected."""
+        return UsageError(f"{self}: found {found}; expected {expected}")
+
+
+def printable(text: str) -> str:
+    """Text from a file as it can be shown: what no terminal prints, or should obey, comes as its escape."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)

@@ -1,0 +1,127 @@
+"""Files of vectors: a single one, or several, each in a line of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detr_conformance.errors import UsageError
+from detr_conformance.vectors.places import Place
+from detr_conformance.vectors.validation import require_valid
+from detr_conformance.vectors.vector import Vector, from_document, to_document
+
+SCHEMA = "vector"
+
+LARGEST_FILE = 2**28
+"""How many bytes of a file are read: a longer one is refused."""
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """A vector, and the place of the file that it was read from."""
+
+    vector: Vector
+    place: Place
+
+
+def parsed_json(text: str, place: Place) -> Any:
+    """What strict JSON says; raises `UsageError` for anything else, a key that comes twice included."""
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
+    except json.JSONDecodeError as error:
+        found = f"{error.msg} (line {error.lineno}, column {error.colno})" if "\n" in text else f"{error.msg}"
+        raise UsageError(f"{place}: no JSON: {found}, character {error.pos}") from error
+    except RecursionError as error:
+        raise UsageError(f"{place}: no JSON that can be read: it is nested too deeply") from error
+    except ValueError as error:
+        raise UsageError(f"{place}: no JSON that can be read: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
+        raise ValueError(f"the key {twice[:40]!r} comes twice in one object")
+    return found
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f'{name} is no JSON; expected a number, or "nan", "inf" or "-inf" as text')
+
+
+def _float(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:40]} is beyond float64")
+    return number
+
+
+def vector_of(text: str, place: Place) -> Vector:
+    """The vector that a text says; raises `UsageError` with the place of what is not as it should be."""
+    return checked_vector(parsed_json(text, place), place)
+
+
+def checked_vector(document: Any, place: Place) -> Vector:
+    """The vector of plain data; raises `UsageError` as `vector_of` does."""
+    require_valid(document, SCHEMA, place)
+    return from_document(document, place)
+
+
+def read_text(path: Path) -> str:
+    """A file as text; raises `UsageError` where there is none, or none of a bearable size."""
+    try:
+        if path.is_file() and path.stat().st_size > LARGEST_FILE:
+            raise UsageError(f"{path} is larger than {LARGEST_FILE // 2**20} MiB; expected a file of vectors")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text in UTF-8, at byte {error.start}") from error
+
+
+def read_vectors(path: Path) -> tuple[Placed, ...]:
+    """The vectors of a file: one JSON object, or one in each line.
+
+    Raises `UsageError` with file, line and path for what is not as it should be, and for a file without any.
+    """
+    return vectors_in(read_text(path), str(path))
+
+
+def vectors_in(text: str, file: str) -> tuple[Placed, ...]:
+    """The vectors that a text holds; raises `UsageError` as `read_vectors` does."""
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if not lines:
+        raise UsageError(f"{file} is empty; expected a vector")
+    if not _is_whole(lines[0][1]):
+        place = Place(file)
+        return (Placed(vector_of(text, place), place),)
+    places = [Place(f"{file}, line {number}") for number, _ in lines]
+    return tuple(Placed(vector_of(line, place), place) for (_, line), place in zip(lines, places, strict=True))
+
+
+def _is_whole(line: str) -> bool:
+    """Whether a first line is a document of its own, and not the beginning of one."""
+    return line.rstrip().endswith("}") and line.lstrip().startswith("{")
+
+
+def one_line(vector: Vector) -> str:
+    """A vector as one line of JSON, without the end of the line."""
+    return json.dumps(to_document(vector), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def one_member_a_line(document: dict[str, Any]) -> str:
+    """A document as JSON with each of its members in a line of its own."""
+    members = [
+        f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}"
+        for name, value in document.items()
+    ]
+    return "{\n" + ",\n".join(members) + "\n}"
+
+
+def lines_of(vectors: Sequence[Vector]) -> str:
+    """Vectors as the text of a file, one in each line."""
+    return "".join(f"{one_line(vector)}\n" for vector in vectors)
