@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from detr_conformance.reports.bars import bars, disagreement, gauge
@@ -24,6 +25,8 @@ from detr_conformance.reports.scene import (
 from detr_conformance.reports.svg import short
 from detr_conformance.verdict import Judgement
 
+NO_PAIRS = "theirs is not shown as pairs: see the numbers"
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -38,7 +41,8 @@ class Picture:
 def pictures_of(judgement: Judgement) -> tuple[tuple[Picture, ...], str]:
     """The pictures of a judgement, and why there is none where its case cannot be read."""
     try:
-        return tuple(_pictures(judgement)), ""
+        with np.errstate(all="ignore"):
+            return tuple(_pictures(judgement)), ""
     except Exception as error:
         # The file may come from anywhere, and a page without one picture is better than no page.
         return (), f"No picture: the case is not of the usual form ({type(error).__name__})."
@@ -64,7 +68,9 @@ def _scene_pictures(scene: Scene, judgement: Judgement, shown: Costs | None) -> 
         yield _frame(scene, scene.theirs, known, "theirs", "their")
     norm = None if known is None else known.norm
     if norm is not None:
-        yield _frame(scene, norm, known, "norm", "the norm's")
+        beside = _frame(scene, norm, known, "norm", "the norm's")
+        unseen = scene.theirs is None and judgement.component == "matcher"
+        yield replace(beside, lines=(*beside.lines, NO_PAIRS)) if unseen else beside
     elif scene.theirs is None and len(scene.boxes):
         yield _frame(scene, None, None, "", "as given")
     if shown is None and costs is not None and judgement.component in ("matcher", "criterion", "auxiliary"):
