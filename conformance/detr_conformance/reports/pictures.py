@@ -55,7 +55,8 @@ def _pictures(judgement: Judgement) -> Iterator[Picture]:
     for scene in scenes(judgement):
         yield from _scene_pictures(scene, judgement, matrix)
     if matrix is not None:
-        yield _matrix_picture(matrix, "cost matrix")
+        for_solver = isinstance(judgement.counterexample.case, Mapping) and "costs" in judgement.counterexample.case
+        yield _matrix_picture(matrix, "cost matrix", ("r", "c") if for_solver else ("q", "t"))
     yield from _box_pictures(judgement)
     yield from _number_pictures(judgement)
 
@@ -95,7 +96,7 @@ def _listed(pairs: Pairs) -> str:
     return f"{shown}, …" if len(pairs) > 8 else shown
 
 
-def _matrix_picture(costs: Costs, title: str) -> Picture:
+def _matrix_picture(costs: Costs, title: str, letters: tuple[str, str] = ("q", "t")) -> Picture:
     lines = [
         f"{whose}: total {short(costs.total(pairs))}"
         for whose, pairs in (("theirs, solid", costs.theirs), ("the norm's, dashed", costs.norm))
@@ -103,7 +104,7 @@ def _matrix_picture(costs: Costs, title: str) -> Picture:
     ]
     label = f"{title}, {costs.matrix.shape[0]} × {costs.matrix.shape[1]}; {'; '.join(lines)}"
     cut = left_out(costs.matrix)
-    return Picture(title, heat_map(costs, "q", "t", label), (*lines, *([cut] if cut else [])))
+    return Picture(title, heat_map(costs, *letters, label), (*lines, *([cut] if cut else [])))
 
 
 def _box_pictures(judgement: Judgement) -> Iterator[Picture]:

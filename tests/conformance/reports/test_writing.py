@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detr_conformance.command_line import run
 from detr_conformance.errors import UsageError
+from detr_conformance.judges import ThisProcess
 from detr_conformance.report import Report
 from detr_conformance.reports.options import Outputs
 from detr_conformance.reports.reading import read_report
@@ -55,6 +58,39 @@ def test_standard_output_gets_one_form_alone(
     done = capsys.readouterr()
     assert done.out.startswith("## detr-spec: nothing failed")
     assert "right (detr): 1 holds" in done.err.replace("valid-pairs", "")
+
+
+def test_a_terminal_obeys_nothing_that_a_report_says(
+    hostile: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = tmp_path / "saved.json"
+    saved.write_text(hostile.to_json(), encoding="utf-8")
+    assert run(["report", str(saved)]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "half \\ud800" in shown
+    shown.encode("utf-8")
+
+
+def test_an_interrupted_check_writes_what_it_knows(
+    subjects: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ThisProcess.judged
+
+    def interrupted(self: ThisProcess, *arguments: Any, **named: Any) -> Iterator[Any]:
+        yield next(whole(self, *arguments, **named))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ThisProcess, "judged", interrupted)
+    files = in_folder(tmp_path)
+    options = [part for form, path in files.paths.items() for part in (f"--{form}", str(path))]
+    assert (
+        run(["check", f"{subjects}:RIGHT", "--component", "assignment", "--examples", "1", "-n", "0", *options]) == 130
+    )
+    assert read_report(tmp_path / "r.json").interrupted
+    for path in files.paths.values():
+        text = path.read_text(encoding="utf-8")
+        assert "partial" in text or '"interrupted": true' in text
 
 
 def test_what_is_no_report_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
