@@ -12,6 +12,8 @@ import pytest
 
 from detr_conformance.report import Report
 from detr_conformance.reports.bars import Disagreement
+from detr_conformance.reports.junit import as_junit
+from detr_conformance.reports.page import as_html
 from detr_conformance.reports.pictures import Picture, pictures_of
 from detr_conformance.reports.scene import least, losses_by_definition, pairs_in, scenes
 from detr_conformance.verdict import Counterexample, Judgement
@@ -130,6 +132,9 @@ def test_a_case_of_another_form_costs_its_picture_alone(case: object, full: Repo
     pictures, note = pictures_of(violation)
     assert pictures == ()
     assert note.startswith("No picture: the case is not of the usual form")
+    odd = replace(full, implementations=(replace(full.implementations[0], judgements=(violation,)),))
+    assert "No picture: the case is not of the usual form" in as_html(odd)
+    assert "matcher.optimal-cost" in as_junit(odd)
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ Damage = Callable[[dict[str, Any]], object]
         (lambda d: first_judgement(d).update(extra=1), "at $.implementations[0].invariants[0]"),
         (lambda d: first_judgement(d).update(verdict="passed"), "invariants[0].verdict: 'passed' is not one of"),
         (lambda d: first_judgement(d).update(examples=-1), "invariants[0].examples"),
+        (lambda d: first_judgement(d).update(seconds=10**400), "invariants[0].seconds"),
         (lambda d: first_judgement(d).update(dtypes={"float32": 0.5}), "invariants[0].dtypes.float32"),
         (lambda d: first_judgement(d)["counterexample"].update(extra=1), "invariants[0].counterexample"),
         (lambda d: first_judgement(d).update(message=["\n" * 10_000]), "invariants[0].message"),
