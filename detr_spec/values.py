@@ -346,9 +346,10 @@ class HeadParameters:
 class Observation:
     """What was seen beside an answer's numbers, by the name of the part of the answer.
 
-    mutated: the inputs that the call changed, None where that cannot be seen. attached: the results that carry a gradient; differentiable: whether the
-    framework records gradients, so that a result outside `attached` carries none. dtypes, shapes, devices: of the
-    results; `device` is where the inputs were. A part that cannot be seen in a framework is left out.
+    mutated: the inputs that the call changed, None where that cannot be seen. attached: the results that carry a
+    gradient; differentiable: whether the framework records gradients, so that a result outside `attached` carries none.
+    dtypes, shapes, devices: of the results; `device` is where the inputs were. A part that cannot be seen in a
+    framework is left out.
     """
 
     mutated: tuple[str, ...] | None = ()

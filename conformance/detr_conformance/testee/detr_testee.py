@@ -230,6 +230,15 @@ def _request(descriptor: int) -> dict[str, Any] | None:
     return None if text is None else unpacked(text)
 
 
+REQUESTS = {
+    "hello": ("protocol",),
+    "begin": (),
+    "build": ("case", "implementation", "component", "configuration"),
+    "call": ("built", "function", "arguments"),
+}
+"""The fields of each request, beside `message` and `id`."""
+
+
 class _Server:
     """Answers requests one after the other; what was built is forgotten when the next case begins."""
 
@@ -255,7 +264,10 @@ class _Server:
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         try:
-            answer: dict[str, Any] = getattr(self, "_" + str(request.get("message")))(request)
+            name = request.get("message")
+            if name not in REQUESTS or set(request) != {"message", "id", *REQUESTS[name]}:
+                raise Malformed("a request is {!r:.40} with fields {:.200}".format(name, str(sorted(request))))
+            answer: dict[str, Any] = getattr(self, "_" + name)(request)
             packed(answer)
         except Exception as error:
             told: dict[str, Any] = self._told_of(error)

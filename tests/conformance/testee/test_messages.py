@@ -1,0 +1,245 @@
+"""Values survive the pipe exactly, and whatever else comes through it is refused with a place, not with a traceback."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detr_conformance.testee.codec import (
+    GRADIENTS,
+    OUTPUTS,
+    SIGNATURES,
+    TARGETS,
+    decode_observation,
+    encode_observation,
+)
+from detr_conformance.testee.description import (
+    described,
+    encode_configuration,
+    read_configuration,
+    read_description,
+    read_profile,
+)
+from detr_conformance.testee.detr_testee import (
+    LONGEST,
+    Malformed,
+    decode_array,
+    encode_array,
+    encode_number,
+    packed,
+    unpacked,
+)
+from detr_spec.cases import plain
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import COMPONENTS, Implementation, Limits
+from detr_spec.profile import DEFORMABLE, DETR, BoxRules, DetectionRules, Keys, replace
+from detr_spec.values import (
+    Detections,
+    FeatureMap,
+    HeadParameters,
+    LayerGradient,
+    Losses,
+    LossGradients,
+    Matching,
+    Observation,
+    Outputs,
+    Target,
+)
+
+NUMBERS = np.array([[[0.1, -0.0], [np.nan, np.inf]]])
+BOXES = np.array([[[0.25, 0.5, 0.125, 1.0], [0.0, 0.1, 0.2, 0.3]]])
+PART = Outputs(NUMBERS, BOXES, broken=True)
+MATCHING = Matching(np.array([1, 0]), np.array([0, 1], dtype=np.int32))
+LOSSES = Losses({"loss_ce": np.nan, "loss_bbox": 0.1 + 0.2}, {"loss_ce": 1.0}, ((MATCHING,), (MATCHING,)))
+WHOLE = Outputs(NUMBERS, BOXES, np.ones((1, 2, 3, 2)), (PART, PART), True, PART, PART)
+TARGET = (Target([0, 1], BOXES[0], np.eye(2, dtype=bool)[:, None]), Target([], []))
+ARGUMENTS: dict[str, Any] = {
+    "boxes": (BOXES[0], BOXES[0]),
+    "matcher": (PART, TARGET),
+    "criterion": (WHOLE, TARGET),
+    "masks": (WHOLE, TARGET),
+    "gradients": (WHOLE, TARGET, {"loss_ce": 2.0}),
+    "distributed": ([(PART, TARGET), (PART, TARGET)],),
+    "postprocess": (PART, np.array([[480, 640]])),
+    "decoder": (FeatureMap(np.ones((1, 2, 3, 4)), np.ones((1, 2, 3, 4)), np.zeros((1, 3, 4), bool), np.ones((5, 2))),),
+    "model": ([np.ones((3, 4, 5)), np.ones((3, 6, 7))],),
+}
+ANSWERS: dict[tuple[str, str], Any] = {
+    ("assignment", "solve_batch"): (MATCHING, MATCHING),
+    ("criterion", "call"): LOSSES,
+    ("gradients", "call"): LossGradients(LOSSES, -np.inf, (LayerGradient(None, BOXES), LayerGradient(NUMBERS, None))),
+    ("postprocess", "call"): (Detections(np.ones(2), np.array([3, 4]), BOXES[0]),),
+    ("heads", "forward"): WHOLE,
+    ("heads", "parameters"): HeadParameters((np.ones((2, 3)), np.ones(2)), ((np.eye(4), np.ones(4)),)),
+    ("decoder", "stacked"): np.arange(6.0).reshape(1, 2, 3),
+}
+
+
+def through(message: Any) -> Any:
+    return unpacked(packed({"it": message})[4:])["it"]
+
+
+def exactly(value: Any) -> Any:
+    return json.dumps(plain(value), default=repr)
+
+
+@pytest.mark.parametrize("component", ARGUMENTS)
+def test_arguments_arrive_as_they_were(component: str) -> None:
+    kinds = next(iter(SIGNATURES[component].values()))[0]
+    for kind, value in zip(kinds, ARGUMENTS[component], strict=False):
+        arrived = kind.decode(through(kind.encode(value)), "it")
+        assert exactly(kind.encode(arrived)) == exactly(kind.encode(value))
+
+
+@pytest.mark.parametrize("function", ANSWERS, ids=lambda pair: ".".join(pair))
+def test_answers_arrive_as_they_were(function: tuple[str, str]) -> None:
+    component, name = function
+    kind = SIGNATURES[component][name][1]
+    arrived = kind.decode(through(kind.encode(ANSWERS[function])), "it")
+    assert type(arrived) is type(ANSWERS[function])
+    assert exactly(kind.encode(arrived)) == exactly(kind.encode(ANSWERS[function]))
+
+
+def test_every_component_has_signatures() -> None:
+    assert set(SIGNATURES) == set(COMPONENTS)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "int64", "float16", "float32", "float64"])
+def test_arrays_keep_bits_dtype_and_shape(dtype: str) -> None:
+    numbers = np.arange(6).reshape(2, 3).astype(dtype).T
+    arrived = decode_array(through(encode_array(numbers)), "it")
+    assert (arrived.dtype, arrived.shape) == (numbers.dtype, (3, 2))
+    assert np.array_equal(arrived, numbers)
+    assert arrived.flags.writeable
+
+
+def test_every_bit_of_a_float_survives() -> None:
+    bits = np.array([0x7FF8000000000001, 0x8000000000000000, 1, 0x7FF0000000000000], dtype=np.uint64)
+    assert decode_array(through(encode_array(bits.view(np.float64))), "it").view(np.uint64).tolist() == bits.tolist()
+
+
+@pytest.mark.parametrize("array", [np.array([1j]), np.array(["a"]), np.array([None])])
+def test_an_array_of_what_are_no_numbers_cannot_be_sent(array: Any) -> None:
+    with pytest.raises(TypeError, match="cannot be sent"):
+        encode_array(array)
+
+
+def test_a_message_that_is_too_long_is_not_sent() -> None:
+    with pytest.raises(Malformed, match="expected at most"):
+        packed("x" * LONGEST)
+
+
+def test_configurations_and_what_follows_from_them_are_told() -> None:
+    configuration = Configuration(profile=DEFORMABLE, decoder_layers=2, num_classes=3, fixed=("eos_coef",))
+    told = through(encode_configuration(configuration))
+    assert told["weight_dict"]["loss_bbox_0"] == 5.0
+    assert (told["columns"], told["cost_weights"]) == (3, [1.0, 5.0, 2.0])
+    assert read_configuration(told, DEFORMABLE) == configuration
+
+
+def test_a_description_arrives_as_it_was() -> None:
+    profile = replace(
+        DEFORMABLE,
+        name="mine",
+        cost_weights=(1.0, 2.0, 3.0),
+        keys=Keys(logits="logits", class_error=None),
+        boxes=BoxRules(iou_epsilon=1e-6),
+        detection=DetectionRules(top_k=7, clamp=True),
+    )
+    limits = Limits(dtypes=("float16",), component_dtypes={"boxes": ("float64",)}, fixed={"focal_alpha": 0.25})
+    told = read_description(through(described(Implementation(name="it", profile=profile, limits=limits))), "it")
+    assert (told.profile, told.limits, told.components) == (profile, limits, ())
+
+
+def test_a_profile_says_what_differs_from_a_named_one() -> None:
+    told = read_profile({"name": "mine", "base": "deformable", "detection": {"top_k": 5}}, "it")
+    assert told == replace(DEFORMABLE, name="mine", detection=replace(DEFORMABLE.detection, top_k=5))
+    assert read_profile({"name": "mine"}, "it") == replace(DETR, name="mine")
+
+
+def test_what_was_seen_arrives_and_what_was_not_seen_is_not_claimed() -> None:
+    seen = Observation(("boxes",), frozenset({"loss"}), True, {"loss": "float32"}, {"loss": (2, 3)}, {"loss": "cpu"})
+    assert decode_observation(through(encode_observation(seen)), "it") == seen
+    assert decode_observation({}, "it").mutated is None
+
+
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths to all parts of a JSON value."""
+    children: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, item in children for place in places(item, (*path, key)))]
+
+
+READERS = {
+    "outputs": (lambda value: OUTPUTS.decode(value, "it"), OUTPUTS.encode(WHOLE)),
+    "targets": (lambda value: TARGETS.decode(value, "it"), TARGETS.encode(TARGET)),
+    "gradients": (lambda value: GRADIENTS.decode(value, "it"), GRADIENTS.encode(ANSWERS["gradients", "call"])),
+    "description": (
+        lambda value: read_description(value, "it"),
+        described(Implementation(name="it", profile=DETR, boxes=lambda configuration: None)),  # type: ignore[arg-type, return-value]
+    ),
+    "observation": (
+        lambda value: decode_observation(value, "it"),
+        encode_observation(Observation(("a",), frozenset({"b"}), True, {"c": "d"}, {"e": (1,)})),
+    ),
+}
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(data=st.data(), reader=st.sampled_from(sorted(READERS)))
+def test_a_message_with_something_odd_in_it_is_read_or_refused(data: st.DataObject, reader: str) -> None:
+    read, sound = READERS[reader]
+    message = copy.deepcopy(through(sound))
+    *path, last = data.draw(st.sampled_from(places(message)[1:]))
+    part = message
+    for key in path:
+        part = part[key]
+    if data.draw(st.booleans()):
+        part[last] = data.draw(ODD)
+    elif isinstance(part, dict) and data.draw(st.booleans()):
+        part[data.draw(st.text(max_size=5))] = data.draw(ODD)
+    else:
+        del part[last]
+    try:
+        read(message)
+    except Malformed as refused:
+        assert str(refused).startswith("it")
+        assert len(str(refused)) < 1500
+
+
+@settings(max_examples=300, deadline=None, database=None)
+@given(data=st.data())
+def test_bytes_are_a_message_or_refused(data: st.DataObject) -> None:
+    sound = packed({"message": "answer", "value": encode_array(np.arange(3.0)), "id": 1})[4:]
+    text = bytearray(data.draw(st.just(sound) | st.binary(max_size=40) | st.text(max_size=40).map(str.encode)))
+    for _ in range(data.draw(st.integers(0, 3))):
+        if text:
+            text[data.draw(st.integers(0, len(text) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        message = unpacked(bytes(text))
+        if "value" in message:
+            decode_array(message["value"], "value")
+    except Malformed:
+        pass
+
+
+def test_a_bool_is_zero_or_one() -> None:
+    with pytest.raises(Malformed, match="neither 0 nor 1"):
+        decode_array({"dtype": "bool", "shape": [1], "data": base64.b64encode(b"\2").decode()}, "it")
+
+
+def test_numbers_that_json_does_not_have_are_strings() -> None:
+    assert list(map(encode_number, (1, np.nan, np.inf, -np.inf))) == [1.0, "NaN", "Infinity", "-Infinity"]

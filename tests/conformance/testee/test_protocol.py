@@ -1,0 +1,155 @@
+"""A testee that breaks the protocol costs one verdict, with a message that says how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from detr_conformance import check
+from detr_conformance.errors import UsageError
+from detr_conformance.verdict import Judgement, Verdict
+
+Raw = Callable[..., str]
+Judged = Callable[..., Judgement]
+
+BREACHES = {
+    "huge length": (r'write(b"\xff\xff\xff\xff" + b"x" * 100)', "where a message of at most 33554432 bytes begins"),
+    "a print": ('print("hello world", flush=True)', "what a program prints must go to standard error"),
+    "no object": ('write(packed([1, 2]))', "a message is a JSON list; expected an object"),
+    "invalid utf-8": (r'write(b"\0\0\0\2\xff\xfe")', "a message is no JSON in UTF-8"),
+    "no json": (r'write(b"\0\0\0\2{]")', "a message is no JSON in UTF-8"),
+    "deep json": ('write(struct.pack(">I", 10**6) + b"[" * 10**6)', "a message is no JSON in UTF-8"),
+    "a bare NaN": ('write(packed({**ANSWER, "id": float("nan")}))', "which JSON does not have"),
+    "another id": ('write(packed({**ANSWER, "id": request["id"] + 1}))', "a message does not answer request 4"),
+    "another message": ('write(packed({"message": "ready", "id": request["id"]}))', "a message is 'ready'; expected answer"),
+    "unknown field": (
+        'write(packed({**ANSWER, "mood": 1, "id": request["id"]}))',
+        "the message 'answer' has an unknown field 'mood'; the fields are message, value, observation",
+    ),
+    "missing field": ('write(packed({"message": "answer", "id": request["id"]}))', "lacks the field 'value'"),
+    "wrong dtype": (
+        'ARRAY["dtype"] = "float32"; reply(request)',
+        "value.queries has 8 bytes; expected 4 bytes, as float32 of shape [1] have",
+    ),
+    "unknown dtype": ('ARRAY["dtype"] = "int128"; reply(request)', "value.queries has dtype 'int128'; expected one of bool"),
+    "wrong shape": ('ARRAY["shape"] = [1, 1]; reply(request)', "value.queries is int64 of shape [1, 1]; expected numbers of 1"),
+    "vast shape": ('ARRAY["shape"] = [10**30]; reply(request)', "value.queries has 8 bytes; expected 8" + "0" * 30),
+    "negative shape": ('ARRAY["shape"] = [-1]; reply(request)', "value.queries has shape [-1]; expected a list of at most 8"),
+    "no base64": ('ARRAY["data"] = "!"; reply(request)', "value.queries has data that is no base64"),
+    "not an array": ('ANSWER["value"]["queries"] = [0]; reply(request)', "value.queries is no array; expected the fields"),
+    "closed": ("os.close(1); time.sleep(60)", "it closed its standard output"),
+    "truncated": (r'write(b"\0\0\0\11abc"); sys.exit(3)', "the process ended with exit status 3 in a call"),
+    "gone": ("os._exit(0)", "the process ended with exit status 0 in a call"),
+    "observation": (
+        'ANSWER["observation"] = {"device": 3}; reply(request)',
+        "the answer of assignment.solve is malformed, observation.device is 3; expected a string",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_a_breach_of_the_protocol_is_one_error_that_says_what_it_is(breach: str, raw: Raw, judged: Judged) -> None:
+    source, told = BREACHES[breach]
+    judgement = judged(raw(f"request = until('call')\n{source}\nwhile True: reply(read())"))
+    assert judgement.verdict is Verdict.ERROR
+    assert told in judgement.message
+    assert len(judgement.message) < 700
+    assert judgement.counterexample is not None
+    assert judgement.counterexample.case is not None
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["time.sleep(60)", r'write(b"\0\1")' "\ntime.sleep(60)", 'while True: os.write(2, b"x" * 65536)'],
+    ids=["silence", "half a message", "endless noise"],
+)
+def test_what_does_not_answer_has_timed_out(source: str, raw: Raw, judged: Judged) -> None:
+    judgement = judged(raw(f"until('call')\n{source}"), time_limit=1)
+    assert judgement.verdict is Verdict.TIMED_OUT
+    assert judgement.message == "not finished after 1 s; --time-limit allows more"
+
+
+def test_endless_output_is_no_answer(raw: Raw, judged: Judged) -> None:
+    judgement = judged(raw("until('call')\nwhile True: os.write(1, bytes(65536))"), time_limit=5)
+    assert judgement.verdict is Verdict.ERROR
+    assert "broke the protocol: a message is no JSON" in judgement.message
+
+
+GREETINGS = {
+    "silence": ("time.sleep(60)", "cannot be judged: not finished after 1 s"),
+    "gone": ("sys.exit(4)", "cannot be judged: the process ended with exit status 4 as it started"),
+    "a reason": ("sys.exit('numpy is missing')", "exit status 1 as it started; it said: numpy is missing"),
+    "killed": ("os.kill(os.getpid(), 11)", "cannot be judged: the process was ended by signal SIGSEGV as it started"),
+    "refusal": ('write(packed({"message": "refused", "text": "not today", "id": 1}))', "not today"),
+    "version": ('HELLO["protocol"] = 2; reply(read())', "it speaks protocol 2; expected 1"),
+    "nothing": ('HELLO["implementations"] = []; reply(read())', "implementations is empty; expected at least one"),
+    "profile": (
+        'HELLO["implementations"][0]["profile"] = "dter"; reply(read())',
+        "implementations[0].profile is 'dter'; did you mean detr?; expected one of detr, deformable",
+    ),
+    "profile field": (
+        'HELLO["implementations"][0]["profile"] = {"name": "x", "keys": {"logit": "l"}}; reply(read())',
+        "implementations[0].profile.keys has an unknown field 'logit'",
+    ),
+    "profile value": (
+        'HELLO["implementations"][0]["profile"] = {"name": "x", "activation": "relu"}; reply(read())',
+        "implementations[0].profile.activation is 'relu'; expected one of softmax, sigmoid",
+    ),
+    "component": (
+        'HELLO["implementations"][0]["components"] = ["solver"]; reply(read())',
+        "implementations[0].components is 'solver'; expected one of boxes, assignment",
+    ),
+    "limits": (
+        'HELLO["implementations"][0]["limits"] = {"dtypes": ["float8"]}; reply(read())',
+        "implementations[0].limits.dtypes is 'float8'",
+    ),
+    "name": ('HELLO["implementations"][0]["name"] = "\\x1b[2J"; reply(read())', "expected 1 to 100 printable characters"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("greeting", GREETINGS)
+def test_a_testee_that_does_not_say_what_it_is_is_a_usage_error_of_one_line(greeting: str, raw: Raw) -> None:
+    source, told = GREETINGS[greeting]
+    with pytest.raises(UsageError) as error:
+        check(raw(source), time_limit=1 if greeting == "silence" else 20)
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_beside_others_it_costs_its_own_judgements_alone(raw: Raw) -> None:
+    names = [raw("os._exit(0)", "ending.py"), raw("while True: reply(read())", "right.py")]
+    report = check(names, invariants=["assignment.one-by-one", "matcher.valid-pairs"], examples=3)
+    ending, right = report.implementations
+    assert [judgement.verdict for judgement in ending.judgements] == [Verdict.ERROR, Verdict.ERROR]
+    assert ending.judgements[0].message == "the process ended with exit status 0 as it started"
+    assert [judgement.verdict for judgement in right.judgements] == [Verdict.HOLDS, Verdict.NOT_PROVIDED]
+
+
+def test_the_next_judgement_gets_a_fresh_process(raw: Raw) -> None:
+    name = raw(
+        """
+        request = until("call")
+        if sys.argv[1:] == [] and not os.path.exists(__file__ + ".once"):
+            open(__file__ + ".once", "w").close()
+            os._exit(0)
+        reply(request)
+        while True: reply(read())
+        """
+    )
+    report = check(name, invariants=["assignment.one-by-one", "assignment.repeatable"], examples=3)
+    (item,) = report.implementations
+    assert [judgement.verdict for judgement in item.judgements] == [Verdict.ERROR, Verdict.HOLDS]
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("process:", "there is no program ''"),
+        ("process:no-such-program-here x", "there is no program 'no-such-program-here'"),
+        ("process:python 'open", "cannot be split into words"),
+    ],
+)
+def test_a_command_that_cannot_be_run_is_a_usage_error(address: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        check(address)
