@@ -269,6 +269,9 @@ class _Server:
                 raise Malformed("a request is {!r:.40} with fields {:.200}".format(name, str(sorted(request))))
             answer: dict[str, Any] = getattr(self, "_" + name)(request)
             packed(answer)
+        except MemoryError:
+            # Nothing is looked up for the message, as that takes memory while the frames hold what there was.
+            return {"message": "raised", "type": "MemoryError", "text": "", "traceback": ""}
         except Exception as error:
             told: dict[str, Any] = self._told_of(error)
             return told
