@@ -98,7 +98,7 @@ def test_arguments_arrive_as_they_were(component: str) -> None:
         assert exactly(kind.encode(arrived)) == exactly(kind.encode(value))
 
 
-@pytest.mark.parametrize("function", ANSWERS, ids=lambda pair: ".".join(pair))
+@pytest.mark.parametrize("function", ANSWERS, ids=".".join)
 def test_answers_arrive_as_they_were(function: tuple[str, str]) -> None:
     component, name = function
     kind = SIGNATURES[component][name][1]
@@ -198,7 +198,7 @@ READERS = {
 }
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(data=st.data(), reader=st.sampled_from(sorted(READERS)))
 def test_a_message_with_something_odd_in_it_is_read_or_refused(data: st.DataObject, reader: str) -> None:
     read, sound = READERS[reader]
@@ -213,14 +213,16 @@ def test_a_message_with_something_odd_in_it_is_read_or_refused(data: st.DataObje
         part[data.draw(st.text(max_size=5))] = data.draw(ODD)
     else:
         del part[last]
+    refused = ""
     try:
         read(message)
-    except Malformed as refused:
-        assert str(refused).startswith("it")
-        assert len(str(refused)) < 1500
+    except Malformed as error:
+        refused = str(error)
+    assert not refused or refused.startswith("it")
+    assert len(refused) < 1500
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=200, deadline=None, database=None)
 @given(data=st.data())
 def test_bytes_are_a_message_or_refused(data: st.DataObject) -> None:
     sound = packed({"message": "answer", "value": encode_array(np.arange(3.0)), "id": 1})[4:]
