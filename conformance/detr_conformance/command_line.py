@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 
 from detr_conformance.errors import UsageError
+from detr_conformance.lock.command import lock
 from detr_conformance.mutants.command import mutants
+from detr_conformance.vectors.command import replay, vectors
 
 INTERRUPTED = 130
 
@@ -50,6 +52,7 @@ def command(context: click.Context) -> None:
     "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
 )
 @click.option("--accept", is_flag=True, help="Write what is violated into the ledger, and leave the reasons to you.")
+@click.option("--lock", "lock_path", type=click.Path(path_type=Path), help="Say what moved since this lock.")
 @click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
 def check(
     implementation: tuple[str, ...],
@@ -64,6 +67,7 @@ def check(
     json_path: Path | None,
     ledger: tuple[Path, ...],
     accept: bool,
+    lock_path: Path | None,
     time_limit: float | None,
 ) -> int:
     """Judge implementations by the invariants.
@@ -72,7 +76,8 @@ def check(
     `reference`.
 
     Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly
-    holds. 2: usage. A vacuous invariant is reported and does not fail the run.
+    holds, or a value moved by more than its lock allows. 2: usage. A vacuous invariant is reported and does not fail
+    the run.
     """
     from detr_conformance.check_command import run_check  # noqa: PLC0415
     from detr_conformance.run import parsed_seed, request  # noqa: PLC0415
@@ -86,7 +91,14 @@ def check(
         asked = request(selection, examples=examples, seed=drawn, device=device)
         return run_accept(list(implementation), asked, ledger, workers, json_path, time_limit)
     asked = request(selection, examples=examples, seed=drawn, device=device, ledger=ledger)
-    return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
+    if lock_path is None:
+        return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
+    from detr_conformance.lock.command import run_comparison  # noqa: PLC0415
+    from detr_conformance.lock.recording import read_lock  # noqa: PLC0415
+
+    locked = read_lock(lock_path)
+    done = run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
+    return max(done, run_comparison(list(implementation), asked, locked, lock_path))
 
 
 @command.command()
@@ -206,7 +218,10 @@ def print_catalogue() -> None:
     click.echo(catalogue(), nl=False)
 
 
+command.add_command(lock)
 command.add_command(mutants)
+command.add_command(vectors)
+command.add_command(replay)
 
 
 def main() -> None:
