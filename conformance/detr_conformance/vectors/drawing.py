@@ -25,7 +25,7 @@ from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant, all_invariants
 
 SEED = 0
-DRAWS = 24
+DRAWS = 12
 FEWEST_DRAWS = 6
 """How many cases are drawn for each invariant and profile; fewer for those that take long."""
 
