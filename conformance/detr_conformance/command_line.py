@@ -51,6 +51,7 @@ def command(context: click.Context) -> None:
 @click.option(
     "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
 )
+@click.option("--vectors", "vectors_path", type=click.Path(path_type=Path), help="Leave failing cases in this folder.")
 @click.option("--accept", is_flag=True, help="Write what is violated into the ledger, and leave the reasons to you.")
 @click.option("--lock", "lock_path", type=click.Path(path_type=Path), help="Say what moved since this lock.")
 @click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
@@ -66,6 +67,7 @@ def check(
     workers: int,
     json_path: Path | None,
     ledger: tuple[Path, ...],
+    vectors_path: Path | None,
     accept: bool,
     lock_path: Path | None,
     time_limit: float | None,
@@ -89,15 +91,24 @@ def check(
         from detr_conformance.ledger.command import run_accept  # noqa: PLC0415
 
         asked = request(selection, examples=examples, seed=drawn, device=device)
-        return run_accept(list(implementation), asked, ledger, workers, json_path, time_limit)
+        return run_accept(
+            list(implementation), asked, ledger, workers, (json_path, lock_path, vectors_path), time_limit
+        )
     asked = request(selection, examples=examples, seed=drawn, device=device, ledger=ledger)
-    if lock_path is None:
-        return run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
     from detr_conformance.lock.command import run_comparison  # noqa: PLC0415
     from detr_conformance.lock.recording import read_lock  # noqa: PLC0415
 
-    locked = read_lock(lock_path)
-    done = run_check(list(implementation), asked, workers=workers, json_path=json_path, time_limit=time_limit)
+    locked = None if lock_path is None else read_lock(lock_path)
+    done = run_check(
+        list(implementation),
+        asked,
+        workers=workers,
+        json_path=json_path,
+        vectors_path=vectors_path,
+        time_limit=time_limit,
+    )
+    if lock_path is None or locked is None:
+        return done
     return max(done, run_comparison(list(implementation), asked, locked, lock_path))
 
 

@@ -327,7 +327,7 @@ def test_accepting_writes_one_ledger_and_nothing_else(
 ) -> None:
     arguments = ["check", f"{solvers}:GREEDY", "--accept", "--ledger", str(tmp_path / "ledger.toml"), *more]
     assert run(arguments) == 2
-    assert "--accept writes one ledger and no report" in capsys.readouterr().err
+    assert "--accept writes one ledger and nothing else" in capsys.readouterr().err
     assert not (tmp_path / "ledger.toml").exists()
 
 

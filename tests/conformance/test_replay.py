@@ -154,3 +154,28 @@ def test_a_vector_in_another_dtype_than_the_implementations_does_not_fit(
     )
     assert run(["replay", str(solver_line(tmp_path)), f"{subject}:ONLY"]) == 2
     assert "not applicable: only (detr): the vector does not fit: it is in float" in capsys.readouterr().out
+
+
+def test_a_run_leaves_its_failing_cases_as_vectors(
+    python_file: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subject = python_file(
+        "solvers.py",
+        """
+        from detr_conformance import numpy_implementation
+        WRONG = numpy_implementation(name="../wrong", solver=lambda cost: 2 * ([0] * min(cost.shape),))
+        """,
+    )
+    folder = tmp_path / "left"
+    how = ["--examples", "20", "-n", "0", "--vectors", str(folder)]
+    arguments = ["check", f"{subject}:WRONG", "--invariant", "assignment.valid-pairs", *how]
+    assert run(arguments) == 1
+    (path,) = folder.iterdir()
+    assert path.name == "wrong-detr-assignment.valid-pairs.json"
+    assert f"vector: {path}" in capsys.readouterr().out
+    assert run(["replay", str(path), f"{subject}:WRONG"]) == 1
+    assert run(arguments) == 1, "a vector of an earlier run is written anew"
+    path.write_text("mine")
+    assert run(arguments) == 2
+    assert path.read_text() == "mine"
+    assert "was not touched" in capsys.readouterr().err

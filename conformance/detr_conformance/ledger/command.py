@@ -27,15 +27,19 @@ def run_accept(
     asked: Request,
     paths: Sequence[Path],
     workers: int,
-    json_path: Path | None,
+    others: Sequence[Path | None],
     time_limit: float | None,
 ) -> int:
     """The exit code: 0 where the next check passes once the reasons are filled in, 1 where something still fails.
 
-    Raises `UsageError` for a wrong request before anything runs. An interrupt leaves the ledger as it was.
+    others: the files that other options name. Raises `UsageError` for a wrong request before anything runs. An
+    interrupt leaves the ledger as it was.
     """
-    if len(paths) != 1 or json_path is not None:
-        raise UsageError("--accept writes one ledger and no report; expected --ledger FILE once, and no --json")
+    if len(paths) != 1 or any(others):
+        raise UsageError(
+            "--accept writes one ledger and nothing else; expected --ledger FILE once, "
+            "and no --json, --lock or --vectors"
+        )
     (path,) = paths
     require_writable(path)
     ledger = read_ledger(path, draft=True) if path.exists() else parsed_ledger("", path, draft=True)

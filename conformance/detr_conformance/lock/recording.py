@@ -21,6 +21,7 @@ from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.reading import Placed, parsed_json, read_text
 from detr_conformance.vectors.validation import require_valid
 from detr_spec.implementation import COMPONENTS, Implementation
+from detr_spec.profile import PROFILES
 from detr_spec.values import Floats
 from detr_spec.violation import NotProvided, PremiseFailed, Raised, RankFailure, Violation
 
@@ -93,14 +94,9 @@ def answers_to_set(
 
 
 def _is_of_profile(placed: Placed, implementation: Implementation) -> bool:
-    """Whether a vector's profile is the implementation's, or of no name that the set has."""
-    own = placed.vector.case.configuration.profile
-    return own.name == implementation.profile.name or implementation.profile.name not in _set_profiles()
-
-
-@cache
-def _set_profiles() -> frozenset[str]:
-    return frozenset(placed.vector.case.configuration.profile.name for placed in set_vectors())
+    """Whether a vector's profile is the implementation's; one that has no name here is asked those of every profile."""
+    own, profile = placed.vector.case.configuration.profile, implementation.profile
+    return own.name == profile.name or profile.name not in PROFILES
 
 
 def _answer(placed: Placed, implementation: Implementation, case: object) -> LockedAnswer:
