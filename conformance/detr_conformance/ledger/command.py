@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -29,17 +29,20 @@ def run_accept(
     paths: Sequence[Path],
     workers: int,
     outputs: Outputs,
+    others: Mapping[str, Path | None],
     time_limit: float | None,
     memory_limit: int,
 ) -> int:
     """The exit code: 0 where the next check passes once the reasons are filled in, 1 where something still fails.
 
-    Raises `UsageError` for a wrong request before anything runs. An interrupt leaves the ledger as it was.
+    others: the files that other options name. Raises `UsageError` for a wrong request before anything runs. An
+    interrupt leaves the ledger as it was.
     """
-    if len(paths) != 1 or outputs.paths:
+    given = [*(f"--{form}" for form in outputs.paths), *(name for name, value in others.items() if value is not None)]
+    if len(paths) != 1 or given:
         raise UsageError(
-            "--accept writes one ledger and no report; expected --ledger FILE once, and no "
-            f"{' or '.join(f'--{form}' for form in outputs.paths) or '--json'}"
+            "--accept writes one ledger and nothing else; expected --ledger FILE once, and no "
+            f"{' or '.join(given) or '--json'}"
         )
     (path,) = paths
     require_writable(path)
