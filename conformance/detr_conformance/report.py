@@ -160,7 +160,7 @@ def _document(report: Report) -> dict[str, Any]:
         "seed": report.seed,
         "examples": report.examples,
         "device": report.device,
-        "shard": report.shard and asdict(report.shard),
+        "shard": None if report.shard is None else vars(report.shard),
         "database": list(report.database),
         "interrupted": report.interrupted,
         "implementations": [
