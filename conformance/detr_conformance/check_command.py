@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from rich.text import Text
 
 from detr_conformance.consoles import error_console, output_console
 from detr_conformance.progress import shown_progress
@@ -11,6 +14,7 @@ from detr_conformance.reports.options import Outputs
 from detr_conformance.reports.writing import require_all_writable, write_outputs
 from detr_conformance.run import Request, judges_for
 from detr_conformance.show import show_report
+from detr_conformance.vectors.leaving import leave_vectors, require_folder
 from detr_conformance.verdict import Judgement
 
 
@@ -20,16 +24,23 @@ def run_check(
     *,
     workers: int,
     outputs: Outputs,
+    vectors_path: Path | None = None,
     time_limit: float | None,
     memory_limit: int,
 ) -> int:
     """The exit code of a check; raises `UsageError` for a wrong request before anything runs."""
     require_all_writable(outputs)
+    if vectors_path is not None:
+        require_folder(vectors_path)
     report = _judged(names, asked, workers, time_limit, memory_limit)
+    console = error_console() if outputs.to_standard_output else output_console()
     try:
-        show_report(report, error_console() if outputs.to_standard_output else output_console())
+        show_report(report, console)
     finally:
         write_outputs(report, outputs)
+    if vectors_path is not None:
+        for path in leave_vectors(report, vectors_path):
+            console.print(Text(f"vector: {path}"), soft_wrap=True)
     return report.exit_code
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import click
 
 from detr_conformance.errors import UsageError
+from detr_conformance.lock.command import lock
 from detr_conformance.merge_command import merge
 from detr_conformance.mutants.command import mutants
 from detr_conformance.reports.command import render_report
 from detr_conformance.reports.options import Outputs, output_options
 from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
 from detr_conformance.testee.names import isolated_name
+from detr_conformance.vectors.command import replay, vectors
 
 INTERRUPTED = 130
 
@@ -54,7 +56,9 @@ def command(context: click.Context) -> None:
 @click.option(
     "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
 )
+@click.option("--vectors", "vectors_path", type=click.Path(path_type=Path), help="Leave failing cases in this folder.")
 @click.option("--accept", is_flag=True, help="Write what is violated into the ledger, and leave the reasons to you.")
+@click.option("--lock", "lock_path", type=click.Path(path_type=Path), help="Say what moved since this lock.")
 @click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
 @click.option("--shard", metavar="NUMBER/COUNT", help="Only this part, such as 1/4, to be merged with the others.")
 @click.option(
@@ -80,7 +84,9 @@ def check(
     workers: int,
     outputs: Outputs,
     ledger: tuple[Path, ...],
+    vectors_path: Path | None,
     accept: bool,
+    lock_path: Path | None,
     time_limit: float | None,
     shard: str | None,
     database: tuple[str, ...],
@@ -93,7 +99,8 @@ def check(
     `reference`; or process:COMMAND, a program in any language that answers for itself (docs/testee.md).
 
     Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly
-    holds. 2: usage. A vacuous invariant is reported and does not fail the run.
+    holds, or a value moved by more than its lock allows. 2: usage. A vacuous invariant is reported and does not fail
+    the run.
     """
     from detr_conformance.check_command import run_check  # noqa: PLC0415
     from detr_conformance.run import parsed_seed, request  # noqa: PLC0415
@@ -108,11 +115,26 @@ def check(
         if shard is not None or database:
             raise UsageError("--accept takes the violations of a whole run; expected neither --shard nor --database")
         asked = request(selection, examples=examples, seed=drawn, device=device)
-        return run_accept(names, asked, ledger, workers, outputs, time_limit, memory_limit)
+        return run_accept(names, asked, ledger, workers, outputs, (lock_path, vectors_path), time_limit, memory_limit)
     asked = request(
         selection, examples=examples, seed=drawn, device=device, ledger=ledger, shard=shard, database=database
     )
-    return run_check(names, asked, workers=workers, outputs=outputs, time_limit=time_limit, memory_limit=memory_limit)
+    from detr_conformance.lock.command import run_comparison  # noqa: PLC0415
+    from detr_conformance.lock.recording import read_lock  # noqa: PLC0415
+
+    locked = None if lock_path is None else read_lock(lock_path)
+    done = run_check(
+        names,
+        asked,
+        workers=workers,
+        outputs=outputs,
+        vectors_path=vectors_path,
+        time_limit=time_limit,
+        memory_limit=memory_limit,
+    )
+    if lock_path is None or locked is None:
+        return done
+    return max(done, run_comparison(names, asked, locked, lock_path))
 
 
 @command.command()
@@ -249,9 +271,12 @@ def print_catalogue() -> None:
     click.echo(catalogue(), nl=False)
 
 
+command.add_command(lock)
 command.add_command(merge)
 command.add_command(mutants)
 command.add_command(render_report)
+command.add_command(replay)
+command.add_command(vectors)
 
 
 def main() -> None:

@@ -11,12 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
 from detr_conformance import numpy_implementation
+from detr_conformance.ledger.entries import Entry
+from detr_conformance.ledger.reading import parsed_ledger
+from detr_conformance.ledger.writing import ledger_text
+from detr_conformance.vectors.vector import Provenance, Vector
+from detr_spec.cases import CostCase
+from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant, Level, every_profile
+from detr_spec.profile import DETR
 from detr_spec.strategies import cost_cases
 
 SUBJECTS = '''
@@ -119,6 +127,31 @@ def toy() -> Callable[..., Invariant]:
         return replace(plain, **different)
 
     return make
+
+
+@pytest.fixture
+def ledger_of(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a ledger of solvers' violations, each shown by a matrix of zeros, two by two."""
+
+    def write(name: str, *invariants: str, reason: str = "it repeats columns", file: str = "ledger.toml") -> Path:
+        case = CostCase(configuration=Configuration(profile=DETR), costs=(np.zeros((2, 2)),))
+        entries = [
+            Entry(
+                place="",
+                number=-1,
+                implementation=name,
+                invariant=invariant,
+                reason=reason,
+                vector=Vector("assignment", (invariant,), case, Provenance("a test", "0", 0)),
+            )
+            for invariant in invariants
+        ]
+        path = tmp_path / file
+        text = ledger_text(parsed_ledger("", path), entries)
+        path.write_text(text.replace('reason = ""', f'reason = "{reason}"'))
+        return path
+
+    return write
 
 
 @pytest.fixture

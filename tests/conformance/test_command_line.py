@@ -80,7 +80,7 @@ def test_what_is_right_passes(command_line: Run, subjects: Path) -> None:
         (["check", "subjects.py:RIGHT", "-n", "-1"], "workers is -1"),
         (["check", "subjects.py:RIGHT", "--time-limit", "0"], "time limit is 0"),
         (["check", "subjects.py:RIGHT", "--json", "no/such/folder.json"], "cannot be written"),
-        (["check", "subjects.py:RIGHT", "--expected", "none.toml"], "none.toml cannot be read"),
+        (["check", "subjects.py:RIGHT", "--ledger", "none.toml"], "none.toml cannot be read"),
         (["check", "subjects.py:RIGHT", "--shard", "4/3"], "shard is '4/3'; expected a number from 1 to 3"),
         (["check", "subjects.py:RIGHT", "--database", "ftp://cases"], "database is 'ftp://cases'"),
         (["check", "subjects.py:RIGHT", "subjects.py:RIGHT"], "two implementations are called right"),
@@ -166,21 +166,12 @@ def test_what_an_implementation_prints_stays_out_of_the_report(command_line: Run
 
 
 def test_the_exit_code_is_0_when_every_violation_is_known(
-    command_line: Run, subjects: Path, python_file: Callable[..., Path]
+    command_line: Run, subjects: Path, ledger_of: Callable[..., Path]
 ) -> None:
-    python_file(
-        "known.toml",
-        """
-        [[violation]]
-        implementation = "greedy"
-        invariant = "assignment.valid-pairs"
-        why = "it repeats columns"
-        evidence = "see its three lines"
-        """,
-    )
+    ledger_of("greedy", "assignment.valid-pairs")
     arguments = ("check", f"{subjects}:GREEDY", "--invariant", "assignment.valid-pairs", "-n", "0")
     assert command_line(*arguments).returncode == 1
-    done = command_line(*arguments, "--expected", "known.toml")
+    done = command_line(*arguments, "--ledger", "ledger.toml")
     assert done.returncode == 0
     assert "expected: assignment.valid-pairs, greedy (detr): it repeats columns" in done.stdout
 

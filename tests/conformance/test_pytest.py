@@ -69,25 +69,24 @@ def test_items_are_shared_among_processes(pytest_on: Callable[..., str]) -> None
 
 
 def test_the_arguments_choose_and_known_violations_are_expected_failures(
-    pytest_on: Callable[..., str], python_file: Callable[..., Path]
+    pytest_on: Callable[..., str], ledger_of: Callable[..., Path]
 ) -> None:
-    python_file(
-        "known.toml",
-        """
-        [[violation]]
-        implementation = "greedy"
-        invariant = "assignment.valid-pairs"
-        why = "it repeats columns"
-        evidence = "see its three lines"
-        """,
-    )
+    ledger_of("greedy", "assignment.valid-pairs")
     lines = THREE_LINES.replace(
         "conformance_tests({name})",
-        "conformance_tests({name}, invariants=['assignment.valid-pairs'], expected=['known.toml'])",
+        "conformance_tests({name}, invariants=['assignment.valid-pairs'], ledger=['ledger.toml'])",
     )
     output = pytest_on("GREEDY", lines=lines)
     assert "1 xfailed" in output
     assert "it repeats columns" in output
+
+
+def test_an_option_names_a_ledger(pytest_on: Callable[..., str], ledger_of: Callable[..., Path]) -> None:
+    path = ledger_of("greedy", "assignment.valid-pairs")
+    narrowed = THREE_LINES.replace("({name})", "({name}, invariants=['assignment.valid-pairs'])")
+    assert "1 xfailed" in pytest_on("GREEDY", f"--detr-spec-ledger={path}", lines=narrowed)
+    output = pytest_on("RIGHT", f"--detr-spec-ledger={path}", lines=narrowed)
+    assert "ledger.toml, line 4: greedy is not among those checked, which are right (detr)" in output
 
 
 def test_a_vacuous_invariant_does_not_pass(pytest_on: Callable[..., str]) -> None:
@@ -96,7 +95,7 @@ def test_a_vacuous_invariant_does_not_pass(pytest_on: Callable[..., str]) -> Non
         + """
 import dataclasses
 from detr_conformance import pytest_tests, verdict
-pytest_tests.judge = lambda *arguments, judge=pytest_tests.judge, **named: dataclasses.replace(
+pytest_tests.judge_listed = lambda *arguments, judge=pytest_tests.judge_listed, **named: dataclasses.replace(
     judge(*arguments, **named), verdict=verdict.Verdict.VACUOUS, message="no case met the premise")
 """
     )

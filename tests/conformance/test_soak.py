@@ -65,14 +65,9 @@ def test_a_soak_that_was_stopped_goes_on_where_it_was(soaking: Callable[..., Any
         assert next(carry_on(read)).examples == whole[whole.index(stopped) + 1].examples
 
 
-def test_a_known_violation_is_no_finding(subjects: Path, tmp_path: Path) -> None:
-    known = tmp_path / "known.toml"
-    entries = [
-        f'[[violation]]\nimplementation = "greedy"\ninvariant = "{item}"\nwhy = "greedy"\nevidence = "by hand"\n'
-        for item in INVARIANTS
-    ]
-    known.write_text("\n".join(entries))
-    asked = request(Selection(invariants=INVARIANTS), examples=5, seed=0, expected=[known])
+def test_a_known_violation_is_no_finding(subjects: Path, ledger_of: Callable[..., Path]) -> None:
+    ledger = ledger_of("greedy", *INVARIANTS)
+    asked = request(Selection(invariants=INVARIANTS), examples=5, seed=0, ledger=[ledger])
     plan = asked.plan(f"{subjects}:GREEDY")
     *_, last = islice(rounds(Soak(asked_of(plan), 0), asked, plan, ThisProcess()), 3)
     assert last.finished == 1

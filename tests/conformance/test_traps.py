@@ -105,20 +105,12 @@ def test_a_comparison_that_is_not_looked_at_is_seen(statement: str) -> None:
 UNEXPECTED = """
 from detr_conformance import conformance_tests
 from subjects import RIGHT
-test_conformance = conformance_tests(RIGHT, invariants=["assignment.valid-pairs"], expected=["known.toml"])
-"""
-
-KNOWN = """
-[[violation]]
-implementation = "right"
-invariant = "assignment.valid-pairs"
-why = "it was so once"
-evidence = "none any more"
+test_conformance = conformance_tests(RIGHT, invariants=["assignment.valid-pairs"], ledger=["ledger.toml"])
 """
 
 
-def test_a_violation_that_is_gone_fails_in_pytest_too(subjects: Path) -> None:
-    (subjects.parent / "known.toml").write_text(KNOWN)
+def test_a_violation_that_is_gone_fails_in_pytest_too(subjects: Path, ledger_of: Callable[..., Path]) -> None:
+    ledger_of("right", "assignment.valid-pairs", reason="it was so once")
     (subjects.parent / "test_mine.py").write_text(UNEXPECTED)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--detr-spec-examples=3", "test_mine.py"],

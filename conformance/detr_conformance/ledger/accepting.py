@@ -17,7 +17,7 @@ from detr_conformance.vectors.vector import Vector
 from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
 
-MOST_ROUNDS = 12
+MOST_ROUNDS = 8
 """How often a task is judged at most; one that fails and does not, on the same case, would never end."""
 
 

@@ -29,17 +29,19 @@ def run_accept(
     paths: Sequence[Path],
     workers: int,
     outputs: Outputs,
+    others: Sequence[Path | None],
     time_limit: float | None,
     memory_limit: int,
 ) -> int:
     """The exit code: 0 where the next check passes once the reasons are filled in, 1 where something still fails.
 
-    Raises `UsageError` for a wrong request before anything runs. An interrupt leaves the ledger as it was.
+    others: the files that other options name. Raises `UsageError` for a wrong request before anything runs. An
+    interrupt leaves the ledger as it was.
     """
-    if len(paths) != 1 or outputs.paths:
+    if len(paths) != 1 or outputs.paths or any(others):
         raise UsageError(
-            "--accept writes one ledger and no report; expected --ledger FILE once, and no "
-            f"{' or '.join(f'--{form}' for form in outputs.paths) or '--json'}"
+            "--accept writes one ledger and nothing else; expected --ledger FILE once, "
+            "and no --json, --junit, --markdown, --html, --lock or --vectors"
         )
     (path,) = paths
     require_writable(path)

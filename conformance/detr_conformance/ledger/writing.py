@@ -41,9 +41,9 @@ def ledger_text(ledger: Ledger, entries: Sequence[Entry]) -> str:
 
 
 def vector_text(entry: Entry) -> str:
-    """An entry's vector as the text of its field, one member a line; no apostrophe, which would end the text."""
+    """An entry's vector as the text of its field, one member a line, in signs that a literal text of TOML may hold."""
     assert entry.vector is not None
-    return one_member_a_line(to_document(entry.vector)).replace("'", "\\u0027")
+    return one_member_a_line(to_document(entry.vector)).replace("'", "\\u0027").replace("\x7f", "\\u007f")
 
 
 def _order(entry: Entry) -> tuple[Any, ...]:
@@ -98,8 +98,7 @@ def _without_blank_ends(lines: Sequence[str]) -> Sequence[str]:
 def _field(entry: Entry, name: str, own: Sequence[str]) -> Sequence[str]:
     """A field as it was written, or anew: vectors always, and conditions, which may have changed."""
     if name == "vector":
-        text = tomlkit.string(f"{vector_text(entry)}\n", literal=True, multiline=True).as_string()
-        return f"vector = {text}".split("\n")
+        return f"vector = '''\n{vector_text(entry)}\n'''".split("\n")
     value = getattr(entry, name)
     if own and name not in ("profile", "dtypes", "devices"):
         return own

@@ -110,15 +110,12 @@ def _is_whole(line: str) -> bool:
 
 def one_line(vector: Vector) -> str:
     """A vector as one line of JSON, without the end of the line."""
-    return json.dumps(to_document(vector), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return json.dumps(to_document(vector), allow_nan=False, separators=(",", ":"))
 
 
 def one_member_a_line(document: dict[str, Any]) -> str:
     """A document as JSON with each of its members in a line of its own."""
-    members = [
-        f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False, allow_nan=False)}"
-        for name, value in document.items()
-    ]
+    members = [f"{json.dumps(name)}: {json.dumps(value, allow_nan=False)}" for name, value in document.items()]
     return "{\n" + ",\n".join(members) + "\n}"
 
 

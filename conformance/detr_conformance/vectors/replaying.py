@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from detr_conformance.errors import one_line
 from detr_conformance.judge import blank_judgement, not_asked
 from detr_conformance.vectors.checks import invariants_by_id
 from detr_conformance.vectors.expected import expected_values
 from detr_conformance.vectors.fitting import Unfit, judge_vector
 from detr_conformance.vectors.reading import Placed
 from detr_conformance.vectors.staleness import require_current
+from detr_conformance.vectors.vector import Expected
 from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
@@ -34,11 +36,21 @@ def replays(placed: Sequence[Placed], implementations: Sequence[Implementation],
     for item in placed:
         vector = item.vector
         if vector.expected is not None:
-            require_current(vector.expected, expected_values(vector.component, vector.case), item.place)
+            require_current(vector.expected, _defined(item), item.place)
         for name in vector.invariants:
             for implementation in implementations:
                 judgement = _judged(invariants_by_id()[name], implementation, item, device)
                 yield Replay(str(item.place), implementation, judgement)
+
+
+def _defined(item: Placed) -> Expected:
+    try:
+        return expected_values(item.vector.component, item.vector.case)
+    except (ValueError, ArithmeticError, LookupError) as error:
+        raise item.place.within("case").wrong(
+            found=f"numbers for which nothing is expected ({one_line(error)})",
+            expected="others, or no field 'expected'",
+        ) from error
 
 
 def _judged(invariant: Invariant, implementation: Implementation, item: Placed, device: str) -> Judgement:

@@ -1,4 +1,4 @@
-"""The JSON Schema of vectors, from the dataclasses that they hold: it can say nothing else than these."""
+"""The JSON Schemas of vectors and of locks, from the dataclasses that they hold: it can say nothing else than these."""
 
 from __future__ import annotations
 
@@ -25,6 +25,22 @@ NUMBER: Schema = {
     "type": ["number", "string"],
     "pattern": NON_FINITE,
 }
+
+
+def lock_schema() -> Schema:
+    """The schema of a lock."""
+    from detr_conformance.lock.recording import FORMAT as LOCK_FORMAT  # noqa: PLC0415
+    from detr_conformance.lock.recording import Lock  # noqa: PLC0415
+
+    definitions: dict[str, Schema] = {}
+    whole = _object(Lock, definitions)
+    whole["properties"]["format"] = {"title": f"format {LOCK_FORMAT}, which this version reads", "const": LOCK_FORMAT}
+    return {
+        "$schema": DIALECT,
+        "$comment": "A regression lock of detr-spec: what implementations computed on its vectors",
+        **whole,
+        "$defs": {"number": NUMBER, "float64": _array("float64"), **dict(sorted(definitions.items()))},
+    }
 
 
 def vector_schema() -> Schema:
