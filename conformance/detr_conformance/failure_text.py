@@ -41,8 +41,16 @@ def counterexample_lines(counterexample: Counterexample) -> list[str]:
     for name, value in numbers.items():
         if value is not None:
             lines += _named(name.replace("_", " "), value)
-    case = case_lines(counterexample.case)
+    case = _case_lines(counterexample.case)
     return lines + (["", "the case: " + case[0], *(f"  {line}".rstrip() for line in case[1:])] if case else [])
+
+
+def _case_lines(case: Any) -> list[str]:
+    """The lines of a case; one of another form, which a file may hold, is shown as it is."""
+    try:
+        return case_lines(case)
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError):
+        return [_value(case)]
 
 
 def _allowed(allowance: Any) -> str | None:

@@ -169,10 +169,18 @@ def _document(report: Report) -> dict[str, Any]:
                 "address": item.address,
                 "profile": item.profile,
                 "dtypes": list(item.dtypes),
-                "invariants": [
-                    {**asdict(judgement), "verdict": judgement.verdict.value} for judgement in item.judgements
-                ],
+                "invariants": [_entry(judgement) for judgement in item.judgements],
             }
             for item in report.implementations
         ],
+    }
+
+
+def _entry(judgement: Judgement) -> dict[str, Any]:
+    """The fields of a judgement; what they hold is plain data already."""
+    counterexample = judgement.counterexample
+    return {
+        **vars(judgement),
+        "verdict": judgement.verdict.value,
+        "counterexample": None if counterexample is None else vars(counterexample),
     }

@@ -12,6 +12,7 @@ from rich.text import Text
 from detr_conformance.failure_text import failure_text
 from detr_conformance.overview import line_of, overview, told
 from detr_conformance.report import ImplementationReport, Report
+from detr_conformance.reports.text import printable
 from detr_conformance.verdict import Judgement, Verdict
 
 WORDS = {
@@ -84,7 +85,8 @@ def _shortened(
 
 
 def show_text(console: Console, text: str, verdict: Verdict | None = None) -> None:
-    """Prints text as it is; its first line in the colour of a verdict."""
+    """Prints text as it is, save signs that a terminal would obey; its first line in the colour of a verdict."""
+    text = printable(text)
     shown = Text(text)
     if verdict is not None:
         shown.stylize(WORDS[verdict][1], 0, text.find("\n"))
@@ -156,7 +158,7 @@ def _table(items: Sequence[ImplementationReport], rows: Sequence[Judgement]) -> 
     table.add_column("", no_wrap=True)
     table.add_column("level", no_wrap=True)
     for item in items:
-        table.add_column(Text(f"{item.name}\n{item.profile}"), min_width=_column_width(item))
+        table.add_column(Text(printable(f"{item.name}\n{item.profile}")), min_width=_column_width(item))
     verdicts = [{judgement.id: judgement.verdict for judgement in item.judgements} for item in items]
     component = rows[0].component
     for row in rows:
@@ -164,5 +166,5 @@ def _table(items: Sequence[ImplementationReport], rows: Sequence[Judgement]) -> 
             table.add_row()
             component = row.component
         cells = [Text(*WORDS[by_id[row.id]]) if row.id in by_id else Text("") for by_id in verdicts]
-        table.add_row(Text(row.id), Text(row.number), Text(row.level), *cells)
+        table.add_row(*(Text(printable(part)) for part in (row.id, row.number, row.level)), *cells)
     return table

@@ -55,9 +55,9 @@ def left_out(matrix: Floats) -> str:
 
 
 def _shades(matrix: Floats) -> Floats:
-    """How dark each cell is, between 0.06 and 0.6; what is not finite is darkest or lightest."""
+    """How dark each cell is, between 0.06 and 0.55; what is not finite is darkest or lightest."""
     finite = matrix[np.isfinite(matrix)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
     with np.errstate(all="ignore"):
         share = (matrix / 2 - low / 2) / (high / 2 - low / 2) if high > low else np.zeros(matrix.shape)
-    return 0.06 + 0.54 * np.nan_to_num(share, nan=1.0, posinf=1.0, neginf=0.0).clip(0.0, 1.0)
+    return 0.06 + 0.49 * np.nan_to_num(share, nan=1.0, posinf=1.0, neginf=0.0).clip(0.0, 1.0)

@@ -35,7 +35,7 @@ def as_junit(report: Report) -> str:
     Not provided, not applicable, vacuous and expected violations are skipped, each with its reason, and never passed.
     A run that was interrupted has a suite with an error, as the cases that it lacks would otherwise not be missed.
     """
-    root = Xml.Element("testsuites", name=f"detr-spec {report.version}")
+    root = Xml.Element("testsuites", name=f"detr-spec {one_line_of(report.version)}")
     for implementation in report.implementations:
         root.append(_suite(report, implementation))
     if report.interrupted:
@@ -76,8 +76,8 @@ def _properties(report: Report, implementation: ImplementationReport) -> dict[st
 
 
 def _case(report: Report, implementation: ImplementationReport, judgement: Judgement) -> Xml.Element:
-    classname = f"{one_line_of(implementation.title)}.{judgement.component}"
-    case = Xml.Element("testcase", classname=printable(classname), name=one_line_of(judgement.id))
+    classname = f"{one_line_of(implementation.title)}.{one_line_of(judgement.component)}"
+    case = Xml.Element("testcase", classname=classname, name=one_line_of(judgement.id))
     case.set("time", f"{judgement.seconds:.3f}")
     kind = OUTCOMES.get(judgement.verdict)
     if kind is None:

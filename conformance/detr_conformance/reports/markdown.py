@@ -46,7 +46,7 @@ def as_markdown(report: Report, largest: int = LARGEST) -> str:
     for place, block in enumerate(blocks):
         left -= len(block.encode())
         if left < 0:
-            rows = max(0, 1 + len(noticed) - place)
+            rows = max(0, len(noticed) - max(0, place - 1))
             failures = len(blocks) - max(place, 1 + len(noticed))
             return "".join(blocks[:place]) + f"\n**Cut: {rows} rows and {failures} failures are left out.**\n"
     return "".join(blocks)
@@ -95,7 +95,7 @@ def _failure(report: Report, implementation: ImplementationReport, judgement: Ju
             f"<summary>{MARKS[judgement.verdict]}: <code>{_html(judgement.id)}</code>, "
             f"{_html(implementation.title)}</summary>",
             "",
-            _inline(judgement.statement),
+            f"<p>{_html(judgement.statement)}</p>",
             "",
             _fenced(cut("\n".join(numbers), LONGEST_NUMBERS), "text"),
             "",
@@ -112,8 +112,8 @@ def _html(text: str) -> str:
 
 
 def _inline(text: str) -> str:
-    """Any text as one line that Markdown shows as it is, in a table too."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line_of(text))
+    """Any text as a part of a line that Markdown shows as it is, in a table too."""
+    return re.sub(r"([\\`*_\[\]<>|~&!$@])", r"\\\1", one_line_of(text))
 
 
 def _fenced(text: str, language: str) -> str:

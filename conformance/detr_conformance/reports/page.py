@@ -17,7 +17,7 @@ from typing import Any
 from detr_conformance.failure_text import counterexample_lines
 from detr_conformance.report import ImplementationReport, Report
 from detr_conformance.reports.pictures import Picture, pictures_of
-from detr_conformance.reports.text import cut, printable
+from detr_conformance.reports.text import cut, one_line_of, printable
 from detr_conformance.verdict import Judgement, Verdict
 
 MOST_PICTURES = 40
@@ -103,7 +103,7 @@ def as_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["cut"] = cut
+    environment.filters |= {"cut": cut, "line": one_line_of}
     columns = tuple(_columns(report))
     style, script = _asset("page.css"), _asset("page.js")
     components, missing = _components(report)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from detr_conformance.reports.bars import bars, disagreement, gauge
@@ -24,6 +25,8 @@ from detr_conformance.reports.scene import (
 from detr_conformance.reports.svg import short
 from detr_conformance.verdict import Judgement
 
+NO_PAIRS = "theirs is not shown as pairs: see the numbers"
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -38,7 +41,8 @@ class Picture:
 def pictures_of(judgement: Judgement) -> tuple[tuple[Picture, ...], str]:
     """The pictures of a judgement, and why there is none where its case cannot be read."""
     try:
-        return tuple(_pictures(judgement)), ""
+        with np.errstate(all="ignore"):
+            return tuple(_pictures(judgement)), ""
     except Exception as error:
         # The file may come from anywhere, and a page without one picture is better than no page.
         return (), f"No picture: the case is not of the usual form ({type(error).__name__})."
@@ -51,7 +55,8 @@ def _pictures(judgement: Judgement) -> Iterator[Picture]:
     for scene in scenes(judgement):
         yield from _scene_pictures(scene, judgement, matrix)
     if matrix is not None:
-        yield _matrix_picture(matrix, "cost matrix")
+        for_solver = isinstance(judgement.counterexample.case, Mapping) and "costs" in judgement.counterexample.case
+        yield _matrix_picture(matrix, "cost matrix", ("r", "c") if for_solver else ("q", "t"))
     yield from _box_pictures(judgement)
     yield from _number_pictures(judgement)
 
@@ -64,7 +69,9 @@ def _scene_pictures(scene: Scene, judgement: Judgement, shown: Costs | None) -> 
         yield _frame(scene, scene.theirs, known, "theirs", "their")
     norm = None if known is None else known.norm
     if norm is not None:
-        yield _frame(scene, norm, known, "norm", "the norm's")
+        beside = _frame(scene, norm, known, "norm", "the norm's")
+        unseen = scene.theirs is None and judgement.component == "matcher"
+        yield replace(beside, lines=(*beside.lines, NO_PAIRS)) if unseen else beside
     elif scene.theirs is None and len(scene.boxes):
         yield _frame(scene, None, None, "", "as given")
     if shown is None and costs is not None and judgement.component in ("matcher", "criterion", "auxiliary"):
@@ -89,7 +96,7 @@ def _listed(pairs: Pairs) -> str:
     return f"{shown}, …" if len(pairs) > 8 else shown
 
 
-def _matrix_picture(costs: Costs, title: str) -> Picture:
+def _matrix_picture(costs: Costs, title: str, letters: tuple[str, str] = ("q", "t")) -> Picture:
     lines = [
         f"{whose}: total {short(costs.total(pairs))}"
         for whose, pairs in (("theirs, solid", costs.theirs), ("the norm's, dashed", costs.norm))
@@ -97,7 +104,7 @@ def _matrix_picture(costs: Costs, title: str) -> Picture:
     ]
     label = f"{title}, {costs.matrix.shape[0]} × {costs.matrix.shape[1]}; {'; '.join(lines)}"
     cut = left_out(costs.matrix)
-    return Picture(title, heat_map(costs, "q", "t", label), (*lines, *([cut] if cut else [])))
+    return Picture(title, heat_map(costs, *letters, label), (*lines, *([cut] if cut else [])))
 
 
 def _box_pictures(judgement: Judgement) -> Iterator[Picture]:

@@ -74,8 +74,7 @@ class Scene:
         if not 0 < len(self.boxes) <= LARGEST_SOLVED:
             return None
         target = Target(np.array(self.labels), self.target_boxes, broken=True)
-        with np.errstate(all="ignore"):
-            cost = matching_cost(self.logits, self.boxes, target, self.configuration)
+        cost = matching_cost(self.logits, self.boxes, target, self.configuration)
         return Costs(cost, self.theirs, least(cost))
 
 

@@ -18,11 +18,11 @@ def printable(text: str) -> str:
     return _UNSHOWN.sub(lambda sign: sign[0].encode("unicode_escape").decode("ascii"), text)
 
 
-def cut(text: str, longest: int, where: str = "the JSON report has all of it") -> str:
-    """The text, or its beginning and how much is left out."""
+def cut(text: str, longest: int) -> str:
+    """The text, or its beginning and how much is left out; the JSON report has all of it."""
     if len(text) <= longest:
         return text
-    return f"{text[:longest]} … ({len(text) - longest} more characters; {where})"
+    return f"{text[:longest]} … ({len(text) - longest} more characters; the JSON report has all of it)"
 
 
 def one_line_of(text: str, longest: int = LONGEST_LINE) -> str:
