@@ -95,6 +95,11 @@ def search(invariant: Invariant, domain: Domain, component: Component, examples:
                 hypothesis.seed(batch_seed(seed, invariant.id, batch))(drawn)()
             except (_Failed, _Ended):
                 break
+            except Ended:
+                # What was found before is found, though it cannot be made smaller any more.
+                if found.failure is None:
+                    raise
+                break
             except hypothesis.errors.Flaky:
                 found.not_repeatable = True
                 break
