@@ -78,6 +78,11 @@ def testee_implementations(address: str) -> tuple[Implementation, ...]:
     return found
 
 
+def printable(told: str) -> str:
+    """What a testee tells, for a message: shortened, and without what moves a terminal's cursor."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in told[:2000])
+
+
 class Testee:
     """The other end of the pipe. Each judgement that ends it gets a fresh process after it."""
 
@@ -123,7 +128,7 @@ class Testee:
         _RUNNING.append(self)
         reply = self._exchanged({"message": "hello", "protocol": PROTOCOL}, "as it started")
         if reply.get("message") == "refused":
-            told = str(reply.get("text"))[:500]
+            told = printable(str(reply.get("text")))
             self.close()
             raise UsageError(told)
         said = self._fields(reply, "hello", "protocol", "implementations")
@@ -248,7 +253,7 @@ class Testee:
             raise Violation(self._told(reply, kind), expected=told.get("expected"), got=told.get("got"))
         if kind == "raised":
             told = self._fields(reply, kind, "type", "text", optional=("traceback",))
-            name, what = (str(told[part])[:2000] for part in ("type", "text"))
+            name, what = (printable(str(told[part])) for part in ("type", "text"))
             if name == "MemoryError":
                 limit = f"--memory-limit allows more than {BOUNDS.mebibytes} MiB"
                 raise self._failed(Verdict.CRASHED, f"the process ran out of memory; {limit}")
@@ -259,7 +264,7 @@ class Testee:
     def _told(self, reply: Message, kind: str) -> str:
         told = self._fields(reply, kind, "text", optional=("expected", "got"))
         try:
-            return text(told["text"], "text")[:2000]
+            return printable(text(told["text"], "text"))
         except Malformed as error:
             raise self._failed(Verdict.ERROR, f"broke the protocol: {error}") from error
 

@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict
 import numpy as np
 
 PROTOCOL = 1
-LONGEST = 32 * 1024 * 1024
+LONGEST = 8 * 1024 * 1024
 """The most bytes that one message may have."""
 
 DTYPES = (
@@ -230,6 +230,15 @@ def _request(descriptor: int) -> dict[str, Any] | None:
     return None if text is None else unpacked(text)
 
 
+REQUESTS = {
+    "hello": ("protocol",),
+    "begin": (),
+    "build": ("case", "implementation", "component", "configuration"),
+    "call": ("built", "function", "arguments"),
+}
+"""The fields of each request, beside `message` and `id`."""
+
+
 class _Server:
     """Answers requests one after the other; what was built is forgotten when the next case begins."""
 
@@ -247,20 +256,26 @@ class _Server:
         while request is not None:
             if until_begin and request.get("message") == "begin" and request is not first:
                 return request
-            data = packed({**self._answer(request), "id": request.get("id")})
+            data = self._reply(request)
             while data:
                 data = data[os.write(self._answers, data) :]
             request = _request(requests)
         return None
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _reply(self, request: dict[str, Any]) -> bytes:
+        number = {"id": request.get("id")}
         try:
-            answer: dict[str, Any] = getattr(self, "_" + str(request.get("message")))(request)
-            packed(answer)
+            name = request.get("message")
+            if name not in REQUESTS or set(request) != {"message", "id", *REQUESTS[name]}:
+                raise Malformed("a request is {!r:.40} with fields {:.200}".format(name, str(sorted(request))))
+            answer: dict[str, Any] = getattr(self, "_" + name)(request)
+            return packed({**answer, **number})
+        except MemoryError:
+            # Nothing is looked up for the message, as that takes memory while the frames hold what there was.
+            told = {"message": "raised", "type": "MemoryError", "text": "", "traceback": ""}
         except Exception as error:
-            told: dict[str, Any] = self._told_of(error)
-            return told
-        return answer
+            told = self._told_of(error)
+        return packed({**told, **number})
 
     def _hello(self, request: dict[str, Any]) -> dict[str, Any]:
         if request["protocol"] != PROTOCOL:

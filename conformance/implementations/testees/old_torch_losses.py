@@ -1,17 +1,16 @@
 """DETR's losses for a PyTorch of years ago: a testee for another interpreter, with another torch than the judge's.
 
-    uv venv --python 3.8 old && uv pip install --python old/bin/python numpy scipy torch==1.12.1
-    PYTHONPATH=FOLDER_OF_DETR_TESTEE detr-spec check "process:old/bin/python old_torch_losses.py"
+uv venv --python 3.8 old && uv pip install --python old/bin/python numpy scipy torch==1.12.1
+PYTHONPATH=FOLDER_OF_DETR_TESTEE detr-spec check "process:old/bin/python old_torch_losses.py"
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from detr_testee import serve, torch_testee
 from scipy.optimize import linear_sum_assignment
 from torch import nn
-
-from detr_testee import serve, torch_testee
 
 
 def corners(boxes):
@@ -98,7 +97,7 @@ class Criterion(nn.Module):
             raise ValueError("a label has no class")
         losses = self.layer(outputs, targets, last=True)
         for place, layer in enumerate(outputs.get("aux_outputs", ())):
-            losses.update({"{}_{}".format(key, place): loss for key, loss in self.layer(layer, targets).items()})
+            losses.update({f"{key}_{place}": loss for key, loss in self.layer(layer, targets).items()})
         return losses
 
     def layer(self, outputs, targets, last=False):
@@ -150,6 +149,6 @@ if __name__ == "__main__":
             },
             matcher=lambda configuration: Matcher(*configuration.cost_weights),
             criterion=Criterion,
-            postprocess=lambda configuration: detections,
+            postprocess=lambda _: detections,
         )
     )

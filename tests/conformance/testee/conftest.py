@@ -17,7 +17,7 @@ ROOT = Path(detr_conformance.__file__).parents[2]
 TESTEES = ROOT / "conformance" / "implementations" / "testees"
 LIBRARY = ROOT / "conformance" / "detr_conformance" / "testee"
 
-RAW = '''
+RAW = """
 import base64, json, os, struct, sys, time
 
 def read():
@@ -52,7 +52,7 @@ def until(name):
         request = read()
     return request
 
-'''
+"""
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ Raw = Callable[..., str]
 Judged = Callable[..., Judgement]
 
 BREACHES = {
-    "huge length": (r'write(b"\xff\xff\xff\xff" + b"x" * 100)', "where a message of at most 33554432 bytes begins"),
+    "huge length": (r'write(b"\xff\xff\xff\xff" + b"x" * 100)', "where a message of at most 8388608 bytes begins"),
     "a print": ('print("hello world", flush=True)', "what a program prints must go to standard error"),
     "no object": ('write(packed([1, 2]))', "a message is a JSON list; expected an object"),
     "invalid utf-8": (r'write(b"\0\0\0\2\xff\xfe")', "a message is no JSON in UTF-8"),
@@ -22,7 +22,10 @@ BREACHES = {
     "deep json": ('write(struct.pack(">I", 10**6) + b"[" * 10**6)', "a message is no JSON in UTF-8"),
     "a bare NaN": ('write(packed({**ANSWER, "id": float("nan")}))', "which JSON does not have"),
     "another id": ('write(packed({**ANSWER, "id": request["id"] + 1}))', "a message does not answer request 4"),
-    "another message": ('write(packed({"message": "ready", "id": request["id"]}))', "a message is 'ready'; expected answer"),
+    "another message": (
+        'write(packed({"message": "ready", "id": request["id"]}))',
+        "a message is 'ready'; expected answer",
+    ),
     "unknown field": (
         'write(packed({**ANSWER, "mood": 1, "id": request["id"]}))',
         "the message 'answer' has an unknown field 'mood'; the fields are message, value, observation",
@@ -32,12 +35,12 @@ BREACHES = {
         'ARRAY["dtype"] = "float32"; reply(request)',
         "value.queries has 8 bytes; expected 4 bytes, as float32 of shape [1] have",
     ),
-    "unknown dtype": ('ARRAY["dtype"] = "int128"; reply(request)', "value.queries has dtype 'int128'; expected one of bool"),
-    "wrong shape": ('ARRAY["shape"] = [1, 1]; reply(request)', "value.queries is int64 of shape [1, 1]; expected numbers of 1"),
+    "unknown dtype": ('ARRAY["dtype"] = "int128"; reply(request)', "has dtype 'int128'; expected one of bool"),
+    "wrong shape": ('ARRAY["shape"] = [1, 1]; reply(request)', "is int64 of shape [1, 1]; expected numbers of 1"),
     "vast shape": ('ARRAY["shape"] = [10**30]; reply(request)', "value.queries has 8 bytes; expected 8" + "0" * 30),
-    "negative shape": ('ARRAY["shape"] = [-1]; reply(request)', "value.queries has shape [-1]; expected a list of at most 8"),
+    "negative shape": ('ARRAY["shape"] = [-1]; reply(request)', "has shape [-1]; expected a list of at most 8"),
     "no base64": ('ARRAY["data"] = "!"; reply(request)', "value.queries has data that is no base64"),
-    "not an array": ('ANSWER["value"]["queries"] = [0]; reply(request)', "value.queries is no array; expected the fields"),
+    "not an array": ('ANSWER["value"]["queries"] = [0]; reply(request)', "queries is no array; expected the fields"),
     "closed": ("os.close(1); time.sleep(60)", "it closed its standard output"),
     "truncated": (r'write(b"\0\0\0\11abc"); sys.exit(3)', "the process ended with exit status 3 in a call"),
     "gone": ("os._exit(0)", "the process ended with exit status 0 in a call"),
@@ -104,7 +107,7 @@ GREETINGS = {
         'HELLO["implementations"][0]["limits"] = {"dtypes": ["float8"]}; reply(read())',
         "implementations[0].limits.dtypes is 'float8'",
     ),
-    "name": ('HELLO["implementations"][0]["name"] = "\\x1b[2J"; reply(read())', "expected 1 to 100 printable characters"),
+    "name": ('HELLO["implementations"][0]["name"] = "\\x1b[2J"; reply(read())', "expected 1 to 100 printable"),
 }  # fmt: skip
 
 
@@ -140,6 +143,18 @@ def test_the_next_judgement_gets_a_fresh_process(raw: Raw) -> None:
     report = check(name, invariants=["assignment.one-by-one", "assignment.repeatable"], examples=3)
     (item,) = report.implementations
     assert [judgement.verdict for judgement in item.judgements] == [Verdict.ERROR, Verdict.HOLDS]
+
+
+def test_a_violation_that_was_found_is_not_lost_when_the_process_ends(raw: Raw, judged: Judged) -> None:
+    source = """
+        for _ in range(15):
+            reply(until("call"))
+        os._exit(0)
+        """
+    judgement = judged(raw(source), examples=20)
+    assert judgement.verdict is Verdict.VIOLATED
+    assert judgement.counterexample is not None
+    assert judgement.counterexample.case["costs"]
 
 
 @pytest.mark.parametrize(
