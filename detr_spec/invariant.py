@@ -95,6 +95,8 @@ class Invariant:
     check: Check
     cost: int = 1
     """How many ordinary cases one of its cases takes as long as; it gets so many times fewer."""
+    undeclared_dtypes: bool = False
+    """Whether its cases are in dtypes that the implementation does not declare."""
 
     def case_count(self, examples: int) -> int:
         """How many cases it gets where `examples` are asked for: at least one."""
@@ -115,6 +117,7 @@ def invariant(
     cases: Cases,
     applies: Callable[[Profile], bool] = every_profile,
     cost: int = 1,
+    undeclared_dtypes: bool = False,
 ) -> Callable[[Check], Check]:
     """Registers a check function as an invariant, with its docstring as statement and reason.
 
@@ -137,7 +140,7 @@ def invariant(
             raise ValueError(f"invariant {id} needs a docstring: its statement, an empty line, and why it matters")
         _REGISTER[id] = Invariant(
             id, number, level, component, statement.replace("\n", " "), why.replace("\n", " "),
-            formula, source, breaks, applies, cases, check, cost,
+            formula, source, breaks, applies, cases, check, cost, undeclared_dtypes,
         )  # fmt: skip
         return check
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from dataclasses import replace
@@ -94,7 +95,8 @@ def _judged(
         cases = invariant.case_count(examples)
         found = search(invariant, domain, component, cases, seed, database)
         if found.failure is not None and not found.not_repeatable and found.unanswered is None:
-            _seek_smaller(invariant, domain, component, found, cases, seed)
+            with contextlib.suppress(Ended):
+                _seek_smaller(invariant, domain, component, found, cases, seed)
     except Ended as ended:
         case = Counterexample(_data(ended.case))
         return replace(blank_judgement(invariant, ended.verdict, ended.message), counterexample=case)

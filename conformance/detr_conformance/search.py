@@ -113,6 +113,11 @@ def search(
                 continue  # so Hypothesis says that nothing is kept
             except (_Failed, _Ended):
                 break
+            except Ended:
+                # What was found before is found, though it cannot be made smaller any more.
+                if found.failure is None:
+                    raise
+                break
             except hypothesis.errors.Flaky:
                 found.not_repeatable = True
                 break

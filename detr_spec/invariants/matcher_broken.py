@@ -169,6 +169,7 @@ def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
     breaks="costs computed in three digits, in which most queries tie; a silent conversion of one input alone",
     applies=_refuses_narrow_dtypes,
     cases=_narrow_cases,
+    undeclared_dtypes=True,
 )
 def narrow_dtype_refused(component: Build, case: SetCase) -> None:
     """On the CPU, predictions in float16 or bfloat16 are refused, unless the implementation says it computes in them.

@@ -150,8 +150,9 @@ def _move(name: str, where: tuple[int, ...], before: Floats, now: Floats, dtype:
 
 def unit_in_last_place(number: float, dtype: str) -> float:
     """The distance between the numbers of a dtype near a number; that of the smallest where it is below them."""
+    least = SMALLEST[dtype] if dtype == "float16" else SPACING[dtype] * SMALLEST[dtype]
     _, exponent = np.frexp(number)
-    return float(max(SPACING[dtype] * 2.0 ** (int(exponent) - 1), SPACING[dtype] * SMALLEST[dtype]))
+    return float(max(SPACING[dtype] * 2.0 ** (int(exponent) - 1), least)) if number else float(least)
 
 
 def _told_answer(answer: LockedAnswer) -> str:

@@ -25,7 +25,7 @@ from typing import Any, Callable, Dict
 import numpy as np
 
 PROTOCOL = 1
-LONGEST = 32 * 1024 * 1024
+LONGEST = 8 * 1024 * 1024
 """The most bytes that one message may have."""
 
 DTYPES = (

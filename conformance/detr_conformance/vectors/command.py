@@ -47,11 +47,10 @@ def draw_vectors(folder: Path) -> None:
     It takes some minutes, and the reference, so torch.
     """
     from detr_conformance.reference import IMPLEMENTATIONS  # noqa: PLC0415
-    from detr_conformance.solver import SOLVER  # noqa: PLC0415
-    from detr_conformance.vectors.drawing import drawn_vectors  # noqa: PLC0415
+    from detr_conformance.vectors.drawing import drawn_vectors, right_solver  # noqa: PLC0415
     from detr_conformance.vectors.exporting import packed  # noqa: PLC0415
 
-    drawn = drawn_vectors([*IMPLEMENTATIONS, SOLVER])
+    drawn = drawn_vectors([*IMPLEMENTATIONS, right_solver()])
     for component, content in packed(drawn).items():
         (folder / f"{component}.jsonl.gz").write_bytes(content)
     click.echo(f"{folder}: {len(drawn)} vectors")

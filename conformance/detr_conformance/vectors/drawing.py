@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.report import installed_version
 from detr_conformance.search import search
+from detr_conformance.solver import solver
 from detr_conformance.vectors.expected import expected_values
 from detr_conformance.vectors.flags import flags_of
 from detr_conformance.vectors.reading import one_line
@@ -47,6 +49,13 @@ class Candidate:
     aspects: frozenset[Aspect]
 
 
+def right_solver() -> Implementation:
+    """The specification's own solver, also of several problems in one call."""
+    return numpy_implementation(
+        name="right solver", solver=solver, batch_solver=lambda costs: [solver(cost) for cost in costs]
+    )
+
+
 def drawn_vectors(
     implementations: Sequence[Implementation], invariants: Sequence[Invariant] | None = None, draws: int = DRAWS
 ) -> tuple[Vector, ...]:
@@ -75,8 +84,8 @@ def _add_cases(pool: dict[str, Vector], invariant: Invariant, implementation: Im
     component = implementation.component(invariant.component)
     limits = implementation.limits.of(invariant.component)
     count = max(FEWEST_DRAWS, invariant.case_count(draws))
-    small = Domain(implementation.profile, limits, small=True, most=None)
-    few = Domain(implementation.profile, limits, small=False, most=FEW)
+    small = Domain(implementation.profile, limits, small=True)
+    few = Domain(implementation.profile, limits, most=FEW)
     for domain in (small, few):
         done = search(watched, domain, component, count, SEED)
         if done.failure is not None:

@@ -23,8 +23,16 @@ class Unfit(Exception):
     """A vector cannot be asked of an implementation, or an invariant not of a vector; the message says why."""
 
 
-def fitted(vector: Vector, implementation: Implementation, device: str = DEFAULT_DEVICE) -> Case:
+def fitted(
+    vector: Vector,
+    implementation: Implementation,
+    device: str = DEFAULT_DEVICE,
+    *,
+    undeclared_dtypes: bool = False,
+) -> Case:
     """The vector's case in the implementation's own profile, on a device.
+
+    undeclared_dtypes: it is to be in a dtype that the implementation does not declare, instead of one that it does.
 
     Raises `Unfit` where the profile has other logit columns, and where the implementation's limits exclude the case:
     its dtype, a number of its configuration, its shapes.
@@ -36,7 +44,7 @@ def fitted(vector: Vector, implementation: Implementation, device: str = DEFAULT
             f"it is of profile {own.profile.name}, {own.profile.activation}, and "
             f"{implementation.name} of {implementation.profile.name}, {implementation.profile.activation}"
         )
-    if own.dtype not in limits.dtypes:
+    if (own.dtype in limits.dtypes) is undeclared_dtypes:
         raise Unfit(f"it is in {own.dtype}, and {implementation.name} computes in {', '.join(limits.dtypes)}")
     for name, value in limits.fixed.items():
         if getattr(own, name) != value:
@@ -59,7 +67,7 @@ def judge_vector(
     The implementation provides the invariant's component, and the invariant applies to its profile. Raises `Unfit` as
     `fitted` does, and where the invariant itself cannot cope with the case.
     """
-    case: Any = fitted(vector, implementation, device)
+    case: Any = fitted(vector, implementation, device, undeclared_dtypes=invariant.undeclared_dtypes)
     start = time.perf_counter()
     stopwatch = Stopwatch()
     found = search_case(invariant, stopwatch.watched(implementation.component(invariant.component)), case)

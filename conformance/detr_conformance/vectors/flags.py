@@ -28,8 +28,6 @@ EXPLANATIONS = {
     "tiny-boxes": "Boxes with sides below a thousandth of the image, whose areas float16 cannot hold.",
     "repeated-queries": "Queries that repeat one another exactly.",
     "auxiliary-layers": "Several decoder layers: each is matched on its own, and its losses have keys of their own.",
-    "encoder-outputs": "Predictions of the encoder, which never enter the main matching.",
-    "denoising-outputs": "Predictions of denoising queries, which never enter the main matching.",
     "padded": "Positions outside an image, which must not influence anything.",
     "empty-problem": "A cost matrix without rows or without columns: no pair is answered.",
     "image-not-square": "An image whose height and width differ: x scales with the width, y with the height.",
@@ -90,10 +88,6 @@ def _flags_of_batch(outputs: Outputs, targets: tuple[Target, ...]) -> Iterator[s
         yield "repeated-queries"
     if outputs.auxiliary:
         yield "auxiliary-layers"
-    if outputs.encoder is not None:
-        yield "encoder-outputs"
-    if outputs.denoising is not None:
-        yield "denoising-outputs"
 
 
 def _has_tiny_boxes(boxes: Floats) -> bool:

@@ -203,8 +203,7 @@ def test_verdicts_are_those_of_an_implementation_that_is_not_isolated(breaking: 
     chosen: dict[str, Any] = {"invariants": [PAIRS, "S9"], "examples": 10}
     alone = check(names, **chosen)
     assert alone.violated
-    for workers in (0, 2):
-        assert timeless(check(names, isolate=True, workers=workers, **chosen)) == timeless(alone)
+    assert timeless(check(names, isolate=True, workers=2, **chosen)) == timeless(alone)
 
 
 def test_the_reference_is_judged_as_it_is_without_isolation() -> None:

@@ -30,9 +30,12 @@ from detr_conformance.testee.description import (
 from detr_conformance.testee.detr_testee import (
     LONGEST,
     Malformed,
+    _Server,
+    _told,
     decode_array,
     encode_array,
     encode_number,
+    numpy_testee,
     packed,
     unpacked,
 )
@@ -245,3 +248,26 @@ def test_a_bool_is_zero_or_one() -> None:
 
 def test_numbers_that_json_does_not_have_are_strings() -> None:
     assert list(map(encode_number, (1, np.nan, np.inf, -np.inf))) == [1.0, "NaN", "Infinity", "-Infinity"]
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(data=st.data())
+def test_a_testee_answers_whatever_it_is_asked(data: st.DataObject) -> None:
+    testee = numpy_testee(name="it", boxes={"giou": lambda first, second: first @ second.T})
+    server = _Server((testee,), -1, lambda: None, _told, None)
+    configuration = through(encode_configuration(Configuration(profile=DETR)))
+    requests: list[dict[str, Any]] = [
+        {"message": "build", "id": 1, "case": 1, "implementation": 0, "component": "boxes"},
+        {"message": "call", "id": 2, "built": 1, "function": "giou", "arguments": [encode_array(BOXES[0])] * 2},
+    ]
+    requests[0]["configuration"] = configuration
+    for request in copy.deepcopy(requests):
+        if data.draw(st.booleans()):
+            *path, last = data.draw(st.sampled_from(places(request)[1:]))
+            part: Any = request
+            for key in path:
+                part = part[key]
+            part[last] = data.draw(ODD)
+        answer = unpacked(server._reply(request)[4:])
+        assert answer["message"] in ("built", "answer", "raised", "violated")
+        assert answer["id"] == request.get("id")

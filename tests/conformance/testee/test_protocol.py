@@ -14,7 +14,7 @@ Raw = Callable[..., str]
 Judged = Callable[..., Judgement]
 
 BREACHES = {
-    "huge length": (r'write(b"\xff\xff\xff\xff" + b"x" * 100)', "where a message of at most 33554432 bytes begins"),
+    "huge length": (r'write(b"\xff\xff\xff\xff" + b"x" * 100)', "where a message of at most 8388608 bytes begins"),
     "a print": ('print("hello world", flush=True)', "what a program prints must go to standard error"),
     "no object": ('write(packed([1, 2]))', "a message is a JSON list; expected an object"),
     "invalid utf-8": (r'write(b"\0\0\0\2\xff\xfe")', "a message is no JSON in UTF-8"),
@@ -143,6 +143,18 @@ def test_the_next_judgement_gets_a_fresh_process(raw: Raw) -> None:
     report = check(name, invariants=["assignment.one-by-one", "assignment.repeatable"], examples=3)
     (item,) = report.implementations
     assert [judgement.verdict for judgement in item.judgements] == [Verdict.ERROR, Verdict.HOLDS]
+
+
+def test_a_violation_that_was_found_is_not_lost_when_the_process_ends(raw: Raw, judged: Judged) -> None:
+    source = """
+        for _ in range(15):
+            reply(until("call"))
+        os._exit(0)
+        """
+    judgement = judged(raw(source), examples=20)
+    assert judgement.verdict is Verdict.VIOLATED
+    assert judgement.counterexample is not None
+    assert judgement.counterexample.case["costs"]
 
 
 @pytest.mark.parametrize(
