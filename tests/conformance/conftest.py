@@ -35,6 +35,9 @@ def hanging(cost):
 def dying(cost):
     os._exit(7)
 
+def ending(cost):
+    os._exit(0)
+
 def killed(cost):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -53,6 +56,7 @@ RIGHT = numpy_implementation(name="right", solver=linear_sum_assignment)
 GREEDY = numpy_implementation(name="greedy", solver=greedy)
 HANGING = numpy_implementation(name="hanging", solver=hanging)
 DYING = numpy_implementation(name="dying", solver=dying)
+ENDING = numpy_implementation(name="ending", solver=ending)
 KILLED = numpy_implementation(name="killed", solver=killed)
 PRINTING = numpy_implementation(name="printing", solver=printing)
 LEAVING = numpy_implementation(name="leaving", solver=leaving)
