@@ -19,7 +19,18 @@ from torch.nn import functional as F
 from detr_spec.cases import SetCase, plain
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
-from detr_spec.masks import bilinear, common_size, interpolation_matrix, mask_dice, mask_focal, mask_losses, padded
+from detr_spec.losses import matched_rows
+from detr_spec.mask_gradients import mask_gradients
+from detr_spec.masks import (
+    bilinear,
+    common_size,
+    interpolation_matrix,
+    mask_dice,
+    mask_focal,
+    mask_losses,
+    matched_masks,
+    padded,
+)
 from detr_spec.profile import DEFORMABLE, DETR, replace
 from detr_spec.strategies import mask_cases
 from detr_spec.tolerance import Interval, lift
@@ -364,3 +375,20 @@ def test_a_range_is_an_interval_and_an_array_an_array() -> None:
     masks = np.ones((1, 2, 2))
     assert isinstance(bilinear(masks, 3, 3), np.ndarray)
     assert isinstance(bilinear(lift(masks, "float32"), 3, 3), Interval)
+
+
+def test_gradients_are_those_of_the_definitions() -> None:
+    """The middle of each range is held against automatic differentiation, which shares no line with it."""
+    numbers = np.random.default_rng(5)
+    for _ in range(10):
+        outputs, targets, matchings = batch(numbers, "float64", 1.0)
+        height, width = common_size(targets)
+        assert outputs.masks is not None
+        masks, truth = matched_rows(outputs.masks, matchings), matched_masks(targets, matchings)
+        given = torch.tensor(masks, requires_grad=True)
+        logits = interpolated(given, height, width).flatten(1)
+        found = from_probabilities(logits, torch.tensor(truth, dtype=torch.float64).flatten(1), 3.0)
+        for loss, expected in zip(found, mask_gradients(masks, truth, 3.0, "float64").values(), strict=True):
+            (slope,) = torch.autograd.grad(loss, given, retain_graph=True)
+            assert ((expected.lower <= slope.numpy()) & (slope.numpy() <= expected.upper)).all()
+            np.testing.assert_allclose(expected.value, slope.numpy(), rtol=1e-9, atol=1e-15)
