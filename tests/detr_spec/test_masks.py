@@ -377,18 +377,21 @@ def test_a_range_is_an_interval_and_an_array_an_array() -> None:
     assert isinstance(bilinear(lift(masks, "float32"), 3, 3), Interval)
 
 
-def test_gradients_are_those_of_the_definitions() -> None:
-    """The middle of each range is held against automatic differentiation, which shares no line with it."""
-    numbers = np.random.default_rng(5)
-    for _ in range(10):
-        outputs, targets, matchings = batch(numbers, "float64", 1.0)
-        height, width = common_size(targets)
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("resized", RESIZED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_by_differentiation_lie_in_their_range(dtype: str, resized: str, way: str, scale: float) -> None:
+    numbers, working = np.random.default_rng(5), getattr(torch, dtype)
+    for _ in range(20):
+        outputs, targets, matchings = batch(numbers, dtype, scale)
         assert outputs.masks is not None
         masks, truth = matched_rows(outputs.masks, matchings), matched_masks(targets, matchings)
-        given = torch.tensor(masks, requires_grad=True)
-        logits = interpolated(given, height, width).flatten(1)
-        found = from_probabilities(logits, torch.tensor(truth, dtype=torch.float64).flatten(1), 3.0)
-        for loss, expected in zip(found, mask_gradients(masks, truth, 3.0, "float64").values(), strict=True):
-            (slope,) = torch.autograd.grad(loss, given, retain_graph=True)
-            assert ((expected.lower <= slope.numpy()) & (slope.numpy() <= expected.upper)).all()
-            np.testing.assert_allclose(expected.value, slope.numpy(), rtol=1e-9, atol=1e-15)
+        given = torch.tensor(masks, dtype=working, requires_grad=True)
+        logits = RESIZED[resized](given, *common_size(targets)).flatten(1)
+        found = WAYS[way](logits, torch.tensor(truth, dtype=working).flatten(1), 3.0)
+        for loss, expected in zip(found, mask_gradients(masks, truth, 3.0, dtype).values(), strict=True):
+            (slope,) = (part.double().numpy() for part in torch.autograd.grad(loss, given, retain_graph=True))
+            assert ((expected.lower <= slope) & (slope <= expected.upper)).all()
+            if dtype == "float64":
+                np.testing.assert_allclose(expected.value, slope, rtol=1e-6, atol=1e-9)
