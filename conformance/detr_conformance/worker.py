@@ -17,7 +17,11 @@ THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def start(addresses: Sequence[str]) -> None:
-    """Prepares a worker: one thread for arithmetic, and all imports before the first time limit runs."""
+    """Prepares a worker: one thread for arithmetic, and all imports before the first time limit runs.
+
+    Whatever it writes goes to standard error, also from below Python, so that it does not mix with a report.
+    """
+    os.dup2(2, 1)
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     for address in addresses:
         # A failure comes again, and is told, when the address is asked for.

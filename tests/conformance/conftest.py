@@ -20,7 +20,7 @@ from detr_spec.invariant import Invariant, Level, every_profile
 from detr_spec.strategies import cost_cases
 
 SUBJECTS = '''
-import os, signal, sys, time
+import multiprocessing, os, signal, sys, time
 from detr_conformance import numpy_implementation
 from scipy.optimize import linear_sum_assignment
 
@@ -43,6 +43,8 @@ def killed(cost):
 
 def printing(cost):
     print("noise on standard output")
+    if multiprocessing.parent_process() is not None:
+        os.write(1, b"noise from below Python ")
     return linear_sum_assignment(cost)
 
 def leaving(cost):
