@@ -50,7 +50,11 @@ def judge_at(address: str, place: int, id: str, examples: int, seed: int, device
     from detr_spec.invariant import find_invariants  # noqa: PLC0415
 
     (invariant,) = find_invariants(id)
-    return judge(invariant, _resolved(address)[place], examples=examples, seed=seed, device=device)
+    try:
+        return judge(invariant, _resolved(address)[place], examples=examples, seed=seed, device=device)
+    except KeyboardInterrupt as error:
+        # Workers ignore interrupts, so this one is the implementation's own, and ends nothing but its judgement.
+        raise RuntimeError("the implementation raised KeyboardInterrupt") from error
 
 
 @cache

@@ -50,6 +50,9 @@ def printing(cost):
 def leaving(cost):
     sys.exit("enough")
 
+def interrupting(cost):
+    raise KeyboardInterrupt
+
 def slow(cost):
     time.sleep(0.05)
     return linear_sum_assignment(cost)
@@ -62,6 +65,7 @@ ENDING = numpy_implementation(name="ending", solver=ending)
 KILLED = numpy_implementation(name="killed", solver=killed)
 PRINTING = numpy_implementation(name="printing", solver=printing)
 LEAVING = numpy_implementation(name="leaving", solver=leaving)
+INTERRUPTING = numpy_implementation(name="interrupting", solver=interrupting)
 SLOW = numpy_implementation(name="slow", solver=slow)
 BOTH = [
     RIGHT,

@@ -78,16 +78,18 @@ def test_what_hangs_has_timed_out_and_the_run_goes_on(subjects: Path) -> None:
 
 def test_what_dies_has_crashed_and_nothing_else_is_lost(subjects: Path) -> None:
     report = check(
-        [f"{subjects}:DYING", f"{subjects}:KILLED", f"{subjects}:ENDING", f"{subjects}:RIGHT"],
+        [f"{subjects}:{name}" for name in ("DYING", "KILLED", "ENDING", "INTERRUPTING", "RIGHT")],
         invariants=["assignment.valid-pairs"],
         examples=5,
         workers=1,
     )
-    *dead, right = report.implementations
+    *dead, interrupting, right = report.implementations
     dying, killed, ending = dead
     assert {judgement.verdict for item in dead for judgement in item.judgements} == {Verdict.CRASHED}
     assert "exit code 7" in dying.judgements[0].message
     assert "exit code 0" in ending.judgements[0].message
+    assert {judgement.verdict for judgement in interrupting.judgements} == {Verdict.ERROR}
+    assert "the implementation raised KeyboardInterrupt" in interrupting.judgements[0].message
     assert "SIGKILL" in killed.judgements[0].message
     assert {judgement.verdict for judgement in right.judgements} == {Verdict.HOLDS}
 
