@@ -73,6 +73,13 @@ def padded(target: Target, height: int, width: int) -> Booleans:
     return whole
 
 
+def matched_masks(targets: Targets, matchings: Sequence[Matching]) -> Booleans:
+    """The masks of the matched targets, padded to the common size, in the order of `losses.matched_rows`; [m, H, W]."""
+    height, width = common_size(targets)
+    pairs = zip(targets, matchings, strict=True)
+    return np.concatenate([padded(target, height, width)[matching.targets] for target, matching in pairs])
+
+
 def _masks_of(target: Target) -> Booleans:
     if target.masks is None:
         raise InvalidValue("a target has no masks; expected bool [n, H, W], for mask losses are asked for")
@@ -107,8 +114,7 @@ def mask_losses(
     height, width = common_size(targets)
     matched = lift(matched_rows(layer.masks, matchings), configuration.dtype)
     resized = bilinear(matched, height, width)
-    pairs = zip(targets, matchings, strict=True)
-    truth = np.concatenate([padded(target, height, width)[matching.targets] for target, matching in pairs])
+    truth = matched_masks(targets, matchings)
     normaliser = num_boxes(targets, matchings, configuration)
     return {
         "mask": mask_focal(resized, truth, normaliser),

@@ -118,7 +118,8 @@ class Profile:
     forbids a pair, and raises where no finite assignment is left; "forbid": +inf forbids a pair where a finite
     assignment is left, and the rest is open; "unchecked": the answer is open."""
     label_beyond_range: Literal["refuse", "unchecked"] = "refuse"
-    """What the criterion does with a label that has no class: raises, or leaves the answer open."""
+    """What the criterion does with a label that has no class, and the matcher with one that has no logit column:
+    raises, or leaves the answer open."""
     target_count: Literal["refuse", "unchecked"] = "refuse"
     """What the criterion does when there is not one target for each image: raises, or leaves the answer open."""
     denominator: Literal["targets", "matches"] = "targets"

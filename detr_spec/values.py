@@ -274,13 +274,15 @@ class Losses:
 
 @dataclass(frozen=True, eq=False)
 class LayerGradient:
-    """The gradient with respect to one decoder layer's predictions: logits [B, Q, C], boxes [B, Q, 4].
+    """The gradient by one decoder layer's predictions: logits [B, Q, C], boxes [B, Q, 4], masks [B, Q, h, w].
 
-    None for a prediction that the loss is not connected to, which is not the same as a gradient of zeros.
+    None for a prediction that the loss is not connected to, which is not the same as a gradient of zeros, and for masks
+    that the layer does not predict.
     """
 
     logits: Floats | None
     boxes: Floats | None
+    masks: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,10 +24,10 @@ def one_line(error: BaseException) -> str:
 
 
 def cause_of_death(code: int) -> str:
-    """What ended a process, from its exit code; a negative one is minus the signal."""
+    """What ended a process, from its exit code; a negative one is minus the signal, and of others eight bits count."""
     if code < 0:
         try:
             return f"by signal {signal.Signals(-code).name}"
         except ValueError:
             return f"by signal {-code}"
-    return f"with exit code {code}"
+    return f"with exit code {code % 256}"

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from concurrent.futures import TimeoutError as TimedOut
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from typing import Any, NamedTuple, Protocol
 
 from detr_conformance import worker
@@ -19,6 +18,7 @@ from detr_conformance.selection import Subject
 from detr_conformance.testee.bounds import BOUNDS, DEFAULT_MEMORY_LIMIT
 from detr_conformance.testee.names import is_testee
 from detr_conformance.verdict import Judgement, Verdict
+from detr_conformance.worker_process import WorkerContext
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 
@@ -101,7 +101,7 @@ class Workers:
             max_workers=self._count,
             initializer=worker.start,
             initargs=(self._addresses, (self._time_limit, self._memory_limit)),
-            context=get_context("spawn"),
+            context=WorkerContext(),
         )
         return self
 

@@ -166,13 +166,18 @@ def _imported(place: str, load: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise UsageError(f"{place} cannot be imported: {one_line(error)}{_where(error)}") from error
+        raise UsageError(f"{place} cannot be imported: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What was raised, and where."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    return f"{one_line(error)}{_where(error)}"
 
 
 def _where(error: BaseException) -> str:
     """The innermost line of a file at which an import failed, or an empty string where none is known."""
-    if isinstance(error, SyntaxError):
-        return f" ({error.filename}, line {error.lineno})"
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
@@ -214,7 +219,7 @@ def _called(function: Callable[[], Any], name: str) -> Any:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        raise UsageError(f"{name}() raised {one_line(error)}{_where(error)}") from error
+        raise UsageError(f"{name}() raised {_reason(error)}") from error
 
 
 def _description(value: Any) -> str:

@@ -21,7 +21,9 @@ def start(addresses: Sequence[str], bounds: tuple[float, int] | None = None) -> 
     """Prepares a worker: one thread for arithmetic, and all imports before the first time limit runs.
 
     bounds: seconds and MiB for the processes that it starts for implementations, which start when they are asked for.
+    Whatever it writes goes to standard error, also from below Python, so that it does not mix with a report.
     """
+    os.dup2(2, 1)
     os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
     from detr_conformance.testee.bounds import set_bounds  # noqa: PLC0415
     from detr_conformance.testee.names import is_testee  # noqa: PLC0415
@@ -67,9 +69,12 @@ def judge_at(
 
     (invariant,) = find_invariants(id)
     implementation = _resolved(address)[place]
-    return judge_listed(
-        invariant, implementation, entries, examples=examples, seed=seed, device=device, database=database
-    )
+    how: Any = {"examples": examples, "seed": seed, "device": device, "database": database}
+    try:
+        return judge_listed(invariant, implementation, entries, **how)
+    except KeyboardInterrupt as error:
+        # Workers ignore interrupts, so this one is the implementation's own, and ends nothing but its judgement.
+        raise RuntimeError("the implementation raised KeyboardInterrupt") from error
 
 
 @cache

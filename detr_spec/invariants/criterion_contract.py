@@ -89,13 +89,16 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
 @invariant(
     "criterion.doubled-weight",
     number="C16",
-    formula="2 λ_bbox for λ_bbox ⇒ the weights of loss_bbox and every loss_bbox_i double, and no other weight moves",
+    formula=(
+        "weight(loss_bbox) = weight(loss_bbox_i) = λ_bbox, likewise λ_class and λ_giou; so 2 λ_bbox doubles those, and "
+        "no other"
+    ),
     source="norm §4: weights are the coefficients of the configuration, the same for each suffix",
-    breaks="coefficients hard-coded, swapped, or used for the last layer only",
+    breaks="coefficients hard-coded, swapped, scaled, or used for the last layer only",
     cases=LAYERED_CASES,
 )
 def doubled_weight(component: Build, case: SetCase) -> None:
-    """Doubling a loss coefficient doubles the weight of its term in every layer, and nothing else.
+    """Weights are the loss coefficients: doubling one doubles the weight of its term in every layer, and nothing else.
 
     A coefficient that is read but not used makes a search over it a search over noise (transformers' class
     coefficient).
@@ -103,6 +106,17 @@ def doubled_weight(component: Build, case: SetCase) -> None:
     doubled = _one_coefficient(case)
     changed = _doubled(case, doubled)
     before, after = _weights(component, case.configuration, case), _weights(component, changed, case)
+    for name in TRAINING_TERMS:
+        coefficient = getattr(case.configuration, COEFFICIENTS[name])
+        key = _layer_keys(case.configuration, name)[0]
+        margin = SPACING[case.configuration.dtype] * abs(coefficient)
+        require(
+            key not in before or abs(before[key] - coefficient) <= margin,
+            f"the weight of {key} is not {COEFFICIENTS[name]}",
+            expected=coefficient,
+            got=before.get(key),
+            allowance=margin,
+        )
     for name in TRAINING_TERMS:
         factor = 2.0 if name == doubled else 1.0
         for key in _layer_keys(case.configuration, name):

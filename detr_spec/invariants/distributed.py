@@ -235,14 +235,17 @@ def same_batch(component: Build, case: RankCase) -> None:
 @invariant(
     "distributed.every-rank-joins",
     number="D5",
-    formula="every rank answers, whatever the ranks' numbers of boxes, 0 among them",
+    formula="every rank answers, whatever the ranks' numbers of boxes, 0 among them, and of images",
     source="norm §7: a rank without boxes still joins every collective",
-    breaks="an all-reduce under a condition, such as `if n > 0`; an early return, or an exception, before it",
-    cases=rank_cases(layers=(1, 2), images=(1, 1)),
+    breaks=(
+        "an all-reduce under a condition, such as `if n > 0`, or one for each image; an early return, or an "
+        "exception, before it"
+    ),
+    cases=rank_cases(),
     cost=2,
 )
 def every_rank_joins(component: Build, case: RankCase) -> None:
-    """Every rank answers in bounded time, also when it or another rank has no boxes.
+    """Every rank answers in bounded time, also when it or another rank has no boxes, or fewer images than the others.
 
     A collective that one rank leaves out leaves the others waiting: the run stands still until its time limit, hours
     into training, on the first batch without an object.

@@ -111,8 +111,8 @@ class JudgedLayer:
     def smooth_pairs(self) -> Booleans:
         """Which matched pairs are away from kinks, and have a gradient whose rounding is bounded; [m]."""
         places = self.places
-        bounded = _bounded(self.range.boxes)[places].all(axis=-1)
-        smooth: Booleans = self.range.smooth[places] & bounded & (self.objective.box_steps() > 0)
+        known = bounded(self.range.boxes)[places].all(axis=-1)
+        smooth: Booleans = self.range.smooth[places] & known & (self.objective.box_steps() > 0)
         return smooth
 
     def require_logit_quotients(self) -> bool:
@@ -120,11 +120,11 @@ class JudgedLayer:
 
         Held along coordinates, one of them of a matched label if there is one, and along a random direction.
         """
-        known = _bounded(self.range.logits)
+        known = bounded(self.range.logits)
         if not known.any():
             return False
         directions = [np.where(known, self.random.uniform(-1.0, 1.0, known.shape), 0.0)]
-        directions += [_unit(known.shape, place) for place in self._logit_places(known)]
+        directions += [unit(known.shape, place) for place in self._logit_places(known)]
         for direction in directions:
             quotient = self.objective.along_logits(direction)
             self._require_along("logits", self.logits, self.range.logits, direction, quotient)
@@ -154,7 +154,7 @@ class JudgedLayer:
         everywhere = self.random.uniform(-1.0, 1.0, (len(pairs), 4)) * (steps[pairs] / longest)[:, None]
         self._require_along_boxes(everywhere, pairs, longest)
         for pair in self.random.choice(pairs, RANDOM_COORDINATES + 1):
-            direction = _unit((1, 4), (0, int(self.random.integers(4))))
+            direction = unit((1, 4), (0, int(self.random.integers(4))))
             self._require_along_boxes(direction, np.array([pair]), float(steps[pair]))
         return True
 
@@ -166,31 +166,42 @@ class JudgedLayer:
         self._require_along("boxes", self.boxes, self.range.boxes, direction, quotient)
 
     def _require_along(self, kind: str, got: Floats, expected: Interval, direction: Floats, quotient: Quotient) -> None:
-        """Raises `Violation` unless the gradient's product with a direction is the quotient, up to both errors."""
-        moved = np.nonzero(direction)
-        lengths = direction[moved]
-        below, above = (expected.value - expected.lower)[moved], (expected.upper - expected.value)[moved]
-        products = got[moved] * lengths
-        slack = quotient.error + DOT_ROUNDINGS * SPACING["float64"] * float(np.abs(products).sum())
-        least = float(np.where(lengths > 0, lengths * below, -lengths * above).sum()) + slack
-        most = float(np.where(lengths > 0, lengths * above, -lengths * below).sum()) + slack
-        slope = float(products.sum())
-        if not quotient.value - least <= slope <= quotient.value + most:
-            place = f"[{', '.join(str(int(index[0])) for index in moved)}]" if len(lengths) == 1 else ""
-            where = place or " along a random direction"
-            raise Violation(
-                f"the gradient of the {kind}{where} of {self.name} is not the difference quotient",
-                expected=quotient.value,
-                got=slope,
-                allowance=(-least, most),
-            )
+        require_along(f"the gradient of the {kind}", self.name, got, expected, direction, quotient)
 
 
-def _bounded(numbers: Interval) -> Booleans:
+def require_along(
+    what: str, layer: str, got: Floats, expected: Interval, direction: Floats, quotient: Quotient
+) -> None:
+    """Raises `Violation` unless the gradient's product with a direction is the quotient, up to both errors.
+
+    what, layer: what has the gradient, and in which decoder layer, for the message.
+    """
+    moved = np.nonzero(direction)
+    lengths = direction[moved]
+    below, above = (expected.value - expected.lower)[moved], (expected.upper - expected.value)[moved]
+    products = got[moved] * lengths
+    slack = quotient.error + DOT_ROUNDINGS * SPACING["float64"] * float(np.abs(products).sum())
+    least = float(np.where(lengths > 0, lengths * below, -lengths * above).sum()) + slack
+    most = float(np.where(lengths > 0, lengths * above, -lengths * below).sum()) + slack
+    slope = float(products.sum())
+    if not quotient.value - least <= slope <= quotient.value + most:
+        place = f"[{', '.join(str(int(index[0])) for index in moved)}]" if len(lengths) == 1 else ""
+        where = place or " along a random direction"
+        raise Violation(
+            f"{what}{where} of {layer} is not the difference quotient",
+            expected=quotient.value,
+            got=slope,
+            allowance=(-least, most),
+        )
+
+
+def bounded(numbers: Interval) -> Booleans:
+    """Where a range has two ends."""
     return np.isfinite(numbers.lower) & np.isfinite(numbers.upper)
 
 
-def _unit(shape: tuple[int, ...], place: tuple[int, ...]) -> Floats:
+def unit(shape: tuple[int, ...], place: tuple[int, ...]) -> Floats:
+    """The direction of one coordinate."""
     direction = np.zeros(shape)
     direction[place] = 1.0
     return direction

@@ -1,6 +1,6 @@
-"""Invariants of the matcher for predictions that are no numbers, or too coarse: refused, or ranked last. norm §3.
+"""Invariants of the matcher for what is no number, too coarse, or out of range: refused, or ranked last. norm §3.
 
-M15 and M17.
+M15 and M17–M19.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from detr_spec.cases import SetCase
 from detr_spec.costs import image_costs
 from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
-from detr_spec.invariants.shared import require_optimal, require_optimal_matchings, require_refusal
+from detr_spec.invariants.shared import require_optimal, require_optimal_matchings, require_refusal, vary
 from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs
@@ -182,6 +182,56 @@ def narrow_dtype_refused(component: Build, case: SetCase) -> None:
     matcher = component(configuration)
     what = f"predictions in {configuration.dtype}, which is not among the declared dtypes,"
     require_refusal(what, lambda: matcher(case.outputs, case.targets))
+
+
+def _refuses_foreign_labels(profile: Profile) -> bool:
+    return profile.label_beyond_range == "refuse"
+
+
+@invariant(
+    "matcher.foreign-label-refused",
+    number="M18",
+    formula="y_j ≥ C ⇒ an exception, C the number of logit columns",
+    source="norm §3: a label beyond K is refused; the profile's `label_beyond_range`",
+    breaks="labels clamped to the last column, or wrapped round; category ids in place of class indices",
+    applies=_refuses_foreign_labels,
+    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+)
+def foreign_label_refused(component: Build, case: SetCase) -> None:
+    """A target whose label has no logit column is refused, as the profile says.
+
+    Clamped, a category id beyond num_classes is matched, and trained, as whatever class is the last.
+    """
+    generator = case.generator("foreign label")
+    image = int(generator.integers(case.outputs.batch))
+    labels = case.targets[image].labels.copy()
+    label = case.configuration.columns + int(generator.choice([0, 1, 100]))
+    labels[generator.integers(len(labels))] = label
+    broken = replace(case.targets[image], labels=labels, broken=True)
+    targets = (*case.targets[:image], broken, *case.targets[image + 1 :])
+    matcher = component(case.configuration)
+    what = f"a target of label {label}, where there are {case.configuration.columns} columns,"
+    require_refusal(what, lambda: matcher(case.outputs, targets))
+
+
+@invariant(
+    "matcher.no-weight-refused",
+    number="M19",
+    level=SHOULD,
+    formula="λ_class = λ_bbox = λ_giou = 0 ⇒ an exception",
+    source="norm §3: all three weights zero is refused",
+    breaks="weights that are not looked at: every matching is then optimal, and training follows none",
+    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+    cost=10,
+)
+def no_weight_refused(component: Build, case: SetCase) -> None:
+    """A matcher whose three cost weights are all zero is refused, when it is built or when it is asked.
+
+    With no term left every matching costs the same: a misspelt option, and not an ablation.
+    """
+    weightless = vary(case.configuration, cost_class=0.0, cost_bbox=0.0, cost_giou=0.0)
+    what = "a matcher of three zero weights"
+    require_refusal(what, lambda: component(weightless)(case.outputs, case.targets))
 
 
 def _masked_columns(case: SetCase) -> Booleans:

@@ -15,7 +15,7 @@ LARGEST_TOP_K = 120
 
 
 def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -> Cases:
-    """Set-prediction cases of all regimes; where the rule is top-k, k is 1 to Q·K, and 120 at most.
+    """Set-prediction cases of all regimes; where the rule is top-k, k is 1 to Q·K, often at most Q, and 120 at most.
 
     k > Q·K comes with `beyond` alone, for what happens then is a matter of its own. An implementation that
     cannot vary k keeps its own.
@@ -38,5 +38,6 @@ def _detection_case(draw: DrawFn, cases: SearchStrategy[SetCase], beyond: bool) 
     if beyond:
         top_k = draw(st.integers(pairs + 1, pairs + 3) | st.just(max(detection.top_k, pairs + 1)))
     else:
-        top_k = draw(st.integers(1, min(pairs, LARGEST_TOP_K)) | st.just(min(pairs, detection.top_k)))
+        few, most = (st.integers(1, min(count, LARGEST_TOP_K)) for count in (case.outputs.queries, pairs))
+        top_k = draw(few | most | st.just(min(pairs, detection.top_k)))
     return replace(case, configuration=replace(configuration, top_k=top_k))

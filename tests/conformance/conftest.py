@@ -28,7 +28,7 @@ from detr_spec.profile import DETR
 from detr_spec.strategies import cost_cases
 
 SUBJECTS = '''
-import os, signal, sys, time
+import multiprocessing, os, signal, sys, time
 from detr_conformance import numpy_implementation
 from scipy.optimize import linear_sum_assignment
 
@@ -43,15 +43,23 @@ def hanging(cost):
 def dying(cost):
     os._exit(7)
 
+def ending(cost):
+    os._exit(0)
+
 def killed(cost):
     os.kill(os.getpid(), signal.SIGKILL)
 
 def printing(cost):
     print("noise on standard output")
+    if multiprocessing.parent_process() is not None:
+        os.write(1, b"noise from below Python ")
     return linear_sum_assignment(cost)
 
 def leaving(cost):
     sys.exit("enough")
+
+def interrupting(cost):
+    raise KeyboardInterrupt
 
 def slow(cost):
     time.sleep(0.05)
@@ -61,9 +69,11 @@ RIGHT = numpy_implementation(name="right", solver=linear_sum_assignment)
 GREEDY = numpy_implementation(name="greedy", solver=greedy)
 HANGING = numpy_implementation(name="hanging", solver=hanging)
 DYING = numpy_implementation(name="dying", solver=dying)
+ENDING = numpy_implementation(name="ending", solver=ending)
 KILLED = numpy_implementation(name="killed", solver=killed)
 PRINTING = numpy_implementation(name="printing", solver=printing)
 LEAVING = numpy_implementation(name="leaving", solver=leaving)
+INTERRUPTING = numpy_implementation(name="interrupting", solver=interrupting)
 SLOW = numpy_implementation(name="slow", solver=slow)
 BOTH = [
     RIGHT,

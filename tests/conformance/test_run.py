@@ -78,20 +78,25 @@ def test_what_hangs_has_timed_out_and_the_run_goes_on(subjects: Path) -> None:
 
 def test_what_dies_has_crashed_and_nothing_else_is_lost(subjects: Path) -> None:
     report = check(
-        [f"{subjects}:DYING", f"{subjects}:KILLED", f"{subjects}:RIGHT"],
+        [f"{subjects}:{name}" for name in ("DYING", "KILLED", "ENDING", "INTERRUPTING", "RIGHT")],
         invariants=["assignment.valid-pairs"],
         examples=5,
         workers=1,
     )
-    dying, killed, right = report.implementations
-    assert {judgement.verdict for judgement in (*dying.judgements, *killed.judgements)} == {Verdict.CRASHED}
+    *dead, interrupting, right = report.implementations
+    dying, killed, ending = dead
+    assert {judgement.verdict for item in dead for judgement in item.judgements} == {Verdict.CRASHED}
     assert "exit code 7" in dying.judgements[0].message
+    assert "exit code 0" in ending.judgements[0].message
+    assert {judgement.verdict for judgement in interrupting.judgements} == {Verdict.ERROR}
+    assert "the implementation raised KeyboardInterrupt" in interrupting.judgements[0].message
     assert "SIGKILL" in killed.judgements[0].message
     assert {judgement.verdict for judgement in right.judgements} == {Verdict.HOLDS}
 
 
-def test_what_dies_when_it_is_imported_is_a_usage_error(python_file: Callable[..., Path]) -> None:
-    path = python_file("fatal.py", "import os\nos._exit(9)")
+@pytest.mark.parametrize("code", [0, 9])
+def test_what_dies_when_it_is_imported_is_a_usage_error(python_file: Callable[..., Path], code: int) -> None:
+    path = python_file("fatal.py", f"import os\nos._exit({code})")
     with pytest.raises(UsageError, match=r"importing the implementation ends them \(try -n 0\)"):
         check(f"{path}:X", workers=1)
 

@@ -19,7 +19,18 @@ from torch.nn import functional as F
 from detr_spec.cases import SetCase, plain
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
-from detr_spec.masks import bilinear, common_size, interpolation_matrix, mask_dice, mask_focal, mask_losses, padded
+from detr_spec.losses import matched_rows
+from detr_spec.mask_gradients import mask_gradients
+from detr_spec.masks import (
+    bilinear,
+    common_size,
+    interpolation_matrix,
+    mask_dice,
+    mask_focal,
+    mask_losses,
+    matched_masks,
+    padded,
+)
 from detr_spec.profile import DEFORMABLE, DETR, replace
 from detr_spec.strategies import mask_cases
 from detr_spec.tolerance import Interval, lift
@@ -364,3 +375,23 @@ def test_a_range_is_an_interval_and_an_array_an_array() -> None:
     masks = np.ones((1, 2, 2))
     assert isinstance(bilinear(masks, 3, 3), np.ndarray)
     assert isinstance(bilinear(lift(masks, "float32"), 3, 3), Interval)
+
+
+@pytest.mark.parametrize("scale", [1.0, 10.0])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("resized", RESIZED)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gradients_by_differentiation_lie_in_their_range(dtype: str, resized: str, way: str, scale: float) -> None:
+    numbers, working = np.random.default_rng(5), getattr(torch, dtype)
+    for _ in range(20):
+        outputs, targets, matchings = batch(numbers, dtype, scale)
+        assert outputs.masks is not None
+        masks, truth = matched_rows(outputs.masks, matchings), matched_masks(targets, matchings)
+        given = torch.tensor(masks, dtype=working, requires_grad=True)
+        logits = RESIZED[resized](given, *common_size(targets)).flatten(1)
+        found = WAYS[way](logits, torch.tensor(truth, dtype=working).flatten(1), 3.0)
+        for loss, expected in zip(found, mask_gradients(masks, truth, 3.0, dtype).values(), strict=True):
+            (slope,) = (part.double().numpy() for part in torch.autograd.grad(loss, given, retain_graph=True))
+            assert ((expected.lower <= slope) & (slope <= expected.upper)).all()
+            if dtype == "float64":
+                np.testing.assert_allclose(expected.value, slope, rtol=1e-6, atol=1e-9)

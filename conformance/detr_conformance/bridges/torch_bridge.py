@@ -51,10 +51,9 @@ def torch_implementation(
     Each factory builds the module from a `Configuration`. The criterion's own matching is read from its
     `matcher` attribute where that is a module, and its weight table from `weight_dict`. `boxes` maps the names
     of `BoxOperations` to functions on tensors; `masks` builds the criterion with mask losses. Every criterion
-    provides `gradients` too, and `distributed` where there can be ranks. `decoder` builds what is called with
-    (features, padding, query_embed, positions), and `model` what is called with a list of images; both are put in
-    evaluation mode. Raises `KeyError` for a profile name that
-    does not exist.
+    provides `gradients` too, those of mask losses with `masks`, and `distributed` where there can be ranks. `decoder`
+    builds what is called with (features, padding, query_embed, positions), and `model` what is called with a list of
+    images; both are put in evaluation mode. Raises `KeyError` for a profile name that does not exist.
     """
     declared = named_profile(profile) if isinstance(profile, str) else profile
     box_functions = boxes
@@ -66,7 +65,7 @@ def torch_implementation(
         matcher=None if matcher is None else _component(matcher, _call_matcher),
         criterion=None if criterion is None else _component(criterion, call_criterion),
         masks=None if masks is None else _component(masks, call_criterion),
-        gradients=None if criterion is None else _component(criterion, call_gradients),
+        gradients=None if criterion is None else _component(_with_masks(criterion, masks), call_gradients),
         distributed=None if criterion is None else _distributed(criterion),
         postprocess=None if postprocess is None else _component(postprocess, _call_postprocess),
         heads=None if heads is None else lambda configuration: _heads(heads, configuration),
@@ -84,6 +83,19 @@ def _component(factory: Factory, call: Callable[..., Any]) -> Callable[[Configur
                 return call(module, configuration, *arguments)
 
         return component
+
+    return build
+
+
+def _with_masks(criterion: Factory, masks: Factory | None) -> Factory:
+    """The criterion, and where mask losses are asked for, the one with these."""
+
+    def build(configuration: Configuration) -> Callable[..., Any]:
+        if not configuration.masks:
+            return criterion(configuration)
+        if masks is None:
+            raise NotProvided("the implementation has no mask losses")
+        return masks(configuration)
 
     return build
 

@@ -1,8 +1,9 @@
-"""Gradients of a PyTorch criterion: of Σ weight · loss, with respect to the logits and boxes of every decoder layer."""
+"""Gradients of a PyTorch criterion: of Σ weight · loss, with respect to what every decoder layer predicts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,11 +26,15 @@ def call_gradients(
     inputs = Inputs(configuration)
     given = inputs.outputs(outputs)
     leaves = [leaf for layer in layer_predictions(given, configuration) for leaf in layer]
+    masks = [given[configuration.profile.keys.masks]] if outputs.masks is not None else []
     losses, answer = called(module, configuration, given, inputs.targets(targets))
     weighted = [torch.as_tensor(answer[key]) * weight for key, weight in weights.items() if key in answer]
     total = torch.stack([loss.reshape(()) for loss in weighted]).sum() if weighted else torch.zeros(())
-    gradients = [None if part is None else to_numpy(part) for part in _gradients(total, leaves)]
-    layers = tuple(LayerGradient(*pair) for pair in zip(gradients[::2], gradients[1::2], strict=True))
+    gradients = [None if part is None else to_numpy(part) for part in _gradients(total, leaves + masks)]
+    of_masks = gradients[len(leaves)] if masks else None
+    pairs = zip(gradients[: len(leaves) : 2], gradients[1 : len(leaves) : 2], strict=True)
+    *auxiliary, last = (LayerGradient(*pair) for pair in pairs)
+    layers = (*auxiliary, replace(last, masks=of_masks))
     return Answer(LossGradients(losses, float(to_numpy(total)), layers), observation(inputs, answer))
 
 

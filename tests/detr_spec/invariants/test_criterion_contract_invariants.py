@@ -135,6 +135,10 @@ def fixed_numbers(configuration: Configuration) -> dict[str, float]:
     return {key: numbers[place % 3] for place, key in enumerate(configuration.weight_dict)}
 
 
+def scaled(configuration: Configuration) -> dict[str, float]:
+    return {key: 10.0 * weight for key, weight in configuration.weight_dict.items()}
+
+
 def swapped_coefficients(configuration: Configuration) -> dict[str, float]:
     return replace(configuration, loss_bbox=configuration.loss_giou, loss_giou=configuration.loss_bbox).weight_dict
 
@@ -251,6 +255,7 @@ DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
     "weights of the last layer": (subject(weighted(last_layer_only)), {"criterion.every-term-weighted"}),
     "a metric with a weight": (subject(weighted(with_metric)), {"criterion.every-term-weighted"}),
     "weights of fixed numbers": (subject(weighted(fixed_numbers)), {"criterion.doubled-weight"}),
+    "weights ten times too large": (subject(weighted(scaled)), {"criterion.doubled-weight"}),
     "swapped coefficients": (subject(weighted(swapped_coefficients)), {"criterion.doubled-weight"}),
     "auxiliary weights by default": (
         subject(weighted(default_auxiliary)),

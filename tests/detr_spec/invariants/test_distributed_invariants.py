@@ -171,6 +171,11 @@ class UnderACondition(Divides):
         return max(total(sum(lengths)) / size(), 1) if sum(lengths) else 1
 
 
+class ForEachImage(Divides):
+    def num_boxes(self, lengths: list[int], queries: int) -> float:
+        return max(sum(total(length) for length in lengths) / size(), 1)
+
+
 class RaisesFirst(Divides):
     """A rank without boxes raises before the collective that the others wait in."""
 
@@ -244,6 +249,7 @@ def test_a_defect_is_accused_by_its_invariants_and_no_other(name: str, failing: 
 
 SILENT: dict[str, tuple[type[SetCriterion], str]] = {
     "a collective under a condition": (UnderACondition, "did not answer"),
+    "a collective for each image": (ForEachImage, "did not answer"),
     "an exception before the collective": (RaisesFirst, "raised IndexError: there is no box"),
     "a rank that dies": (Dies, "died, with exit code 3"),
 }

@@ -22,9 +22,10 @@ from detr_reference import (
     generalized_box_iou,
 )
 from detr_reference.batch import matched_queries, matched_targets
+from detr_reference.masks import pad_masks
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.invariant import Invariant, all_invariants, find_invariants
 from detr_spec.profile import DEFORMABLE, DETR, Profile
 
 INVARIANTS = tuple(item for item in all_invariants() if item.component == "gradients")
@@ -295,6 +296,67 @@ class DetachedAuxiliary(SetCriterion):
         return super().forward({**outputs, "aux_outputs": auxiliary}, targets)
 
 
+class RewrittenMasks(SetCriterion):
+    """Mask losses from the logarithms of sigmoids, on detached probabilities where that is said."""
+
+    factor_detached = denominator_detached = False
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        if "masks" not in self.losses:
+            return losses
+        pairs = self._match(outputs, targets)
+        truth = matched_targets(pad_masks([target["masks"] for target in targets]), pairs)
+        predicted = outputs["pred_masks"][matched_queries(pairs)][:, None]
+        logits = functional.interpolate(predicted, truth.shape[-2:], mode="bilinear").flatten(1)
+        truth, p = truth.flatten(1).to(logits.dtype), logits.sigmoid()
+        factors = [functional.logsigmoid(-logits).exp(), functional.logsigmoid(logits).exp()]
+        if self.factor_detached:
+            factors = [factor.detach() for factor in factors]
+        focal = -0.25 * truth * factors[0] ** 2 * functional.logsigmoid(logits)
+        focal = focal - 0.75 * (1 - truth) * factors[1] ** 2 * functional.logsigmoid(-logits)
+        sides = p.sum(1) + truth.sum(1) + 1
+        dice = 1 - (2 * (p * truth).sum(1) + 1) / (sides.detach() if self.denominator_detached else sides)
+        count = max(sum(len(target["labels"]) for target in targets), 1)
+        return losses | {"loss_mask": focal.mean(1).sum() / count, "loss_dice": dice.sum() / count}
+
+
+class MaskFactorDetached(RewrittenMasks):
+    factor_detached = True
+
+
+class DiceDenominatorDetached(RewrittenMasks):
+    denominator_detached = True
+
+
+def masked(kind: type[SetCriterion]) -> Implementation:
+    """A subject with mask losses."""
+    return replace(
+        torch_implementation(name="masked", profile=DETR, criterion=softmax(kind), masks=softmax(kind)), criterion=None
+    )
+
+
+class PullOnAllMasks(SetCriterion):
+    """Masks of queries without a target move, without a change of the loss."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        if "masks" in self.losses:
+            total = outputs["pred_masks"].sum()
+            losses["loss_dice"] = losses["loss_dice"] + total - total.detach()
+        return losses
+
+
+@pytest.mark.parametrize("kind", [RewrittenMasks, SetCriterion])
+def test_right_mask_gradients_are_not_accused(kind: type[SetCriterion], failing: Any) -> None:
+    assert failing(masked(kind), [MASKS], 2 * EXAMPLES) == set()
+
+
+def test_without_mask_losses_their_gradients_are_not_provided() -> None:
+    (invariant,) = find_invariants(MASKS)
+    assert judge(invariant, subject(softmax(SetCriterion)), examples=2).verdict is Verdict.NOT_PROVIDED
+
+
 def doubled(losses: Losses) -> Tensor:
     return with_slope_of(losses["loss_bbox"], 2 * losses["loss_bbox"])
 
@@ -304,7 +366,12 @@ APART, CONNECTED = "gradients.none-through-matching", "gradients.every-predictio
 BOXES_ZERO, LOGITS_NOT_ZERO = "gradients.unmatched-boxes-zero", "gradients.unmatched-logits-not-zero"
 SUM, FINITE, DESCENT = "gradients.logits-sum-to-zero", "gradients.finite-when-saturated", "gradients.descent"
 
+MASKS = "gradients.masks"
+
 DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
+    "mask focal factor detached": (masked(MaskFactorDetached), {MASKS}),
+    "dice denominator detached": (masked(DiceDenominatorDetached), {MASKS}),
+    "a pull on all masks": (masked(PullOnAllMasks), {MASKS}),
     "L1 detached": (
         subject(softmax(replaced(SetCriterion, loss_bbox=lambda losses: losses["loss_bbox"].detach()))),
         {L1, TOTAL},

@@ -230,7 +230,7 @@ def test_weights_that_cannot_be_varied_are_no_violation() -> None:
         "zero-l1-weight",
         "zero-giou-weight",
     ]
-    for name in [*varying, "zero-weight-keeps-the-rest"]:
+    for name in [*varying, "zero-weight-keeps-the-rest", "no-weight-refused"]:
         assert judged(f"matcher.{name}", subject).verdict is Verdict.NOT_PROVIDED
     assert judged("matcher.optimal-cost", subject).verdict is Verdict.HOLDS
 
@@ -329,6 +329,14 @@ def padded(matcher: Matcher, configuration: Configuration) -> Matcher:
 def labels_sorted(matcher: Matcher, configuration: Configuration) -> Matcher:
     def match(outputs: Any, targets: Any) -> Any:
         return matcher(outputs, [dict(target, labels=target["labels"].sort().values) for target in targets])
+
+    return match
+
+
+def labels_clamped(matcher: Matcher, configuration: Configuration) -> Matcher:
+    def match(outputs: Any, targets: Any) -> Any:
+        last = configuration.columns - 1
+        return matcher(outputs, [dict(target, labels=target["labels"].clamp(max=last)) for target in targets])
 
     return match
 
@@ -500,6 +508,11 @@ DEFECTS: dict[str, tuple[Implementation, list[str]]] = {
     "costs by query index": (by_cost(by_query_index), ["query-order", "optimal-cost"]),
     "pairs by target": (around(by_target), ["ascending-queries"]),
     "GIoU a fiftieth too heavy": (with_weights(lambda c: {"cost_giou": 1.02 * c.cost_giou}), ["close-call"]),
+    "weights of zero accepted": (
+        with_weights(lambda c: {} if any(c.cost_weights) else {"cost_class": 1.0}),
+        ["no-weight-refused"],
+    ),
+    "labels clamped": (around(labels_clamped, DEFORMABLE), ["foreign-label-refused"]),
     "labels sorted": (around(labels_sorted), ["target-order", "optimal-cost"]),
     "image 0 for all": (
         around(first_image_for_all),
