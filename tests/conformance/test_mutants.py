@@ -120,7 +120,7 @@ def test_a_mutant_leaves_the_reference_as_it_is_and_has_modules_of_its_own() -> 
         ("epsilon-added-to-denominators", "detr", "boxes.identical"),
         ("first-image-for-all", "detr", "matcher.batch-is-its-images"),
         ("labels-one-based-in-cost", "deformable", "matcher.optimal-cost"),
-        ("l1-cost-scaled-by-a-hundredth", "deformable", "matcher.close-call"),
+        ("l1-cost-scaled-by-1e-2", "deformable", "matcher.close-call"),
         ("num-boxes-remembered", "detr", "criterion.repeatable"),
         ("solver-greedy", "detr", "assignment.optimal-total"),
         ("cross-entropy-scaled-by-1e-12", "detr", "criterion.classification-value"),
