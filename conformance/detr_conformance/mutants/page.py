@@ -46,9 +46,9 @@ def matrix_page(matrix: Matrix) -> str:
         .from_string(template)
         .render(
             rows=[_row(matrix, mutant) for mutant in matrix.mutants],
-            columns=matrix.invariants,
+            columns=by_component(matrix),
             groups=runs_of([mutant.group for mutant in matrix.mutants]),
-            components=runs_of([name.partition(".")[0] for name in matrix.invariants]),
+            components=runs_of([name.partition(".")[0] for name in by_component(matrix)]),
             cell=CELL,
             summary=summary(matrix),
             survivors=[mutant.id for mutant, _ in matrix.survivors],
@@ -59,7 +59,7 @@ def matrix_page(matrix: Matrix) -> str:
 
 def _row(matrix: Matrix, mutant: Mutant) -> dict[str, object]:
     cells = []
-    for place, name in enumerate(matrix.invariants):
+    for place, name in enumerate(by_component(matrix)):
         kills = matrix.kills.get((mutant.id, name), ())
         if kills:
             examples = median(hunt.examples for hunt in kills)
@@ -72,6 +72,11 @@ def _colour(examples: float, matrix: Matrix, expected: bool) -> str:
     """Darker for fewer examples, on a logarithmic scale; expected invariants in another hue."""
     share = log(max(examples, 1)) / log(max(matrix.examples, 2))
     return f"hsl({15 if expected else 215} 70% {DARK + (LIGHT - DARK) * min(share, 1):.0f}%)"
+
+
+def by_component(matrix: Matrix) -> list[str]:
+    """The invariants, those of each component together, in the order in which the bank has its groups."""
+    return sorted(matrix.invariants, key=lambda name: name.partition(".")[0])
 
 
 def runs_of(names: Sequence[str]) -> list[Run]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from detr_conformance.errors import UsageError
 from detr_conformance.mutants.matrix import Matrix
-from detr_conformance.mutants.page import Run, runs_of
+from detr_conformance.mutants.page import Run, by_component, runs_of
 
 EXPECTED, OTHER = (0.77, 0.25, 0.05), (0.13, 0.36, 0.66)
 """The colours of a kill by the first example: by an invariant that was expected to find it, and by another one."""
@@ -41,11 +41,11 @@ def matrix_picture(matrix: Matrix) -> str:
     size = LEFT + width + MARGIN, MARGIN + height + ABOVE
     figure = Figure(figsize=size, facecolor="white")
     axes = figure.add_axes((LEFT / size[0], MARGIN / size[1], width / size[0], height / size[1]))
-    axes.imshow(_cells(matrix), aspect="auto", interpolation="none")
+    axes.imshow(colours(matrix), aspect="auto", interpolation="none")
     axes.tick_params(length=0, labelsize=7)
     axes.xaxis.tick_top()
     groups = runs_of([mutant.group for mutant in matrix.mutants])
-    components = runs_of([name.partition(".")[0] for name in matrix.invariants])
+    components = runs_of([name.partition(".")[0] for name in by_component(matrix)])
     axes.set_xticks(_middles(groups), [run.name for run in groups], rotation=35, ha="left")
     axes.set_yticks(_middles(components), [run.name for run in components])
     for line, runs in ((axes.axvline, groups), (axes.axhline, components)):
@@ -62,13 +62,13 @@ def _middles(runs: Sequence[Run]) -> list[float]:
     return [run.start + (run.length - 1) / 2 for run in runs]
 
 
-def _cells(matrix: Matrix) -> Any:
-    """The colours, [invariants, mutants, 3]: white where nothing was killed, darker for fewer examples."""
+def colours(matrix: Matrix) -> Any:
+    """The colours of the cells, [invariants, mutants, 3]: white where nothing was killed, darker for fewer examples."""
     import numpy as np  # noqa: PLC0415
 
     cells = np.ones((len(matrix.invariants), len(matrix.mutants), 3))
     for column, mutant in enumerate(matrix.mutants):
-        for row, name in enumerate(matrix.invariants):
+        for row, name in enumerate(by_component(matrix)):
             kills = matrix.kills.get((mutant.id, name), ())
             if kills:
                 examples = median(hunt.examples for hunt in kills)

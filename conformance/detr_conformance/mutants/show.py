@@ -51,8 +51,9 @@ def summary(matrix: Matrix) -> list[str]:
         f"{len(matrix.mutants)} mutants: {defects - len(matrix.survivors)} of {defects} defects found on every one of "
         f"{len(matrix.seeds)} seeds, {len(matrix.equivalents)} equivalents"
         + (f"; median examples to kill: {median:g}" if median is not None else ""),
-        f"expected invariants with {matrix.examples} examples on each seed, every other one with "
-        f"{matrix.survey_examples} on the first; detr-spec {installed_version()}",
+        f"expected invariants with {matrix.examples} examples on each seed, "
+        + (f"every other one with {matrix.survey_examples} on the first" if matrix.survey_examples else "no other ones")
+        + f"; detr-spec {installed_version()}",
     ]
 
 
@@ -74,7 +75,7 @@ def _sections(matrix: Matrix) -> dict[str, list[str]]:
         ],
         "invariants that killed nothing": list(matrix.killed_nothing),
         "invariants that no mutant needs alone": [", ".join(matrix.never_needed_alone)]
-        if matrix.never_needed_alone
+        if matrix.never_needed_alone and matrix.survey_examples
         else [],
     }
 
