@@ -21,6 +21,8 @@ Booleans = NDArray[np.bool_]
 DTYPES = ("float64", "float32", "float16", "bfloat16", "autocast")
 """The dtypes of cases. "autocast" stands for float32 numbers in a call that may compute in bfloat16 what it likes."""
 
+NARROW_DTYPES = ("float16", "bfloat16")
+
 _GRIDS = {"autocast": "bfloat16"}
 """The dtype whose numbers a case in another dtype has: any that autocast may convert to holds them exactly."""
 

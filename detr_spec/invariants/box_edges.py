@@ -1,21 +1,25 @@
-"""Invariants of broken and flat boxes, overlaps by definition, empty lists, and effects. norm §2, B8–B10."""
+"""Invariants of broken and flat boxes, overlaps by definition, empty lists, and effects. norm §2, B8–B11."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
+from hypothesis.strategies import SearchStrategy
 
 from detr_spec import boxes as definitions
 from detr_spec.cases import BoxCase
-from detr_spec.invariant import invariant
+from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.box_answers import (
     GIOU_SOURCE,
     NAMES,
     Build,
     needed,
     overlap_range,
+    overlaps,
     pairs_range,
     pairwise,
     provided,
@@ -24,8 +28,8 @@ from detr_spec.invariants.box_answers import (
 from detr_spec.invariants.shared import require_refusal, require_unchanged
 from detr_spec.profile import Profile
 from detr_spec.strategies import box_cases
-from detr_spec.values import Floats
-from detr_spec.violation import require, require_shape, require_within
+from detr_spec.values import NARROW_DTYPES, Floats
+from detr_spec.violation import NotProvided, require, require_shape, require_within
 
 
 def refuses_invalid(profile: Profile) -> bool:
@@ -283,3 +287,35 @@ def inputs_unchanged(component: Build, case: BoxCase) -> None:
     }
     for name, operation in provided(operations, arguments).items():
         require_unchanged(operation(*arguments[name]), name)
+
+
+def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
+    """Cases in the narrow dtypes that the implementation declares; in any of its dtypes where it declares none."""
+    narrow = tuple(dtype for dtype in domain.limits.dtypes if dtype in NARROW_DTYPES)
+    limits = replace(domain.limits, dtypes=narrow or domain.limits.dtypes)
+    return box_cases()(replace(domain, limits=limits, dtype=None))
+
+
+@invariant(
+    "boxes.narrow-to-float32",
+    number="B11",
+    level=SHOULD,
+    formula="dtype(a) = dtype(b) ∈ {float16, bfloat16} ⇒ dtype(IoU) = dtype(GIoU) = float32",
+    source="norm §2: float16 in, float32 out, as areas are computed in float32",
+    breaks="areas in float16, where those of small boxes are 0 and those of boxes in pixels infinite",
+    cases=_narrow_cases,
+)
+def narrow_to_float32(component: Build, case: BoxCase) -> None:
+    """Overlaps of float16 and bfloat16 boxes come in float32.
+
+    A box of a thousandth of the image has an area of a millionth, which float16 rounds by a tenth or drops.
+    """
+    if case.configuration.dtype not in NARROW_DTYPES:
+        raise NotProvided("float16 and bfloat16 are not among the declared dtypes")
+    for name, overlap in overlaps(component(case.configuration)).items():
+        dtypes = overlap(case.first, case.second).observation.dtypes
+        if not dtypes:
+            raise NotProvided("the dtypes of overlaps cannot be seen")
+        for got in dtypes.values():
+            message = f"the {NAMES[name]} of {case.configuration.dtype} boxes is in {got}"
+            require(got == "float32", message, expected="float32", got=got)

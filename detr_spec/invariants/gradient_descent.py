@@ -1,4 +1,4 @@
-"""Invariants of what a gradient is for: a step against it lowers the loss, and many steps learn. norm §7, G7 and G8."""
+"""Invariants of what a gradient is for: a step lowers the loss, many steps learn, each its own. norm §7, G7–G9."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from detr_spec.cases import SetCase
 from detr_spec.differences import noise
 from detr_spec.evaluation import average_precision
 from detr_spec.invariant import invariant
+from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES
 from detr_spec.invariants.gradient_answers import Build, JudgedLayer, gradients_of, judged_layers, training_weights
+from detr_spec.invariants.shared import unique_matchings
 from detr_spec.postprocess import detections
 from detr_spec.strategies import learning_cases, set_cases
 from detr_spec.values import Floats, Outputs, round_to
-from detr_spec.violation import Violation, premise, require
+from detr_spec.violation import Violation, premise, require, require_close
 
 FIRST_STEP = 2.0**-4
 """The longest step against a gradient, in logits, and in sides of boxes."""
@@ -178,3 +180,34 @@ def _stepped(boxes: Floats, gradient: Floats) -> Floats:
     with np.errstate(over="ignore"):
         scaled = np.clip(sides * np.exp(-sides * gradient[..., 2:]), SMALLEST_SIDE, 1.0)
     return np.concatenate([moved, scaled], axis=-1)
+
+
+@invariant(
+    "gradients.repeatable",
+    number="G9",
+    formula="∇L(x, y) from one criterion, after ∇L(x′, y) from it = ∇L(x, y) from a new one",
+    source="norm §6: one criterion serves every training step, each with a backward pass of its own",
+    breaks="a running loss that keeps the graph of the step before; a hook or a factor that an earlier batch left",
+    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), queries=(2, 6), targets=(1, 5)),
+)
+def repeatable(component: Build, case: SetCase) -> None:
+    """A criterion gives the same gradients to the same batch, whatever it was given before.
+
+    What keeps part of the step before fails at the second step, or trains on predictions that are gone.
+    """
+    configuration, weights = case.configuration, training_weights(case.configuration)
+    used = component(configuration)
+    others = case.outputs.take(queries=case.permutation(case.outputs.queries, "queries"))
+    before = SetCase(configuration=configuration, outputs=others, targets=case.targets, sizes=case.sizes)
+    gradients_of(lambda _: used, before, weights, case.targets)
+    again = judged_layers(lambda _: used, case, weights)
+    for layer, new in zip(again, judged_layers(component, case, weights), strict=True):
+        if np.array_equal(layer.logits, new.logits) and np.array_equal(layer.boxes, new.boxes):
+            continue
+        unique_matchings(new.layer, case.targets, configuration)
+        for kind, got, expected, right in (
+            ("logits", layer.logits, new.logits, new.range.logits),
+            ("boxes", layer.boxes, new.boxes, new.range.boxes),
+        ):
+            what = f"the gradient of the {kind} of {new.name}, in the second call of one criterion,"
+            require_close(what, got, expected, right.upper - right.lower)

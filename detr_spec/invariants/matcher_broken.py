@@ -17,7 +17,7 @@ from detr_spec.invariants.matcher import Build, answered, matched, matched_as_dr
 from detr_spec.invariants.shared import require_optimal, require_optimal_matchings, require_refusal, vary
 from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
-from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs
+from detr_spec.values import NARROW_DTYPES, Booleans, Floats, Integers, Matching, Outputs
 from detr_spec.violation import premise, require
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 SOUND_REGIMES = ("general", "confident", "crowded", "one-class")
 FEW_QUERIES_REGIMES = ("general", "crowded", "more-targets-than-queries")
 """Regimes in which, with few queries and as many targets, a broken query is matched beside the sound ones."""
-
-NARROW_DTYPES = ("float16", "bfloat16")
 
 VANISHING_LOGIT = -700.0
 """A finite logit whose probability is below 10⁻³⁰³, as good as the 0 of −∞."""

@@ -120,7 +120,7 @@ def test_a_mutant_leaves_the_reference_as_it_is_and_has_modules_of_its_own() -> 
         ("epsilon-added-to-denominators", "detr", "boxes.identical"),
         ("first-image-for-all", "detr", "matcher.batch-is-its-images"),
         ("labels-one-based-in-cost", "deformable", "matcher.optimal-cost"),
-        ("l1-cost-scaled-by-a-hundredth", "deformable", "matcher.close-call"),
+        ("l1-cost-scaled-by-1e-2", "deformable", "matcher.close-call"),
         ("num-boxes-remembered", "detr", "criterion.repeatable"),
         ("solver-greedy", "detr", "assignment.optimal-total"),
         ("cross-entropy-scaled-by-1e-12", "detr", "criterion.classification-value"),
@@ -241,6 +241,40 @@ def test_what_is_wrong_in_a_bank_is_said(tmp_path: Path, old: str, new: str, mes
     assert old in text
     with pytest.raises(UsageError, match=message):
         read_bank(written(tmp_path, text.replace(old, new)))
+
+
+LADDER = (
+    ENTRY.replace('id = "{id}"', 'id = "scaled-by-{{delta}}"\nladder = ["1e-2", "1e-5"]')
+    .replace("what was planted", "GIoU is 1 + {{delta}} times too large")
+    .replace("return iou + (enclosure - union)", "return (1 + {{delta}}) * iou - (enclosure - union)")
+    .format()
+)
+
+
+def test_a_ladder_is_a_mutant_for_each_rung(tmp_path: Path) -> None:
+    mutants = read_bank(written(tmp_path, LADDER))
+    assert [mutant.id for mutant in mutants] == ["scaled-by-1e-2", "scaled-by-1e-5"]
+    assert [mutant.description for mutant in mutants] == [
+        f"GIoU is 1 + {rung} times too large" for rung in ("1e-2", "1e-5")
+    ]
+    assert [mutant.edits[0].new for mutant in mutants] == [
+        f"return (1 + {rung}) * iou - (enclosure - union)" for rung in ("1e-2", "1e-5")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('["1e-2", "1e-5"]', "[]", r"mutant 1: ladder is \[\]; expected a list of texts"),
+        ('["1e-2", "1e-5"]', "[0.01]", r"mutant 1: ladder is \[0.01\]; expected a list of texts"),
+        ("scaled-by-{delta}", "scaled", "mutant 1: id is 'scaled'; expected {delta} in it, as it has a ladder"),
+        ('"1e-5"]', '"1e-2"]', "mutant 'scaled-by-1e-2' is there already"),
+    ],
+)
+def test_a_ladder_that_means_nothing_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in LADDER
+    with pytest.raises(UsageError, match=message):
+        read_bank(written(tmp_path, LADDER.replace(old, new)))
 
 
 def test_an_id_that_is_there_twice_is_refused(tmp_path: Path) -> None:

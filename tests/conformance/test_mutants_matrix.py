@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from detr_conformance.command_line import run
-from detr_conformance.mutants.bank import Edit, Mutant
+from detr_conformance.mutants.bank import Edit, Mutant, bank, find_mutant
 from detr_conformance.mutants.campaign import expected_tasks, hunts, survey_tasks
 from detr_conformance.mutants.hunt import Hunt
 from detr_conformance.mutants.matrix import Matrix, matrix_of
+from detr_conformance.mutants.picture import colours, matrix_picture
 from detr_conformance.mutants.show import as_json, as_markdown
 
 EDIT = Edit("detr_reference/boxes.py", "return iou - (", "return iou + (")
@@ -110,6 +111,46 @@ def test_the_files_say_what_the_matrix_says() -> None:
     assert "- `equivalent`: it changes nothing" in text
 
 
+def test_the_picture_has_a_column_for_each_mutant_and_names_groups_and_components() -> None:
+    picture = matrix_picture(tiny())
+    assert picture == matrix_picture(tiny())
+    assert ">boxes</text>" in picture
+    cells = colours(tiny())
+    assert cells.shape == (3, 3, 3)
+    found, surviving, equivalent = cells.transpose(1, 0, 2)
+    assert (equivalent == 1).all()
+    assert [bool((cell == 1).all()) for cell in found] == [False, True, False]
+    assert [bool((cell == 1).all()) for cell in surviving] == [True, True, False]
+    assert found[0].sum() < found[2].sum() < 3
+    assert matrix_picture(tiny(told(FOUND, "boxes.scaling", 1, 1))) != picture
+
+
+def test_the_markdown_shows_the_picture_where_there_is_one() -> None:
+    assert "](matrix.svg)" in as_markdown(tiny(), "matrix.svg")
+    assert "](" not in as_markdown(tiny()).partition("##")[0]
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "mutants.md"
+
+
+def test_the_page_in_the_repository_lists_the_bank_and_no_survivors() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    shown = [tuple(cell.strip() for cell in row.strip("|").split(" | "))[:4] for row in rows]
+    assert shown == [
+        (
+            f"`{item.id}`",
+            item.description,
+            item.provenance,
+            " ".join(f"`{name}`" for name in item.expected) or "equivalent",
+        )
+        for item in bank()
+    ], "run the command that the page names"
+    assert "**Survivors, with the profiles and seeds on which no expected invariant found them:** none." in text
+    assert "**Equivalent mutants that were killed:** none." in text
+    assert (PAGE.parent / "mutants.svg").is_file()
+
+
 def test_expected_invariants_have_every_seed_and_the_others_one() -> None:
     expected = expected_tasks([FOUND], [0, 1], 100)
     assert [(task.invariant, task.seeds, task.examples) for task in expected] == [
@@ -124,28 +165,24 @@ def test_expected_invariants_have_every_seed_and_the_others_one() -> None:
 
 
 def test_workers_find_what_this_process_finds() -> None:
-    (chosen,) = [item for item in _bank() if item.id == "giou-penalty-added"]
+    chosen = find_mutant("giou-penalty-added")
     tasks = expected_tasks([chosen], range(2), 10)
     key = [hunt for found in hunts(tasks, 0) for hunt in found]
     assert [hunt for found in hunts(tasks, 1) for hunt in found] == key
     assert all(hunt.killed for hunt in key)
 
 
-def _bank() -> tuple[Mutant, ...]:
-    from detr_conformance.mutants.bank import bank
-
-    return bank()
-
-
 def test_the_command_writes_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report, page, table = tmp_path / "m.json", tmp_path / "m.html", tmp_path / "m.md"
+    report, page, table, picture = (tmp_path / f"m.{kind}" for kind in ("json", "html", "md", "svg"))
     arguments = ["giou-penalty-added", "--seeds", "2", "--survey-examples", "0", "-n", "0"]
-    code = run(["mutants", *arguments, "--json", str(report), "--page", str(page), "--markdown", str(table)])
-    assert code == 0
+    files = ["--json", str(report), "--page", str(page), "--markdown", str(table), "--picture", str(picture)]
+    assert run(["mutants", *arguments, *files]) == 0
     assert "1 of 1 defects found on every one of 2 seeds" in capsys.readouterr().out
     assert json.loads(report.read_text())["survivors"] == {}
     assert "<title>giou-penalty-added × boxes.giou-below-iou: " in page.read_text()
     assert "giou-penalty-added" in table.read_text()
+    assert "](m.svg)" in table.read_text()
+    assert "<svg" in picture.read_text()
 
 
 def test_a_survivor_makes_the_command_fail(capsys: pytest.CaptureFixture[str]) -> None:

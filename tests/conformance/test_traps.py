@@ -115,7 +115,7 @@ def test_a_violation_that_is_gone_fails_in_pytest_too(subjects: Path, ledger_of:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--detr-spec-examples=3", "test_mine.py"],
         cwd=subjects.parent,
-        env={**os.environ, "PYTHONPATH": str(subjects.parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(subjects.parent), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         check=False,

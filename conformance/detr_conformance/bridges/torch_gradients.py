@@ -39,7 +39,10 @@ def call_gradients(
 
 
 def _gradients(total: Tensor, leaves: list[Tensor]) -> list[Tensor | None]:
-    """The gradient with respect to each leaf; None for one that the total is not connected to."""
-    if not total.requires_grad:
-        return [None] * len(leaves)
-    return list(torch.autograd.grad(total, leaves, allow_unused=True))
+    """The gradient with respect to each leaf; None for one that the total is not connected to.
+
+    The whole graph is walked, as in training, and so also what an earlier call left of its own.
+    """
+    if total.requires_grad:
+        total.backward()  # type: ignore[no-untyped-call]
+    return [leaf.grad for leaf in leaves]

@@ -65,6 +65,24 @@ def published() -> Mapping[str, tuple[Limit, ...]]:
     return {name: tuple(items) for name, items in groupby(limits, key=lambda limit: limit.invariant)}
 
 
+def sharpest(term: str) -> tuple[str, Mapping[str, float]]:
+    """The invariant that finds the smallest relative errors in a term, and how small they are by dtype.
+
+    Where profiles differ, the coarser limit counts; what is blind in a profile, or to one sign, does not.
+    """
+    coarsest: dict[str, dict[str, float]] = {}
+    for name, limits in published().items():
+        same = [limit for limit in limits if (limit.term, limit.error, limit.signs) == (term, "relative", "±")]
+        if {limit.profile for limit in same} == set(PROFILES):
+            coarsest[name] = {
+                dtype: max(limit.limits[dtype] for limit in same)
+                for dtype in ("float32", "float64")
+                if all(dtype in limit.limits for limit in same)
+            }
+    name = min(coarsest, key=lambda name: sum(coarsest[name].values()))
+    return name, coarsest[name]
+
+
 def told(limits: Sequence[Limit]) -> str:
     """The limits of one invariant in words, such as "loss_ce by 1e-6 in float32, 1e-14 in float64".
 

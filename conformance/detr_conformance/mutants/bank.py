@@ -7,6 +7,7 @@ provenance = "the thread where a real project had it, such as facebookresearch/d
 profiles = ["detr", "deformable"]
 expected = ["boxes.giou-definition"]        # the invariants that must find it; each profile needs one that applies
 equivalent = "a proof"                      # in place of expected, where no caller can see the change within the norm
+ladder = ["1e-3", "1e-5"]                   # optional: so many mutants, with each text in place of {delta}, id included
 
 [[mutant.edit]]                             # applied in order
 file = "detr_reference/boxes.py"
@@ -36,8 +37,9 @@ else:
 
 FOLDER = Path(__file__).parent / "bank"
 TEXTS = ("id", "description", "provenance")
-FIELDS = (*TEXTS, "profiles", "expected", "equivalent", "edit")
+FIELDS = (*TEXTS, "profiles", "expected", "equivalent", "ladder", "edit")
 EDIT_FIELDS = ("file", "old", "new")
+RUNG = "{delta}"
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,33 @@ def _read_file(path: Path) -> tuple[Mutant, ...]:
         raise UsageError(f"{path} is no TOML: {error}") from error
     _require_fields(str(path), document, ("mutant",), ("mutant",))
     entries = _tables(f"{path}: mutant", document["mutant"])
-    return tuple(_mutant(f"{path}, mutant {number}", path.stem, entry) for number, entry in enumerate(entries, 1))
+    return tuple(
+        _mutant(place, path.stem, rung)
+        for place, entry in ((f"{path}, mutant {number}", entry) for number, entry in enumerate(entries, 1))
+        for rung in _rungs(place, entry)
+    )
+
+
+def _rungs(place: str, entry: dict[str, Any]) -> list[dict[str, Any]]:
+    """The entry itself, or for one with a ladder an entry for each rung."""
+    if "ladder" not in entry:
+        return [entry]
+    ladder = entry["ladder"]
+    if not isinstance(ladder, list) or not ladder or not all(isinstance(rung, str) for rung in ladder):
+        raise UsageError(f"{place}: ladder is {ladder!r}; expected a list of texts")
+    if RUNG not in str(entry.get("id")):
+        raise UsageError(f"{place}: id is {entry.get('id')!r}; expected {RUNG} in it, as it has a ladder")
+    rest = {key: value for key, value in entry.items() if key != "ladder"}
+    return [_with_rung(rest, rung) for rung in ladder]
+
+
+def _with_rung(value: Any, rung: str) -> Any:
+    """A value of a TOML file with the rung's text in place of the word that stands for it, everywhere."""
+    if isinstance(value, dict):
+        return {key: _with_rung(item, rung) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_rung(item, rung) for item in value]
+    return value.replace(RUNG, rung) if isinstance(value, str) else value
 
 
 def _mutant(place: str, group: str, entry: dict[str, Any]) -> Mutant:

@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from detr_conformance.mutants.bank import Mutant
 from detr_conformance.mutants.patch import mutant_package
+from detr_conformance.mutants.sources import PACKAGE
 
 Check = Callable[[ModuleType], None]
 
@@ -152,8 +153,11 @@ def found_by(suite: Suite, mutants: Sequence[Mutant], seed: int = 0) -> tuple[Mu
 
 
 def show_others(mutants: Sequence[Mutant], console: Console) -> None:
-    """Prints how many of the mutants that are defects each project's checks find, and how many any of them does."""
-    defects = [mutant for mutant in mutants if not mutant.equivalent]
+    """Prints how many of the mutants that are defects each project's checks find, and how many any of them does.
+
+    Those whose defect is not in the reference itself, but in how its parts are put together, are left out.
+    """
+    defects = [mutant for mutant in mutants if not mutant.equivalent and _in_reference(mutant)]
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for name in ("checks of", "in", "defects found", "share"):
         table.add_column(name, overflow="fold")
@@ -163,6 +167,10 @@ def show_others(mutants: Sequence[Mutant], console: Console) -> None:
     together = {mutant.id for mutants_found in found.values() for mutant in mutants_found}
     table.add_row("all of them together", "", *_share(len(together), len(defects)))
     console.print(table)
+
+
+def _in_reference(mutant: Mutant) -> bool:
+    return all(edit.file.startswith(f"{PACKAGE}/") for edit in mutant.edits)
 
 
 def _share(count: int, whole: int) -> tuple[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from importlib.util import find_spec
 from itertools import groupby
 from math import log
 from statistics import median
+from typing import NamedTuple
 
 from detr_conformance.errors import UsageError
 from detr_conformance.mutants.bank import Mutant
@@ -18,6 +20,14 @@ CELL = 6
 
 DARK, LIGHT = 25, 80
 """The lightness of a kill by the first example, and of one by the last, in percent."""
+
+
+class Run(NamedTuple):
+    """Equal names beside each other: the name, the place of the first, and how many there are."""
+
+    name: str
+    start: int
+    length: int
 
 
 def require_page() -> None:
@@ -36,9 +46,9 @@ def matrix_page(matrix: Matrix) -> str:
         .from_string(template)
         .render(
             rows=[_row(matrix, mutant) for mutant in matrix.mutants],
-            columns=matrix.invariants,
-            groups=_groups([mutant.group for mutant in matrix.mutants]),
-            components=_groups([name.partition(".")[0] for name in matrix.invariants]),
+            columns=by_component(matrix),
+            groups=runs_of([mutant.group for mutant in matrix.mutants]),
+            components=runs_of([name.partition(".")[0] for name in by_component(matrix)]),
             cell=CELL,
             summary=summary(matrix),
             survivors=[mutant.id for mutant, _ in matrix.survivors],
@@ -49,7 +59,7 @@ def matrix_page(matrix: Matrix) -> str:
 
 def _row(matrix: Matrix, mutant: Mutant) -> dict[str, object]:
     cells = []
-    for place, name in enumerate(matrix.invariants):
+    for place, name in enumerate(by_component(matrix)):
         kills = matrix.kills.get((mutant.id, name), ())
         if kills:
             examples = median(hunt.examples for hunt in kills)
@@ -64,12 +74,17 @@ def _colour(examples: float, matrix: Matrix, expected: bool) -> str:
     return f"hsl({15 if expected else 215} 70% {DARK + (LIGHT - DARK) * min(share, 1):.0f}%)"
 
 
-def _groups(names: list[str]) -> list[dict[str, object]]:
+def by_component(matrix: Matrix) -> list[str]:
+    """The invariants, those of each component together, in the order in which the bank has its groups."""
+    return sorted(matrix.invariants, key=lambda name: name.partition(".")[0])
+
+
+def runs_of(names: Sequence[str]) -> list[Run]:
     """Runs of equal names, with the place where each begins and its length."""
-    found: list[dict[str, object]] = []
+    found: list[Run] = []
     start = 0
     for name, run in groupby(names):
         length = len(list(run))
-        found.append({"name": name, "start": start, "length": length})
+        found.append(Run(name, start, length))
         start += length
     return found

@@ -51,8 +51,9 @@ def summary(matrix: Matrix) -> list[str]:
         f"{len(matrix.mutants)} mutants: {defects - len(matrix.survivors)} of {defects} defects found on every one of "
         f"{len(matrix.seeds)} seeds, {len(matrix.equivalents)} equivalents"
         + (f"; median examples to kill: {median:g}" if median is not None else ""),
-        f"expected invariants with {matrix.examples} examples on each seed, every other one with "
-        f"{matrix.survey_examples} on the first; detr-spec {installed_version()}",
+        f"expected invariants with {matrix.examples} examples on each seed, "
+        + (f"every other one with {matrix.survey_examples} on the first" if matrix.survey_examples else "no other ones")
+        + f"; detr-spec {installed_version()}",
     ]
 
 
@@ -74,7 +75,7 @@ def _sections(matrix: Matrix) -> dict[str, list[str]]:
         ],
         "invariants that killed nothing": list(matrix.killed_nothing),
         "invariants that no mutant needs alone": [", ".join(matrix.never_needed_alone)]
-        if matrix.never_needed_alone
+        if matrix.never_needed_alone and matrix.survey_examples
         else [],
     }
 
@@ -109,16 +110,22 @@ def as_json(matrix: Matrix) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def as_markdown(matrix: Matrix) -> str:
-    """A table of the mutants by group, and what the campaign found."""
+def as_markdown(matrix: Matrix, picture: str | None = None) -> str:
+    """A table of the mutants by group, and what the campaign found. picture: where that of the matrix is."""
+    shown = f"![A column for each mutant, a row for each invariant]({picture})"
+    legend = (
+        "A column is a mutant, a row an invariant. What is coloured was found, the darker the fewer examples it took: "
+        "red by an invariant that was expected to find it, blue by another one."
+    )
     lines = [
         "# The mutant bank",
         "",
         "Each mutant is the reference with one planted defect, written as a patch in",
         "`conformance/detr_conformance/mutants/bank`. This page is made by",
         f"`detr-spec mutants --seeds {len(matrix.seeds)} --examples {matrix.examples}"
-        f" --survey-examples {matrix.survey_examples} --markdown docs/mutants.md`.",
+        f" --survey-examples {matrix.survey_examples} --markdown docs/mutants.md --picture docs/mutants.svg`.",
         "",
+        *([shown, "", legend, ""] if picture else []),
         *(f"{line[0].upper()}{line[1:]}." + "\n" for line in summary(matrix)),
     ]
     for title, found in _sections(matrix).items():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
@@ -30,6 +31,7 @@ Failing = Callable[..., set[str]]
 
 BOXES = tuple(item for item in all_invariants() if item.component == "boxes")
 EXAMPLES = 30
+NARROW, NARROW_LIMITS = "boxes.narrow-to-float32", Limits(dtypes=("float16", "bfloat16"))
 
 REFERENCE = {
     "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
@@ -108,7 +110,8 @@ def implementation(profile: Profile = DETR, **boxes: Callable[..., Array]) -> Im
 @pytest.mark.parametrize("profile", [DETR, DEFORMABLE], ids=lambda profile: profile.name)
 @pytest.mark.parametrize("item", BOXES, ids=lambda item: item.id)
 def test_each_holds_and_fires_on_the_reference(item: Any, profile: Profile) -> None:
-    subject = torch_implementation(name="reference", profile=profile, boxes=REFERENCE)
+    limits = NARROW_LIMITS if item.id == NARROW else None
+    subject = torch_implementation(name="reference", profile=profile, boxes=REFERENCE, limits=limits)
     judgement = judge(item, subject, examples=EXAMPLES)
     assert judgement.verdict is Verdict.HOLDS, judgement
     assert judgement.fired > 0.9 * judgement.examples
@@ -149,9 +152,18 @@ def test_other_right_implementations_are_not_accused(failing: Failing, changed: 
 
 
 def test_half_precision_is_not_accused(failing: Failing) -> None:
-    limits = Limits(dtypes=("float16", "bfloat16"))
-    subject = torch_implementation(name="reference", profile=DETR, boxes=REFERENCE, limits=limits)
+    subject = torch_implementation(name="reference", profile=DETR, boxes=REFERENCE, limits=NARROW_LIMITS)
     assert failing(subject) == set()
+
+
+def test_overlaps_in_half_precision_are_found_and_asked_for_only_where_it_is_declared(failing: Failing) -> None:
+    def halved(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        return reference.generalized_box_iou(first, second).to(first.dtype)
+
+    subject = torch_implementation(name="halved", profile=DETR, boxes={"giou": halved}, limits=NARROW_LIMITS)
+    assert failing(subject) == {NARROW}
+    (narrow,) = find_invariants(NARROW)
+    assert judge(narrow, implementation(), examples=5).verdict is Verdict.NOT_PROVIDED
 
 
 def with_epsilon(epsilon: float) -> Overlap:
@@ -383,7 +395,7 @@ def test_each_defect_is_found(failing: Failing, name: str) -> None:
 
 
 def test_every_invariant_finds_a_defect() -> None:
-    assert {item.id for item in BOXES} == set().union(*(expected for _, expected in DEFECTS.values()))
+    assert {item.id for item in BOXES} == {NARROW}.union(*(expected for _, expected in DEFECTS.values()))
 
 
 @pytest.mark.parametrize(

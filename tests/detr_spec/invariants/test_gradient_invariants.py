@@ -357,6 +357,28 @@ def test_without_mask_losses_their_gradients_are_not_provided() -> None:
     assert judge(invariant, subject(softmax(SetCriterion)), examples=2).verdict is Verdict.NOT_PROVIDED
 
 
+class GraphKept(SetCriterion):
+    """A running loss hangs on the graphs of all calls before, at no cost."""
+
+    running: Tensor | float = 0.0
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        kept, self.running = self.running, self.running + losses["loss_bbox"]
+        return losses | {"loss_bbox": losses["loss_bbox"] + 0 * kept}
+
+
+class ScaleKept(SetCriterion):
+    """A factor of the gradient that grows with every call."""
+
+    calls = 0
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        self.calls += 1
+        return losses | {"loss_ce": with_slope_of(losses["loss_ce"], self.calls * losses["loss_ce"])}
+
+
 def doubled(losses: Losses) -> Tensor:
     return with_slope_of(losses["loss_bbox"], 2 * losses["loss_bbox"])
 
@@ -365,6 +387,7 @@ CE, L1, GIOU, TOTAL = (f"gradients.{name}" for name in ("classification", "box-l
 APART, CONNECTED = "gradients.none-through-matching", "gradients.every-prediction-connected"
 BOXES_ZERO, LOGITS_NOT_ZERO = "gradients.unmatched-boxes-zero", "gradients.unmatched-logits-not-zero"
 SUM, FINITE, DESCENT = "gradients.logits-sum-to-zero", "gradients.finite-when-saturated", "gradients.descent"
+AGAIN = "gradients.repeatable"
 
 MASKS = "gradients.masks"
 
@@ -400,6 +423,8 @@ DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
     # With a weight of 1 no logit has a gradient above 1.
     "logits clipped": (subject(softmax(hooked(lambda gradient: gradient.clamp(-1, 1), "pred_logits"))), {TOTAL}),
     "boxes clipped": (subject(softmax(hooked(lambda gradient: gradient.clamp(-4, 4), "pred_boxes"))), {GIOU, TOTAL}),
+    "a graph that is kept": (subject(softmax(GraphKept)), {AGAIN}),
+    "a scale that is kept": (subject(softmax(ScaleKept)), {AGAIN}),
     "a drift of logits": (subject(softmax(hooked(lambda gradient: gradient + 1e-4, "pred_logits"))), {CE, TOTAL, SUM}),
 }
 

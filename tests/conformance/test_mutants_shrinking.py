@@ -1,0 +1,50 @@
+"""How small the cases are that are shown of mutants: how a case is measured, and that some are read at a glance."""
+
+from __future__ import annotations
+
+import pytest
+
+from detr_conformance.command_line import run
+from detr_conformance.mutants.bank import find_mutant
+from detr_conformance.mutants.shrinking import Shrunken, all_shrunken, case_size, cases_to_show
+
+
+def outputs(*queries: int) -> dict[str, object]:
+    return {"boxes": [[[0.5] * 4] * count for count in queries]}
+
+
+def targets(*counts: int) -> list[dict[str, object]]:
+    return [{"labels": [0] * count} for count in counts]
+
+
+def test_the_largest_image_of_all_batches_counts() -> None:
+    assert case_size({"outputs": outputs(2, 3), "targets": targets(0, 4)}) == (3, 4)
+    assert case_size({"batches": [(outputs(2), targets(1)), (outputs(5), targets(0))]}) == (5, 1)
+    assert case_size({"first": [[0, 0, 1, 1]]}) == (None, None)
+
+
+def test_few_queries_and_targets_are_readable_and_what_is_not_found_is_not() -> None:
+    names = "mutant", "detr", "matcher.optimal-cost"
+    assert Shrunken(*names, found=True, queries=2, targets=2).readable
+    assert Shrunken(*names, found=True).readable
+    assert not Shrunken(*names, found=True, queries=2, targets=3).readable
+    assert not Shrunken(*names, found=True, queries=3, targets=1).readable
+    assert not Shrunken(*names, found=False).readable
+
+
+def test_each_defect_is_shown_by_an_expected_invariant_in_each_of_its_profiles() -> None:
+    chosen = [find_mutant(name) for name in ("surplus-targets-cut-off", "area-of-clamped-sides")]
+    asked = cases_to_show(chosen)
+    assert [(mutant, profile) for mutant, profile, _ in asked] == [
+        ("surplus-targets-cut-off", "detr"),
+        ("surplus-targets-cut-off", "deformable"),
+    ]
+    assert {invariant for _, _, invariant in asked} <= set(chosen[0].expected)
+
+
+def test_a_planted_defect_is_shown_small(capsys: pytest.CaptureFixture[str]) -> None:
+    (size,) = all_shrunken([find_mutant("class-cost-positive")], examples=30, workers=0)
+    assert size.readable
+    assert (size.queries, size.targets) == (2, 1)
+    assert run(["mutants", "--shrink", "giou-penalty-over-union", "--examples", "30", "-n", "0"]) == 0
+    assert capsys.readouterr().out.strip() == "2 of 2 cases have at most 2 queries and 2 targets"
