@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from detr_reference import HungarianMatcher as ReferenceMatcher
 from detr_reference import negative_probability_cost
 from detr_reference.batch import Outputs, Pairs, Targets, check_output_shapes
-from detr_reference.matcher import check_precision
+from detr_reference.matcher import ClassCost, check_precision
 
 from .assignment import solve
 from .box_costs import box_costs
@@ -52,7 +52,23 @@ class HungarianMatcher(ReferenceMatcher):
 
     The class costs `negative_probability_cost` and `focal_cost()` of this package are batched; any other callable, and
     a `cost_matrix` overridden in a subclass, is called for one image after another.
+
+    validate: whether values that set prediction is not defined for are refused. To look at them, the host waits for the
+    device, twice a batch. Where it is false a criterion with this matcher waits for nothing on CUDA, and what comes of
+    broken values is undefined: the kernel leaves an image without matches where a cost is not finite.
     """
+
+    def __init__(
+        self,
+        cost_class: float = 1,
+        cost_bbox: float = 1,
+        cost_giou: float = 1,
+        *,
+        class_cost: ClassCost = negative_probability_cost,
+        validate: bool = True,
+    ) -> None:
+        super().__init__(cost_class, cost_bbox, cost_giou, class_cost=class_cost)
+        self.validate = validate
 
     @uncompiled
     @torch.no_grad()
@@ -69,7 +85,8 @@ class HungarianMatcher(ReferenceMatcher):
         """
         check_output_shapes(outputs)
         check_precision(outputs)
-        predictions, packed = pack_batch([outputs], targets, num_labels=outputs["pred_logits"].shape[2])
+        num_labels = outputs["pred_logits"].shape[2]
+        predictions, packed = pack_batch([outputs], targets, num_labels, validate=self.validate)
         return matched_pairs(self.match(predictions, packed), packed.sizes)
 
     @torch.no_grad()
@@ -81,7 +98,8 @@ class HungarianMatcher(ReferenceMatcher):
         compute = self._costs if self._is_batched else self._costs_one_by_one
         cost = compute(predictions, targets)
         sizes = targets.sizes * (len(cost) // len(targets.sizes))
-        _check_costs(cost, sizes, len(targets.sizes))
+        if self.validate:
+            _check_costs(cost, sizes, len(targets.sizes))
         return solve(cost, sizes)
 
     @property
