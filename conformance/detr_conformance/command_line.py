@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from detr_conformance.bench.command import bench
 from detr_conformance.errors import UsageError
 from detr_conformance.mutants.command import mutants
 
@@ -198,6 +199,7 @@ def print_catalogue() -> None:
     click.echo(catalogue(), nl=False)
 
 
+command.add_command(bench)
 command.add_command(mutants)
 
 

@@ -144,6 +144,4 @@ def test_more_columns_than_the_kernel_has_room_for_are_solved_on_the_host(monkey
     monkeypatch.setattr(torch.Tensor, "to", lambda columns, device: columns)
     monkeypatch.setattr(assignment, "_cuda_solver", lambda: pytest.fail("the kernel was asked"))
     cost = torch.rand(1, 2, cuda_solver.MOST_COLUMNS + 1, generator=torch.Generator().manual_seed(0))
-    np.testing.assert_array_equal(
-        assignment.solve(OnDevice(cost), [2]).numpy(), expected(cost.numpy(), np.array([2]))
-    )
+    np.testing.assert_array_equal(assignment.solve(OnDevice(cost), [2]).numpy(), expected(cost.numpy(), np.array([2])))
