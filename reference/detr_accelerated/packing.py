@@ -30,7 +30,7 @@ def pack_batch(
     if not _well_shaped(targets, num_images=len(layers[0]["pred_logits"])):
         _refuse(layers, targets, num_labels)
     packed = pack_targets(targets)
-    predictions = stack_predictions(layers, packed.longest)
+    predictions = stack_predictions(layers)
     if validate and not _sound(predictions, packed, num_labels):
         _refuse(layers, targets, num_labels)
     return predictions, packed

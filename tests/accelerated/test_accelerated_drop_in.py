@@ -235,7 +235,7 @@ def test_how_logits_are_read_in_blocks_changes_nothing(focal: bool, way: str, mo
     if way == "small blocks":
         monkeypatch.setattr(predictions, "BLOCK_ELEMENTS", 2 * 6 * 7)
     else:
-        monkeypatch.setattr(predictions, "blocks", lambda layers, longest: [torch.cat(list(layers))])
+        monkeypatch.setattr(predictions, "blocks", lambda layers: [torch.cat(list(layers))])
     assert_same(criterion(detr_accelerated, focal=focal), criterion(detr_reference, focal=focal), batch)
 
 

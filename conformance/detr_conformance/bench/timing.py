@@ -44,17 +44,16 @@ def in_turns(
     spent = dict.fromkeys(runs, 0.0)
     names = list(runs)
     for number in range(repeats):
-        for name in _rotated(names, number):
-            if number >= LEAST_RUNS and spent[name] >= budget:
-                continue
-            gc.collect()
-            gc.disable()
-            start = now()
-            try:
-                found[name].append(runs[name]())
-            finally:
-                gc.enable()
-            spent[name] += now() - start
+        gc.collect()
+        gc.disable()
+        try:
+            for name in _rotated(names, number):
+                if number < LEAST_RUNS or spent[name] < budget:
+                    start = now()
+                    found[name].append(runs[name]())
+                    spent[name] += now() - start
+        finally:
+            gc.enable()
     return {name: _collected(values) for name, values in found.items()}
 
 
