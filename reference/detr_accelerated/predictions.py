@@ -18,7 +18,7 @@ from detr_reference.boxes import upcast_half
 
 BLOCK_ELEMENTS = 2**20
 PART_ELEMENTS = 2**15
-"""Of an intermediate result, so that many of them stay in the cache, and in memory that is not fetched anew each time."""
+"""Of an intermediate result: many of them fit in the cache, and in memory that is not fetched anew from the system."""
 
 
 @dataclass(frozen=True)
