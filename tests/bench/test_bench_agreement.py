@@ -36,6 +36,7 @@ def told(contestant: Contestant, batch: Batch) -> str | None:
         return disagreement(contestant, contestant.build(batch), batch, weights(batch.profile))
 
 
+@pytest.mark.filterwarnings("ignore")  # of the packages of others, when they are imported
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("contestant", CONTESTANTS, ids=lambda item: f"{item.name}-{item.profile.name}")
 def test_right_contestants_agree(contestant: Contestant, regime: str) -> None:

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from detr_conformance.bench import contest, memory
+from detr_conformance.bench import contest, memory, timing
 from detr_conformance.bench.batches import make_batch
 from detr_conformance.bench.contestant import Place
 from detr_conformance.bench.ours import reference_step
@@ -31,6 +31,12 @@ from detr_conformance.errors import UsageError
 from detr_spec.profile import DETR
 
 TINY = Size(2, 6, 5, 3, layers=2)
+
+
+@pytest.fixture(autouse=True)
+def garbage_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To collect all that a whole suite has left takes longer than these tests."""
+    monkeypatch.setattr(timing.gc, "collect", lambda: 0)
 
 
 def timed(name: str, *seconds: float) -> Entry:
@@ -118,6 +124,7 @@ def test_what_an_inner_function_takes_is_not_the_outer_ones(monkeypatch: pytest.
     assert module.inner is inner
 
 
+@pytest.mark.filterwarnings("ignore")  # of the packages of others, when they are imported
 def test_the_command_writes_all_its_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

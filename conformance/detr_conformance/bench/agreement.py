@@ -27,7 +27,15 @@ from detr_spec.gradients import (
     l1_gradient,
     matched_places,
 )
-from detr_spec.losses import box_giou, box_l1, classification, matched_rows, matched_targets, target_classes
+from detr_spec.losses import (
+    box_giou,
+    box_l1,
+    classification,
+    matched_rows,
+    matched_targets,
+    num_boxes,
+    target_classes,
+)
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, Matching, Outputs, Targets
 
@@ -46,7 +54,7 @@ class _Layer:
 
     @property
     def normaliser(self) -> float:
-        return float(max(sum(len(target) for target in self.targets), 1))
+        return num_boxes(self.targets, self.matchings, self.configuration)
 
     def boxes(self, numbers: Floats) -> Interval:
         """Boxes as intervals; with a slack their sides may be so much longer."""

@@ -2,7 +2,7 @@
 
 Known differences: rf-detr adds no epsilon in the logarithms of its focal cost, and is asked for the plain focal loss,
 as the loss that it trains with by default, which depends on the IoU, is another formula. ultralytics adds 1e-7 to
-heights, unions and enclosing areas, and sums the auxiliary layers. transformers computes the costs of each image's
+heights, unions and enclosing areas, sums the auxiliary layers and divides by matches. transformers computes the costs of each image's
 queries with the targets of all images, as DETR does; the others pad the targets of each image.
 """
 
@@ -161,7 +161,7 @@ OTHERS = (
     ),
     Contestant(
         "ultralytics",
-        replace(DEFORMABLE, boxes=_EPSILONS),
+        replace(DEFORMABLE, boxes=_EPSILONS, denominator="matches"),
         ULTRALYTICS,
         ultralytics,
         (
