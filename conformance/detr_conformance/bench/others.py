@@ -2,8 +2,8 @@
 
 Known differences: rf-detr adds no epsilon in the logarithms of its focal cost, and is asked for the plain focal loss,
 as the loss that it trains with by default, which depends on the IoU, is another formula. ultralytics adds 1e-7 to
-heights, unions and enclosing areas, sums the auxiliary layers and divides by matches. transformers computes the costs of each image's
-queries with the targets of all images, as DETR does; the others pad the targets of each image.
+heights, unions and enclosing areas, sums the auxiliary layers and divides by matches. transformers computes the costs
+of each image's queries with the targets of all images, as DETR does; the others pad the targets of each image.
 """
 
 from __future__ import annotations
