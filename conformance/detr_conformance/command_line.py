@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from detr_conformance.bench.command import bench
 from detr_conformance.errors import UsageError
 from detr_conformance.lock.command import lock
 from detr_conformance.merge_command import merge
@@ -272,6 +273,7 @@ def print_catalogue() -> None:
     click.echo(catalogue(), nl=False)
 
 
+command.add_command(bench)
 command.add_command(lock)
 command.add_command(merge)
 command.add_command(mutants)

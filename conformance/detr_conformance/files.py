@@ -22,16 +22,17 @@ def require_writable(path: Path) -> None:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def write_whole(text: str, path: Path) -> None:
-    """Writes the text, whole or not at all; to what is no regular file, such as a pipe, directly."""
+def write_whole(content: str | bytes, path: Path) -> None:
+    """Writes text or bytes, whole or not at all; to what is no regular file, such as a pipe, directly."""
     path = path.resolve()
+    content = content.encode() if isinstance(content, str) else content
     if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content)
         return
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except BaseException:

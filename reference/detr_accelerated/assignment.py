@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeAlias
 
@@ -18,6 +17,8 @@ import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from . import cuda_solver
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Solver: TypeAlias = Callable[[Array, Array, Array], None]
@@ -34,7 +35,7 @@ def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
     cost: finite, [P, T, Q], of which the first n rows of a problem count. sizes: n of each problem. With n > Q only Q
     targets have a query; the others, and rows beyond n, have -1.
     """
-    if cost.device.type == "cuda":
+    if cost.device.type == "cuda" and max(cost.shape[1:]) <= cuda_solver.MOST_COLUMNS:
         solver = _cuda_solver()
         if solver is not None:
             columns: Tensor = solver(cost, torch.tensor(sizes).to(cost.device, non_blocking=True))
@@ -86,10 +87,8 @@ def _compiled_solver() -> Solver:
 @cache
 def _cuda_solver() -> Callable[[Tensor, Tensor], Tensor] | None:
     """The solver that leaves the costs on the device, or None, said once, where there is none."""
-    try:
-        module = import_module(".cuda_solver", __package__)
-    except ImportError as error:
-        warnings.warn(f"no solver for costs on CUDA ({error}); they are copied to the host", stacklevel=2)
-        return None
-    solver: Callable[[Tensor, Tensor], Tensor] = module.solve
-    return solver
+    reason = cuda_solver.reason_unavailable()
+    if reason is None:
+        return cuda_solver.solve
+    warnings.warn(f"no solver for costs on CUDA: {reason}; they are copied to the host", stacklevel=2)
+    return None

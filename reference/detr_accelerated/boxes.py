@@ -1,7 +1,8 @@
 """L1 distance and generalised IoU of boxes that broadcast against each other, one coordinate at a time.
 
 With the four coordinates apart, the innermost dimension is that of the queries, which is long, and no dimension of
-length four is ever reduced. The formulas are those of `detr_reference.boxes`.
+length four is ever reduced. The formulas are those of `detr_reference.boxes`; what is new is changed in place, as new
+memory costs more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ Coordinates: TypeAlias = tuple[Tensor, ...]
 
 def l1_distance(boxes: Coordinates, target_boxes: Coordinates) -> Tensor:
     """Return the L1 distance [...] of boxes given by four coordinates [...] each."""
-    x, y, width, height = ((first - second).abs() for first, second in zip(boxes, target_boxes, strict=True))
-    return x + y + width + height
+    x, y, width, height = ((first - second).abs_() for first, second in zip(boxes, target_boxes, strict=True))
+    return x.add_(y).add_(width).add_(height)
 
 
 def corners(boxes: Coordinates) -> Coordinates:
@@ -30,12 +31,13 @@ def overlap(boxes: Coordinates, target_boxes: Coordinates) -> tuple[Tensor, Tens
     """Return the areas [...] of intersection, union and enclosing box of boxes given by their corners."""
     x0, y0, x1, y1 = boxes
     target_x0, target_y0, target_x1, target_y1 = target_boxes
-    width = (torch.minimum(x1, target_x1) - torch.maximum(x0, target_x0)).clamp(min=0)
-    height = (torch.minimum(y1, target_y1) - torch.maximum(y0, target_y0)).clamp(min=0)
+    width = torch.minimum(x1, target_x1).sub_(torch.maximum(x0, target_x0)).clamp_(min=0)
+    height = torch.minimum(y1, target_y1).sub_(torch.maximum(y0, target_y0)).clamp_(min=0)
     intersection = width * height
-    union = (x1 - x0) * (y1 - y0) + (target_x1 - target_x0) * (target_y1 - target_y0) - intersection
-    enclosing_width = torch.maximum(x1, target_x1) - torch.minimum(x0, target_x0)
-    enclosing_height = torch.maximum(y1, target_y1) - torch.minimum(y0, target_y0)
+    areas = (x1 - x0) * (y1 - y0) + (target_x1 - target_x0) * (target_y1 - target_y0)
+    union = areas.sub_(intersection)
+    enclosing_width = torch.maximum(x1, target_x1).sub_(torch.minimum(x0, target_x0))
+    enclosing_height = torch.maximum(y1, target_y1).sub_(torch.minimum(y0, target_y0))
     return intersection, union, enclosing_width * enclosing_height
 
 

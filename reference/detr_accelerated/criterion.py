@@ -91,7 +91,7 @@ class BatchedCriterion(SetPredictionCriterion):
             return super().forward(outputs, targets)
         for layer in layers:
             check_output_shapes(layer, self.num_logits)
-        predictions, packed = pack_batch(layers, targets, num_labels=self.num_classes)
+        predictions, packed = pack_batch(layers, targets, self.num_classes, validate=matcher.validate)
         if "masks" in self.losses:
             check_masks(outputs, targets)
         check_precision(outputs)

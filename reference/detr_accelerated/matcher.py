@@ -12,13 +12,13 @@ from torch.nn.utils.rnn import pad_sequence
 from detr_reference import HungarianMatcher as ReferenceMatcher
 from detr_reference import negative_probability_cost
 from detr_reference.batch import Outputs, Pairs, Targets, check_output_shapes
-from detr_reference.matcher import check_precision
+from detr_reference.matcher import ClassCost, check_precision
 
 from .assignment import solve
 from .box_costs import box_costs
 from .methods import overrides, uncompiled
 from .packing import pack_batch
-from .predictions import Predictions
+from .predictions import Predictions, in_parts
 from .targets import PackedTargets
 
 
@@ -52,7 +52,23 @@ class HungarianMatcher(ReferenceMatcher):
 
     The class costs `negative_probability_cost` and `focal_cost()` of this package are batched; any other callable, and
     a `cost_matrix` overridden in a subclass, is called for one image after another.
+
+    validate: whether values that set prediction is not defined for are refused. To look at them, the host waits for the
+    device, twice a batch. Where it is false a criterion with this matcher waits for nothing on CUDA, and what comes of
+    broken values is undefined: the kernel leaves an image without matches where a cost is not finite.
     """
+
+    def __init__(
+        self,
+        cost_class: float = 1,
+        cost_bbox: float = 1,
+        cost_giou: float = 1,
+        *,
+        class_cost: ClassCost = negative_probability_cost,
+        validate: bool = True,
+    ) -> None:
+        super().__init__(cost_class, cost_bbox, cost_giou, class_cost=class_cost)
+        self.validate = validate
 
     @uncompiled
     @torch.no_grad()
@@ -69,7 +85,8 @@ class HungarianMatcher(ReferenceMatcher):
         """
         check_output_shapes(outputs)
         check_precision(outputs)
-        predictions, packed = pack_batch([outputs], targets, num_labels=outputs["pred_logits"].shape[2])
+        num_labels = outputs["pred_logits"].shape[2]
+        predictions, packed = pack_batch([outputs], targets, num_labels, validate=self.validate)
         return matched_pairs(self.match(predictions, packed), packed.sizes)
 
     @torch.no_grad()
@@ -81,7 +98,8 @@ class HungarianMatcher(ReferenceMatcher):
         compute = self._costs if self._is_batched else self._costs_one_by_one
         cost = compute(predictions, targets)
         sizes = targets.sizes * (len(cost) // len(targets.sizes))
-        _check_costs(cost, sizes, len(targets.sizes))
+        if self.validate:
+            _check_costs(cost, sizes, len(targets.sizes))
         return solve(cost, sizes)
 
     @property
@@ -94,29 +112,29 @@ class HungarianMatcher(ReferenceMatcher):
         layers = len(predictions.boxes) // len(targets.sizes)
         dtype = torch.promote_types(predictions.logits[0].dtype, predictions.boxes.dtype)
         dtype = torch.promote_types(dtype, targets.boxes.dtype)
-        return predictions.by_block(
-            self._block_costs,
-            predictions.boxes.to(dtype).transpose(1, 2).contiguous(),
-            targets.labels.repeat(layers, 1),
-            targets.boxes.to(dtype).repeat(layers, 1, 1),
-            *(() if isinstance(self.class_cost, FocalCost) else (predictions.highest, predictions.exponential_sum)),
+        boxes = predictions.boxes.to(dtype).transpose(1, 2).contiguous()
+        target_boxes = targets.boxes.to(dtype).repeat(layers, 1, 1)
+        cost = predictions.at_labels(targets.labels.repeat(layers, 1)).to(dtype)
+        normaliser = (
+            () if isinstance(self.class_cost, FocalCost) else (predictions.highest, predictions.exponential_sum)
         )
+        for part in in_parts(cost[0].numel(), cost, boxes, target_boxes, *normaliser):
+            self._write_costs(*part)
+        return cost
 
-    def _block_costs(
-        self, logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor, *normaliser: Tensor
-    ) -> Tensor:
-        """Return the costs [b, T, Q] of b problems.
+    def _write_costs(self, cost: Tensor, boxes: Tensor, target_boxes: Tensor, *normaliser: Tensor) -> None:
+        """Write the costs [b, T, Q] of b problems where the logits at the targets' labels are.
 
-        logits: [b, Q, C]. boxes: [b, 4, Q]. labels: [b, T]. target_boxes: [b, T, 4]. normaliser: the highest logit and
-        the sum of exponentials, [b, Q] each, where the class cost is a probability.
+        boxes: [b, 4, Q]. target_boxes: [b, T, 4]. normaliser: the highest logit and the sum of exponentials, [b, Q]
+        each, where the class cost is a probability.
         """
-        at_labels = logits.transpose(1, 2).gather(1, labels[..., None].expand(-1, -1, logits.shape[1]))
-        cost = box_costs(boxes, target_boxes, self.cost_bbox, self.cost_giou)
+        of_boxes = box_costs(boxes, target_boxes, self.cost_bbox, self.cost_giou)
         if isinstance(self.class_cost, FocalCost):
-            return cost.add_(self.class_cost.at_labels(at_labels), alpha=self.cost_class)
-        highest, exponential_sum = normaliser
-        likelihood = at_labels.sub_(highest[:, None]).exp_()
-        return cost.addcdiv_(likelihood, exponential_sum[:, None], value=-self.cost_class)
+            torch.add(of_boxes, self.class_cost.at_labels(cost), alpha=self.cost_class, out=cost)
+        else:
+            highest, exponential_sum = normaliser
+            likelihood = cost.sub_(highest[:, None]).exp_()
+            torch.addcdiv(of_boxes, likelihood, exponential_sum[:, None], value=-self.cost_class, out=cost)
 
     def _costs_one_by_one(self, predictions: Predictions, targets: PackedTargets) -> Tensor:
         """Return the costs [P, T, Q] from a `cost_matrix` that speaks of one image."""

@@ -16,26 +16,6 @@ Array: TypeAlias = np.ndarray[Any, Any]
 NONE = -1
 
 
-def solve_with_numba(cost: Array, sizes: Array, columns: Array) -> None:
-    """Write the query of each target into columns [P, T]; rows beyond each problem's size are left as they are.
-
-    cost: float32 or float64 [P, T, Q]. sizes: int64 [P].
-    """
-    for problem, size, found in zip(cost, sizes, columns, strict=True):
-        _solve_problem(problem, size, found)
-
-
-@njit(nogil=True, cache=True)
-def _solve_problem(cost: Array, size: int, found: Array) -> None:
-    num_queries = cost.shape[1]
-    if size < num_queries:
-        found[:size] = _columns_of_rows(cost[:size])
-    else:
-        targets = _columns_of_rows(cost[:size].T)
-        for query in range(num_queries):
-            found[targets[query]] = query
-
-
 @njit(nogil=True, cache=True)
 def _columns_of_rows(cost: Array) -> Array:
     """Return the column of each row; there are at least as many columns as rows."""
@@ -95,3 +75,20 @@ def _columns_of_rows(cost: Array) -> Array:
             if row == start:
                 break
     return column_of
+
+
+@njit(nogil=True, cache=True)
+def solve_with_numba(cost: Array, sizes: Array, columns: Array) -> None:
+    """Write the query of each target into columns [P, T]; rows beyond each problem's size are left as they are.
+
+    cost: float32 or float64 [P, T, Q]. sizes: int64 [P].
+    """
+    num_queries = cost.shape[2]
+    for problem in range(len(cost)):
+        size = sizes[problem]
+        if size < num_queries:
+            columns[problem, :size] = _columns_of_rows(cost[problem, :size])
+        else:
+            targets = _columns_of_rows(cost[problem, :size].T)
+            for query in range(num_queries):
+                columns[problem, targets[query]] = query

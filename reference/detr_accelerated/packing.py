@@ -17,19 +17,21 @@ from .predictions import Predictions, stack_predictions
 from .targets import PackedTargets, pack_targets
 
 
-def pack_batch(layers: Sequence[Outputs], targets: Targets, num_labels: int) -> tuple[Predictions, PackedTargets]:
+def pack_batch(
+    layers: Sequence[Outputs], targets: Targets, num_labels: int, *, validate: bool = True
+) -> tuple[Predictions, PackedTargets]:
     """Return the predictions of layers of one shape, and the targets of the batch, packed.
 
     layers: dicts of `pred_logits` [B, Q, C] and `pred_boxes` [B, Q, 4], of shapes that were checked. targets: B dicts
-    of `labels` [n] and `boxes` [n, 4].
+    of `labels` [n] and `boxes` [n, 4]. validate: whether values are looked at, and not the targets' shapes alone.
 
     Raises ValueError as the reference's `check_output_values` and `check_targets` do.
     """
     if not _well_shaped(targets, num_images=len(layers[0]["pred_logits"])):
         _refuse(layers, targets, num_labels)
     packed = pack_targets(targets)
-    predictions = stack_predictions(layers, packed.longest)
-    if not _sound(predictions, packed, num_labels):
+    predictions = stack_predictions(layers)
+    if validate and not _sound(predictions, packed, num_labels):
         _refuse(layers, targets, num_labels)
     return predictions, packed
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from detr_accelerated import assignment
+from detr_accelerated import assignment, cuda_solver
 
 THREADS = torch.get_num_threads()
 
@@ -93,17 +95,53 @@ def test_there_may_be_nothing_to_assign(shape: tuple[int, int, int]) -> None:
     assert assignment.solve(torch.zeros(shape), [0] * shape[0]).shape == shape[:2]
 
 
-def test_without_a_solver_for_cuda_it_says_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object) -> None:
-        raise ImportError("no module of that name")
+@pytest.fixture
+def cuda_without_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As on a machine with a CUDA device where CuPy is not installed."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    for function in (assignment._cuda_solver, cuda_solver._cupy):
+        function.cache_clear()
+    yield
+    for function in (assignment._cuda_solver, cuda_solver._cupy):
+        function.cache_clear()
 
-    monkeypatch.setattr(assignment, "import_module", missing)
-    assignment._cuda_solver.cache_clear()
-    try:
-        with pytest.warns(UserWarning, match="no module of that name.*copied to the host"):
-            assert assignment._cuda_solver() is None
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert assignment._cuda_solver() is None
-    finally:
-        assignment._cuda_solver.cache_clear()
+
+class OnDevice:
+    """A tensor of the host that says that it is on a CUDA device, and may be copied from there and to there."""
+
+    device = SimpleNamespace(type="cuda")
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values = values
+        self.shape, self.copied = values.shape, 0
+
+    def numel(self) -> int:
+        return self.values.numel()
+
+    def cpu(self) -> torch.Tensor:
+        self.copied += 1
+        return self.values
+
+
+def test_without_cupy_costs_on_cuda_are_solved_on_the_host_and_it_says_so_once(
+    cuda_without_cupy: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.Tensor, "to", lambda columns, device: columns)
+    cost = torch.randint(0, 9, (3, 4, 6), generator=torch.Generator().manual_seed(0)).float()
+    given = OnDevice(cost)
+    with pytest.warns(UserWarning, match=r"no solver for costs on CUDA: CuPy.*detr-spec\[cuda12\].*copied to the host"):
+        first = assignment.solve(given, [4, 0, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        second = assignment.solve(given, [4, 0, 2])
+    assert given.copied == 2
+    for columns in (first, second):
+        np.testing.assert_array_equal(columns.numpy(), expected(cost.numpy(), np.array([4, 0, 2])))
+
+
+def test_more_columns_than_the_kernel_has_room_for_are_solved_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "to", lambda columns, device: columns)
+    monkeypatch.setattr(assignment, "_cuda_solver", lambda: pytest.fail("the kernel was asked"))
+    cost = torch.rand(1, 2, cuda_solver.MOST_COLUMNS + 1, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_array_equal(assignment.solve(OnDevice(cost), [2]).numpy(), expected(cost.numpy(), np.array([2])))

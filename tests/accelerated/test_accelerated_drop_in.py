@@ -235,7 +235,7 @@ def test_how_logits_are_read_in_blocks_changes_nothing(focal: bool, way: str, mo
     if way == "small blocks":
         monkeypatch.setattr(predictions, "BLOCK_ELEMENTS", 2 * 6 * 7)
     else:
-        monkeypatch.setattr(predictions, "blocks", lambda layers, longest: [torch.cat(list(layers))])
+        monkeypatch.setattr(predictions, "blocks", lambda layers: [torch.cat(list(layers))])
     assert_same(criterion(detr_accelerated, focal=focal), criterion(detr_reference, focal=focal), batch)
 
 
@@ -296,6 +296,42 @@ def test_memory_grows_with_the_longest_target_and_not_with_all_of_them(focal: bo
     with LargestTensor() as watched:
         ours.total(ours(*batch)).backward()
     assert watched.elements <= LAYERS * images * queries * longest
+
+
+@DIALECTS
+def test_without_validation_the_host_reads_nothing_from_the_device(
+    focal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The meta device has no numbers: whoever reads one, to branch or to size a tensor, is refused."""
+
+    def solve_there(cost: Tensor, sizes: Any) -> Tensor:
+        return torch.empty(cost.shape[:2], dtype=torch.int64, device=cost.device)
+
+    monkeypatch.setattr(detr_accelerated.matcher, "solve", solve_there)
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)
+    outputs, targets = random_batch(columns=columns_of(focal))
+    layers = [
+        {name: layer[name].detach().to("meta").requires_grad_() for name in ("pred_logits", "pred_boxes")}
+        for layer in (outputs, *outputs["aux_outputs"])
+    ]
+    given = {**layers[0], "aux_outputs": layers[1:]}
+    targets = [{name: value.to("meta") for name, value in target.items()} for target in targets]
+    cost = {"class_cost": detr_accelerated.focal_cost()} if focal else {}
+    matcher = detr_accelerated.HungarianMatcher(1, 5, 2, **cost, validate=False)
+    unwatched = criterion(detr_accelerated, matcher, focal)
+    unwatched.total(unwatched(given, targets)).backward()
+    assert all(layer[name].grad is not None for layer in layers for name in layer)
+    matcher.validate = True
+    with pytest.raises((RuntimeError, NotImplementedError), match=r"meta"):
+        unwatched(given, targets)
+
+
+@DIALECTS
+def test_without_validation_the_losses_are_the_same(focal: bool) -> None:
+    batch = random_batch(columns=columns_of(focal))
+    cost = {"class_cost": detr_accelerated.focal_cost()} if focal else {}
+    matcher = detr_accelerated.HungarianMatcher(*((2, 5, 2) if focal else (1, 5, 2)), **cost, validate=False)
+    assert_same(criterion(detr_accelerated, matcher, focal), criterion(detr_reference, focal=focal), batch)
 
 
 def test_autocast_changes_results_no_more_than_it_does_the_reference() -> None:

@@ -1,0 +1,155 @@
+"""The command `detr-spec bench`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from detr_conformance.bench.contest import How
+    from detr_conformance.bench.results import Setting
+    from detr_conformance.bench.sizes import Size
+
+REGIMES = ("trained", "untrained", "coco")
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.option(
+    "--size", "sizes", metavar="B,Q,C,T", multiple=True, help="Images, queries, columns, targets; repeatable."
+)
+@click.option("--growth", is_flag=True, help="Also the sizes of growth curves in B, Q and T.")
+@click.option(
+    "--profile", "profiles", type=click.Choice(["detr", "deformable"]), multiple=True, help="Only this dialect."
+)
+@click.option("--regime", "regimes", type=click.Choice(REGIMES), multiple=True, help="Only this regime; repeatable.")
+@click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
+@click.option(
+    "--repeats", type=click.IntRange(1), default=20, show_default=True, help="Runs of each contestant at most."
+)
+@click.option(
+    "--seconds", type=click.FloatRange(0), default=20.0, show_default=True, help="Time for each, two runs at least."
+)
+@click.option("--memory", is_flag=True, help="Also the peak memory of a step, each in a process of its own.")
+@click.option("--quick", is_flag=True, help="One small size, one regime, three runs.")
+@click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
+@click.option("--markdown", "markdown_path", type=_FILE, help="Write the tables to this file.")
+@click.option("--plot", "plot_path", type=_FILE, help="Draw the times into this file, .svg or .png.")
+def bench(
+    sizes: tuple[str, ...],
+    growth: bool,
+    profiles: tuple[str, ...],
+    regimes: tuple[str, ...],
+    device: str,
+    repeats: int,
+    seconds: float,
+    memory: bool,
+    quick: bool,
+    json_path: Path | None,
+    markdown_path: Path | None,
+    plot_path: Path | None,
+) -> int:
+    """Time matchers and criteria side by side: the reference, the fast path, and what is installed of others.
+
+    Before anything is timed, each contestant is held to the definitions: the cost of its matchings, its losses and its
+    gradients. One that computes something else is not timed. Contestants run in turns; a part or a step is the median
+    of its runs, and a ratio says how many times as long as the fast path one takes.
+
+    Exit code 0: all that are installed agree. 1: one disagrees or fails. 2: usage.
+    """
+    from detr_conformance.bench.contest import How  # noqa: PLC0415
+    from detr_conformance.bench.sizes import QUICK, STANDARD, growth_sizes, parsed_size  # noqa: PLC0415
+
+    _require(device, json_path, markdown_path, plot_path)
+    chosen = tuple(parsed_size(text) for text in sizes) or (QUICK if quick else STANDARD)
+    chosen = tuple(dict.fromkeys((*chosen, *(growth_sizes() if growth else ()))))
+    how = How(device, min(repeats, 3) if quick else repeats, seconds, memory)
+    chosen_regimes = regimes or (REGIMES[:1] if quick else REGIMES)
+    alone = not sizes and not quick
+    return _run(
+        chosen, chosen_regimes, profiles or ("detr", "deformable"), how, alone, json_path, markdown_path, plot_path
+    )
+
+
+def _require(device: str, json_path: Path | None, markdown_path: Path | None, plot_path: Path | None) -> None:
+    """Raises `UsageError` where the device is not there or a file cannot be written."""
+    from detr_conformance.bench.plot import require_plot  # noqa: PLC0415
+    from detr_conformance.errors import UsageError  # noqa: PLC0415
+    from detr_conformance.files import require_writable  # noqa: PLC0415
+
+    for path in (json_path, markdown_path, plot_path):
+        if path is not None:
+            require_writable(path)
+    if plot_path is not None:
+        require_plot(plot_path)
+    import torch  # noqa: PLC0415
+
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"torch cannot compute on {device!r} here: {str(error).splitlines()[0]}") from error
+
+
+def _run(
+    sizes: tuple[Size, ...],
+    regimes: tuple[str, ...],
+    profiles: tuple[str, ...],
+    how: How,
+    alone: bool,
+    json_path: Path | None,
+    markdown_path: Path | None,
+    plot_path: Path | None,
+) -> int:
+    from detr_conformance.bench.machine import described_machine  # noqa: PLC0415
+    from detr_conformance.bench.plot import picture  # noqa: PLC0415
+    from detr_conformance.bench.results import Results, as_json  # noqa: PLC0415
+    from detr_conformance.bench.show import as_markdown, show_setting  # noqa: PLC0415
+    from detr_conformance.consoles import output_console  # noqa: PLC0415
+    from detr_conformance.files import write_whole  # noqa: PLC0415
+
+    results = Results(described_machine(how.device), _base())
+    console = output_console()
+    for setting in _settings(sizes, regimes, profiles, how, alone):
+        results = replace(results, settings=(*results.settings, setting))
+        show_setting(setting, results.base[setting.kind], console)
+        # After each setting, so that an interruption loses the one in progress alone.
+        if json_path is not None:
+            write_whole(as_json(results), json_path)
+    if markdown_path is not None:
+        write_whole(as_markdown(results) + "\n", markdown_path)
+    if plot_path is not None:
+        write_whole(picture(results, plot_path.suffix.lower().lstrip(".")), plot_path)
+    return 1 if results.disagreeing else 0
+
+
+def _base() -> dict[str, str]:
+    from detr_conformance.bench.ours import ACCELERATED, NUMBA, PLAIN  # noqa: PLC0415
+    from detr_conformance.bench.solvers import ACCELERATED_SOLVER  # noqa: PLC0415
+
+    return {"criterion": PLAIN if NUMBA.missing else ACCELERATED, "assignment": ACCELERATED_SOLVER}
+
+
+def _settings(
+    sizes: tuple[Size, ...], regimes: tuple[str, ...], profiles: tuple[str, ...], how: How, alone: bool
+) -> Iterator[Setting]:
+    """Matcher and criterion in all sizes; the assignment in those and, with `alone`, in batches of large problems."""
+    from detr_conformance.bench.contest import assignment_contest, criterion_contest  # noqa: PLC0415
+    from detr_conformance.bench.registry import contestants_of  # noqa: PLC0415
+    from detr_conformance.bench.sizes import LARGE_PROBLEMS  # noqa: PLC0415
+    from detr_conformance.bench.solvers import SOLVERS  # noqa: PLC0415
+    from detr_spec.profile import PROFILES  # noqa: PLC0415
+
+    for regime in regimes:
+        of_regime = dict.fromkeys(replace(size, targets=0) for size in sizes) if regime == "coco" else sizes
+        for size in of_regime:
+            for name in profiles:
+                yield criterion_contest(contestants_of(PROFILES[name]), size, regime, PROFILES[name], how)
+            if regime != "coco":
+                yield assignment_contest(SOLVERS, size, regime, PROFILES["detr"], how)
+        if alone and regime != "coco":
+            for size in LARGE_PROBLEMS:
+                yield assignment_contest(SOLVERS, size, regime, PROFILES["detr"], how)

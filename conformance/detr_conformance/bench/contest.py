@@ -1,0 +1,143 @@
+"""One setting of the benchmark: who can take part, who agrees, and the times of those."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from detr_conformance.bench.agreement import disagreement
+from detr_conformance.bench.batches import Batch, make_batch
+from detr_conformance.bench.contestant import TERMS, Contestant, Step
+from detr_conformance.bench.memory import peak_bytes
+from detr_conformance.bench.parts import PROCESSOR, STEP, clock_of, timed_step
+from detr_conformance.bench.results import Entry, Setting, Status
+from detr_conformance.bench.sizes import Size
+from detr_conformance.bench.solvers import SolverContestant, batch_costs, totals_and_allowance
+from detr_conformance.bench.timing import in_turns
+from detr_conformance.bench.waits import host_waits
+from detr_conformance.errors import one_line
+from detr_spec.profile import Profile
+
+MEMORY_TIME_LIMIT = 600.0
+
+
+@dataclass(frozen=True)
+class How:
+    """How contestants are timed: where, how often, within how many seconds for each, and whether memory is measured."""
+
+    device: str = "cpu"
+    repeats: int = 20
+    seconds: float = 20.0
+    memory: bool = False
+
+
+def criterion_contest(
+    contestants: Iterable[tuple[int, Contestant]], size: Size, regime: str, profile: Profile, how: How
+) -> Setting:
+    """Match and criterion, forward and backward, of contestants of a dialect, each with its place in the registry."""
+    contestants = list(contestants)
+    batch = make_batch(size, regime, profile, how.device)
+    weights = dict(zip(TERMS, profile.loss_weights, strict=True))
+    entries: dict[str, Entry] = {}
+    runs: dict[str, Callable[[], dict[str, float]]] = {}
+    for _, contestant in contestants:
+        step, entry = _checked(contestant, batch, weights)
+        entries[contestant.name] = entry
+        if step is not None:
+            runs[contestant.name] = _run(contestant, step, weights)
+    timed = in_turns(runs, how.repeats, how.seconds)
+    for place, contestant in contestants:
+        if contestant.name in timed:
+            peak = (
+                peak_bytes(place, size, regime, how.device, torch.get_num_threads(), MEMORY_TIME_LIMIT)
+                if how.memory
+                else None
+            )
+            entries[contestant.name] = replace(entries[contestant.name], runs=timed[contestant.name], peak_bytes=peak)
+    return Setting("criterion", profile.name, regime, size, batch.size.targets, tuple(entries.values()))
+
+
+def _checked(contestant: Contestant, batch: Batch, weights: dict[str, float]) -> tuple[Step | None, Entry]:
+    """The step of a contestant that is there and agrees, or None, and its entry without times."""
+    if contestant.missing is not None:
+        return None, Entry(contestant.name, "not installed", contestant.missing)
+    try:
+        with contestant.setting():
+            step = contestant.build(batch)
+            complaint = disagreement(contestant, step, batch, weights)
+            waits = host_waits(step, weights) if batch.device.type == "cuda" else None
+    except Exception as error:
+        return None, Entry(contestant.name, "failed", one_line(error))
+    if complaint is not None:
+        return None, Entry(contestant.name, "disagrees", complaint)
+    return step, Entry(contestant.name, "timed", host_waits=waits)
+
+
+def _run(contestant: Contestant, step: Step, weights: dict[str, float]) -> Callable[[], dict[str, float]]:
+    def run() -> dict[str, float]:
+        with contestant.setting():
+            return timed_step(step, contestant.places, weights)
+
+    return run
+
+
+def assignment_contest(
+    solvers: Iterable[SolverContestant], size: Size, regime: str, profile: Profile, how: How
+) -> Setting:
+    """The assignment alone, of the costs that the reference computes from the same batch."""
+    batch = make_batch(size, regime, profile, how.device)
+    cost = batch_costs(batch)
+    numbers = cost.cpu().numpy().astype(np.float64)
+    calls: dict[str, Callable[[], object]] = {}
+    entries: dict[str, Entry] = {}
+    totals: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for solver in solvers:
+        missing = solver.missing(cost.device.type)
+        if missing is not None:
+            status: Status = "not installed" if missing == "not installed" else "left out"
+            entries[solver.name] = Entry(solver.name, status, missing)
+            continue
+        try:
+            call = solver.prepare(cost)
+            totals[solver.name] = totals_and_allowance(solver, call(), numbers)
+        except Exception as error:
+            entries[solver.name] = Entry(solver.name, "failed", one_line(error))
+            continue
+        calls[solver.name] = call
+        entries[solver.name] = Entry(solver.name, "timed")
+    for name, complaint in _above_the_least(totals).items():
+        del calls[name]
+        entries[name] = Entry(name, "disagrees", complaint)
+    now = clock_of(cost.device)
+    timed = in_turns({name: _timed_call(call, now) for name, call in calls.items()}, how.repeats, how.seconds)
+    entries |= {name: replace(entries[name], runs=found) for name, found in timed.items()}
+    return Setting("assignment", profile.name, regime, size, batch.size.targets, tuple(entries.values()))
+
+
+def _above_the_least(totals: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, str]:
+    """By name, what is wrong with solvers that find a total above the least that any of them finds, or no matching."""
+    if not totals:
+        return {}
+    least = np.nanmin(np.stack([found for found, _ in totals.values()]), axis=0, initial=np.inf)
+    complaints = {}
+    for name, (found, allowances) in totals.items():
+        wrong = np.flatnonzero(~(found - least <= allowances))
+        if len(wrong):
+            problem = int(wrong[0])
+            complaints[name] = (
+                f"problem {problem} costs {found[problem]:.8g}, another solver needs {least[problem]:.8g}"
+            )
+    return complaints
+
+
+def _timed_call(call: Callable[[], object], now: Callable[[], float]) -> Callable[[], dict[str, float]]:
+    def run() -> dict[str, float]:
+        start, processor = now(), time.process_time()
+        call()
+        return {STEP: now() - start, PROCESSOR: time.process_time() - processor}
+
+    return run

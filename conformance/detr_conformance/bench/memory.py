@@ -1,0 +1,102 @@
+"""The memory that one step takes at its peak, beyond its inputs and what was there before."""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from pebble import ProcessExpired, concurrent
+
+from detr_conformance.bench.batches import make_batch
+from detr_conformance.bench.contestant import TERMS, Contestant
+from detr_conformance.bench.sizes import Size
+from detr_conformance.errors import cause_of_death, one_line
+from detr_spec.profile import PROFILES
+
+WARM_UP = Size(2, 10, 8, 3)
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def peak_bytes(place: int, size: Size, regime: str, device: str, threads: int, time_limit: float) -> int | str:
+    """The peak of a contestant's step in bytes, or why it is not known; `place` is its place in `CONTESTANTS`.
+
+    On the CPU it is that of a process of its own, which has made no other step but a tiny one.
+    """
+    if torch.device(device).type == "cuda":
+        return peak_on_cuda(place, size, regime, device)
+    if not sys.platform.startswith("linux"):
+        return "known on Linux alone"
+    measure = concurrent.process(timeout=time_limit, mp_context=get_context("spawn"))(peak_in_this_process)
+    try:
+        found: int = measure(place, size, regime, threads).result()
+    except TimeoutError:
+        return f"not known after {time_limit:.0f} s"
+    except ProcessExpired as error:
+        return f"its process was ended {cause_of_death(error.exitcode)}"
+    except Exception as error:
+        return one_line(error)
+    return found
+
+
+def peak_in_this_process(place: int, size: Size, regime: str, threads: int) -> int:
+    """The growth of the resident memory at its highest, in bytes, over what it is before the step."""
+    torch.set_num_threads(threads)
+    contestant = _contestant(place)
+    with contestant.setting():
+        _make_step(contestant, WARM_UP, regime, "cpu")()
+        step = _make_step(contestant, size, regime, "cpu")
+        _give_back_free_memory()
+        RESET.write_text("5")
+        before = _status("VmRSS")
+        step()
+        return _status("VmHWM") - before
+
+
+def peak_on_cuda(place: int, size: Size, regime: str, device: str) -> int:
+    """What torch has allocated at its highest, in bytes, beyond what it has before the step."""
+    contestant = _contestant(place)
+    with contestant.setting():
+        _make_step(contestant, WARM_UP, regime, device)()
+        step = _make_step(contestant, size, regime, device)
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+
+
+def _contestant(place: int) -> Contestant:
+    from detr_conformance.bench.registry import CONTESTANTS  # noqa: PLC0415  this module is named there
+
+    return CONTESTANTS[place]
+
+
+def _make_step(contestant: Contestant, size: Size, regime: str, device: str) -> Callable[[], None]:
+    profile = PROFILES[contestant.profile.name]
+    step = contestant.build(make_batch(size, regime, profile, device))
+    weights = dict(zip(TERMS, profile.loss_weights, strict=True))
+
+    def call() -> None:
+        step.total(step.losses(), weights).backward()  # type: ignore[no-untyped-call]
+
+    return call
+
+
+def _give_back_free_memory() -> None:
+    """Hands what is free in the heap back to the system, so that a step which uses it again is seen; glibc's alone."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _status(name: str) -> int:
+    """A number of bytes that the kernel tells of this process."""
+    match = re.search(rf"^{name}:\s*(\d+) kB$", STATUS.read_text(encoding="ascii"), re.MULTILINE)
+    assert match is not None
+    return int(match[1]) * 1024

@@ -1,0 +1,174 @@
+"""The contestants that others publish. They are run as they are installed, each with its documented arguments.
+
+Known differences: rf-detr adds no epsilon in the logarithms of its focal cost, and is asked for the plain focal loss,
+as the loss that it trains with by default, which depends on the IoU, is another formula. ultralytics adds 1e-7 to
+heights, unions and enclosing areas, sums the auxiliary layers and divides by matches. transformers computes the costs
+of each image's queries with the targets of all images, as DETR does; the others pad the targets of each image.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detr_conformance.bench.batches import SMALLEST_SIDE, Batch
+from detr_conformance.bench.contestant import DETR_KEYS, TERMS, Contestant, Package, Place, Step, terms_by_layer
+from detr_spec.profile import DEFORMABLE, DETR
+
+LOSSES = ["labels", "boxes", "cardinality"]
+Pairs = Sequence[tuple[Tensor, Tensor]]
+
+
+def _step(criterion: Any, outputs: Any, targets: Any, matchings: Callable[[], Sequence[Pairs]], batch: Batch) -> Step:
+    return Step(
+        lambda: criterion(outputs, targets),
+        terms_by_layer(DETR_KEYS),
+        matchings,
+        batch.logits,
+        batch.boxes,
+    )
+
+
+def _transformers_step(batch: Batch, matcher: Any, criterion: Any) -> Step:
+    outputs, targets = batch.outputs("logits", auxiliary="auxiliary_outputs"), batch.targets("class_labels")
+
+    def matchings() -> list[Pairs]:
+        return [matcher(layer, targets) for layer in (*outputs["auxiliary_outputs"], outputs)]
+
+    return _step(criterion.to(batch.device), outputs, targets, matchings, batch)
+
+
+def transformers_detr(batch: Batch) -> Step:
+    """A step of transformers' DETR loss."""
+    from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss  # noqa: PLC0415
+
+    matcher = HungarianMatcher(*batch.profile.cost_weights)
+    return _transformers_step(
+        batch, matcher, ImageLoss(matcher, batch.size.columns - 1, batch.profile.eos_coef, LOSSES)
+    )
+
+
+def transformers_deformable(batch: Batch) -> Step:
+    """A step of transformers' Deformable DETR loss."""
+    from transformers.loss import loss_deformable_detr as module  # noqa: PLC0415
+
+    matcher = module.DeformableDetrHungarianMatcher(*batch.profile.cost_weights)
+    return _transformers_step(batch, matcher, module.DeformableDetrImageLoss(matcher, batch.size.columns, 0.25, LOSSES))
+
+
+def rf_detr(batch: Batch) -> Step:
+    """A step of rf-detr's criterion, whose matcher takes all layers at once."""
+    from rfdetr.models.criterion import SetCriterion  # noqa: PLC0415
+    from rfdetr.models.matcher import HungarianMatcher  # noqa: PLC0415
+
+    class Recording(SetCriterion):  # type: ignore[misc]
+        """Keeps the matchings and computes no loss."""
+
+        def get_loss(self, loss: str, outputs: Any, targets: Any, indices: Pairs, *rest: Any, **named: Any) -> Any:  # noqa: ARG002
+            self.found.append(indices)
+            return {}
+
+    def criterion(base: Any, losses: list[str]) -> Any:
+        return base(batch.size.columns, HungarianMatcher(*batch.profile.cost_weights), {}, 0.25, losses)
+
+    def matchings() -> list[Pairs]:
+        recording = criterion(Recording, ["labels"])
+        recording.found = []
+        recording(outputs, targets)
+        return [*recording.found[1:], recording.found[0]]
+
+    outputs, targets = batch.outputs(), batch.targets()
+    return _step(criterion(SetCriterion, LOSSES).to(batch.device), outputs, targets, matchings, batch)
+
+
+ULTRALYTICS_EPSILON = 1e-7
+
+
+def ultralytics(batch: Batch) -> Step:
+    """A step of ultralytics' DETR loss, which takes the layers stacked."""
+    os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.gettempdir())
+    from ultralytics.models.utils.loss import DETRLoss  # noqa: PLC0415
+
+    gains = {"class": 1, "bbox": 1, "giou": 1}
+    criterion = DETRLoss(batch.size.columns, gains, use_fl=True, gamma=2.0, alpha=0.25).to(batch.device)
+    criterion.matcher.cost_gain = dict(zip(gains, batch.profile.cost_weights, strict=True))
+    logits, boxes = (torch.stack(layers).detach().requires_grad_() for layers in (batch.logits, batch.boxes))
+    counts = batch.counts
+    labels, target_boxes = torch.cat(batch.labels), torch.cat(batch.target_boxes)
+    targets = {"cls": labels, "bboxes": target_boxes, "gt_groups": counts}
+    starts = [sum(counts[:image]) for image in range(len(counts))]
+
+    def terms(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        keys = dict(zip(TERMS, ("loss_class", "loss_bbox", "loss_giou"), strict=True))
+        return {name: losses[key] + losses[f"{key}_aux"] for name, key in keys.items()}
+
+    def matchings() -> list[Pairs]:
+        found = [criterion.matcher(b, z, target_boxes, labels, counts) for b, z in zip(boxes, logits, strict=True)]
+        return [[(i, j - start) for (i, j), start in zip(layer, starts, strict=True)] for layer in found]
+
+    return Step(lambda: criterion(boxes, logits, targets), terms, matchings, (logits,), (boxes,))
+
+
+TRANSFORMERS = Package("transformers", "transformers")
+RF_DETR = Package("rfdetr", "rfdetr")
+ULTRALYTICS = Package("ultralytics-opencv-headless", "ultralytics")
+
+_DETECTION, _DEFORMABLE = "transformers.loss.loss_for_object_detection", "transformers.loss.loss_deformable_detr"
+_EPSILONS = replace(
+    DEFORMABLE.boxes, iou_epsilon=ULTRALYTICS_EPSILON, giou_epsilon=ULTRALYTICS_EPSILON, zero_over_zero="unchecked"
+)
+
+TRANSFORMERS_DETR = "transformers, DETR"
+
+OTHERS = (
+    Contestant(
+        TRANSFORMERS_DETR,
+        DETR,
+        TRANSFORMERS,
+        transformers_detr,
+        (
+            Place(f"{_DETECTION}:HungarianMatcher", "forward", "cost"),
+            Place(_DETECTION, "linear_sum_assignment", "assignment"),
+        ),
+    ),
+    Contestant(
+        "transformers, Deformable DETR",
+        DEFORMABLE,
+        TRANSFORMERS,
+        transformers_deformable,
+        (
+            Place(f"{_DEFORMABLE}:DeformableDetrHungarianMatcher", "forward", "cost"),
+            Place(_DEFORMABLE, "linear_sum_assignment", "assignment"),
+        ),
+    ),
+    Contestant(
+        "rf-detr",
+        replace(DEFORMABLE, focal_cost_epsilon=0.0),
+        RF_DETR,
+        rf_detr,
+        (
+            Place("rfdetr.models.matcher:HungarianMatcher", "_match_many", "cost"),
+            Place("rfdetr.models.matcher:HungarianMatcher", "forward", "cost"),
+            Place("rfdetr.models.matcher", "linear_sum_assignment", "assignment"),
+            Place("rfdetr.models._assignment", "assign_many_bucketed", "assignment"),
+        ),
+    ),
+    Contestant(
+        "ultralytics",
+        replace(DEFORMABLE, boxes=_EPSILONS, denominator="matches"),
+        ULTRALYTICS,
+        ultralytics,
+        (
+            Place("ultralytics.models.utils.ops:HungarianMatcher", "forward", "cost"),
+            Place("ultralytics.models.utils.ops", "linear_sum_assignment", "assignment"),
+        ),
+        # What is added to a union is at most that many times more of a side of the smallest box.
+        box_slack=2 * ULTRALYTICS_EPSILON / SMALLEST_SIDE,
+    ),
+)

@@ -1,0 +1,116 @@
+"""What a benchmark has found, as values and as a JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from detr_conformance.bench.parts import PROCESSOR, STEP
+from detr_conformance.bench.sizes import Size
+from detr_conformance.bench.timing import Runs
+
+Status = Literal["timed", "not installed", "left out", "disagrees", "failed"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One contestant in one setting. note: why it has no times, or nothing.
+
+    runs: the seconds of each run by part. peak_bytes: of one step, or why it is not known. host_waits: how often the
+    host waits for the device in a step, on CUDA.
+    """
+
+    name: str
+    status: Status
+    note: str = ""
+    runs: Runs | None = None
+    peak_bytes: int | str | None = None
+    host_waits: int | None = None
+
+    def seconds(self, part: str = STEP) -> float | None:
+        """The median seconds of a step, or of another part, or None."""
+        return None if self.runs is None else self.runs.medians()[part]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What contestants were timed on: matcher and criterion, or the assignment alone."""
+
+    kind: Literal["criterion", "assignment"]
+    profile: str
+    regime: str
+    size: Size
+    most_targets: int
+    entries: tuple[Entry, ...]
+
+    def ratio(self, entry: Entry, base: str, part: str = STEP) -> float | None:
+        """How many times as long as the contestant `base` an entry takes, by medians; None where either has no time."""
+        own = entry.seconds(part)
+        other = next((item.seconds(part) for item in self.entries if item.name == base), None)
+        return None if own is None or other is None else own / other
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole benchmark. base: the contestant of either kind that ratios are to."""
+
+    machine: Mapping[str, Any]
+    base: Mapping[str, str]
+    settings: tuple[Setting, ...] = field(default=())
+
+    @property
+    def disagreeing(self) -> list[tuple[Setting, Entry]]:
+        """Who was not timed because it computes something else, or fails."""
+        return [
+            (setting, entry)
+            for setting in self.settings
+            for entry in setting.entries
+            if entry.status in ("disagrees", "failed")
+        ]
+
+
+def as_json(results: Results) -> str:
+    """The document: the machine, and by setting each contestant's runs, medians and ratio."""
+    document = {
+        "machine": dict(results.machine),
+        "ratios_to": dict(results.base),
+        "settings": [_setting(setting, results.base[setting.kind]) for setting in results.settings],
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _setting(setting: Setting, base: str) -> dict[str, Any]:
+    return {
+        "kind": setting.kind,
+        "profile": setting.profile,
+        "regime": setting.regime,
+        "size": asdict(setting.size),
+        "most_targets": setting.most_targets,
+        "contestants": [_entry(setting, entry, base) for entry in setting.entries],
+    }
+
+
+def _entry(setting: Setting, entry: Entry, base: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": entry.name, "status": entry.status}
+    if entry.note:
+        found["note"] = entry.note
+    if entry.runs is not None:
+        found |= {
+            "runs": entry.runs.count,
+            "median_seconds": _rounded(entry.runs.medians()),
+            "fastest_seconds": _rounded(entry.runs.fastest()),
+            "ratio": setting.ratio(entry, base),
+            "processor_ratio": setting.ratio(entry, base, PROCESSOR),
+        }
+    if entry.peak_bytes is not None:
+        found["peak_bytes"] = entry.peak_bytes
+    if entry.host_waits is not None:
+        found["host_waits"] = entry.host_waits
+    return found
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    """Seconds to the microsecond, which is less than they vary by."""
+    return {part: round(value, 6) for part, value in seconds.items()}

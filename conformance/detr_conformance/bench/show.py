@@ -1,0 +1,95 @@
+"""What a benchmark has found, as tables for a terminal and for a document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from detr_conformance.bench.parts import PARTS, PROCESSOR, STEP
+from detr_conformance.bench.results import Entry, Results, Setting
+
+MEBIBYTE = 2**20
+
+Row = tuple[str, ...]
+
+
+def show_setting(setting: Setting, base: str, console: Console) -> None:
+    """Prints the table of one setting."""
+    header, rows = _table(setting, base)
+    table = Table(title=_title(setting), title_justify="left", header_style="bold")
+    for place, name in enumerate(header):
+        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def as_markdown(results: Results) -> str:
+    """The machine and all tables, as Markdown."""
+    return "\n".join([*_machine_lines(results), *_setting_lines(results)])
+
+
+def _machine_lines(results: Results) -> list[str]:
+    machine = results.machine
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    return [
+        f"{machine['date']}; {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
+        f"(OMP_WAIT_POLICY {machine['wait_policy']}); device {machine['device']}; {machine['system']}.",
+        "",
+        f"Versions: {versions}.",
+    ]
+
+
+def _setting_lines(results: Results) -> Iterable[str]:
+    for setting in results.settings:
+        header, rows = _table(setting, results.base[setting.kind])
+        yield f"\n### {_title(setting)}\n"
+        yield f"| {' | '.join(header)} |"
+        yield "|---" * len(header) + "|"
+        yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _title(setting: Setting) -> str:
+    size = setting.size
+    what = "match and criterion" if setting.kind == "criterion" else "assignment alone"
+    targets = f"{size.targets} targets" if size.targets else f"real targets, {setting.most_targets} at most"
+    return (
+        f"{what}, {setting.profile}, {setting.regime}: {size.images} images, {size.queries} queries, "
+        f"{size.columns} columns, {targets}, {size.layers} layers"
+    )
+
+
+def _table(setting: Setting, base: str) -> tuple[Row, list[Row]]:
+    """The header and a row for each contestant: milliseconds by part, and what few contestants have."""
+    parts = (*PARTS, STEP, PROCESSOR) if setting.kind == "criterion" else (STEP, PROCESSOR)
+    more: dict[str, Callable[[Entry], str]] = {}
+    if any(entry.peak_bytes is not None for entry in setting.entries):
+        more["peak MiB"] = _memory
+    if any(entry.host_waits is not None for entry in setting.entries):
+        more["host waits"] = lambda entry: "" if entry.host_waits is None else str(entry.host_waits)
+    header = ("contestant", *(f"{part} ms" for part in parts), "runs", "ratio", "processor ratio", *more)
+    return header, [
+        (*_times(entry, parts), *_ratios(setting, entry, base), *(cell(entry) for cell in more.values()))
+        for entry in setting.entries
+    ]
+
+
+def _times(entry: Entry, parts: Iterable[str]) -> Row:
+    if entry.runs is None:
+        note = entry.status if entry.note in ("", entry.status) else f"{entry.status}: {entry.note}"
+        return (entry.name, *("" for _ in list(parts)[:-1]), note, "")
+    medians = entry.runs.medians()
+    return (entry.name, *(f"{1e3 * medians[part]:.3g}" for part in parts), str(entry.runs.count))
+
+
+def _ratios(setting: Setting, entry: Entry, base: str) -> Row:
+    ratios = [setting.ratio(entry, base, part) for part in (STEP, PROCESSOR)]
+    return tuple("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
+
+
+def _memory(entry: Entry) -> str:
+    if isinstance(entry.peak_bytes, int):
+        return f"{entry.peak_bytes / MEBIBYTE:.0f}"
+    return entry.peak_bytes or ""
