@@ -9,13 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import detr_conformance
 from detr_conformance import check
 from detr_conformance.verdict import Judgement
-
-ROOT = Path(detr_conformance.__file__).parents[2]
-TESTEES = ROOT / "conformance" / "implementations" / "testees"
-LIBRARY = ROOT / "conformance" / "detr_conformance" / "testee"
 
 RAW = """
 import base64, json, os, struct, sys, time
@@ -65,12 +60,6 @@ def raw(tmp_path: Path) -> Callable[[str], str]:
         return f"process:{sys.executable} -I -S {path}"
 
     return write
-
-
-@pytest.fixture
-def library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets testees import `detr_testee`."""
-    monkeypatch.setenv("PYTHONPATH", str(LIBRARY), prepend=":")
 
 
 @pytest.fixture
