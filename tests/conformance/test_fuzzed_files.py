@@ -64,7 +64,7 @@ def changed_document(draw: Any, document: Any) -> Any:
             break
         act = draw(st.sampled_from(["replace", "replace", "replace", "drop", "repeat", "rename"]))
         if act == "replace":
-            part[key] = draw(ODD)
+            part[key] = copy.deepcopy(draw(ODD))
         elif act == "drop":
             del part[key]
         elif isinstance(part, list):

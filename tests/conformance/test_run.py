@@ -118,7 +118,7 @@ def test_progress_is_told_for_each_judgement(right: Implementation) -> None:
         ({"time_limit": 0.0}, "time limit is 0; expected a positive number of seconds"),
         ({"workers": 1}, "worker processes cannot find an implementation that is given as an object"),
         ({"profile": "deformable"}, "right declares no profile deformable"),
-        ({"expected": ["missing.toml"]}, "missing.toml cannot be read"),
+        ({"ledger": ["missing.toml"]}, "missing.toml cannot be read"),
     ],
 )
 def test_what_makes_no_sense_is_refused(right: Implementation, arguments: dict[str, Any], told: str) -> None:
