@@ -16,7 +16,7 @@ from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.judging import judge_listed
 from detr_conformance.resolve import resolve
 from detr_conformance.selection import Subject
-from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
+from detr_conformance.testee.bounds import BOUNDS, DEFAULT_MEMORY_LIMIT
 from detr_conformance.testee.names import is_testee
 from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
@@ -127,7 +127,7 @@ class Workers:
             timeout = self._time_limit
             if subject.address is not None and is_testee(subject.address):
                 # Its own process has that time to start, and again to answer, and is told apart from the judge.
-                timeout = 2 * timeout + TESTEE_GRACE
+                timeout = timeout + max(timeout, BOUNDS.start) + TESTEE_GRACE
             future = self._pool.schedule(worker.judge_at, args=arguments, timeout=timeout)
             places[future] = place
         for future in as_completed(places):

@@ -10,14 +10,23 @@ DEFAULT_MEMORY_LIMIT = 4096
 
 @dataclass
 class Bounds:
-    """Seconds that a testee has to start, and then for each judgement; MiB that each of its processes may allocate."""
+    """Seconds that a testee has for each judgement; MiB that each of its processes may allocate, 0 for any.
+
+    start: the seconds that it has to start, where it has fewer for a judgement; imports are slow on busy machines.
+    """
 
     seconds: float = 120.0
     mebibytes: int = DEFAULT_MEMORY_LIMIT
+    start: float = 30.0
+
+    @property
+    def start_seconds(self) -> float:
+        """Seconds that a testee has to start."""
+        return max(self.seconds, self.start)
 
 
 BOUNDS = Bounds()
-"""Those of this process; 0 MiB are no limit."""
+"""Those of the testees that this process starts."""
 
 
 def set_bounds(seconds: float, mebibytes: int) -> None:

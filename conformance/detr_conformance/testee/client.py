@@ -55,8 +55,8 @@ def close_all() -> None:
 
 
 @cache
-def testee(address: str) -> tuple[Implementation, ...] | NotStarted:
-    """The implementations of a testee, or why there are none; it is asked once. Raises `UsageError` for its refusal."""
+def testee_implementations(address: str) -> tuple[Implementation, ...]:
+    """The implementations of a testee; raises `NotStarted`, or another `UsageError`, where there are none."""
     if address.startswith(ISOLATED):
         name = address.removeprefix(ISOLATED)
         return Testee(served.command(name), name).implementations()
@@ -68,14 +68,6 @@ def testee(address: str) -> tuple[Implementation, ...] | NotStarted:
         program = command[0] if command else ""
         raise UsageError(f"{address}: there is no program {program!r}; expected process:COMMAND, as in a shell")
     return Testee(command, command[0]).implementations()
-
-
-def testee_implementations(address: str) -> tuple[Implementation, ...]:
-    """The implementations of a testee; raises `NotStarted`, or another `UsageError`, where there are none."""
-    found = testee(address)
-    if isinstance(found, NotStarted):
-        raise NotStarted(found.name, found.verdict, found.reason)
-    return found
 
 
 def printable(told: str) -> str:
@@ -92,17 +84,17 @@ class Testee:
         self._process: Process | None = None
         self._number = 0
         self._judgement = -1
-        self._deadline = 0.0
+        self._seconds = self._deadline = 0.0
         self._ended: Ended | None = None
         self._said: Any = None
 
-    def implementations(self) -> tuple[Implementation, ...] | NotStarted:
-        """What the testee says it has; raises `UsageError` where it refuses."""
+    def implementations(self) -> tuple[Implementation, ...]:
+        """What the testee says it has; raises `UsageError` where it refuses, and `NotStarted` where it does not say."""
         try:
             self._start()
             return tuple(_implementation(self, place, item) for place, item in enumerate(self._descriptions()))
         except Ended as ended:
-            return NotStarted(self._what, ended.verdict, ended.message)
+            raise NotStarted(self._what, ended.verdict, ended.message) from ended
 
     def _descriptions(self) -> list[Description]:
         try:
@@ -123,12 +115,14 @@ class Testee:
         """Starts a process in place of any other testee's, and greets it."""
         close_all()
         environment = {**os.environ, **dict.fromkeys(THREAD_SETTINGS, "1"), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        self._deadline = time.monotonic() + BOUNDS.seconds
+        self._allow(BOUNDS.start_seconds)
         self._process = Process(self._command, BOUNDS.mebibytes, environment)
         _RUNNING.append(self)
         reply = self._exchanged({"message": "hello", "protocol": PROTOCOL}, "as it started")
         if reply.get("message") == "refused":
             told = printable(str(reply.get("text")))
+            if self._said is not None:
+                raise self._failed(Verdict.ERROR, f"it refuses after a restart: {told}")
             self.close()
             raise UsageError(told)
         said = self._fields(reply, "hello", "protocol", "implementations")
@@ -138,19 +132,25 @@ class Testee:
             raise self._failed(Verdict.ERROR, "it describes itself differently after a restart")
         self._said = said["implementations"]
 
+    def _allow(self, seconds: float) -> None:
+        self._seconds, self._deadline = seconds, time.monotonic() + seconds
+
     def ask(self, message: Message) -> Message:
         """The reply to a message in the judgement at hand; raises `Ended` where none comes any more."""
         if self._judgement != MOMENT.judgement:
             self._begin()
         if self._ended is not None:
             raise self._ended
+        if self._process is None:
+            # Another testee was called in between, as may happen outside judgements.
+            self._begin()
         return self._exchanged(message, "in a call")
 
     def _begin(self) -> None:
         self._judgement, self._ended = MOMENT.judgement, None
         if self._process is None:
             self._start()
-        self._deadline = time.monotonic() + BOUNDS.seconds
+        self._allow(BOUNDS.seconds)
         self._fields(self._exchanged({"message": "begin"}, "between judgements"), "ready")
         assert self._process is not None
         self._process.forget_told()
@@ -163,8 +163,8 @@ class Testee:
             if reply.pop("id", None) != self._number:
                 raise Malformed(f"a message does not answer request {self._number}, which was asked")
         except Late as error:
-            message_ = f"not finished after {BOUNDS.seconds:g} s; --time-limit allows more"
-            raise self._failed(Verdict.TIMED_OUT, message_) from error
+            late = f"not finished after {self._seconds:g} s; --time-limit allows more"
+            raise self._failed(Verdict.TIMED_OUT, late) from error
         except Died as death:
             raise self._failed(*self._death(death.status, when)) from death
         except Malformed as error:

@@ -8,6 +8,7 @@ import pytest
 
 from detr_conformance import check
 from detr_conformance.errors import UsageError
+from detr_conformance.testee.bounds import BOUNDS
 from detr_conformance.verdict import Judgement, Verdict
 
 Raw = Callable[..., str]
@@ -112,8 +113,11 @@ GREETINGS = {
 
 
 @pytest.mark.parametrize("greeting", GREETINGS)
-def test_a_testee_that_does_not_say_what_it_is_is_a_usage_error_of_one_line(greeting: str, raw: Raw) -> None:
+def test_a_testee_that_does_not_say_what_it_is_is_a_usage_error_of_one_line(
+    greeting: str, raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, told = GREETINGS[greeting]
+    monkeypatch.setattr(BOUNDS, "start", 1.0)
     with pytest.raises(UsageError) as error:
         check(raw(source), time_limit=1 if greeting == "silence" else 20)
     assert told in str(error.value)
