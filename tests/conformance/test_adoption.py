@@ -207,6 +207,28 @@ def test_an_unknown_loss_is_left_marked(project: Made, capsys: pytest.CaptureFix
     assert "box_giou=BOX_GIOU" in (folder / "detr_spec_adapter.py").read_text()
 
 
+def test_dtypes_in_which_it_cannot_be_called_are_left_out(project: Made) -> None:
+    single = 'assert outputs["pred_boxes"].dtype == torch.float32\n        num_boxes = self.num_boxes(targets, '
+    folder, package = project({"num_boxes = self.num_boxes(targets, ": single})
+    assert run(["init", f"{package}.criterion:SetCriterion"]) == 0
+    assert 'limits=Limits(dtypes=("float32",)),' in (folder / "detr_spec_adapter.py").read_text()
+    assert check("detr_spec_adapter.py:implementation", invariants=["criterion.l1-value"], examples=4).exit_code == 0
+
+
+def test_what_cannot_be_varied_is_declared(project: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, package = project(
+        {"focal_alpha=0.25, focal_gamma=2.0)": "focal_alpha=0.25)", "= focal_alpha, focal_gamma": "= focal_alpha, 2.0"}
+    )
+    assert run(["init", f"{package}.criterion:SetCriterion"]) == 0
+    assert (
+        "focal_gamma cannot be varied, as there is no argument for it: it is taken to be 2" in capsys.readouterr().out
+    )
+    adapter = (folder / "detr_spec_adapter.py").read_text()
+    assert 'limits=Limits(fixed={"focal_gamma": 2.0}),' in adapter
+    assert "    It keeps the defaults of group_detr.\n" in adapter
+    assert check("detr_spec_adapter.py:implementation", invariants=["matcher.optimal-cost"], examples=20).exit_code == 0
+
+
 def test_what_an_instance_knows_is_taken_from_it(project: Made) -> None:
     folder, package = project({"focal_gamma=2.0, group_detr=1": "group_detr, focal_gamma=2.0"})
     (folder / package / "made.py").write_text(

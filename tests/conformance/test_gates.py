@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from detr_conformance.adoption.findings import Findings
 from detr_conformance.adoption.sources import Source
 from detr_conformance.adoption.writing import WORKFLOW, files
+from detr_spec.implementation import Limits
 
 ROOT = Path(__file__).parents[2]
 ACTION = ROOT / "action.yml"
@@ -45,7 +46,7 @@ def valid(schema: str, *paths: Path) -> bool:
 
 def workflow(folder: Path) -> str:
     """The workflow that `init` writes into a project."""
-    return files(Findings(Source("it", "X", None), "it", (), (), (), (), (), {}), folder)[WORKFLOW]
+    return files(Findings(Source("it", "X", None), "it", (), (), (), Limits(), (), {}), folder)[WORKFLOW]
 
 
 def workflows_of_the_page() -> list[str]:

@@ -210,6 +210,14 @@ def test_an_entry_for_several_profiles_is_refused(solvers: Path, ledger: Write) 
         judged(solvers, "TWO", path)
 
 
+def test_a_file_need_not_end_with_the_end_of_a_line(solvers: Path, ledger: Write) -> None:
+    path = ledger()
+    text = path.read_text()
+    path.write_text(text.rstrip("\n"))
+    assert accepted(solvers, "GREEDY", path) == 0
+    assert path.read_text() == text
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -238,7 +246,7 @@ def test_accepting_leaves_reasons_to_fill_in_and_keeps_what_a_person_wrote(
     solvers: Path, ledger: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = ledger(changes=(("[[violation]]", "# The first.\n[[violation]]  # here"), ("\nreason", "\n# Why?\nreason")))
-    path.write_text("# Ours.\n\n" + path.read_text() + "# the end")
+    path.write_text("# Ours.\n\n" + path.read_text() + "# the end")  # without the end of a line
     capsys.readouterr()
     assert accepted(solvers, "GREEDY", path, TOTAL) == 0
     text = path.read_text()

@@ -185,6 +185,20 @@ def test_files_are_merged_into_one_that_is_no_shard(
     assert "is the report of a whole run, not of a shard" in capsys.readouterr().err
 
 
+def test_every_form_of_a_report_says_which_shard_it_is(
+    shards: Sequence[tuple[str, Report]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from detr_conformance.command_line import run
+
+    (file,) = saved(shards[1:2], tmp_path)
+    forms = {"markdown": "shard 2/3", "html": "shard 2/3", "junit": 'name="shard" value="2/3"'}
+    assert run(["report", file, *(part for form in forms for part in (f"--{form}", str(tmp_path / form)))]) == 0
+    for form, told in forms.items():
+        assert told in (tmp_path / form).read_text(encoding="utf-8")
+    assert run(["report", file]) == 0
+    assert ", shard 2/3" in capsys.readouterr().out
+
+
 def test_a_missing_shard_is_one_line_and_nothing_is_written(
     shards: Sequence[tuple[str, Report]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -132,7 +132,7 @@ def test_a_violation_that_is_gone_fails_in_pytest_too(subjects: Path, ledger_of:
         ({"components": ["asignment"]}, "did you mean assignment"),
         ({"components": ["matcher"]}, "right provides no matcher"),
         ({"profile": "deformable"}, "right declares no profile deformable"),
-        ({"expected": ["missing.toml"]}, "missing.toml cannot be read"),
+        ({"ledger": ["missing.toml"]}, "missing.toml cannot be read"),
     ],
 )
 def test_what_is_misspelt_or_missing_collects_no_empty_test(

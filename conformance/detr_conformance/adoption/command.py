@@ -81,6 +81,8 @@ def _dialect(findings: Findings) -> Iterator[str]:
         threshold = "those above a threshold" if rules.threshold else "all detections"
         clamp = "clamped to the image" if rules.clamp else "not clamped"
         yield f"  post-processing reads sizes as {rules.size_order}, returns {threshold}, boxes {clamp}"
+    for name, value in findings.limits.fixed.items():
+        yield f"  {name} cannot be varied, as there is no argument for it: it is taken to be {value:g}"
     first, *others = findings.fits
     rest = "".join(f"; {other.implementation.profile.name}: {other}" for other in others)
     yield f"Profile {profile.name} fits best: {first} telling invariants held on a few cases{rest}"

@@ -57,6 +57,11 @@ class Construction:
         """The required arguments of which it is not known what to give."""
         return tuple(argument.name for argument in self.arguments or () if argument.expression is None)
 
+    @property
+    def takes(self) -> frozenset[str]:
+        """The fields of a configuration that an argument is for."""
+        return frozenset(FIELDS[argument.name] for argument in self.arguments or () if argument.name in FIELDS)
+
     def built(self, configuration: Configuration) -> Any:
         """The component for a configuration; raises what the constructor raises."""
         if self.arguments is None:

@@ -26,6 +26,16 @@ HINTS: dict[Role, tuple[str, ...]] = {
 """What the names of objects hold that are tried for a role, beside the object that was given."""
 
 
+VARIED: dict[Role, dict[str, tuple[str, ...]]] = {
+    "matcher": {
+        "softmax": ("cost_class", "cost_bbox", "cost_giou"),
+        "sigmoid": ("cost_class", "cost_bbox", "cost_giou", "focal_alpha", "focal_gamma"),
+    },
+    "criterion": {"softmax": ("eos_coef",), "sigmoid": ("focal_alpha", "focal_gamma")},
+}
+"""What the cases vary of a component, by the profile's activation, as far as its constructor takes it."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A component that was found: how it is built, and as what it answers in each base profile in which it does."""
@@ -47,7 +57,7 @@ class Findings:
     parts: tuple[Part, ...]
     boxes: tuple[BoxFunction, ...]
     fits: tuple[Fit, ...]
-    dtypes: tuple[str, ...]
+    limits: Limits
     unread: tuple[str, ...]
     failed: Mapping[str, str]
 
@@ -90,7 +100,7 @@ def _probed(subject: Source) -> Findings:
         tuple(parts),
         boxes,
         fits,
-        fits[0].implementation.limits.dtypes if fits else (),
+        fits[0].implementation.limits if fits else Limits(),
         tuple(field for answer in answers if answer for field in answer.unread),
         failed,
     )
@@ -173,7 +183,8 @@ def _fits(name: str, parts: list[Part], boxes: tuple[BoxFunction, ...]) -> tuple
         if all(answers.values()):
             profile = _declared(base, {role: answer.profile for role, answer in answers.items() if answer is not None})
             dtypes = _dtypes(parts, base.name)
-            fits.append(fit(_implementation(name, profile, dtypes, parts, boxes)))
+            limits = Limits(dtypes=dtypes, fixed=_fixed(parts, profile))
+            fits.append(fit(_implementation(name, profile, limits, parts, boxes)))
     first = best(fits) if fits else None
     return () if first is None else (first, *(one for one in fits if one is not first))
 
@@ -191,11 +202,21 @@ def _dtypes(parts: Iterable[Part], profile: str) -> tuple[str, ...]:
     return tuple(dtype for dtype in Limits().dtypes if all(dtype in one for one in each)) or Limits().dtypes
 
 
+def _fixed(parts: Iterable[Part], profile: Profile) -> dict[str, float]:
+    """What cannot be varied, as a constructor takes no argument for it, with the value that the profile has."""
+    usual = dict(zip(("cost_class", "cost_bbox", "cost_giou"), profile.cost_weights, strict=True))
+    usual |= {"eos_coef": profile.eos_coef, "focal_alpha": 0.25, "focal_gamma": 2.0}
+    return {
+        field: usual[field]
+        for part in parts
+        for field in VARIED.get(part.role, {}).get(profile.activation, ())
+        if field not in part.construction.takes
+    }
+
+
 def _implementation(
-    name: str, profile: Profile, dtypes: tuple[str, ...], parts: Iterable[Part], boxes: tuple[BoxFunction, ...]
+    name: str, profile: Profile, limits: Limits, parts: Iterable[Part], boxes: tuple[BoxFunction, ...]
 ) -> Implementation:
     factories: dict[str, Any] = {part.role: part.construction.built for part in parts}
     operations = {function.operation: function for function in boxes}
-    return torch_implementation(
-        name=name, profile=profile, limits=Limits(dtypes=dtypes), boxes=operations or None, **factories
-    )
+    return torch_implementation(name=name, profile=profile, limits=limits, boxes=operations or None, **factories)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -87,8 +88,18 @@ def _adapter(findings: Findings) -> dict[str, Any]:
         "parts": [_part(part) for part in findings.parts],
         "boxes": findings.boxes,
         "differences": None if profile is None else _differences(findings, profile),
-        "dtypes": findings.dtypes if findings.dtypes != Limits().dtypes else (),
+        "limits": _limits(findings.limits),
     }
+
+
+def _limits(limits: Limits) -> str:
+    """What the implementation cannot be asked, as the arguments of `Limits`; empty where it can be asked everything."""
+    parts = {}
+    if limits.dtypes != Limits().dtypes:
+        parts["dtypes"] = literal(limits.dtypes)
+    if limits.fixed:
+        parts["fixed"] = "{" + ", ".join(f"{literal(name)}: {value!r}" for name, value in limits.fixed.items()) + "}"
+    return ", ".join(f"{name}={text}" for name, text in parts.items())
 
 
 def _from_instance(part: Part, findings: Findings) -> bool:
@@ -99,10 +110,10 @@ def _from_instance(part: Part, findings: Findings) -> bool:
 
 def _part(part: Part) -> dict[str, Any]:
     built: Construction = part.construction
-    kept = f" It keeps the defaults of {', '.join(built.unasked)}." if built.unasked else ""
+    kept = f"It keeps the defaults of {', '.join(built.unasked)}." if built.unasked else ""
     return {
         "role": part.role,
-        "summary": f"The {part.role} that a configuration asks for.{kept}",
+        "kept": textwrap.wrap(kept, width=110, break_long_words=False),
         "expression": built.source.expression,
         "arguments": None if built.arguments is None else [_argument(one) for one in built.arguments],
     }

@@ -47,6 +47,8 @@ def read_ledger(path: Path, *, draft: bool = False) -> Ledger:
 
 def parsed_ledger(text: str, path: Path, *, draft: bool = False) -> Ledger:
     """The ledger that a text says; raises `UsageError` as `read_ledger` does."""
+    if text and not text.endswith("\n"):
+        text += "\n"
     document = _parsed(text, path)
     tables = document.get("violation", [])
     unknown = sorted(set(document) - {"violation"})

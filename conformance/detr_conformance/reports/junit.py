@@ -70,6 +70,7 @@ def _properties(report: Report, implementation: ImplementationReport) -> dict[st
         "profile": implementation.profile,
         "seed": str(report.seed),
         "examples": str(report.examples),
+        **({"shard": str(report.shard)} if report.shard else {}),
         "device": report.device,
         "interrupted": str(report.interrupted).lower(),
     }

@@ -63,6 +63,7 @@ def _head(report: Report) -> str:
     if len(report.implementations) > 100:
         lines.append(f"| … and {len(report.implementations) - 100} more | |")
     given = f"detr-spec {_inline(report.version)}, seed {report.seed}, {report.examples} examples"
+    given += f", shard {report.shard}" if report.shard else ""
     return "\n".join([*lines, "", f"{given}, {report.cost.examples} cases in {report.cost.seconds:.1f} s", ""]) + "\n"
 
 
