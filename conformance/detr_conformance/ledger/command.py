@@ -20,6 +20,7 @@ from detr_conformance.ledger.reading import Ledger, parsed_ledger, read_ledger
 from detr_conformance.ledger.writing import ledger_text
 from detr_conformance.reports.options import Outputs
 from detr_conformance.run import Request, judges_for, subjects_of
+from detr_conformance.vectors.reading import read_text
 from detr_conformance.verdict import Judgement
 
 
@@ -51,7 +52,7 @@ def run_accept(
         accepted = _accepted(names, asked, ledger, judges)
     text = ledger_text(ledger, accepted.entries)
     written = parsed_ledger(text, path, draft=True)
-    if text != ledger.text:
+    if not path.exists() or read_text(path) != text:
         write_whole(text, path)
     for line in _told(accepted, written):
         output_console().print(Text(line), soft_wrap=True)
