@@ -77,11 +77,13 @@ class Decoder:
     """A decoder, with or without an encoder before it, in evaluation mode: from features to hidden states.
 
     stacked gives the normed output of each decoder layer, [L, B, Q, D]; last, with the same weights, only the last
-    layer's, [1, B, Q, D], and may be missing.
+    layer's, [1, B, Q, D]; cut that of the decoder which ends after so many of its layers, likewise [1, B, Q, D]. The
+    last two may be missing.
     """
 
     stacked: Callable[[FeatureMap], Answer[Floats]]
     last: Callable[[FeatureMap], Answer[Floats]] | None = None
+    cut: Callable[[FeatureMap, int], Answer[Floats]] | None = None
 
 
 Model = Callable[[Sequence[Floats]], Answer[Outputs]]

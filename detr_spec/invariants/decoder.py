@@ -104,6 +104,32 @@ def stacked_last_is_last(component: Build, case: FeatureCase) -> None:
 
 
 @invariant(
+    "decoder.every-layer-as-if-last",
+    number="H6",
+    formula="stacked[l] = last[0] of the decoder that ends after layer l, for l = 0 … L − 2",
+    source="norm §1: the output of every layer, each through the final norm",
+    breaks="a final norm for the last layer alone; a norm that is fed to the next layer; layers in another order",
+    cases=feature_cases(layers=(2, 3)),
+    cost=COST,
+)
+def every_layer_as_if_last(component: Build, case: FeatureCase) -> None:
+    """The states of an earlier layer are what the decoder would return if it ended there.
+
+    The heads are shared: they read every layer through the one norm that they are trained behind.
+    """
+    decoder = component(case.configuration)
+    if decoder.cut is None:
+        raise NotProvided("the decoder cannot be cut")
+    hidden = _stacked(decoder, case.configuration, case.features)
+    shape = (1, *hidden.shape[1:])
+    parts = [decoder.cut(case.features, layer).value for layer in range(1, len(hidden))]
+    for part in parts:
+        require_shape("the hidden states of a decoder that ends earlier", part[-1:], shape)
+    ended = np.concatenate([*(part[-1:] for part in parts), hidden[-1:]])
+    _require_same("against decoders that end after each layer", hidden, ended, decoder, case)
+
+
+@invariant(
     "decoder.padding-ignored",
     number="H5",
     formula="hidden(x, p, m) = hidden(x', p', m) where x = x' and p = p' outside the padding m",

@@ -258,6 +258,28 @@ def image_order(component: Build, case: HiddenCase) -> None:
 
 
 @invariant(
+    "heads.one-by-one",
+    number="H8",
+    formula="pred(h[:, b, i]) = pred(h)[b, i] for each image b and query i",
+    source="norm §1: the heads are applied to each query's hidden state",
+    breaks="a mean or norm over the queries or the batch, which no permutation shows",
+    cases=hidden_cases(),
+)
+def one_by_one(component: Build, case: HiddenCase) -> None:
+    """Each query alone has the outputs that it has among others.
+
+    Otherwise what is detected depends on what else is in the batch, and on how many queries there are.
+    """
+    heads = component(case.configuration)
+    outputs = _forward(heads, case.hidden)
+    generator = case.generator("one state")
+    image, query = (int(generator.integers(size)) for size in case.hidden.shape[1:3])
+    alone = _forward(heads, case.hidden[:, image : image + 1, query : query + 1])
+    expected = outputs.take(images=[image], queries=[query])
+    _require_same_outputs(f"query {query} of image {image} alone", heads, case, alone, expected)
+
+
+@invariant(
     "heads.shared-across-layers",
     number="H4",
     formula="h_l = h_m ⇒ pred_l(h) = pred_m(h)",

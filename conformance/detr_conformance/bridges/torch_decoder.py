@@ -14,7 +14,7 @@ from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, observ
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Decoder, Model
 from detr_spec.values import Answer, FeatureMap, Floats, InvalidValue, Outputs
-from detr_spec.violation import Violation
+from detr_spec.violation import NotProvided, Violation
 
 
 def decoder_component(factory: Factory) -> Callable[[Configuration], Decoder]:
@@ -35,12 +35,33 @@ def decoder_component(factory: Factory) -> Callable[[Configuration], Decoder]:
             alone.load_state_dict(module.state_dict())
             return _hidden_states(alone, configuration, features)
 
+        def cut(features: FeatureMap, layers: int) -> Answer[Floats]:
+            part = _evaluated(factory, replace(configuration, decoder_layers=layers))
+            assert isinstance(part, nn.Module)
+            assert isinstance(module, nn.Module)
+            part.load_state_dict(_shared_weights(part, module))
+            return _hidden_states(part, configuration, features)
+
+        has_weights = isinstance(module, nn.Module)
         return Decoder(
             stacked=lambda features: _hidden_states(module, configuration, features),
-            last=last if isinstance(module, nn.Module) else None,
+            last=last if has_weights else None,
+            cut=cut if has_weights else None,
         )
 
     return build
+
+
+def _shared_weights(part: nn.Module, whole: nn.Module) -> dict[str, Tensor]:
+    """The weights of a decoder of fewer layers, taken from those of the whole one.
+
+    Raises `NotProvided` where it has others, by name or by shape.
+    """
+    own, given = part.state_dict(), whole.state_dict()
+    foreign = [name for name, value in own.items() if name not in given or given[name].shape != value.shape]
+    if foreign:
+        raise NotProvided(f"a decoder of fewer layers has other weights: {', '.join(foreign)}")
+    return {name: given[name] for name in own}
 
 
 def model_component(factory: Factory) -> Callable[[Configuration], Model]:

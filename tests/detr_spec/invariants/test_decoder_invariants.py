@@ -118,7 +118,8 @@ def test_a_function_has_no_other_form(id: str) -> None:
         return Subject(configuration).to(getattr(torch, configuration.dtype)).eval().forward
 
     (invariant,) = find_invariants(id)
-    expected = Verdict.NOT_PROVIDED if id == "decoder.stacked-last-is-last" else Verdict.HOLDS
+    others = ("decoder.stacked-last-is-last", "decoder.every-layer-as-if-last")
+    expected = Verdict.NOT_PROVIDED if id in others else Verdict.HOLDS
     assert judge(invariant, implementation(factory), examples=10).verdict is expected
 
 
@@ -134,6 +135,18 @@ def test_a_factory_without_the_other_form_says_so(id: str, expected: Verdict) ->
 
     (invariant,) = find_invariants(id)
     assert judge(invariant, implementation(factory), examples=10).verdict is expected
+
+
+def test_a_decoder_whose_parts_have_other_weights_is_not_cut() -> None:
+    class WithLayerEmbeddings(Subject):
+        def __init__(self, configuration: Configuration) -> None:
+            super().__init__(configuration)
+            self.embeddings = nn.Parameter(torch.zeros(configuration.decoder_layers))
+
+    (invariant,) = find_invariants("decoder.every-layer-as-if-last")
+    judgement = judge(invariant, implementation(WithLayerEmbeddings), examples=4)
+    assert judgement.verdict is Verdict.NOT_PROVIDED
+    assert "other weights: embeddings" in judgement.message
 
 
 # Planted defects
@@ -205,6 +218,16 @@ class NormFedToTheNextLayer(Subject):
         if configuration.return_intermediate:
             for layer in self.decoder.layers:
                 layer.register_forward_hook(lambda _, __, states: self.decoder.norm(states))
+
+
+class NormedAtTheEndAlone(Subject):
+    """Earlier layers are returned as they are, with intermediate states."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__(configuration)
+        norm, calls = self.decoder.norm.forward, iter(range(10**9))
+        layers = configuration.decoder_layers if configuration.return_intermediate else 1
+        self.decoder.norm.forward = lambda states: norm(states) if (next(calls) + 1) % layers == 0 else states
 
 
 class LayersReversed(Subject):
@@ -302,7 +325,8 @@ DEFECTS: dict[type[Subject], list[str]] = {
     SmallLeak: ["padding-ignored"],
     NormedInTheStackAlone: ["stacked-last-is-last"],
     NormFedToTheNextLayer: ["stacked-last-is-last"],
-    LayersReversed: ["stacked-last-is-last"],
+    NormedAtTheEndAlone: ["every-layer-as-if-last"],
+    LayersReversed: ["stacked-last-is-last", "every-layer-as-if-last"],
     LastLayerAlone: ["shapes"],
     QueriesBeforeImages: ["shapes"],
     QueriesViewedAsImages: ["image-order", "images-one-by-one"],

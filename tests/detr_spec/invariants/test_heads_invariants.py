@@ -267,6 +267,11 @@ class NeighboursMixed(Heads):
         return self.class_embed(hidden + hidden.roll(1, dims=2))
 
 
+class CentredOverQueries(Heads):
+    def logits(self, hidden: Tensor) -> Tensor:
+        return super().logits(hidden - hidden.mean(dim=2, keepdim=True))
+
+
 class ByQueryIndex(Heads):
     def boxes(self, hidden: Tensor) -> Tensor:
         return super().boxes(hidden + torch.arange(hidden.shape[2])[:, None])
@@ -302,6 +307,7 @@ class NotANumber(Heads):
 
 DEFECTS: dict[type[Heads], list[str]] = {
     OneColumnLess: ["shapes"],
+    CentredOverQueries: ["one-by-one"],
     AllLayersAuxiliary: ["shapes"],
     NoAuxiliary: ["shapes", "auxiliary-in-order"],
     FirstLayerMain: ["main-is-last-layer"],
@@ -343,10 +349,11 @@ def test_every_invariant_finds_a_defect() -> None:
     assert {f"heads.{name}" for names in DEFECTS.values() for name in names} == set(HEADS_IDS)
 
 
-@pytest.mark.parametrize("name", ["query-order", "shared-across-layers", "main-is-last-layer"])
+@pytest.mark.parametrize("name", ["query-order", "one-by-one", "shared-across-layers", "main-is-last-layer"])
 def test_defects_are_found_without_the_weights_too(name: str) -> None:
     defects = {
         "query-order": ByQueryIndex,
+        "one-by-one": CentredOverQueries,
         "shared-across-layers": OffsetByLayer,
         "main-is-last-layer": FirstLayerMain,
     }
