@@ -104,7 +104,7 @@ def mutants(
     if page_path is not None:
         write_whole(matrix_page(matrix), page_path)
     if markdown_path is not None:
-        picture = picture_path and os.path.relpath(picture_path, markdown_path.parent)
+        picture = None if picture_path is None else os.path.relpath(picture_path, markdown_path.parent)
         write_whole(as_markdown(matrix, picture), markdown_path)
     if picture_path is not None:
         write_whole(matrix_picture(matrix), picture_path)
