@@ -18,7 +18,8 @@ from detr_conformance.mutants.patch import built, mutant_implementations
 from detr_conformance.mutants.sources import components_reached
 from detr_conformance.resolve import resolve
 from detr_spec.cases import plain
-from detr_spec.invariant import Invariant, find_invariants
+from detr_spec.invariant import Invariant, all_invariants, find_invariants
+from detr_spec.profile import PROFILES
 
 ENTRY = """
 [[mutant]]
@@ -81,6 +82,23 @@ THREADS = (
     "IDEA-Research/detrex",
 )
 """The threads in which real projects met a defect, each of which the bank must hold."""
+
+
+UNASKED = {"matcher.broken-queries-rank-last", "matcher.sound-queries-stay-optimal", "postprocess.threshold"}
+"""What only profiles that declare it are held to, which the reference's are not."""
+
+ONE_DEVICE = {"criterion.device"}
+"""What no mutant can violate where there is one device."""
+
+
+def test_every_invariant_has_a_mutant_that_it_must_find() -> None:
+    must = {name for mutant in bank() for name in mutant.expected}
+    assert {item.id for item in all_invariants()} - must == UNASKED | ONE_DEVICE
+    assert not any(item.applies(profile) for item in find_all(UNASKED) for profile in PROFILES.values())
+
+
+def find_all(names: set[str]) -> list[Invariant]:
+    return [item for item in all_invariants() if item.id in names]
 
 
 def test_the_bank_is_large_and_covers_both_profiles() -> None:

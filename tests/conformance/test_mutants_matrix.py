@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,14 @@ def test_the_picture_has_a_column_for_each_mutant_and_names_groups_and_component
     assert matrix_picture(tiny(told(FOUND, "boxes.scaling", 1, 1))) != picture
 
 
+def test_what_was_not_surveyed_is_not_told_of() -> None:
+    titles = ["Equivalent mutants that were killed", "Invariants that killed nothing", "Invariants that no mutant needs"]
+    assert all(title in as_markdown(tiny()) for title in titles)
+    unsurveyed = as_markdown(replace(tiny(), survey_examples=0))
+    assert not any(title in unsurveyed for title in titles)
+    assert "no other ones" in unsurveyed
+
+
 def test_the_markdown_shows_the_picture_where_there_is_one() -> None:
     assert "](matrix.svg)" in as_markdown(tiny(), "matrix.svg")
     assert "](" not in as_markdown(tiny()).partition("##")[0]
@@ -147,7 +156,7 @@ def test_the_page_in_the_repository_lists_the_bank_and_no_survivors() -> None:
         for item in bank()
     ], "run the command that the page names"
     assert "**Survivors, with the profiles and seeds on which no expected invariant found them:** none." in text
-    assert "**Equivalent mutants that were killed:** none." in text
+    assert "**Equivalent mutants that were killed:**" not in text.replace("killed:** none.", "")
     assert (PAGE.parent / "mutants.svg").is_file()
 
 

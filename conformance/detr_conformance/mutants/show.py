@@ -58,13 +58,20 @@ def summary(matrix: Matrix) -> list[str]:
 
 
 def _sections(matrix: Matrix) -> dict[str, list[str]]:
+    """What needs attention, by title; what only invariants that were not expected can say where they were asked."""
+    surveyed = {
+        "equivalent mutants that were killed": [
+            f"{mutant.id}: {', '.join(killers)}" for mutant, killers in matrix.false_alarms
+        ],
+        "invariants that killed nothing": list(matrix.killed_nothing),
+        "invariants that no mutant needs alone": [", ".join(matrix.never_needed_alone)]
+        if matrix.never_needed_alone
+        else [],
+    }
     return {
         "survivors, with the profiles and seeds on which no expected invariant found them": [
             f"{mutant.id}: {', '.join(f'{profile} {seed}' for profile, seed in places)}"
             for mutant, places in matrix.survivors
-        ],
-        "equivalent mutants that were killed": [
-            f"{mutant.id}: {', '.join(killers)}" for mutant, killers in matrix.false_alarms
         ],
         "expected invariants that missed a mutant somewhere": [
             f"{mutant}: {invariant}" for mutant, invariant in matrix.silent
@@ -73,10 +80,7 @@ def _sections(matrix: Matrix) -> dict[str, list[str]]:
             f"{hunt.invariant} on {hunt.mutant} ({hunt.profile}, seed {hunt.seed}): {hunt.how}"
             for hunt in matrix.unsound
         ],
-        "invariants that killed nothing": list(matrix.killed_nothing),
-        "invariants that no mutant needs alone": [", ".join(matrix.never_needed_alone)]
-        if matrix.never_needed_alone and matrix.survey_examples
-        else [],
+        **(surveyed if matrix.survey_examples else {}),
     }
 
 
