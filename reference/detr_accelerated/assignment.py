@@ -81,7 +81,8 @@ def _compiled_solver() -> Solver:
         return solve_with_scipy
     from .numba_solver import solve_with_numba  # noqa: PLC0415  it takes a second to import
 
-    return solve_with_numba
+    solver: Solver = solve_with_numba
+    return solver
 
 
 @cache
