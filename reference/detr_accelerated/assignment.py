@@ -23,7 +23,7 @@ from . import cuda_solver
 Array: TypeAlias = np.ndarray[Any, Any]
 Solver: TypeAlias = Callable[[Array, Array, Array], None]
 
-ELEMENTS_WORTH_A_THREAD = 2**16
+ELEMENTS_WORTH_A_THREAD = 2**18
 
 LONGEST_COMPILED = 100
 """With more targets the search itself takes the time, and scipy's is as fast."""
