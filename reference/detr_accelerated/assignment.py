@@ -23,7 +23,7 @@ from . import cuda_solver
 Array: TypeAlias = np.ndarray[Any, Any]
 Solver: TypeAlias = Callable[[Array, Array, Array], None]
 
-ELEMENTS_WORTH_A_THREAD = 2**16
+ELEMENTS_WORTH_A_THREAD = 2**18
 
 LONGEST_COMPILED = 100
 """With more targets the search itself takes the time, and scipy's is as fast."""
@@ -50,10 +50,10 @@ def _solve_in_threads(cost: Array, sizes: Array, columns: Array) -> None:
     """Solve the problems in as many threads as torch has and as are worth starting; the solvers release the GIL."""
     solver = _compiled_solver() if cost.shape[1] <= LONGEST_COMPILED else solve_with_scipy
     threads = max(min(torch.get_num_threads(), len(cost), cost.size // ELEMENTS_WORTH_A_THREAD), 1)
-    parts = list(zip(*(np.array_split(values, threads) for values in (cost, sizes, columns)), strict=True))
     if threads == 1:
-        solver(*parts[0])
+        solver(cost, sizes, columns)
         return
+    parts = list(zip(*(np.array_split(values, threads) for values in (cost, sizes, columns)), strict=True))
     # A pool for this call alone, as the threads of a kept one do not survive a fork.
     with ThreadPoolExecutor(threads - 1) as pool:
         others = [pool.submit(solver, *part) for part in parts[1:]]
