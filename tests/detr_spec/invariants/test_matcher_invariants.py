@@ -235,6 +235,11 @@ def test_weights_that_cannot_be_varied_are_no_violation() -> None:
     assert judged("matcher.optimal-cost", subject).verdict is Verdict.HOLDS
 
 
+def test_who_declares_every_narrow_dtype_is_not_asked_to_refuse_one() -> None:
+    narrow = around(widening, limits=Limits(dtypes=("float16", "bfloat16")))
+    assert judged("matcher.narrow-dtype-refused", narrow).verdict is Verdict.VACUOUS
+
+
 @pytest.mark.parametrize("alpha_gamma", [(0.25, 2.0), (0.75, 1.0), (0.5, 3.0)])
 def test_float32_evaluations_of_the_focal_cost_lie_in_the_range(alpha_gamma: tuple[float, float]) -> None:
     alpha, gamma = alpha_gamma
