@@ -180,3 +180,31 @@ def test_a_run_leaves_its_failing_cases_as_vectors(
     assert run(arguments) == 2
     assert path.read_text() == "mine"
     assert "was not touched" in capsys.readouterr().err
+
+
+DYING = """
+import os
+
+from detr_conformance import numpy_implementation
+from scipy.optimize import linear_sum_assignment
+
+
+def solve(cost):
+    return linear_sum_assignment(cost) if cost.shape[0] <= cost.shape[1] else os.abort()
+
+
+implementation = numpy_implementation(name="dying", solver=solve)
+"""
+
+
+def test_a_vector_that_ends_the_process_of_an_implementation_costs_its_own_verdicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dying.py").write_text(DYING, encoding="utf-8")
+    lines = set_texts()["assignment"].splitlines(keepends=True)
+    Path("some.jsonl").write_text("".join(lines[:6]), encoding="utf-8")
+    assert run(["replay", "some.jsonl", "isolated:dying.py:implementation"]) == 1
+    told = capsys.readouterr().out
+    assert "ended by signal SIGABRT" in told
+    assert "holds" in told.splitlines()[-1]

@@ -11,9 +11,10 @@ from functools import cache
 from pathlib import Path
 
 from detr_conformance.errors import UsageError, one_line
-from detr_conformance.isolation import isolated
+from detr_conformance.isolation import MOMENT, isolated
 from detr_conformance.lock.answers import answers_of
 from detr_conformance.report import installed_version
+from detr_conformance.testee.ended import Ended
 from detr_conformance.vectors.codec import decoded, encoded
 from detr_conformance.vectors.exporting import set_texts, set_vectors
 from detr_conformance.vectors.fitting import Unfit, fitted
@@ -101,6 +102,7 @@ def _is_of_profile(placed: Placed, implementation: Implementation) -> bool:
 
 def _answer(placed: Placed, implementation: Implementation, case: object) -> LockedAnswer:
     component, name = placed.vector.component, str(placed.place)
+    MOMENT.judgement += 1
     try:
         with isolated():
             return LockedAnswer(name, answers_of(component, implementation.component(component), case))
@@ -108,6 +110,8 @@ def _answer(placed: Placed, implementation: Implementation, case: object) -> Loc
         return LockedAnswer(name, raised=one_line(error))
     except Raised as error:
         return LockedAnswer(name, raised=type(error.error).__name__)
+    except Ended as ended:
+        return LockedAnswer(name, raised=str(ended.verdict))
 
 
 def lock_text(lock: Lock) -> str:

@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from detr_conformance.errors import one_line
-from detr_conformance.judge import DEFAULT_DEVICE, concluded
+from detr_conformance.isolation import MOMENT
+from detr_conformance.judge import DEFAULT_DEVICE, blank_judgement, concluded
 from detr_conformance.search import search_case
 from detr_conformance.stopwatch import Stopwatch
+from detr_conformance.testee.ended import Ended
 from detr_conformance.vectors.vector import Vector
 from detr_conformance.verdict import Judgement
 from detr_spec.cases import Case, CostCase
@@ -68,9 +70,13 @@ def judge_vector(
     `fitted` does, and where the invariant itself cannot cope with the case.
     """
     case: Any = fitted(vector, implementation, device, undeclared_dtypes=invariant.undeclared_dtypes)
+    MOMENT.judgement += 1
     start = time.perf_counter()
     stopwatch = Stopwatch()
-    found = search_case(invariant, stopwatch.watched(implementation.component(invariant.component)), case)
+    try:
+        found = search_case(invariant, stopwatch.watched(implementation.component(invariant.component)), case)
+    except Ended as ended:
+        return blank_judgement(invariant, ended.verdict, ended.message)
     if found.failure is not None and not isinstance(found.failure, (Violation, Raised, RankFailure)):
         raise Unfit(f"{invariant.id} cannot be asked of it: {one_line(found.failure)}") from found.failure
     judgement = concluded(invariant, found, vector.provenance.seed)
