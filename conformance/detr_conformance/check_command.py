@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
 from rich.text import Text
 
 from detr_conformance.consoles import error_console, output_console
@@ -33,7 +34,7 @@ def run_check(
     if vectors_path is not None:
         require_folder(vectors_path)
     report = _judged(names, asked, workers, time_limit, memory_limit)
-    console = error_console() if outputs.to_standard_output else output_console()
+    console = result_console(outputs)
     try:
         show_report(report, console)
     finally:
@@ -42,6 +43,11 @@ def run_check(
         for path in leave_vectors(report, vectors_path):
             console.print(Text(f"vector: {path}"), soft_wrap=True)
     return report.exit_code
+
+
+def result_console(outputs: Outputs) -> Console:
+    """Where what a person reads goes: to standard error where a report takes standard output."""
+    return error_console() if outputs.to_standard_output else output_console()
 
 
 def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None, memory_limit: int) -> Report:

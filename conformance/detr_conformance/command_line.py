@@ -103,7 +103,7 @@ def check(
     holds, or a value moved by more than its lock allows. 2: usage. A vacuous invariant is reported and does not fail
     the run.
     """
-    from detr_conformance.check_command import run_check  # noqa: PLC0415
+    from detr_conformance.check_command import result_console, run_check  # noqa: PLC0415
     from detr_conformance.run import parsed_seed, request  # noqa: PLC0415
     from detr_conformance.selection import Selection  # noqa: PLC0415
 
@@ -136,7 +136,7 @@ def check(
     )
     if lock_path is None or locked is None:
         return done
-    return max(done, run_comparison(names, asked, locked, lock_path))
+    return max(done, run_comparison(names, asked, locked, lock_path, result_console(outputs)))
 
 
 @command.command()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from detr_conformance.lock.comparing import Comparison
     from detr_conformance.lock.recording import Lock
     from detr_conformance.run import Request
@@ -35,33 +37,34 @@ def lock(implementation: tuple[str, ...], path: Path, ulps: float, device: str) 
     `detr-spec check IMPLEMENTATION --lock FILE` then says what moved, by how much, and whether it is still right.
     """
     from detr_conformance.files import require_writable, write_whole  # noqa: PLC0415
+    from detr_conformance.judges import ThisProcess  # noqa: PLC0415
     from detr_conformance.lock.recording import lock_text, recorded  # noqa: PLC0415
-    from detr_conformance.resolve import resolve  # noqa: PLC0415
     from detr_conformance.selection import Subject, require_device  # noqa: PLC0415
 
     require_writable(path)
-    found = [item for name in implementation for item in resolve(name)]
-    require_device([Subject(item) for item in found], device)
-    made = recorded(found, device, ulps)
+    with ThisProcess() as judges:
+        found = [item for name in implementation for item in judges.find(name)]
+        require_device([Subject(item) for item in found], device)
+        made = recorded(found, device, ulps)
     write_whole(lock_text(made), path)
     for item in made.implementations:
         click.echo(f"{item.name} ({item.profile}): {len(item.answers)} answers locked in {path}")
 
 
-def run_comparison(names: Sequence[str], asked: Request, locked: Lock, path: Path) -> int:
+def run_comparison(names: Sequence[str], asked: Request, locked: Lock, path: Path, console: Console) -> int:
     """Shows what moved since a lock was recorded; the exit code is 1 where something did beyond its tolerance.
 
     What is asked narrows the implementations, by profile, and the components. Raises `UsageError` for a lock of other
     implementations.
     """
-    from detr_conformance.consoles import output_console  # noqa: PLC0415
+    from detr_conformance.judges import ThisProcess  # noqa: PLC0415
     from detr_conformance.lock.comparing import compared  # noqa: PLC0415
-    from detr_conformance.resolve import resolve  # noqa: PLC0415
 
     selection = asked.selection
-    found = [item for name in names for item in resolve(name) if selection.profile in (None, item.profile.name)]
-    comparison = compared(locked, found, device=asked.device, components=selection.components, entries=asked.entries)
-    console = output_console()
+    how: Any = {"device": asked.device, "components": selection.components, "entries": asked.entries}
+    with ThisProcess() as judges:
+        found = [item for name in names for item in judges.find(name) if selection.profile in (None, item.profile.name)]
+        comparison = compared(locked, found, **how)
     console.print()
     for line in comparison_lines(path, comparison, locked.ulps):
         console.print(Text(line), soft_wrap=True)

@@ -69,7 +69,7 @@ def replay(file: Path, implementation: tuple[str, ...], device: str) -> int:
     from detr_conformance.consoles import output_console  # noqa: PLC0415
     from detr_conformance.errors import UsageError  # noqa: PLC0415
     from detr_conformance.failure_text import failure_text  # noqa: PLC0415
-    from detr_conformance.resolve import resolve  # noqa: PLC0415
+    from detr_conformance.judges import ThisProcess  # noqa: PLC0415
     from detr_conformance.selection import Subject, require_device  # noqa: PLC0415
     from detr_conformance.show import show_text  # noqa: PLC0415
     from detr_conformance.vectors.reading import read_vectors  # noqa: PLC0415
@@ -77,25 +77,26 @@ def replay(file: Path, implementation: tuple[str, ...], device: str) -> int:
     from detr_conformance.verdict import Verdict  # noqa: PLC0415
 
     placed = read_vectors(file)
-    found = [item for name in implementation for item in resolve(name)]
-    require_device([Subject(item) for item in found], device)
     console = output_console()
     counts: Counter[Verdict] = Counter()
     reasons: Counter[str] = Counter()
-    for item in replays(placed, found, device):
-        judgement, owner = item.judgement, item.implementation
-        counts[judgement.verdict] += 1
-        if judgement.verdict.fails:
-            title = f"{owner.name} ({owner.profile.name}), by {item.place}"
-            console.rule(style="bright_black")
-            command = f"detr-spec replay {file} {' '.join(implementation)}"
-            show_text(console, failure_text(title, judgement, command), judgement.verdict)
-        elif judgement.verdict is not Verdict.HOLDS:
-            reasons[f"{judgement.verdict}: {owner.name} ({owner.profile.name}): {judgement.message}"] += 1
+    with ThisProcess() as judges:
+        found = [item for name in implementation for item in judges.find(name)]
+        require_device([Subject(item) for item in found], device)
+        for item in replays(placed, found, device):
+            judgement, owner = item.judgement, item.implementation
+            counts[judgement.verdict] += 1
+            if judgement.verdict.fails:
+                title = f"{owner.name} ({owner.profile.name}), by {item.place}"
+                console.rule(style="bright_black")
+                command = f"detr-spec replay {file} {' '.join(implementation)}"
+                show_text(console, failure_text(title, judgement, command), judgement.verdict)
+            elif judgement.verdict is not Verdict.HOLDS:
+                reasons[f"{judgement.verdict}: {owner.name} ({owner.profile.name}): {judgement.message}"] += 1
     for reason, count in reasons.items():
         console.print(Text(f"{count} x {reason}"), soft_wrap=True)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     console.print(Text(f"{len(placed)} vectors: {told}"), soft_wrap=True)
-    if not any(counts[verdict] for verdict in (Verdict.HOLDS, Verdict.VIOLATED, Verdict.ERROR)):
+    if not any(verdict is Verdict.HOLDS or verdict.fails for verdict in counts):
         raise UsageError(f"no vector of {file} says anything of {', '.join(implementation)}; the reasons are above")
     return 1 if any(verdict.fails for verdict in counts) else 0
