@@ -203,7 +203,7 @@ def test_a_vector_that_ends_the_process_of_an_implementation_costs_its_own_verdi
     monkeypatch.chdir(tmp_path)
     Path("dying.py").write_text(DYING, encoding="utf-8")
     lines = set_texts()["assignment"].splitlines(keepends=True)
-    Path("some.jsonl").write_text("".join(lines[:6]), encoding="utf-8")
+    Path("some.jsonl").write_text("".join(lines[4:9]), encoding="utf-8")
     assert run(["replay", "some.jsonl", "isolated:dying.py:implementation"]) == 1
     told = capsys.readouterr().out
     assert "ended by signal SIGABRT" in told

@@ -162,9 +162,9 @@ def hostile() -> Report:
     return Report(HOSTILE[0], 0, 100, items, interrupted=True, device=HOSTILE[1])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium, started once."""
+    """Headless Chromium, started once, and ended before any test forks: a fork would keep its driver waiting."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no chromium is installed")
