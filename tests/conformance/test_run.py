@@ -173,7 +173,10 @@ def test_an_interrupt_shows_and_writes_what_is_known(subjects: Path, workers: st
         assert "right (detr) judged, nothing failing" in process.stderr.readline()
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        try:
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted: this is what was known so far" in output
     assert "right (detr): " in output

@@ -231,7 +231,10 @@ def test_an_interrupt_leaves_a_partial_report_and_no_process(breaking: Path, tmp
         assert "right (detr) judged, nothing failing" in process.stderr.readline()
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=60)
+        try:
+            output, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "interrupted: this is what was known so far" in output
     document = json.loads(file.read_text())
