@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -183,5 +185,26 @@ def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
             timeout=300,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def interrupted() -> Callable[..., tuple[int, str]]:
+    """Interrupts `detr-spec check` once what is called right is judged; its exit code and output."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        main = "from detr_conformance.command_line import main; main()"
+        command = [sys.executable, "-c", main, "check", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stderr is not None
+            assert "right (detr) judged, nothing failing" in process.stderr.readline()
+            time.sleep(0.5)
+            process.send_signal(signal.SIGINT)
+            try:
+                output, _ = process.communicate(timeout=60)
+            finally:
+                process.kill()
+        return process.returncode, output
 
     return run

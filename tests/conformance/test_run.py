@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -161,23 +158,15 @@ def test_a_script_without_a_main_guard_is_told_what_it_needs(python_file: Callab
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT for one process on Windows")
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_an_interrupt_shows_and_writes_what_is_known(subjects: Path, workers: str) -> None:
+def test_an_interrupt_shows_and_writes_what_is_known(
+    subjects: Path, workers: str, interrupted: Callable[..., tuple[int, str]]
+) -> None:
     file = subjects.parent / "report.json"
-    command = [
-        *shlex.split(f"{sys.executable} -c 'from detr_conformance.command_line import main; main()'"),
-        *("check", f"{subjects}:RIGHT", f"{subjects}:SLOW", "--component", "assignment"),
+    code, output = interrupted(
+        *(f"{subjects}:RIGHT", f"{subjects}:SLOW", "--component", "assignment"),
         *("--examples", "60", "-n", workers, "--json", str(file)),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        assert "right (detr) judged, nothing failing" in process.stderr.readline()
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        try:
-            output, _ = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 130
+    )
+    assert code == 130
     assert "interrupted: this is what was known so far" in output
     assert "right (detr): " in output
     assert '"interrupted": true' in file.read_text()

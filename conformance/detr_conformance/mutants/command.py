@@ -70,7 +70,7 @@ def mutants(
     from detr_conformance.mutants.bank import chosen_mutants  # noqa: PLC0415
     from detr_conformance.mutants.campaign import expected_tasks, hunts, survey_tasks  # noqa: PLC0415
     from detr_conformance.mutants.matrix import matrix_of  # noqa: PLC0415
-    from detr_conformance.mutants.page import matrix_page, require_page  # noqa: PLC0415
+    from detr_conformance.mutants.page import matrix_page  # noqa: PLC0415
     from detr_conformance.mutants.picture import matrix_picture, require_picture  # noqa: PLC0415
     from detr_conformance.mutants.show import as_json, as_markdown, show_bank, show_matrix  # noqa: PLC0415
 
@@ -91,8 +91,6 @@ def mutants(
     for path in (json_path, page_path, markdown_path, picture_path):
         if path is not None:
             require_writable(path)
-    if page_path is not None:
-        require_page()
     if picture_path is not None:
         require_picture()
     tasks = expected_tasks(chosen, range(seeds), examples) + survey_tasks(chosen, 0, survey_examples)

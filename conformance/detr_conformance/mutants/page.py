@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
-from importlib.util import find_spec
 from itertools import groupby
 from math import log
 from statistics import median
 from typing import NamedTuple
 
-from detr_conformance.errors import UsageError
 from detr_conformance.mutants.bank import Mutant
 from detr_conformance.mutants.matrix import Matrix
 from detr_conformance.mutants.show import summary
@@ -28,12 +26,6 @@ class Run(NamedTuple):
     name: str
     start: int
     length: int
-
-
-def require_page() -> None:
-    """Raises `UsageError` where what makes the page is not installed."""
-    if find_spec("jinja2") is None:
-        raise UsageError("the page needs jinja2; `pip install 'detr-spec[demo]'` brings it")
 
 
 def matrix_page(matrix: Matrix) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -217,25 +216,17 @@ def test_the_reference_is_judged_as_it_is_without_isolation() -> None:
     assert timeless(check("reference", isolate=True, **chosen)) == timeless(alone)
 
 
-def test_an_interrupt_leaves_a_partial_report_and_no_process(breaking: Path, tmp_path: Path) -> None:
+def test_an_interrupt_leaves_a_partial_report_and_no_process(
+    breaking: Path, tmp_path: Path, interrupted: Callable[..., tuple[int, str]]
+) -> None:
     file = tmp_path / "report.json"
     mark = tmp_path / "marked.py"
     mark.write_text(breaking.read_text())
-    command = [
-        *(sys.executable, "-c", "from detr_conformance.command_line import main; main()", "check", "--isolate"),
-        *(f"{mark}:RIGHT", f"{mark}:HANGING", "--component", "assignment", "--examples", "5"),
+    code, output = interrupted(
+        *("--isolate", f"{mark}:RIGHT", f"{mark}:HANGING", "--component", "assignment", "--examples", "5"),
         *("-n", "2", "--json", str(file)),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        assert "right (detr) judged, nothing failing" in process.stderr.readline()
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        try:
-            output, _ = process.communicate(timeout=60)
-        finally:
-            process.kill()
-    assert process.returncode == 130
+    )
+    assert code == 130
     assert "interrupted: this is what was known so far" in output
     document = json.loads(file.read_text())
     assert document["interrupted"] is True
