@@ -82,17 +82,17 @@ def _integers(name: str, given: ArrayLike, shape: str) -> Integers:
 
 
 def _refuse_non_finite(name: str, numbers: Floats) -> None:
-    broken = np.argwhere(~np.isfinite(numbers))
-    if broken.size:
-        where = tuple(int(index) for index in broken[0])
+    finite = np.isfinite(numbers)
+    if not finite.all():
+        where = tuple(int(index) for index in np.argwhere(~finite)[0])
         raise InvalidValue(f"{name}{list(where)} is {numbers[where]}; expected finite numbers")
 
 
 def _refuse_bad_boxes(name: str, boxes: Floats) -> None:
     _refuse_non_finite(name, boxes)
-    bad = np.argwhere((boxes < 0) | (boxes > 1))
-    if bad.size:
-        where = tuple(int(index) for index in bad[0])
+    within = (boxes >= 0) & (boxes <= 1)
+    if not within.all():
+        where = tuple(int(index) for index in np.argwhere(~within)[0])
         raise InvalidValue(
             f"{name}{list(where)} is {boxes[where]}; expected (cx, cy, w, h) relative to the image, each in [0, 1]"
         )

@@ -6,12 +6,12 @@ arithmetic is exact and ties are real; seeded numbers are arbitrary, so rounding
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 import numpy as np
 from hypothesis import strategies as st
-from hypothesis.strategies import DrawFn
+from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.values import Floats, Integers, round_to
 
@@ -52,13 +52,18 @@ class Drawn:
             return np.full(shape, low, dtype=np.int64)
         if len(choices) > BYTE_VALUES:
             return np.array(self._draw(st.tuples(*[st.integers(low, high)] * size)), dtype=np.int64).reshape(shape)
-        drawn = np.frombuffer(self._draw(st.binary(min_size=size, max_size=size)), dtype=np.uint8)
+        drawn = np.frombuffer(self._draw(_byte_strings(size)), dtype=np.uint8)
         return choices[drawn % len(choices)].reshape(shape)
 
     def reals(self, low: float, high: float, shape: tuple[int, ...]) -> Floats:
         """As `Numbers.reals`."""
         grid = GRID if (high - low) * GRID < BYTE_VALUES else WIDE_GRID
         return self.integers(int(np.ceil(low * grid)), int(np.floor(high * grid)), shape) / grid
+
+
+@cache
+def _byte_strings(size: int) -> SearchStrategy[bytes]:
+    return st.binary(min_size=size, max_size=size)
 
 
 @lru_cache(maxsize=256)

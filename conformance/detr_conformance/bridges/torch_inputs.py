@@ -144,7 +144,7 @@ class Inputs:
 
 def _same(first: Tensor, second: Tensor) -> bool:
     same_kind = first.shape == second.shape and first.dtype == second.dtype
-    return same_kind and bool(torch.allclose(first, second, rtol=0, atol=0, equal_nan=True))
+    return same_kind and (first.equal(second) or torch.allclose(first, second, rtol=0, atol=0, equal_nan=True))
 
 
 def _same_items(now: Any, before: Any) -> bool:
