@@ -283,7 +283,7 @@ command.add_command(vectors)
 
 
 def main() -> None:
-    """Runs the command; a wrong use is one line on standard error and exit code 2."""
+    """Runs the command; a wrong use is told in a line on standard error, and exit code 2."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -292,8 +292,9 @@ def run(arguments: list[str]) -> int:
     try:
         return int(command.main(arguments, prog_name="detr-spec", standalone_mode=False) or 0)
     except (click.ClickException, UsageError) as error:
-        message = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"detr-spec: {' '.join(message.split())}", err=True)
+        messages = [error.format_message()] if isinstance(error, click.ClickException) else error.args
+        for message in messages:
+            click.echo(f"detr-spec: {' '.join(str(message).split())}", err=True)
         return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("detr-spec: interrupted", err=True)

@@ -8,7 +8,10 @@ from difflib import get_close_matches
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done; the message is one line that says what to do instead."""
+    """What was asked for cannot be done; each argument is one line that says what to do instead."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 def close_names(name: str, known: Iterable[str]) -> str:

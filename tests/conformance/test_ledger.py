@@ -189,6 +189,18 @@ def test_an_entry_that_means_nothing_is_refused_with_its_line(
     assert "\n" not in str(caught.value)
 
 
+def test_every_entry_that_means_nothing_is_told_at_once(
+    solvers: Path, ledger: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = ledger("NARROW", VALID, TOTAL, changes=(('"whoever\\n  has it"', '""'),))
+    assert run(["check", f"{solvers}:NARROW", "-n", "0", "--ledger", str(path)]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    for line in (first, second):
+        assert line.startswith(f"detr-spec: {path}, line ")
+        assert line.endswith("the reason is not filled in; expected why this violation is accepted")
+    assert first != second
+
+
 def test_an_entry_that_is_not_asked_or_in_no_dtype_of_these_is_refused(solvers: Path, ledger: Write) -> None:
     path = ledger(changes=(("reason = ", 'dtypes = ["float32", "float16"]\nreason = '),))
     with pytest.raises(UsageError, match="line 4: greedy does not compute its assignment in float16; it does in"):

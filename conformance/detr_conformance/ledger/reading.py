@@ -38,7 +38,7 @@ class Ledger:
 
 
 def read_ledger(path: Path, *, draft: bool = False) -> Ledger:
-    """The ledger of a file; raises `UsageError` with file and line for what is not as it should be.
+    """The ledger of a file; raises `UsageError` with file and line for each entry that is not as it should be.
 
     draft: the ledger is about to be written, so reasons may be empty and vectors missing.
     """
@@ -57,10 +57,15 @@ def parsed_ledger(text: str, path: Path, *, draft: bool = False) -> Ledger:
     lines = _lines(text, path)
     if len(lines) != len(tables):
         raise UsageError(f"{path} holds tables that are not written as such; {_ONLY}")
-    entries = [
-        _entry(table, _Where(path, own), number, draft)
-        for number, (table, own) in enumerate(zip(tables, lines, strict=True))
-    ]
+    entries: list[Entry] = []
+    wrong: list[str] = []
+    for number, (table, own) in enumerate(zip(tables, lines, strict=True)):
+        try:
+            entries.append(_entry(table, _Where(path, own), number, draft))
+        except UsageError as error:
+            wrong.extend(error.args)
+    if wrong:
+        raise UsageError(*wrong)
     return Ledger(path, text, tuple(entries), lines)
 
 

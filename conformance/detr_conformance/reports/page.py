@@ -119,6 +119,7 @@ def as_html(report: Report) -> str:
         components=components,
         levels=sorted({judgement.level for _, judgement in report}),
         findings=sum(len(column.findings) for column in columns),
+        first_failing=_first_failing(columns),
         longest_message=LONGEST_MESSAGE,
         style=_safe(style),
         script=_safe(script),
@@ -146,6 +147,12 @@ def _columns(report: Report) -> Iterator[Column]:
             shown.append(Finding(number, judgement, _numbers(judgement, longest), command, pictures, note))
             number += 1
         yield Column(implementation, tuple(shown), without)
+
+
+def _first_failing(columns: tuple[Column, ...]) -> int | None:
+    """The number of the first finding that fails a run, which is open from the start."""
+    failing = (found.number for column in columns for found in column.findings if found.judgement.verdict.fails)
+    return next(failing, None)
 
 
 def _numbers(judgement: Judgement, longest: int) -> str:
