@@ -96,7 +96,8 @@ def replay(file: Path, implementation: tuple[str, ...], device: str) -> int:
     for reason, count in reasons.items():
         console.print(Text(f"{count} x {reason}"), soft_wrap=True)
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-    console.print(Text(f"{_counted(len(placed), 'vector')}, {_counted(counts.total(), 'judgement')}: {told}"), soft_wrap=True)
+    counted = f"{_counted(len(placed), 'vector')}, {_counted(sum(counts.values()), 'judgement')}"
+    console.print(Text(f"{counted}: {told}"), soft_wrap=True)
     if not any(verdict is Verdict.HOLDS or verdict.fails for verdict in counts):
         raise UsageError(f"no vector of {file} says anything of {', '.join(implementation)}; the reasons are above")
     return 1 if any(verdict.fails for verdict in counts) else 0
