@@ -86,8 +86,18 @@ class Decoder:
     cut: Callable[[FeatureMap, int], Answer[Floats]] | None = None
 
 
-Model = Callable[[Sequence[Floats]], Answer[Outputs]]
-"""A whole detector in evaluation mode: the outputs for images [3, H, W], each of its own size, as one batch."""
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A whole detector in evaluation mode, and how far its backbone sees, where that is known.
+
+    call gives the outputs for images [3, H, W], each of its own size, as one batch. reach is a number of pixels: pixels
+    that are farther than that from an image do not change its features. Half the receptive field is one; a backbone
+    with attention, or with a norm over positions, has none.
+    """
+
+    call: Callable[[Sequence[Floats]], Answer[Outputs]]
+    reach: Callable[[], int] | None = None
+
 
 Matcher = Callable[[Outputs, Targets], Answer[tuple[Matching, ...]]]
 """The matching of each image, from the last layer's outputs."""
@@ -164,7 +174,7 @@ class Implementation:
         return _guarded(factory)
 
 
-PARTED = (BoxOperations, Assignment, Heads, Decoder)
+PARTED = (BoxOperations, Assignment, Heads, Decoder, Model)
 """The components that consist of several functions."""
 
 

@@ -86,13 +86,13 @@ def _masks_of(target: Target) -> Booleans:
     return target.masks
 
 
-def mask_focal(logits: Numbers, truth: Booleans, normaliser: float) -> Numbers:
+def mask_focal(logits: Numbers, truth: Booleans, normaliser: Numbers) -> Numbers:
     """Σ over instances of the mean over pixels of the focal terms / num_boxes; [m, H, W] and bool [m, H, W] → []."""
     terms = focal_terms(logits, truth, FOCAL_ALPHA, FOCAL_GAMMA)
     return terms.reshape(-1).sum() / float(truth.shape[1] * truth.shape[2]) / normaliser
 
 
-def mask_dice(logits: Numbers, truth: Booleans, normaliser: float) -> Numbers:
+def mask_dice(logits: Numbers, truth: Booleans, normaliser: Numbers) -> Numbers:
     """Σ over instances of 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) / num_boxes, sums over pixels; as `mask_focal`."""
     instances, pixels = len(truth), truth.shape[1] * truth.shape[2]
     probability, inside = sigmoid(logits).reshape(instances, pixels), truth.reshape(instances, pixels)
@@ -102,12 +102,17 @@ def mask_dice(logits: Numbers, truth: Booleans, normaliser: float) -> Numbers:
 
 
 def mask_losses(
-    configuration: Configuration, layer: Outputs, targets: Targets, matchings: Sequence[Matching]
+    configuration: Configuration,
+    layer: Outputs,
+    targets: Targets,
+    matchings: Sequence[Matching],
+    normaliser: Interval | None = None,
 ) -> dict[str, Interval]:
     """Both mask losses of the last decoder layer under a matching of each image, by neutral name.
 
     The masks of matched queries are resized to the common size of the targets' masks, which are padded to it; the
-    padding counts. Raises `InvalidValue` where outputs or targets have no masks.
+    padding counts. normaliser: what they are divided by, [], where that is not `num_boxes`. Raises `InvalidValue` where
+    outputs or targets have no masks.
     """
     if layer.masks is None:
         raise InvalidValue("the outputs have no masks; expected [B, Q, h, w], for mask losses are asked for")
@@ -115,8 +120,8 @@ def mask_losses(
     matched = lift(matched_rows(layer.masks, matchings), configuration.dtype)
     resized = bilinear(matched, height, width)
     truth = matched_masks(targets, matchings)
-    normaliser = num_boxes(targets, matchings, configuration)
+    divisor = num_boxes(targets, matchings, configuration) if normaliser is None else normaliser
     return {
-        "mask": mask_focal(resized, truth, normaliser),
-        "dice": mask_dice(resized, truth, normaliser),
+        "mask": mask_focal(resized, truth, divisor),
+        "dice": mask_dice(resized, truth, divisor),
     }

@@ -101,18 +101,51 @@ def _images(
     sizes: Sequence[Sequence[int]],
     configuration: Mapping[str, Any],
 ) -> list[str]:
-    layers = [*outputs["auxiliary"], outputs]
+    parts = list(_parts(outputs))
     lines: list[str] = []
     for image in range(max(len(outputs["logits"]), len(targets))):
         size = f", {sizes[image][0]} x {sizes[image][1]} pixels (height x width)" if image < len(sizes) else ""
         lines += ["", f"image {image}{size}"]
-        for place, layer in enumerate(layers):
-            name = f"queries of decoder layer {place}" if len(layers) > 1 else "queries"
-            if image < len(layer["logits"]):
-                lines += [f"  {name}", *_indented(_indented(_queries(layer, image, configuration)))]
+        for name, part in parts:
+            if image < len(part["logits"]):
+                lines += [f"  {name}", *_indented(_indented(_queries(part, image, configuration)))]
+                if part.get("masks"):
+                    lines += ["  mask logits", *_indented(_indented(_mask_logits(part["masks"][image])))]
         if image < len(targets):
             lines += ["  targets", *_indented(_indented(_targets(targets[image])))]
+            if targets[image].get("masks"):
+                lines += ["  masks of targets", *_indented(_indented(_target_masks(targets[image]["masks"])))]
     return lines
+
+
+def _parts(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """All that is predicted, layer by layer, and what stands apart from the decoder's layers."""
+    layers = [*outputs["auxiliary"], outputs]
+    for place, layer in enumerate(layers):
+        yield f"queries of decoder layer {place}" if len(layers) > 1 else "queries", layer
+    for name, title in (("encoder", "queries of the encoder"), ("denoising", "denoising queries")):
+        if outputs.get(name) is not None:
+            yield title, outputs[name]
+
+
+def _mask_logits(masks: Sequence[Sequence[Sequence[float]]]) -> list[str]:
+    """The rows of each query's mask, one under the other."""
+    rows = [
+        [f"query {query}" if place == 0 else "", *map(number, row)]
+        for query, mask in enumerate(masks)
+        for place, row in enumerate(mask)
+    ]
+    return table_lines(["", *(f"[{column}]" for column in range(len(masks[0][0])))], rows)
+
+
+def _target_masks(masks: Sequence[Sequence[Sequence[bool]]]) -> list[str]:
+    """The masks as pictures: x where the object is."""
+    rows = [
+        [f"target {target}" if place == 0 else "", "".join("x" if inside else "." for inside in row)]
+        for target, mask in enumerate(masks)
+        for place, row in enumerate(mask)
+    ]
+    return table_lines(["", ""], rows)[1:]
 
 
 def _queries(layer: Mapping[str, Any], image: int, configuration: Mapping[str, Any]) -> list[str]:

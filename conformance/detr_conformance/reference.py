@@ -79,9 +79,10 @@ class SmallBackbone(nn.Sequential):
     """Two convolutions, in place of a ResNet that would take most of a check's time."""
 
     num_channels = 8
+    reach = 16
 
     def __init__(self) -> None:
-        super().__init__(nn.Conv2d(3, 8, kernel_size=8, stride=8, padding=4), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+        super().__init__(nn.Conv2d(3, 8, kernel_size=8, stride=8), nn.ReLU(), nn.Conv2d(8, 8, kernel_size=3, padding=1))
 
 
 def model(configuration: Configuration) -> reference.DETR:
@@ -115,6 +116,7 @@ IMPLEMENTATIONS = (
         heads=heads,
         decoder=decoder,
         model=model,
+        backbone_reach=SmallBackbone.reach,
     ),
     torch_implementation(
         name="reference",
@@ -128,5 +130,6 @@ IMPLEMENTATIONS = (
         heads=heads,
         decoder=decoder,
         model=model,
+        backbone_reach=SmallBackbone.reach,
     ),
 )

@@ -126,7 +126,7 @@ class Judged:
     losses: Losses
     matchings: tuple[tuple[Matching, ...], ...]
     normaliser: Interval | None = None
-    """What box losses are divided by, where that is not the batch's own num_boxes."""
+    """What losses over num_boxes are divided by, where that is not the batch's own number."""
 
     @property
     def last(self) -> tuple[Matching, ...]:
@@ -148,7 +148,7 @@ class Judged:
     @cached_property
     def mask_definitions(self) -> dict[str, Interval]:
         """The range of each mask loss, by neutral name; the last layer alone has them."""
-        return mask_losses(self.configuration, self.outputs.main, self.targets, self.last)
+        return mask_losses(self.configuration, self.outputs.main, self.targets, self.last, self.normaliser)
 
     def terms(self, names: Iterable[str] = TERMS, layer: int | None = None) -> dict[str, Term]:
         """Those of the terms that the implementation gave, by neutral name."""

@@ -24,6 +24,7 @@ from detr_spec.invariants.criterion_answers import (
 )
 from detr_spec.invariants.criterion_counts import divided_terms
 from detr_spec.losses import boxes_counted, num_boxes, num_boxes_of_ranks
+from detr_spec.masks import MASK_TERMS
 from detr_spec.profile import Profile
 from detr_spec.strategies import rank_cases
 from detr_spec.values import Losses, Matching, Outputs, Targets
@@ -33,6 +34,7 @@ Build = Callable[[Configuration], Distributed]
 Batch = tuple[Outputs, Targets]
 
 LOADED_CASES = rank_cases(loads=("uneven", "rank-without-boxes"))
+MASKED_CASES = rank_cases(loads=("uneven", "rank-without-boxes"), masks=True)
 CLAMPED_CASES = rank_cases(loads=("clamped", "clamped", "clamped", "all-empty"))
 
 
@@ -129,15 +131,16 @@ def mean_of_box_losses(component: Build, case: RankCase) -> None:
         require_same_terms(means, union.terms(layer=layer), f"as the mean over {size} ranks")
 
 
-def _require_declared_divisor(component: Build, case: RankCase, ranks: Sequence[Judged]) -> None:
+def _require_declared_divisor(
+    component: Build, case: RankCase, ranks: Sequence[Judged], names: Sequence[str], layers: Sequence[int | None]
+) -> None:
     """Raises `Violation` unless each rank's losses times the declared num_boxes are those of its batch, undivided."""
-    names = divided_terms(case.configuration.profile)
     for number, (rank, batch) in enumerate(zip(ranks, case.batches, strict=True)):
         alone = _alone(component, case.configuration, batch)
         _premise_same_matchings([alone], rank)
         assert rank.normaliser is not None
         divisor, own = float(rank.normaliser.value), num_boxes(alone.targets, alone.last, alone.configuration)
-        for layer in _layers(case.configuration):
+        for layer in layers:
             got = {name: term.times(divisor) for name, term in rank.terms(names, layer).items()}
             expected = {name: term.times(own) for name, term in alone.terms(names, layer).items()}
             when = f"times the num_boxes of rank {number} among {len(ranks)}, which is {divisor:g}"
@@ -159,10 +162,35 @@ def denominator(component: Build, case: RankCase) -> None:
     Where each rank divides by its own number instead of the mean, an object counts for less the more objects happen to
     be beside it on its rank.
     """
+    ranks = _unclamped(component, case)
+    names = divided_terms(case.configuration.profile)
+    _require_declared_divisor(component, case, ranks, names, _layers(case.configuration))
+
+
+def _unclamped(component: Build, case: RankCase) -> list[Judged]:
+    """The answer of each rank; ends the check where the declared num_boxes is the clamp's 1."""
     ranks = _ranks(component, case.configuration, case.batches)
     declared_mean = averages_over_ranks(case.configuration.profile)
     premise(not declared_mean or _count(ranks) >= len(ranks), "there are fewer boxes than ranks")
-    _require_declared_divisor(component, case, ranks)
+    return ranks
+
+
+@invariant(
+    "distributed.mask-denominator",
+    number="D1",
+    formula="L_r · (Σ_ranks n / W) = L(batch r alone) · max(n_r, 1) for loss_mask and loss_dice, where Σ n / W ≥ 1",
+    source="norm §4: the mask losses are divided by num_boxes, as the box losses are",
+    breaks="masks divided by the matches of their own rank, while boxes are divided by the mean over the ranks",
+    cases=MASKED_CASES,
+    cost=2,
+)
+def mask_denominator(component: Build, case: RankCase) -> None:
+    """Each rank divides its mask losses by the declared num_boxes, as it does its box losses.
+
+    That masks of a batch are padded to one size makes their losses depend on how images are dealt to ranks, so it is
+    what they are divided by that is asked, and not their mean.
+    """
+    _require_declared_divisor(component, case, _unclamped(component, case), MASK_TERMS, [None])
 
 
 @invariant(
@@ -182,7 +210,8 @@ def clamp(component: Build, case: RankCase) -> None:
     """
     ranks = _ranks(component, case.configuration, case.batches)
     premise(_count(ranks) < len(ranks), "there are as many boxes as ranks")
-    _require_declared_divisor(component, case, ranks)
+    names = divided_terms(case.configuration.profile)
+    _require_declared_divisor(component, case, ranks, names, _layers(case.configuration))
 
 
 @invariant(

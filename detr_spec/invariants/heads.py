@@ -190,6 +190,37 @@ def class_head(component: Build, case: HiddenCase) -> None:
 
 
 @invariant(
+    "heads.affine-logits",
+    number="H3",
+    formula="z(h) + 2 z(−h/2) = 3 z(0)",
+    source="norm §1; Carion et al. 2020, section 3.2: a linear projection layer",
+    breaks="a second layer in the class head; an activation, a normalisation or a softmax before or after it",
+    cases=hidden_cases(),
+)
+def affine_logits(component: Build, case: HiddenCase) -> None:
+    """The logits are an affine map of the hidden states, whatever its weights are.
+
+    It is asked where the weights cannot be read, too: with three states on a line, whose logits are on one.
+    """
+    heads = component(case.configuration)
+    whole, half, none = (_forward(heads, case.hidden * factor) for factor in (1.0, -0.5, 0.0))
+    for (name, layer), halved, empty in zip(_named_layers(whole), half.layers, none.layers, strict=True):
+        allowed = ROUNDINGS_ON_A_LINE * _width(_rounding(heads, case)[0], layer.logits)
+        line = 3.0 * empty.logits - 2.0 * halved.logits
+        require_close(f"the logits of {name}, against the line through two others,", layer.logits, line, allowed)
+
+
+ROUNDINGS_ON_A_LINE = 6.0
+"""Three answers are off by a rounding each, and count once, twice and three times."""
+
+
+def _width(interval: Interval, numbers: Floats) -> float:
+    """The width of a case's ranges, for answers that may be larger than their middle."""
+    larger = float(np.abs(numbers).max()) / (float(np.abs(interval.value).max()) or 1.0)
+    return float((interval.upper - interval.lower).max()) * max(1.0, larger)
+
+
+@invariant(
     "heads.box-head",
     number="H3",
     formula="b̂ = σ(W₃ ReLU(W₂ ReLU(W₁ h + b₁) + b₂) + b₃)",
@@ -312,9 +343,7 @@ def _require_same_layer(what: str, heads: Heads, case: HiddenCase, got: Outputs,
         ("logits", got.logits, expected.logits, ranges[0]),
         ("boxes", got.boxes, expected.boxes, ranges[1]),
     ):
-        larger = float(np.abs(others).max()) / (float(np.abs(interval.value).max()) or 1.0)
-        width = float((interval.upper - interval.lower).max()) * max(1.0, larger)
-        require_close(f"{what} {name}", numbers, others, width)
+        require_close(f"{what} {name}", numbers, others, _width(interval, others))
 
 
 def _rounding(heads: Heads, case: HiddenCase) -> tuple[Interval, Interval]:

@@ -3,7 +3,8 @@
 Not claimed, though it holds for decoders: that padding does not matter at all (H5). Before the decoder is a
 convolutional backbone, whose biases and norms fill the padded area and whose kernels reach from there into the image,
 so an image's outputs do depend on how far it is padded. What is claimed instead is about an image that its batch does
-not pad. Nor is the order of layers visible from outside, nor that of the queries, which are the model's own.
+not pad, and about padding that is farther away than the backbone sees. The order of layers is not visible from
+outside, nor is that of the queries, which are the model's own.
 
 What is compared up to rounding is compared with the allowance of `detr_spec.invariants.rounding`.
 """
@@ -22,7 +23,7 @@ from detr_spec.invariants.rounding import allowances, moved
 from detr_spec.invariants.shared import require_unchanged
 from detr_spec.strategies.features import image_cases
 from detr_spec.values import Floats, Outputs
-from detr_spec.violation import premise, require, require_close, require_shape
+from detr_spec.violation import NotProvided, premise, require, require_close, require_shape
 
 Build = Callable[[Configuration], Model]
 
@@ -31,7 +32,7 @@ COST = 2
 
 def _outputs(model: Model, images: Sequence[Floats]) -> Outputs:
     """The outputs for images; raises `Violation` unless they are for as many, and finite."""
-    outputs = model(images).value
+    outputs = model.call(images).value
     for name, layer in _named(outputs):
         for part, numbers in (("logits", layer.logits), ("boxes", layer.boxes)):
             require(
@@ -58,8 +59,18 @@ def _arrays(outputs: Outputs) -> tuple[Floats, ...]:
     return tuple(array for layer in outputs.layers for array in (layer.logits, layer.boxes))
 
 
-def _require_same(what: str, got: Outputs, expected: Outputs, model: Model, case: ImagesCase) -> None:
-    """Raises `Violation` unless outputs agree up to the rounding that is seen in the case itself."""
+def _require_same(
+    what: str,
+    got: Outputs,
+    expected: Outputs,
+    model: Model,
+    case: ImagesCase,
+    beside: Sequence[Floats] = (),
+) -> None:
+    """Raises `Violation` unless outputs agree up to the rounding that is seen in the case itself.
+
+    beside: images of the batch that are not the case's.
+    """
     counts = len(expected.layers), len(got.layers)
     require(counts[0] == counts[1], f"the outputs, {what}, have other layers", expected=counts[0], got=counts[1])
     if all(map(np.array_equal, _arrays(got), _arrays(expected))):
@@ -67,9 +78,10 @@ def _require_same(what: str, got: Outputs, expected: Outputs, model: Model, case
     configuration = case.configuration
 
     def ask(generator: np.random.Generator) -> tuple[Floats, ...]:
-        return _arrays(_outputs(model, [np.clip(moved(x, configuration, generator), 0.0, 1.0) for x in case.images]))
+        images = [np.clip(moved(image, configuration, generator), 0.0, 1.0) for image in case.images]
+        return _arrays(_outputs(model, [*images, *beside]))
 
-    settled = _arrays(_outputs(model, case.images))
+    settled = _arrays(_outputs(model, [*case.images, *beside]))
     allowed = allowances(ask, settled, configuration, case.generator("rounding"))
     names = [f"the {part} of {name}, {what}," for name, _ in _named(expected) for part in ("logits", "boxes")]
     for name, numbers, others, allowance in zip(names, _arrays(got), _arrays(expected), allowed, strict=True):
@@ -199,6 +211,41 @@ def largest_image_alone(component: Build, case: ImagesCase) -> None:
     _require_same("of the largest image, alone", alone, together.take(images=[0]), model, case)
 
 
+CANVAS = 128
+"""Batches that are padded on purpose have sides that are multiples of this, which every usual stride divides: then a
+position of the features stands for the same pixels however far the batch is padded."""
+
+
+@invariant(
+    "model.padding-ignored",
+    number="H5",
+    formula="f(x, y)_x = f(x, y')_x where y and y' end beyond the reach of the backbone from x",
+    source="norm §1: padded positions must not influence the output",
+    breaks="a padding mask that is not made, not resized with the features, inverted, or not handed on",
+    cases=image_cases(images=(1, 1)),
+    cost=COST,
+)
+def padding_ignored(component: Build, case: ImagesCase) -> None:
+    """An image's outputs stay as they are when padding grows that is farther away than its backbone sees.
+
+    Otherwise the detections of an image depend on the sizes of the others in its batch.
+    """
+    model = component(case.configuration)
+    if model.reach is None:
+        raise NotProvided("how far the backbone sees is not said")
+    (image,) = case.images
+    axis = 1 + case.seed % 2
+    side = CANVAS * -(-(image.shape[axis] + model.reach()) // CANVAS)
+    near, far = (_blank(image.shape, axis, longest) for longest in (side, side + CANVAS))
+    expected, got = (_outputs(model, [image, blank]).take(images=[0]) for blank in (near, far))
+    _require_same("with more padding", got, expected, model, case, beside=[near])
+
+
+def _blank(shape: tuple[int, ...], axis: int, side: int) -> Floats:
+    """An image of that shape, but for one side, without anything on it."""
+    return np.full((*shape[:axis], side, *shape[axis + 1 :]), 0.5)
+
+
 @invariant(
     "model.repeatable",
     number="H7",
@@ -234,4 +281,4 @@ def inputs_unchanged(component: Build, case: ImagesCase) -> None:
 
     Images normalised in place are normalised twice by the next call.
     """
-    require_unchanged(component(case.configuration)(case.images), "the model")
+    require_unchanged(component(case.configuration).call(case.images), "the model")

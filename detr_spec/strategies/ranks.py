@@ -12,8 +12,10 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import RankCase, SetCase
 from detr_spec.invariant import Cases, Domain
+from detr_spec.masks import common_size
+from detr_spec.strategies.masks import mask_cases
 from detr_spec.strategies.sets import DISTINCT_REGIMES, set_cases
-from detr_spec.values import Target
+from detr_spec.values import Outputs, Target, Targets
 
 LOADS = ("uneven", "rank-without-boxes", "clamped", "all-empty")
 
@@ -23,32 +25,38 @@ REGIMES = tuple(name for name in DISTINCT_REGIMES if name not in ("empty", "coco
 
 
 def rank_cases(
-    *, loads: Sequence[str] = LOADS, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3)
+    *,
+    loads: Sequence[str] = LOADS,
+    layers: tuple[int, int] = (1, 3),
+    images: tuple[int, int] = (1, 3),
+    masks: bool = False,
 ) -> Cases:
     """Batches of some images for each of two or three ranks, with the same queries and layers.
 
     "uneven": each image has targets, at times more than queries. "rank-without-boxes": one rank has none. "clamped":
     fewer targets than ranks, but one. "all-empty": none at all. The regime of a case is its load; a load that is named
-    twice is drawn twice as often. Raises `ValueError` for a load that does not exist.
+    twice is drawn twice as often. With `masks`, outputs and targets have masks too, and mask losses are asked for.
+    Raises `ValueError` for a load that does not exist.
     """
     unknown = [name for name in loads if name not in LOADS]
     if unknown:
         raise ValueError(f"no load is called {unknown[0]!r}; the loads are {', '.join(LOADS)}")
 
     def strategy(domain: Domain) -> SearchStrategy[RankCase]:
-        return _rank_case(replace(domain, small=True), tuple(loads), layers, images)
+        return _rank_case(replace(domain, small=True), tuple(loads), layers, images, masks)
 
     return strategy
 
 
 @st.composite
 def _rank_case(
-    draw: DrawFn, domain: Domain, loads: tuple[str, ...], layers: tuple[int, int], images: tuple[int, int]
+    draw: DrawFn, domain: Domain, loads: tuple[str, ...], layers: tuple[int, int], images: tuple[int, int], masks: bool
 ) -> RankCase:
     load = draw(st.sampled_from(loads))
     sizes = [draw(st.integers(*images)) for _ in range(draw(st.sampled_from(WORLD_SIZES)))]
     total = sum(sizes)
-    scenes = set_cases(regimes=REGIMES, layers=layers, images=(total, total), queries=(1, 4), targets=(1, 4))
+    kind = mask_cases if masks else set_cases
+    scenes = kind(regimes=REGIMES, layers=layers, images=(total, total), queries=(1, 4), targets=(1, 4))
     whole: SetCase = draw(scenes(domain))
     dealt = [list(range(end - size, end)) for size, end in zip(sizes, accumulate(sizes), strict=True)]
     kept = _kept(draw, load, dealt, whole.targets)
@@ -56,8 +64,16 @@ def _rank_case(
         configuration=whole.configuration,
         regime=load,
         seed=whole.seed,
-        batches=tuple((whole.outputs.take(images=own), tuple(kept[image] for image in own)) for own in dealt),
+        batches=tuple(_batch(whole.outputs.take(images=own), tuple(kept[image] for image in own)) for own in dealt),
     )
+
+
+def _batch(outputs: Outputs, targets: Targets) -> tuple[Outputs, Targets]:
+    """What one rank is given; masks are predicted no larger than the largest of its targets' masks, as elsewhere."""
+    if outputs.masks is None:
+        return outputs, targets
+    height, width = common_size(targets)
+    return replace(outputs, masks=outputs.masks[..., :height, :width]), targets
 
 
 def _kept(draw: DrawFn, load: str, dealt: Sequence[Sequence[int]], targets: Sequence[Target]) -> tuple[Target, ...]:

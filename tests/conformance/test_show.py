@@ -71,6 +71,32 @@ def test_decoder_layers_are_shown_one_by_one() -> None:
     assert [f"decoder layer {layer}" in text for layer in range(4)] == [True, True, True, False]
 
 
+def test_what_stands_apart_from_the_decoder_is_shown_by_name() -> None:
+    case = set_case()
+    apart = replace(case.outputs, encoder=case.outputs, denoising=case.outputs)
+    lines = [line.strip() for line in case_lines(plain(replace(case, outputs=apart)))]
+    assert [line for line in lines if "queries" in line] == ["queries", "queries of the encoder", "denoising queries"]
+
+
+def test_masks_are_shown_pixel_by_pixel() -> None:
+    case = set_case()
+    logits = np.array([[[[1.0, -2.0, 3.0]], [[4.0, 5.5, 6.0]]]])
+    inside = np.array([[[True, False], [True, True]]])
+    masked = replace(
+        case,
+        outputs=replace(case.outputs, masks=logits),
+        targets=(replace(case.targets[0], masks=inside),),
+    )
+    lines = [line.split() for line in case_lines(plain(masked))]
+    start = lines.index(["mask", "logits"])
+    assert lines[start + 1 : start + 4] == [
+        ["[0]", "[1]", "[2]"],
+        ["query", "0", "1", "-2", "3"],
+        ["query", "1", "4", "5.5", "6"],
+    ]
+    assert lines[lines.index(["masks", "of", "targets"]) + 1 :] == [["target", "0", "x."], ["xx"]]
+
+
 def test_a_cost_case_is_a_numbered_matrix() -> None:
     case = CostCase(configuration=Configuration(profile=DETR), costs=(np.array([[1.0, 2.5], [3.0, -4.0]]),))
     lines = case_lines(plain(case))

@@ -45,6 +45,7 @@ def torch_implementation(
     heads: Factory | None = None,
     decoder: Factory | None = None,
     model: Factory | None = None,
+    backbone_reach: int | None = None,
 ) -> Implementation:
     """An implementation from PyTorch modules (or functions) of the usual shape; any of them may be missing.
 
@@ -53,7 +54,9 @@ def torch_implementation(
     of `BoxOperations` to functions on tensors; `masks` builds the criterion with mask losses. Every criterion
     provides `gradients` too, those of mask losses with `masks`, and `distributed` where there can be ranks. `decoder`
     builds what is called with (features, padding, query_embed, positions), and `model` what is called with a list of
-    images; both are put in evaluation mode. Raises `KeyError` for a profile name that does not exist.
+    images; both are put in evaluation mode. `backbone_reach` is the number of pixels beyond which the model's backbone
+    sees nothing, half the receptive field of a ResNet; where it is given, padding that is farther away is judged.
+    Raises `KeyError` for a profile name that does not exist.
     """
     declared = named_profile(profile) if isinstance(profile, str) else profile
     box_functions = boxes
@@ -66,11 +69,11 @@ def torch_implementation(
         criterion=None if criterion is None else _component(criterion, call_criterion),
         masks=None if masks is None else _component(masks, call_criterion),
         gradients=None if criterion is None else _component(_with_masks(criterion, masks), call_gradients),
-        distributed=None if criterion is None else _distributed(criterion),
+        distributed=None if criterion is None else _distributed(_with_masks(criterion, masks)),
         postprocess=None if postprocess is None else _component(postprocess, _call_postprocess),
         heads=None if heads is None else lambda configuration: _heads(heads, configuration),
         decoder=None if decoder is None else decoder_component(decoder),
-        model=None if model is None else model_component(model),
+        model=None if model is None else model_component(model, backbone_reach),
     )
 
 

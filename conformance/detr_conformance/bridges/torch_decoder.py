@@ -64,12 +64,15 @@ def _shared_weights(part: nn.Module, whole: nn.Module) -> dict[str, Tensor]:
     return {name: given[name] for name in own}
 
 
-def model_component(factory: Factory) -> Callable[[Configuration], Model]:
+def model_component(factory: Factory, reach: int | None) -> Callable[[Configuration], Model]:
     """The component `model` of modules that are called with a list of images [3, H, W] and give outputs."""
 
     def build(configuration: Configuration) -> Model:
         module = _evaluated(factory, configuration)
-        return lambda images: _outputs(module, configuration, images)
+        return Model(
+            call=lambda images: _outputs(module, configuration, images),
+            reach=None if reach is None else lambda: reach,
+        )
 
     return build
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from detr_spec.boxes import xyxy_to_cxcywh
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
-from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads
+from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, Model
 from detr_spec.invariants.detections import declared_sizes
 from detr_spec.values import Floats, Losses, Matching, Outputs, round_to
 
@@ -108,8 +108,8 @@ def _decoder(decoder: Decoder, case: FeatureCase) -> Named:
         yield "last", decoder.last(case.features).value
 
 
-def _model(model: Callable[[Sequence[Floats]], Any], case: ImagesCase) -> Named:
-    yield from _outputs(model(case.images).value)
+def _model(model: Model, case: ImagesCase) -> Named:
+    yield from _outputs(model.call(case.images).value)
 
 
 _ANSWERS: dict[str, Callable[[Any, Any], Named]] = {

@@ -31,11 +31,11 @@ from detr_conformance.testee.process import Died, Late, Process
 from detr_conformance.verdict import Verdict
 from detr_conformance.worker import THREAD_SETTINGS
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, Implementation
+from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, Implementation, Model
 from detr_spec.values import Answer
 from detr_spec.violation import NotProvided, RankFailure, Violation
 
-PARTED = {"boxes": BoxOperations, "assignment": Assignment, "heads": Heads, "decoder": Decoder}
+PARTED = {"boxes": BoxOperations, "assignment": Assignment, "heads": Heads, "decoder": Decoder, "model": Model}
 
 Message = dict[str, Any]
 

@@ -162,6 +162,7 @@ ANY = _array("biuf", "numbers", None)
 VECTOR = _array("biuf", "numbers", None, 1)
 NUMBER = Kind(encode_number, number)
 BOOLEAN = Kind(bool, boolean)
+INTEGER = Kind(int, integer)
 
 _PREDICTIONS = {"logits": FLOATS, "boxes": FLOATS, "masks": _optional(FLOATS)}
 _LAYER = _record(partial(Outputs, broken=True), **_PREDICTIONS)
@@ -206,19 +207,23 @@ SIGNATURES: Mapping[str, Mapping[str, tuple[tuple[Kind, ...], Kind]]] = {
     "distributed": {"call": ((_listed(_tuple(OUTPUTS, TARGETS)),), _listed(LOSSES))},
     "postprocess": {"call": ((OUTPUTS, INTEGERS), DETECTIONS)},
     "heads": {"forward": ((FLOATS,), OUTPUTS), "parameters": ((), PARAMETERS)},
-    "decoder": {"stacked": ((FEATURES,), FLOATS), "last": ((FEATURES,), FLOATS)},
-    "model": {"call": ((_listed(FLOATS),), OUTPUTS)},
+    "decoder": {
+        "stacked": ((FEATURES,), FLOATS),
+        "last": ((FEATURES,), FLOATS),
+        "cut": ((FEATURES, INTEGER), FLOATS),
+    },
+    "model": {"call": ((_listed(FLOATS),), OUTPUTS), "reach": ((), INTEGER)},
 }
 """The kinds of the arguments and of the answer of each function of each component."""
 
-REQUIRED = {"boxes": (), "assignment": ("solve",), "heads": ("forward",), "decoder": ("stacked",)}
+REQUIRED = {"boxes": (), "assignment": ("solve",), "heads": ("forward",), "decoder": ("stacked",), "model": ("call",)}
 """The functions that a component of several functions must have."""
 
-UNOBSERVED = (("heads", "parameters"),)
+UNOBSERVED = (("heads", "parameters"), ("model", "reach"))
 """The functions whose answer is the bare value."""
 
 _TEXTS = _listed(Kind(str, text))
-_SHAPE = _listed(Kind(int, integer))
+_SHAPE = _listed(INTEGER)
 _OBSERVED = {
     "mutated": _optional(_TEXTS),
     "attached": Kind(sorted, lambda value, where: frozenset(_TEXTS.decode(value, where))),

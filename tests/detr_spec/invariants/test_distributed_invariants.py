@@ -31,6 +31,7 @@ EXAMPLES = 30
 FEWER = 15
 
 MEAN, DENOMINATOR, CLAMP = "distributed.mean-of-box-losses", "distributed.denominator", "distributed.clamp"
+MASKS = "distributed.mask-denominator"
 LOCAL, SAME, JOINS = "distributed.local-classification", "distributed.same-batch", "distributed.every-rank-joins"
 
 Factory = Callable[[Configuration], Callable[..., Any]]
@@ -224,21 +225,31 @@ class DividesClassificationByItsOwn(FocalSetCriterion):
         return super().classification_loss(logits, query_classes, own if dist.is_initialized() else num_boxes)
 
 
+class MasksByTheirOwn(SetCriterion):
+    """Mask losses are divided by the number of the rank's own boxes."""
+
+    def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        losses, own = super().forward(outputs, targets), sum(len(target["labels"]) for target in targets)
+        factor = max(total(own) / size(), 1) / max(own, 1)
+        return losses | {name: losses[name] * factor for name in ("loss_mask", "loss_dice") if name in losses}
+
+
 DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
-    "each rank's own count": (subject(softmax(OwnCount)), {MEAN, DENOMINATOR, CLAMP}),
-    "not divided by the ranks": (subject(softmax(NotDivided)), {MEAN, DENOMINATOR, CLAMP, SAME}),
-    "divided by the ranks twice": (subject(softmax(DividedTwice)), {MEAN, DENOMINATOR, SAME}),
+    "each rank's own count": (subject(softmax(OwnCount)), {MEAN, DENOMINATOR, MASKS, CLAMP}),
+    "not divided by the ranks": (subject(softmax(NotDivided)), {MEAN, DENOMINATOR, MASKS, CLAMP, SAME}),
+    "divided by the ranks twice": (subject(softmax(DividedTwice)), {MEAN, DENOMINATOR, MASKS, SAME}),
     "clamped before the division": (subject(softmax(ClampedFirst)), {CLAMP}),
-    "matches counted": (subject(softmax(Matches)), {DENOMINATOR}),
-    "rank 0's count for all": (subject(softmax(FirstRanks)), {MEAN, DENOMINATOR, CLAMP}),
-    "losses averaged": (subject(softmax(Averages)), {DENOMINATOR, CLAMP, LOCAL}),
+    "matches counted": (subject(softmax(Matches)), {DENOMINATOR, MASKS}),
+    "rank 0's count for all": (subject(softmax(FirstRanks)), {MEAN, DENOMINATOR, MASKS, CLAMP}),
+    "losses averaged": (subject(softmax(Averages)), {DENOMINATOR, MASKS, CLAMP, LOCAL}),
+    "masks by their own count": (subject(softmax(MasksByTheirOwn)), {MASKS}),
     "classification averaged": (subject(softmax(AveragesClassification)), {LOCAL}),
     "a metric summed": (subject(softmax(SumsMetrics)), {SAME}),
     "focal loss by its own count": (
         subject(focal(DividesClassificationByItsOwn), DEFORMABLE),
         {MEAN, DENOMINATOR, CLAMP, SAME},
     ),
-    "undeclared means": (subject(softmax(), replace(DETR, rank_reduction="local")), {DENOMINATOR}),
+    "undeclared means": (subject(softmax(), replace(DETR, rank_reduction="local")), {DENOMINATOR, MASKS}),
 }
 
 

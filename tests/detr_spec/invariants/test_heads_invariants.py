@@ -255,6 +255,13 @@ class SoftmaxInside(Heads):
         return self.class_embed(hidden).softmax(-1)
 
 
+class TanhBefore(Heads):
+    """An activation that the class head's weights do not show."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return self.class_embed(hidden.tanh())
+
+
 class NoBias(Heads):
     def logits(self, hidden: Tensor) -> Tensor:
         return self.class_embed(hidden) - self.class_embed.bias
@@ -322,7 +329,8 @@ DEFECTS: dict[type[Heads], list[str]] = {
     GELU: ["box-head"],
     TwoBoxLayers: ["linear-maps"],
     NarrowBoxHead: ["linear-maps"],
-    SoftmaxInside: ["class-head"],
+    SoftmaxInside: ["class-head", "affine-logits"],
+    TanhBefore: ["class-head", "affine-logits"],
     NoBias: ["class-head"],
     NeighboursMixed: ["query-order", "class-head"],
     ByQueryIndex: ["query-order"],
@@ -349,9 +357,12 @@ def test_every_invariant_finds_a_defect() -> None:
     assert {f"heads.{name}" for names in DEFECTS.values() for name in names} == set(HEADS_IDS)
 
 
-@pytest.mark.parametrize("name", ["query-order", "one-by-one", "shared-across-layers", "main-is-last-layer"])
+@pytest.mark.parametrize(
+    "name", ["affine-logits", "query-order", "one-by-one", "shared-across-layers", "main-is-last-layer"]
+)
 def test_defects_are_found_without_the_weights_too(name: str) -> None:
     defects = {
+        "affine-logits": TanhBefore,
         "query-order": ByQueryIndex,
         "one-by-one": CentredOverQueries,
         "shared-across-layers": OffsetByLayer,

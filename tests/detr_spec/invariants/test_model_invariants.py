@@ -14,7 +14,7 @@ from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_conformance.judge import judge
 from detr_conformance.reference import IMPLEMENTATIONS, SmallBackbone
 from detr_conformance.verdict import Verdict
-from detr_reference import Backbone, ImageBatch, Transformer, group_norm
+from detr_reference import Backbone, ImageBatch, Transformer, group_norm, pad_images
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import all_invariants, find_invariants
@@ -26,9 +26,11 @@ MODEL_IDS = [item.id for item in all_invariants() if item.component == "model"]
 Failing = Callable[..., set[str]]
 
 
-def implementation(factory: Callable[[Configuration], Any], *dtypes: str) -> Implementation:
+def implementation(
+    factory: Callable[[Configuration], Any], *dtypes: str, reach: int | None = SmallBackbone.reach
+) -> Implementation:
     limits = Limits(dtypes=dtypes or ("float32", "float64"))
-    return torch_implementation(name="subject", profile=DETR, model=factory, limits=limits)
+    return torch_implementation(name="subject", profile=DETR, model=factory, backbone_reach=reach, limits=limits)
 
 
 class Subject(reference.DETR):
@@ -78,9 +80,24 @@ class PaddedToAMultiple(Subject):
         return super().forward(ImageBatch(pixels, padding))
 
 
-@pytest.mark.parametrize("kind", [Subject, with_batch_norm, with_group_norm, PaddedToAMultiple])
+RIGHT: dict[Callable[[Configuration], Any], int | None] = {
+    Subject: SmallBackbone.reach,
+    with_batch_norm: 64,  # a receptive field of 99 pixels
+    with_group_norm: None,
+    PaddedToAMultiple: SmallBackbone.reach,
+}
+"""Detectors, and how far the backbone of each sees; a group norm sees everything."""
+
+
+@pytest.mark.parametrize("kind", RIGHT)
 def test_right_detectors_of_other_kinds_are_not_accused(kind: Callable[[Configuration], Any], failing: Failing) -> None:
-    assert failing(implementation(kind), examples=10) == set()
+    assert failing(implementation(kind, reach=RIGHT[kind]), examples=10) == set()
+
+
+def test_padding_is_not_judged_where_nobody_says_how_far_the_backbone_sees() -> None:
+    (invariant,) = find_invariants("model.padding-ignored")
+    judgement = judge(invariant, implementation(Subject, reach=None), examples=EXAMPLES)
+    assert judgement.verdict is Verdict.NOT_PROVIDED
 
 
 def test_right_in_narrow_dtypes(failing: Failing) -> None:
@@ -170,6 +187,14 @@ class NormalisedInPlace(Subject):
         return super().forward(images)
 
 
+class PaddingIgnored(Subject):
+    """Makes no mask: the decoder attends to the padding as to the image."""
+
+    def forward(self, images: Any) -> Any:
+        pixels = pad_images(images).pixels
+        return super().forward(ImageBatch(pixels, torch.zeros_like(pixels[:, 0], dtype=torch.bool)))
+
+
 class NotANumber(Subject):
     def forward(self, images: Any) -> Any:
         outputs = super().forward(images)
@@ -185,7 +210,8 @@ DEFECTS: dict[type[Subject], list[str]] = {
     NoAuxiliary: ["auxiliary-layers"],
     ByImageIndex: ["image-order", "image-twice"],
     SortedBySize: ["image-order"],
-    BatchStatistics: ["largest-image-alone"],
+    BatchStatistics: ["largest-image-alone", "padding-ignored"],
+    PaddingIgnored: ["padding-ignored"],
     StatisticsUpdated: ["repeatable"],
     DropoutLeftOn: ["repeatable"],
     NormalisedInPlace: ["inputs-unchanged"],
