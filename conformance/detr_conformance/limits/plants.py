@@ -130,7 +130,7 @@ def _numbers(name: str) -> Plant:
     return Plant(name, lambda numbers, off: off(numbers), name)
 
 
-def _predictions(name: str, part: str = "") -> Plant:
+def _predictions(name: str, part: str) -> Plant:
     """The logits or boxes of every decoder layer."""
 
     def change(outputs: Outputs, off: Off) -> Outputs:
@@ -174,6 +174,7 @@ _LOSSES = (
     _loss("class_error"),
     _loss("cardinality_error"),
 )
+_MASK_LOSSES = (_may_be_zero(_loss("loss_mask")), _may_be_zero(_loss("loss_dice")))
 _AUXILIARY = tuple(
     _loss(f"{key}_i", rf"{key}_\d+") for key in ("loss_ce", "loss_bbox", "loss_giou", "cardinality_error")
 )
@@ -185,12 +186,12 @@ _PLANTS = {
         *(_may_be_zero(_numbers(name)) for name in ("iou", "giou", "elementwise_giou")),
     ),
     "criterion": _LOSSES,
-    "masks": (_may_be_zero(_loss("loss_mask")), _may_be_zero(_loss("loss_dice")), *_LOSSES),
+    "masks": (*_MASK_LOSSES, *_LOSSES),
     "gradients": (_gradient("logits"), _gradient("boxes")),
-    "distributed": tuple(map(_of_several_ranks, _LOSSES)),
+    "distributed": tuple(map(_of_several_ranks, (*_MASK_LOSSES, *_LOSSES))),
     "postprocess": (_of_every_image("scores"), _of_every_image("boxes")),
     "heads": (_predictions("logits", "forward"), _predictions("boxes", "forward")),
     "decoder": (_numbers("stacked"), _numbers("last")),
-    "model": (_predictions("logits"), _predictions("boxes")),
+    "model": (_predictions("logits", "call"), _predictions("boxes", "call")),
 }
 """By component; matchings have no numbers to be off."""
