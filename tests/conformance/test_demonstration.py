@@ -93,10 +93,10 @@ def test_an_interrupt_leaves_what_was_learnt(tmp_path: Path, monkeypatch: pytest
 def test_what_is_missing_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "jinja2" else object())
+    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "matplotlib" else object())
     assert run(["demo", str(tmp_path)]) == 2
     assert capsys.readouterr().err.strip().splitlines() == [
-        "detr-spec: the demonstration needs jinja2; `pip install 'detr-spec[demo]'` brings what it needs"
+        "detr-spec: the demonstration needs matplotlib; `pip install 'detr-spec[demo]'` brings what it needs"
     ]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from detr_conformance.demonstration.learning import Progress as Callback
     from detr_reference.training import StepMetrics
 
-NEEDED = ("torch", "torchvision", "matplotlib", "jinja2")
+NEEDED = ("torch", "torchvision", "matplotlib")
 INTERRUPTED = 130
 SHOWN = ("loss_ce", "loss_bbox", "loss_giou")
 LEAST_STEPS = 20
