@@ -1,7 +1,7 @@
 """The classification losses of all decoder layers, each with a backward pass of its own.
 
-Autograd would keep several tensors of the size of the logits. Here forward keeps the logits as they are, and backward
-writes the gradient and nothing else of that size. L layers, P = L·B problems as in `predictions`.
+Autograd would keep several tensors of the size of the logits. Here forward keeps the logits as they are, and besides
+them, of that size, only what backward turns into their gradient. L layers, P = L·B problems as in `predictions`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .predictions import Predictions
+from .predictions import Predictions, exponentials, like_logits
 
 SOFTPLUS_THRESHOLD = 40.0
 """From here on log(1 + exp(z)) is z to the last bit of a float64; torch's own threshold of 20 is meant for float32."""
@@ -63,6 +63,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         surprise = exponential_sum.log() - (logits_of_classes - highest)
         weight_sums = weights.view(len(layers), -1).sum(dim=1)
         ctx.dtypes = [logits.dtype for logits in layers]
+        ctx.exponentials = predictions.exponentials
         ctx.save_for_backward(highest, exponential_sum, classes, weights, weight_sums, *predictions.logits)
         return (weights * surprise).view(len(layers), -1).sum(dim=1) / weight_sums
 
@@ -71,14 +72,16 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         _refuse_second_derivatives()
         highest, exponential_sum, classes, weights, weight_sums, *logits = ctx.saved_tensors
         share = weights * _by_problem(loss_gradient / weight_sums, len(weights))[:, None]
-        of_layers, of_blocks = _empty_gradients(logits, len(ctx.dtypes))
-        # The gradient is (softmax(z) - one_hot(t)) times the query's share in the weighted mean.
-        for block, gradient, block_highest, scale, block_classes, block_share in _by_block(
-            logits, of_blocks, highest, share / exponential_sum, classes, share
+        # The gradient is written over the exponentials, so a second backward pass needs new ones.
+        gradients = ctx.exponentials or exponentials(logits, highest, len(ctx.dtypes))
+        ctx.exponentials = None
+        # It is (softmax(z) - one_hot(t)) times the query's share in the weighted mean.
+        for gradient, scale, block_classes, block_share in _by_block(
+            gradients.blocks, share / exponential_sum, classes, share
         ):
-            torch.sub(block, block_highest[..., None], out=gradient).exp_().mul_(scale[..., None])
+            gradient.mul_(scale[..., None])
             gradient.scatter_add_(2, block_classes[..., None], -block_share[..., None])
-        return None, None, None, *_as_given(of_layers, ctx.dtypes)
+        return None, None, None, *_as_given(gradients.layers, ctx.dtypes)
 
 
 class _SigmoidFocalLoss(torch.autograd.Function):
@@ -96,14 +99,12 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         _refuse_second_derivatives()
         queries, labels, real, *logits = ctx.saved_tensors
         scale = _by_problem(loss_gradient, len(queries))
-        of_layers, of_blocks = _empty_gradients(logits, len(ctx.dtypes))
-        for block, gradient, block_queries, block_labels, block_real, block_scale in _by_block(
-            logits, of_blocks, queries, labels, real, scale
-        ):
-            positive = Positive(block_queries, block_labels, block_real)
-            _write_focal_slopes(gradient, block, positive, ctx.alpha, ctx.gamma)
+        gradients = like_logits(logits, len(ctx.dtypes))
+        parts = _by_block(gradients.blocks, queries, labels, real, scale)
+        for block, (gradient, *positive, block_scale) in zip(logits, parts, strict=True):
+            _write_focal_slopes(gradient, block, Positive(*positive), ctx.alpha, ctx.gamma)
             gradient.mul_(block_scale[:, None, None])
-        return None, None, None, None, *_as_given(of_layers, ctx.dtypes)
+        return None, None, None, None, *_as_given(gradients.layers, ctx.dtypes)
 
 
 def _refuse_second_derivatives() -> None:
@@ -161,21 +162,10 @@ def _by_problem(of_layers: Tensor, problems: int) -> Tensor:
     return of_layers.repeat_interleave(problems // len(of_layers))
 
 
-def _by_block(logits: Sequence[Tensor], gradients: Sequence[Tensor], *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Return block after block its logits, its gradient, and the values [P, ...] of its problems."""
-    sizes = [len(block) for block in logits]
-    return zip(logits, gradients, *(torch.split(value, sizes) for value in values), strict=True)
-
-
-def _empty_gradients(logits: Sequence[Tensor], layers: int) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    """Return the same memory twice, as the gradient of each layer and of each block."""
-    if len(logits) < layers:
-        (block,) = logits
-        gradient = torch.empty_like(block)
-        return gradient.chunk(layers), [gradient]
-    images = sum(len(block) for block in logits) // layers
-    of_layers = [logits[0].new_empty(images, *logits[0].shape[1:]) for _ in range(layers)]
-    return of_layers, [block for gradient in of_layers for block in torch.split(gradient, len(logits[0]))]
+def _by_block(blocks: Sequence[Tensor], *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Return block after block, with the values [P, ...] of its problems."""
+    sizes = [len(block) for block in blocks]
+    return zip(blocks, *(torch.split(value, sizes) for value in values), strict=True)
 
 
 def _as_given(gradients: Sequence[Tensor], dtypes: Sequence[torch.dtype]) -> list[Tensor]:

@@ -18,7 +18,7 @@ from .assignment import solve
 from .box_costs import box_costs
 from .methods import overrides, uncompiled
 from .packing import pack_batch
-from .predictions import Predictions, in_parts
+from .predictions import Predictions, at_labels, in_parts
 from .targets import PackedTargets
 
 
@@ -114,27 +114,26 @@ class HungarianMatcher(ReferenceMatcher):
         dtype = torch.promote_types(dtype, targets.boxes.dtype)
         boxes = predictions.boxes.to(dtype).transpose(1, 2).contiguous()
         target_boxes = targets.boxes.to(dtype).repeat(layers, 1, 1)
-        cost = predictions.at_labels(targets.labels.repeat(layers, 1)).to(dtype)
-        normaliser = (
-            () if isinstance(self.class_cost, FocalCost) else (predictions.highest, predictions.exponential_sum)
-        )
+        focal = isinstance(self.class_cost, FocalCost)
+        labels = targets.labels.repeat(layers, 1)
+        cost = at_labels(predictions.logits if focal else predictions.exponentials.blocks, labels).to(dtype)
+        normaliser = () if focal else (predictions.exponential_sum,)
         for part in in_parts(cost[0].numel(), cost, boxes, target_boxes, *normaliser):
             self._write_costs(*part)
         return cost
 
     def _write_costs(self, cost: Tensor, boxes: Tensor, target_boxes: Tensor, *normaliser: Tensor) -> None:
-        """Write the costs [b, T, Q] of b problems where the logits at the targets' labels are.
+        """Write the costs [b, T, Q] of b problems where the logits at the targets' labels are, or their exponentials.
 
-        boxes: [b, 4, Q]. target_boxes: [b, T, 4]. normaliser: the highest logit and the sum of exponentials, [b, Q]
-        each, where the class cost is a probability.
+        boxes: [b, 4, Q]. target_boxes: [b, T, 4]. normaliser: the sum of exponentials [b, Q], where the class cost is a
+        probability.
         """
         of_boxes = box_costs(boxes, target_boxes, self.cost_bbox, self.cost_giou)
         if isinstance(self.class_cost, FocalCost):
             torch.add(of_boxes, self.class_cost.at_labels(cost), alpha=self.cost_class, out=cost)
         else:
-            highest, exponential_sum = normaliser
-            likelihood = cost.sub_(highest[:, None]).exp_()
-            torch.addcdiv(of_boxes, likelihood, exponential_sum[:, None], value=-self.cost_class, out=cost)
+            (exponential_sum,) = normaliser
+            torch.addcdiv(of_boxes, cost, exponential_sum[:, None], value=-self.cost_class, out=cost)
 
     def _costs_one_by_one(self, predictions: Predictions, targets: PackedTargets) -> Tensor:
         """Return the costs [P, T, Q] from a `cost_matrix` that speaks of one image."""

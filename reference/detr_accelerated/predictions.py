@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class Predictions:
     logits: blocks [b, Q, C] of the problems in order. boxes: [P, Q, 4] as cxcywh. Half precision is upcast.
     """
 
+    num_layers: int
     logits: tuple[Tensor, ...]
     boxes: Tensor
 
@@ -49,30 +51,58 @@ class Predictions:
         return torch.maximum(self.highest_but_last, self.last_logit)
 
     @cached_property
+    def exponentials(self) -> LikeLogits:
+        """exp(z - highest) of every logit; the backward pass of the cross-entropy turns them into the gradient."""
+        return exponentials(self.logits, self.highest, self.num_layers)
+
+    @cached_property
     def exponential_sum(self) -> Tensor:
         """The sum of exp(z - highest) over the columns, [P, Q]: softmax(z) is exp(z - highest) / exponential_sum."""
-        # One block of memory for all: to get fresh memory from the system takes longer than the arithmetic.
-        scratch = torch.empty_like(self.logits[0])
-
-        def sums(logits: Tensor, highest: Tensor) -> Tensor:
-            return torch.sub(logits, highest[..., None], out=scratch[: len(logits)]).exp_().sum(dim=-1)
-
-        return self.by_block(sums, self.highest)
-
-    def at_labels(self, labels: Tensor) -> Tensor:
-        """Return the logits [P, T, Q] of each query at each label, int64 [P, T]."""
-        found = self.logits[0].new_empty(*labels.shape, self.logits[0].shape[1])
-        sizes = [len(block) for block in self.logits]
-        for block, *parts in zip(self.logits, torch.split(labels, sizes), torch.split(found, sizes), strict=True):
-            columns, written = parts[0][..., None].expand_as(parts[1]), parts[1]
-            torch.gather(block.transpose(1, 2), 1, columns, out=written)
-        return found
+        return torch.cat([block.sum(dim=-1) for block in self.exponentials.blocks])
 
     def by_block(self, function: Callable[..., Tensor], *values: Tensor) -> Tensor:
         """Return function(logits, *values) [P, ...], called for each block of logits and of the values [P, ...]."""
         sizes = [len(block) for block in self.logits]
         parts = [torch.split(value, sizes) for value in values]
         return torch.cat([function(*arguments) for arguments in zip(self.logits, *parts, strict=True)])
+
+
+class LikeLogits(NamedTuple):
+    """Numbers for each logit, the same memory twice: the layers [B, Q, C], and the blocks [b, Q, C] of the problems."""
+
+    layers: Sequence[Tensor]
+    blocks: Sequence[Tensor]
+
+
+def like_logits(logits: Sequence[Tensor], num_layers: int) -> LikeLogits:
+    """Return memory for a number of each logit, whose values mean nothing yet; logits: blocks [b, Q, C]."""
+    if len(logits) < num_layers:
+        (block,) = logits
+        memory = torch.empty_like(block)
+        return LikeLogits(memory.chunk(num_layers), [memory])
+    images = sum(len(block) for block in logits) // num_layers
+    layers = [logits[0].new_empty(images, *logits[0].shape[1:]) for _ in range(num_layers)]
+    return LikeLogits(layers, [block for memory in layers for block in torch.split(memory, len(logits[0]))])
+
+
+def exponentials(logits: Sequence[Tensor], highest: Tensor, num_layers: int) -> LikeLogits:
+    """Return exp(z - highest) of the logits, blocks [b, Q, C], with highest [P, Q]."""
+    found = like_logits(logits, num_layers)
+    sizes = [len(block) for block in logits]
+    for block, block_highest, written in zip(logits, torch.split(highest, sizes), found.blocks, strict=True):
+        torch.sub(block, block_highest[..., None], out=written).exp_()
+    return found
+
+
+def at_labels(blocks: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """Return the numbers [P, T, Q] of each query at each label, int64 [P, T]; blocks: [b, Q, C], of each logit."""
+    found = blocks[0].new_empty(*labels.shape, blocks[0].shape[1])
+    sizes = [len(block) for block in blocks]
+    for block, own, written in zip(blocks, torch.split(labels, sizes), torch.split(found, sizes), strict=True):
+        problems = torch.arange(len(block), device=block.device)[:, None]
+        # It is written = block.transpose(1, 2)[problems, own], without memory for what is copied.
+        torch.ops.aten.index.Tensor_out(block.transpose(1, 2), [problems, own], out=written)
+    return found
 
 
 def in_parts(elements: int, *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
@@ -93,7 +123,7 @@ def stack_predictions(layers: Sequence[Outputs]) -> Predictions:
     """
     logits = [upcast_half(layer["pred_logits"].detach()) for layer in layers]
     boxes = torch.cat([upcast_half(layer["pred_boxes"].detach()) for layer in layers])
-    return Predictions(tuple(blocks(logits)), boxes)
+    return Predictions(len(layers), tuple(blocks(logits)), boxes)
 
 
 def blocks(layers: Sequence[Tensor]) -> list[Tensor]:
