@@ -18,7 +18,8 @@ def write_box_costs(boxes: Array, target_boxes: Array, cost_bbox: Any, cost_giou
     half, zero = boxes.dtype.type(0.5), boxes.dtype.type(0)
     x0, y0, x1, y1, area = np.empty((5, num_queries), boxes.dtype)
     for problem in range(num_problems):
-        x, y, width, height = boxes[problem]
+        # Rows taken by index are known to be contiguous, as those of an iteration are not.
+        x, y, width, height = boxes[problem, 0], boxes[problem, 1], boxes[problem, 2], boxes[problem, 3]
         for query in range(num_queries):
             x0[query], x1[query] = x[query] - half * width[query], x[query] + half * width[query]
             y0[query], y1[query] = y[query] - half * height[query], y[query] + half * height[query]
