@@ -112,16 +112,17 @@ def changed_text(draw: Any, text: str) -> str:
 
 
 def told(ask: Callable[[], Any]) -> Any:
-    """What is answered, or None where it is refused in one line that any terminal shows."""
+    """What is answered, or None where it is refused, in lines of one fault each that any terminal shows."""
     try:
         return ask()
     except UsageError as error:
-        message = str(error)
-        assert message
-        assert "\n" not in message
-        assert "Traceback" not in message
-        assert len(message) < 1000
-        message.encode()
+        assert error.args
+        for message in error.args:
+            assert message
+            assert "\n" not in message
+            assert "Traceback" not in message
+            assert len(message) < 1000
+            message.encode()
         return None
 
 
