@@ -116,8 +116,9 @@ def told(ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except UsageError as error:
-        assert error.args
-        for message in error.args:
+        lines = error.args
+        assert lines
+        for message in lines:
             assert message
             assert "\n" not in message
             assert "Traceback" not in message
