@@ -139,13 +139,16 @@ def _tables(report: Report, width: int) -> Iterator[Table]:
 
 
 def _missing_components(items: Sequence[ImplementationReport]) -> tuple[str, ...]:
-    """The components of which none of the implementations provides anything."""
-    provided: dict[str, bool] = {}
+    """The components of which none of the implementations provides anything.
+
+    What an interrupted run has not judged is not known to be missing, so that an invariant does not apply says nothing.
+    """
+    verdicts: dict[str, set[Verdict]] = {}
     for item in items:
         for judgement in item.judgements:
-            has_it = judgement.verdict not in (Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE)
-            provided[judgement.component] = provided.get(judgement.component, False) or has_it
-    return tuple(component for component, has_it in provided.items() if not has_it)
+            verdicts.setdefault(judgement.component, set()).add(judgement.verdict)
+    unasked = {Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE}
+    return tuple(name for name, seen in verdicts.items() if Verdict.NOT_PROVIDED in seen and seen <= unasked)
 
 
 def _column_width(item: ImplementationReport) -> int:

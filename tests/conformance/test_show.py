@@ -239,6 +239,13 @@ def shown(report: Report, width: int = 120) -> str:
     return stream.getvalue()
 
 
+def test_what_does_not_apply_is_not_said_to_be_missing() -> None:
+    known = [judgement("boxes.toy", Verdict.NOT_PROVIDED), judgement("criterion.toy", Verdict.NOT_APPLICABLE)]
+    text = shown(report_of(implementation("first", [judgement(), *known])))
+    assert "not provided at all: boxes\n" in "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+    assert next(line for line in text.splitlines() if line.startswith("criterion.toy")).split()[-1] == "n/a"
+
+
 def test_the_table_has_a_row_for_each_invariant_and_a_column_for_each_implementation() -> None:
     first = implementation("first", [judgement(), judgement("boxes.toy", Verdict.NOT_PROVIDED)])
     second = implementation(
