@@ -6,7 +6,7 @@ them, of that size, only what backward turns into their gradient. L layers, P = 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .predictions import Predictions, exponentials, like_logits
+from .predictions import Predictions, by_block, exponentials, like_logits
 
 SOFTPLUS_THRESHOLD = 40.0
 """From here on log(1 + exp(z)) is z to the last bit of a float64; torch's own threshold of 20 is meant for float32."""
@@ -76,7 +76,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         gradients = ctx.exponentials or exponentials(logits, highest, len(ctx.dtypes))
         ctx.exponentials = None
         # It is (softmax(z) - one_hot(t)) times the query's share in the weighted mean.
-        for gradient, scale, block_classes, block_share in _by_block(
+        for gradient, scale, block_classes, block_share in by_block(
             gradients.blocks, share / exponential_sum, classes, share
         ):
             gradient.mul_(scale[..., None])
@@ -100,7 +100,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         queries, labels, real, *logits = ctx.saved_tensors
         scale = _by_problem(loss_gradient, len(queries))
         gradients = like_logits(logits, len(ctx.dtypes))
-        parts = _by_block(gradients.blocks, queries, labels, real, scale)
+        parts = by_block(gradients.blocks, queries, labels, real, scale)
         for block, (gradient, *positive, block_scale) in zip(logits, parts, strict=True):
             _write_focal_slopes(gradient, block, Positive(*positive), ctx.alpha, ctx.gamma)
             gradient.mul_(block_scale[:, None, None])
@@ -160,12 +160,6 @@ def _at(logits: Tensor, columns: Tensor) -> Tensor:
 def _by_problem(of_layers: Tensor, problems: int) -> Tensor:
     """Return the value [P] of each problem's layer."""
     return of_layers.repeat_interleave(problems // len(of_layers))
-
-
-def _by_block(blocks: Sequence[Tensor], *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Return block after block, with the values [P, ...] of its problems."""
-    sizes = [len(block) for block in blocks]
-    return zip(blocks, *(torch.split(value, sizes) for value in values), strict=True)
 
 
 def _as_given(gradients: Sequence[Tensor], dtypes: Sequence[torch.dtype]) -> list[Tensor]:

@@ -62,9 +62,13 @@ class Predictions:
 
     def by_block(self, function: Callable[..., Tensor], *values: Tensor) -> Tensor:
         """Return function(logits, *values) [P, ...], called for each block of logits and of the values [P, ...]."""
-        sizes = [len(block) for block in self.logits]
-        parts = [torch.split(value, sizes) for value in values]
-        return torch.cat([function(*arguments) for arguments in zip(self.logits, *parts, strict=True)])
+        return torch.cat([function(*arguments) for arguments in by_block(self.logits, *values)])
+
+
+def by_block(blocks: Sequence[Tensor], *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Return block after block, with the values [P, ...] of its problems."""
+    sizes = [len(block) for block in blocks]
+    return zip(blocks, *(torch.split(value, sizes) for value in values), strict=True)
 
 
 class LikeLogits(NamedTuple):
@@ -88,8 +92,7 @@ def like_logits(logits: Sequence[Tensor], num_layers: int) -> LikeLogits:
 def exponentials(logits: Sequence[Tensor], highest: Tensor, num_layers: int) -> LikeLogits:
     """Return exp(z - highest) of the logits, blocks [b, Q, C], with highest [P, Q]."""
     found = like_logits(logits, num_layers)
-    sizes = [len(block) for block in logits]
-    for block, block_highest, written in zip(logits, torch.split(highest, sizes), found.blocks, strict=True):
+    for written, (block, block_highest) in zip(found.blocks, by_block(logits, highest), strict=True):
         torch.sub(block, block_highest[..., None], out=written).exp_()
     return found
 
@@ -97,8 +100,7 @@ def exponentials(logits: Sequence[Tensor], highest: Tensor, num_layers: int) -> 
 def at_labels(blocks: Sequence[Tensor], labels: Tensor) -> Tensor:
     """Return the numbers [P, T, Q] of each query at each label, int64 [P, T]; blocks: [b, Q, C], of each logit."""
     found = blocks[0].new_empty(*labels.shape, blocks[0].shape[1])
-    sizes = [len(block) for block in blocks]
-    for block, own, written in zip(blocks, torch.split(labels, sizes), torch.split(found, sizes), strict=True):
+    for block, own, written in by_block(blocks, labels, found):
         problems = torch.arange(len(block), device=block.device)[:, None]
         # It is written = block.transpose(1, 2)[problems, own], without memory for what is copied.
         torch.ops.aten.index.Tensor_out(block.transpose(1, 2), [problems, own], out=written)
