@@ -131,6 +131,12 @@ def mean_of_box_losses(component: Build, case: RankCase) -> None:
         require_same_terms(means, union.terms(layer=layer), f"as the mean over {size} ranks")
 
 
+def _require_divisor_of_every_layer(component: Build, case: RankCase, ranks: Sequence[Judged]) -> None:
+    """As `_require_declared_divisor`, for what is divided by num_boxes in every decoder layer."""
+    names = divided_terms(case.configuration.profile)
+    _require_declared_divisor(component, case, ranks, names, _layers(case.configuration))
+
+
 def _require_declared_divisor(
     component: Build, case: RankCase, ranks: Sequence[Judged], names: Sequence[str], layers: Sequence[int | None]
 ) -> None:
@@ -162,9 +168,7 @@ def denominator(component: Build, case: RankCase) -> None:
     Where each rank divides by its own number instead of the mean, an object counts for less the more objects happen to
     be beside it on its rank.
     """
-    ranks = _unclamped(component, case)
-    names = divided_terms(case.configuration.profile)
-    _require_declared_divisor(component, case, ranks, names, _layers(case.configuration))
+    _require_divisor_of_every_layer(component, case, _unclamped(component, case))
 
 
 def _unclamped(component: Build, case: RankCase) -> list[Judged]:
@@ -210,8 +214,7 @@ def clamp(component: Build, case: RankCase) -> None:
     """
     ranks = _ranks(component, case.configuration, case.batches)
     premise(_count(ranks) < len(ranks), "there are as many boxes as ranks")
-    names = divided_terms(case.configuration.profile)
-    _require_declared_divisor(component, case, ranks, names, _layers(case.configuration))
+    _require_divisor_of_every_layer(component, case, ranks)
 
 
 @invariant(
