@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -143,6 +143,19 @@ class Cost:
     def beyond(self) -> float:
         """Seconds for each case beyond the implementation's own: drawing, comparing, shrinking."""
         return (self.seconds - self.implementation_seconds) / max(1, self.examples)
+
+
+def missing_components(items: Sequence[ImplementationReport]) -> tuple[str, ...]:
+    """The components of which none of the implementations provides anything.
+
+    What an interrupted run has not judged is not known to be missing, so that an invariant does not apply says nothing.
+    """
+    verdicts: dict[str, set[Verdict]] = {}
+    for item in items:
+        for judgement in item.judgements:
+            verdicts.setdefault(judgement.component, set()).add(judgement.verdict)
+    unasked = {Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE}
+    return tuple(name for name, seen in verdicts.items() if Verdict.NOT_PROVIDED in seen and seen <= unasked)
 
 
 def installed_version() -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from detr_conformance.failure_text import failure_text
 from detr_conformance.overview import line_of, overview, told
-from detr_conformance.report import ImplementationReport, Report
+from detr_conformance.report import ImplementationReport, Report, missing_components
 from detr_conformance.reports.text import printable
 from detr_conformance.verdict import Judgement, Verdict
 
@@ -130,25 +130,12 @@ def _tables(report: Report, width: int) -> Iterator[Table]:
     room = max(1, (width - names - 16) // (3 + max(map(_column_width, items))))
     for start in range(0, len(items), room):
         group = items[start : start + room]
-        missing = _missing_components(group)
+        missing = missing_components(group)
         table = _table(group, [judgement for judgement in rows if judgement.component not in missing])
         if missing:
             table.caption = f"not provided at all: {', '.join(missing)}"
             table.caption_justify = "left"
         yield table
-
-
-def _missing_components(items: Sequence[ImplementationReport]) -> tuple[str, ...]:
-    """The components of which none of the implementations provides anything.
-
-    What an interrupted run has not judged is not known to be missing, so that an invariant does not apply says nothing.
-    """
-    verdicts: dict[str, set[Verdict]] = {}
-    for item in items:
-        for judgement in item.judgements:
-            verdicts.setdefault(judgement.component, set()).add(judgement.verdict)
-    unasked = {Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE}
-    return tuple(name for name, seen in verdicts.items() if Verdict.NOT_PROVIDED in seen and seen <= unasked)
 
 
 def _column_width(item: ImplementationReport) -> int:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from detr_conformance.failure_text import counterexample_lines
-from detr_conformance.report import ImplementationReport, Report
+from detr_conformance.report import ImplementationReport, Report, missing_components
 from detr_conformance.reports.pictures import Picture, pictures_of
 from detr_conformance.reports.text import cut, one_line_of, printable
 from detr_conformance.verdict import Judgement, Verdict
@@ -49,8 +49,6 @@ MARKS = {
 
 QUIET = frozenset({Verdict.HOLDS, Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE})
 """Verdicts that the matrix alone shows; all others are findings, with a place of their own."""
-
-UNASKED = frozenset({Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE})
 
 
 @dataclass(frozen=True)
@@ -162,11 +160,10 @@ def _numbers(judgement: Judgement, longest: int) -> str:
 
 
 def _components(report: Report) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The components of which at least one implementation was asked something, and the others, in order."""
-    asked: dict[str, bool] = {}
-    for _, judgement in report:
-        asked[judgement.component] = asked.get(judgement.component, False) or judgement.verdict not in UNASKED
-    return tuple(name for name in asked if asked[name]), tuple(name for name in asked if not asked[name])
+    """The components that have rows in the matrix, and those that no implementation provides, in order."""
+    missing = missing_components(report.implementations)
+    named = dict.fromkeys(judgement.component for _, judgement in report)
+    return tuple(name for name in named if name not in missing), missing
 
 
 def _matrix(report: Report, columns: Sequence[Column], components: Sequence[str]) -> dict[str, list[Row]]:
