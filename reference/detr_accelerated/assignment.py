@@ -6,7 +6,6 @@ augmenting paths with float64 prices (Crouse 2016, "On implementing 2D rectangul
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -19,6 +18,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from . import cuda_solver
+from .cuda_kernels import run_on
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Solver: TypeAlias = Callable[[Array, Array, Array], None]
@@ -35,11 +35,8 @@ def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
     cost: finite, [P, T, Q], of which the first n rows of a problem count. sizes: n of each problem. With n > Q only Q
     targets have a query; the others, and rows beyond n, have -1.
     """
-    if cost.device.type == "cuda" and max(cost.shape[1:]) <= cuda_solver.MOST_COLUMNS:
-        solver = _cuda_solver()
-        if solver is not None:
-            columns: Tensor = solver(cost, torch.tensor(sizes).to(cost.device, non_blocking=True))
-            return columns
+    if max(cost.shape[1:]) <= cuda_solver.MOST_COLUMNS and run_on(cost.device):
+        return cuda_solver.solve(cost, torch.tensor(sizes).to(cost.device, non_blocking=True))
     columns = torch.full(cost.shape[:2], -1, dtype=torch.int64)
     if cost.numel():
         _solve_in_threads(cost.cpu().numpy(), np.asarray(sizes), columns.numpy())
@@ -83,13 +80,3 @@ def _compiled_solver() -> Solver:
 
     solver: Solver = solve_with_numba
     return solver
-
-
-@cache
-def _cuda_solver() -> Callable[[Tensor, Tensor], Tensor] | None:
-    """The solver that leaves the costs on the device, or None, said once, where there is none."""
-    reason = cuda_solver.reason_unavailable()
-    if reason is None:
-        return cuda_solver.solve
-    warnings.warn(f"no solver for costs on CUDA: {reason}; they are copied to the host", stacklevel=2)
-    return None

@@ -55,6 +55,15 @@ def sigmoid_focal_loss(
     return loss
 
 
+def refuse_second_derivatives() -> None:
+    """Raise RuntimeError in a backward pass whose own gradients are asked for."""
+    # Gradients are recorded in a backward pass only where it was asked for with create_graph=True.
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "the accelerated loss_ce has no gradients of gradients (create_graph=True); use detr_reference's criterion"
+        )
+
+
 class _WeightedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, predictions: Predictions, classes: Tensor, weights: Tensor, *layers: Tensor) -> Tensor:
@@ -69,7 +78,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, loss_gradient: Tensor) -> Any:
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         highest, exponential_sum, classes, weights, weight_sums, *logits = ctx.saved_tensors
         share = weights * _by_problem(loss_gradient / weight_sums, len(weights))[:, None]
         # The gradient is written over the exponentials, so a second backward pass needs new ones.
@@ -96,7 +105,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, loss_gradient: Tensor) -> Any:
-        _refuse_second_derivatives()
+        refuse_second_derivatives()
         queries, labels, real, *logits = ctx.saved_tensors
         scale = _by_problem(loss_gradient, len(queries))
         gradients = like_logits(logits, len(ctx.dtypes))
@@ -105,14 +114,6 @@ class _SigmoidFocalLoss(torch.autograd.Function):
             _write_focal_slopes(gradient, block, Positive(*positive), ctx.alpha, ctx.gamma)
             gradient.mul_(block_scale[:, None, None])
         return None, None, None, None, *_as_given(gradients.layers, ctx.dtypes)
-
-
-def _refuse_second_derivatives() -> None:
-    # Gradients are recorded in a backward pass only where it was asked for with create_graph=True.
-    if torch.is_grad_enabled():
-        raise RuntimeError(
-            "the accelerated loss_ce has no gradients of gradients (create_graph=True); use detr_reference's criterion"
-        )
 
 
 def _focal_sums(alpha: float, gamma: float, logits: Tensor, queries: Tensor, labels: Tensor, real: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple, TypeGuard
 
 import torch
@@ -20,11 +20,19 @@ from detr_reference.matcher import check_precision
 
 from .boxes import corners, generalized_iou, l1_distance
 from .class_losses import Positive, sigmoid_focal_loss, weighted_cross_entropy
+from .cuda_criterion import Dialect, LossFormula, layer_losses
 from .matcher import HungarianMatcher, matched_pairs
 from .methods import overrides, uncompiled
 from .packing import pack_batch
 from .predictions import Predictions
 from .targets import PADDING_SIDE, PackedTargets
+
+TERMS = {
+    "labels": ("loss_ce",),
+    "boxes": ("loss_bbox", "loss_giou"),
+    "cardinality": ("cardinality_error",),
+}
+"""The terms that every decoder layer has, by what `losses` of a criterion says."""
 
 
 class Batch(NamedTuple):
@@ -60,6 +68,18 @@ class Batch(NamedTuple):
         return values.reshape(len(self.layers), -1).sum(dim=1)
 
 
+class Found(NamedTuple):
+    """What is found of a batch: of each layer, the last one first, by name, and of the last layer alone.
+
+    of_layers: 0-dimensional tensors. class_error: []. columns: int64 [B, T], the query of each target, or -1.
+    """
+
+    of_layers: Mapping[str, Sequence[Tensor]]
+    class_error: Tensor
+    columns: Tensor
+    num_boxes: float
+
+
 class BatchedCriterion(SetPredictionCriterion):
     """What the dialects share: the reference's forward, for all layers at once.
 
@@ -68,6 +88,11 @@ class BatchedCriterion(SetPredictionCriterion):
     """
 
     _reference: ClassVar[type[SetPredictionCriterion]]
+    dialect: ClassVar[Dialect]
+
+    @abstractmethod
+    def loss_formula(self, num_boxes: float) -> LossFormula:
+        """Return what the kernels for CUDA need to know of the losses."""
 
     @abstractmethod
     def classification_losses(self, batch: Batch) -> Tensor:
@@ -91,25 +116,55 @@ class BatchedCriterion(SetPredictionCriterion):
             return super().forward(outputs, targets)
         for layer in layers:
             check_output_shapes(layer, self.num_logits)
-        predictions, packed = pack_batch(layers, targets, self.num_classes, validate=matcher.validate)
+        found = self._on_device(matcher, layers, targets) or self._in_torch(matcher, layers, targets)
+        losses = {name: values[0] for name, values in found.of_layers.items()}
+        if "labels" in self.losses:
+            losses["class_error"] = found.class_error
         if "masks" in self.losses:
             check_masks(outputs, targets)
-        check_precision(outputs)
+            pairs = matched_pairs(found.columns, [len(target["labels"]) for target in targets])
+            masks = [target["masks"] for target in targets]
+            losses |= mask_losses(outputs["pred_masks"], masks, pairs, found.num_boxes)
+        for number in range(len(auxiliary)):
+            losses |= {f"{name}_{number}": values[number + 1] for name, values in found.of_layers.items()}
+        return losses
+
+    def _on_device(self, matcher: HungarianMatcher, layers: Sequence[Outputs], targets: Targets) -> Found | None:
+        """Return what the kernels for CUDA find, or None where torch is to look at the batch."""
+        if overrides(self, BATCHED[self.dialect], "classification_losses", "detected_queries"):
+            return None
+        matched = matcher.match_on_device(layers, targets, self.num_classes)
+        if matched is None or matched[1].dialect is not self.dialect:
+            return None
+        batch, match = matched
+        num_boxes = _num_boxes(targets, batch.device)
+        logits, boxes = ([layer[name] for layer in layers] for name in ("pred_logits", "pred_boxes"))
+        found = layer_losses(batch, match, self.loss_formula(num_boxes), logits, boxes)
+        of_layers = {
+            "loss_ce": _of_dtype(found.class_loss, _loss_dtype(logits[0])),
+            "loss_bbox": found.l1_loss,
+            "loss_giou": found.giou_loss,
+            "cardinality_error": _of_dtype(found.cardinality_error, logits[0].dtype),
+        }
+        wanted = [name for loss in ("labels", "boxes", "cardinality") if loss in self.losses for name in TERMS[loss]]
+        return Found(
+            {name: of_layers[name] for name in wanted},
+            found.class_error.to(logits[0].dtype),
+            match.columns[: len(targets)],
+            num_boxes,
+        )
+
+    def _in_torch(self, matcher: HungarianMatcher, layers: Sequence[Outputs], targets: Targets) -> Found:
+        """Return what torch finds, on any device."""
+        predictions, packed = pack_batch(layers, targets, self.num_classes, validate=matcher.validate)
+        check_precision(layers[0])
         columns = matcher.match(predictions, packed)
         batch = Batch(layers, predictions, packed, columns, _num_boxes(targets, columns.device))
-
-        of_layers = {name: values.unbind() for name, values in self._losses_of_layers(batch).items()}
-        losses = {name: values[0] for name, values in of_layers.items()}
-        if "labels" in self.losses:
-            losses["class_error"] = _class_error(batch)
-        if "masks" in self.losses:
-            pairs = matched_pairs(columns[: len(targets)], packed.sizes)
-            losses |= mask_losses(
-                outputs["pred_masks"], [target["masks"] for target in targets], pairs, batch.num_boxes
-            )
-        for number in range(len(auxiliary)):
-            losses |= {f"{name}_{number}": values[number + 1] for name, values in of_layers.items()}
-        return losses
+        # Each has memory of its own, so that it may be multiplied in place by its weight.
+        of_layers = {
+            name: [value.clone() for value in values.unbind()] for name, values in self._losses_of_layers(batch).items()
+        }
+        return Found(of_layers, _class_error(batch), columns[: len(targets)], batch.num_boxes)
 
     def _is_batched(self, layers: Sequence[Outputs]) -> bool:
         return not overrides(self, self._reference, "classification_loss", "detected") and all(
@@ -142,6 +197,11 @@ class SetCriterion(BatchedCriterion, ReferenceSetCriterion):
     """The criterion of DETR: a softmax over K classes and, at index K, no-object; see `detr_reference.SetCriterion`."""
 
     _reference = ReferenceSetCriterion
+    dialect = Dialect.SOFTMAX
+
+    def loss_formula(self, num_boxes: float) -> LossFormula:
+        """Return the weight of no-object and num_boxes."""
+        return LossFormula(eos_coef=self.eos_coef, alpha=0, gamma=0, num_boxes=num_boxes)
 
     def classification_losses(self, batch: Batch) -> Tensor:
         """Return the weighted mean cross-entropy of each layer, [L]."""
@@ -158,6 +218,11 @@ class FocalSetCriterion(BatchedCriterion, ReferenceFocalSetCriterion):
     """The criterion of Deformable DETR: K sigmoids and no no-object column; see `detr_reference.FocalSetCriterion`."""
 
     _reference = ReferenceFocalSetCriterion
+    dialect = Dialect.SIGMOID
+
+    def loss_formula(self, num_boxes: float) -> LossFormula:
+        """Return the focal loss's alpha and gamma, and num_boxes."""
+        return LossFormula(eos_coef=0, alpha=self.focal_alpha, gamma=self.focal_gamma, num_boxes=num_boxes)
 
     def classification_losses(self, batch: Batch) -> Tensor:
         """Return the sum of focal losses / num_boxes of each layer, [L]."""
@@ -168,6 +233,9 @@ class FocalSetCriterion(BatchedCriterion, ReferenceFocalSetCriterion):
     def detected_queries(self, predictions: Predictions) -> Tensor:
         """Return which queries, bool [P, Q], have a sigmoid above 0.5, which is a logit above 0."""
         return predictions.highest > 0
+
+
+BATCHED: Mapping[Dialect, type[BatchedCriterion]] = {Dialect.SOFTMAX: SetCriterion, Dialect.SIGMOID: FocalSetCriterion}
 
 
 def _is_ours(matcher: object) -> TypeGuard[HungarianMatcher]:
@@ -224,3 +292,7 @@ def _loss_dtype(logits: Tensor) -> torch.dtype:
     """Return the dtype of the reference's loss_ce: that of the logits, but float32 for halves under autocast."""
     autocast = torch.is_autocast_enabled(logits.device.type)
     return upcast_half(logits[:0]).dtype if autocast else logits.dtype
+
+
+def _of_dtype(values: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+    return [value.to(dtype) for value in values]

@@ -1,13 +1,11 @@
 """The assignment on CUDA: all problems in one launch of the kernel in `lsap.cu`, by way of CuPy.
 
-Costs and assignment stay on the device, and the host waits for nothing. CuPy compiles the kernel when a pair of dtype
-and columns a thread is first met, which takes about a second, and keeps it on disk for the next process.
+Costs and assignment stay on the device, and the host waits for nothing. The kernel is compiled when a pair of dtype and
+columns a thread is first met, which takes about a second.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .cuda_kernels import WARP, cupy, kernels, on_current_stream
+
 SOURCE = Path(__file__).with_name("lsap.cu")
-COMPILER_OPTIONS = ("--std=c++17",)
 
 # As in the kernel.
-WARP = 32
 MOST_THREADS = 512
 MOST_COLUMNS = 4096
 SOLVED, INVALID_COST, INFEASIBLE, INVALID_SIZE = 0, 1, 2, 3
@@ -27,22 +25,6 @@ SOLVED, INVALID_COST, INFEASIBLE, INVALID_SIZE = 0, 1, 2, 3
 # So many loads of a thread are under way at once, and so few warps have to meet at each step.
 COLUMNS_WORTH_A_THREAD = 4
 SHARED_BYTES_OF_ANY_KERNEL = 48 * 1024
-
-
-def available() -> bool:
-    """Return whether there are CuPy and a CUDA device, so that `solve` can be called."""
-    return reason_unavailable() is None
-
-
-def reason_unavailable() -> str | None:
-    """Return what is missing for `solve`, and what to do about it, or None."""
-    if not torch.cuda.is_available():
-        return "torch sees no CUDA device"
-    try:
-        _cupy()
-    except ImportError as error:
-        return f"CuPy cannot be imported ({error}); install detr-spec[cuda12] or detr-spec[cuda13]"
-    return None
 
 
 def solve(cost: Tensor, sizes: Tensor, *, check: bool = False) -> Tensor:
@@ -61,14 +43,14 @@ def solve(cost: Tensor, sizes: Tensor, *, check: bool = False) -> Tensor:
     """
     if cost.device.type != "cuda":
         raise ValueError(f"the costs are on {cost.device}; this solver takes them on a CUDA device")
-    query_of_target, statuses = _solve(cost, sizes)
+    query_of_target, statuses = solve_unchecked(cost, sizes)
     if check:
         _check(statuses)
     return query_of_target
 
 
-def _solve(cost: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the query of each target, int64 [P, T], and the status of each problem, int32 [P]."""
+def solve_unchecked(cost: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `solve` does, and beside it the status of each problem, int32 [P], which nobody has looked at."""
     if cost.dim() != 3 or sizes.shape != cost.shape[:1]:
         raise ValueError(f"costs are {list(cost.shape)} and sizes {list(sizes.shape)}; give [P, T, Q] and [P]")
     if cost.dtype not in (torch.float32, torch.float64):
@@ -106,12 +88,12 @@ def shared_bytes(threads: int, targets: int, queries: int) -> int:
 
 def _launch(cost: Tensor, sizes: Tensor, query_of_target: Tensor, statuses: Tensor) -> None:
     """Start the kernel on torch's current stream, with contiguous tensors of the types that it takes."""
-    cupy = _cupy()
     problems, targets, queries = cost.shape
     threads, columns_per_thread = block_shape(targets, queries)
     bytes_needed = shared_bytes(threads, targets, queries)
-    with cupy.cuda.Device(cost.device.index), _current_stream(cost.device):
-        kernel = _kernel("float" if cost.dtype == torch.float32 else "double", columns_per_thread)
+    cost_type = "float" if cost.dtype == torch.float32 else "double"
+    with on_current_stream(cost.device):
+        (kernel,) = kernels((SOURCE,), (f"solve<{cost_type}, {columns_per_thread}>",))
         if bytes_needed > SHARED_BYTES_OF_ANY_KERNEL:
             _allow_shared_bytes(kernel, cost.device, bytes_needed)
         pointers = [tensor.data_ptr() for tensor in (cost, sizes, query_of_target, statuses)]
@@ -119,16 +101,8 @@ def _launch(cost: Tensor, sizes: Tensor, query_of_target: Tensor, statuses: Tens
         kernel((problems,), (threads,), arguments, shared_mem=bytes_needed)
 
 
-@cache
-def _kernel(cost_type: str, columns_per_thread: int) -> Any:
-    """Return CuPy's RawKernel, which loads itself and has its attributes on each device that is current in its use."""
-    name = f"solve<{cost_type}, {columns_per_thread}>"
-    module = _cupy().RawModule(code=SOURCE.read_text(), options=COMPILER_OPTIONS, name_expressions=[name])
-    return module.get_function(name)
-
-
 def _allow_shared_bytes(kernel: Any, device: torch.device, bytes_needed: int) -> None:
-    limit = _cupy().cuda.Device(device.index).attributes["MaxSharedMemoryPerBlockOptin"]
+    limit = cupy().cuda.Device(device.index).attributes["MaxSharedMemoryPerBlockOptin"]
     if bytes_needed > limit:
         raise ValueError(
             f"problems of this size take {bytes_needed} bytes of shared memory, and the device has {limit} for a block;"
@@ -136,15 +110,6 @@ def _allow_shared_bytes(kernel: Any, device: torch.device, bytes_needed: int) ->
         )
     if kernel.max_dynamic_shared_size_bytes < bytes_needed:
         kernel.max_dynamic_shared_size_bytes = bytes_needed
-
-
-def _current_stream(device: torch.device) -> Any:
-    stream = torch.cuda.current_stream(device)
-    streams = _cupy().cuda
-    if hasattr(streams.Stream, "from_external") and hasattr(stream, "__cuda_stream__"):
-        return streams.Stream.from_external(stream)
-    # CuPy 13, and torch before it had the protocol.
-    return streams.ExternalStream(stream.cuda_stream, device.index)
 
 
 def _check(statuses: Tensor) -> None:
@@ -156,8 +121,3 @@ def _check(statuses: Tensor) -> None:
     for problem, status in enumerate(statuses.tolist()):
         if status in words:
             raise ValueError(f"problem {problem} {words[status]}")
-
-
-@cache
-def _cupy() -> Any:
-    return import_module("cupy")

@@ -16,8 +16,10 @@ from detr_reference.matcher import ClassCost, check_precision
 
 from .assignment import solve
 from .box_costs import box_costs
+from .cuda_batch import DeviceBatch, device_batch
+from .cuda_criterion import CostFormula, Dialect, Match, match
 from .methods import overrides, uncompiled
-from .packing import pack_batch
+from .packing import pack_batch, well_shaped
 from .predictions import Predictions, at_labels, in_parts
 from .targets import PackedTargets
 
@@ -86,8 +88,34 @@ class HungarianMatcher(ReferenceMatcher):
         check_output_shapes(outputs)
         check_precision(outputs)
         num_labels = outputs["pred_logits"].shape[2]
+        on_device = self.match_on_device([outputs], targets, num_labels)
+        if on_device is not None:
+            batch, found = on_device
+            return matched_pairs(found.columns, batch.sizes)
         predictions, packed = pack_batch([outputs], targets, num_labels, validate=self.validate)
         return matched_pairs(self.match(predictions, packed), packed.sizes)
+
+    @torch.no_grad()
+    def match_on_device(
+        self, layers: Sequence[Outputs], targets: Targets, num_labels: int
+    ) -> tuple[DeviceBatch, Match] | None:
+        """Return a batch on CUDA and its matching by kernels, or None where torch is to look at it.
+
+        It is where there are no kernels for such a batch or cost, and where a broken value has to be refused.
+        """
+        ours = self._is_batched and not overrides(self, HungarianMatcher, "match")
+        if not (ours and well_shaped(targets, len(layers[0]["pred_logits"]))):
+            return None
+        batch = device_batch(layers, targets)
+        if batch is None:
+            return None
+        weights = (self.cost_class, self.cost_bbox, self.cost_giou)
+        if isinstance(self.class_cost, FocalCost):
+            dialect, formula = Dialect.SIGMOID, CostFormula(*weights, **vars(self.class_cost))
+        else:
+            dialect, formula = Dialect.SOFTMAX, CostFormula(*weights)
+        found = match(batch, dialect, formula, num_labels, validate=self.validate)
+        return None if found is None else (batch, found)
 
     @torch.no_grad()
     def match(self, predictions: Predictions, targets: PackedTargets) -> Tensor:

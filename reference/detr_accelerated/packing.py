@@ -27,7 +27,7 @@ def pack_batch(
 
     Raises ValueError as the reference's `check_output_values` and `check_targets` do.
     """
-    if not _well_shaped(targets, num_images=len(layers[0]["pred_logits"])):
+    if not well_shaped(targets, num_images=len(layers[0]["pred_logits"])):
         _refuse(layers, targets, num_labels)
     packed = pack_targets(targets)
     predictions = stack_predictions(layers)
@@ -36,7 +36,8 @@ def pack_batch(
     return predictions, packed
 
 
-def _well_shaped(targets: Targets, num_images: int) -> bool:
+def well_shaped(targets: Targets, num_images: int) -> bool:
+    """Return whether each image has one target, with labels and boxes of the right shapes and dtype."""
     return len(targets) == num_images and all(
         target["labels"].dim() == 1
         and target["labels"].dtype == torch.int64

@@ -1,4 +1,4 @@
-"""The CUDA kernel compiled for the host, where every thread of a block is a fibre that an adversary schedules."""
+"""The CUDA kernels compiled for the host, where every thread of a block is a fibre that an adversary schedules."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import ctypes
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 
-from detr_accelerated import cuda_solver
+from detr_accelerated import cuda_batch, cuda_criterion, cuda_kernels, cuda_solver
 
 HERE = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
@@ -22,21 +26,55 @@ ORDERS = ("ascending", "descending", "random warps", "random threads")
 
 
 class Launch(ctypes.Structure):
-    """As in `lsap_on_host.cpp`."""
+    """As in `cuda_shim.h`."""
 
     _fields_ = [
-        *((name, ctypes.c_int) for name in ("columns_per_thread", "threads", "problems", "targets", "queries")),
+        ("blocks", ctypes.c_int * 2),
+        ("threads", ctypes.c_int),
         ("shared_bytes", ctypes.c_size_t),
         ("order", ctypes.c_int),
         ("seed", ctypes.c_uint),
     ]
 
 
+def in_memory(argument: object) -> np.ndarray:
+    """An argument of a kernel by value, as CuPy hands it on: a Python int in 8 bytes."""
+    if isinstance(argument, int):
+        return np.array([argument], np.int64)
+    assert isinstance(argument, np.int32 | np.ndarray), f"not to be handed on: {argument!r}"
+    return np.atleast_1d(argument)
+
+
+@dataclass(frozen=True)
+class Library:
+    """The kernels of one library; a misuse of barriers, shuffles or shared memory raises RuntimeError."""
+
+    path: Path
+
+    def launch(
+        self,
+        name: str,
+        blocks: tuple[int, ...],
+        threads: int,
+        arguments: tuple,
+        shared_bytes: int,
+        order: str = "random warps",
+        seed: int = 0,
+    ) -> None:
+        """Run a kernel by its name in C++."""
+        values = [in_memory(argument) for argument in arguments]
+        places = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
+        how = Launch((ctypes.c_int * 2)(*(*blocks, 1)[:2]), threads, shared_bytes, ORDERS.index(order), seed)
+        message = ctypes.create_string_buffer(256)
+        if ctypes.CDLL(str(self.path)).run_kernel(ctypes.byref(how), name.encode(), places, message):
+            raise RuntimeError(message.value.decode())
+
+
 @dataclass(frozen=True)
 class HostKernel:
-    """The kernel of one library; a misuse of barriers, shuffles or shared memory raises RuntimeError."""
+    """The solver of one library."""
 
-    library: Path
+    library: Library
 
     def __call__(
         self,
@@ -56,47 +94,99 @@ class HostKernel:
         found, statuses = np.full((problems, targets), -77, np.int64), np.full(problems, -77, np.int32)
         if shared_bytes is None:
             shared_bytes = cuda_solver.shared_bytes(threads, targets, queries)
-        launch = Launch(
-            columns_per_thread, threads, problems, targets, queries, shared_bytes, ORDERS.index(order), seed
-        )
-        self.launch(launch, cost.dtype == np.float64, *(array.ctypes.data for array in (cost, sizes, found, statuses)))
+        name = f"solve<{'double' if cost.dtype == np.float64 else 'float'}, {columns_per_thread}>"
+        pointers = [array.ctypes.data for array in (cost, sizes, found, statuses)]
+        arguments = (*pointers[:2], np.int32(targets), np.int32(queries), *pointers[2:])
+        self.library.launch(name, (problems,), threads, arguments, shared_bytes, order, seed)
         return found, statuses
-
-    def launch(self, launch: Launch, is_double: bool, *pointers: int) -> None:
-        message = ctypes.create_string_buffer(256)
-        library = ctypes.CDLL(str(self.library))
-        if library.lsap(ctypes.byref(launch), int(is_double), *map(ctypes.c_void_p, pointers), message):
-            raise RuntimeError(message.value.decode())
 
 
 @pytest.fixture(scope="session")
-def compile_kernel(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], HostKernel]:
-    """The compiler: from the source of a kernel to the kernel on the host."""
+def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Library]:
+    """The compiler: from the source of kernels and the name of what makes a library of it to the library."""
     if sys.platform != "linux":
         pytest.skip("fibres by ucontext, as the shim uses them, are Linux's")
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         pytest.skip(f"none of the C++ compilers {', '.join(COMPILERS)} is on the PATH")
 
-    def compiled(source: str) -> HostKernel:
+    def compiled(source: str, maker: str) -> Library:
         folder = tmp_path_factory.mktemp("kernel")
-        (folder / "lsap.cu").write_text(source)
+        (folder / "kernel.cu").write_text(source)
         # Without warnings, which are NVRTC's to give: defects are planted as they come.
-        command = [compiler, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", f"-I{HERE}"]
-        command += [f'-DKERNEL="{folder / "lsap.cu"}"', str(HERE / "lsap_on_host.cpp"), "-o", str(folder / "lsap.so")]
+        command = [compiler, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off", f"-I{HERE}"]
+        command += [f'-DKERNEL="{folder / "kernel.cu"}"', str(HERE / maker), "-o", str(folder / "kernel.so")]
         subprocess.run(command, check=True)
-        return HostKernel(folder / "lsap.so")
+        return Library(folder / "kernel.so")
 
     return compiled
 
 
 @pytest.fixture(scope="session")
+def compile_kernel(compile_library: Callable[[str, str], Library]) -> Callable[[str], HostKernel]:
+    """The compiler of the solver."""
+    return lambda source: HostKernel(compile_library(source, "lsap_on_host.cpp"))
+
+
+@pytest.fixture(scope="session")
 def host_kernel(compile_kernel: Callable[[str], HostKernel]) -> HostKernel:
-    """The kernel as it is, on the host."""
+    """The solver as it is, on the host."""
     return compile_kernel(cuda_solver.SOURCE.read_text())
 
 
 @pytest.fixture(scope="session")
-def launch_type() -> type[Launch]:
-    """The description of a launch that `HostKernel.launch` takes."""
-    return Launch
+def host_criterion(compile_library: Callable[[str, str], Library]) -> Library:
+    """The kernels of matcher and criterion as they are, on the host."""
+    source = "\n".join(path.read_text() for path in cuda_criterion.SOURCES)
+    return compile_library(source, "criterion_on_host.cpp")
+
+
+@dataclass
+class PlayedKernel:
+    """A kernel as CuPy gives it, which runs on the host and looks at how it is called."""
+
+    library: Library
+    name: str
+    max_dynamic_shared_size_bytes: int = 48 * 1024
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int], arguments: tuple, shared_mem: int) -> None:
+        assert shared_mem <= self.max_dynamic_shared_size_bytes
+        assert sum(in_memory(argument).nbytes for argument in arguments) <= 4096, "CUDA takes no more by value"
+        self.library.launch(self.name, grid, *block, arguments, shared_mem)
+
+
+@pytest.fixture
+def played_cupy(host_kernel: HostKernel, host_criterion: Library, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """CuPy and CUDA's streams, played, so that a launch with tensors of the host runs there."""
+
+    def raw_module(*, code: str, options: tuple[str, ...], name_expressions: list[str]) -> SimpleNamespace:
+        assert options == cuda_kernels.COMPILER_OPTIONS
+        is_solver = code == cuda_solver.SOURCE.read_text()
+        assert is_solver or code == "\n".join(path.read_text() for path in cuda_criterion.SOURCES)
+        library = host_kernel.library if is_solver else host_criterion
+
+        def get_function(name: str) -> PlayedKernel:
+            assert name in name_expressions
+            return PlayedKernel(library, name)
+
+        return SimpleNamespace(get_function=get_function)
+
+    class Device(nullcontext):
+        attributes: ClassVar[dict[str, int]] = {"MaxSharedMemoryPerBlockOptin": 60_000}
+
+    cuda = SimpleNamespace(Device=Device, Stream=SimpleNamespace(from_external=nullcontext), ExternalStream=nullcontext)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, RawModule=raw_module))
+    stream = SimpleNamespace(__cuda_stream__=lambda: (0, 0), cuda_stream=0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    caches = (cuda_kernels.kernels, cuda_kernels.cupy, cuda_kernels._usable)
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
+@pytest.fixture
+def kernels_on_host(played_cupy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matcher and criterion take tensors of the host to the played kernels."""
+    monkeypatch.setattr(cuda_batch, "run_on", lambda device: device.type == "cpu")

@@ -1,4 +1,4 @@
-// The words of CUDA that lsap.cu uses, for a C++17 compiler without CUDA: each thread of a block is a fibre, and every
+// The words of CUDA that the kernels use, for a C++17 compiler without CUDA: each thread of a block is a fibre, and every
 // barrier and every shuffle a switch to another one, chosen by an adversary. Blocks run one after another.
 //
 // Between two switches a fibre runs alone, so a race is not seen as such; it is seen by the order of the fibres, which
@@ -11,6 +11,7 @@
 #include <sys/time.h>
 #include <ucontext.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <queue>
@@ -35,10 +36,13 @@ inline double __longlong_as_double(long long bits) {
     return value;
 }
 
+// On a device these are for float, too.
+using std::exp, std::fabs, std::log, std::log1p, std::pow;
+
 struct Index {
-    int x;
+    int x, y = 0;
 };
-static Index threadIdx, blockIdx, blockDim;
+static Index threadIdx, blockIdx, blockDim, gridDim;
 alignas(16) static double shared_memory[1 << 15];
 
 namespace cuda {
@@ -214,7 +218,7 @@ struct Watch {
         if (fibre.state != one.state || fibre.place != one.place) other = thread;
     }
     throw std::runtime_error(
-        "divergence in block " + std::to_string(blockIdx.x) + ": " + where(waiting) + ", but " + where(other));
+        "divergence in block " + std::to_string(blockIdx.x + blockIdx.y * gridDim.x) + ": " + where(waiting) + ", but " + where(other));
 }
 
 inline void run_thread() {
@@ -250,10 +254,10 @@ inline void run_block() {
     }
 }
 
-// Runs a kernel, given as a function without arguments, in blocks of so many threads. Shared memory is full of rubbish
+// Runs a kernel, given as a function without arguments, in a grid of blocks of so many threads. Shared memory is full of rubbish
 // when a block starts, as it is on a device, and stays so beyond the bytes asked for.
 template <typename Kernel>
-void launch(int blocks, int threads, size_t shared_bytes, Order order, unsigned seed, Kernel kernel) {
+void launch(Index blocks, int threads, size_t shared_bytes, Order order, unsigned seed, Kernel kernel) {
     if (shared_bytes > sizeof shared_memory) throw std::runtime_error("so much shared memory is not here");
     scheduler.order = order;
     scheduler.numbers.seed(seed);
@@ -263,14 +267,51 @@ void launch(int blocks, int threads, size_t shared_bytes, Order order, unsigned 
     scheduler.urgency_of_warp.resize(threads / LANES);
     for (auto& fibre : scheduler.fibres) fibre.stack.resize(STACK_BYTES);
     blockDim.x = threads;
+    gridDim = blocks;
     Watch watch;
-    for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x) {
+    for (int block = 0; block < blocks.x * blocks.y; ++block) {
+        blockIdx = {block % blocks.x, block / blocks.x};
         std::memset(shared_memory, 0x5a, sizeof shared_memory);
         run_block();
         const unsigned char* bytes = reinterpret_cast<const unsigned char*>(shared_memory);
         for (size_t i = shared_bytes; i < sizeof shared_memory; ++i) {
             if (bytes[i] != 0x5a) throw std::runtime_error("a write beyond the shared memory of the launch");
         }
+    }
+}
+
+// How a launch is described from outside.
+struct Launch {
+    Index blocks;
+    int threads;
+    size_t shared_bytes;
+    Order order;
+    unsigned seed;
+};
+
+// Runs a kernel with its arguments given by where each lies, as CUDA's own interface takes them.
+template <typename... Parameters, int... NUMBERS>
+void run(const Launch& how, void (*kernel)(Parameters...), void** arguments, std::integer_sequence<int, NUMBERS...>) {
+    launch(how.blocks, how.threads, how.shared_bytes, how.order, how.seed, [&] {
+        kernel(*static_cast<Parameters*>(arguments[NUMBERS])...);
+    });
+}
+
+template <typename... Parameters>
+void run(const Launch& how, void (*kernel)(Parameters...), void** arguments) {
+    run(how, kernel, arguments, std::make_integer_sequence<int, sizeof...(Parameters)>());
+}
+
+// Returns 0, or 1 and a message of at most 255 characters where the function throws.
+template <typename Function>
+int reported(char* message, Function function) {
+    try {
+        function();
+        return 0;
+    } catch (const std::exception& error) {
+        std::strncpy(message, error.what(), 255);
+        message[255] = 0;
+        return 1;
     }
 }
 

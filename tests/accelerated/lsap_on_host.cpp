@@ -4,44 +4,26 @@
 
 #include KERNEL
 
-namespace {
-
-struct Launch {
-    int columns_per_thread, threads, problems, targets, queries;
-    size_t shared_bytes;
-    cuda::Order order;
-    unsigned seed;
-};
-
 template <typename Cost, int COLUMNS = 1>
-void run(const Launch& how, const Cost* costs, const long long* sizes, long long* query_of_target, int* statuses) {
+void run(const cuda::Launch& how, int columns_per_thread, void** arguments) {
     if constexpr (COLUMNS > 3) {
         throw std::runtime_error("no kernel with so many columns a thread is compiled here");
-    } else if (how.columns_per_thread == COLUMNS) {
-        cuda::launch(how.problems, how.threads, how.shared_bytes, how.order, how.seed, [&] {
-            solve<Cost, COLUMNS>(costs, sizes, how.targets, how.queries, query_of_target, statuses);
-        });
+    } else if (columns_per_thread == COLUMNS) {
+        cuda::run(how, solve<Cost, COLUMNS>, arguments);
     } else {
-        run<Cost, COLUMNS + 1>(how, costs, sizes, query_of_target, statuses);
+        run<Cost, COLUMNS + 1>(how, columns_per_thread, arguments);
     }
 }
 
-}  // namespace
-
-// Returns 0, or 1 and a message of at most 255 characters. costs: float or, with is_double, double.
-extern "C" int lsap(
-    const Launch* how, int is_double, const void* costs, const long long* sizes, long long* query_of_target,
-    int* statuses, char* message) {
-    try {
-        if (is_double) {
-            run(*how, static_cast<const double*>(costs), sizes, query_of_target, statuses);
+// name: as C++ calls the kernel, "solve<float, 2>".
+extern "C" int run_kernel(const cuda::Launch* how, const char* name, void** arguments, char* message) {
+    return cuda::reported(message, [&] {
+        const std::string types = name;
+        const int columns_per_thread = std::stoi(types.substr(types.find(',') + 1));
+        if (types.find("double") != std::string::npos) {
+            run<double>(*how, columns_per_thread, arguments);
         } else {
-            run(*how, static_cast<const float*>(costs), sizes, query_of_target, statuses);
+            run<float>(*how, columns_per_thread, arguments);
         }
-        return 0;
-    } catch (const std::exception& error) {
-        std::strncpy(message, error.what(), 255);
-        message[255] = 0;
-        return 1;
-    }
+    });
 }

@@ -1,22 +1,19 @@
-"""The solver for CUDA: what it launches, by a CuPy that is played; what NVRTC makes of it; and, on a device, it all."""
+"""The solver for CUDA: what it launches, by a CuPy that is played; and, on a device, it all."""
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from types import SimpleNamespace
-from typing import ClassVar
 
-import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from detr_accelerated import cuda_solver
+from detr_accelerated import cuda_kernels, cuda_solver
 
-UNAVAILABLE = cuda_solver.reason_unavailable()
+MOST_COLUMNS_PER_THREAD = 8
+
+UNAVAILABLE = cuda_kernels.reason_unavailable()
 on_a_device = pytest.mark.skipif(UNAVAILABLE is not None, reason=f"needs a CUDA device and CuPy: {UNAVAILABLE}")
 
 
@@ -26,52 +23,6 @@ def expected(cost: torch.Tensor, sizes: list[int]) -> torch.Tensor:
         queries, targets = linear_sum_assignment(cost[problem, :size].T.cpu().numpy())
         found[problem, targets] = torch.as_tensor(queries)
     return found
-
-
-class PlayedKernel:
-    """A kernel as CuPy gives it, which runs on the host and looks at how it is called."""
-
-    max_dynamic_shared_size_bytes = 48 * 1024
-
-    def __init__(self, host_kernel: Callable, launch: type, name: str) -> None:
-        match = re.fullmatch(r"solve<(float|double), (\d+)>", name)
-        assert match is not None
-        self.is_double, self.columns_per_thread = match[1] == "double", int(match[2])
-        self.host_kernel, self.launch = host_kernel, launch
-
-    def __call__(self, grid: tuple[int], block: tuple[int], arguments: tuple, shared_mem: int) -> None:
-        assert shared_mem <= self.max_dynamic_shared_size_bytes
-        cost, sizes, targets, queries, found, statuses = arguments
-        # CuPy hands on a Python int in 8 bytes; an int of the kernel has 4.
-        assert all(isinstance(pointer, int) for pointer in (cost, sizes, found, statuses))
-        assert isinstance(targets, np.int32)
-        assert isinstance(queries, np.int32)
-        launch = self.launch(self.columns_per_thread, *block, *grid, targets, queries, shared_mem, 2, 0)
-        self.host_kernel.launch(launch, self.is_double, cost, sizes, found, statuses)
-
-
-@pytest.fixture
-def played_cupy(host_kernel: Callable, launch_type: type, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """CuPy and CUDA's streams, played, so that a launch with tensors of the host runs there."""
-
-    def raw_module(*, code: str, options: tuple[str, ...], name_expressions: list[str]) -> SimpleNamespace:
-        assert code == cuda_solver.SOURCE.read_text()
-        assert options == cuda_solver.COMPILER_OPTIONS
-        assert len(name_expressions) == 1
-        return SimpleNamespace(get_function=lambda name: PlayedKernel(host_kernel, launch_type, name))
-
-    class Device(nullcontext):
-        attributes: ClassVar = {"MaxSharedMemoryPerBlockOptin": 60_000}
-
-    cuda = SimpleNamespace(Device=Device, Stream=SimpleNamespace(from_external=nullcontext), ExternalStream=nullcontext)
-    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, RawModule=raw_module))
-    stream = SimpleNamespace(__cuda_stream__=lambda: (0, 0), cuda_stream=0)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
-    cuda_solver._kernel.cache_clear()
-    cuda_solver._cupy.cache_clear()
-    yield
-    cuda_solver._kernel.cache_clear()
-    cuda_solver._cupy.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +35,7 @@ def test_the_launch_hands_on_what_the_kernel_takes(
     numbers = torch.Generator().manual_seed(0)
     cost = torch.randint(0, 4, shape, generator=numbers).to(dtype)
     sizes = torch.randint(0, shape[1] + 1, shape[:1], generator=numbers)
-    found, statuses = cuda_solver._solve(cost, sizes)
+    found, statuses = cuda_solver.solve_unchecked(cost, sizes)
     assert found.dtype == torch.int64
     assert torch.equal(found, expected(cost, sizes.tolist()))
     assert statuses.tolist() == [cuda_solver.SOLVED] * shape[0]
@@ -93,7 +44,7 @@ def test_the_launch_hands_on_what_the_kernel_takes(
 def test_costs_and_sizes_may_be_views_and_sizes_of_any_integer_type(played_cupy: None) -> None:
     cost = torch.randint(0, 4, (9, 5, 2), generator=torch.Generator().manual_seed(0)).float().permute(2, 1, 0)
     sizes = torch.tensor([3, 0, 5, 0], dtype=torch.int32)[::2]
-    assert torch.equal(cuda_solver._solve(cost, sizes)[0], expected(cost, [3, 5]))
+    assert torch.equal(cuda_solver.solve_unchecked(cost, sizes)[0], expected(cost, [3, 5]))
 
 
 def test_more_shared_memory_than_any_kernel_has_is_asked_for(played_cupy: None) -> None:
@@ -106,14 +57,14 @@ def test_more_shared_memory_than_any_kernel_has_is_asked_for(played_cupy: None) 
 
 def test_more_shared_memory_than_the_device_has_is_refused(played_cupy: None) -> None:
     with pytest.raises(ValueError, match="take 82432 bytes of shared memory, and the device has 60000"):
-        cuda_solver._solve(torch.zeros(1, 4096, 4096), torch.tensor([4096]))
+        cuda_solver.solve_unchecked(torch.zeros(1, 4096, 4096), torch.tensor([4096]))
 
 
 @pytest.mark.parametrize("columns", [1, 32, 33, 100, 128, 129, 300, 900, 2048, 2049, cuda_solver.MOST_COLUMNS])
 def test_a_block_covers_the_columns_with_whole_warps(columns: int) -> None:
     for targets, queries in ((1, columns), (columns, 1)):
         threads, columns_per_thread = cuda_solver.block_shape(targets, queries)
-        assert threads % cuda_solver.WARP == 0
+        assert threads % cuda_kernels.WARP == 0
         assert threads <= cuda_solver.MOST_THREADS
         assert threads * (columns_per_thread - 1) < columns <= threads * columns_per_thread
         assert columns_per_thread <= MOST_COLUMNS_PER_THREAD
@@ -131,7 +82,7 @@ def test_a_block_covers_the_columns_with_whole_warps(columns: int) -> None:
 )
 def test_what_the_kernel_cannot_take_is_refused(cost: torch.Tensor, sizes: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        cuda_solver._solve(cost, sizes)
+        cuda_solver.solve_unchecked(cost, sizes)
 
 
 def test_costs_on_the_host_are_refused() -> None:
@@ -151,7 +102,7 @@ def test_costs_on_the_host_are_refused() -> None:
 def test_a_problem_without_an_answer_is_said_where_it_is_asked_for(
     played_cupy: None, cost: float, size: int, message: str
 ) -> None:
-    found, statuses = cuda_solver._solve(torch.tensor([[[0.0]], [[cost]]]), torch.tensor([1, size]))
+    found, statuses = cuda_solver.solve_unchecked(torch.tensor([[[0.0]], [[cost]]]), torch.tensor([1, size]))
     assert found.tolist() == [[0], [-1]]
     with pytest.raises(ValueError, match=message):
         cuda_solver._check(statuses)
@@ -159,60 +110,16 @@ def test_a_problem_without_an_answer_is_said_where_it_is_asked_for(
 
 def test_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert not cuda_solver.available()
-    assert cuda_solver.reason_unavailable() == "torch sees no CUDA device"
+    assert cuda_kernels.reason_unavailable() is not None
+    assert cuda_kernels.reason_unavailable() == "torch sees no CUDA device"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(sys.modules, "cupy", None)
-    cuda_solver._cupy.cache_clear()
-    assert not cuda_solver.available()
-    assert "install detr-spec[cuda12] or detr-spec[cuda13]" in str(cuda_solver.reason_unavailable())
+    cuda_kernels.cupy.cache_clear()
+    assert cuda_kernels.reason_unavailable() is not None
+    assert "install detr-spec[cuda12] or detr-spec[cuda13]" in str(cuda_kernels.reason_unavailable())
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace())
-    assert cuda_solver.available()
-    cuda_solver._cupy.cache_clear()
-
-
-MOST_COLUMNS_PER_THREAD = 8
-REGISTERS_OF_A_THREAD = 65536 // cuda_solver.MOST_THREADS
-
-
-def compiler_report(architecture: str, names: list[str]) -> str:
-    """What NVRTC and ptxas say of the kernels of those names, which need no device."""
-    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", reason="cuda-bindings is not installed")
-
-    def call(function: Callable, *arguments: object) -> object:
-        status, *result = function(*arguments)
-        assert status == nvrtc.nvrtcResult.NVRTC_SUCCESS, log() if function is nvrtc.nvrtcCompileProgram else function
-        return result[0] if result else None
-
-    def log() -> str:
-        buffer = b" " * call(nvrtc.nvrtcGetProgramLogSize, program)
-        call(nvrtc.nvrtcGetProgramLog, program, buffer)
-        return buffer.rstrip(b"\0 \n").decode()
-
-    try:
-        nvrtc.nvrtcVersion()
-    except RuntimeError as error:
-        pytest.skip(f"the library NVRTC is not installed ({error})")
-    program = call(nvrtc.nvrtcCreateProgram, cuda_solver.SOURCE.read_bytes(), b"lsap.cu", 0, [], [])
-    for name in names:
-        call(nvrtc.nvrtcAddNameExpression, program, name.encode())
-    options = [*cuda_solver.COMPILER_OPTIONS, f"--gpu-architecture={architecture}", "--ptxas-options=-v"]
-    call(nvrtc.nvrtcCompileProgram, program, len(options), [option.encode() for option in options])
-    return log()
-
-
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_it_compiles_without_a_warning_and_keeps_its_state_in_registers(architecture: str) -> None:
-    names = [
-        f"solve<{cost}, {columns}>" for cost in ("float", "double") for columns in range(1, MOST_COLUMNS_PER_THREAD + 1)
-    ]
-    report = compiler_report(architecture, names)
-    assert "warning" not in report
-    spills = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report)
-    assert spills == [("0", "0", "0")] * len(names)
-    registers = [int(number) for number in re.findall(r"Used (\d+) registers", report)]
-    assert len(registers) == len(names)
-    assert max(registers) <= REGISTERS_OF_A_THREAD
+    assert cuda_kernels.reason_unavailable() is None
+    cuda_kernels.cupy.cache_clear()
 
 
 @on_a_device
