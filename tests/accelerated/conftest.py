@@ -142,32 +142,42 @@ def host_criterion(compile_library: Callable[[str, str], Library]) -> Library:
 
 
 @dataclass
+class Played:
+    """What plays CuPy: the libraries of kernels, and the order in which threads run."""
+
+    solver: Library
+    criterion: Library
+    order: str = "random warps"
+
+
+@dataclass
 class PlayedKernel:
     """A kernel as CuPy gives it, which runs on the host and looks at how it is called."""
 
-    library: Library
+    played: Played
     name: str
     max_dynamic_shared_size_bytes: int = 48 * 1024
 
     def __call__(self, grid: tuple[int, ...], block: tuple[int], arguments: tuple, shared_mem: int) -> None:
         assert shared_mem <= self.max_dynamic_shared_size_bytes
         assert sum(in_memory(argument).nbytes for argument in arguments) <= 4096, "CUDA takes no more by value"
-        self.library.launch(self.name, grid, *block, arguments, shared_mem)
+        library = self.played.solver if self.name.startswith("solve<") else self.played.criterion
+        library.launch(self.name, grid, *block, arguments, shared_mem, self.played.order)
 
 
 @pytest.fixture
-def played_cupy(host_kernel: HostKernel, host_criterion: Library, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def played_cupy(host_kernel: HostKernel, host_criterion: Library, monkeypatch: pytest.MonkeyPatch) -> Iterator[Played]:
     """CuPy and CUDA's streams, played, so that a launch with tensors of the host runs there."""
+    played = Played(host_kernel.library, host_criterion)
+    sources = [cuda_solver.SOURCE.read_text(), "\n".join(path.read_text() for path in cuda_criterion.SOURCES)]
 
     def raw_module(*, code: str, options: tuple[str, ...], name_expressions: list[str]) -> SimpleNamespace:
         assert options == cuda_kernels.COMPILER_OPTIONS
-        is_solver = code == cuda_solver.SOURCE.read_text()
-        assert is_solver or code == "\n".join(path.read_text() for path in cuda_criterion.SOURCES)
-        library = host_kernel.library if is_solver else host_criterion
+        assert code in sources
 
         def get_function(name: str) -> PlayedKernel:
             assert name in name_expressions
-            return PlayedKernel(library, name)
+            return PlayedKernel(played, name)
 
         return SimpleNamespace(get_function=get_function)
 
@@ -181,12 +191,22 @@ def played_cupy(host_kernel: HostKernel, host_criterion: Library, monkeypatch: p
     caches = (cuda_kernels.kernels, cuda_kernels.cupy, cuda_kernels._usable)
     for cached in caches:
         cached.cache_clear()
-    yield
+    yield played
     for cached in caches:
         cached.cache_clear()
 
 
 @pytest.fixture
-def kernels_on_host(played_cupy: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def kernels_on_host(played_cupy: Played, monkeypatch: pytest.MonkeyPatch) -> Played:
     """Matcher and criterion take tensors of the host to the played kernels."""
     monkeypatch.setattr(cuda_batch, "run_on", lambda device: device.type == "cpu")
+    return played_cupy
+
+
+@pytest.fixture(params=["torch", "kernels"])
+def way(request: pytest.FixtureRequest) -> str:
+    """The two ways of matcher and criterion: tensor by tensor in torch, and in kernels, which the host runs."""
+    if request.param == "kernels":
+        request.getfixturevalue("kernels_on_host")
+    way: str = request.param
+    return way

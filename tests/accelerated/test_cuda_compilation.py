@@ -48,7 +48,8 @@ KERNELS = {
             for cost in ("float", "double")
             for columns in range(1, MOST_COLUMNS_PER_THREAD + 1)
         ],
-        REGISTERS_OF_A_THREAD,
+        65536 // cuda_solver.MOST_THREADS,
+        0,
     ),
     "matcher and criterion": (
         cuda_criterion.SOURCES,

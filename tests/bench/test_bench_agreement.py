@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from detr_conformance.bench.agreement import disagreement
+from detr_conformance.bench.agreement import Judge
 from detr_conformance.bench.batches import REGIMES, Batch, make_batch
 from detr_conformance.bench.contest import How, assignment_contest, criterion_contest
 from detr_conformance.bench.contestant import TERMS, Contestant, Package, Step
@@ -33,15 +33,16 @@ def weights(profile: Profile) -> dict[str, float]:
 
 def told(contestant: Contestant, batch: Batch) -> str | None:
     with contestant.setting():
-        return disagreement(contestant, contestant.build(batch), batch, weights(batch.profile))
+        return Judge(batch, weights(batch.profile)).disagreement(contestant, contestant.build(batch))
 
 
 @pytest.mark.filterwarnings("ignore")  # of the packages of others, when they are imported
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("contestant", CONTESTANTS, ids=lambda item: f"{item.name}-{item.profile.name}")
 def test_right_contestants_agree(contestant: Contestant, regime: str) -> None:
-    if contestant.missing is not None:
-        pytest.skip(f"{contestant.name} is {contestant.missing}")
+    missing = contestant.missing("cpu")
+    if missing is not None:
+        pytest.skip(f"{contestant.name} is {missing}")
     size = replace(TINY, targets=0) if regime == "coco" else TINY
     assert told(contestant, make_batch(size, regime, PROFILES[contestant.profile.name])) is None
 

@@ -7,7 +7,9 @@ Contestants that lie in their ranges agree with one another as far as float32 ca
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,25 +67,61 @@ class _Layer:
         return Interval(given.value, given.lower, longer, DTYPE)
 
 
-def disagreement(contestant: Contestant, step: Step, batch: Batch, weights: Mapping[str, float]) -> str | None:
-    """What a contestant computes otherwise than by the definitions, in one line, or None.
+@dataclass(frozen=True)
+class _Ranges:
+    """What a layer's terms and gradients may be. smooth: of which matched boxes the gradient is known, [m]."""
 
-    A forward and a backward pass of the step are made, which leave the gradients in its leaves.
+    terms: Mapping[str, Interval]
+    logits: Interval
+    boxes: Interval
+    smooth: np.ndarray
+
+
+class Judge:
+    """Holds contestants to the definitions on one batch, layers side by side.
+
+    Most of them find the same matchings, so what was computed for the last matchings is kept for the next contestant.
     """
-    matchings = [
-        [Matching(queries.cpu().numpy(), targets.cpu().numpy()) for queries, targets in layer]
-        for layer in step.matchings()
-    ]
-    configuration = _configuration(contestant, batch)
-    layers = [
-        _Layer(configuration, outputs, batch.spec_targets(), tuple(found), contestant.box_slack)
-        for outputs, found in zip(batch.spec_layers(), matchings, strict=True)
-    ]
-    step.forget_gradients()
-    losses = step.losses()
-    step.total(losses, weights).backward()  # type: ignore[no-untyped-call]
-    complaint = _of_matchings(layers) or _of_terms(layers, step.terms(losses))
-    return complaint or _of_gradients(layers, step, weights)
+
+    def __init__(self, batch: Batch, weights: Mapping[str, float]) -> None:
+        self._batch, self._weights = batch, weights
+        self._layers, self._targets = batch.spec_layers(), batch.spec_targets()
+        self._known: tuple[object, list[_Ranges]] = (None, [])
+
+    def disagreement(self, contestant: Contestant, step: Step) -> str | None:
+        """What a contestant computes otherwise than by the definitions, in one line, or None.
+
+        A forward and a backward pass of the step are made, which leave the gradients in its leaves.
+        """
+        matchings = [
+            tuple(Matching(queries.cpu().numpy(), targets.cpu().numpy()) for queries, targets in layer)
+            for layer in step.matchings()
+        ]
+        configuration = _configuration(contestant, self._batch)
+        layers = [
+            _Layer(configuration, outputs, self._targets, found, contestant.box_slack)
+            for outputs, found in zip(self._layers, matchings, strict=True)
+        ]
+        step.forget_gradients()
+        losses = step.run(self._weights)
+        complaint = _of_matchings(layers)
+        if complaint is not None:
+            return complaint
+        ranges = self._ranges(layers)
+        return _of_terms(ranges, step.terms(losses)) or _of_gradients(layers, ranges, step)
+
+    def _ranges(self, layers: Sequence[_Layer]) -> list[_Ranges]:
+        first = layers[0]
+        found = [(pairs.queries.tobytes(), pairs.targets.tobytes()) for layer in layers for pairs in layer.matchings]
+        key = (first.configuration, first.box_slack, found)
+        if self._known[0] != key:
+            with ThreadPoolExecutor(min(len(layers), os.cpu_count() or 1)) as pool:
+                self._known = (key, list(pool.map(self._of_layer, layers)))
+        return self._known[1]
+
+    def _of_layer(self, layer: _Layer) -> _Ranges:
+        boxes, smooth = _box_range(layer, self._weights)
+        return _Ranges(_term_ranges(layer), _logit_range(layer) * self._weights["classification"], boxes, smooth)
 
 
 def _configuration(contestant: Contestant, batch: Batch) -> Configuration:
@@ -118,10 +156,9 @@ def _of_matchings(layers: Sequence[_Layer]) -> str | None:
     return None
 
 
-def _of_terms(layers: Sequence[_Layer], terms: Mapping[str, Tensor]) -> str | None:
-    ranges = [_term_ranges(layer) for layer in layers]
+def _of_terms(ranges: Sequence[_Ranges], terms: Mapping[str, Tensor]) -> str | None:
     for name in TERMS:
-        known = sum((layer[name] for layer in ranges[1:]), ranges[0][name])
+        known = sum((layer.terms[name] for layer in ranges[1:]), ranges[0].terms[name])
         value = terms[name].item()
         if not known.lower <= value <= known.upper:
             return f"{name} is {value:.8g}, by its definition from {known.lower:.8g} to {known.upper:.8g}"
@@ -145,17 +182,15 @@ def _classes(layer: _Layer) -> np.ndarray:
     return target_classes((shape[0], shape[1]), layer.targets, layer.matchings, layer.configuration.num_classes)
 
 
-def _of_gradients(layers: Sequence[_Layer], step: Step, weights: Mapping[str, float]) -> str | None:
+def _of_gradients(layers: Sequence[_Layer], ranges: Sequence[_Ranges], step: Step) -> str | None:
     logit_gradients, box_gradients = _gradients(step.logits), _gradients(step.boxes)
-    for number, layer in enumerate(layers):
-        known = _logit_range(layer) * weights["classification"]
-        complaint = _outside(logit_gradients[number], known, np.ones(known.shape, dtype=bool))
+    for number, (layer, known) in enumerate(zip(layers, ranges, strict=True)):
+        complaint = _outside(logit_gradients[number], known.logits, np.ones(known.logits.shape, dtype=bool))
         if complaint is not None:
             return f"the gradient of the logits of layer {number} {complaint}"
-        known, smooth = _box_range(layer, weights)
         got = box_gradients[number]
         places = matched_places(layer.matchings)
-        complaint = _outside(got[places], known, np.broadcast_to(smooth[:, None], known.shape))
+        complaint = _outside(got[places], known.boxes, np.broadcast_to(known.smooth[:, None], known.boxes.shape))
         if complaint is not None:
             return f"the gradient of the boxes of layer {number} {complaint}"
         unmatched = np.ones(got.shape[:2], dtype=bool)

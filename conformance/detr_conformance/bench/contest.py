@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from detr_conformance.bench.agreement import disagreement
+from detr_conformance.bench.agreement import Judge
 from detr_conformance.bench.batches import Batch, make_batch
 from detr_conformance.bench.contestant import TERMS, Contestant, Step
 from detr_conformance.bench.memory import peak_bytes
@@ -42,10 +42,11 @@ def criterion_contest(
     contestants = list(contestants)
     batch = make_batch(size, regime, profile, how.device)
     weights = dict(zip(TERMS, profile.loss_weights, strict=True))
+    judge = Judge(batch, weights)
     entries: dict[str, Entry] = {}
     runs: dict[str, Callable[[], dict[str, float]]] = {}
     for _, contestant in contestants:
-        step, entry = _checked(contestant, batch, weights)
+        step, entry = _checked(contestant, batch, judge, weights)
         entries[contestant.name] = entry
         if step is not None:
             runs[contestant.name] = _run(contestant, step, weights)
@@ -61,14 +62,17 @@ def criterion_contest(
     return Setting("criterion", profile.name, regime, size, batch.size.targets, tuple(entries.values()))
 
 
-def _checked(contestant: Contestant, batch: Batch, weights: dict[str, float]) -> tuple[Step | None, Entry]:
+def _checked(
+    contestant: Contestant, batch: Batch, judge: Judge, weights: dict[str, float]
+) -> tuple[Step | None, Entry]:
     """The step of a contestant that is there and agrees, or None, and its entry without times."""
-    if contestant.missing is not None:
-        return None, Entry(contestant.name, "not installed", contestant.missing)
+    missing = contestant.missing(batch.device.type)
+    if missing is not None:
+        return None, Entry(contestant.name, _status_of_missing(missing), missing)
     try:
         with contestant.setting():
             step = contestant.build(batch)
-            complaint = disagreement(contestant, step, batch, weights)
+            complaint = judge.disagreement(contestant, step)
             waits = host_waits(step, weights) if batch.device.type == "cuda" else None
     except Exception as error:
         return None, Entry(contestant.name, "failed", one_line(error))
@@ -98,8 +102,7 @@ def assignment_contest(
     for solver in solvers:
         missing = solver.missing(cost.device.type)
         if missing is not None:
-            status: Status = "not installed" if missing == "not installed" else "left out"
-            entries[solver.name] = Entry(solver.name, status, missing)
+            entries[solver.name] = Entry(solver.name, _status_of_missing(missing), missing)
             continue
         try:
             call = solver.prepare(cost)
@@ -116,6 +119,10 @@ def assignment_contest(
     timed = in_turns({name: _timed_call(call, now) for name, call in calls.items()}, how.repeats, how.seconds)
     entries |= {name: replace(entries[name], runs=found) for name, found in timed.items()}
     return Setting("assignment", profile.name, regime, size, batch.size.targets, tuple(entries.values()))
+
+
+def _status_of_missing(reason: str) -> Status:
+    return "not installed" if reason == "not installed" else "left out"
 
 
 def _above_the_least(totals: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, str]:

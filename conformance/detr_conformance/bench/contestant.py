@@ -84,6 +84,12 @@ class Step:
         total: Tensor = sum(weights[name] * term for name, term in self.terms(losses).items())  # type: ignore[assignment]
         return total
 
+    def run(self, weights: Mapping[str, float]) -> Mapping[str, Tensor]:
+        """Runs forward and backward, which leaves gradients in the leaves, and gives the losses."""
+        losses = self.losses()
+        self.total(losses, weights).backward()  # type: ignore[no-untyped-call]
+        return losses
+
     def forget_gradients(self) -> None:
         """Makes the next backward pass write its gradients and not add them."""
         for leaf in (*self.logits, *self.boxes):
@@ -96,7 +102,8 @@ class Contestant:
 
     profile: the dialect, with the epsilons that the contestant is known to add. box_slack: by how much a box may be
     higher or wider in its areas than it is, for epsilons that the profile has no word for. places: where the parts of
-    a step are spent. setting: what holds while it is built and called.
+    a step are spent; without any the step is timed as a whole. setting: what holds while it is built and called.
+    only_on: the type of device that it is for, if there is one alone.
     """
 
     name: str
@@ -106,11 +113,18 @@ class Contestant:
     places: tuple[Place, ...]
     box_slack: float = 0.0
     setting: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
+    only_on: str | None = None
 
-    @property
-    def missing(self) -> str | None:
-        """Why it cannot take part, or None."""
-        return None if self.package is None else self.package.missing
+    def missing(self, device: str) -> str | None:
+        """Why it cannot take part on a type of device, or None."""
+        return why_missing(self.package, self.only_on, device)
+
+
+def why_missing(package: Package | None, only_on: str | None, device: str) -> str | None:
+    """Why a contestant of a package, for one type of device alone, cannot take part on another, or None."""
+    if only_on not in (None, device):
+        return f"for {only_on} only"
+    return None if package is None else package.missing
 
 
 def terms_by_layer(keys: Mapping[str, str]) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
@@ -120,7 +134,7 @@ def terms_by_layer(keys: Mapping[str, str]) -> Callable[[Mapping[str, Tensor]], 
         sums: dict[str, Tensor] = {}
         for name, key in keys.items():
             of_layers = [value for found, value in losses.items() if found == key or _is_auxiliary(found, key)]
-            sums[name] = sum(of_layers[1:], of_layers[0])
+            sums[name] = torch.stack(of_layers).sum()
         return sums
 
     return terms

@@ -77,15 +77,11 @@ def _contestant(place: int) -> Contestant:
     return CONTESTANTS[place]
 
 
-def _make_step(contestant: Contestant, size: Size, regime: str, device: str) -> Callable[[], None]:
+def _make_step(contestant: Contestant, size: Size, regime: str, device: str) -> Callable[[], object]:
     profile = PROFILES[contestant.profile.name]
     step = contestant.build(make_batch(size, regime, profile, device))
     weights = dict(zip(TERMS, profile.loss_weights, strict=True))
-
-    def call() -> None:
-        step.total(step.losses(), weights).backward()  # type: ignore[no-untyped-call]
-
-    return call
+    return lambda: step.run(weights)
 
 
 def _give_back_free_memory() -> None:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+import torch
 from torch import Tensor
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated import assignment, box_costs
-from detr_accelerated.matcher import matched_pairs
+from detr_accelerated import assignment, box_costs, cuda_kernels
 from detr_conformance.bench.batches import Batch
-from detr_conformance.bench.contestant import DETR_KEYS, Contestant, Package, Place, Step, terms_by_layer
+from detr_conformance.bench.contestant import DETR_KEYS, TERMS, Contestant, Package, Place, Step, terms_by_layer
 from detr_spec.profile import DEFORMABLE, DETR, Profile
 
 LOSSES = ("labels", "boxes", "cardinality")
 ACCELERATED = "accelerated, compiled"
 PLAIN = "accelerated, torch alone"
 UNVALIDATED = "accelerated, values not looked at"
+CAPTURED = "accelerated, as a CUDA graph"
 
 REFERENCE_PLACES = (
     Place("detr_reference.matcher:HungarianMatcher", "forward", "cost"),
@@ -30,6 +32,8 @@ ACCELERATED_PLACES = (
     Place("detr_accelerated.criterion", "pack_batch", "cost"),
     Place("detr_accelerated.matcher:HungarianMatcher", "match", "cost"),
     Place("detr_accelerated.matcher", "solve", "assignment"),
+    Place("detr_accelerated.matcher:HungarianMatcher", "match_on_device", "cost"),
+    Place("detr_accelerated.cuda_solver", "solve_unchecked", "assignment"),
 )
 
 
@@ -45,14 +49,21 @@ def _criterion(module: Any, matcher: Any, batch: Batch) -> Any:
     return module.FocalSetCriterion(batch.size.columns, matcher, {}, LOSSES)
 
 
-def _step(module: Any, matchings: Callable[[Batch], Any], batch: Batch, **named: Any) -> Step:
+def _matchings(module: Any, batch: Batch) -> Any:
+    """The matchings of a module's matcher, layer by layer, first to last."""
+    matcher = _matcher(module, module.HungarianMatcher, batch.profile)
+    outputs = batch.outputs()
+    return [matcher(layer, batch.targets()) for layer in (*outputs["aux_outputs"], outputs)]
+
+
+def _step(module: Any, batch: Batch, **named: Any) -> Step:
     matcher = _matcher(module, module.HungarianMatcher, batch.profile, **named)
     criterion = _criterion(module, matcher, batch).to(batch.device)
     outputs, targets = batch.outputs(), batch.targets()
     return Step(
         lambda: criterion(outputs, targets),
         terms_by_layer(DETR_KEYS),
-        lambda: matchings(batch),
+        lambda: _matchings(module, batch),
         batch.logits,
         batch.boxes,
     )
@@ -60,54 +71,67 @@ def _step(module: Any, matchings: Callable[[Batch], Any], batch: Batch, **named:
 
 def reference_step(batch: Batch) -> Step:
     """A step of the readable reference."""
-    matcher = _matcher(detr_reference, detr_reference.HungarianMatcher, batch.profile)
-
-    def matchings(batch: Batch) -> Any:
-        outputs = batch.outputs()
-        return [matcher(layer, batch.targets()) for layer in (*outputs["aux_outputs"], outputs)]
-
-    return _step(detr_reference, matchings, batch)
-
-
-class _Recording(detr_accelerated.HungarianMatcher):
-    """Keeps the assignment that it found last."""
-
-    def match(self, predictions: Any, targets: Any) -> Tensor:
-        self.columns = super().match(predictions, targets)
-        return self.columns
-
-
-def accelerated_matchings(batch: Batch) -> Sequence[Sequence[tuple[Tensor, Tensor]]]:
-    """The matchings of all layers at once, first to last, as the criterion has them made."""
-    matcher = _matcher(detr_accelerated, _Recording, batch.profile)
-    _criterion(detr_accelerated, matcher, batch)(batch.outputs(), batch.targets())
-    images = batch.size.images
-    pairs = matched_pairs(matcher.columns, batch.counts * batch.size.layers)
-    layers = [pairs[start : start + images] for start in range(0, len(pairs), images)]
-    return [*layers[1:], layers[0]]
+    return _step(detr_reference, batch)
 
 
 def accelerated_step(batch: Batch) -> Step:
     """A step of the fast path."""
-    return _step(detr_accelerated, accelerated_matchings, batch)
+    return _step(detr_accelerated, batch)
 
 
 def unvalidated_step(batch: Batch) -> Step:
     """A step of the fast path with a matcher that does not look for broken values, and on CUDA waits for nothing."""
-    return _step(detr_accelerated, accelerated_matchings, batch, validate=False)
+    return _step(detr_accelerated, batch, validate=False)
+
+
+@dataclass(frozen=True)
+class _Captured(Step):
+    """A step that is a graph of kernels, launched at once: the host does nothing but start it."""
+
+    graph: Any
+    found: Mapping[str, Tensor]
+    gradients: Sequence[Tensor | None]
+
+    def run(self, weights: Mapping[str, float]) -> Mapping[str, Tensor]:  # noqa: ARG002  they are in the graph
+        """Launches the graph; the gradients lie where it writes them."""
+        self.graph.replay()
+        for leaf, gradient in zip((*self.logits, *self.boxes), self.gradients, strict=True):
+            leaf.grad = gradient
+        return self.found
+
+
+def captured_step(batch: Batch) -> Step:
+    """An unvalidated step, forward and backward, as one CUDA graph of this batch's sizes."""
+    step, weights = unvalidated_step(batch), dict(zip(TERMS, batch.profile.loss_weights, strict=True))
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        # Kernels are compiled and loaded in the first run, which a graph cannot hold.
+        for _ in range(3):
+            step.forget_gradients()
+            step.run(weights)
+    torch.cuda.current_stream().wait_stream(stream)
+    step.forget_gradients()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        found = step.run(weights)
+    gradients = [leaf.grad for leaf in (*step.logits, *step.boxes)]
+    return _Captured(**vars(step), graph=graph, found=found, gradients=gradients)
 
 
 @contextmanager
 def torch_alone() -> Iterator[None]:
-    """The fast path as it is where numba is not installed."""
+    """The fast path as it is where neither numba nor CuPy is installed."""
     with (
         patch.object(assignment, "_compiled_solver", lambda: assignment.solve_with_scipy),
         patch.object(box_costs, "_kernel", lambda: None),
+        patch.object(cuda_kernels, "_usable", lambda: False),
     ):
         yield
 
 
 NUMBA = Package("numba", "numba")
+CUPY = Package("cupy", "cupy")
 
 
 def contestants(profile: Profile) -> tuple[Contestant, ...]:
@@ -117,6 +141,7 @@ def contestants(profile: Profile) -> tuple[Contestant, ...]:
         Contestant(PLAIN, profile, None, accelerated_step, ACCELERATED_PLACES, setting=torch_alone),
         Contestant(ACCELERATED, profile, NUMBA, accelerated_step, ACCELERATED_PLACES),
         Contestant(UNVALIDATED, profile, None, unvalidated_step, ACCELERATED_PLACES),
+        Contestant(CAPTURED, profile, CUPY, captured_step, (), only_on="cuda"),
     )
 
 

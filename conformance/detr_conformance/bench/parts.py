@@ -71,21 +71,27 @@ def clock_of(device: torch.device) -> Callable[[], float]:
 
 
 def timed_step(step: Step, places: Sequence[Place], weights: Mapping[str, float]) -> dict[str, float]:
-    """The seconds of a step and of each of its parts.
+    """The seconds of a step and of each of its parts, if there are places where these are spent.
 
     On the CPU one run gives all; on CUDA, where to look at the parts means to wait for each, the step has a run of its
     own.
     """
-    device = step.device
-    now = clock_of(device)
-    whole = {} if device.type == "cpu" else _run(step, (), weights, now)
-    parts = _run(step, places, weights, now)
-    return parts | {name: whole[name] for name in (STEP, PROCESSOR) if whole}
+    if step.device.type == "cpu":
+        return _parts(step, places, weights)
+    whole = _whole(step, weights)
+    return _parts(step, places, weights) | whole if places else whole
 
 
-def _run(
-    step: Step, places: Sequence[Place], weights: Mapping[str, float], now: Callable[[], float]
-) -> dict[str, float]:
+def _whole(step: Step, weights: Mapping[str, float]) -> dict[str, float]:
+    now = clock_of(step.device)
+    step.forget_gradients()
+    start, processor = now(), time.process_time()
+    step.run(weights)
+    return {STEP: now() - start, PROCESSOR: time.process_time() - processor}
+
+
+def _parts(step: Step, places: Sequence[Place], weights: Mapping[str, float]) -> dict[str, float]:
+    now = clock_of(step.device)
     step.forget_gradients()
     clock = PartClock(now)
     with clock.watching(places):

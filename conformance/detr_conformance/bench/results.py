@@ -31,7 +31,7 @@ class Entry:
 
     def seconds(self, part: str = STEP) -> float | None:
         """The median seconds of a step, or of another part, or None."""
-        return None if self.runs is None else self.runs.medians()[part]
+        return None if self.runs is None else self.runs.medians().get(part)
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,8 @@ def _times(entry: Entry, parts: Iterable[str]) -> Row:
     if entry.runs is None:
         note = entry.status if entry.note in ("", entry.status) else f"{entry.status}: {entry.note}"
         return (entry.name, *("" for _ in list(parts)[:-1]), note, "")
-    medians = entry.runs.medians()
-    return (entry.name, *(f"{1e3 * medians[part]:.3g}" for part in parts), str(entry.runs.count))
+    seconds = [entry.seconds(part) for part in parts]
+    return (entry.name, *("" if time is None else f"{1e3 * time:.3g}" for time in seconds), str(entry.runs.count))
 
 
 def _ratios(setting: Setting, entry: Entry, base: str) -> Row:

@@ -14,7 +14,7 @@ from torch import Tensor
 import detr_reference
 from detr_accelerated import assignment
 from detr_conformance.bench.batches import Batch
-from detr_conformance.bench.contestant import Package
+from detr_conformance.bench.contestant import Package, why_missing
 from detr_conformance.bench.ours import NUMBA
 from detr_spec.assignment import total_allowance
 from detr_spec.values import Floats
@@ -41,9 +41,7 @@ class SolverContestant:
 
     def missing(self, device: str) -> str | None:
         """Why it cannot take part on a type of device, or None."""
-        if self.package is not None and self.package.missing is not None:
-            return self.package.missing
-        return None if self.only_on in (None, device) else f"for {self.only_on} only"
+        return why_missing(self.package, self.only_on, device)
 
 
 def batch_costs(batch: Batch) -> Tensor:

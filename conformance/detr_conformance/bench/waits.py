@@ -19,19 +19,15 @@ def host_waits(step: Step, weights: Mapping[str, float]) -> int:
     count = _counted(step, weights)
     if count == 0:
         with _mode("error"):
-            _run(step, weights)
+            step.run(weights)
     return count
 
 
 def _counted(step: Step, weights: Mapping[str, float]) -> int:
     with warnings.catch_warnings(record=True) as caught, _mode("warn"):
         warnings.simplefilter("always")
-        _run(step, weights)
+        step.run(weights)
     return sum("synchroniz" in str(warning.message) for warning in caught)
-
-
-def _run(step: Step, weights: Mapping[str, float]) -> None:
-    step.total(step.losses(), weights).backward()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
