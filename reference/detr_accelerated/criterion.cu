@@ -45,7 +45,7 @@ struct CostFormula {
 };
 
 struct LossFormula {
-    double eos_coef, alpha, gamma, num_boxes;
+    double eos_coef, alpha, gamma, num_boxes, touching;
 };
 
 template <typename Number>
@@ -349,7 +349,8 @@ __global__ void __launch_bounds__(THREADS) gradients(
         Real of_box[4] = {};
         if (target != NONE) {
             const Real* box = batch.boxes[tile.layer] + tile.in_layer(batch, query) * 4;
-            write_box_gradient(box, batch.target_boxes[tile.image] + 4 * target, l1_share, giou_share, of_box);
+            const Real* target_box = batch.target_boxes[tile.image] + 4 * target;
+            write_box_gradient(box, target_box, l1_share, giou_share, Real(formula.touching), of_box);
         }
         for (int k = 0; k < 4; ++k) of_boxes[tile.in_all(batch, query) * 4 + k] = of_box[k];
     }

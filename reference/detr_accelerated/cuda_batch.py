@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ class DeviceBatch:
         """float32 or float64."""
         return self.logits[0].dtype
 
-    @property
+    @cached_property
     def sizes(self) -> tuple[int, ...]:
         """The number of targets of each image."""
         return tuple(map(len, self.labels))
@@ -82,8 +83,9 @@ class DeviceBatch:
         """P = L·B."""
         return len(self.logits) * len(self.labels)
 
+    @cached_property
     def argument(self) -> np.ndarray[Any, Any]:
-        """Return the batch as the kernels take it, a structure by value."""
+        """The batch as the kernels take it, a structure by value."""
         images, queries, columns = self.logits[0].shape
         found = np.zeros(1, BATCH)
         (batch,) = found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,14 +55,26 @@ class CostFormula:
     epsilon: float = 0.0
 
 
+@cache
+def _passed_on_at_the_bound() -> float:
+    """Return what torch's clamp passes on of a gradient where the value is the bound, which depends on its version."""
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        side = torch.zeros((), device="cpu", requires_grad=True)
+        return torch.autograd.grad(side.clamp(min=0), side)[0].item()
+
+
 @dataclass(frozen=True)
 class LossFormula:
-    """What the classification loss takes, in the softmax or the sigmoid dialect, and what sums are divided by."""
+    """What the classification loss takes, in the softmax or the sigmoid dialect, and what sums are divided by.
+
+    touching: what is passed on of the gradient of an overlap whose side is 0.
+    """
 
     eos_coef: float
     alpha: float
     gamma: float
     num_boxes: float
+    touching: float = field(default_factory=_passed_on_at_the_bound)
 
 
 @dataclass(frozen=True)
@@ -110,7 +123,7 @@ def match(
     unsound = cost.new_zeros((), dtype=torch.int32) if validate else None
     with on_current_stream(batch.device):
         arguments = (
-            batch.argument(),
+            batch.argument,
             _numbers(formula),
             np.int32(num_labels),
             _places(statistics),
@@ -154,7 +167,7 @@ class _Losses(torch.autograd.Function):
             put_pointers(places[0][name], found[number * layers : (number + 1) * layers])
         places[0]["class_error"] = found[-1].data_ptr()
         with on_current_stream(batch.device):
-            arguments = (batch.argument(), _numbers(formula))
+            arguments = (batch.argument, _numbers(formula))
             _kernel("losses", batch, match.dialect)(
                 (tiles, batch.problems),
                 (THREADS,),
@@ -185,7 +198,7 @@ class _Losses(torch.autograd.Function):
         of_logits, of_boxes = (one[0].new_empty(layers, *one[0].shape) for one in (batch.logits, batch.boxes))
         with on_current_stream(batch.device):
             arguments = (
-                batch.argument(),
+                batch.argument,
                 _numbers(ctx.formula),
                 _places(match.statistics),
                 match.columns.data_ptr(),

@@ -66,6 +66,12 @@ __device__ Real share_of_larger(Real own, Real other) {
     return own > other ? Real(1) : own == other ? Real(0.5) : Real(0);
 }
 
+// The derivative of max(side, 0); `touching` is that of a side of 0.
+template <typename Real>
+__device__ Real share_of_cut(Real side, Real touching) {
+    return side > 0 ? Real(1) : side == 0 ? touching : Real(0);
+}
+
 template <typename Real>
 __device__ Real sign(Real value) {
     return Real(value > 0) - Real(value < 0);
@@ -74,16 +80,16 @@ __device__ Real sign(Real value) {
 // Writes l1_share times the gradient of the L1 distance plus giou_share times that of 1 - GIoU, by a box's cxcywh.
 template <typename Real>
 __device__ void write_box_gradient(
-    const Real* box, const Real* target, Real l1_share, Real giou_share, Real* gradient) {
+    const Real* box, const Real* target, Real l1_share, Real giou_share, Real touching, Real* gradient) {
     const Box<Real> own(box), other(target);
     const Overlap<Real> areas(own, other);
     // GIoU = I / U + U / E - 1 with U = A + A' - I: of_area is its derivative by A, of_intersection by I, with both U.
     const Real of_area = 1 / areas.enclosure - areas.intersection / areas.united / areas.united;
     const Real of_intersection = 1 / areas.united - of_area;
     const Real of_enclosure = -areas.united / areas.enclosure / areas.enclosure;
-    // Sides that do not overlap are cut at 0, and move nothing; nor do those that touch, as in torch.
-    const Real of_width = areas.width > 0 ? of_intersection * larger(areas.height, Real(0)) : Real(0);
-    const Real of_height = areas.height > 0 ? of_intersection * larger(areas.width, Real(0)) : Real(0);
+    // Sides that do not overlap are cut at 0, and move nothing.
+    const Real of_width = share_of_cut(areas.width, touching) * of_intersection * larger(areas.height, Real(0));
+    const Real of_height = share_of_cut(areas.height, touching) * of_intersection * larger(areas.width, Real(0));
     const Real of_enclosing_width = of_enclosure * areas.enclosing_height;
     const Real of_enclosing_height = of_enclosure * areas.enclosing_width;
     const Real width = own.x1 - own.x0, height = own.y1 - own.y0;

@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from detr_accelerated import assignment, cuda_solver
+from detr_accelerated import assignment, cuda_kernels, cuda_solver
 
 THREADS = torch.get_num_threads()
 
@@ -100,10 +100,10 @@ def cuda_without_cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """As on a machine with a CUDA device where CuPy is not installed."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setitem(sys.modules, "cupy", None)
-    for function in (assignment._cuda_solver, cuda_solver._cupy):
+    for function in (cuda_kernels._usable, cuda_kernels.cupy):
         function.cache_clear()
     yield
-    for function in (assignment._cuda_solver, cuda_solver._cupy):
+    for function in (cuda_kernels._usable, cuda_kernels.cupy):
         function.cache_clear()
 
 
@@ -130,7 +130,7 @@ def test_without_cupy_costs_on_cuda_are_solved_on_the_host_and_it_says_so_once(
     monkeypatch.setattr(torch.Tensor, "to", lambda columns, device: columns)
     cost = torch.randint(0, 9, (3, 4, 6), generator=torch.Generator().manual_seed(0)).float()
     given = OnDevice(cost)
-    with pytest.warns(UserWarning, match=r"no solver for costs on CUDA: CuPy.*detr-spec\[cuda12\].*copied to the host"):
+    with pytest.warns(UserWarning, match=r"no kernels for CUDA: CuPy.*detr-spec\[cuda12\].*the host the assignment"):
         first = assignment.solve(given, [4, 0, 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -142,6 +142,6 @@ def test_without_cupy_costs_on_cuda_are_solved_on_the_host_and_it_says_so_once(
 
 def test_more_columns_than_the_kernel_has_room_for_are_solved_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "to", lambda columns, device: columns)
-    monkeypatch.setattr(assignment, "_cuda_solver", lambda: pytest.fail("the kernel was asked"))
+    monkeypatch.setattr(assignment, "run_on", lambda device: pytest.fail("the kernel was asked"))
     cost = torch.rand(1, 2, cuda_solver.MOST_COLUMNS + 1, generator=torch.Generator().manual_seed(0))
     np.testing.assert_array_equal(assignment.solve(OnDevice(cost), [2]).numpy(), expected(cost.numpy(), np.array([2])))

@@ -184,7 +184,7 @@ DEFECTS = {
         "const Real share = class_share * (target == NONE ? Real(formula.eos_coef) : Real(1));",
         "const Real share = class_share;",
     ),
-    "a gradient through sides that do not overlap": ("areas.width > 0 ? of_intersection", "true ? of_intersection"),
+    "a gradient through sides that do not overlap": ("side > 0 ? Real(1)", "true ? Real(1)"),
     "all of a tie's gradient": ("? Real(0.5) : Real(0)", "? Real(1) : Real(0)"),
     "the other image's targets": ("image(problem % batch.images)", "image((problem + 1) % batch.images)"),
     "another layer's weight": ("given.giou_loss[tile.layer]", "given.giou_loss[0]"),

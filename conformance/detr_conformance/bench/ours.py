@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest.mock import patch
 
@@ -102,7 +102,10 @@ class _Captured(Step):
 
 def captured_step(batch: Batch) -> Step:
     """An unvalidated step, forward and backward, as one CUDA graph of this batch's sizes."""
-    step, weights = unvalidated_step(batch), dict(zip(TERMS, batch.profile.loss_weights, strict=True))
+    # Leaves remember the stream that first gave them a gradient, so this step has leaves of its own.
+    logits, boxes = (tuple(x.detach().requires_grad_() for x in leaves) for leaves in (batch.logits, batch.boxes))
+    step = unvalidated_step(replace(batch, logits=logits, boxes=boxes))
+    weights = dict(zip(TERMS, batch.profile.loss_weights, strict=True))
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -113,7 +116,7 @@ def captured_step(batch: Batch) -> Step:
     torch.cuda.current_stream().wait_stream(stream)
     step.forget_gradients()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=stream):
         found = step.run(weights)
     gradients = [leaf.grad for leaf in (*step.logits, *step.boxes)]
     return _Captured(**vars(step), graph=graph, found=found, gradients=gradients)
