@@ -250,6 +250,7 @@ def test_on_a_device_losses_and_gradients_are_those_of_the_reference(focal: bool
 
 
 @on_a_device
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @DIALECTS
 def test_on_a_device_the_host_does_not_wait(focal: bool) -> None:
     given = scene(focal, *SCENES["several tiles"]).to("cuda")

@@ -141,6 +141,7 @@ def test_on_a_device_it_answers_as_scipy_does(
 
 
 @on_a_device
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 def test_on_a_device_the_host_does_not_wait() -> None:
     cost = torch.rand(48, 7, 300, device="cuda")
     sizes = torch.full((48,), 7, device="cuda")

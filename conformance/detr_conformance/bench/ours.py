@@ -134,7 +134,7 @@ def torch_alone() -> Iterator[None]:
 
 
 NUMBA = Package("numba", "numba")
-CUPY = Package("cupy", "cupy")
+CUPY = Package("cupy-cuda13x", "cupy")
 
 
 def contestants(profile: Profile) -> tuple[Contestant, ...]:
