@@ -34,9 +34,19 @@ class RecordingMatcher(accelerated.HungarianMatcher):
     def match(self, predictions: Any, targets: Any) -> Tensor:
         """The query of each target in each problem."""
         columns = super().match(predictions, targets)
-        problems = len(columns) // len(targets.sizes)
-        self.recorded = matched_pairs(columns, targets.sizes * problems)
+        self._record(columns, targets.sizes)
         return columns
+
+    def match_on_device(self, layers: Any, targets: Any, num_labels: int) -> Any:
+        """A batch on CUDA and its matching, where kernels find it."""
+        matched = super().match_on_device(layers, targets, num_labels)
+        if matched is not None:
+            batch, found = matched
+            self._record(found.columns, batch.sizes)
+        return matched
+
+    def _record(self, columns: Tensor, sizes: tuple[int, ...]) -> None:
+        self.recorded = matched_pairs(columns, sizes * (len(columns) // len(sizes)))
 
 
 class Telling(nn.Module):

@@ -7,10 +7,10 @@ gradients, and refuse the same input with the same words. What leaves nothing to
 The way of one batch: `predictions` and `targets` pack it, `matcher` computes the costs of each image's own queries and
 targets, `assignment` solves all these problems at once, and `criterion` takes every loss of every layer in one pass.
 
-On CUDA, with CuPy, `cuda_criterion` does all of this in five kernels: their costs and losses are in `criterion.cu`, with
-the formulas in `formulas.cu`, the assignment in `lsap.cu`. On the CPU the assignment runs in as many threads as torch
-has, faster where numba is installed. Gradients of gradients are refused where the backward pass is written by hand: of
-the classification losses, and of all losses in kernels.
+On CUDA, with CuPy, `cuda_criterion` does all of this in five kernels: costs and losses are in `criterion.cu`, the
+formulas for them in `formulas.cu`, and the assignment is in `lsap.cu`. On the CPU the assignment runs in as many
+threads as torch has, faster where numba is installed. Gradients of gradients are refused where the backward pass is
+written by hand: of the classification losses, and of all losses in kernels.
 """
 
 from __future__ import annotations

@@ -103,7 +103,9 @@ class HungarianMatcher(ReferenceMatcher):
 
         It is where there are no kernels for such a batch or cost, and where a broken value has to be refused.
         """
-        ours = self._is_batched and not overrides(self, HungarianMatcher, "match")
+        # A subclass with a `match` of its own has it asked, unless it has an own way here, too.
+        own_way = overrides(self, HungarianMatcher, "match_on_device")
+        ours = self._is_batched and (own_way or not overrides(self, HungarianMatcher, "match"))
         if not (ours and well_shaped(targets, len(layers[0]["pred_logits"]))):
             return None
         batch = device_batch(layers, targets)

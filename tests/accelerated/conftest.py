@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -114,7 +114,17 @@ def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
         folder = tmp_path_factory.mktemp("kernel")
         (folder / "kernel.cu").write_text(source)
         # Without warnings, which are NVRTC's to give: defects are planted as they come.
-        command = [compiler, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-ffp-contract=off", f"-I{HERE}"]
+        command = [
+            compiler,
+            "-std=c++17",
+            "-O1",
+            "-w",
+            "-shared",
+            "-fPIC",
+            "-ffp-contract=off",
+            "-U_FORTIFY_SOURCE",
+            f"-I{HERE}",
+        ]
         command += [f'-DKERNEL="{folder / "kernel.cu"}"', str(HERE / maker), "-o", str(folder / "kernel.so")]
         subprocess.run(command, check=True)
         return Library(folder / "kernel.so")
@@ -143,11 +153,12 @@ def host_criterion(compile_library: Callable[[str, str], Library]) -> Library:
 
 @dataclass
 class Played:
-    """What plays CuPy: the libraries of kernels, and the order in which threads run."""
+    """What plays CuPy: the libraries of kernels, the order in which threads run, and the names of kernels that ran."""
 
     solver: Library
     criterion: Library
     order: str = "random warps"
+    ran: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -161,6 +172,7 @@ class PlayedKernel:
     def __call__(self, grid: tuple[int, ...], block: tuple[int], arguments: tuple, shared_mem: int) -> None:
         assert shared_mem <= self.max_dynamic_shared_size_bytes
         assert sum(in_memory(argument).nbytes for argument in arguments) <= 4096, "CUDA takes no more by value"
+        self.played.ran.add(self.name)
         library = self.played.solver if self.name.startswith("solve<") else self.played.criterion
         library.launch(self.name, grid, *block, arguments, shared_mem, self.played.order)
 

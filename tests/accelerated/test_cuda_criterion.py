@@ -20,6 +20,10 @@ from torch import Tensor
 import detr_accelerated
 import detr_reference
 from detr_accelerated import cuda_batch, cuda_criterion, cuda_kernels
+from detr_conformance import check
+from detr_conformance.accelerated import IMPLEMENTATIONS
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import all_invariants
 
 ORDERS = ("ascending", "descending", "random warps", "random threads")
 LOSSES = ("labels", "boxes", "cardinality")
@@ -112,6 +116,16 @@ def test_losses_and_gradients_are_those_of_the_reference(focal: bool, name: str,
     torch.testing.assert_close(
         found(detr_accelerated, focal, given), found(detr_reference, focal, given), equal_nan=True, **EXACT
     )
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda given: given.profile.name)
+def test_the_specification_holds(implementation: Implementation, kernels_on_host: Any) -> None:
+    components = ("matcher", "criterion", "gradients")
+    # Learnability takes hundreds of steps, and the host a second for a few of them.
+    asked = [one.id for one in all_invariants() if one.component in components and one.id != "gradients.learnability"]
+    report = check(implementation, invariants=asked, examples=4)
+    assert not [judgement for _, judgement in report if judgement.verdict.fails]
+    assert {"costs", "solve", "losses", "totals", "gradients"} == {name.split("<")[0] for name in kernels_on_host.ran}
 
 
 @DIALECTS
