@@ -71,11 +71,12 @@ class Batch(NamedTuple):
 class Found(NamedTuple):
     """What is found of a batch: of each layer, the last one first, by name, and of the last layer alone.
 
-    of_layers: 0-dimensional tensors. class_error: []. columns: int64 [B, T], the query of each target, or -1.
+    of_layers: 0-dimensional tensors. class_error: [], or None where it is not asked for. columns: int64 [B, T], the
+    query of each target, or -1.
     """
 
     of_layers: Mapping[str, Sequence[Tensor]]
-    class_error: Tensor
+    class_error: Tensor | None
     columns: Tensor
     num_boxes: float
 
@@ -118,7 +119,7 @@ class BatchedCriterion(SetPredictionCriterion):
             check_output_shapes(layer, self.num_logits)
         found = self._on_device(matcher, layers, targets) or self._in_torch(matcher, layers, targets)
         losses = {name: values[0] for name, values in found.of_layers.items()}
-        if "labels" in self.losses:
+        if found.class_error is not None:
             losses["class_error"] = found.class_error
         if "masks" in self.losses:
             check_masks(outputs, targets)
@@ -149,7 +150,7 @@ class BatchedCriterion(SetPredictionCriterion):
         wanted = [name for loss in ("labels", "boxes", "cardinality") if loss in self.losses for name in TERMS[loss]]
         return Found(
             {name: of_layers[name] for name in wanted},
-            found.class_error.to(logits[0].dtype),
+            found.class_error.to(logits[0].dtype) if "labels" in self.losses else None,
             match.columns[: len(targets)],
             num_boxes,
         )
@@ -164,7 +165,8 @@ class BatchedCriterion(SetPredictionCriterion):
         of_layers = {
             name: [value.clone() for value in values.unbind()] for name, values in self._losses_of_layers(batch).items()
         }
-        return Found(of_layers, _class_error(batch), columns[: len(targets)], batch.num_boxes)
+        class_error = _class_error(batch) if "labels" in self.losses else None
+        return Found(of_layers, class_error, columns[: len(targets)], batch.num_boxes)
 
     def _is_batched(self, layers: Sequence[Outputs]) -> bool:
         return not overrides(self, self._reference, "classification_loss", "detected") and all(

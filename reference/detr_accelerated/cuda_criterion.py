@@ -133,9 +133,10 @@ def match(
         )
         grid, shared_bytes = (_tiles(queries), problems), 6 * TILE * cost.element_size()
         _kernel("costs", batch, dialect)(grid, (THREADS,), arguments, shared_mem=shared_bytes)
+    # Of broken costs the solver makes nothing worse than no matches, so it need not wait for the verdict.
+    columns, _ = cuda_solver.solve_unchecked(cost, sizes)
     if unsound is not None and unsound.item():
         return None
-    columns, _ = cuda_solver.solve_unchecked(cost, sizes)
     return Match(dialect, columns, *statistics)
 
 
@@ -209,8 +210,18 @@ class _Losses(torch.autograd.Function):
             )
             grid = (_tiles(batch.logits[0].shape[1]), batch.problems)
             _kernel("gradients", batch, match.dialect)(grid, (THREADS,), arguments, shared_mem=TILE * 4)
-        gradients = (*of_logits.unbind(), *of_boxes.unbind())
-        return None, None, None, *(gradient.to(dtype) for gradient, dtype in zip(gradients, ctx.dtypes, strict=True))
+        # What no loss depends on has no gradient, which is not one of 0.
+        unused = (None,) * layers
+        gradients = (
+            *(unused if _all_none(given[:layers]) else of_logits.unbind()),
+            *(unused if _all_none(given[layers : 3 * layers]) else of_boxes.unbind()),
+        )
+        converted = (g if g is None else g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True))
+        return None, None, None, *converted
+
+
+def _all_none(gradients: Sequence[Tensor | None]) -> bool:
+    return all(gradient is None for gradient in gradients)
 
 
 def _kernel(name: str, batch: DeviceBatch, dialect: Dialect) -> Any:

@@ -255,6 +255,21 @@ def test_inputs_need_not_be_contiguous_and_target_boxes_may_have_a_gradient(foca
     assert_same(ours, theirs, (outputs, targets), inputs)
 
 
+@pytest.mark.parametrize("losses", [["labels"], ["boxes"], ["cardinality"], ["boxes", "labels"]], ids=" ".join)
+def test_a_part_of_the_losses_has_the_same_keys_and_connections(losses: list[str]) -> None:
+    outputs, targets = random_batch()
+    found = []
+    for module in (detr_accelerated, detr_reference):
+        answer = module.SetCriterion(CLASSES, module.HungarianMatcher(1, 5, 2), {}, 0.1, losses)(outputs, targets)
+        trained = [loss for loss in answer.values() if loss.requires_grad]
+        gradients = torch.autograd.grad(trained, leaves(outputs), allow_unused=True) if trained else ()
+        found.append((answer, [gradient is None for gradient in gradients]))
+    (ours, our_connections), (theirs, their_connections) = found
+    assert list(ours) == list(theirs)
+    assert our_connections == their_connections
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
 @DIALECTS
 def test_losses_may_be_weighted_in_place(focal: bool) -> None:
     """As trainers do that multiply each loss by its weight where it lies, before they sum."""
