@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -16,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from pebble import ProcessExpired, concurrent
 
 from detr_accelerated import cuda_batch, cuda_criterion, cuda_kernels, cuda_solver
 
@@ -222,3 +224,17 @@ def way(request: pytest.FixtureRequest) -> str:
         request.getfixturevalue("kernels_on_host")
     way: str = request.param
     return way
+
+
+@pytest.fixture(scope="session")
+def found_apart() -> Callable[[Callable[[], bool]], bool]:
+    """Whether a search for a defect finds it, or a signal ends its process: a broken kernel may write anywhere."""
+
+    def found(search: Callable[[], bool]) -> bool:
+        outcome = concurrent.process(search, context=get_context("fork"), timeout=120)()
+        crash = outcome.exception()
+        if crash is None:
+            return bool(outcome.result())
+        return isinstance(crash, ProcessExpired) and crash.exitcode < 0
+
+    return found

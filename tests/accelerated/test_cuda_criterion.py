@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import pytest
 import torch
-from pebble import ProcessExpired, concurrent
 from torch import Tensor
 
 import detr_accelerated
@@ -211,14 +209,14 @@ DEFECTS = {
 
 
 @pytest.mark.parametrize("defect", DEFECTS)
-def test_a_planted_defect_is_found(compile_library: Callable, kernels_on_host: Any, defect: str) -> None:
+def test_a_planted_defect_is_found(
+    compile_library: Callable, kernels_on_host: Any, found_apart: Callable, defect: str
+) -> None:
     healthy, broken = DEFECTS[defect]
     source = "\n".join(path.read_text() for path in cuda_criterion.SOURCES)
     assert source.count(healthy) == 1, "the defect cannot be planted, as the source has changed"
     kernels_on_host.criterion = compile_library(source.replace(healthy, broken), "criterion_on_host.cpp")
 
-    # A process of its own, as a broken kernel may write anywhere and end it.
-    @concurrent.process(context=get_context("fork"), timeout=120)
     def is_found() -> bool:
         for order in ORDERS:
             kernels_on_host.order = order
@@ -233,12 +231,7 @@ def test_a_planted_defect_is_found(compile_library: Callable, kernels_on_host: A
                         return True
         return False
 
-    outcome = is_found()
-    crash = outcome.exception()
-    if crash is None:
-        assert outcome.result()
-    else:
-        assert isinstance(crash, ProcessExpired)
+    assert found_apart(is_found)
 
 
 @contextlib.contextmanager
