@@ -227,6 +227,12 @@ def test_peak_memory_grows_with_what_a_step_takes() -> None:
     assert peaks[1] > peaks[0] + 2**20
 
 
+def test_the_process_that_is_measured_is_a_fresh_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that was forked would know of this change, and hang where torch had computed in threads before."""
+    monkeypatch.setattr(memory, "STATUS", Path("/nowhere"))
+    assert isinstance(memory.peak_bytes(0, TINY, "trained", "cpu", 1, 120), int)
+
+
 def test_the_memory_of_a_process_that_ends_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     class Measure:
         def __init__(self, error: BaseException) -> None:
