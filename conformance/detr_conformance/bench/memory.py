@@ -31,7 +31,9 @@ def peak_bytes(place: int, size: Size, regime: str, device: str, threads: int, t
         return peak_on_cuda(place, size, regime, device)
     if not sys.platform.startswith("linux"):
         return "known on Linux alone"
-    measure = concurrent.process(timeout=time_limit, context=get_context("spawn"))(peak_in_this_process)
+    # Pebble reads `context`, which its types call mp_context.
+    fresh = concurrent.process(timeout=time_limit, context=get_context("spawn"))  # type: ignore[call-overload]
+    measure = fresh(peak_in_this_process)
     try:
         found: int = measure(place, size, regime, threads).result()
     except TimeoutError:
