@@ -132,10 +132,12 @@ class BatchedCriterion(SetPredictionCriterion):
 
     def _on_device(self, matcher: HungarianMatcher, layers: Sequence[Outputs], targets: Targets) -> Found | None:
         """Return what the kernels for CUDA find, or None where torch is to look at the batch."""
-        if overrides(self, BATCHED[self.dialect], "classification_losses", "detected_queries"):
+        own_losses = overrides(self, BATCHED[self.dialect], "classification_losses", "detected_queries")
+        # The losses need what the costs of the same dialect leave of each query.
+        if own_losses or matcher.dialect is not self.dialect:
             return None
         matched = matcher.match_on_device(layers, targets, self.num_classes)
-        if matched is None or matched[1].dialect is not self.dialect:
+        if matched is None:
             return None
         batch, match = matched
         num_boxes = _num_boxes(targets, batch.device)

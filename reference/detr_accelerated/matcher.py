@@ -95,6 +95,11 @@ class HungarianMatcher(ReferenceMatcher):
         predictions, packed = pack_batch([outputs], targets, num_labels, validate=self.validate)
         return matched_pairs(self.match(predictions, packed), packed.sizes)
 
+    @property
+    def dialect(self) -> Dialect:
+        """That of the class cost: of any but the sigmoid's focal cost the softmax dialect."""
+        return Dialect.SIGMOID if isinstance(self.class_cost, FocalCost) else Dialect.SOFTMAX
+
     @torch.no_grad()
     def match_on_device(
         self, layers: Sequence[Outputs], targets: Targets, num_labels: int
@@ -111,12 +116,9 @@ class HungarianMatcher(ReferenceMatcher):
         batch = device_batch(layers, targets)
         if batch is None:
             return None
-        weights = (self.cost_class, self.cost_bbox, self.cost_giou)
-        if isinstance(self.class_cost, FocalCost):
-            dialect, formula = Dialect.SIGMOID, CostFormula(*weights, **vars(self.class_cost))
-        else:
-            dialect, formula = Dialect.SOFTMAX, CostFormula(*weights)
-        found = match(batch, dialect, formula, num_labels, validate=self.validate)
+        focal = vars(self.class_cost) if isinstance(self.class_cost, FocalCost) else {}
+        formula = CostFormula(self.cost_class, self.cost_bbox, self.cost_giou, **focal)
+        found = match(batch, self.dialect, formula, num_labels, validate=self.validate)
         return None if found is None else (batch, found)
 
     @torch.no_grad()

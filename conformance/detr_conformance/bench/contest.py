@@ -11,7 +11,7 @@ import torch
 
 from detr_conformance.bench.agreement import Judge
 from detr_conformance.bench.batches import Batch, make_batch
-from detr_conformance.bench.contestant import TERMS, Contestant, Step
+from detr_conformance.bench.contestant import Contestant, Step, term_weights
 from detr_conformance.bench.memory import peak_bytes
 from detr_conformance.bench.parts import PROCESSOR, STEP, clock_of, timed_step
 from detr_conformance.bench.results import Entry, Setting, Status
@@ -41,7 +41,7 @@ def criterion_contest(
     """Match and criterion, forward and backward, of contestants of a dialect, each with its place in the registry."""
     contestants = list(contestants)
     batch = make_batch(size, regime, profile, how.device)
-    weights = dict(zip(TERMS, profile.loss_weights, strict=True))
+    weights = term_weights(profile)
     judge = Judge(batch, weights)
     entries: dict[str, Entry] = {}
     runs: dict[str, Callable[[], dict[str, float]]] = {}

@@ -20,6 +20,11 @@ TERMS = ("classification", "box_l1", "box_giou")
 """The terms that are trained on, by their neutral names."""
 
 
+def term_weights(profile: Profile) -> dict[str, float]:
+    """The weight of each term in what is trained on."""
+    return dict(zip(TERMS, profile.loss_weights, strict=True))
+
+
 @dataclass(frozen=True)
 class Package:
     """What a contestant comes with: its name in the registry and the module to import."""

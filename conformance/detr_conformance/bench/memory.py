@@ -13,7 +13,7 @@ import torch
 from pebble import ProcessExpired, concurrent
 
 from detr_conformance.bench.batches import make_batch
-from detr_conformance.bench.contestant import TERMS, Contestant
+from detr_conformance.bench.contestant import Contestant, term_weights
 from detr_conformance.bench.sizes import Size
 from detr_conformance.errors import cause_of_death, one_line
 from detr_spec.profile import PROFILES
@@ -82,7 +82,7 @@ def _contestant(place: int) -> Contestant:
 def _make_step(contestant: Contestant, size: Size, regime: str, device: str) -> Callable[[], object]:
     profile = PROFILES[contestant.profile.name]
     step = contestant.build(make_batch(size, regime, profile, device))
-    weights = dict(zip(TERMS, profile.loss_weights, strict=True))
+    weights = term_weights(profile)
     return lambda: step.run(weights)
 
 

@@ -15,7 +15,7 @@ import detr_accelerated
 import detr_reference
 from detr_accelerated import assignment, box_costs, cuda_kernels
 from detr_conformance.bench.batches import Batch
-from detr_conformance.bench.contestant import DETR_KEYS, TERMS, Contestant, Package, Place, Step, terms_by_layer
+from detr_conformance.bench.contestant import DETR_KEYS, Contestant, Package, Place, Step, term_weights, terms_by_layer
 from detr_spec.profile import DEFORMABLE, DETR, Profile
 
 LOSSES = ("labels", "boxes", "cardinality")
@@ -105,7 +105,7 @@ def captured_step(batch: Batch) -> Step:
     # Leaves remember the stream that first gave them a gradient, so this step has leaves of its own.
     logits, boxes = (tuple(x.detach().requires_grad_() for x in leaves) for leaves in (batch.logits, batch.boxes))
     step = unvalidated_step(replace(batch, logits=logits, boxes=boxes))
-    weights = dict(zip(TERMS, batch.profile.loss_weights, strict=True))
+    weights = term_weights(batch.profile)
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
