@@ -90,12 +90,14 @@ class Decoder:
 class Model:
     """A whole detector in evaluation mode, and how far its backbone sees, where that is known.
 
-    call gives the outputs for images [3, H, W], each of its own size, as one batch. reach is a number of pixels: pixels
-    that are farther than that from an image do not change its features. Half the receptive field is one; a backbone
-    with attention, or with a norm over positions, has none.
+    call gives the outputs for images [3, H, W], each of its own size, as one batch; cut, with the same weights, those
+    of the model whose decoder ends after so many of its layers. reach is a number of pixels: pixels that are farther
+    than that from an image do not change its features. Half the receptive field is one; a backbone with attention, or
+    with a norm over positions, has none. The last two may be missing.
     """
 
     call: Callable[[Sequence[Floats]], Answer[Outputs]]
+    cut: Callable[[Sequence[Floats], int], Answer[Outputs]] | None = None
     reach: Callable[[], int] | None = None
 
 

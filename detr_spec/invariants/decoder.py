@@ -16,7 +16,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.implementation import Decoder
 from detr_spec.invariant import invariant
 from detr_spec.invariants.rounding import allowances, moved
-from detr_spec.invariants.shared import require_unchanged
+from detr_spec.invariants.shared import require_unchanged, vary
 from detr_spec.strategies.features import feature_cases
 from detr_spec.values import FeatureMap, Floats, round_to
 from detr_spec.violation import NotProvided, premise, require, require_close, require_shape
@@ -117,6 +117,7 @@ def every_layer_as_if_last(component: Build, case: FeatureCase) -> None:
 
     The heads are shared: they read every layer through the one norm that they are trained behind.
     """
+    vary(case.configuration, decoder_layers=1)
     decoder = component(case.configuration)
     if decoder.cut is None:
         raise NotProvided("the decoder cannot be cut")

@@ -3,8 +3,8 @@
 Not claimed, though it holds for decoders: that padding does not matter at all (H5). Before the decoder is a
 convolutional backbone, whose biases and norms fill the padded area and whose kernels reach from there into the image,
 so an image's outputs do depend on how far it is padded. What is claimed instead is about an image that its batch does
-not pad, and about padding that is farther away than the backbone sees. The order of layers is not visible from
-outside, nor is that of the queries, which are the model's own.
+not pad, and about padding that is farther away than the backbone sees. The order of layers is seen in models of fewer
+layers; that of the queries, which are the model's own, is not visible from outside.
 
 What is compared up to rounding is compared with the allowance of `detr_spec.invariants.rounding`.
 """
@@ -12,6 +12,7 @@ What is compared up to rounding is compared with the allowance of `detr_spec.inv
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.implementation import Model
 from detr_spec.invariant import invariant
 from detr_spec.invariants.rounding import allowances, moved
-from detr_spec.invariants.shared import require_unchanged
+from detr_spec.invariants.shared import require_unchanged, vary
 from detr_spec.strategies.features import image_cases
 from detr_spec.values import Floats, Outputs
 from detr_spec.violation import NotProvided, premise, require, require_close, require_shape
@@ -32,7 +33,11 @@ COST = 2
 
 def _outputs(model: Model, images: Sequence[Floats]) -> Outputs:
     """The outputs for images; raises `Violation` unless they are for as many, and finite."""
-    outputs = model.call(images).value
+    return _sound(model.call(images).value, images)
+
+
+def _sound(outputs: Outputs, images: Sequence[Floats]) -> Outputs:
+    """The outputs; raises `Violation` unless they are for as many images, and finite."""
     for name, layer in _named(outputs):
         for part, numbers in (("logits", layer.logits), ("boxes", layer.boxes)):
             require(
@@ -146,6 +151,32 @@ def auxiliary_layers(component: Build, case: ImagesCase) -> None:
     outputs = _outputs(component(case.configuration), case.images)
     expected, got = case.configuration.decoder_layers - 1, len(outputs.auxiliary)
     require(got == expected, f"there are {got} auxiliary outputs", expected=expected, got=got)
+
+
+@invariant(
+    "model.every-layer-as-if-last",
+    number="H2",
+    formula="auxiliary[l] = main of the model that ends after decoder layer l, for l = 0 … L − 2",
+    source="norm §1: `aux_outputs`, layers 0 … L−2; the main output is the last layer's",
+    breaks="auxiliary outputs from last to first; a main output of an earlier layer; logits and boxes of two layers",
+    cases=image_cases(layers=(2, 3)),
+    cost=COST,
+)
+def every_layer_as_if_last(component: Build, case: ImagesCase) -> None:
+    """An auxiliary output is what the model would predict if its decoder ended after that layer.
+
+    So the main output is the last layer's, and the auxiliary ones are in order. A detector that answers from an earlier
+    layer trains all the same, and leaves the last one without use.
+    """
+    vary(case.configuration, decoder_layers=1)
+    model = component(case.configuration)
+    if model.cut is None:
+        raise NotProvided("the model cannot be cut")
+    outputs = _outputs(model, case.images)
+    premise(bool(outputs.auxiliary), "there are no auxiliary outputs")
+    parts = [_sound(model.cut(case.images, layer).value, case.images) for layer in range(1, len(outputs.layers))]
+    ended = replace(outputs, auxiliary=tuple(part.main for part in parts))
+    _require_same("against models that end after each layer", outputs, ended, model, case)
 
 
 @invariant(

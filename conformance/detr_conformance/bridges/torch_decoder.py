@@ -36,11 +36,7 @@ def decoder_component(factory: Factory) -> Callable[[Configuration], Decoder]:
             return _hidden_states(alone, configuration, features)
 
         def cut(features: FeatureMap, layers: int) -> Answer[Floats]:
-            part = _evaluated(factory, replace(configuration, decoder_layers=layers))
-            assert isinstance(part, nn.Module)
-            assert isinstance(module, nn.Module)
-            part.load_state_dict(_shared_weights(part, module))
-            return _hidden_states(part, configuration, features)
+            return _hidden_states(_ended(factory, configuration, layers, module), configuration, features)
 
         has_weights = isinstance(module, nn.Module)
         return Decoder(
@@ -52,25 +48,41 @@ def decoder_component(factory: Factory) -> Callable[[Configuration], Decoder]:
     return build
 
 
-def _shared_weights(part: nn.Module, whole: nn.Module) -> dict[str, Tensor]:
-    """The weights of a decoder of fewer layers, taken from those of the whole one.
+def _ended(
+    factory: Factory, configuration: Configuration, layers: int, whole: Callable[..., Any]
+) -> Callable[..., Any]:
+    """What the factory builds of fewer decoder layers, with the weights of the whole one.
 
     Raises `NotProvided` where it has others, by name or by shape.
     """
+    part = _evaluated(factory, replace(configuration, decoder_layers=layers))
+    assert isinstance(part, nn.Module)
+    assert isinstance(whole, nn.Module)
     own, given = part.state_dict(), whole.state_dict()
     foreign = [name for name, value in own.items() if name not in given or given[name].shape != value.shape]
     if foreign:
-        raise NotProvided(f"a decoder of fewer layers has other weights: {', '.join(foreign)}")
-    return {name: given[name] for name in own}
+        raise NotProvided(f"with fewer decoder layers it has other weights: {', '.join(foreign)}")
+    part.load_state_dict({name: given[name] for name in own})
+    return part
 
 
 def model_component(factory: Factory, reach: int | None) -> Callable[[Configuration], Model]:
-    """The component `model` of modules that are called with a list of images [3, H, W] and give outputs."""
+    """The component `model` of modules that are called with a list of images [3, H, W] and give outputs.
+
+    Where it is an `nn.Module`, one that ends after fewer decoder layers is built from the same configuration with that
+    number of them, and given the weights of the whole one. A model whose encoder predicts too is not cut: its head is
+    commonly the one after those of the decoder layers, and by its name another one where they are fewer.
+    """
 
     def build(configuration: Configuration) -> Model:
         module = _evaluated(factory, configuration)
+
+        def cut(images: Sequence[Floats], layers: int) -> Answer[Outputs]:
+            return _outputs(_ended(factory, configuration, layers, module), configuration, images, ended=True)
+
         return Model(
             call=lambda images: _outputs(module, configuration, images),
+            cut=cut if isinstance(module, nn.Module) else None,
             reach=None if reach is None else lambda: reach,
         )
 
@@ -101,13 +113,17 @@ def _hidden_states(module: Callable[..., Any], configuration: Configuration, fea
 
 
 @torch.no_grad()
-def _outputs(module: Callable[..., Any], configuration: Configuration, images: Sequence[Floats]) -> Answer[Outputs]:
+def _outputs(
+    module: Callable[..., Any], configuration: Configuration, images: Sequence[Floats], ended: bool = False
+) -> Answer[Outputs]:
     inputs = Inputs(configuration)
     keys = configuration.profile.keys
     tensors = [inputs.numbers(f"image {place}", image) for place, image in enumerate(images)]
     given = inputs.container("images", tensors)
     with precision(configuration):
         answer = mapping("the model", module(given), "a dictionary of outputs")
+    if ended and keys.encoder in answer:
+        raise NotProvided("the encoder predicts too, and its head cannot be told by name in a model of fewer layers")
     parts = {key: entry("the model", answer, key) for key in (keys.logits, keys.boxes)}
     layers = [*(answer.get(keys.auxiliary) or ()), parts]
     numbers = [[to_numpy(entry("the model", layer, key)) for key in (keys.logits, keys.boxes)] for layer in layers]

@@ -212,7 +212,11 @@ SIGNATURES: Mapping[str, Mapping[str, tuple[tuple[Kind, ...], Kind]]] = {
         "last": ((FEATURES,), FLOATS),
         "cut": ((FEATURES, INTEGER), FLOATS),
     },
-    "model": {"call": ((_listed(FLOATS),), OUTPUTS), "reach": ((), INTEGER)},
+    "model": {
+        "call": ((_listed(FLOATS),), OUTPUTS),
+        "cut": ((_listed(FLOATS), INTEGER), OUTPUTS),
+        "reach": ((), INTEGER),
+    },
 }
 """The kinds of the arguments and of the answer of each function of each component."""
 

@@ -149,6 +149,18 @@ def test_a_decoder_whose_parts_have_other_weights_is_not_cut() -> None:
     assert "other weights: embeddings" in judgement.message
 
 
+def test_a_decoder_of_as_many_layers_whatever_is_asked_is_not_cut() -> None:
+    def factory(configuration: Configuration) -> Subject:
+        return Subject(replace(configuration, decoder_layers=3))
+
+    (invariant,) = find_invariants("decoder.every-layer-as-if-last")
+    subject = implementation(factory)
+    fixed = replace(subject, limits=replace(subject.limits, fixed={"decoder_layers": 3}))
+    judgement = judge(invariant, fixed, examples=4)
+    assert judgement.verdict is Verdict.NOT_PROVIDED
+    assert "cannot vary decoder_layers" in judgement.message
+
+
 # Planted defects
 
 

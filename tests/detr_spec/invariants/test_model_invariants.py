@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -80,11 +83,31 @@ class PaddedToAMultiple(Subject):
         return super().forward(ImageBatch(pixels, padding))
 
 
+class HeadsOfLayers(nn.ModuleList):
+    """The heads of each decoder layer, by its place."""
+
+    def forward(self, hidden: Tensor) -> Any:
+        layers = [heads(states[None]) for heads, states in zip(self, hidden, strict=True)]
+        keys = ("pred_logits", "pred_boxes")
+        return {**layers[-1], "aux_outputs": [{key: layer[key] for key in keys} for layer in layers[:-1]]}
+
+
+class OwnHeads(Subject):
+    """Each decoder layer has heads of its own."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__(configuration)
+        self.heads: Any = HeadsOfLayers(deepcopy(self.heads) for _ in range(configuration.decoder_layers))
+        for layer, heads in enumerate(self.heads):
+            heads.class_embed.bias.data += layer
+
+
 RIGHT: dict[Callable[[Configuration], Any], int | None] = {
     Subject: SmallBackbone.reach,
     with_batch_norm: 64,  # a receptive field of 99 pixels
     with_group_norm: None,
     PaddedToAMultiple: SmallBackbone.reach,
+    OwnHeads: SmallBackbone.reach,
 }
 """Detectors, and how far the backbone of each sees; a group norm sees everything."""
 
@@ -98,6 +121,43 @@ def test_padding_is_not_judged_where_nobody_says_how_far_the_backbone_sees() -> 
     (invariant,) = find_invariants("model.padding-ignored")
     judgement = judge(invariant, implementation(Subject, reach=None), examples=EXAMPLES)
     assert judgement.verdict is Verdict.NOT_PROVIDED
+
+
+LAYERS = "model.every-layer-as-if-last"
+
+
+def told(subject: Implementation) -> str:
+    """Why the order of the layers is not judged."""
+    (invariant,) = find_invariants(LAYERS)
+    judgement = judge(invariant, subject, examples=4)
+    assert judgement.verdict is Verdict.NOT_PROVIDED
+    return judgement.message
+
+
+def test_a_function_is_not_cut() -> None:
+    assert "cannot be cut" in told(implementation(lambda c: Subject(c).to(getattr(torch, c.dtype)).eval().forward))
+
+
+def test_a_model_of_as_many_layers_whatever_is_asked_is_not_cut() -> None:
+    subject = implementation(lambda configuration: Subject(replace(configuration, decoder_layers=3)))
+    fixed = replace(subject, limits=replace(subject.limits, fixed={"decoder_layers": 3}))
+    assert "cannot vary decoder_layers" in told(fixed)
+
+
+def test_a_model_whose_proposals_have_the_head_after_the_last_is_not_cut() -> None:
+    class HeadsAndProposals(HeadsOfLayers):
+        def forward(self, hidden: Tensor) -> Any:
+            *layers, proposals = self
+            found = proposals(torch.ones_like(hidden[:1]))
+            return {**HeadsOfLayers(layers)(hidden + found["pred_boxes"].mean()), "enc_outputs": found}
+
+    class TwoStage(OwnHeads):
+        def __init__(self, configuration: Configuration) -> None:
+            super().__init__(replace(configuration, decoder_layers=configuration.decoder_layers + 1))
+            del self.transformer.decoder.layers[-1]
+            self.heads = HeadsAndProposals(self.heads)
+
+    assert "the encoder predicts too" in told(implementation(TwoStage))
 
 
 def test_right_in_narrow_dtypes(failing: Failing) -> None:
@@ -201,6 +261,34 @@ class NotANumber(Subject):
         return {**outputs, "pred_logits": outputs["pred_logits"] * torch.nan}
 
 
+class AuxiliaryReversed(Subject):
+    def forward(self, images: Any) -> Any:
+        outputs = super().forward(images)
+        return {**outputs, "aux_outputs": outputs["aux_outputs"][::-1]}
+
+
+class FirstLayerForLast(Subject):
+    def forward(self, images: Any) -> Any:
+        outputs = super().forward(images)
+        layers = [*outputs.pop("aux_outputs"), outputs]
+        return {**layers[0], "aux_outputs": layers[1:]}
+
+
+class LayerBeforeTheLastForLast(Subject):
+    def forward(self, images: Any) -> Any:
+        outputs = super().forward(images)
+        return {**outputs, **(outputs["aux_outputs"] or [{}])[-1]}
+
+
+class BoxesOfTheNextLayer(Subject):
+    def forward(self, images: Any) -> Any:
+        outputs = super().forward(images)
+        layers = [*outputs["aux_outputs"], outputs]
+        for layer, following in pairwise(layers):
+            layer["pred_boxes"] = following["pred_boxes"]
+        return outputs
+
+
 DEFECTS: dict[type[Subject], list[str]] = {
     OneColumnLess: ["shapes"],
     QueriesBeforeImages: ["shapes"],
@@ -208,6 +296,10 @@ DEFECTS: dict[type[Subject], list[str]] = {
     NoSigmoid: ["boxes-in-unit-range"],
     AllLayersAuxiliary: ["auxiliary-layers"],
     NoAuxiliary: ["auxiliary-layers"],
+    AuxiliaryReversed: ["every-layer-as-if-last"],
+    FirstLayerForLast: ["every-layer-as-if-last"],
+    LayerBeforeTheLastForLast: ["every-layer-as-if-last"],
+    BoxesOfTheNextLayer: ["every-layer-as-if-last"],
     ByImageIndex: ["image-order", "image-twice"],
     SortedBySize: ["image-order"],
     BatchStatistics: ["largest-image-alone", "padding-ignored"],
