@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
+
 import pytest
 
 from detr_conformance.command_line import run
@@ -42,9 +46,25 @@ def test_each_defect_is_shown_by_an_expected_invariant_in_each_of_its_profiles()
     assert {invariant for _, _, invariant in asked} <= set(chosen[0].expected)
 
 
-def test_a_planted_defect_is_shown_small(capsys: pytest.CaptureFixture[str]) -> None:
-    (size,) = all_shrunken([find_mutant("scores-are-logits")], examples=10, workers=0)
+def test_a_planted_defect_is_shown_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (size,) = all_shrunken(cases_to_show([find_mutant("scores-are-logits")]), examples=10, workers=0)
     assert size.readable
     assert (size.queries, size.targets) == (1, 0)
-    assert run(["mutants", "--shrink", "scores-are-logits", "--examples", "10", "-n", "0"]) == 0
+    file = tmp_path / "sizes.json"
+    asked = ["mutants", "--shrink", "scores-are-logits", "--examples", "10", "-n", "0", "--json", str(file)]
+    assert run(asked) == 0
     assert capsys.readouterr().out.strip() == "1 of 1 cases have at most 2 queries and 2 targets"
+    assert json.loads(file.read_text()) == [asdict(size)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--shrink", "--markdown"), ("--shrink", "--page"), ("--others", "--json"), ("--list", "--picture")],
+)
+def test_a_file_that_would_not_be_written_is_refused(
+    options: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    assert run(["mutants", "scores-are-logits", *options, str(file)]) == 2
+    assert "no matrix to write" in capsys.readouterr().err
+    assert not file.exists()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from detr_conformance.mutants.hunt import Hunt
+Item = TypeVar("Item")
 
 SURVEY_EXAMPLES = 5
 """With so many the whole bank takes about forty minutes on two cores; without, ten."""
@@ -66,6 +66,7 @@ def mutants(
     Exit code 0: every mutant was found on every seed. 1: one survived, or an equivalent one was killed. 2: usage.
     """
     from detr_conformance.consoles import error_console, output_console  # noqa: PLC0415
+    from detr_conformance.errors import UsageError  # noqa: PLC0415
     from detr_conformance.files import require_writable, write_whole  # noqa: PLC0415
     from detr_conformance.mutants.bank import chosen_mutants  # noqa: PLC0415
     from detr_conformance.mutants.campaign import expected_tasks, hunts, survey_tasks  # noqa: PLC0415
@@ -75,6 +76,11 @@ def mutants(
     from detr_conformance.mutants.show import as_json, as_markdown, show_bank, show_matrix  # noqa: PLC0415
 
     chosen = chosen_mutants(mutants)
+    matrix_paths = [path for path in (page_path, markdown_path, picture_path) if path is not None]
+    if (matrix_paths and (listed or others or shrink)) or (json_path is not None and (listed or others)):
+        raise UsageError("--list, --others and --shrink run no campaign, so there is no matrix to write to a file")
+    for path in (*matrix_paths, *([] if json_path is None else [json_path])):
+        require_writable(path)
     if listed:
         show_bank(chosen, output_console())
         return 0
@@ -84,17 +90,24 @@ def mutants(
         show_others(chosen, output_console())
         return 0
     if shrink:
-        from detr_conformance.mutants.shrinking import all_shrunken, show_shrunken  # noqa: PLC0415
+        from detr_conformance.mutants.shrinking import (  # noqa: PLC0415
+            all_shrunken,
+            cases_to_show,
+            show_shrunken,
+            shrunken_as_json,
+        )
 
-        show_shrunken(list(all_shrunken(chosen, examples, workers)), output_console())
+        cases = cases_to_show(chosen)
+        sizes = list(_shown(all_shrunken(cases, examples, workers), len(cases), error_console()))
+        show_shrunken(sizes, output_console())
+        if json_path is not None:
+            write_whole(shrunken_as_json(sizes), json_path)
         return 0
-    for path in (json_path, page_path, markdown_path, picture_path):
-        if path is not None:
-            require_writable(path)
     if picture_path is not None:
         require_picture()
     tasks = expected_tasks(chosen, range(seeds), examples) + survey_tasks(chosen, 0, survey_examples)
-    found = list(_shown(hunts(tasks, workers), len(tasks), error_console()))
+    searches = _shown(hunts(tasks, workers), len(tasks), error_console())
+    found = [hunt for search in searches for hunt in search]
     matrix = matrix_of(chosen, found, range(seeds), examples, survey_examples)
     show_matrix(matrix, output_console())
     if json_path is not None:
@@ -109,15 +122,15 @@ def mutants(
     return matrix.exit_code
 
 
-def _shown(finished: Iterator[tuple[Hunt, ...]], total: int, console: Console) -> Iterator[Hunt]:
-    """The hunts, while the console shows how many of the tasks are finished."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+def _shown(finished: Iterator[Item], total: int, console: Console) -> Iterator[Item]:
+    """What is finished, while the console shows how many of all it is."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=total)
-        for count, hunts in enumerate(finished, start=1):
-            bar.update(task, advance=1, description=f"{hunts[0].mutant}: {hunts[0].invariant}")
+        for count, item in enumerate(finished, start=1):
+            bar.update(task, advance=1)
             if not console.is_terminal and count * LINES // total > (count - 1) * LINES // total:
                 console.print(f"{count} of {total} searches finished", highlight=False)
-            yield from hunts
+            yield item

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from typing import Any
 
@@ -72,9 +73,8 @@ def cases_to_show(mutants: Sequence[Mutant]) -> list[tuple[str, str, str]]:
     ]
 
 
-def all_shrunken(mutants: Sequence[Mutant], examples: int, workers: int) -> Iterator[Shrunken]:
-    """The size of the case that is shown of each mutant, as they are found; in this process for 0 workers."""
-    asked = cases_to_show(mutants)
+def all_shrunken(asked: Sequence[tuple[str, str, str]], examples: int, workers: int) -> Iterator[Shrunken]:
+    """The sizes of the `cases_to_show`, as they are found; in this process for 0 workers."""
     if workers == 0:
         yield from (shrunken(*names, examples) for names in asked)
         return
@@ -101,3 +101,9 @@ def show_shrunken(sizes: Sequence[Shrunken], console: Console) -> None:
             console.print(f"{size.mutant} ({size.profile}), {size.invariant}: {told}", soft_wrap=True)
     readable = sum(size.readable for size in sizes)
     console.print(f"{readable} of {len(sizes)} cases have at most {FEW} queries and {FEW} targets")
+
+
+def shrunken_as_json(sizes: Sequence[Shrunken]) -> str:
+    """All sizes, one a line, by mutant."""
+    lines = sorted(json.dumps(asdict(size)) for size in sizes)
+    return "[\n" + ",\n".join(lines) + "\n]\n"
