@@ -28,8 +28,9 @@ from detr_reference import (
     negative_probability_cost,
 )
 
+from .class_costs import focal_cost
 from .criterion import FocalSetCriterion, SetCriterion
-from .matcher import HungarianMatcher, focal_cost
+from .matcher import HungarianMatcher
 
 __all__ = [
     "FocalSetCriterion",

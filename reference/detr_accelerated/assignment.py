@@ -6,10 +6,8 @@ augmenting paths with float64 prices (Crouse 2016, "On implementing 2D rectangul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from importlib.util import find_spec
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,10 +16,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from . import cuda_solver
+from .compiled import Function, compiled, in_threads, threads_worth
 from .cuda_kernels import run_on
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Solver: TypeAlias = Callable[[Array, Array, Array], None]
 
 ELEMENTS_WORTH_A_THREAD = 2**18
 
@@ -45,18 +43,16 @@ def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def _solve_in_threads(cost: Array, sizes: Array, columns: Array) -> None:
     """Solve the problems in as many threads as torch has and as are worth starting; the solvers release the GIL."""
-    solver = _compiled_solver() if cost.shape[1] <= LONGEST_COMPILED else solve_with_scipy
-    threads = max(min(torch.get_num_threads(), len(cost), cost.size // ELEMENTS_WORTH_A_THREAD), 1)
-    if threads == 1:
-        solver(cost, sizes, columns)
-        return
-    parts = list(zip(*(np.array_split(values, threads) for values in (cost, sizes, columns)), strict=True))
-    # A pool for this call alone, as the threads of a kept one do not survive a fork.
-    with ThreadPoolExecutor(threads - 1) as pool:
-        others = [pool.submit(solver, *part) for part in parts[1:]]
-        solver(*parts[0])
-        for other in others:
-            other.result()
+    threads = min(threads_worth(cost.size, ELEMENTS_WORTH_A_THREAD), len(cost))
+    parts = zip(*(np.array_split(values, threads) for values in (cost, sizes, columns)), strict=True)
+    solver = _solver(longest=cost.shape[1])
+    in_threads(threads, [partial(solver, *part) for part in parts])
+
+
+def _solver(longest: int) -> Function:
+    """The solver for problems of at most so many targets; the compiled one saves what a call of scipy's takes."""
+    kernel = compiled("numba_solver", "solve_with_numba") if longest <= LONGEST_COMPILED else None
+    return kernel or solve_with_scipy
 
 
 def solve_with_scipy(cost: Array, sizes: Array, columns: Array) -> None:
@@ -69,14 +65,3 @@ def solve_with_scipy(cost: Array, sizes: Array, columns: Array) -> None:
             # Of a square matrix, too, the reference gives the solver the queries as rows, which decides ties.
             queries, targets = linear_sum_assignment(problem[:size].T)
         found[targets] = queries
-
-
-@cache
-def _compiled_solver() -> Solver:
-    """The solver without the time that a call of scipy's takes, where numba is installed."""
-    if find_spec("numba") is None:
-        return solve_with_scipy
-    from .numba_solver import solve_with_numba  # noqa: PLC0415  it takes a second to import
-
-    solver: Solver = solve_with_numba
-    return solver

@@ -1,20 +1,23 @@
 """The classification losses of all decoder layers, each with a backward pass of its own.
 
 Autograd would keep several tensors of the size of the logits. Here forward keeps the logits as they are, and besides
-them, of that size, only what backward turns into their gradient. L layers, P = L·B problems as in `predictions`.
+them, of that size, only what backward turns into their gradient where it lies, and makes anew should there be a second
+backward pass. L layers, P = L·B problems as in `predictions`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from .predictions import Predictions, by_block, exponentials, like_logits
+from detr_reference.boxes import upcast_half
+
+from .predictions import Predictions
+from .softmax import in_blocks, softmax
 
 SOFTPLUS_THRESHOLD = 40.0
 """From here on log(1 + exp(z)) is z to the last bit of a float64; torch's own threshold of 20 is meant for float32."""
@@ -67,30 +70,41 @@ def refuse_second_derivatives() -> None:
 class _WeightedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, predictions: Predictions, classes: Tensor, weights: Tensor, *layers: Tensor) -> Tensor:
-        highest, exponential_sum = predictions.highest, predictions.exponential_sum
-        logits_of_classes = predictions.by_block(_at, classes[..., None]).squeeze(-1)
-        surprise = exponential_sum.log() - (logits_of_classes - highest)
+        found = predictions.softmax
+        images = len(predictions.layers[0])
+        logits_of_classes = torch.cat(
+            [
+                logits.gather(2, own[..., None])
+                for logits, own in zip(predictions.layers, torch.split(classes, images), strict=True)
+            ]
+        ).squeeze(-1)
+        surprise = found.exponential_sum.log() - (logits_of_classes - found.highest)
         weight_sums = weights.view(len(layers), -1).sum(dim=1)
-        ctx.dtypes = [logits.dtype for logits in layers]
-        ctx.exponentials = predictions.exponentials
-        ctx.save_for_backward(highest, exponential_sum, classes, weights, weight_sums, *predictions.logits)
+        ctx.exponentials = found.exponentials
+        ctx.save_for_backward(found.exponential_sum, classes, weights, weight_sums, *layers)
         return (weights * surprise).view(len(layers), -1).sum(dim=1) / weight_sums
 
     @staticmethod
     def backward(ctx: Any, loss_gradient: Tensor) -> Any:
         refuse_second_derivatives()
-        highest, exponential_sum, classes, weights, weight_sums, *logits = ctx.saved_tensors
-        share = weights * _by_problem(loss_gradient / weight_sums, len(weights))[:, None]
-        # The gradient is written over the exponentials, so a second backward pass needs new ones.
-        gradients = ctx.exponentials or exponentials(logits, highest, len(ctx.dtypes))
+        exponential_sum, classes, weights, weight_sums, *layers = ctx.saved_tensors
+        exponentials = ctx.exponentials
+        if exponentials is None:
+            exponentials = softmax([upcast_half(logits) for logits in layers]).exponentials
         ctx.exponentials = None
-        # It is (softmax(z) - one_hot(t)) times the query's share in the weighted mean.
-        for gradient, scale, block_classes, block_share in by_block(
-            gradients.blocks, share / exponential_sum, classes, share
-        ):
-            gradient.mul_(scale[..., None])
-            gradient.scatter_add_(2, block_classes[..., None], -block_share[..., None])
-        return None, None, None, *_as_given(gradients.layers, ctx.dtypes)
+        share = weights * _by_problem(loss_gradient / weight_sums, len(weights))[:, None]
+        _write_slopes(exponentials, exponential_sum, classes, share)
+        return None, None, None, *_as_given(exponentials, layers)
+
+
+def _write_slopes(exponentials: Tensor, exponential_sum: Tensor, classes: Tensor, share: Tensor) -> None:
+    """Write over the exponentials [P, Q, C] the gradient (softmax(z) - one_hot(t)) · share.
+
+    exponential_sum and share: [P, Q]; the latter is that of the query in the weighted mean. classes: [P, Q], t.
+    """
+    for slopes, scale, own_classes, own in in_blocks(exponentials, share / exponential_sum, classes, share):
+        slopes.mul_(scale[..., None])
+        slopes.scatter_add_(2, own_classes[..., None], -own[..., None])
 
 
 class _SigmoidFocalLoss(torch.autograd.Function):
@@ -98,26 +112,27 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     def forward(
         ctx: Any, predictions: Predictions, positive: Positive, alpha: float, gamma: float, *layers: Tensor
     ) -> Tensor:
-        ctx.alpha, ctx.gamma, ctx.dtypes = alpha, gamma, [logits.dtype for logits in layers]
-        ctx.save_for_backward(*positive, *predictions.logits)
-        sums = predictions.by_block(partial(_focal_sums, alpha, gamma), *positive)
+        ctx.alpha, ctx.gamma, ctx.logits = alpha, gamma, predictions.logits
+        ctx.save_for_backward(*positive, *layers)
+        parts = in_blocks(predictions.logits, *positive)
+        sums = torch.cat([_focal_sums(logits, Positive(*part), alpha, gamma) for logits, *part in parts])
         return sums.view(len(layers), -1).sum(dim=1)
 
     @staticmethod
     def backward(ctx: Any, loss_gradient: Tensor) -> Any:
         refuse_second_derivatives()
-        queries, labels, real, *logits = ctx.saved_tensors
-        scale = _by_problem(loss_gradient, len(queries))
-        gradients = like_logits(logits, len(ctx.dtypes))
-        parts = by_block(gradients.blocks, queries, labels, real, scale)
-        for block, (gradient, *positive, block_scale) in zip(logits, parts, strict=True):
-            _write_focal_slopes(gradient, block, Positive(*positive), ctx.alpha, ctx.gamma)
-            gradient.mul_(block_scale[:, None, None])
-        return None, None, None, None, *_as_given(gradients.layers, ctx.dtypes)
+        queries, labels, real, *layers = ctx.saved_tensors
+        logits = torch.cat([upcast_half(own) for own in layers]) if ctx.logits is None else ctx.logits
+        ctx.logits = None
+        for block, scale, *part in in_blocks(logits, _by_problem(loss_gradient, len(logits)), queries, labels, real):
+            _focal_slopes_in_place(block, Positive(*part), ctx.alpha, ctx.gamma)
+            block.mul_(scale[:, None, None])
+        return None, None, None, None, *_as_given(logits, layers)
 
 
-def _focal_sums(alpha: float, gamma: float, logits: Tensor, queries: Tensor, labels: Tensor, real: Tensor) -> Tensor:
+def _focal_sums(logits: Tensor, positive: Positive, alpha: float, gamma: float) -> Tensor:
     """Return the sums of focal losses [b] of the logits [b, Q, C] of each problem."""
+    queries, labels, real = positive
     no = _saying_no(logits, gamma).mul_(1 - alpha).flatten(1)
     places = _places(logits, queries, labels)
     # What a positive logit pays for not saying no is taken away exactly, for it may dwarf all the rest.
@@ -126,13 +141,13 @@ def _focal_sums(alpha: float, gamma: float, logits: Tensor, queries: Tensor, lab
     return no.sum(dim=1) + torch.where(real, yes, 0).sum(dim=1)
 
 
-def _write_focal_slopes(slopes: Tensor, logits: Tensor, positive: Positive, alpha: float, gamma: float) -> None:
-    """Write into slopes [b, Q, C] the derivative of each logit's focal loss."""
+def _focal_slopes_in_place(logits: Tensor, positive: Positive, alpha: float, gamma: float) -> None:
+    """Write over the logits [b, Q, C] the derivative of each one's focal loss."""
     queries, labels, real = positive
-    torch.mul(_slope_of_saying_no(logits, gamma), 1 - alpha, out=slopes)
-    no = slopes.view(len(slopes), -1)
     places = _places(logits, queries, labels)
     yes = -alpha * _slope_of_saying_no(-logits.flatten(1).gather(1, places), gamma)
+    torch.mul(_slope_of_saying_no(logits, gamma), 1 - alpha, out=logits)
+    no = logits.view(len(logits), -1)
     no.scatter_add_(1, places, torch.where(real, -no.gather(1, places), 0))
     no.scatter_add_(1, places, torch.where(real, yes, 0))
 
@@ -154,14 +169,12 @@ def _places(logits: Tensor, queries: Tensor, labels: Tensor) -> Tensor:
     return torch.where(queries >= 0, queries * logits.shape[2] + labels, 0)
 
 
-def _at(logits: Tensor, columns: Tensor) -> Tensor:
-    return logits.gather(2, columns)
-
-
 def _by_problem(of_layers: Tensor, problems: int) -> Tensor:
     """Return the value [P] of each problem's layer."""
     return of_layers.repeat_interleave(problems // len(of_layers))
 
 
-def _as_given(gradients: Sequence[Tensor], dtypes: Sequence[torch.dtype]) -> list[Tensor]:
-    return [gradient.to(dtype) for gradient, dtype in zip(gradients, dtypes, strict=True)]
+def _as_given(gradient: Tensor, layers: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradient [P, Q, C] by layer, each of the dtype of its logits."""
+    parts = gradient.chunk(len(layers))
+    return [part.to(logits.dtype) for part, logits in zip(parts, layers, strict=True)]

@@ -18,14 +18,18 @@ from detr_reference.criterion import SetPredictionCriterion, average_num_boxes
 from detr_reference.masks import mask_losses
 from detr_reference.matcher import check_precision
 
+from .batch import Batch
 from .boxes import corners, generalized_iou, l1_distance
 from .class_losses import Positive, sigmoid_focal_loss, weighted_cross_entropy
-from .cuda_criterion import Dialect, LossFormula, layer_losses
+from .cuda_criterion import layer_losses
+from .dialects import Dialect, LossFormula
+from .host_criterion import losses_on_host
+from .layer_losses import LayerLosses
 from .matcher import HungarianMatcher, matched_pairs
 from .methods import overrides, uncompiled
 from .packing import pack_batch
 from .predictions import Predictions
-from .targets import PADDING_SIDE, PackedTargets
+from .targets import PADDING_SIDE
 
 TERMS = {
     "labels": ("loss_ce",),
@@ -33,39 +37,6 @@ TERMS = {
     "cardinality": ("cardinality_error",),
 }
 """The terms that every decoder layer has, by what `losses` of a criterion says."""
-
-
-class Batch(NamedTuple):
-    """All that the losses of a batch are computed from; L layers, the last decoder layer first, P = L·B problems.
-
-    layers: dicts of `pred_logits` and `pred_boxes`. predictions: the same, packed, without gradient. targets: packed.
-    columns: int64 [P, T], the query of each target, or -1. num_boxes: what sums are divided by.
-    """
-
-    layers: Sequence[Outputs]
-    predictions: Predictions
-    targets: PackedTargets
-    columns: Tensor
-    num_boxes: float
-
-    @property
-    def logits(self) -> list[Tensor]:
-        """The logits [B, Q, C] of each layer, with their gradient."""
-        return [layer["pred_logits"] for layer in self.layers]
-
-    @property
-    def matched(self) -> Tensor:
-        """Which targets have a query, bool [P, T]."""
-        return self.columns >= 0
-
-    @property
-    def labels(self) -> Tensor:
-        """The label of each problem's targets, int64 [P, T]."""
-        return self.targets.labels.repeat(len(self.layers), 1)
-
-    def by_layer(self, values: Tensor) -> Tensor:
-        """Return the sums [L] of values [P, ...]."""
-        return values.reshape(len(self.layers), -1).sum(dim=1)
 
 
 class Found(NamedTuple):
@@ -117,7 +88,7 @@ class BatchedCriterion(SetPredictionCriterion):
             return super().forward(outputs, targets)
         for layer in layers:
             check_output_shapes(layer, self.num_logits)
-        found = self._on_device(matcher, layers, targets) or self._in_torch(matcher, layers, targets)
+        found = self._on_device(matcher, layers, targets) or self._on_host(matcher, layers, targets)
         losses = {name: values[0] for name, values in found.of_layers.items()}
         if found.class_error is not None:
             losses["class_error"] = found.class_error
@@ -132,9 +103,8 @@ class BatchedCriterion(SetPredictionCriterion):
 
     def _on_device(self, matcher: HungarianMatcher, layers: Sequence[Outputs], targets: Targets) -> Found | None:
         """Return what the kernels for CUDA find, or None where torch is to look at the batch."""
-        own_losses = overrides(self, BATCHED[self.dialect], "classification_losses", "detected_queries")
         # The losses need what the costs of the same dialect leave of each query.
-        if own_losses or matcher.dialect is not self.dialect:
+        if self._has_own_losses or matcher.dialect is not self.dialect:
             return None
         matched = matcher.match_on_device(layers, targets, self.num_classes)
         if matched is None:
@@ -143,32 +113,44 @@ class BatchedCriterion(SetPredictionCriterion):
         num_boxes = _num_boxes(targets, batch.device)
         logits, boxes = ([layer[name] for layer in layers] for name in ("pred_logits", "pred_boxes"))
         found = layer_losses(batch, match, self.loss_formula(num_boxes), logits, boxes)
-        of_layers = {
-            "loss_ce": _of_dtype(found.class_loss, _loss_dtype(logits[0])),
-            "loss_bbox": found.l1_loss,
-            "loss_giou": found.giou_loss,
-            "cardinality_error": _of_dtype(found.cardinality_error, logits[0].dtype),
-        }
-        wanted = [name for loss in ("labels", "boxes", "cardinality") if loss in self.losses for name in TERMS[loss]]
-        return Found(
-            {name: of_layers[name] for name in wanted},
-            found.class_error.to(logits[0].dtype) if "labels" in self.losses else None,
-            match.columns[: len(targets)],
-            num_boxes,
-        )
+        return self._found(found, layers[0], match.columns[: len(targets)], num_boxes)
 
-    def _in_torch(self, matcher: HungarianMatcher, layers: Sequence[Outputs], targets: Targets) -> Found:
-        """Return what torch finds, on any device."""
-        predictions, packed = pack_batch(layers, targets, self.num_classes, validate=matcher.validate)
+    def _on_host(self, matcher: HungarianMatcher, layers: Sequence[Outputs], targets: Targets) -> Found:
+        """Return what torch finds, on any device, with the help of numba on the CPU."""
+        softmax = self.dialect is Dialect.SOFTMAX
+        predictions, packed = pack_batch(
+            layers, targets, self.num_classes, with_softmax=softmax, validate=matcher.validate
+        )
         check_precision(layers[0])
         columns = matcher.match(predictions, packed)
         batch = Batch(layers, predictions, packed, columns, _num_boxes(targets, columns.device))
+        if softmax and not self._has_own_losses:
+            found = losses_on_host(batch, self.loss_formula(batch.num_boxes))
+            if found is not None:
+                return self._found(found, layers[0], columns[: len(targets)], batch.num_boxes)
         # Each has memory of its own, so that it may be multiplied in place by its weight.
         of_layers = {
             name: [value.clone() for value in values.unbind()] for name, values in self._losses_of_layers(batch).items()
         }
         class_error = _class_error(batch) if "labels" in self.losses else None
         return Found(of_layers, class_error, columns[: len(targets)], batch.num_boxes)
+
+    @property
+    def _has_own_losses(self) -> bool:
+        return overrides(self, BATCHED[self.dialect], "classification_losses", "detected_queries")
+
+    def _found(self, found: LayerLosses, layer: Outputs, columns: Tensor, num_boxes: float) -> Found:
+        """Return those losses that are asked for, in the dtypes that they have in torch."""
+        logits = layer["pred_logits"]
+        of_layers = {
+            "loss_ce": _of_dtype(found.class_loss, _loss_dtype(logits)),
+            "loss_bbox": found.l1_loss,
+            "loss_giou": found.giou_loss,
+            "cardinality_error": _of_dtype(found.cardinality_error, logits.dtype),
+        }
+        wanted = [name for loss in ("labels", "boxes", "cardinality") if loss in self.losses for name in TERMS[loss]]
+        class_error = found.class_error.to(logits.dtype) if "labels" in self.losses else None
+        return Found({name: of_layers[name] for name in wanted}, class_error, columns, num_boxes)
 
     def _is_batched(self, layers: Sequence[Outputs]) -> bool:
         return not overrides(self, self._reference, "classification_loss", "detected") and all(
@@ -215,7 +197,7 @@ class SetCriterion(BatchedCriterion, ReferenceSetCriterion):
 
     def detected_queries(self, predictions: Predictions) -> Tensor:
         """Return which queries, bool [P, Q], have a class's logit as high as that of no-object, or higher."""
-        return predictions.highest_but_last >= predictions.last_logit
+        return predictions.softmax.highest_but_last >= predictions.softmax.last_logit
 
 
 class FocalSetCriterion(BatchedCriterion, ReferenceFocalSetCriterion):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +15,8 @@ from . import cuda_solver
 from .class_losses import refuse_second_derivatives
 from .cuda_batch import MOST_IMAGES, MOST_LAYERS, DeviceBatch, put_pointers
 from .cuda_kernels import WARP, kernels, on_current_stream
+from .dialects import CostFormula, Dialect, LossFormula
+from .layer_losses import LOSSES, LayerLosses, by_name, connected
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("formulas.cu", "criterion.cu"))
 KERNELS = ("costs", "losses", "totals", "gradients")
@@ -26,55 +26,11 @@ THREADS = 256
 TILE = 32
 SUMS = 7
 
-LOSSES = ("class_loss", "l1_loss", "giou_loss")
-"""What has a gradient, of each layer."""
-
 STATISTICS = np.dtype([(name, np.uint64) for name in ("highest", "exponential_sum", "favourite")])
 FOUND_LOSSES = np.dtype(
     [*((name, np.uint64, MOST_LAYERS) for name in (*LOSSES, "cardinality_error")), ("class_error", np.uint64)]
 )
 LOSS_GRADIENTS = np.dtype([(name, np.uint64, MOST_LAYERS) for name in LOSSES])
-
-
-class Dialect(Enum):
-    """Whether the logits go through a softmax with no-object, or a sigmoid each; named as in the kernels."""
-
-    SOFTMAX = "SOFTMAX"
-    SIGMOID = "SIGMOID"
-
-
-@dataclass(frozen=True)
-class CostFormula:
-    """The weights of the matching cost, and what the focal cost of the sigmoid dialect takes."""
-
-    cost_class: float
-    cost_bbox: float
-    cost_giou: float
-    alpha: float = 0.0
-    gamma: float = 0.0
-    epsilon: float = 0.0
-
-
-@cache
-def _passed_on_at_the_bound() -> float:
-    """Return what torch's clamp passes on of a gradient where the value is the bound, which depends on its version."""
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        side = torch.zeros((), device="cpu", requires_grad=True)
-        return torch.autograd.grad(side.clamp(min=0), side)[0].item()
-
-
-@dataclass(frozen=True)
-class LossFormula:
-    """What the classification loss takes, in the softmax or the sigmoid dialect, and what sums are divided by.
-
-    touching: what is passed on of the gradient of an overlap whose side is 0.
-    """
-
-    eos_coef: float
-    alpha: float
-    gamma: float
-    num_boxes: float
-    touching: float = field(default_factory=_passed_on_at_the_bound)
 
 
 @dataclass(frozen=True)
@@ -95,16 +51,6 @@ class Match:
     def statistics(self) -> tuple[Tensor, ...]:
         """What is known of each query."""
         return self.highest, self.exponential_sum, self.favourite
-
-
-class LayerLosses(NamedTuple):
-    """The losses and metrics of a batch, each a 0-dimensional tensor of its own; lists of L, the last layer first."""
-
-    class_loss: Sequence[Tensor]
-    l1_loss: Sequence[Tensor]
-    giou_loss: Sequence[Tensor]
-    cardinality_error: Sequence[Tensor]
-    class_error: Tensor
 
 
 def match(
@@ -148,10 +94,7 @@ def layer_losses(
     logits and boxes: those of the batch, as they were given. Raises RuntimeError in a backward pass with
     create_graph=True.
     """
-    found = _Losses.apply(batch, match, formula, *logits, *boxes)
-    layers = len(logits)
-    class_loss, l1_loss, giou_loss, cardinality_error = (found[k * layers : (k + 1) * layers] for k in range(4))
-    return LayerLosses(class_loss, l1_loss, giou_loss, cardinality_error, found[-1])
+    return by_name(_Losses.apply(batch, match, formula, *logits, *boxes))
 
 
 class _Losses(torch.autograd.Function):
@@ -210,18 +153,7 @@ class _Losses(torch.autograd.Function):
             )
             grid = (_tiles(batch.logits[0].shape[1]), batch.problems)
             _kernel("gradients", batch, match.dialect)(grid, (THREADS,), arguments, shared_mem=TILE * 4)
-        # What no loss depends on has no gradient, which is not one of 0.
-        unused = (None,) * layers
-        gradients = (
-            *(unused if _all_none(given[:layers]) else of_logits.unbind()),
-            *(unused if _all_none(given[layers : 3 * layers]) else of_boxes.unbind()),
-        )
-        converted = (g if g is None else g.to(dtype) for g, dtype in zip(gradients, ctx.dtypes, strict=True))
-        return None, None, None, *converted
-
-
-def _all_none(gradients: Sequence[Tensor | None]) -> bool:
-    return all(gradient is None for gradient in gradients)
+        return None, None, None, *connected(given, of_logits.unbind(), of_boxes.unbind(), ctx.dtypes)
 
 
 def _kernel(name: str, batch: DeviceBatch, dialect: Dialect) -> Any:

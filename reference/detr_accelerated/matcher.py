@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,38 +14,15 @@ from detr_reference.batch import Outputs, Pairs, Targets, check_output_shapes
 from detr_reference.matcher import ClassCost, check_precision
 
 from .assignment import solve
-from .box_costs import box_costs
+from .box_costs import write_box_costs
+from .class_costs import FocalCost, add_focal_costs, subtract_probabilities
 from .cuda_batch import DeviceBatch, device_batch
-from .cuda_criterion import CostFormula, Dialect, Match, match
+from .cuda_criterion import Match, match
+from .dialects import CostFormula, Dialect
 from .methods import overrides, uncompiled
 from .packing import pack_batch, well_shaped
-from .predictions import Predictions, at_labels, in_parts
+from .predictions import Predictions
 from .targets import PackedTargets
-
-
-@dataclass(frozen=True)
-class FocalCost:
-    """The class cost of the sigmoid dialect, callable as the reference's."""
-
-    alpha: float
-    gamma: float
-    epsilon: float
-
-    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Return the costs [Q, n] of logits [Q, C] and labels [n]."""
-        return self.at_labels(logits[:, labels])
-
-    def at_labels(self, logits: Tensor) -> Tensor:
-        """Return the costs, in the shape of the logits, of saying yes to the labels that these logits stand for."""
-        p = logits.sigmoid()
-        cost_of_yes = self.alpha * (1 - p) ** self.gamma * -(p + self.epsilon).log()
-        cost_of_no = (1 - self.alpha) * p**self.gamma * -(1 - p + self.epsilon).log()
-        return cost_of_yes - cost_of_no
-
-
-def focal_cost(alpha: float = 0.25, gamma: float = 2.0, epsilon: float = 1e-8) -> FocalCost:
-    """Return the class cost of the sigmoid dialect, as `detr_reference.focal_cost` does."""
-    return FocalCost(alpha, gamma, epsilon)
 
 
 class HungarianMatcher(ReferenceMatcher):
@@ -92,7 +68,8 @@ class HungarianMatcher(ReferenceMatcher):
         if on_device is not None:
             batch, found = on_device
             return matched_pairs(found.columns, batch.sizes)
-        predictions, packed = pack_batch([outputs], targets, num_labels, validate=self.validate)
+        softmax = self.dialect is Dialect.SOFTMAX
+        predictions, packed = pack_batch([outputs], targets, num_labels, with_softmax=softmax, validate=self.validate)
         return matched_pairs(self.match(predictions, packed), packed.sizes)
 
     @property
@@ -141,39 +118,22 @@ class HungarianMatcher(ReferenceMatcher):
 
     def _costs(self, predictions: Predictions, targets: PackedTargets) -> Tensor:
         """Return the cost [P, T, Q] of each target of an image with each query of the same image."""
-        layers = len(predictions.boxes) // len(targets.sizes)
-        dtype = torch.promote_types(predictions.logits[0].dtype, predictions.boxes.dtype)
+        dtype = torch.promote_types(predictions.layers[0].dtype, predictions.boxes.dtype)
         dtype = torch.promote_types(dtype, targets.boxes.dtype)
-        boxes = predictions.boxes.to(dtype).transpose(1, 2).contiguous()
-        target_boxes = targets.boxes.to(dtype).repeat(layers, 1, 1)
-        focal = isinstance(self.class_cost, FocalCost)
-        labels = targets.labels.repeat(layers, 1)
-        cost = at_labels(predictions.logits if focal else predictions.exponentials.blocks, labels).to(dtype)
-        normaliser = () if focal else (predictions.exponential_sum,)
-        for part in in_parts(cost[0].numel(), cost, boxes, target_boxes, *normaliser):
-            self._write_costs(*part)
-        return cost
-
-    def _write_costs(self, cost: Tensor, boxes: Tensor, target_boxes: Tensor, *normaliser: Tensor) -> None:
-        """Write the costs [b, T, Q] of b problems where the logits at the targets' labels are, or their exponentials.
-
-        boxes: [b, 4, Q]. target_boxes: [b, T, 4]. normaliser: the sum of exponentials [b, Q], where the class cost is a
-        probability.
-        """
-        of_boxes = box_costs(boxes, target_boxes, self.cost_bbox, self.cost_giou)
+        boxes, target_boxes, labels = predictions.boxes.to(dtype), targets.boxes.to(dtype), targets.labels
+        cost = boxes.new_empty(len(boxes), targets.longest, boxes.shape[1])
+        write_box_costs(cost, boxes, target_boxes, self.cost_bbox, self.cost_giou)
         if isinstance(self.class_cost, FocalCost):
-            torch.add(of_boxes, self.class_cost.at_labels(cost), alpha=self.cost_class, out=cost)
+            add_focal_costs(cost, predictions.logits, labels, self.class_cost, self.cost_class)
         else:
-            (exponential_sum,) = normaliser
-            torch.addcdiv(of_boxes, cost, exponential_sum[:, None], value=-self.cost_class, out=cost)
+            subtract_probabilities(cost, predictions.softmax, labels, self.cost_class)
+        return cost
 
     def _costs_one_by_one(self, predictions: Predictions, targets: PackedTargets) -> Tensor:
         """Return the costs [P, T, Q] from a `cost_matrix` that speaks of one image."""
         images = len(targets.sizes)
         costs = []
-        for problem, (logits, boxes) in enumerate(
-            zip((image for block in predictions.logits for image in block), predictions.boxes, strict=True)
-        ):
+        for problem, (logits, boxes) in enumerate(zip(predictions.logits, predictions.boxes, strict=True)):
             image = problem % images
             own = slice(targets.sizes[image])
             cost = self.cost_matrix(logits, boxes, targets.labels[image, own], targets.boxes[image, own])

@@ -1,4 +1,4 @@
-"""The box costs of `box_costs`, compiled by numba: one pass, in which the formulas of `boxes` need no memory."""
+"""The costs of `box_costs` and `class_costs`, compiled by numba: one pass each, without memory for what is between."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 # With NumPy's rules a division by zero is infinite or NaN; Python's would also keep the loop from being vectorised.
 @njit(nogil=True, cache=True, error_model="numpy")
-def write_box_costs(boxes: Array, target_boxes: Array, cost_bbox: Any, cost_giou: Any, cost: Array) -> None:
-    """Write the box costs [b, T, Q] of boxes [b, 4, Q] and target_boxes [b, T, 4]; everything is of one dtype."""
+def write_box_costs(boxes: Array, target_boxes: Array, cost: Array, cost_bbox: Any, cost_giou: Any) -> None:
+    """Write the box costs [P, T, Q] of boxes [P, Q, 4] and target_boxes [B, T, 4]; everything is of one dtype."""
     num_problems, num_targets, num_queries = cost.shape
     half, zero = boxes.dtype.type(0.5), boxes.dtype.type(0)
-    x0, y0, x1, y1, area = np.empty((5, num_queries), boxes.dtype)
+    num_images = len(target_boxes)
+    x, y, width, height, x0, y0, x1, y1, area = np.empty((9, num_queries), boxes.dtype)
     for problem in range(num_problems):
-        # Rows taken by index are known to be contiguous, as those of an iteration are not.
-        x, y, width, height = boxes[problem, 0], boxes[problem, 1], boxes[problem, 2], boxes[problem, 3]
+        # With the coordinates apart, a row of queries is one of numbers side by side.
+        for query in range(num_queries):
+            x[query], y[query] = boxes[problem, query, 0], boxes[problem, query, 1]
+            width[query], height[query] = boxes[problem, query, 2], boxes[problem, query, 3]
         for query in range(num_queries):
             x0[query], x1[query] = x[query] - half * width[query], x[query] + half * width[query]
             y0[query], y1[query] = y[query] - half * height[query], y[query] + half * height[query]
             area[query] = (x1[query] - x0[query]) * (y1[query] - y0[query])
         for target in range(num_targets):
-            target_x, target_y, target_width, target_height = target_boxes[problem, target]
+            target_x, target_y, target_width, target_height = target_boxes[problem % num_images, target]
             target_x0, target_x1 = target_x - half * target_width, target_x + half * target_width
             target_y0, target_y1 = target_y - half * target_height, target_y + half * target_height
             target_area = (target_x1 - target_x0) * (target_y1 - target_y0)
@@ -42,3 +45,23 @@ def write_box_costs(boxes: Array, target_boxes: Array, cost_bbox: Any, cost_giou
                 enclosure = enclosing_width * enclosing_height
                 giou = intersection / union - (enclosure - union) / enclosure
                 row[query] = cost_bbox * l1 - cost_giou * giou
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def subtract_probabilities(
+    exponentials: Array, exponential_sum: Array, labels: Array, cost: Array, cost_class: Any
+) -> None:
+    """Take cost_class times the probability of each target's label from the costs [P, T, Q].
+
+    exponentials: [P, Q, C], and their sums [P, Q]. labels: int64 [B, T].
+    """
+    num_problems, num_targets, num_queries = cost.shape
+    weight = np.empty(num_queries, cost.dtype)
+    for problem in range(num_problems):
+        for query in range(num_queries):
+            weight[query] = cost_class / exponential_sum[problem, query]
+        for target in range(num_targets):
+            # A label that nobody looked at must not read beyond the columns.
+            label = min(max(labels[problem % len(labels), target], 0), exponentials.shape[2] - 1)
+            for query in range(num_queries):
+                cost[problem, target, query] -= weight[query] * exponentials[problem, query, label]

@@ -13,24 +13,26 @@ from torch import Tensor
 
 from detr_reference.batch import Outputs, Targets, check_output_values, check_targets
 
+from .compiled import compiled
 from .predictions import Predictions, stack_predictions
 from .targets import PackedTargets, pack_targets
 
 
 def pack_batch(
-    layers: Sequence[Outputs], targets: Targets, num_labels: int, *, validate: bool = True
+    layers: Sequence[Outputs], targets: Targets, num_labels: int, *, with_softmax: bool, validate: bool = True
 ) -> tuple[Predictions, PackedTargets]:
     """Return the predictions of layers of one shape, and the targets of the batch, packed.
 
     layers: dicts of `pred_logits` [B, Q, C] and `pred_boxes` [B, Q, 4], of shapes that were checked. targets: B dicts
-    of `labels` [n] and `boxes` [n, 4]. validate: whether values are looked at, and not the targets' shapes alone.
+    of `labels` [n] and `boxes` [n, 4]. with_softmax: as in `Predictions`. validate: whether values are looked at, and
+    not the targets' shapes alone.
 
     Raises ValueError as the reference's `check_output_values` and `check_targets` do.
     """
     if not well_shaped(targets, num_images=len(layers[0]["pred_logits"])):
         _refuse(layers, targets, num_labels)
     packed = pack_targets(targets)
-    predictions = stack_predictions(layers)
+    predictions = stack_predictions(layers, with_softmax=with_softmax)
     if validate and not _sound(predictions, packed, num_labels):
         _refuse(layers, targets, num_labels)
     return predictions, packed
@@ -47,8 +49,16 @@ def well_shaped(targets: Targets, num_images: int) -> bool:
 
 
 def _sound(predictions: Predictions, targets: PackedTargets, num_labels: int) -> bool:
-    """Return whether all logits, boxes and labels are such as set prediction is defined for."""
+    """Return whether all logits, boxes and labels are such as set prediction is defined for.
+
+    On the CPU it is compiled where numba is installed.
+    """
     labels = targets.labels
+    kernel = compiled("numba_checks", "all_sound") if labels.device.type == "cpu" else None
+    if kernel is not None:
+        given = (predictions.highest, labels, predictions.boxes, targets.boxes)
+        highest, label_array, boxes, target_boxes = (tensor.detach().numpy() for tensor in given)
+        return bool(kernel(highest, label_array, num_labels, boxes, target_boxes))
     verdicts = [
         (predictions.highest < torch.inf).all(),
         ((labels >= 0) & (labels < num_labels)).all(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from detr_reference.batch import Targets
 
@@ -36,14 +36,9 @@ def pack_targets(targets: Targets) -> PackedTargets:
 
     targets: one dict for each image, of `labels` [n] and `boxes` [n, 4].
     """
-    sizes = tuple(len(target["labels"]) for target in targets)
-    longest = max(sizes)
-    labels = torch.cat([target["labels"] for target in targets])
-    boxes = torch.cat([target["boxes"] for target in targets])
-    # The element after the last target is the padding.
-    labels = torch.cat([labels, labels.new_full((1,), PADDING_LABEL)])
-    boxes = torch.cat([boxes, boxes.new_full((1, 4), PADDING_SIDE)])
-    ends = torch.tensor(sizes).cumsum(0)[:, None]
-    places = torch.arange(longest)[None, :] + ends - torch.tensor(sizes)[:, None]
-    places = torch.where(places < ends, places, sum(sizes)).to(labels.device, non_blocking=True)
-    return PackedTargets(labels[places], boxes[places], sizes)
+    labels, boxes = ([target[name] for target in targets] for name in ("labels", "boxes"))
+    return PackedTargets(
+        pad_sequence(labels, batch_first=True, padding_value=PADDING_LABEL),
+        pad_sequence(boxes, batch_first=True, padding_value=PADDING_SIDE),
+        tuple(map(len, labels)),
+    )

@@ -19,7 +19,7 @@ import pytest
 import torch
 from pebble import ProcessExpired, concurrent
 
-from detr_accelerated import cuda_batch, cuda_criterion, cuda_kernels, cuda_solver
+from detr_accelerated import compiled, cuda_batch, cuda_criterion, cuda_kernels, cuda_solver
 
 HERE = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
@@ -217,10 +217,14 @@ def kernels_on_host(played_cupy: Played, monkeypatch: pytest.MonkeyPatch) -> Pla
     return played_cupy
 
 
-@pytest.fixture(params=["torch", "kernels"])
-def way(request: pytest.FixtureRequest) -> str:
-    """The two ways of matcher and criterion: tensor by tensor in torch, and in kernels, which the host runs."""
-    if request.param == "kernels":
+@pytest.fixture(params=["torch", "numba", "kernels"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The ways of matcher and criterion: in torch alone, with what numba compiles, and in kernels, on the host."""
+    if request.param == "torch":
+        monkeypatch.setattr(compiled, "installed", lambda: False)
+    elif request.param == "numba":
+        pytest.importorskip("numba", reason="the optional package numba is not installed")
+    else:
         request.getfixturevalue("kernels_on_host")
     way: str = request.param
     return way

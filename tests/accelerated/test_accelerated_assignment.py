@@ -13,12 +13,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from detr_accelerated import assignment, cuda_kernels, cuda_solver
+from detr_accelerated.compiled import Function
 
 THREADS = torch.get_num_threads()
 
 
 @pytest.fixture(params=["scipy", "numba"])
-def solver(request: pytest.FixtureRequest) -> assignment.Solver:
+def solver(request: pytest.FixtureRequest) -> Function:
     if request.param == "scipy":
         return assignment.solve_with_scipy
     pytest.importorskip("numba", reason="the optional package numba is not installed")
@@ -44,7 +45,7 @@ def expected(cost: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("levels", [1, 2, 4, 20, None])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_it_is_what_scipy_finds_under_many_ties(solver: assignment.Solver, levels: int | None, dtype: type) -> None:
+def test_it_is_what_scipy_finds_under_many_ties(solver: Function, levels: int | None, dtype: type) -> None:
     numbers = np.random.default_rng([levels or 0, dtype().itemsize])
     for _ in range(150):
         shape = tuple(numbers.integers(1, (4, 13, 13)))
@@ -56,7 +57,7 @@ def test_it_is_what_scipy_finds_under_many_ties(solver: assignment.Solver, level
 
 
 @pytest.mark.parametrize("regime", ["alike queries", "large offset"])
-def test_long_augmenting_paths_and_offsets_are_exact(solver: assignment.Solver, regime: str) -> None:
+def test_long_augmenting_paths_and_offsets_are_exact(solver: Function, regime: str) -> None:
     numbers = np.random.default_rng(0)
     if regime == "alike queries":
         cost = numbers.random((3, 25, 1)) + 1e-3 * numbers.random((3, 1, 60)) + 1e-5 * numbers.random((3, 25, 60))

@@ -11,28 +11,29 @@ from torch import Tensor
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated.box_costs import box_costs_in_torch
+from detr_accelerated import compiled
+from detr_accelerated.box_costs import write_box_costs
 
 
 @pytest.fixture(params=["torch", "numba"])
-def box_costs(request: pytest.FixtureRequest) -> Any:
+def box_costs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     if request.param == "torch":
-        return box_costs_in_torch
-    pytest.importorskip("numba", reason="the optional package numba is not installed")
-    from detr_accelerated.numba_costs import write_box_costs
+        monkeypatch.setattr(compiled, "installed", lambda: False)
+    else:
+        pytest.importorskip("numba", reason="the optional package numba is not installed")
 
-    def compiled(boxes: Tensor, target_boxes: Tensor, *weights: float) -> Tensor:
-        cost = boxes.new_full((len(boxes), target_boxes.shape[1], boxes.shape[2]), torch.inf)
-        write_box_costs(boxes.numpy(), target_boxes.numpy(), *map(cost.numpy().dtype.type, weights), cost.numpy())
+    def costs(boxes: Tensor, target_boxes: Tensor, *weights: float) -> Tensor:
+        cost = boxes.new_full((len(boxes), target_boxes.shape[1], boxes.shape[1]), torch.inf)
+        write_box_costs(cost, boxes, target_boxes, *weights)
         return cost
 
-    return compiled
+    return costs
 
 
 def expected(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: float) -> Tensor:
     matcher = detr_reference.HungarianMatcher(0, cost_bbox, cost_giou)
-    logits, labels = torch.zeros(boxes.shape[2], 1, dtype=boxes.dtype), torch.zeros(target_boxes.shape[1]).long()
-    pairs = zip(boxes.mT, target_boxes, strict=True)
+    logits, labels = torch.zeros(boxes.shape[1], 1, dtype=boxes.dtype), torch.zeros(target_boxes.shape[1]).long()
+    pairs = [(queries, target_boxes[place % len(target_boxes)]) for place, queries in enumerate(boxes)]
     return torch.stack([matcher.cost_matrix(logits, queries, labels, objects).mT for queries, objects in pairs])
 
 
@@ -40,10 +41,10 @@ def expected(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: f
 def test_costs_are_those_of_the_reference(box_costs: Any, dtype: torch.dtype) -> None:
     """Coordinates on a grid of 1/32 make every sum and area exact, and leave the roundings of two quotients."""
     numbers = np.random.default_rng(0)
-    for shape in ((3, 7, 5), (1, 1, 1), (2, 40, 33), (2, 0, 4)):
+    for images, shape in ((3, (3, 7, 5)), (1, (1, 1, 1)), (2, (6, 40, 33)), (2, (2, 0, 4))):
         problems, targets, queries = shape
-        boxes = torch.tensor(numbers.integers(1, 33, (problems, 4, queries)) / 32, dtype=dtype)
-        target_boxes = torch.tensor(numbers.integers(1, 33, (problems, targets, 4)) / 32, dtype=dtype)
+        boxes = torch.tensor(numbers.integers(1, 33, (problems, queries, 4)) / 32, dtype=dtype)
+        target_boxes = torch.tensor(numbers.integers(1, 33, (images, targets, 4)) / 32, dtype=dtype)
         cost = box_costs(boxes, target_boxes, 5.0, 2.0)
         assert (cost.shape, cost.dtype) == (shape, dtype)
         # Each of at most eight roundings is of a number below 32.
@@ -54,8 +55,8 @@ def test_costs_are_those_of_the_reference(box_costs: Any, dtype: torch.dtype) ->
 def test_boxes_without_area_cost_what_they_do_in_the_reference(box_costs: Any) -> None:
     point, line, proper = [0.5, 0.5, 0.0, 0.0], [0.5, 0.5, 0.25, 0.0], [0.25, 0.25, 0.5, 0.5]
     boxes = torch.tensor([point, line, proper], dtype=torch.float64)
-    cost = box_costs(boxes.mT[None].contiguous(), boxes[None], 1.0, 1.0)
-    torch.testing.assert_close(cost, expected(boxes.mT[None], boxes[None], 1.0, 1.0), equal_nan=True)
+    cost = box_costs(boxes[None], boxes[None], 1.0, 1.0)
+    torch.testing.assert_close(cost, expected(boxes[None], boxes[None], 1.0, 1.0), equal_nan=True)
     assert cost.isnan().any()
     assert cost.isfinite().any()
 

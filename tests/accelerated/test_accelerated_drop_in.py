@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated import predictions
+from detr_accelerated import predictions, softmax
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -230,15 +230,12 @@ def test_auxiliary_outputs_may_have_other_numbers_of_queries(focal: bool) -> Non
     assert_same(criterion(detr_accelerated, focal=focal), criterion(detr_reference, focal=focal), (outputs, targets))
 
 
-@pytest.mark.parametrize("way", ["small blocks", "one block"])
 @DIALECTS
-def test_how_logits_are_read_in_blocks_changes_nothing(focal: bool, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One block of all layers is what devices other than the CPU have."""
+def test_how_logits_are_read_in_blocks_changes_nothing(focal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer blocks than here, and one on devices other than the CPU, are what every other test has."""
     batch = random_batch((3, 0, 5, 2, 7), columns=columns_of(focal))
-    if way == "small blocks":
-        monkeypatch.setattr(predictions, "BLOCK_ELEMENTS", 2 * 6 * 7)
-    else:
-        monkeypatch.setattr(predictions, "blocks", lambda layers: [torch.cat(list(layers))])
+    monkeypatch.setattr(softmax, "BLOCK_ELEMENTS", 2 * 6 * 7)
+    monkeypatch.setattr(predictions, "PART_ELEMENTS", 2 * 7 * 6)
     assert_same(criterion(detr_accelerated, focal=focal), criterion(detr_reference, focal=focal), batch)
 
 
@@ -372,10 +369,9 @@ def test_autocast_changes_results_no_more_than_it_does_the_reference(way: str) -
     hidden, (_, targets) = torch.randn(LAYERS, 3, 6, 8), random_batch(dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         outputs = heads(hidden)
+        refused = pytest.raises(TypeError, match=r"bfloat16 on the CPU.*by \.float\(\)")
         # On CUDA, which the kernels stand for, it is taken.
-        with (
-            pytest.raises(TypeError, match=r"bfloat16 on the CPU.*by \.float\(\)") if way == "torch" else nullcontext()
-        ):
+        with nullcontext() if way == "kernels" else refused:
             criterion(detr_accelerated)(outputs, targets)
         layers = [
             {name: layer[name].float() for name in layer if name != "aux_outputs"}

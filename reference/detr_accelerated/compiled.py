@@ -1,0 +1,50 @@
+"""What numba compiles, where it is installed, and the threads in which such functions run: they release the GIL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+Function = Callable[..., Any]
+
+
+@cache
+def installed() -> bool:
+    """Return whether numba is."""
+    return find_spec("numba") is not None
+
+
+def compiled(module: str, name: str) -> Function | None:
+    """Return a function of a module of this package that numba compiles, or None where numba is not installed."""
+    # It takes a second to import.
+    function: Function | None = getattr(import_module(f".{module}", __package__), name) if installed() else None
+    return function
+
+
+def threads_worth(elements: int, least: int) -> int:
+    """Return how many threads, of those that torch has, get at least so many of the elements each; 1 or more."""
+    return max(min(torch.get_num_threads(), elements // least), 1)
+
+
+def in_threads(threads: int, tasks: Sequence[Callable[[], None]]) -> None:
+    """Run the tasks in that many threads, this one included."""
+
+    def run(first: int) -> None:
+        for task in tasks[first::threads]:
+            task()
+
+    if threads == 1:
+        run(0)
+        return
+    # A pool for this call alone, as the threads of a kept one do not survive a fork.
+    with ThreadPoolExecutor(threads - 1) as pool:
+        others = [pool.submit(run, first) for first in range(1, threads)]
+        run(0)
+        for other in others:
+            other.result()

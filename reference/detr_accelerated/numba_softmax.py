@@ -1,0 +1,105 @@
+"""The softmax of `softmax`, compiled by numba: one pass over the logits.
+
+exp(x) is 2^k · exp(r) with x = k · log 2 + r, |r| ≤ log 2 / 2, as in Cody and Waite 1980: a polynomial in r, whose
+coefficients are those of Moshier's Cephes library for float32, and k as bits of the exponent. Loops are over many
+numbers and without a branch, which is what is compiled to vector instructions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numba import njit
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+ROWS = 16
+"""Queries at a time, whose numbers stay in the first cache."""
+
+LOG2_E = np.float32(1.44269504)
+LOG_2_HIGH = np.float32(0.693359375)
+LOG_2_LOW = np.float32(-2.12194440e-4)
+"""Their sum is log 2, and products of the first with a small integer are exact."""
+
+ROUNDING = np.float32(1.5 * 2**23)
+"""Added to a number of magnitude below 2^22 it leaves the nearest integer in the last bits."""
+
+EXPONENT = np.int32(127 - 0x4B400000)
+"""Added to these bits it leaves k + 127, the biased exponent of 2^k."""
+
+LEAST = np.float32(-87.0)
+"""Below it exp(x) is no normal number, and taken to be 0."""
+
+C2, C3, C4, C5, C6, C7 = map(
+    np.float32,
+    (5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4),
+)
+ONE, ZERO = np.float32(1), np.float32(0)
+
+
+@njit(nogil=True, cache=True, fastmath={"nnan", "nsz"})
+def _highest(numbers: Array) -> Any:
+    highest = numbers[0]
+    for number in numbers:
+        highest = max(highest, number)
+    return highest
+
+
+@njit(nogil=True, cache=True, fastmath={"reassoc"})
+def _sum(numbers: Array) -> Any:
+    total = ZERO
+    for number in numbers:
+        total += number
+    return total
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _write_exponentials(x: Array, power: Array, written: Array) -> None:
+    """Write exp(x) of numbers ≤ 0, NaN for NaN; power is memory for as many."""
+    bits = power.view(np.int32)
+    for i in range(len(x)):
+        number = LEAST if x[i] < LEAST else x[i]
+        power[i] = number * LOG2_E + ROUNDING
+        k = power[i] - ROUNDING
+        r = number - k * LOG_2_HIGH - k * LOG_2_LOW
+        polynomial = ((((C7 * r + C6) * r + C5) * r + C4) * r + C3) * r + C2
+        written[i] = polynomial * r * r + r + ONE
+    for i in range(len(x)):
+        bits[i] = (bits[i] + EXPONENT) << np.int32(23)
+    for i in range(len(x)):
+        written[i] = ZERO if x[i] < LEAST else written[i] * power[i]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def write_softmax(
+    logits: Array, exponentials: Array, exponential_sum: Array, highest_but_last: Array, last_logit: Array
+) -> None:
+    """Write the parts of `Softmax` of logits float32 [b, Q, C]: exponentials alike, and [b, Q] each of the others."""
+    problems, queries, columns = logits.shape
+    differences = np.empty(ROWS * columns, np.float32)
+    power = np.empty(ROWS * columns, np.float32)
+    for problem in range(problems):
+        for start in range(0, queries, ROWS):
+            rows = min(ROWS, queries - start)
+            size = rows * columns
+            for row in range(rows):
+                query = start + row
+                numbers = logits[problem, query]
+                last = numbers[columns - 1]
+                but_last = _highest(numbers[: columns - 1]) if columns > 1 else -np.float32(np.inf)
+                last_logit[problem, query], highest_but_last[problem, query] = last, but_last
+                highest = max(but_last, last)
+                own = differences[row * columns : (row + 1) * columns]
+                for column in range(columns):
+                    own[column] = numbers[column] - highest
+            written = exponentials[problem, start : start + rows].reshape(size)
+            _write_exponentials(differences[:size], power[:size], written)
+            for row in range(rows):
+                total = _sum(written[row * columns : (row + 1) * columns])
+                exponential_sum[problem, start + row] = total
+                # Comparisons pass over NaN; the sum does not, and is NaN of nothing but -inf, too.
+                if np.isnan(total):
+                    for number in logits[problem, start + row]:
+                        if np.isnan(number):
+                            highest_but_last[problem, start + row] = number
