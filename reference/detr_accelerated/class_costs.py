@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from .compiled import compiled
+from .like_logits import LikeLogits
 from .predictions import at_labels, in_parts
 from .softmax import Softmax
 
@@ -36,13 +37,15 @@ def focal_cost(alpha: float = 0.25, gamma: float = 2.0, epsilon: float = 1e-8) -
     return FocalCost(alpha, gamma, epsilon)
 
 
-def add_focal_costs(cost: Tensor, logits: Tensor, labels: Tensor, focal: FocalCost, cost_class: float) -> None:
+def add_focal_costs(cost: Tensor, logits: LikeLogits, labels: Tensor, focal: FocalCost, cost_class: float) -> None:
     """Add cost_class times the focal cost to the costs [P, T, Q].
 
-    logits: [P, Q, C]. labels: int64 [B, T], those of problem p being image p % B's.
+    labels: int64 [B, T], those of problem p being image p % B's.
     """
-    for written, own_logits, own_labels in in_parts(cost[0].numel(), cost, logits, _repeated(labels, cost)):
-        written.add_(focal.at_labels(at_labels(own_logits, own_labels)).to(cost.dtype), alpha=cost_class)
+    for own_logits, own_cost in logits.with_parts(cost):
+        own_labels = _repeated(labels, own_cost)
+        for written, *part in in_parts(cost[0].numel(), own_cost, own_logits, own_labels):
+            written.add_(focal.at_labels(at_labels(*part)).to(cost.dtype), alpha=cost_class)
 
 
 def subtract_probabilities(cost: Tensor, softmax: Softmax, labels: Tensor, cost_class: float) -> None:
@@ -50,14 +53,21 @@ def subtract_probabilities(cost: Tensor, softmax: Softmax, labels: Tensor, cost_
 
     labels: as in `add_focal_costs`. On the CPU it is compiled where numba is installed.
     """
-    exponentials, exponential_sum = softmax.exponentials, softmax.exponential_sum
     kernel = compiled("numba_costs", "subtract_probabilities") if cost.device.type == "cpu" else None
-    if kernel is not None:
-        arrays = [tensor.numpy() for tensor in (exponentials, exponential_sum, labels, cost)]
-        kernel(*arrays, arrays[-1].dtype.type(cost_class))
-        return
+    for exponentials, exponential_sum, own_cost in softmax.exponentials.with_parts(softmax.exponential_sum, cost):
+        if kernel is None:
+            _subtract_in_torch(exponentials, exponential_sum, own_cost, labels, cost_class)
+        else:
+            arrays = [tensor.numpy() for tensor in (exponentials, exponential_sum, own_cost, labels)]
+            kernel(*arrays, arrays[2].dtype.type(cost_class))
+
+
+def _subtract_in_torch(
+    exponentials: Tensor, exponential_sum: Tensor, cost: Tensor, labels: Tensor, cost_class: float
+) -> None:
+    """Write what `subtract_probabilities` does into a part of the costs."""
     given = (cost, exponentials, exponential_sum, _repeated(labels, cost))
-    for written, of_logits, of_queries, own_labels in in_parts(cost[0].numel(), *given):
+    for written, of_logits, of_queries, own_labels in in_parts(cost[:1].numel(), *given):
         of_labels = at_labels(of_logits, own_labels).to(cost.dtype)
         written.addcdiv_(of_labels, of_queries[:, None], value=-cost_class)
 

@@ -16,8 +16,9 @@ from torch.nn.functional import softplus
 
 from detr_reference.boxes import upcast_half
 
+from .like_logits import LikeLogits, copy_of
 from .predictions import Predictions
-from .softmax import in_blocks, softmax
+from .softmax import softmax
 
 SOFTPLUS_THRESHOLD = 40.0
 """From here on log(1 + exp(z)) is z to the last bit of a float64; torch's own threshold of 20 is meant for float32."""
@@ -90,21 +91,14 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         exponential_sum, classes, weights, weight_sums, *layers = ctx.saved_tensors
         exponentials = ctx.exponentials
         if exponentials is None:
-            exponentials = softmax([upcast_half(logits) for logits in layers]).exponentials
+            exponentials = softmax(_upcast(layers)).exponentials
         ctx.exponentials = None
         share = weights * _by_problem(loss_gradient / weight_sums, len(weights))[:, None]
-        _write_slopes(exponentials, exponential_sum, classes, share)
+        # It is (softmax(z) - one_hot(t)) times the query's share in the weighted mean.
+        for slopes, scale, own_classes, own in exponentials.blocks(share / exponential_sum, classes, share):
+            slopes.mul_(scale[..., None])
+            slopes.scatter_add_(2, own_classes[..., None], -own[..., None])
         return None, None, None, *_as_given(exponentials, layers)
-
-
-def _write_slopes(exponentials: Tensor, exponential_sum: Tensor, classes: Tensor, share: Tensor) -> None:
-    """Write over the exponentials [P, Q, C] the gradient (softmax(z) - one_hot(t)) · share.
-
-    exponential_sum and share: [P, Q]; the latter is that of the query in the weighted mean. classes: [P, Q], t.
-    """
-    for slopes, scale, own_classes, own in in_blocks(exponentials, share / exponential_sum, classes, share):
-        slopes.mul_(scale[..., None])
-        slopes.scatter_add_(2, own_classes[..., None], -own[..., None])
 
 
 class _SigmoidFocalLoss(torch.autograd.Function):
@@ -114,7 +108,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     ) -> Tensor:
         ctx.alpha, ctx.gamma, ctx.logits = alpha, gamma, predictions.logits
         ctx.save_for_backward(*positive, *layers)
-        parts = in_blocks(predictions.logits, *positive)
+        parts = predictions.logits.blocks(*positive)
         sums = torch.cat([_focal_sums(logits, Positive(*part), alpha, gamma) for logits, *part in parts])
         return sums.view(len(layers), -1).sum(dim=1)
 
@@ -122,9 +116,9 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     def backward(ctx: Any, loss_gradient: Tensor) -> Any:
         refuse_second_derivatives()
         queries, labels, real, *layers = ctx.saved_tensors
-        logits = torch.cat([upcast_half(own) for own in layers]) if ctx.logits is None else ctx.logits
+        logits = copy_of(_upcast(layers)) if ctx.logits is None else ctx.logits
         ctx.logits = None
-        for block, scale, *part in in_blocks(logits, _by_problem(loss_gradient, len(logits)), queries, labels, real):
+        for block, scale, *part in logits.blocks(_by_problem(loss_gradient, len(queries)), queries, labels, real):
             _focal_slopes_in_place(block, Positive(*part), ctx.alpha, ctx.gamma)
             block.mul_(scale[:, None, None])
         return None, None, None, None, *_as_given(logits, layers)
@@ -174,7 +168,10 @@ def _by_problem(of_layers: Tensor, problems: int) -> Tensor:
     return of_layers.repeat_interleave(problems // len(of_layers))
 
 
-def _as_given(gradient: Tensor, layers: Sequence[Tensor]) -> list[Tensor]:
-    """Return the gradient [P, Q, C] by layer, each of the dtype of its logits."""
-    parts = gradient.chunk(len(layers))
-    return [part.to(logits.dtype) for part, logits in zip(parts, layers, strict=True)]
+def _upcast(layers: Sequence[Tensor]) -> list[Tensor]:
+    return [upcast_half(logits) for logits in layers]
+
+
+def _as_given(gradient: LikeLogits, layers: Sequence[Tensor]) -> list[Tensor]:
+    """Return the gradient by layer, each of the dtype of its logits."""
+    return [own.to(logits.dtype) for own, logits in zip(gradient.layers, layers, strict=True)]

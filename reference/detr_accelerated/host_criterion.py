@@ -91,11 +91,11 @@ class _Losses(torch.autograd.Function):
         ctx.exponentials = None
         of_boxes = [torch.empty_like(one, memory_format=torch.contiguous_format) for one in boxes]
         in_threads(
-            min(threads_worth(exponentials.numel(), ELEMENTS_WORTH_A_THREAD), layers),
+            min(threads_worth(layers * logits[0].numel(), ELEMENTS_WORTH_A_THREAD), layers),
             [
                 partial(_function(WRITE_LOGIT_GRADIENTS), *arrays, labels, sizes, queries, formula.eos_coef, share)
                 for *arrays, queries, share in zip(
-                    _by_layer(layers, exponentials),
+                    [layer.numpy() for layer in exponentials.layers],
                     _by_layer(layers, ctx.exponential_sum),
                     ctx.queries,
                     of_class,
@@ -106,7 +106,7 @@ class _Losses(torch.autograd.Function):
         write_box_gradients = _function(WRITE_BOX_GRADIENTS)
         for one, queries, l1, giou, gradient in zip(boxes, ctx.queries, of_l1, of_giou, of_boxes, strict=True):
             write_box_gradients(_array(one), target_boxes, sizes, queries, l1, giou, formula.touching, gradient.numpy())
-        return None, None, *connected(given, exponentials.chunk(layers), of_boxes, [one.dtype for one in logits] * 2)
+        return None, None, *connected(given, exponentials.layers, of_boxes, [one.dtype for one in logits] * 2)
 
 
 def _function(name: tuple[str, str]) -> Function:

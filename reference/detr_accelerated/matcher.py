@@ -16,6 +16,7 @@ from detr_reference.matcher import ClassCost, check_precision
 from .assignment import solve
 from .box_costs import write_box_costs
 from .class_costs import FocalCost, add_focal_costs, subtract_probabilities
+from .compiled import compiled
 from .cuda_batch import DeviceBatch, device_batch
 from .cuda_criterion import Match, match
 from .dialects import CostFormula, Dialect
@@ -133,7 +134,9 @@ class HungarianMatcher(ReferenceMatcher):
         """Return the costs [P, T, Q] from a `cost_matrix` that speaks of one image."""
         images = len(targets.sizes)
         costs = []
-        for problem, (logits, boxes) in enumerate(zip(predictions.logits, predictions.boxes, strict=True)):
+        for problem, (logits, boxes) in enumerate(
+            zip((image for layer in predictions.layers for image in layer), predictions.boxes, strict=True)
+        ):
             image = problem % images
             own = slice(targets.sizes[image])
             cost = self.cost_matrix(logits, boxes, targets.labels[image, own], targets.boxes[image, own])
@@ -156,7 +159,8 @@ def matched_pairs(columns: Tensor, sizes: Sequence[int]) -> Pairs:
 
 def _check_costs(cost: Tensor, sizes: Sequence[int], images: int) -> None:
     # A sum is finite only if every term is; it may also overflow, and so the terms themselves decide.
-    if cost.sum().isfinite():
+    kernel = compiled("numba_checks", "all_finite") if cost.device.type == "cpu" else None
+    if cost.sum().isfinite() if kernel is None else kernel(cost.numpy()):
         return
     for problem, size in enumerate(sizes):
         if not cost[problem, :size].isfinite().all():

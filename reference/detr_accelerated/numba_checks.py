@@ -1,4 +1,4 @@
-"""The look at a batch's values of `packing`, compiled by numba: one pass over all numbers but the logits."""
+"""The looks at a batch's values, of `packing` and `matcher`, compiled by numba: one pass over what there is to see."""
 
 from __future__ import annotations
 
@@ -40,3 +40,12 @@ def _all_proper(boxes: Array) -> Any:
             proper &= 0 <= box[2] < np.inf
             proper &= 0 <= box[3] < np.inf
     return proper
+
+
+@njit(nogil=True, cache=True)
+def all_finite(costs: Array) -> Any:
+    """Return whether all costs [P, T, Q] are finite."""
+    finite = True
+    for cost in costs.ravel():
+        finite &= -np.inf < cost < np.inf
+    return finite

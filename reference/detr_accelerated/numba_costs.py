@@ -49,7 +49,7 @@ def write_box_costs(boxes: Array, target_boxes: Array, cost: Array, cost_bbox: A
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def subtract_probabilities(
-    exponentials: Array, exponential_sum: Array, labels: Array, cost: Array, cost_class: Any
+    exponentials: Array, exponential_sum: Array, cost: Array, labels: Array, cost_class: Any
 ) -> None:
     """Take cost_class times the probability of each target's label from the costs [P, T, Q].
 

@@ -54,7 +54,8 @@ def _sum(numbers: Array) -> Any:
     return total
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+# Contracted, a product and a sum are rounded once, and not twice.
+@njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 def _write_exponentials(x: Array, power: Array, written: Array) -> None:
     """Write exp(x) of numbers ≤ 0, NaN for NaN; power is memory for as many."""
     bits = power.view(np.int32)

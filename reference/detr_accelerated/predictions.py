@@ -1,9 +1,4 @@
-"""The predictions of all decoder layers, as P = L·B matching problems, and what matcher and criterion share of them.
-
-The logits are by far the largest tensors. They are copied once, layers one after the other, and what is computed from
-them lies in that same memory. On the CPU they are read in blocks of a few problems, so that one stays in the cache; on
-other devices all at once, for fewer launches.
-"""
+"""The predictions of all decoder layers, as P = L·B matching problems, and what matcher and criterion share of them."""
 
 from __future__ import annotations
 
@@ -17,7 +12,8 @@ from torch import Tensor
 from detr_reference.batch import Outputs
 from detr_reference.boxes import upcast_half
 
-from .softmax import Softmax, in_blocks, softmax
+from .like_logits import LikeLogits, copy_of
+from .softmax import Softmax, softmax
 
 PART_ELEMENTS = 2**15
 """Of an intermediate result: many of them fit in the cache, and in memory that is not fetched anew from the system."""
@@ -36,9 +32,9 @@ class Predictions:
     with_softmax: bool
 
     @cached_property
-    def logits(self) -> Tensor:
-        """The logits [P, Q, C]; the backward pass of the focal loss writes the gradient over them."""
-        return torch.cat(self.layers)
+    def logits(self) -> LikeLogits:
+        """The logits in memory of their own; the backward pass of the focal loss writes the gradient over them."""
+        return copy_of(self.layers)
 
     @cached_property
     def softmax(self) -> Softmax:
@@ -50,7 +46,7 @@ class Predictions:
         """The highest logit, [P, Q]; NaN if any is."""
         if self.with_softmax:
             return self.softmax.highest
-        return torch.cat([block.amax(dim=-1) for (block,) in in_blocks(self.logits)])
+        return torch.cat([block.amax(dim=-1) for (block,) in self.logits.blocks()])
 
 
 def at_labels(numbers: Tensor, labels: Tensor) -> Tensor:

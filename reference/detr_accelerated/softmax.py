@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from .compiled import Function, compiled, in_threads, threads_worth
-
-BLOCK_ELEMENTS = 2**20
+from .like_logits import LikeLogits, memory_like
 
 ELEMENTS_WORTH_A_THREAD = 2**20
 """A thread takes about as long to start as a quarter of so many exponentials."""
@@ -20,11 +19,11 @@ ELEMENTS_WORTH_A_THREAD = 2**20
 class Softmax(NamedTuple):
     """softmax(z) = exponentials / exponential_sum, with the division left out; for P problems and Q queries.
 
-    exponentials: exp(z - highest) [P, Q, C]. exponential_sum: their sum [P, Q]. highest_but_last: the highest logit of
-    all columns but the last, [P, Q], and -inf if there is one column. last_logit: that of the last, [P, Q].
+    exponentials: exp(z - highest) of every logit. exponential_sum: their sums [P, Q]. highest_but_last: the highest
+    logit of all columns but the last, [P, Q], and -inf if there is one column. last_logit: that of the last, [P, Q].
     """
 
-    exponentials: Tensor
+    exponentials: LikeLogits
     exponential_sum: Tensor
     highest_but_last: Tensor
     last_logit: Tensor
@@ -44,9 +43,9 @@ def softmax(layers: Sequence[Tensor]) -> Softmax:
 
 def softmax_in_torch(layers: Sequence[Tensor]) -> Softmax:
     """Return what `softmax` does, on any device and of any dtype."""
-    numbers = torch.cat(list(layers))
-    parts = [_softmax_in_place(block) for (block,) in in_blocks(numbers)]
-    return Softmax(numbers, *map(torch.cat, zip(*parts, strict=True)))
+    exponentials = memory_like(layers)
+    parts = [_softmax_in_place(block) for block in exponentials.filled(layers)]
+    return Softmax(exponentials, *map(torch.cat, zip(*parts, strict=True)))
 
 
 def _softmax_in_place(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,23 +59,15 @@ def _softmax_in_place(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _softmax_in_kernel(kernel: Function, layers: Sequence[Tensor]) -> Softmax:
-    images, queries, columns = layers[0].shape
-    problems = len(layers) * images
-    numbers = layers[0].new_empty(problems, queries, columns)
-    of_queries = layers[0].new_empty(3, problems, queries)
-    parts = zip(layers, torch.split(numbers, images), torch.split(of_queries, images, dim=1), strict=True)
+    images, queries, _ = layers[0].shape
+    exponentials = memory_like(layers)
+    of_queries = layers[0].new_empty(3, len(layers) * images, queries)
     tasks = [
         partial(kernel, logits.contiguous().numpy(), written.numpy(), *found.numpy())
-        for logits, written, found in parts
+        for logits, written, found in zip(
+            layers, exponentials.layers, torch.split(of_queries, images, dim=1), strict=True
+        )
     ]
-    in_threads(min(threads_worth(numbers.numel(), ELEMENTS_WORTH_A_THREAD), len(tasks)), tasks)
-    return Softmax(numbers, *of_queries)
-
-
-def in_blocks(*values: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Return the values [P, ...] as views: on the CPU of a few problems at a time, so that the first's stay in the
-    cache, and on other devices whole, for fewer launches."""
-    problems = len(values[0])
-    if values[0].device.type == "cpu":
-        problems = BLOCK_ELEMENTS // max(values[0][0].numel(), 1)
-    return zip(*(torch.split(value, max(problems, 1)) for value in values), strict=True)
+    threads = threads_worth(len(layers) * layers[0].numel(), ELEMENTS_WORTH_A_THREAD)
+    in_threads(min(threads, len(tasks)), tasks)
+    return Softmax(exponentials, *of_queries)

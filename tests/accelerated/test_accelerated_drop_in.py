@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated import predictions, softmax
+from detr_accelerated import like_logits, predictions
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -230,11 +230,16 @@ def test_auxiliary_outputs_may_have_other_numbers_of_queries(focal: bool) -> Non
     assert_same(criterion(detr_accelerated, focal=focal), criterion(detr_reference, focal=focal), (outputs, targets))
 
 
+@pytest.mark.parametrize("layers_in_memory", [1, 2])
+@pytest.mark.parametrize("elements", [1, 2 * 6 * 7, 2 * 5 * 6 * 5], ids=["problem", "two problems", "two layers"])
 @DIALECTS
-def test_how_logits_are_read_in_blocks_changes_nothing(focal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer blocks than here, and one on devices other than the CPU, are what every other test has."""
+def test_how_logits_are_read_in_blocks_changes_nothing(
+    focal: bool, elements: int, layers_in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One block of all layers is what every other test has."""
     batch = random_batch((3, 0, 5, 2, 7), columns=columns_of(focal))
-    monkeypatch.setattr(softmax, "BLOCK_ELEMENTS", 2 * 6 * 7)
+    monkeypatch.setattr(like_logits, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(like_logits, "MEMORY_BYTES", layers_in_memory * batch[0]["pred_logits"].nbytes)
     monkeypatch.setattr(predictions, "PART_ELEMENTS", 2 * 7 * 6)
     assert_same(criterion(detr_accelerated, focal=focal), criterion(detr_reference, focal=focal), batch)
 
