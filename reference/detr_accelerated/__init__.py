@@ -8,9 +8,10 @@ The way of one batch: `predictions` and `targets` pack it, `matcher` computes th
 targets, `assignment` solves all these problems at once, and `criterion` takes every loss of every layer in one pass.
 
 On CUDA, with CuPy, `cuda_criterion` does all of this in five kernels: costs and losses are in `criterion.cu`, the
-formulas for them in `formulas.cu`, and the assignment is in `lsap.cu`. On the CPU the assignment runs in as many
-threads as torch has, faster where numba is installed. Gradients of gradients are refused where the backward pass is
-written by hand: of the classification losses, and of all losses in kernels.
+formulas for them in `formulas.cu`, and the assignment is in `lsap.cu`. On the CPU, numba, where it is installed,
+compiles what the modules `numba_*` hold, and `host_criterion` takes the losses of the softmax dialect from there; large
+passes run in as many threads as torch has. Gradients of gradients are refused where the backward pass is written by
+hand: of the classification losses, and of all losses where kernels or numba compute them.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def refuse_second_derivatives() -> None:
     # Gradients are recorded in a backward pass only where it was asked for with create_graph=True.
     if torch.is_grad_enabled():
         raise RuntimeError(
-            "the accelerated loss_ce has no gradients of gradients (create_graph=True); use detr_reference's criterion"
+            "the accelerated criterion has no gradients of gradients (create_graph=True); use detr_reference's"
         )
 
 

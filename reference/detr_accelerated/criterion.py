@@ -64,7 +64,7 @@ class BatchedCriterion(SetPredictionCriterion):
 
     @abstractmethod
     def loss_formula(self, num_boxes: float) -> LossFormula:
-        """Return what the kernels for CUDA need to know of the losses."""
+        """Return what kernels, and compiled losses, need to know beside a batch."""
 
     @abstractmethod
     def classification_losses(self, batch: Batch) -> Tensor:
@@ -116,7 +116,7 @@ class BatchedCriterion(SetPredictionCriterion):
         return self._found(found, layers[0], match.columns[: len(targets)], num_boxes)
 
     def _on_host(self, matcher: HungarianMatcher, layers: Sequence[Outputs], targets: Targets) -> Found:
-        """Return what torch finds, on any device, with the help of numba on the CPU."""
+        """Return what is found by numba on the CPU, and by torch on any device."""
         softmax = self.dialect is Dialect.SOFTMAX
         predictions, packed = pack_batch(
             layers, targets, self.num_classes, with_softmax=softmax, validate=matcher.validate
@@ -124,10 +124,10 @@ class BatchedCriterion(SetPredictionCriterion):
         check_precision(layers[0])
         columns = matcher.match(predictions, packed)
         batch = Batch(layers, predictions, packed, columns, _num_boxes(targets, columns.device))
-        if softmax and not self._has_own_losses:
-            found = losses_on_host(batch, self.loss_formula(batch.num_boxes))
-            if found is not None:
-                return self._found(found, layers[0], columns[: len(targets)], batch.num_boxes)
+        compiled = softmax and not self._has_own_losses
+        found = losses_on_host(batch, self.loss_formula(batch.num_boxes)) if compiled else None
+        if found is not None:
+            return self._found(found, layers[0], columns[: len(targets)], batch.num_boxes)
         # Each has memory of its own, so that it may be multiplied in place by its weight.
         of_layers = {
             name: [value.clone() for value in values.unbind()] for name, values in self._losses_of_layers(batch).items()

@@ -45,30 +45,17 @@ class _Losses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, batch: Batch, formula: LossFormula, *predictions: Tensor) -> Any:
         layers, images = len(batch.layers), len(batch.targets.sizes)
-        _, *statistics = batch.predictions.softmax
-        sizes = np.array(batch.targets.sizes)
-        shared = (batch.targets.labels.numpy(), batch.targets.boxes.numpy(), sizes)
-        queries = _by_layer(layers, batch.columns)
-        sums = np.zeros((layers, SUMS))
-        write_losses = _function(WRITE_LOSSES)
-        for logits, boxes, *own in zip(
-            *_halves(predictions), queries, *(_by_layer(layers, one) for one in statistics), sums, strict=True
-        ):
-            *of_queries, own_sums = own
-            write_losses(_array(logits), _array(boxes), *shared, *of_queries, formula.eos_coef, own_sums)
+        ctx.targets = _Targets(batch)
+        sums = _sums_of_layers(batch, ctx.targets, formula, *_halves(predictions))
         class_loss, class_weight, l1_loss, giou_loss, count_error, matched, correct = sums.T
+        losses = np.stack([class_loss, l1_loss, giou_loss, count_error])
         with np.errstate(invalid="ignore"):
-            of_layers = (
-                class_loss / class_weight,
-                l1_loss / formula.num_boxes,
-                giou_loss / formula.num_boxes,
-                count_error / images,
-            )
+            losses /= np.stack([class_weight, *np.full((2, layers), formula.num_boxes), np.full(layers, images)])
         class_error = 100 - 100 * correct[0] / max(matched[0], 1)
         # Each has memory of its own, so that it may be multiplied in place by its weight.
-        found = [predictions[0].new_tensor(number) for number in (*np.concatenate(of_layers).tolist(), class_error)]
-        ctx.formula, ctx.class_weight, ctx.shared, ctx.queries = formula, class_weight, shared, queries
-        ctx.exponentials, ctx.exponential_sum = batch.predictions.softmax[:2]
+        found = [predictions[0].new_tensor(number) for number in (*losses.ravel().tolist(), class_error)]
+        ctx.formula, ctx.class_weight = formula, class_weight
+        ctx.exponentials, ctx.exponential_sum, *_ = batch.predictions.softmax
         ctx.save_for_backward(*predictions)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*found[3 * layers :])
@@ -78,35 +65,69 @@ class _Losses(torch.autograd.Function):
     def backward(ctx: Any, *given: Tensor | None) -> Any:
         refuse_second_derivatives()
         logits, boxes = _halves(ctx.saved_tensors)
-        layers, formula = len(logits), ctx.formula
-        labels, target_boxes, sizes = ctx.shared
-        shares = np.array([0.0 if one is None else one.item() for one in given[: 3 * layers]]).reshape(3, layers)
-        of_class, of_l1, of_giou = shares / (
-            ctx.class_weight,
-            [formula.num_boxes] * layers,
-            [formula.num_boxes] * layers,
+        shares = np.array([0.0 if one is None else one.item() for one in given[: 3 * len(logits)]])
+        of_class, of_l1, of_giou = shares.reshape(3, len(logits))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            of_logits = _logit_gradients(ctx, logits, of_class / ctx.class_weight)
+        of_boxes = _box_gradients(ctx, boxes, of_l1 / ctx.formula.num_boxes, of_giou / ctx.formula.num_boxes)
+        return None, None, *connected(given, of_logits, of_boxes, [one.dtype for one in logits] * 2)
+
+
+class _Targets:
+    """The targets of a batch and the queries matched to them, as arrays.
+
+    labels: int64 [B, T]. boxes: [B, T, 4]. sizes: int64 [B]. queries: int64 [L, B, T], or -1.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.labels, self.boxes = batch.targets.labels.numpy(), batch.targets.boxes.numpy()
+        self.sizes = np.array(batch.targets.sizes)
+        self.queries = _by_layer(len(batch.layers), batch.columns)
+
+
+def _sums_of_layers(
+    batch: Batch, targets: _Targets, formula: LossFormula, logits: Sequence[Tensor], boxes: Sequence[Tensor]
+) -> Array:
+    """Return the sums [L, SUMS] that the losses of each layer are made of."""
+    layers = len(logits)
+    write_losses = _function(WRITE_LOSSES)
+    found = np.zeros((layers, SUMS))
+    statistics = [_by_layer(layers, values) for values in batch.predictions.softmax[1:]]
+    for own_logits, own_boxes, queries, *own_statistics, sums in zip(
+        logits, boxes, targets.queries, *statistics, found, strict=True
+    ):
+        of_targets = (targets.labels, targets.boxes, targets.sizes, queries)
+        write_losses(_array(own_logits), _array(own_boxes), *of_targets, *own_statistics, formula.eos_coef, sums)
+    return found
+
+
+def _logit_gradients(ctx: Any, logits: Sequence[Tensor], shares: Array) -> list[Tensor]:
+    """Return shares [L] times the gradients of the sums of class losses."""
+    # They are written over the exponentials, so a second backward pass needs new ones.
+    exponentials = softmax(logits).exponentials if ctx.exponentials is None else ctx.exponentials
+    ctx.exponentials = None
+    layers, targets, eos_coef = len(logits), ctx.targets, ctx.formula.eos_coef
+    write_gradients = _function(WRITE_LOGIT_GRADIENTS)
+    sums = _by_layer(layers, ctx.exponential_sum)
+    tasks = [
+        partial(write_gradients, own.numpy(), own_sums, targets.labels, targets.sizes, queries, eos_coef, share)
+        for own, own_sums, queries, share in zip(exponentials.layers, sums, targets.queries, shares, strict=True)
+    ]
+    in_threads(min(threads_worth(layers * logits[0].numel(), ELEMENTS_WORTH_A_THREAD), layers), tasks)
+    found: list[Tensor] = exponentials.layers
+    return found
+
+
+def _box_gradients(ctx: Any, boxes: Sequence[Tensor], l1_shares: Array, giou_shares: Array) -> list[Tensor]:
+    """Return l1_shares times the gradients of the sums of L1 distances plus giou_shares times those of 1 - GIoU."""
+    targets = ctx.targets
+    write_gradients = _function(WRITE_BOX_GRADIENTS)
+    found = [torch.empty_like(own, memory_format=torch.contiguous_format) for own in boxes]
+    for own, queries, *shares, written in zip(boxes, targets.queries, l1_shares, giou_shares, found, strict=True):
+        write_gradients(
+            _array(own), targets.boxes, targets.sizes, queries, *shares, ctx.formula.touching, written.numpy()
         )
-        # The gradient is written over the exponentials, so a second backward pass needs new ones.
-        exponentials = softmax(logits).exponentials if ctx.exponentials is None else ctx.exponentials
-        ctx.exponentials = None
-        of_boxes = [torch.empty_like(one, memory_format=torch.contiguous_format) for one in boxes]
-        in_threads(
-            min(threads_worth(layers * logits[0].numel(), ELEMENTS_WORTH_A_THREAD), layers),
-            [
-                partial(_function(WRITE_LOGIT_GRADIENTS), *arrays, labels, sizes, queries, formula.eos_coef, share)
-                for *arrays, queries, share in zip(
-                    [layer.numpy() for layer in exponentials.layers],
-                    _by_layer(layers, ctx.exponential_sum),
-                    ctx.queries,
-                    of_class,
-                    strict=True,
-                )
-            ],
-        )
-        write_box_gradients = _function(WRITE_BOX_GRADIENTS)
-        for one, queries, l1, giou, gradient in zip(boxes, ctx.queries, of_l1, of_giou, of_boxes, strict=True):
-            write_box_gradients(_array(one), target_boxes, sizes, queries, l1, giou, formula.touching, gradient.numpy())
-        return None, None, *connected(given, exponentials.layers, of_boxes, [one.dtype for one in logits] * 2)
+    return found
 
 
 def _function(name: tuple[str, str]) -> Function:

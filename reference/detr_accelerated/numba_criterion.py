@@ -47,7 +47,7 @@ def write_losses(
             but_last = highest_but_last[image, query]
             detected += but_last >= last
             target = target_of[query]
-            yes = num_columns - 1 if target < 0 else labels[image, target]
+            yes = num_columns - 1 if target < 0 else _column(labels[image, target], num_columns)
             weight = eos_coef if target < 0 else 1.0
             surprise = np.log(exponential_sum[image, query]) - (row[yes] - max(but_last, last))
             sums[CLASS_LOSS] += weight * surprise
@@ -86,7 +86,8 @@ def write_logit_gradients(
             scale = real(share / exponential_sum[image, query])
             for column in range(num_columns):
                 row[column] *= scale
-            row[num_columns - 1 if target < 0 else labels[image, target]] -= real(share)
+            yes = num_columns - 1 if target < 0 else _column(labels[image, target], num_columns)
+            row[yes] -= real(share)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -126,6 +127,12 @@ def _target_of(query_of: Array, size: int, num_queries: int) -> Array:
         if query_of[target] >= 0:
             target_of[query_of[target]] = target
     return target_of
+
+
+@njit(nogil=True, cache=True)
+def _column(label: int, num_columns: int) -> Any:
+    """Return the column of a label; one beyond all columns is read, if nobody refused it, as the nearest."""
+    return max(0, min(label, num_columns - 1))
 
 
 @njit(nogil=True, cache=True)
