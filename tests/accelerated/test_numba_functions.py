@@ -141,6 +141,17 @@ def scene_of_ties() -> Scene:
     )
 
 
+def scene_of_touching_sides() -> Scene:
+    """One query and one object an image, side by side, one upon the other, and corner to corner."""
+    numbers = torch.Generator().manual_seed(0)
+    places = torch.tensor([[0.5, 0.25], [0.25, 0.5], [0.5, 0.5]])
+    return Scene(
+        [torch.randn(3, 1, CLASSES + 1, generator=numbers)],
+        [torch.full((3, 1, 4), 0.25)],
+        [(torch.tensor([1]), torch.tensor([[x, y, 0.25, 0.25]])) for x, y in places.tolist()],
+    )
+
+
 def step(
     module: Any, scene: Scene, dtype: torch.dtype, losses: tuple[str, ...] = LOSSES, **named: Any
 ) -> tuple[dict[str, Tensor], list[Tensor | None]]:
@@ -167,7 +178,7 @@ def test_a_step_in_float32_is_that_of_the_reference_in_float64(unused: str | Non
 
 
 def assert_exact() -> None:
-    for scene in (general_scene(), scene_of_ties()):
+    for scene in (general_scene(), scene_of_ties(), scene_of_touching_sides()):
         ours, theirs = (step(module, scene, torch.float64) for module in (detr_accelerated, detr_reference))
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
