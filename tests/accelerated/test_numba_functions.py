@@ -142,9 +142,9 @@ def scene_of_ties() -> Scene:
 
 
 def scene_of_touching_sides() -> Scene:
-    """One query and one object an image, side by side, one upon the other, and corner to corner."""
+    """One query and one object an image, beside, below, and corner to corner."""
     numbers = torch.Generator().manual_seed(0)
-    places = torch.tensor([[0.5, 0.25], [0.25, 0.5], [0.5, 0.5]])
+    places = torch.tensor([[0.5, 0.3125], [0.3125, 0.5], [0.5, 0.5]])
     return Scene(
         [torch.randn(3, 1, CLASSES + 1, generator=numbers)],
         [torch.full((3, 1, 4), 0.25)],
