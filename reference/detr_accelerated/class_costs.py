@@ -67,7 +67,7 @@ def _subtract_in_torch(
 ) -> None:
     """Write what `subtract_probabilities` does into a part of the costs."""
     given = (cost, exponentials, exponential_sum, _repeated(labels, cost))
-    for written, of_logits, of_queries, own_labels in in_parts(cost[:1].numel(), *given):
+    for written, of_logits, of_queries, own_labels in in_parts(cost[0].numel(), *given):
         of_labels = at_labels(of_logits, own_labels).to(cost.dtype)
         written.addcdiv_(of_labels, of_queries[:, None], value=-cost_class)
 
