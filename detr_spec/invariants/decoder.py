@@ -63,7 +63,7 @@ def _require_same(what: str, got: Floats, expected: Floats, decoder: Decoder, ca
 
     settled = _stacked(decoder, configuration, features)
     (allowance,) = allowances(ask, (settled,), configuration, case.generator("rounding"))
-    require_close(f"the hidden states, {what},", got, expected, allowance)
+    require_close(f"the hidden states ({what})", got, expected, allowance)
 
 
 @invariant(

@@ -88,7 +88,7 @@ def _require_same(
 
     settled = _arrays(_outputs(model, [*case.images, *beside]))
     allowed = allowances(ask, settled, configuration, case.generator("rounding"))
-    names = [f"the {part} of {name}, {what}," for name, _ in _named(expected) for part in ("logits", "boxes")]
+    names = [f"the {part} of {name} ({what})" for name, _ in _named(expected) for part in ("logits", "boxes")]
     for name, numbers, others, allowance in zip(names, _arrays(got), _arrays(expected), allowed, strict=True):
         require_close(name, numbers, others, allowance)
 
