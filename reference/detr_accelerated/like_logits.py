@@ -44,11 +44,15 @@ class LikeLogits(NamedTuple):
             for chunk in zip(*(torch.split(value, whole) for value in part), strict=True):
                 yield from zip(*(torch.split(value, problems) for value in chunk), strict=True)
 
-    def filled(self, layers: Sequence[Tensor]) -> Iterator[Tensor]:
-        """Return block after block, with the numbers [B, Q, C] of layers copied into it."""
+    def beside(self, layers: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return the numbers [B, Q, C] of layers for block after block, and the block.
+
+        They are where they were, or, of several layers for one block, copied into it.
+        """
         pieces = (piece for layer in layers for piece in torch.split(layer, min(self._problems_of_block, self.images)))
         for (block,) in self.blocks():
-            yield torch.cat(list(islice(pieces, max(len(block) // self.images, 1))), out=block)
+            own = list(islice(pieces, max(len(block) // self.images, 1)))
+            yield own[0] if len(own) == 1 else torch.cat(own, out=block), block
 
     @property
     def _problems_of_block(self) -> int:
@@ -72,6 +76,7 @@ def memory_like(layers: Sequence[Tensor]) -> LikeLogits:
 def copy_of(layers: Sequence[Tensor]) -> LikeLogits:
     """Return a copy of the logits [B, Q, C] of layers."""
     memory = memory_like(layers)
-    for _ in memory.filled(layers):
-        pass
+    for numbers, block in memory.beside(layers):
+        if numbers is not block:
+            block.copy_(numbers)
     return memory

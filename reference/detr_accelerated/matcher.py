@@ -14,15 +14,15 @@ from detr_reference.batch import Outputs, Pairs, Targets, check_output_shapes
 from detr_reference.matcher import ClassCost, check_precision
 
 from .assignment import solve
-from .box_costs import write_box_costs
-from .class_costs import FocalCost, add_focal_costs, subtract_probabilities
+from .box_costs import box_costs
+from .class_costs import FocalCost, can_subtract, subtract_probabilities, write_at_labels
 from .compiled import compiled
 from .cuda_batch import DeviceBatch, device_batch
 from .cuda_criterion import Match, match
 from .dialects import CostFormula, Dialect
 from .methods import overrides, uncompiled
 from .packing import pack_batch, well_shaped
-from .predictions import Predictions
+from .predictions import Predictions, in_parts
 from .targets import PackedTargets
 
 
@@ -122,13 +122,33 @@ class HungarianMatcher(ReferenceMatcher):
         dtype = torch.promote_types(predictions.layers[0].dtype, predictions.boxes.dtype)
         dtype = torch.promote_types(dtype, targets.boxes.dtype)
         boxes, target_boxes, labels = predictions.boxes.to(dtype), targets.boxes.to(dtype), targets.labels
-        cost = boxes.new_empty(len(boxes), targets.longest, boxes.shape[1])
-        write_box_costs(cost, boxes, target_boxes, self.cost_bbox, self.cost_giou)
-        if isinstance(self.class_cost, FocalCost):
-            add_focal_costs(cost, predictions.logits, labels, self.class_cost, self.cost_class)
-        else:
+        focal = isinstance(self.class_cost, FocalCost)
+        if can_subtract(boxes) and not focal:
+            cost = box_costs(boxes, target_boxes, self.cost_bbox, self.cost_giou)
             subtract_probabilities(cost, predictions.softmax, labels, self.cost_class)
+            return cost
+        layers = len(boxes) // len(labels)
+        numbers = predictions.logits if focal else predictions.softmax.exponentials
+        of_labels = predictions.layers[0].new_empty(len(boxes), targets.longest, boxes.shape[1])
+        write_at_labels(numbers, labels.repeat(layers, 1), of_labels)
+        cost = of_labels.to(dtype)
+        normaliser = () if focal else (predictions.softmax.exponential_sum,)
+        for part in in_parts(cost[0].numel(), cost, boxes, target_boxes.repeat(layers, 1, 1), *normaliser):
+            self._write_costs(*part)
         return cost
+
+    def _write_costs(self, cost: Tensor, boxes: Tensor, target_boxes: Tensor, *normaliser: Tensor) -> None:
+        """Write the costs [b, T, Q] of b problems where the logits at the targets' labels are, or their exponentials.
+
+        boxes: [b, Q, 4]. target_boxes: [b, T, 4]. normaliser: the sum of exponentials [b, Q], where the class cost is a
+        probability.
+        """
+        of_boxes = box_costs(boxes, target_boxes, self.cost_bbox, self.cost_giou)
+        if isinstance(self.class_cost, FocalCost):
+            torch.add(of_boxes, self.class_cost.at_labels(cost), alpha=self.cost_class, out=cost)
+        else:
+            (exponential_sum,) = normaliser
+            torch.addcdiv(of_boxes, cost, exponential_sum[:, None], value=-self.cost_class, out=cost)
 
     def _costs_one_by_one(self, predictions: Predictions, targets: PackedTargets) -> Tensor:
         """Return the costs [P, T, Q] from a `cost_matrix` that speaks of one image."""

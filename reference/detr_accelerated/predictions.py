@@ -49,12 +49,6 @@ class Predictions:
         return torch.cat([block.amax(dim=-1) for (block,) in self.logits.blocks()])
 
 
-def at_labels(numbers: Tensor, labels: Tensor) -> Tensor:
-    """Return the numbers [P, T, Q] of each query at each label, int64 [P, T]; numbers: [P, Q, C], of each logit."""
-    problems = torch.arange(len(numbers), device=numbers.device)[:, None]
-    return numbers.transpose(1, 2)[problems, labels]
-
-
 def in_parts(elements: int, *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Return the values [P, ...] as views, on the CPU of a few problems at a time.
 

@@ -44,18 +44,19 @@ def softmax(layers: Sequence[Tensor]) -> Softmax:
 def softmax_in_torch(layers: Sequence[Tensor]) -> Softmax:
     """Return what `softmax` does, on any device and of any dtype."""
     exponentials = memory_like(layers)
-    parts = [_softmax_in_place(block) for block in exponentials.filled(layers)]
+    parts = [_write_softmax(logits, block) for logits, block in exponentials.beside(layers)]
     return Softmax(exponentials, *map(torch.cat, zip(*parts, strict=True)))
 
 
-def _softmax_in_place(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Write the exponentials over the logits [b, Q, C], and return the other parts of `Softmax`."""
+def _write_softmax(logits: Tensor, exponentials: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Write the exponentials of the logits [b, Q, C], and return the other parts of `Softmax`."""
     last_logit = logits[..., -1].clone()
     highest_but_last = (
         torch.full_like(last_logit, -torch.inf) if logits.shape[2] == 1 else logits[..., :-1].amax(dim=-1)
     )
-    logits.sub_(torch.maximum(highest_but_last, last_logit)[..., None]).exp_()
-    return logits.sum(dim=-1), highest_but_last, last_logit
+    highest = torch.maximum(highest_but_last, last_logit)
+    torch.sub(logits, highest[..., None], out=exponentials).exp_()
+    return exponentials.sum(dim=-1), highest_but_last, last_logit
 
 
 def _softmax_in_kernel(kernel: Function, layers: Sequence[Tensor]) -> Softmax:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import detr_accelerated
 import detr_reference
+from detr_accelerated import box_costs as functions
 from detr_accelerated import compiled
-from detr_accelerated.box_costs import write_box_costs
 
 
 @pytest.fixture(params=["torch", "numba"])
@@ -21,13 +21,7 @@ def box_costs(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(compiled, "installed", lambda: False)
     else:
         pytest.importorskip("numba", reason="the optional package numba is not installed")
-
-    def costs(boxes: Tensor, target_boxes: Tensor, *weights: float) -> Tensor:
-        cost = boxes.new_full((len(boxes), target_boxes.shape[1], boxes.shape[1]), torch.inf)
-        write_box_costs(cost, boxes, target_boxes, *weights)
-        return cost
-
-    return costs
+    return functions.box_costs
 
 
 def expected(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: float) -> Tensor:
