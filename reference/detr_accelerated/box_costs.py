@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import torch
 from torch import Tensor
 
 from .boxes import corners, l1_distance, overlap
 from .compiled import compiled
+from .predictions import in_parts
 
 
 def box_costs(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: float) -> Tensor:
@@ -15,19 +19,40 @@ def box_costs(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: 
     boxes: [P, Q, 4]. target_boxes: [B, T, 4], those of problem p being image p % B's. Both are cxcywh, of one dtype.
     On the CPU it is compiled where numba is installed.
     """
+    cost = _compiled_costs(boxes, target_boxes, cost_bbox, cost_giou)
+    if cost is None:
+        return torch.cat(list(box_costs_in_parts(boxes, target_boxes, cost_bbox, cost_giou)))
+    return cost
+
+
+def box_costs_in_parts(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: float) -> Iterator[Tensor]:
+    """Return what `box_costs` does, in the parts of `in_parts`."""
+    elements = target_boxes.shape[1] * boxes.shape[1]
+    cost = _compiled_costs(boxes, target_boxes, cost_bbox, cost_giou)
+    if cost is not None:
+        yield from (part for (part,) in in_parts(elements, cost))
+        return
+    coordinates = boxes.transpose(1, 2).contiguous()
+    repeated = target_boxes.repeat(len(boxes) // len(target_boxes), 1, 1)
+    for of_queries, of_targets in in_parts(elements, coordinates, repeated):
+        yield _box_costs_in_torch(of_queries, of_targets, cost_bbox, cost_giou)
+
+
+def _compiled_costs(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: float) -> Tensor | None:
+    """Return what `box_costs` does, or None where nothing compiled is for that."""
     kernel = compiled("numba_costs", "write_box_costs") if boxes.device.type == "cpu" else None
     if kernel is None:
-        return box_costs_in_torch(boxes, target_boxes, cost_bbox, cost_giou)
+        return None
     cost = boxes.new_empty(len(boxes), target_boxes.shape[1], boxes.shape[1])
     arrays = [tensor.detach().contiguous().numpy() for tensor in (boxes, target_boxes, cost)]
     kernel(*arrays, *np.array([cost_bbox, cost_giou], arrays[0].dtype))
     return cost
 
 
-def box_costs_in_torch(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: float) -> Tensor:
-    """Return what `box_costs` does, on any device."""
-    queries = boxes.transpose(1, 2).contiguous()[:, :, None].unbind(1)
-    objects = target_boxes.repeat(len(boxes) // len(target_boxes), 1, 1)[..., None, :].unbind(-1)
+def _box_costs_in_torch(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: float) -> Tensor:
+    """Return the costs [b, T, Q] of boxes [b, 4, Q] and target_boxes [b, T, 4]."""
+    queries = boxes[:, :, None].unbind(1)
+    objects = target_boxes[..., None, :].unbind(-1)
     cost = l1_distance(queries, objects).mul_(cost_bbox)
     # GIoU = I / U - (E - U) / E, taken away in place.
     intersection, union, enclosure = overlap(corners(queries), corners(objects))

@@ -14,7 +14,7 @@ from detr_reference.batch import Outputs, Pairs, Targets, check_output_shapes
 from detr_reference.matcher import ClassCost, check_precision
 
 from .assignment import solve
-from .box_costs import box_costs
+from .box_costs import box_costs, box_costs_in_parts
 from .class_costs import FocalCost, can_subtract, subtract_probabilities, write_at_labels
 from .compiled import compiled
 from .cuda_batch import DeviceBatch, device_batch
@@ -133,17 +133,17 @@ class HungarianMatcher(ReferenceMatcher):
         write_at_labels(numbers, labels.repeat(layers, 1), of_labels)
         cost = of_labels.to(dtype)
         normaliser = () if focal else (predictions.softmax.exponential_sum,)
-        for part in in_parts(cost[0].numel(), cost, boxes, target_boxes.repeat(layers, 1, 1), *normaliser):
-            self._write_costs(*part)
+        parts = in_parts(cost[0].numel(), cost, *normaliser)
+        of_boxes = box_costs_in_parts(boxes, target_boxes, self.cost_bbox, self.cost_giou)
+        for own_boxes, part in zip(of_boxes, parts, strict=True):
+            self._write_costs(own_boxes, *part)
         return cost
 
-    def _write_costs(self, cost: Tensor, boxes: Tensor, target_boxes: Tensor, *normaliser: Tensor) -> None:
+    def _write_costs(self, of_boxes: Tensor, cost: Tensor, *normaliser: Tensor) -> None:
         """Write the costs [b, T, Q] of b problems where the logits at the targets' labels are, or their exponentials.
 
-        boxes: [b, Q, 4]. target_boxes: [b, T, 4]. normaliser: the sum of exponentials [b, Q], where the class cost is a
-        probability.
+        of_boxes: [b, T, Q]. normaliser: the sum of exponentials [b, Q], where the class cost is a probability.
         """
-        of_boxes = box_costs(boxes, target_boxes, self.cost_bbox, self.cost_giou)
         if isinstance(self.class_cost, FocalCost):
             torch.add(of_boxes, self.class_cost.at_labels(cost), alpha=self.cost_class, out=cost)
         else:
