@@ -75,6 +75,14 @@ def test_a_mark_leads_to_its_finding_with_pictures_numbers_and_command(opened: O
     finding.get_by_text(re.compile("Copied|Selected")).wait_for()
 
 
+def test_what_is_open_from_the_start_offers_its_command_though_nobody_heard_it_open(
+    opened: Open, page_of_full: str
+) -> None:
+    deaf = "<script>addEventListener('toggle', (event) => event.stopImmediatePropagation(), true)</script>"
+    page = opened(page_of_full.replace("<head>", f"<head>{deaf}"))
+    assert page.locator("details[open]").get_by_role("button", name="Copy").count() == 1
+
+
 FILTERS = [
     ("verdict", "failing", 7, 5),
     ("verdict", "expected violation", 1, 1),

@@ -103,15 +103,18 @@
     }
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   };
-  document.addEventListener("toggle", (event) => {
-    const command = event.target.open && event.target.querySelector(".command");
+  const offerCopy = (details) => {
+    const command = details.open && details.querySelector(".command");
     if (!command || command.querySelector("button")) return;
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = "Copy";
     button.addEventListener("click", () => copy(button, command.querySelector("code")));
     command.append(button);
-  }, true);
+  };
+  document.addEventListener("toggle", (event) => offerCopy(event.target), true);
+  // What is open from the start may have told so before anyone listened.
+  document.querySelectorAll("details[open]").forEach(offerCopy);
 
   const open = () => {
     const target = /^#f\d+$/.test(location.hash) && document.getElementById(location.hash.slice(1));
