@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .boxes import corners, l1_distance, overlap
-from .compiled import compiled
+from .compiled import compiled_for
 from .predictions import in_parts
 
 
@@ -40,7 +40,7 @@ def box_costs_in_parts(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, co
 
 def _compiled_costs(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: float) -> Tensor | None:
     """Return what `box_costs` does, or None where nothing compiled is for that."""
-    kernel = compiled("numba_costs", "write_box_costs") if boxes.device.type == "cpu" else None
+    kernel = compiled_for(boxes, "numba_costs", "write_box_costs")
     if kernel is None:
         return None
     cost = boxes.new_empty(len(boxes), target_boxes.shape[1], boxes.shape[1])

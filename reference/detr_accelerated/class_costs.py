@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .compiled import compiled
+from .compiled import compiled_for
 from .like_logits import LikeLogits
 from .softmax import Softmax
 
@@ -41,7 +41,7 @@ def focal_cost(alpha: float = 0.25, gamma: float = 2.0, epsilon: float = 1e-8) -
 
 def can_subtract(cost: Tensor) -> bool:
     """Return whether `subtract_probabilities` is for such costs, and to be had: on the CPU, with numba."""
-    return cost.device.type == "cpu" and compiled(*SUBTRACT) is not None
+    return compiled_for(cost, *SUBTRACT) is not None
 
 
 def subtract_probabilities(cost: Tensor, softmax: Softmax, labels: Tensor, cost_class: float) -> None:
@@ -49,7 +49,7 @@ def subtract_probabilities(cost: Tensor, softmax: Softmax, labels: Tensor, cost_
 
     labels: int64 [B, T], those of problem p being image p % B's.
     """
-    kernel = compiled(*SUBTRACT)
+    kernel = compiled_for(cost, *SUBTRACT)
     assert kernel is not None
     for part in softmax.exponentials.with_parts(softmax.exponential_sum, cost):
         kernel(*(tensor.numpy() for tensor in (*part, labels)), cost.numpy().dtype.type(cost_class))

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
+from torch import Tensor
 
 Function = Callable[..., Any]
 
@@ -25,6 +26,11 @@ def compiled(module: str, name: str) -> Function | None:
     # It takes a second to import.
     function: Function | None = getattr(import_module(f".{module}", __package__), name) if installed() else None
     return function
+
+
+def compiled_for(tensor: Tensor, module: str, name: str) -> Function | None:
+    """Return a function as `compiled` does, or None for a tensor that is not on the CPU."""
+    return compiled(module, name) if tensor.device.type == "cpu" else None
 
 
 def threads_worth(elements: int, least: int) -> int:

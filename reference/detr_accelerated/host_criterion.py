@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .batch import Batch
 from .class_losses import refuse_second_derivatives
-from .compiled import Function, compiled, in_threads, threads_worth
+from .compiled import Function, compiled, compiled_for, in_threads, threads_worth
 from .dialects import LossFormula
 from .layer_losses import LayerLosses, by_name, connected
 from .softmax import softmax
@@ -35,8 +35,8 @@ def losses_on_host(batch: Batch, formula: LossFormula) -> LayerLosses | None:
     """
     logits, boxes = batch.logits, [layer["pred_boxes"] for layer in batch.layers]
     dtypes = {*(tensor.dtype for tensor in (*logits, *boxes)), batch.targets.boxes.dtype}
-    fits = len(dtypes) == 1 and dtypes <= {torch.float32, torch.float64} and logits[0].device.type == "cpu"
-    if not fits or batch.targets.boxes.requires_grad or compiled(*WRITE_LOSSES) is None:
+    fits = len(dtypes) == 1 and dtypes <= {torch.float32, torch.float64} and not batch.targets.boxes.requires_grad
+    if not fits or compiled_for(logits[0], *WRITE_LOSSES) is None:
         return None
     return by_name(_Losses.apply(batch, formula, *logits, *boxes))
 

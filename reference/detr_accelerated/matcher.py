@@ -16,7 +16,7 @@ from detr_reference.matcher import ClassCost, check_precision
 from .assignment import solve
 from .box_costs import box_costs, box_costs_in_parts
 from .class_costs import FocalCost, can_subtract, subtract_probabilities, write_at_labels
-from .compiled import compiled
+from .compiled import compiled_for
 from .cuda_batch import DeviceBatch, device_batch
 from .cuda_criterion import Match, match
 from .dialects import CostFormula, Dialect
@@ -179,7 +179,7 @@ def matched_pairs(columns: Tensor, sizes: Sequence[int]) -> Pairs:
 
 def _check_costs(cost: Tensor, sizes: Sequence[int], images: int) -> None:
     # A sum is finite only if every term is; it may also overflow, and so the terms themselves decide.
-    kernel = compiled("numba_checks", "all_finite") if cost.device.type == "cpu" else None
+    kernel = compiled_for(cost, "numba_checks", "all_finite")
     if cost.sum().isfinite() if kernel is None else kernel(cost.numpy()):
         return
     for problem, size in enumerate(sizes):

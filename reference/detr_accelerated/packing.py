@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detr_reference.batch import Outputs, Targets, check_output_values, check_targets
 
-from .compiled import compiled
+from .compiled import compiled_for
 from .predictions import Predictions, stack_predictions
 from .targets import PackedTargets, pack_targets
 
@@ -54,7 +54,7 @@ def _sound(predictions: Predictions, targets: PackedTargets, num_labels: int) ->
     On the CPU it is compiled where numba is installed.
     """
     labels = targets.labels
-    kernel = compiled("numba_checks", "all_sound") if labels.device.type == "cpu" else None
+    kernel = compiled_for(labels, "numba_checks", "all_sound")
     if kernel is not None:
         given = (predictions.highest, labels, predictions.boxes, targets.boxes)
         highest, label_array, boxes, target_boxes = (tensor.detach().numpy() for tensor in given)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .compiled import Function, compiled, in_threads, threads_worth
+from .compiled import Function, compiled_for, in_threads, threads_worth
 from .like_logits import LikeLogits, memory_like
 
 ELEMENTS_WORTH_A_THREAD = 2**20
@@ -36,8 +36,8 @@ class Softmax(NamedTuple):
 
 def softmax(layers: Sequence[Tensor]) -> Softmax:
     """Return the softmax of the logits [B, Q, C] of layers; of float32 on the CPU it is compiled where numba is."""
-    fits = layers[0].device.type == "cpu" and layers[0].dtype == torch.float32
-    kernel = compiled("numba_softmax", "write_softmax") if fits else None
+    is_single = layers[0].dtype == torch.float32
+    kernel = compiled_for(layers[0], "numba_softmax", "write_softmax") if is_single else None
     return softmax_in_torch(layers) if kernel is None else _softmax_in_kernel(kernel, layers)
 
 
