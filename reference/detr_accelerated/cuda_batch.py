@@ -14,7 +14,7 @@ from torch import Tensor
 from detr_reference.batch import Outputs, Targets
 from detr_reference.boxes import upcast_half
 
-from .cuda_kernels import run_on
+from .cuda_kernels import by_value, run_on
 from .cuda_solver import MOST_COLUMNS
 
 # As in the kernels.
@@ -93,7 +93,7 @@ class DeviceBatch:
             put_pointers(batch[name], getattr(self, name))
         batch["sizes"][:images] = self.sizes
         batch["images"], batch["queries"], batch["columns"], batch["longest"] = images, queries, columns, self.longest
-        return found
+        return by_value(found)
 
 
 def put_pointers(places: np.ndarray[Any, Any], tensors: Sequence[Tensor | None]) -> None:

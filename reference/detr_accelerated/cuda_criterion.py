@@ -14,7 +14,7 @@ from torch import Tensor
 from . import cuda_solver
 from .class_losses import refuse_second_derivatives
 from .cuda_batch import MOST_IMAGES, MOST_LAYERS, DeviceBatch, put_pointers
-from .cuda_kernels import WARP, kernels, on_current_stream
+from .cuda_kernels import WARP, by_value, kernels, on_current_stream
 from .dialects import CostFormula, Dialect, LossFormula
 from .layer_losses import LOSSES, LayerLosses, by_name, connected
 
@@ -26,7 +26,6 @@ THREADS = 256
 TILE = 32
 SUMS = 7
 
-STATISTICS = np.dtype([(name, np.uint64) for name in ("highest", "exponential_sum", "favourite")])
 FOUND_LOSSES = np.dtype(
     [*((name, np.uint64, MOST_LAYERS) for name in (*LOSSES, "cardinality_error")), ("class_error", np.uint64)]
 )
@@ -121,7 +120,7 @@ class _Losses(torch.autograd.Function):
             _kernel("totals", batch, match.dialect)(
                 (layers,),
                 (MOST_IMAGES,),
-                (*arguments, np.int32(tiles), sums.data_ptr(), places, class_divisors.data_ptr()),
+                (*arguments, np.int32(tiles), sums.data_ptr(), by_value(places), class_divisors.data_ptr()),
                 shared_mem=MOST_IMAGES // WARP * SUMS * 8,
             )
         ctx.dialect, ctx.formula, ctx.dtypes = match.dialect, formula, [tensor.dtype for tensor in predictions]
@@ -147,7 +146,7 @@ class _Losses(torch.autograd.Function):
                 _places(match.statistics),
                 match.columns.data_ptr(),
                 class_divisors.data_ptr(),
-                places,
+                by_value(places),
                 of_logits.data_ptr(),
                 of_boxes.data_ptr(),
             )
@@ -164,13 +163,12 @@ def _kernel(name: str, batch: DeviceBatch, dialect: Dialect) -> Any:
 
 def _numbers(formula: CostFormula | LossFormula) -> np.ndarray[Any, Any]:
     """Return the numbers of a formula in order as the kernels take them, a structure by value."""
-    numbers = tuple(map(float, vars(formula).values()))
-    return np.array(numbers).view(np.dtype([("numbers", np.float64, len(numbers))]))
+    return by_value(np.array(list(vars(formula).values()), np.float64))
 
 
 def _places(statistics: Sequence[Tensor]) -> np.ndarray[Any, Any]:
     """Return where the statistics of queries lie as the kernels take it, a structure by value."""
-    return np.array([tuple(tensor.data_ptr() for tensor in statistics)], STATISTICS)
+    return by_value(np.array([tensor.data_ptr() for tensor in statistics], np.uint64))
 
 
 def _tiles(queries: int) -> int:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 WARP = 32
@@ -60,17 +62,38 @@ def kernels(sources: tuple[Path, ...], names: tuple[str, ...]) -> tuple[Any, ...
 @contextmanager
 def on_current_stream(device: torch.device) -> Iterator[None]:
     """Let kernels be launched on torch's current stream of the device."""
-    with cupy().cuda.Device(device.index), _current_stream(device):
+    # What torch's own compiled code asks: an object of the stream would cost as much as a launch.
+    address = torch._C._cuda_getCurrentRawStream(device.index)
+    with cupy().cuda.Device(device.index), _stream(address, device.index):
         yield
 
 
-def _current_stream(device: torch.device) -> Any:
-    stream = torch.cuda.current_stream(device)
+@dataclass(frozen=True)
+class _Address:
+    """A stream that somebody else has made, as CUDA's protocol for streams tells it."""
+
+    address: int
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, self.address
+
+
+@cache
+def _stream(address: int, device_index: int) -> Any:
+    """Return CuPy's object for the stream at an address."""
     streams = cupy().cuda
-    if hasattr(streams.Stream, "from_external") and hasattr(stream, "__cuda_stream__"):
-        return streams.Stream.from_external(stream)
-    # CuPy 13, and torch before it had the protocol.
-    return streams.ExternalStream(stream.cuda_stream, device.index)
+    if hasattr(streams.Stream, "from_external"):
+        return streams.Stream.from_external(_Address(address))
+    # CuPy 13.
+    return streams.ExternalStream(address, device_index)
+
+
+def by_value(structure: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return a structure in memory as an argument of a kernel, which is given it by value.
+
+    Its fields are left out, as CuPy would list them at each launch.
+    """
+    return structure.view(f"V{structure.nbytes}")
 
 
 @cache

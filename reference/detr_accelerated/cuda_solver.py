@@ -92,12 +92,15 @@ def _launch(cost: Tensor, sizes: Tensor, query_of_target: Tensor, statuses: Tens
     threads, columns_per_thread = block_shape(targets, queries)
     bytes_needed = shared_bytes(threads, targets, queries)
     cost_type = "float" if cost.dtype == torch.float32 else "double"
+    # Of a problem with as many targets as queries the queries are the rows, whose costs are to lie side by side.
+    turned = cost.mT.contiguous() if targets >= queries else None
     with on_current_stream(cost.device):
         (kernel,) = kernels((SOURCE,), (f"solve<{cost_type}, {columns_per_thread}>",))
         if bytes_needed > SHARED_BYTES_OF_ANY_KERNEL:
             _allow_shared_bytes(kernel, cost.device, bytes_needed)
-        pointers = [tensor.data_ptr() for tensor in (cost, sizes, query_of_target, statuses)]
-        arguments = (*pointers[:2], np.int32(targets), np.int32(queries), *pointers[2:])
+        cost_at, sizes_at, query_at, status_at = (x.data_ptr() for x in (cost, sizes, query_of_target, statuses))
+        turned_at = 0 if turned is None else turned.data_ptr()
+        arguments = (cost_at, turned_at, sizes_at, np.int32(targets), np.int32(queries), query_at, status_at)
         kernel((problems,), (threads,), arguments, shared_mem=bytes_needed)
 
 

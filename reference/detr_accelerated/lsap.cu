@@ -9,7 +9,9 @@
 // keep every reduced cost c - u - v at least 0, and 0 on matched pairs, which is what makes the assignment optimal.
 //
 // Thread t owns the columns t, t + threads, t + 2 threads, …: what only their owner needs lies in its registers, the
-// rest in shared memory. A step of the search is one pass over the unreached columns and one barrier.
+// rest in shared memory. A step of the search is one pass over the columns and one barrier. Each step waits for the one
+// before it, so what counts is how long one takes: the costs of a row lie side by side, their loads wait for nothing but
+// the row's number, and what can be done meanwhile is left for then.
 
 constexpr int WARP = 32;
 constexpr int MOST_THREADS = 512;
@@ -21,10 +23,12 @@ __device__ double infinity() { return __longlong_as_double(0x7ff0000000000000); 
 
 enum Status { SOLVED = 0, INVALID_COST = 1, INFEASIBLE = 2, INVALID_SIZE = 3 };
 
-// A column that the search could reach next. Of two at the same distance the lower rank is taken; no two have the same.
+// A column that the search could reach next, and the row that it is matched with, or NONE. Of two at the same distance
+// the lower rank is taken; no two have the same.
 struct alignas(16) Candidate {
     double distance;
     unsigned rank;
+    int row;
 };
 
 __device__ bool precedes(Candidate one, Candidate other) {
@@ -45,19 +49,40 @@ __device__ int place_of_rank(unsigned rank, int num_columns) {
 
 __device__ int column_of_rank(unsigned rank) { return rank & 0xffff; }
 
-// All threads of a block call it, and all learn the first of their candidates. first_of_warps: one place for each warp,
-// which no thread may write again before the next barrier but one, as slower threads still read.
-__device__ Candidate first_of_block(Candidate first, Candidate* first_of_warps) {
+__device__ unsigned least_of_warp(unsigned value) {
+#if __CUDA_ARCH__ >= 800
+    return __reduce_min_sync(EVERY_LANE, value);
+#else
 #pragma unroll
     for (int offset = WARP / 2; offset > 0; offset /= 2) {
-        Candidate other = {
-            __shfl_xor_sync(EVERY_LANE, first.distance, offset), __shfl_xor_sync(EVERY_LANE, first.rank, offset)};
-        if (precedes(other, first)) first = other;
+        unsigned other = __shfl_xor_sync(EVERY_LANE, value, offset);
+        if (other < value) value = other;
     }
-    if (threadIdx.x % WARP == 0) first_of_warps[threadIdx.x / WARP] = first;
+    return value;
+#endif
+}
+
+// A number that is less where the distance is. -0 would come before 0, but is no distance: of sums and differences it is
+// only -0 + -0 and -0 - 0, and the first sum of all begins with 0.
+__device__ unsigned long long order_of(double distance) {
+    const long long bits = __double_as_longlong(distance);
+    return bits < 0 ? ~bits : bits | 1ull << 63;
+}
+
+// All threads of a block call it, and all learn the first of their candidates. first_of_warps: one place for each warp,
+// which no thread may write again before the next barrier but one, as slower threads still read.
+__device__ Candidate first_of_block(Candidate own, Candidate* first_of_warps) {
+    const unsigned long long order = order_of(own.distance);
+    const unsigned high = order >> 32, low = order;
+    const unsigned least_high = least_of_warp(high);
+    const unsigned least_low = least_of_warp(high == least_high ? low : 0xffffffff);
+    const unsigned rank = least_of_warp(high == least_high && low == least_low ? own.rank : REACHED);
+    // Where no lane has a column left, the first one says so.
+    if (own.rank == rank && (rank != REACHED || threadIdx.x % WARP == 0)) first_of_warps[threadIdx.x / WARP] = own;
     __syncthreads();
+    Candidate first = first_of_warps[0];
 #pragma unroll 4
-    for (int warp = 0; warp < static_cast<int>(blockDim.x) / WARP; ++warp) {
+    for (int warp = 1; warp < static_cast<int>(blockDim.x) / WARP; ++warp) {
         if (precedes(first_of_warps[warp], first)) first = first_of_warps[warp];
     }
     return first;
@@ -76,14 +101,16 @@ __device__ void augment(int start, int sink, const int* before, int* row_of, int
     } while (row != start);
 }
 
-// costs: [P, T, Q], of which the first sizes[p] targets of problem p count. query_of_target: [P, T], the query of each
-// target, or -1 where it has none, and in all of a problem that is not SOLVED. statuses: [P].
+// costs: [P, T, Q], of which the first sizes[p] targets of problem p count. turned_costs: the same as [P, Q, T]; it is read
+// where a problem has as many targets as queries, and may be null where none can. query_of_target: [P, T], the query of
+// each target, or -1 where it has none, and in all of a problem that is not SOLVED. statuses: [P].
 //
 // A block has at most MOST_THREADS threads in whole warps, and threads * COLUMNS >= max(Q, T), which is at most 2^15 as a
 // rank has 16 bits for either part. `shared_bytes` in `cuda_solver.py` says how much shared memory it takes.
 template <typename Cost, int COLUMNS>
 __global__ void __launch_bounds__(MOST_THREADS, 1) solve(
     const Cost* __restrict__ costs,
+    const Cost* __restrict__ turned_costs,
     const long long* __restrict__ sizes,
     int most_targets,
     int num_queries,
@@ -95,9 +122,9 @@ __global__ void __launch_bounds__(MOST_THREADS, 1) solve(
     const bool rows_are_targets = num_targets < num_queries;
     const int num_rows = rows_are_targets ? num_targets : num_queries;
     const int num_columns = rows_are_targets ? num_queries : num_targets;
-    const int row_stride = rows_are_targets ? num_queries : 1;
-    const int column_stride = rows_are_targets ? 1 : num_queries;
-    const Cost* cost = costs + static_cast<size_t>(problem) * most_targets * num_queries;
+    const int row_stride = rows_are_targets ? num_queries : most_targets;
+    const size_t first_cost = static_cast<size_t>(problem) * most_targets * num_queries;
+    const Cost* cost = (rows_are_targets ? costs : turned_costs) + first_cost;
     long long* query_of = query_of_target + static_cast<size_t>(problem) * most_targets;
 
     extern __shared__ __align__(16) double shared_memory[];
@@ -109,7 +136,7 @@ __global__ void __launch_bounds__(MOST_THREADS, 1) solve(
 
     double v[COLUMNS], distance[COLUMNS];
     unsigned rank[COLUMNS];
-    bool unmatched[COLUMNS];
+    int matched_row[COLUMNS];  // as in row_of
 
     for (int row = thread; row < num_rows; row += threads) {
         u[row] = 0;
@@ -119,7 +146,7 @@ __global__ void __launch_bounds__(MOST_THREADS, 1) solve(
 #pragma unroll
     for (int k = 0; k < COLUMNS; ++k) {
         v[k] = 0;
-        unmatched[k] = true;
+        matched_row[k] = NONE;
     }
     bool invalid = false, feasible = true;
     int step = 0;
@@ -131,32 +158,32 @@ __global__ void __launch_bounds__(MOST_THREADS, 1) solve(
             int column = thread + k * threads;
             distance[k] = infinity();
             bool exists = column < num_columns;
-            rank[k] = exists ? rank_of(column, num_columns - 1 - column, unmatched[k], num_columns) : REACHED;
+            rank[k] =
+                exists ? rank_of(column, num_columns - 1 - column, matched_row[k] == NONE, num_columns) : REACHED;
         }
 
         int row = start, sink = NONE, unreached = num_columns;
         double length = 0;
         while (sink == NONE) {
             const double u_of_row = u[row];
-            const Cost* own_costs = cost + row * row_stride + thread * column_stride;
+            const Cost* costs_of_row = cost + row * row_stride;
             // All loads come first, and none behind a branch, so that they are under way at the same time.
             Cost c[COLUMNS];
 #pragma unroll
-            for (int k = 0; k < COLUMNS; ++k) {
-                c[k] = rank[k] == REACHED ? Cost(infinity()) : own_costs[k * threads * column_stride];
-            }
-            Candidate own = {infinity(), REACHED};
+            for (int k = 0; k < COLUMNS; ++k) c[k] = costs_of_row[min(thread + k * threads, num_columns - 1)];
+            Candidate own = {infinity(), REACHED, NONE};
 #pragma unroll
             for (int k = 0; k < COLUMNS; ++k) {
                 invalid |= !(c[k] > -infinity());
                 // The order of these operations is scipy's, as it decides how the sum is rounded.
                 double through = length + c[k] - u_of_row - v[k];
+                if (rank[k] == REACHED) continue;
                 if (through < distance[k]) {
                     distance[k] = through;
                     before[thread + k * threads] = row;
                 }
-                Candidate candidate = {distance[k], rank[k]};
-                if (rank[k] != REACHED && precedes(candidate, own)) own = candidate;
+                Candidate candidate = {distance[k], rank[k], matched_row[k]};
+                if (precedes(candidate, own)) own = candidate;
             }
 
             // Two sets of places in turn: between a write to one and the next lies a barrier that its readers pass.
@@ -174,12 +201,11 @@ __global__ void __launch_bounds__(MOST_THREADS, 1) solve(
                 if (rank[k] == nearest.rank) {
                     rank[k] = REACHED;
                 } else if (rank[k] != REACHED && place_of_rank(rank[k], num_columns) == unreached) {
-                    rank[k] = rank_of(thread + k * threads, place, unmatched[k], num_columns);
+                    rank[k] = rank_of(thread + k * threads, place, matched_row[k] == NONE, num_columns);
                 }
             }
-            int column = column_of_rank(nearest.rank);
-            row = row_of[column];
-            if (row == NONE) sink = column;
+            row = nearest.row;
+            if (row == NONE) sink = column_of_rank(nearest.rank);
         }
         if (!feasible) break;
 
@@ -188,22 +214,26 @@ __global__ void __launch_bounds__(MOST_THREADS, 1) solve(
         if (thread == 0) u[start] += length;
 #pragma unroll
         for (int k = 0; k < COLUMNS; ++k) {
-            int column = thread + k * threads;
-            if (column == sink) {
-                unmatched[k] = false;
-            } else if (column < num_columns && rank[k] == REACHED) {
-                u[row_of[column]] += length - distance[k];
+            if (rank[k] == REACHED && matched_row[k] != NONE) {
+                u[matched_row[k]] += length - distance[k];
                 v[k] -= length - distance[k];
             }
         }
-        __syncthreads();
+        // Nobody reads meanwhile what it writes.
         if (thread == 0) augment(start, sink, before, row_of, column_of);
         __syncthreads();
+#pragma unroll
+        for (int k = 0; k < COLUMNS; ++k) {
+            int column = thread + k * threads;
+            if (column < num_columns) matched_row[k] = row_of[column];
+        }
     }
 
     // Each row was a start, and then all its costs were looked at, unless the problem was given up before.
     if (!feasible) {
-        for (int i = thread; i < num_targets * num_queries; i += threads) invalid |= !(cost[i] > -infinity());
+        for (int i = thread; i < num_targets * num_queries; i += threads) {
+            invalid |= !(costs[first_cost + i] > -infinity());
+        }
     }
     invalid = __syncthreads_or(invalid);
     const bool solved = size_is_valid && feasible && !invalid;

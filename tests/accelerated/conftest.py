@@ -25,6 +25,8 @@ HERE = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
 # As in the enumeration of the shim.
 ORDERS = ("ascending", "descending", "random warps", "random threads")
+OLDER = 750
+"""The architecture of a device before Ampere's."""
 
 
 class Launch(ctypes.Structure):
@@ -92,27 +94,32 @@ class HostKernel:
         """Return the query of each target, int64 [P, T], and the statuses, int32 [P], from costs [P, T, Q]."""
         problems, targets, queries = cost.shape
         cost, sizes = np.ascontiguousarray(cost), np.ascontiguousarray(sizes, np.int64)
+        turned = np.ascontiguousarray(cost.transpose(0, 2, 1))
         # What the kernel does not write stays recognisable.
         found, statuses = np.full((problems, targets), -77, np.int64), np.full(problems, -77, np.int32)
         if shared_bytes is None:
             shared_bytes = cuda_solver.shared_bytes(threads, targets, queries)
         name = f"solve<{'double' if cost.dtype == np.float64 else 'float'}, {columns_per_thread}>"
-        pointers = [array.ctypes.data for array in (cost, sizes, found, statuses)]
-        arguments = (*pointers[:2], np.int32(targets), np.int32(queries), *pointers[2:])
+        cost_at, turned_at, *pointers = (array.ctypes.data for array in (cost, turned, sizes, found, statuses))
+        turned_at = turned_at if targets >= queries else 0
+        arguments = (cost_at, turned_at, pointers[0], np.int32(targets), np.int32(queries), *pointers[1:])
         self.library.launch(name, (problems,), threads, arguments, shared_bytes, order, seed)
         return found, statuses
 
 
 @pytest.fixture(scope="session")
-def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Library]:
-    """The compiler: from the source of kernels and the name of what makes a library of it to the library."""
+def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Library]:
+    """The compiler: from the source of kernels and the name of what makes a library of it to the library.
+
+    architecture: that of the device which the host plays, as `__CUDA_ARCH__` has it.
+    """
     if sys.platform != "linux":
         pytest.skip("fibres by ucontext, as the shim uses them, are Linux's")
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         pytest.skip(f"none of the C++ compilers {', '.join(COMPILERS)} is on the PATH")
 
-    def compiled(source: str, maker: str) -> Library:
+    def compiled(source: str, maker: str, architecture: int = 800) -> Library:
         folder = tmp_path_factory.mktemp("kernel")
         (folder / "kernel.cu").write_text(source)
         # Without warnings, which are NVRTC's to give: defects are planted as they come.
@@ -126,6 +133,7 @@ def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
             "-ffp-contract=off",
             "-U_FORTIFY_SOURCE",
             f"-I{HERE}",
+            f"-D__CUDA_ARCH__={architecture}",
         ]
         command += [f'-DKERNEL="{folder / "kernel.cu"}"', str(HERE / maker), "-o", str(folder / "kernel.so")]
         subprocess.run(command, check=True)
@@ -135,19 +143,25 @@ def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, 
 
 
 @pytest.fixture(scope="session")
-def compile_kernel(compile_library: Callable[[str, str], Library]) -> Callable[[str], HostKernel]:
+def compile_kernel(compile_library: Callable[..., Library]) -> Callable[..., HostKernel]:
     """The compiler of the solver."""
-    return lambda source: HostKernel(compile_library(source, "lsap_on_host.cpp"))
+    return lambda source, **named: HostKernel(compile_library(source, "lsap_on_host.cpp", **named))
 
 
 @pytest.fixture(scope="session")
-def host_kernel(compile_kernel: Callable[[str], HostKernel]) -> HostKernel:
+def host_kernel(compile_kernel: Callable[..., HostKernel]) -> HostKernel:
     """The solver as it is, on the host."""
     return compile_kernel(cuda_solver.SOURCE.read_text())
 
 
 @pytest.fixture(scope="session")
-def host_criterion(compile_library: Callable[[str, str], Library]) -> Library:
+def older_kernel(compile_kernel: Callable[..., HostKernel]) -> HostKernel:
+    """The solver as it is for a device whose warps find a minimum by shuffles alone, on the host."""
+    return compile_kernel(cuda_solver.SOURCE.read_text(), architecture=OLDER)
+
+
+@pytest.fixture(scope="session")
+def host_criterion(compile_library: Callable[..., Library]) -> Library:
     """The kernels of matcher and criterion as they are, on the host."""
     source = "\n".join(path.read_text() for path in cuda_criterion.SOURCES)
     return compile_library(source, "criterion_on_host.cpp")
@@ -198,11 +212,10 @@ def played_cupy(host_kernel: HostKernel, host_criterion: Library, monkeypatch: p
     class Device(nullcontext):
         attributes: ClassVar[dict[str, int]] = {"MaxSharedMemoryPerBlockOptin": 60_000}
 
-    cuda = SimpleNamespace(Device=Device, Stream=SimpleNamespace(from_external=nullcontext), ExternalStream=nullcontext)
+    cuda = SimpleNamespace(Device=Device, Stream=SimpleNamespace(from_external=nullcontext))
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, RawModule=raw_module))
-    stream = SimpleNamespace(__cuda_stream__=lambda: (0, 0), cuda_stream=0)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
-    caches = (cuda_kernels.kernels, cuda_kernels.cupy, cuda_kernels._usable)
+    monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", lambda index: 0, raising=False)
+    caches = (cuda_kernels.kernels, cuda_kernels.cupy, cuda_kernels._usable, cuda_kernels._stream)
     for cached in caches:
         cached.cache_clear()
     yield played

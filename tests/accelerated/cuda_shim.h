@@ -12,6 +12,7 @@
 #include <sys/time.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -30,6 +31,7 @@
 #define __syncthreads() cuda::wait_for_block(__LINE__, false)
 #define __syncthreads_or(predicate) cuda::wait_for_block(__LINE__, predicate)
 #define __shfl_xor_sync(mask, value, offset) cuda::exchange(__COUNTER__, __LINE__, mask, value, offset)
+#define __reduce_min_sync(mask, value) cuda::exchange(__COUNTER__, __LINE__, mask, value, cuda::LEAST_OF_ALL)
 
 inline double __longlong_as_double(long long bits) {
     double value;
@@ -37,8 +39,14 @@ inline double __longlong_as_double(long long bits) {
     return value;
 }
 
+inline long long __double_as_longlong(double value) {
+    long long bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
 // On a device these are for float, too.
-using std::exp, std::fabs, std::log, std::log1p, std::pow;
+using std::exp, std::fabs, std::log, std::log1p, std::min, std::pow;
 
 struct Index {
     int x, y = 0;
@@ -49,6 +57,7 @@ alignas(16) static double shared_memory[1 << 15];
 namespace cuda {
 
 constexpr int LANES = 32;
+constexpr int LEAST_OF_ALL = -1;  // in place of the offset of a shuffle
 constexpr size_t STACK_BYTES = 1 << 16;
 
 enum Order { ASCENDING, DESCENDING, RANDOM_WARPS, RANDOM_THREADS };
@@ -102,6 +111,7 @@ inline bool wait_for_block(int line, bool predicate) {
 template <typename Value>
 Value exchange(int place, int line, unsigned mask, Value value, int offset) {
     Fibre& self = scheduler.fibres[scheduler.current];
+    self.given = 0;
     std::memcpy(&self.given, &value, sizeof value);
     self.mask = mask;
     self.offset = offset;
@@ -165,9 +175,17 @@ inline bool pass_shuffle(int warp) {
         if (waits && (lanes[lane].place != first->place || lanes[lane].mask != mask)) return false;
     }
     if (scheduler.order == RANDOM_WARPS) scheduler.urgency_of_warp[warp] = scheduler.numbers();
+    uint64_t least = first->given;
+    for (int lane = 0; lane < LANES; ++lane) {
+        if (mask >> lane & 1) least = min(least, lanes[lane].given);
+    }
     for (int lane = 0; lane < LANES; ++lane) {
         const int other = lane ^ lanes[lane].offset;
         if (!(mask >> lane & 1)) continue;
+        if (lanes[lane].offset == LEAST_OF_ALL) {
+            lanes[lane].received = least;
+            continue;
+        }
         if (other >= LANES || !(mask >> other & 1)) {
             throw std::runtime_error("a shuffle reads from a lane outside its mask: " + where(warp * LANES + lane));
         }

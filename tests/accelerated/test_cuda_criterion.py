@@ -276,7 +276,7 @@ def test_on_a_device_a_step_is_captured_in_a_graph(focal: bool) -> None:
         wanted = found(detr_accelerated, focal, given, validate=False)
     stream.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=stream):
         ours = found(detr_accelerated, focal, given, validate=False)
     graph.replay()
     torch.testing.assert_close(ours, wanted, rtol=0, atol=0, equal_nan=True)

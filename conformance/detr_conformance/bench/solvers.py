@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 import detr_reference
-from detr_accelerated import assignment
+from detr_accelerated import assignment, cuda_kernels, cuda_solver
 from detr_conformance.bench.batches import Batch
 from detr_conformance.bench.contestant import Package, why_missing
 from detr_conformance.bench.ours import NUMBA
@@ -123,6 +123,15 @@ def _torch_linear_assignment(cost: Tensor) -> Callable[[], Any]:
     return lambda: batch_linear_assignment(cost)
 
 
+def _accelerated(cost: Tensor) -> Callable[[], Any]:
+    sizes = [cost.shape[1]] * len(cost)
+    if not cuda_kernels.run_on(cost.device):
+        return lambda: assignment.solve(cost, sizes)
+    # Costs and sizes lie on the device, as the kernel for the costs leaves them there.
+    on_device = torch.tensor(sizes, device=cost.device)
+    return lambda: cuda_solver.solve(cost, on_device)
+
+
 LAPX = Package("lapx", "lap")
 
 SOLVERS = (
@@ -142,7 +151,7 @@ SOLVERS = (
     SolverContestant(
         ACCELERATED_SOLVER,
         None,
-        lambda cost: lambda: assignment.solve(cost, [cost.shape[1]] * len(cost)),
+        _accelerated,
         _from_columns,
     ),
 )
