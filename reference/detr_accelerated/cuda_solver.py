@@ -25,6 +25,7 @@ SOLVED, INVALID_COST, INFEASIBLE, INVALID_SIZE = 0, 1, 2, 3
 # So many loads of a thread are under way at once, and so few warps have to meet at each step.
 COLUMNS_WORTH_A_THREAD = 4
 SHARED_BYTES_OF_ANY_KERNEL = 48 * 1024
+BYTES_OF_TILE = (WARP * (WARP + 1) - 1) * 8
 
 
 def solve(cost: Tensor, sizes: Tensor, *, check: bool = False) -> Tensor:
@@ -83,7 +84,8 @@ def shared_bytes(threads: int, targets: int, queries: int) -> int:
     """Return the bytes of shared memory that a block needs, as the kernel divides them up."""
     candidate, price, index = 16, 8, 4
     rows, columns = min(targets, queries), max(targets, queries)
-    return 2 * (threads // WARP) * candidate + rows * (price + index) + columns * 2 * index
+    of_search = 2 * (threads // WARP) * candidate + rows * (price + index) + columns * 2 * index
+    return max(of_search, BYTES_OF_TILE if targets >= queries else 0)
 
 
 def _launch(cost: Tensor, sizes: Tensor, query_of_target: Tensor, statuses: Tensor) -> None:
@@ -93,9 +95,9 @@ def _launch(cost: Tensor, sizes: Tensor, query_of_target: Tensor, statuses: Tens
     bytes_needed = shared_bytes(threads, targets, queries)
     cost_type = "float" if cost.dtype == torch.float32 else "double"
     # Of a problem with as many targets as queries the queries are the rows, whose costs are to lie side by side.
-    turned = cost.mT.contiguous() if targets >= queries else None
+    turned = torch.empty_like(cost) if targets >= queries else None
     with on_current_stream(cost.device):
-        (kernel,) = kernels((SOURCE,), (f"solve<{cost_type}, {columns_per_thread}>",))
+        (kernel,) = kernels((SOURCE,), (f"solve<{cost_type}, {threads}, {columns_per_thread}>",))
         if bytes_needed > SHARED_BYTES_OF_ANY_KERNEL:
             _allow_shared_bytes(kernel, cost.device, bytes_needed)
         cost_at, sizes_at, query_at, status_at = (x.data_ptr() for x in (cost, sizes, query_of_target, statuses))

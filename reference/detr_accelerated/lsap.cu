@@ -10,42 +10,53 @@
 //
 // Thread t owns the columns t, t + threads, t + 2 threads, …: what only their owner needs lies in its registers, the
 // rest in shared memory. A step of the search is one pass over the columns and one barrier. Each step waits for the one
-// before it, so what counts is how long one takes: the costs of a row lie side by side, their loads wait for nothing but
-// the row's number, and what can be done meanwhile is left for then.
+// before it, so what counts is how long one takes: distances are compared as integers, the costs of a row lie side by
+// side, and they are under way as soon as the row is known, before anything else is done.
 
 constexpr int WARP = 32;
-constexpr int MOST_THREADS = 512;
 constexpr unsigned EVERY_LANE = 0xffffffff;
 constexpr int NONE = -1;
 constexpr unsigned REACHED = 0xffffffff;  // in place of a rank
+constexpr unsigned long long SIGN = 1ull << 63;
 
 __device__ double infinity() { return __longlong_as_double(0x7ff0000000000000); }
 
 enum Status { SOLVED = 0, INVALID_COST = 1, INFEASIBLE = 2, INVALID_SIZE = 3 };
 
-// A column that the search could reach next, and the row that it is matched with, or NONE. Of two at the same distance
-// the lower rank is taken; no two have the same.
+// A number that is less where the distance is. -0 would come before 0, but is no distance: of sums and differences it is
+// only -0 + -0 and -0 - 0, and the first sum of all begins with 0.
+__device__ unsigned long long order_of(double distance) {
+    const long long bits = __double_as_longlong(distance);
+    return bits ^ (bits >> 63 | SIGN);
+}
+
+__device__ double distance_of(unsigned long long order) {
+    const long long bits = order;
+    return __longlong_as_double(bits ^ (~(bits >> 63) | SIGN));
+}
+
+// A column that the search could reach next: where its distance is in the order of all, and the row that it is matched
+// with, or NONE. Of two at the same distance the lower rank is taken; no two have the same.
 struct alignas(16) Candidate {
-    double distance;
+    unsigned long long order;
     unsigned rank;
     int row;
 };
 
-__device__ bool precedes(Candidate one, Candidate other) {
-    return one.distance < other.distance || (one.distance == other.distance && one.rank < other.rank);
+// Without branches, as most threads would have to wait at the end of one.
+__device__ Candidate first_of(Candidate one, Candidate other) {
+    const bool precedes = (other.order < one.order) | ((other.order == one.order) & (other.rank < one.rank));
+    return {precedes ? other.order : one.order, precedes ? other.rank : one.rank, precedes ? other.row : one.row};
 }
 
 // scipy scans a list of the unreached columns and takes the last unmatched one of those that are nearest, as it ends
-// the search at once, or if there is none the first matched one. `place` is the column's place in that list.
-__device__ unsigned rank_of(int column, int place, bool unmatched, int num_columns) {
-    int tie = unmatched ? num_columns - 1 - place : num_columns + place;
-    return static_cast<unsigned>(tie) << 16 | column;
-}
+// the search at once, or if there is none the first matched one. A rank says it in its upper half, from the column's
+// place in that list, and the column in its lower half. `base` is the rank of the same column at place 0.
+__device__ unsigned base_of_rank(int column, bool unmatched) { return (unmatched ? 0x7fffu : 0x8000u) << 16 | column; }
 
-__device__ int place_of_rank(unsigned rank, int num_columns) {
-    int tie = rank >> 16;
-    return tie < num_columns ? num_columns - 1 - tie : tie - num_columns;
-}
+__device__ unsigned rank_at(int place, unsigned base) { return base ^ static_cast<unsigned>(place) << 16; }
+
+__device__ int place_of_rank(unsigned rank) { return (rank >> 31 ? rank ^ 0x8000u << 16 : rank ^ 0x7fffu << 16) >> 16; }
 
 __device__ int column_of_rank(unsigned rank) { return rank & 0xffff; }
 
@@ -62,30 +73,56 @@ __device__ unsigned least_of_warp(unsigned value) {
 #endif
 }
 
-// A number that is less where the distance is. -0 would come before 0, but is no distance: of sums and differences it is
-// only -0 + -0 and -0 - 0, and the first sum of all begins with 0.
-__device__ unsigned long long order_of(double distance) {
-    const long long bits = __double_as_longlong(distance);
-    return bits < 0 ? ~bits : bits | 1ull << 63;
-}
-
 // All threads of a block call it, and all learn the first of their candidates. first_of_warps: one place for each warp,
 // which no thread may write again before the next barrier but one, as slower threads still read.
-__device__ Candidate first_of_block(Candidate own, Candidate* first_of_warps) {
-    const unsigned long long order = order_of(own.distance);
-    const unsigned high = order >> 32, low = order;
+template <int WARPS>
+__device__ Candidate first_of_block(Candidate own, Candidate* first_of_warps, int thread) {
+    const unsigned high = own.order >> 32, low = own.order;
     const unsigned least_high = least_of_warp(high);
     const unsigned least_low = least_of_warp(high == least_high ? low : 0xffffffff);
     const unsigned rank = least_of_warp(high == least_high && low == least_low ? own.rank : REACHED);
     // Where no lane has a column left, the first one says so.
-    if (own.rank == rank && (rank != REACHED || threadIdx.x % WARP == 0)) first_of_warps[threadIdx.x / WARP] = own;
+    if (own.rank == rank && (rank != REACHED || thread % WARP == 0)) first_of_warps[thread / WARP] = own;
     __syncthreads();
     Candidate first = first_of_warps[0];
-#pragma unroll 4
-    for (int warp = 1; warp < static_cast<int>(blockDim.x) / WARP; ++warp) {
-        if (precedes(first_of_warps[warp], first)) first = first_of_warps[warp];
-    }
+#pragma unroll
+    for (int warp = 1; warp < WARPS; ++warp) first = first_of(first, first_of_warps[warp]);
     return first;
+}
+
+// Whether a cost has no place in any order.
+template <typename Cost>
+__device__ bool is_invalid(Cost cost) {
+    return !(cost > -infinity());
+}
+
+// Writes the costs [num_targets, num_queries] of a problem as [num_queries, num_targets], in rows that are `stride` apart,
+// by way of a tile in shared memory, so that threads side by side read and write side by side. Returns whether this
+// thread has met an invalid one.
+template <typename Cost, int THREADS>
+__device__ bool turn(const Cost* costs, Cost* turned, int num_targets, int num_queries, int stride, Cost* tile) {
+    constexpr int WARPS = THREADS / WARP, TILE_STRIDE = WARP + 1;
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    bool invalid = false;
+    for (int target = 0; target < num_targets; target += WARP) {
+        for (int query = 0; query < num_queries; query += WARP) {
+#pragma unroll 8
+            for (int i = warp; i < WARP; i += WARPS) {
+                if (target + i >= num_targets || query + lane >= num_queries) continue;
+                const Cost cost = costs[(target + i) * num_queries + query + lane];
+                invalid |= is_invalid(cost);
+                tile[i * TILE_STRIDE + lane] = cost;
+            }
+            __syncthreads();
+#pragma unroll 8
+            for (int i = warp; i < WARP; i += WARPS) {
+                if (target + lane >= num_targets || query + i >= num_queries) continue;
+                turned[(query + i) * stride + target + lane] = tile[lane * TILE_STRIDE + i];
+            }
+            __syncthreads();
+        }
+    }
+    return invalid;
 }
 
 // Matches the sink with the row from which the path came to it, that row's former column with the row before it, and so
@@ -101,22 +138,23 @@ __device__ void augment(int start, int sink, const int* before, int* row_of, int
     } while (row != start);
 }
 
-// costs: [P, T, Q], of which the first sizes[p] targets of problem p count. turned_costs: the same as [P, Q, T]; it is read
-// where a problem has as many targets as queries, and may be null where none can. query_of_target: [P, T], the query of
-// each target, or -1 where it has none, and in all of a problem that is not SOLVED. statuses: [P].
+// costs: [P, T, Q], of which the first sizes[p] targets of problem p count. turned: room for [P, Q, T], which is used where
+// a problem has as many targets as queries, and may be null where none can. query_of_target: [P, T], the query of each
+// target, or -1 where it has none, and in all of a problem that is not SOLVED. statuses: [P].
 //
-// A block has at most MOST_THREADS threads in whole warps, and threads * COLUMNS >= max(Q, T), which is at most 2^15 as a
-// rank has 16 bits for either part. `shared_bytes` in `cuda_solver.py` says how much shared memory it takes.
-template <typename Cost, int COLUMNS>
-__global__ void __launch_bounds__(MOST_THREADS, 1) solve(
-    const Cost* __restrict__ costs,
-    const Cost* __restrict__ turned_costs,
+// A block has THREADS threads, in whole warps, and THREADS * COLUMNS >= max(Q, T), which is at most 2^15 as a rank has 16
+// bits for either part. `shared_bytes` in `cuda_solver.py` says how much shared memory it takes.
+template <typename Cost, int THREADS, int COLUMNS>
+__global__ void __launch_bounds__(THREADS, 1) solve(
+    const Cost* costs,
+    Cost* turned,
     const long long* __restrict__ sizes,
     int most_targets,
     int num_queries,
     long long* __restrict__ query_of_target,
     int* __restrict__ statuses) {
-    const int problem = blockIdx.x, thread = threadIdx.x, threads = blockDim.x;
+    constexpr int WARPS = THREADS / WARP;
+    const int problem = blockIdx.x, thread = threadIdx.x;
     const bool size_is_valid = sizes[problem] >= 0 && sizes[problem] <= most_targets;
     const int num_targets = size_is_valid ? static_cast<int>(sizes[problem]) : 0;
     const bool rows_are_targets = num_targets < num_queries;
@@ -124,94 +162,103 @@ __global__ void __launch_bounds__(MOST_THREADS, 1) solve(
     const int num_columns = rows_are_targets ? num_queries : num_targets;
     const int row_stride = rows_are_targets ? num_queries : most_targets;
     const size_t first_cost = static_cast<size_t>(problem) * most_targets * num_queries;
-    const Cost* cost = (rows_are_targets ? costs : turned_costs) + first_cost;
+    const Cost* cost = (rows_are_targets ? costs : turned) + first_cost;
     long long* query_of = query_of_target + static_cast<size_t>(problem) * most_targets;
 
     extern __shared__ __align__(16) double shared_memory[];
     Candidate* first_of_warps = reinterpret_cast<Candidate*>(shared_memory);
-    double* u = reinterpret_cast<double*>(first_of_warps + 2 * threads / WARP);
+    double* u = reinterpret_cast<double*>(first_of_warps + 2 * WARPS);
     int* column_of = reinterpret_cast<int*>(u + num_rows);
     int* row_of = column_of + num_rows;
     int* before = row_of + num_columns;
 
     double v[COLUMNS], distance[COLUMNS];
-    unsigned rank[COLUMNS];
+    unsigned rank[COLUMNS], base[COLUMNS];
     int matched_row[COLUMNS];  // as in row_of
+    Cost c[COLUMNS];           // of the row at hand
 
-    for (int row = thread; row < num_rows; row += threads) {
-        u[row] = 0;
-        column_of[row] = NONE;
+    // All costs are looked at first, many at once, which also brings them near. The rows are to lie side by side.
+    bool invalid = false;
+    if (rows_are_targets) {
+#pragma unroll 8
+        for (int i = thread; i < num_targets * num_queries; i += THREADS) invalid |= is_invalid(cost[i]);
+    } else {
+        Cost* tile = reinterpret_cast<Cost*>(shared_memory);
+        invalid = turn<Cost, THREADS>(
+            costs + first_cost, turned + first_cost, num_targets, num_queries, most_targets, tile);
     }
-    for (int column = thread; column < num_columns; column += threads) row_of[column] = NONE;
+
+    for (int row = thread; row < num_rows; row += THREADS) column_of[row] = NONE;
+    for (int column = thread; column < num_columns; column += THREADS) row_of[column] = NONE;
 #pragma unroll
     for (int k = 0; k < COLUMNS; ++k) {
         v[k] = 0;
         matched_row[k] = NONE;
     }
-    bool invalid = false, feasible = true;
-    int step = 0;
-    __syncthreads();
+    invalid = __syncthreads_or(invalid);
 
-    for (int start = 0; start < num_rows; ++start) {
+    auto load_costs = [&](int row) {
+        // A column that does not exist is given another's cost, as a load behind a branch would wait for it.
+#pragma unroll
+        for (int k = 0; k < COLUMNS; ++k) c[k] = cost[row * row_stride + min(thread + k * THREADS, num_columns - 1)];
+    };
+    const int num_starts = invalid ? 0 : num_rows;
+    bool feasible = true;
+    unsigned step = 0;
+    if (num_starts > 0) load_costs(0);
+
+    for (int start = 0; start < num_starts; ++start) {
 #pragma unroll
         for (int k = 0; k < COLUMNS; ++k) {
-            int column = thread + k * threads;
+            int column = thread + k * THREADS;
             distance[k] = infinity();
-            bool exists = column < num_columns;
-            rank[k] =
-                exists ? rank_of(column, num_columns - 1 - column, matched_row[k] == NONE, num_columns) : REACHED;
+            base[k] = base_of_rank(column, matched_row[k] == NONE);
+            rank[k] = column < num_columns ? rank_at(num_columns - 1 - column, base[k]) : REACHED;
         }
 
-        int row = start, sink = NONE, unreached = num_columns;
-        double length = 0;
-        while (sink == NONE) {
-            const double u_of_row = u[row];
-            const Cost* costs_of_row = cost + row * row_stride;
-            // All loads come first, and none behind a branch, so that they are under way at the same time.
-            Cost c[COLUMNS];
-#pragma unroll
-            for (int k = 0; k < COLUMNS; ++k) c[k] = costs_of_row[min(thread + k * threads, num_columns - 1)];
-            Candidate own = {infinity(), REACHED, NONE};
+        int row = start, unreached = num_columns;
+        double length = 0, u_of_row = 0;  // no row has a price before it is matched
+        Candidate nearest;
+        while (true) {
+            Candidate own;
 #pragma unroll
             for (int k = 0; k < COLUMNS; ++k) {
-                invalid |= !(c[k] > -infinity());
+                const bool is_open = rank[k] != REACHED;
                 // The order of these operations is scipy's, as it decides how the sum is rounded.
-                double through = length + c[k] - u_of_row - v[k];
-                if (rank[k] == REACHED) continue;
-                if (through < distance[k]) {
-                    distance[k] = through;
-                    before[thread + k * threads] = row;
-                }
-                Candidate candidate = {distance[k], rank[k], matched_row[k]};
-                if (precedes(candidate, own)) own = candidate;
+                const double through = length + c[k] - u_of_row - v[k];
+                const bool is_nearer = is_open && through < distance[k];
+                if (is_nearer) before[thread + k * THREADS] = row;
+                distance[k] = is_nearer ? through : distance[k];
+                const Candidate candidate = {
+                    is_open ? order_of(distance[k]) : order_of(infinity()), rank[k], matched_row[k]};
+                own = k == 0 ? candidate : first_of(own, candidate);
             }
 
             // Two sets of places in turn: between a write to one and the next lies a barrier that its readers pass.
-            Candidate nearest = first_of_block(own, first_of_warps + (step++ % 2) * (threads / WARP));
-            length = nearest.distance;
-            feasible = length < infinity();
-            // From here on all threads agree on the nearest column, and so on when to leave.
-            if (!feasible) break;
+            nearest = first_of_block<WARPS>(own, first_of_warps + (step++ % 2) * WARPS, thread);
+            // All threads agree on the nearest column, and so on when to leave.
+            length = distance_of(nearest.order);
+            feasible = nearest.order < order_of(infinity());
+            row = nearest.row;
+            if (!feasible || row == NONE) break;
 
+            load_costs(row);
+            u_of_row = u[row];
             // In scipy's list the last column moves to where the nearest was.
-            int place = place_of_rank(nearest.rank, num_columns);
+            const int place = place_of_rank(nearest.rank);
             --unreached;
 #pragma unroll
             for (int k = 0; k < COLUMNS; ++k) {
-                if (rank[k] == nearest.rank) {
-                    rank[k] = REACHED;
-                } else if (rank[k] != REACHED && place_of_rank(rank[k], num_columns) == unreached) {
-                    rank[k] = rank_of(thread + k * threads, place, matched_row[k] == NONE, num_columns);
-                }
+                const unsigned moved = rank[k] == rank_at(unreached, base[k]) ? rank_at(place, base[k]) : rank[k];
+                rank[k] = rank[k] == nearest.rank ? REACHED : moved;
             }
-            row = nearest.row;
-            if (row == NONE) sink = column_of_rank(nearest.rank);
         }
         if (!feasible) break;
+        load_costs(min(start + 1, num_rows - 1));
 
         // The reached columns and their rows get the prices under which the path costs nothing and nothing else less.
         // Their rows are distinct and not the start, which is unmatched: no two threads change the same u.
-        if (thread == 0) u[start] += length;
+        if (thread == 0) u[start] = length;
 #pragma unroll
         for (int k = 0; k < COLUMNS; ++k) {
             if (rank[k] == REACHED && matched_row[k] != NONE) {
@@ -220,24 +267,17 @@ __global__ void __launch_bounds__(MOST_THREADS, 1) solve(
             }
         }
         // Nobody reads meanwhile what it writes.
-        if (thread == 0) augment(start, sink, before, row_of, column_of);
+        if (thread == 0) augment(start, column_of_rank(nearest.rank), before, row_of, column_of);
         __syncthreads();
 #pragma unroll
         for (int k = 0; k < COLUMNS; ++k) {
-            int column = thread + k * threads;
+            int column = thread + k * THREADS;
             if (column < num_columns) matched_row[k] = row_of[column];
         }
     }
 
-    // Each row was a start, and then all its costs were looked at, unless the problem was given up before.
-    if (!feasible) {
-        for (int i = thread; i < num_targets * num_queries; i += threads) {
-            invalid |= !(costs[first_cost + i] > -infinity());
-        }
-    }
-    invalid = __syncthreads_or(invalid);
     const bool solved = size_is_valid && feasible && !invalid;
-    for (int target = thread; target < most_targets; target += threads) {
+    for (int target = thread; target < most_targets; target += THREADS) {
         const int* query = rows_are_targets ? column_of : row_of;
         query_of[target] = solved && target < num_targets ? query[target] : NONE;
     }

@@ -94,12 +94,12 @@ class HostKernel:
         """Return the query of each target, int64 [P, T], and the statuses, int32 [P], from costs [P, T, Q]."""
         problems, targets, queries = cost.shape
         cost, sizes = np.ascontiguousarray(cost), np.ascontiguousarray(sizes, np.int64)
-        turned = np.ascontiguousarray(cost.transpose(0, 2, 1))
+        turned = np.full_like(cost, np.nan)
         # What the kernel does not write stays recognisable.
         found, statuses = np.full((problems, targets), -77, np.int64), np.full(problems, -77, np.int32)
         if shared_bytes is None:
             shared_bytes = cuda_solver.shared_bytes(threads, targets, queries)
-        name = f"solve<{'double' if cost.dtype == np.float64 else 'float'}, {columns_per_thread}>"
+        name = f"solve<{'double' if cost.dtype == np.float64 else 'float'}, {threads}, {columns_per_thread}>"
         cost_at, turned_at, *pointers = (array.ctypes.data for array in (cost, turned, sizes, found, statuses))
         turned_at = turned_at if targets >= queries else 0
         arguments = (cost_at, turned_at, pointers[0], np.int32(targets), np.int32(queries), *pointers[1:])
@@ -111,7 +111,7 @@ class HostKernel:
 def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Library]:
     """The compiler: from the source of kernels and the name of what makes a library of it to the library.
 
-    architecture: that of the device which the host plays, as `__CUDA_ARCH__` has it.
+    architecture: that of the device which the host plays, as `__CUDA_ARCH__` has it. defined: names for the maker.
     """
     if sys.platform != "linux":
         pytest.skip("fibres by ucontext, as the shim uses them, are Linux's")
@@ -119,7 +119,7 @@ def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., L
     if compiler is None:
         pytest.skip(f"none of the C++ compilers {', '.join(COMPILERS)} is on the PATH")
 
-    def compiled(source: str, maker: str, architecture: int = 800) -> Library:
+    def compiled(source: str, maker: str, architecture: int = 800, *defined: str) -> Library:
         folder = tmp_path_factory.mktemp("kernel")
         (folder / "kernel.cu").write_text(source)
         # Without warnings, which are NVRTC's to give: defects are planted as they come.
@@ -134,6 +134,7 @@ def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., L
             "-U_FORTIFY_SOURCE",
             f"-I{HERE}",
             f"-D__CUDA_ARCH__={architecture}",
+            *(f"-D{name}" for name in defined),
         ]
         command += [f'-DKERNEL="{folder / "kernel.cu"}"', str(HERE / maker), "-o", str(folder / "kernel.so")]
         subprocess.run(command, check=True)
@@ -145,7 +146,7 @@ def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., L
 @pytest.fixture(scope="session")
 def compile_kernel(compile_library: Callable[..., Library]) -> Callable[..., HostKernel]:
     """The compiler of the solver."""
-    return lambda source, **named: HostKernel(compile_library(source, "lsap_on_host.cpp", **named))
+    return lambda source, *how: HostKernel(compile_library(source, "lsap_on_host.cpp", *how))
 
 
 @pytest.fixture(scope="session")
@@ -157,7 +158,7 @@ def host_kernel(compile_kernel: Callable[..., HostKernel]) -> HostKernel:
 @pytest.fixture(scope="session")
 def older_kernel(compile_kernel: Callable[..., HostKernel]) -> HostKernel:
     """The solver as it is for a device whose warps find a minimum by shuffles alone, on the host."""
-    return compile_kernel(cuda_solver.SOURCE.read_text(), architecture=OLDER)
+    return compile_kernel(cuda_solver.SOURCE.read_text(), OLDER, "SMALL")
 
 
 @pytest.fixture(scope="session")

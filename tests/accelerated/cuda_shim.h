@@ -46,7 +46,7 @@ inline long long __double_as_longlong(double value) {
 }
 
 // On a device these are for float, too.
-using std::exp, std::fabs, std::log, std::log1p, std::min, std::pow;
+using std::exp, std::fabs, std::log, std::log1p, std::max, std::min, std::pow;
 
 struct Index {
     int x, y = 0;

@@ -4,26 +4,33 @@
 
 #include KERNEL
 
-template <typename Cost, int COLUMNS = 1>
-void run(const cuda::Launch& how, int columns_per_thread, void** arguments) {
-    if constexpr (COLUMNS > 3) {
-        throw std::runtime_error("no kernel with so many columns a thread is compiled here");
-    } else if (columns_per_thread == COLUMNS) {
-        cuda::run(how, solve<Cost, COLUMNS>, arguments);
-    } else {
-        run<Cost, COLUMNS + 1>(how, columns_per_thread, arguments);
-    }
+template <typename Cost>
+void run(const cuda::Launch& how, const std::string& shape, void** arguments) {
+#define IF_SHAPE_IS(THREADS, COLUMNS) \
+    if (shape == #THREADS ", " #COLUMNS) return cuda::run(how, solve<Cost, THREADS, COLUMNS>, arguments);
+    IF_SHAPE_IS(32, 1)
+    IF_SHAPE_IS(32, 2)
+    IF_SHAPE_IS(64, 1)
+    IF_SHAPE_IS(96, 1)
+#ifndef SMALL
+    IF_SHAPE_IS(32, 3)
+    IF_SHAPE_IS(32, 4)
+    IF_SHAPE_IS(64, 3)
+    IF_SHAPE_IS(128, 3)
+#endif
+    throw std::runtime_error("no kernel for blocks of this shape is compiled here: " + shape);
 }
 
-// name: as C++ calls the kernel, "solve<float, 2>".
+// name: as C++ calls the kernel, "solve<float, 128, 3>".
 extern "C" int run_kernel(const cuda::Launch* how, const char* name, void** arguments, char* message) {
     return cuda::reported(message, [&] {
         const std::string types = name;
-        const int columns_per_thread = std::stoi(types.substr(types.find(',') + 1));
+        const size_t comma = types.find(',');
+        const std::string shape = types.substr(comma + 2, types.size() - comma - 3);
         if (types.find("double") != std::string::npos) {
-            run<double>(*how, columns_per_thread, arguments);
+            run<double>(*how, shape, arguments);
         } else {
-            run<float>(*how, columns_per_thread, arguments);
+            run<float>(*how, shape, arguments);
         }
     });
 }

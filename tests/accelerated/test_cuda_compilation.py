@@ -10,7 +10,8 @@ import pytest
 
 from detr_accelerated import cuda_criterion, cuda_kernels, cuda_solver
 
-MOST_COLUMNS_PER_THREAD = 8
+# Of every number of columns, those that a launch takes for it.
+SHAPES = sorted({cuda_solver.block_shape(1, queries) for queries in range(1, cuda_solver.MOST_COLUMNS + 1)})
 
 
 def compiler_report(sources: tuple[Path, ...], architecture: str, names: list[str]) -> str:
@@ -43,11 +44,7 @@ def compiler_report(sources: tuple[Path, ...], architecture: str, names: list[st
 KERNELS = {
     "solver": (
         (cuda_solver.SOURCE,),
-        [
-            f"solve<{cost}, {columns}>"
-            for cost in ("float", "double")
-            for columns in range(1, MOST_COLUMNS_PER_THREAD + 1)
-        ],
+        [f"solve<{cost}, {threads}, {columns}>" for cost in ("float", "double") for threads, columns in SHAPES],
         65536 // cuda_solver.MOST_THREADS,
         0,
     ),
