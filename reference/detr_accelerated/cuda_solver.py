@@ -1,7 +1,7 @@
 """The assignment on CUDA: all problems in one launch of the kernel in `lsap.cu`, by way of CuPy.
 
-Costs and assignment stay on the device, and the host waits for nothing. The kernel is compiled when a pair of dtype and
-columns a thread is first met, which takes about a second.
+Costs and assignment stay on the device, and the host waits for nothing. The kernel is compiled when a dtype and a shape
+of blocks are first met, which takes about a second. Costs of at least as many targets as queries are copied once.
 """
 
 from __future__ import annotations

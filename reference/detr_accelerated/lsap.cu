@@ -8,7 +8,7 @@
 // matched by the shortest path, in reduced costs, from it to an unmatched column. The prices u of rows and v of columns
 // keep every reduced cost c - u - v at least 0, and 0 on matched pairs, which is what makes the assignment optimal.
 //
-// Thread t owns the columns t, t + threads, t + 2 threads, …: what only their owner needs lies in its registers, the
+// Thread t owns the columns t, t + THREADS, t + 2 THREADS, …: what only their owner needs lies in its registers, the
 // rest in shared memory. A step of the search is one pass over the columns and one barrier. Each step waits for the one
 // before it, so what counts is how long one takes: distances are compared as integers, the costs of a row lie side by
 // side, and they are under way as soon as the row is known, before anything else is done.
@@ -254,6 +254,7 @@ __global__ void __launch_bounds__(THREADS, 1) solve(
             }
         }
         if (!feasible) break;
+        // Of the next start; behind the last one, of nothing that is searched for.
         load_costs(min(start + 1, num_rows - 1));
 
         // The reached columns and their rows get the prices under which the path costs nothing and nothing else less.
