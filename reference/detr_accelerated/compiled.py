@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -48,9 +49,14 @@ def in_threads(threads: int, tasks: Sequence[Callable[[], None]]) -> None:
     if threads == 1:
         run(0)
         return
-    # A pool for this call alone, as the threads of a kept one do not survive a fork.
-    with ThreadPoolExecutor(threads - 1) as pool:
-        others = [pool.submit(run, first) for first in range(1, threads)]
-        run(0)
-        for other in others:
-            other.result()
+    pool = _pool(os.getpid(), threads - 1)
+    others = [pool.submit(run, first) for first in range(1, threads)]
+    run(0)
+    for other in others:
+        other.result()
+
+
+# To start threads takes longer than many a task. They do not survive a fork, and so a process has its own.
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:  # noqa: ARG001
+    return ThreadPoolExecutor(threads, thread_name_prefix="detr_accelerated")

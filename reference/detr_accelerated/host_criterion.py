@@ -53,7 +53,7 @@ class _Losses(torch.autograd.Function):
             losses /= np.stack([class_weight, *np.full((2, layers), formula.num_boxes), np.full(layers, images)])
         class_error = 100 - 100 * correct[0] / max(matched[0], 1)
         # Each has memory of its own, so that it may be multiplied in place by its weight.
-        found = [predictions[0].new_tensor(number) for number in (*losses.ravel().tolist(), class_error)]
+        found = [predictions[0].new_full((), number) for number in (*losses.ravel().tolist(), class_error)]
         ctx.formula, ctx.class_weight = formula, class_weight
         ctx.exponentials, ctx.exponential_sum, *_ = batch.predictions.softmax
         ctx.save_for_backward(*predictions)

@@ -45,7 +45,9 @@ def _all_proper(boxes: Array) -> Any:
 @njit(nogil=True, cache=True)
 def all_finite(costs: Array) -> Any:
     """Return whether all costs [P, T, Q] are finite."""
-    finite = True
-    for cost in costs.ravel():
-        finite &= -np.inf < cost < np.inf
-    return finite
+    # A number is finite if it is 0 when taken from itself; integers of 32 bits are what is compiled to vectors.
+    broken = np.int32(0)
+    numbers = costs.ravel()
+    for i in range(len(numbers)):
+        broken |= np.int32(numbers[i] - numbers[i] != 0)
+    return broken == 0

@@ -49,7 +49,9 @@ def write_losses(
             target = target_of[query]
             yes = num_columns - 1 if target < 0 else _column(labels[image, target], num_columns)
             weight = eos_coef if target < 0 else 1.0
-            surprise = np.log(exponential_sum[image, query]) - (row[yes] - max(but_last, last))
+            # Most queries are without a target, and need not be read again for the one logit that is known.
+            logit = last if target < 0 else row[yes]
+            surprise = np.log(exponential_sum[image, query]) - (logit - max(but_last, last))
             sums[CLASS_LOSS] += weight * surprise
             sums[CLASS_WEIGHT] += weight
             if target >= 0:

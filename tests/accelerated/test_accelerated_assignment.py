@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
+from multiprocessing import get_context
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from pebble import concurrent
 from scipy.optimize import linear_sum_assignment
 
 from detr_accelerated import assignment, cuda_kernels, cuda_solver
@@ -146,3 +149,19 @@ def test_more_columns_than_the_kernel_has_room_for_are_solved_on_the_host(monkey
     monkeypatch.setattr(assignment, "run_on", lambda device: pytest.fail("the kernel was asked"))
     cost = torch.rand(1, 2, cuda_solver.MOST_COLUMNS + 1, generator=torch.Generator().manual_seed(0))
     np.testing.assert_array_equal(assignment.solve(OnDevice(cost), [2]).numpy(), expected(cost.numpy(), np.array([2])))
+
+
+def test_threads_are_kept_and_a_fork_has_its_own(threads: None) -> None:
+    torch.set_num_threads(2)
+    numbers = np.random.default_rng(0)
+    cost = torch.tensor(numbers.normal(size=(40, 60, 300)), dtype=torch.float32)
+    wanted = expected(cost.numpy(), np.full(40, 60))
+
+    def is_solved() -> bool:
+        return np.array_equal(assignment.solve(cost, [60] * 40).numpy(), wanted)
+
+    assert is_solved()
+    running = threading.active_count()
+    assert is_solved()
+    assert threading.active_count() == running
+    assert concurrent.process(is_solved, context=get_context("fork"), timeout=60)().result()
