@@ -16,15 +16,12 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from . import cuda_solver
-from .compiled import Function, compiled, in_threads, threads_worth
+from .compiled import compiled, in_threads, threads_worth
 from .cuda_kernels import run_on
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 ELEMENTS_WORTH_A_THREAD = 2**18
-
-LONGEST_COMPILED = 100
-"""With more targets the search itself takes the time, and scipy's is as fast."""
 
 
 def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -45,14 +42,8 @@ def _solve_in_threads(cost: Array, sizes: Array, columns: Array) -> None:
     """Solve the problems in as many threads as torch has and as are worth starting; the solvers release the GIL."""
     threads = min(threads_worth(cost.size, ELEMENTS_WORTH_A_THREAD), len(cost))
     parts = zip(*(np.array_split(values, threads) for values in (cost, sizes, columns)), strict=True)
-    solver = _solver(longest=cost.shape[1])
+    solver = compiled("numba_solver", "solve_with_numba") or solve_with_scipy
     in_threads(threads, [partial(solver, *part) for part in parts])
-
-
-def _solver(longest: int) -> Function:
-    """The solver for problems of at most so many targets; the compiled one saves what a call of scipy's takes."""
-    kernel = compiled("numba_solver", "solve_with_numba") if longest <= LONGEST_COMPILED else None
-    return kernel or solve_with_scipy
 
 
 def solve_with_scipy(cost: Array, sizes: Array, columns: Array) -> None:

@@ -15,7 +15,7 @@ import torch
 from pebble import concurrent
 from scipy.optimize import linear_sum_assignment
 
-from detr_accelerated import assignment, cuda_kernels, cuda_solver
+from detr_accelerated import assignment, compiled, cuda_kernels, cuda_solver
 from detr_accelerated.compiled import Function
 
 THREADS = torch.get_num_threads()
@@ -86,12 +86,32 @@ def test_threads_share_the_problems_and_change_nothing(
 
 def test_an_error_in_another_thread_is_raised(threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assignment, "ELEMENTS_WORTH_A_THREAD", 1)
-    monkeypatch.setattr(assignment, "LONGEST_COMPILED", 0)
+    monkeypatch.setattr(compiled, "installed", lambda: False)
     torch.set_num_threads(2)
     cost = torch.zeros(2, 2, 3)
     cost[1] = torch.nan
     with pytest.raises(ValueError, match="invalid numeric entries"):
         assignment.solve(cost, [2, 2])
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(60, 3, 5), (60, 5, 3), (60, 4, 4)])
+def test_broken_costs_that_nobody_looked_at_end_nothing(broken: float, shape: tuple[int, int, int]) -> None:
+    pytest.importorskip("numba", reason="the optional package numba is not installed")
+    from detr_accelerated.numba_solver import solve_with_numba
+
+    numbers = np.random.default_rng(0)
+    cost = numbers.integers(0, 3, shape).astype(np.float32)
+    cost[numbers.random(shape) < numbers.choice([0.2, 0.6, 1], (shape[0], 1, 1))] = broken
+
+    def answers() -> np.ndarray:
+        columns = np.full(shape[:2], -1)
+        solve_with_numba(cost, np.full(shape[0], shape[1]), columns)
+        return columns
+
+    # In a process of its own, which a search without end does not outlive.
+    columns = concurrent.process(answers, context=get_context("fork"), timeout=60)().result()
+    assert ((columns >= -1) & (columns < shape[2])).all()
 
 
 @pytest.mark.parametrize("shape", [(3, 0, 4), (0, 2, 4)])
