@@ -84,7 +84,7 @@ def shared_bytes(threads: int, targets: int, queries: int) -> int:
     """Return the bytes of shared memory that a block needs, as the kernel divides them up."""
     candidate, price, index = 16, 8, 4
     rows, columns = min(targets, queries), max(targets, queries)
-    of_search = 2 * (threads // WARP) * candidate + rows * (price + index) + columns * 2 * index
+    of_search = 2 * (threads // WARP) * candidate + rows * (price + index) + columns * 2 * index + index
     return max(of_search, BYTES_OF_TILE if targets >= queries else 0)
 
 

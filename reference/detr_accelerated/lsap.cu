@@ -8,6 +8,11 @@
 // matched by the shortest path, in reduced costs, from it to an unmatched column. The prices u of rows and v of columns
 // keep every reduced cost c - u - v at least 0, and 0 on matched pairs, which is what makes the assignment optimal.
 //
+// Most searches would be one step long, to the column where the cost of the row is least, and are not made: prices of
+// columns begin at 0 and only fall, and that of an unmatched column has not fallen. So as long as that column, the first
+// of several, is unmatched, nothing is nearer, and the rule for ties takes it. It is the row's first choice. Where rounding
+// makes a price rise, the rows that follow are all searched from.
+//
 // Thread t owns the columns t, t + THREADS, t + 2 THREADS, …: what only their owner needs lies in its registers, the
 // rest in shared memory. A step of the search is one pass over the columns and one barrier. Each step waits for the one
 // before it, so what counts is how long one takes: distances are compared as integers, the costs of a row lie side by
@@ -73,14 +78,19 @@ __device__ unsigned least_of_warp(unsigned value) {
 #endif
 }
 
+// All lanes of a warp call it, and all learn the lowest rank of the columns whose distance comes first.
+__device__ unsigned first_rank_of_warp(unsigned long long order, unsigned rank) {
+    const unsigned high = order >> 32, low = order;
+    const unsigned least_high = least_of_warp(high);
+    const unsigned least_low = least_of_warp(high == least_high ? low : 0xffffffff);
+    return least_of_warp(high == least_high && low == least_low ? rank : REACHED);
+}
+
 // All threads of a block call it, and all learn the first of their candidates. first_of_warps: one place for each warp,
 // which no thread may write again before the next barrier but one, as slower threads still read.
 template <int WARPS>
 __device__ Candidate first_of_block(Candidate own, Candidate* first_of_warps, int thread) {
-    const unsigned high = own.order >> 32, low = own.order;
-    const unsigned least_high = least_of_warp(high);
-    const unsigned least_low = least_of_warp(high == least_high ? low : 0xffffffff);
-    const unsigned rank = least_of_warp(high == least_high && low == least_low ? own.rank : REACHED);
+    const unsigned rank = first_rank_of_warp(own.order, own.rank);
     // Where no lane has a column left, the first one says so.
     if (own.rank == rank && (rank != REACHED || thread % WARP == 0)) first_of_warps[thread / WARP] = own;
     __syncthreads();
@@ -97,21 +107,17 @@ __device__ bool is_invalid(Cost cost) {
 }
 
 // Writes the costs [num_targets, num_queries] of a problem as [num_queries, num_targets], in rows that are `stride` apart,
-// by way of a tile in shared memory, so that threads side by side read and write side by side. Returns whether this
-// thread has met an invalid one.
-template <typename Cost, int THREADS>
-__device__ bool turn(const Cost* costs, Cost* turned, int num_targets, int num_queries, int stride, Cost* tile) {
-    constexpr int WARPS = THREADS / WARP, TILE_STRIDE = WARP + 1;
+// by way of a tile in shared memory, so that threads side by side read and write side by side.
+template <typename Cost, int WARPS>
+__device__ void turn(const Cost* costs, Cost* turned, int num_targets, int num_queries, int stride, Cost* tile) {
+    constexpr int TILE_STRIDE = WARP + 1;
     const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-    bool invalid = false;
     for (int target = 0; target < num_targets; target += WARP) {
         for (int query = 0; query < num_queries; query += WARP) {
 #pragma unroll 8
             for (int i = warp; i < WARP; i += WARPS) {
                 if (target + i >= num_targets || query + lane >= num_queries) continue;
-                const Cost cost = costs[(target + i) * num_queries + query + lane];
-                invalid |= is_invalid(cost);
-                tile[i * TILE_STRIDE + lane] = cost;
+                tile[i * TILE_STRIDE + lane] = costs[(target + i) * num_queries + query + lane];
             }
             __syncthreads();
 #pragma unroll 8
@@ -122,7 +128,52 @@ __device__ bool turn(const Cost* costs, Cost* turned, int num_targets, int num_q
             __syncthreads();
         }
     }
-    return invalid;
+}
+
+// Looks at all costs of a problem, a row a warp. Writes the first choice of each row, and the price that it has with it;
+// returns what this thread has met. A row without a finite cost has no choice.
+struct Met {
+    bool invalid, infeasible;
+};
+template <typename Cost, int WARPS>
+__device__ Met find_first_choices(
+    const Cost* cost, int row_stride, int num_rows, int num_columns, double* u, int* column_of) {
+    constexpr int AT_ONCE = 16;  // loads of a thread under way
+    const int lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    Met met = {false, false};
+    for (int row = warp; row < num_rows; row += WARPS) {
+        Cost least = infinity();
+        unsigned nearest = REACHED;
+        for (int column = lane; column - lane < num_columns; column += AT_ONCE * WARP) {
+            Cost c[AT_ONCE];
+            // Beyond the last column it is looked at again, under another number, which is greater and so never first.
+#pragma unroll
+            for (int k = 0; k < AT_ONCE; ++k) c[k] = cost[row * row_stride + min(column + k * WARP, num_columns - 1)];
+#pragma unroll
+            for (int k = 0; k < AT_ONCE; ++k) {
+                met.invalid |= is_invalid(c[k]);
+                nearest = c[k] < least ? column + k * WARP : nearest;
+                least = c[k] < least ? c[k] : least;
+            }
+        }
+        const double price = 0.0 + least;  // which makes 0 of -0, as the sum of a search would
+        const unsigned first = first_rank_of_warp(order_of(price), nearest);
+        met.infeasible |= first == REACHED;
+        if (nearest == first && first != REACHED) {
+            u[row] = price;
+            column_of[row] = first;
+        }
+    }
+    return met;
+}
+
+// Matches rows with their first choices, from the row `start` up to the first one whose choice is taken, and returns it.
+__device__ int match_first_choices(int start, int num_rows, int* row_of, const int* column_of) {
+    while (start < num_rows && row_of[column_of[start]] == NONE) {
+        row_of[column_of[start]] = start;
+        ++start;
+    }
+    return start;
 }
 
 // Matches the sink with the row from which the path came to it, that row's former column with the row before it, and so
@@ -171,46 +222,46 @@ __global__ void __launch_bounds__(THREADS, 1) solve(
     int* column_of = reinterpret_cast<int*>(u + num_rows);
     int* row_of = column_of + num_rows;
     int* before = row_of + num_columns;
+    int* next_start = before + num_columns;
 
     double v[COLUMNS], distance[COLUMNS];
     unsigned rank[COLUMNS], base[COLUMNS];
     int matched_row[COLUMNS];  // as in row_of
     Cost c[COLUMNS];           // of the row at hand
 
-    // All costs are looked at first, many at once, which also brings them near. The rows are to lie side by side.
-    bool invalid = false;
-    if (rows_are_targets) {
-#pragma unroll 8
-        for (int i = thread; i < num_targets * num_queries; i += THREADS) invalid |= is_invalid(cost[i]);
-    } else {
+    if (!rows_are_targets) {
         Cost* tile = reinterpret_cast<Cost*>(shared_memory);
-        invalid = turn<Cost, THREADS>(
-            costs + first_cost, turned + first_cost, num_targets, num_queries, most_targets, tile);
+        turn<Cost, WARPS>(costs + first_cost, turned + first_cost, num_targets, num_queries, most_targets, tile);
     }
-
-    for (int row = thread; row < num_rows; row += THREADS) column_of[row] = NONE;
+    const Met met = find_first_choices<Cost, WARPS>(cost, row_stride, num_rows, num_columns, u, column_of);
     for (int column = thread; column < num_columns; column += THREADS) row_of[column] = NONE;
 #pragma unroll
-    for (int k = 0; k < COLUMNS; ++k) {
-        v[k] = 0;
-        matched_row[k] = NONE;
-    }
-    invalid = __syncthreads_or(invalid);
+    for (int k = 0; k < COLUMNS; ++k) v[k] = 0;
+    const bool invalid = __syncthreads_or(met.invalid);
+    bool feasible = !__syncthreads_or(met.infeasible);
 
     auto load_costs = [&](int row) {
         // A column that does not exist is given another's cost, as a load behind a branch would wait for it.
 #pragma unroll
         for (int k = 0; k < COLUMNS; ++k) c[k] = cost[row * row_stride + min(thread + k * THREADS, num_columns - 1)];
     };
-    const int num_starts = invalid ? 0 : num_rows;
-    bool feasible = true;
+    const int num_starts = invalid || !feasible ? 0 : num_rows;
     unsigned step = 0;
-    if (num_starts > 0) load_costs(0);
+    int start = 0, loaded = NONE;
+    bool prices_only_fell = true;
+    while (true) {
+        if (thread == 0) {
+            *next_start = prices_only_fell ? match_first_choices(start, num_starts, row_of, column_of) : start;
+        }
+        __syncthreads();
+        start = *next_start;
+        if (start == num_starts) break;
+        if (start != loaded) load_costs(start);
 
-    for (int start = 0; start < num_starts; ++start) {
 #pragma unroll
         for (int k = 0; k < COLUMNS; ++k) {
             int column = thread + k * THREADS;
+            matched_row[k] = column < num_columns ? row_of[column] : NONE;
             distance[k] = infinity();
             base[k] = base_of_rank(column, matched_row[k] == NONE);
             rank[k] = column < num_columns ? rank_at(num_columns - 1 - column, base[k]) : REACHED;
@@ -218,6 +269,7 @@ __global__ void __launch_bounds__(THREADS, 1) solve(
 
         int row = start, unreached = num_columns;
         double length = 0, u_of_row = 0;  // no row has a price before it is matched
+        unsigned long long furthest = 0;
         Candidate nearest;
         while (true) {
             Candidate own;
@@ -240,6 +292,7 @@ __global__ void __launch_bounds__(THREADS, 1) solve(
             length = distance_of(nearest.order);
             feasible = nearest.order < order_of(infinity());
             row = nearest.row;
+            furthest = max(furthest, nearest.order);
             if (!feasible || row == NONE) break;
 
             load_costs(row);
@@ -254,9 +307,11 @@ __global__ void __launch_bounds__(THREADS, 1) solve(
             }
         }
         if (!feasible) break;
-        // Of the next start; behind the last one, of nothing that is searched for.
-        load_costs(min(start + 1, num_rows - 1));
+        // Most likely of the next start; behind the last row, of nothing that is searched for.
+        loaded = min(start + 1, num_rows - 1);
+        load_costs(loaded);
 
+        prices_only_fell &= nearest.order == furthest;
         // The reached columns and their rows get the prices under which the path costs nothing and nothing else less.
         // Their rows are distinct and not the start, which is unmatched: no two threads change the same u.
         if (thread == 0) u[start] = length;
@@ -269,12 +324,7 @@ __global__ void __launch_bounds__(THREADS, 1) solve(
         }
         // Nobody reads meanwhile what it writes.
         if (thread == 0) augment(start, column_of_rank(nearest.rank), before, row_of, column_of);
-        __syncthreads();
-#pragma unroll
-        for (int k = 0; k < COLUMNS; ++k) {
-            int column = thread + k * THREADS;
-            if (column < num_columns) matched_row[k] = row_of[column];
-        }
+        ++start;
     }
 
     const bool solved = size_is_valid && feasible && !invalid;

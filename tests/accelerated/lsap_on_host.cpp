@@ -17,6 +17,7 @@ void run(const cuda::Launch& how, const std::string& shape, void** arguments) {
     IF_SHAPE_IS(32, 4)
     IF_SHAPE_IS(64, 3)
     IF_SHAPE_IS(128, 3)
+    IF_SHAPE_IS(256, 3)
 #endif
     throw std::runtime_error("no kernel for blocks of this shape is compiled here: " + shape);
 }

@@ -62,6 +62,7 @@ REGIMES: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]]
     # Equal sums in decimals, which rounding makes unequal, one way or the other.
     "tenths": lambda numbers, shape: numbers.integers(-9, 10, shape) / 10,
     "negative": lambda numbers, shape: -numbers.integers(0, 5, shape).astype(np.float64),
+    "zeros of both signs": lambda numbers, shape: numbers.choice([-0.0, 0.0, 1.0], shape),
     "normal": lambda numbers, shape: numbers.normal(size=shape),
     "offset 1e4": integers(50, 1e4),
     "offset 1e8": integers(50, 1e8),
@@ -125,7 +126,7 @@ def test_on_an_older_device_too(older_kernel: Callable, regime: str) -> None:
 
 
 @pytest.mark.parametrize("regime", ["two levels", "tenths", "alike queries"])
-@pytest.mark.parametrize("shape", [(3, 12, 300), (1, 60, 90), (2, 130, 9)])
+@pytest.mark.parametrize("shape", [(3, 12, 300), (1, 60, 90), (2, 130, 9), (1, 4, 600)])
 def test_large_problems_in_blocks_as_they_are_launched(
     host_kernel: Callable, regime: str, shape: tuple[int, int, int]
 ) -> None:
@@ -191,14 +192,19 @@ def test_the_shared_memory_of_the_launch_suffices_and_not_a_byte_less(
 
 # By name: the regime that shows it, the text of the source that is changed, and what it becomes.
 DEFECTS = {
-    "what other threads have met not learnt": ("infinities", "invalid = __syncthreads_or(invalid);", ""),
+    "what other threads have met not learnt": ("infinities", "__syncthreads_or(met.invalid)", "met.invalid"),
+    "one thread's row without a column": ("infinities", "!__syncthreads_or(met.infeasible)", "!met.infeasible"),
     "no barrier in the reduction": ("two levels", "= own;\n    __syncthreads();", "= own;"),
     "one set of places for the reduction": ("two levels", "(step++ % 2) *", "(step++ * 0) *"),
-    "no barrier after the augmentation": ("two levels", "column_of);\n        __syncthreads();", "column_of);"),
+    "no barrier behind the next start": (
+        "two levels",
+        ": start;\n        }\n        __syncthreads();",
+        ": start;\n        }",
+    ),
     "no barrier before the tile is read": (
         "two levels",
-        "= cost;\n            }\n            __syncthreads();",
-        "= cost;\n            }",
+        "query + lane];\n            }\n            __syncthreads();",
+        "query + lane];\n            }",
     ),
     "no barrier before the tile is written again": (
         "two levels",
@@ -213,7 +219,7 @@ DEFECTS = {
     "a minimum without some lanes": (
         "two levels",
         "    const unsigned least_high =",
-        "    if (own.rank == REACHED) return own;\n    const unsigned least_high =",
+        "    if (rank == REACHED) return rank;\n    const unsigned least_high =",
     ),
     "the upper half of distances alone": ("tenths", "&& low == least_low", ""),
     "the lower half of any distance": ("tenths", "high == least_high ? low : 0xffffffff", "low"),
@@ -230,7 +236,16 @@ DEFECTS = {
         "rank != REACHED",
     ),
     "the last warp left out": ("two levels", "warp = 1; warp < WARPS;", "warp = 1; warp < WARPS - 1;"),
-    "costs of another row": ("two levels", "c[k] = cost[row * row_stride", "c[k] = cost[row / 2 * row_stride"),
+    "costs of another row": (
+        "two levels",
+        "k < COLUMNS; ++k) c[k] = cost[row *",
+        "k < COLUMNS; ++k) c[k] = cost[row / 2 *",
+    ),
+    "first choices of another row": (
+        "two levels",
+        "k < AT_ONCE; ++k) c[k] = cost[row *",
+        "k < AT_ONCE; ++k) c[k] = cost[min(row + 1, num_rows - 1) *",
+    ),
     "turned costs not read": ("two levels", "(rows_are_targets ? costs : turned)", "costs"),
     "rows of turned costs as short as the problem": (
         "two levels",
@@ -248,10 +263,10 @@ DEFECTS = {
         "base_of_rank(column, true)",
     ),
     "no place of the last column": ("two levels", "? rank_at(place, base[k]) : rank[k]", "? rank[k] : rank[k]"),
-    "rows matched by the augmentation not learnt": (
+    "rows matched since not learnt": (
         "two levels",
-        "if (column < num_columns) matched_row[k] = row_of[column];",
-        "",
+        "matched_row[k] = column < num_columns ?",
+        "if (start == 0) matched_row[k] = column < num_columns ?",
     ),
     "the row of another column": ("two levels", "rank[k], matched_row[k]};", "rank[k], matched_row[0]};"),
     "float32 prices of columns": ("tenths", "double v[COLUMNS], distance", "float v[COLUMNS]; double distance"),
@@ -268,8 +283,23 @@ DEFECTS = {
     "all rows for the size": ("two levels", "static_cast<int>(sizes[problem]) : 0", "most_targets : 0"),
     "NaN let through": ("infinities", "return !(cost > -infinity());", "return cost == -infinity();"),
     "-inf let through": ("infinities", "return !(cost > -infinity());", "return !(cost >= -infinity());"),
-    "half of the costs not looked at": ("infinities", "i += THREADS) invalid", "i += 2 * THREADS) invalid"),
-    "turned costs not looked at": ("infinities", "invalid |= is_invalid(cost);", ""),
+    "costs not looked at": ("infinities", "met.invalid |= is_invalid(c[k]);", ""),
+    "one row in two looked at": ("two levels", "row += WARPS) {", "row += 2 * WARPS) {"),
+    "the last of several first choices": ("two levels", "nearest = c[k] < least ?", "nearest = c[k] <= least ?"),
+    "the first choice of a lane": ("six levels", "= first_rank_of_warp(order_of(price), nearest)", "= nearest"),
+    "-0 before 0": ("zeros of both signs", "price = 0.0 + least;", "price = least;"),
+    "a first choice without its price": ("six levels", "u[row] = price;", "u[row] = 0;"),
+    "first choices that are taken": (
+        "two levels",
+        "start < num_rows && row_of[column_of[start]] == NONE",
+        "start < num_rows",
+    ),
+    "first choices after a price rose": ("tenths", "= prices_only_fell ?", "= true ?"),
+    "costs of the row after the last start": (
+        "two levels",
+        "if (start != loaded) load_costs",
+        "if (loaded == NONE) load_costs",
+    ),
     "an infeasible problem called solved": ("infinities", ": feasible ? SOLVED : INFEASIBLE", ": SOLVED"),
 }
 

@@ -56,7 +56,7 @@ def test_more_shared_memory_than_any_kernel_has_is_asked_for(played_cupy: None) 
 
 
 def test_more_shared_memory_than_the_device_has_is_refused(played_cupy: None) -> None:
-    with pytest.raises(ValueError, match="take 82432 bytes of shared memory, and the device has 60000"):
+    with pytest.raises(ValueError, match="take 82436 bytes of shared memory, and the device has 60000"):
         cuda_solver.solve_unchecked(torch.zeros(1, 4096, 4096), torch.tensor([4096]))
 
 
