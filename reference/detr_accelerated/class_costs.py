@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .compiled import compiled_for
+from .compiled_softmax import Softmax
 from .like_logits import LikeLogits
-from .softmax import Softmax
 
 SUBTRACT = ("numba_costs", "subtract_probabilities")
 

@@ -18,7 +18,7 @@ from detr_reference.boxes import upcast_half
 
 from .like_logits import LikeLogits, copy_of
 from .predictions import Predictions
-from .softmax import softmax
+from .softmax import softmax, surprise
 
 SOFTPLUS_THRESHOLD = 40.0
 """From here on log(1 + exp(z)) is z to the last bit of a float64; torch's own threshold of 20 is meant for float32."""
@@ -71,34 +71,24 @@ def refuse_second_derivatives() -> None:
 class _WeightedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, predictions: Predictions, classes: Tensor, weights: Tensor, *layers: Tensor) -> Tensor:
-        found = predictions.softmax
-        images = len(predictions.layers[0])
-        logits_of_classes = torch.cat(
-            [
-                logits.gather(2, own[..., None])
-                for logits, own in zip(predictions.layers, torch.split(classes, images), strict=True)
-            ]
-        ).squeeze(-1)
-        surprise = found.exponential_sum.log() - (logits_of_classes - found.highest)
+        ctx.probabilities = predictions.probabilities
+        losses = weights * surprise(predictions.layers, predictions.probabilities, classes)
         weight_sums = weights.view(len(layers), -1).sum(dim=1)
-        ctx.exponentials = found.exponentials
-        ctx.save_for_backward(found.exponential_sum, classes, weights, weight_sums, *layers)
-        return (weights * surprise).view(len(layers), -1).sum(dim=1) / weight_sums
+        ctx.save_for_backward(classes, weights, weight_sums, *layers)
+        return losses.view(len(layers), -1).sum(dim=1) / weight_sums
 
     @staticmethod
     def backward(ctx: Any, loss_gradient: Tensor) -> Any:
         refuse_second_derivatives()
-        exponential_sum, classes, weights, weight_sums, *layers = ctx.saved_tensors
-        exponentials = ctx.exponentials
-        if exponentials is None:
-            exponentials = softmax(_upcast(layers)).exponentials
-        ctx.exponentials = None
+        classes, weights, weight_sums, *layers = ctx.saved_tensors
+        gradient = softmax(_upcast(layers)) if ctx.probabilities is None else ctx.probabilities
+        ctx.probabilities = None
         share = weights * _by_problem(loss_gradient / weight_sums, len(weights))[:, None]
         # It is (softmax(z) - one_hot(t)) times the query's share in the weighted mean.
-        for slopes, scale, own_classes, own in exponentials.blocks(share / exponential_sum, classes, share):
-            slopes.mul_(scale[..., None])
-            slopes.scatter_add_(2, own_classes[..., None], -own[..., None])
-        return None, None, None, *_as_given(exponentials, layers)
+        for slopes, own_classes, own in gradient.blocks(classes, share[..., None]):
+            slopes.mul_(own)
+            slopes.scatter_add_(2, own_classes[..., None], -own)
+        return None, None, None, *_as_given(gradient, layers)
 
 
 class _SigmoidFocalLoss(torch.autograd.Function):

@@ -29,6 +29,7 @@ from .matcher import HungarianMatcher, matched_pairs
 from .methods import overrides, uncompiled
 from .packing import pack_batch
 from .predictions import Predictions
+from .softmax import claim_objects
 from .targets import PADDING_SIDE
 
 TERMS = {
@@ -192,12 +193,13 @@ class SetCriterion(BatchedCriterion, ReferenceSetCriterion):
     def classification_losses(self, batch: Batch) -> Tensor:
         """Return the weighted mean cross-entropy of each layer, [L]."""
         classes = _query_classes(batch, self.num_classes)
-        weights = torch.ones_like(batch.predictions.highest).masked_fill_(classes == self.num_classes, self.eos_coef)
+        weights = torch.ones_like(classes, dtype=batch.predictions.layers[0].dtype)
+        weights.masked_fill_(classes == self.num_classes, self.eos_coef)
         return weighted_cross_entropy(batch.logits, batch.predictions, classes, weights)
 
     def detected_queries(self, predictions: Predictions) -> Tensor:
         """Return which queries, bool [P, Q], have a class's logit as high as that of no-object, or higher."""
-        return predictions.softmax.highest_but_last >= predictions.softmax.last_logit
+        return claim_objects(predictions.layers, predictions.last_probability)
 
 
 class FocalSetCriterion(BatchedCriterion, ReferenceFocalSetCriterion):
@@ -236,7 +238,7 @@ def _is_ours(matcher: object) -> TypeGuard[HungarianMatcher]:
 
 def _query_classes(batch: Batch, num_classes: int) -> Tensor:
     """Return int64 [P, Q]: the label of each query's target, and num_classes where there is none."""
-    problems, num_queries = batch.predictions.highest.shape
+    problems, num_queries, _ = batch.predictions.boxes.shape
     classes = batch.columns.new_full((problems, num_queries + 1), num_classes)
     # Targets without a query write behind the last one, where nobody reads.
     classes.scatter_(1, torch.where(batch.matched, batch.columns, num_queries), batch.labels)

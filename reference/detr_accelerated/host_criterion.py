@@ -13,9 +13,9 @@ from torch import Tensor
 from .batch import Batch
 from .class_losses import refuse_second_derivatives
 from .compiled import Function, compiled, compiled_for, in_threads, threads_worth
+from .compiled_softmax import softmax
 from .dialects import LossFormula
 from .layer_losses import LayerLosses, by_name, connected
-from .softmax import softmax
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -122,33 +122,24 @@ class HungarianMatcher(ReferenceMatcher):
         dtype = torch.promote_types(predictions.layers[0].dtype, predictions.boxes.dtype)
         dtype = torch.promote_types(dtype, targets.boxes.dtype)
         boxes, target_boxes, labels = predictions.boxes.to(dtype), targets.boxes.to(dtype), targets.labels
-        focal = isinstance(self.class_cost, FocalCost)
-        if can_subtract(boxes) and not focal:
+        focal = self.class_cost if isinstance(self.class_cost, FocalCost) else None
+        if can_subtract(boxes) and focal is None:
             cost = box_costs(boxes, target_boxes, self.cost_bbox, self.cost_giou)
             subtract_probabilities(cost, predictions.softmax, labels, self.cost_class)
             return cost
         layers = len(boxes) // len(labels)
-        numbers = predictions.logits if focal else predictions.softmax.exponentials
+        numbers = predictions.probabilities if focal is None else predictions.logits
         of_labels = predictions.layers[0].new_empty(len(boxes), targets.longest, boxes.shape[1])
         write_at_labels(numbers, labels.repeat(layers, 1), of_labels)
         cost = of_labels.to(dtype)
-        normaliser = () if focal else (predictions.softmax.exponential_sum,)
-        parts = in_parts(cost[0].numel(), cost, *normaliser)
+        parts = in_parts(cost[0].numel(), cost)
         of_boxes = box_costs_in_parts(boxes, target_boxes, self.cost_bbox, self.cost_giou)
-        for own_boxes, part in zip(of_boxes, parts, strict=True):
-            self._write_costs(own_boxes, *part)
+        for own_boxes, (part,) in zip(of_boxes, parts, strict=True):
+            if focal is None:
+                torch.sub(own_boxes, part, alpha=self.cost_class, out=part)
+            else:
+                torch.add(own_boxes, focal.at_labels(part), alpha=self.cost_class, out=part)
         return cost
-
-    def _write_costs(self, of_boxes: Tensor, cost: Tensor, *normaliser: Tensor) -> None:
-        """Write the costs [b, T, Q] of b problems where the logits at the targets' labels are, or their exponentials.
-
-        of_boxes: [b, T, Q]. normaliser: the sum of exponentials [b, Q], where the class cost is a probability.
-        """
-        if isinstance(self.class_cost, FocalCost):
-            torch.add(of_boxes, self.class_cost.at_labels(cost), alpha=self.cost_class, out=cost)
-        else:
-            (exponential_sum,) = normaliser
-            torch.addcdiv(of_boxes, cost, exponential_sum[:, None], value=-self.cost_class, out=cost)
 
     def _costs_one_by_one(self, predictions: Predictions, targets: PackedTargets) -> Tensor:
         """Return the costs [P, T, Q] from a `cost_matrix` that speaks of one image."""

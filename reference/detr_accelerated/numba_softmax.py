@@ -1,8 +1,8 @@
-"""The softmax of `softmax`, compiled by numba: one pass over the logits.
+"""The softmax of `compiled_softmax`, compiled by numba: one pass over the logits.
 
-exp(x) is 2^k · exp(r) with x = k · log 2 + r, |r| ≤ log 2 / 2, as in Cody and Waite 1980: a polynomial in r, whose
-coefficients are those of Moshier's Cephes library for float32, and k as bits of the exponent. Loops are over many
-numbers and without a branch, which is what is compiled to vector instructions.
+In float32 exp(x) is 2^k · exp(r) with x = k · log 2 + r, |r| ≤ log 2 / 2, as in Cody and Waite 1980: a polynomial in
+r, whose coefficients are those of Moshier's Cephes library, and k as bits of the exponent. Loops are over many numbers
+and without a branch, which is what is compiled to vector instructions.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ C2, C3, C4, C5, C6, C7 = map(
     (5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2, 8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4),
 )
 ONE, ZERO = np.float32(1), np.float32(0)
+
+SINGLE = 4
+"""The bytes of a float32."""
 
 
 # Eight numbers at a time become one vector. A loop over all of them would be compiled for 64 at a time, and of a row
@@ -86,10 +89,10 @@ def _write_exponentials(x: Array, power: Array, written: Array) -> None:
 def write_softmax(
     logits: Array, exponentials: Array, exponential_sum: Array, highest_but_last: Array, last_logit: Array
 ) -> None:
-    """Write the parts of `Softmax` of logits float32 [b, Q, C]: exponentials alike, and [b, Q] each of the others."""
+    """Write the parts of `Softmax` of logits [b, Q, C]: exponentials alike, and [b, Q] each of the others."""
     problems, queries, columns = logits.shape
-    differences = np.empty(ROWS * columns, np.float32)
-    power = np.empty(ROWS * columns, np.float32)
+    differences = np.empty(ROWS * columns, logits.dtype)
+    power = np.empty(ROWS * columns, logits.dtype)
     for problem in range(problems):
         for start in range(0, queries, ROWS):
             rows = min(ROWS, queries - start)
@@ -98,14 +101,17 @@ def write_softmax(
                 query = start + row
                 numbers = logits[problem, query]
                 last = numbers[columns - 1]
-                but_last = _highest(numbers[: columns - 1]) if columns > 1 else -np.float32(np.inf)
+                but_last = _highest(numbers[: columns - 1]) if columns > 1 else -np.inf
                 last_logit[problem, query], highest_but_last[problem, query] = last, but_last
                 highest = max(but_last, last)
                 own = differences[row * columns : (row + 1) * columns]
                 for column in range(columns):
                     own[column] = numbers[column] - highest
             written = exponentials[problem, start : start + rows].reshape(size)
-            _write_exponentials(differences[:size], power[:size], written)
+            if logits.itemsize == SINGLE:
+                _write_exponentials(differences[:size], power[:size], written)
+            else:
+                written[:] = np.exp(differences[:size])
             for row in range(rows):
                 total = _sum(written[row * columns : (row + 1) * columns])
                 exponential_sum[problem, start + row] = total

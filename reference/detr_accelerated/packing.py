@@ -56,11 +56,15 @@ def _sound(predictions: Predictions, targets: PackedTargets, num_labels: int) ->
     labels = targets.labels
     kernel = compiled_for(labels, "numba_checks", "all_sound")
     if kernel is not None:
-        given = (predictions.highest, labels, predictions.boxes, targets.boxes)
-        highest, label_array, boxes, target_boxes = (tensor.detach().numpy() for tensor in given)
-        return bool(kernel(highest, label_array, num_labels, boxes, target_boxes))
+        highest = predictions.softmax.highest if predictions.with_softmax else predictions.highest
+        given = (highest, labels, predictions.boxes, targets.boxes)
+        highest_array, label_array, boxes, target_boxes = (tensor.detach().numpy() for tensor in given)
+        return bool(kernel(highest_array, label_array, num_labels, boxes, target_boxes))
     verdicts = [
-        (predictions.highest < torch.inf).all(),
+        # The probabilities of a query are all NaN where a logit is NaN or +inf.
+        ~predictions.last_probability.isnan().any()
+        if predictions.with_softmax
+        else (predictions.highest < torch.inf).all(),
         ((labels >= 0) & (labels < num_labels)).all(),
         *_proper(predictions.boxes),
         *_proper(targets.boxes),

@@ -12,8 +12,9 @@ from torch import Tensor
 from detr_reference.batch import Outputs
 from detr_reference.boxes import upcast_half
 
+from . import compiled_softmax
 from .like_logits import LikeLogits, copy_of
-from .softmax import Softmax, softmax
+from .softmax import softmax
 
 PART_ELEMENTS = 2**15
 """Of an intermediate result: many of them fit in the cache, and in memory that is not fetched anew from the system."""
@@ -37,15 +38,23 @@ class Predictions:
         return copy_of(self.layers)
 
     @cached_property
-    def softmax(self) -> Softmax:
-        """The softmax of each query's logits; the backward pass of the cross-entropy writes the gradient over it."""
+    def softmax(self) -> compiled_softmax.Softmax:
+        """The softmax of each query's logits, compiled; the backward pass of the losses writes the gradient over it."""
+        return compiled_softmax.softmax(self.layers)
+
+    @cached_property
+    def probabilities(self) -> LikeLogits:
+        """The softmax of each query's logits, in torch; the backward pass of the losses writes the gradient over it."""
         return softmax(self.layers)
+
+    @cached_property
+    def last_probability(self) -> Tensor:
+        """That of the last column, [P, Q]."""
+        return torch.cat([part[..., -1] for part in self.probabilities.parts])
 
     @cached_property
     def highest(self) -> Tensor:
         """The highest logit, [P, Q]; NaN if any is."""
-        if self.with_softmax:
-            return self.softmax.highest
         return torch.cat([block.amax(dim=-1) for (block,) in self.logits.blocks()])
 
 

@@ -1,74 +1,66 @@
-"""The softmax of the logits of all decoder layers, in a form that serves costs, losses and gradient alike."""
+"""The softmax of the logits of all decoder layers, in torch, and what can be told from it without the logits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .compiled import Function, compiled_for, in_threads, threads_worth
 from .like_logits import LikeLogits, memory_like
 
-ELEMENTS_WORTH_A_THREAD = 2**20
-"""A thread takes about as long to start as a quarter of so many exponentials."""
+MORE_THAN_HALF = 0.51
+"""A probability that leaves less than half, however it is rounded, to all others together."""
+
+FEW = 1 / 4
+"""Of all queries: so many take longer to be picked out than to be looked at with the others."""
 
 
-class Softmax(NamedTuple):
-    """softmax(z) = exponentials / exponential_sum, with the division left out; for P problems and Q queries.
+def softmax(layers: Sequence[Tensor]) -> LikeLogits:
+    """Return the probabilities of all columns by the logits [B, Q, C] of each layer.
 
-    exponentials: exp(z - highest) of every logit. exponential_sum: their sums [P, Q]. highest_but_last: the highest
-    logit of all columns but the last, [P, Q], and -inf if there is one column. last_logit: that of the last, [P, Q].
+    All probabilities of a query are NaN where one of its logits is NaN or +inf, or all are -inf.
     """
-
-    exponentials: LikeLogits
-    exponential_sum: Tensor
-    highest_but_last: Tensor
-    last_logit: Tensor
-
-    @property
-    def highest(self) -> Tensor:
-        """The highest logit, [P, Q]; NaN if any is."""
-        return torch.maximum(self.highest_but_last, self.last_logit)
+    found = memory_like(layers)
+    for logits, written in zip(layers, found.layers, strict=True):
+        torch.softmax(logits, dim=-1, out=written)
+    return found
 
 
-def softmax(layers: Sequence[Tensor]) -> Softmax:
-    """Return the softmax of the logits [B, Q, C] of layers; of float32 on the CPU it is compiled where numba is."""
-    is_single = layers[0].dtype == torch.float32
-    kernel = compiled_for(layers[0], "numba_softmax", "write_softmax") if is_single else None
-    return softmax_in_torch(layers) if kernel is None else _softmax_in_kernel(kernel, layers)
+def surprise(layers: Sequence[Tensor], probabilities: LikeLogits, classes: Tensor) -> Tensor:
+    """Return -log(softmax(z)[t]), [P, Q], of each query.
+
+    layers: logits [B, Q, C] of each. probabilities: their softmax. classes: int64 [P, Q], t.
+    """
+    parts = probabilities.with_parts(classes[..., None])
+    of_classes = torch.cat([part.gather(2, own) for part, own in parts]).squeeze(-1)
+    # A probability is rounded as finely as its logarithm, unless it is next to nothing. The host may look on the CPU.
+    if of_classes.device.type == "cpu" and of_classes.min() > torch.finfo(of_classes.dtype).tiny ** 0.9:
+        return -of_classes.log()
+    pairs = zip(layers, torch.split(classes[..., None], len(layers[0])), strict=True)
+    return -torch.cat([logits.log_softmax(dim=-1).gather(2, own) for logits, own in pairs]).squeeze(-1)
 
 
-def softmax_in_torch(layers: Sequence[Tensor]) -> Softmax:
-    """Return what `softmax` does, on any device and of any dtype."""
-    exponentials = memory_like(layers)
-    parts = [_write_softmax(logits, block) for logits, block in exponentials.beside(layers)]
-    return Softmax(exponentials, *map(torch.cat, zip(*parts, strict=True)))
+def claim_objects(layers: Sequence[Tensor], last_probability: Tensor) -> Tensor:
+    """Return which queries, bool [P, Q], have another column's logit as high as that of the last one, or higher.
+
+    layers: logits [B, Q, C] of each. last_probability: that of the last column, [P, Q].
+    """
+    # On the CPU most queries need not be looked at again, and to count the others keeps no device waiting.
+    unsure = ~(last_probability > MORE_THAN_HALF)
+    of_layer = unsure.numel() // len(layers)
+    places = unsure.flatten().nonzero().squeeze(1) if unsure.device.type == "cpu" else None
+    if places is None or len(places) > FEW * unsure.numel():
+        return torch.cat([_other_is_highest(logits) for logits in layers])
+    counts = unsure.view(len(layers), -1).sum(dim=1).tolist()
+    pairs = zip(layers, torch.split(places % of_layer, counts), strict=True)
+    looked_at = torch.cat([logits.flatten(0, 1).index_select(0, own) for logits, own in pairs])
+    return torch.zeros_like(unsure).masked_scatter_(unsure, _other_is_highest(looked_at))
 
 
-def _write_softmax(logits: Tensor, exponentials: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Write the exponentials of the logits [b, Q, C], and return the other parts of `Softmax`."""
-    last_logit = logits[..., -1].clone()
-    highest_but_last = (
-        torch.full_like(last_logit, -torch.inf) if logits.shape[2] == 1 else logits[..., :-1].amax(dim=-1)
-    )
-    highest = torch.maximum(highest_but_last, last_logit)
-    torch.sub(logits, highest[..., None], out=exponentials).exp_()
-    return exponentials.sum(dim=-1), highest_but_last, last_logit
-
-
-def _softmax_in_kernel(kernel: Function, layers: Sequence[Tensor]) -> Softmax:
-    images, queries, _ = layers[0].shape
-    exponentials = memory_like(layers)
-    of_queries = layers[0].new_empty(3, len(layers) * images, queries)
-    tasks = [
-        partial(kernel, logits.contiguous().numpy(), written.numpy(), *found.numpy())
-        for logits, written, found in zip(
-            layers, exponentials.layers, torch.split(of_queries, images, dim=1), strict=True
-        )
-    ]
-    threads = threads_worth(len(layers) * layers[0].numel(), ELEMENTS_WORTH_A_THREAD)
-    in_threads(min(threads, len(tasks)), tasks)
-    return Softmax(exponentials, *of_queries)
+def _other_is_highest(logits: Tensor) -> Tensor:
+    """Return whether another logit is as high as the last one, bool [...], of logits [..., C]."""
+    last_logit = logits[..., -1]
+    if logits.shape[-1] == 1:
+        return torch.zeros_like(last_logit, dtype=torch.bool)
+    return logits[..., :-1].amax(dim=-1) >= last_logit

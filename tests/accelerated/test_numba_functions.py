@@ -1,4 +1,4 @@
-"""What numba compiles, beside the definitions: the softmax of float32, whole steps, and defects planted in it."""
+"""What numba compiles, beside the definitions: the softmax, whole steps, and defects planted in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated import host_criterion, like_logits, softmax
+from detr_accelerated import compiled_softmax, host_criterion, like_logits
 
 pytest.importorskip("numba", reason="the optional package numba is not installed")
 
@@ -31,26 +31,27 @@ THREADS = torch.get_num_threads()
 @pytest.fixture(params=[1, 3], ids=["one thread", "three threads"], autouse=True)
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """However little there is to do, as many threads as torch has do it."""
-    for module in (softmax, host_criterion):
+    for module in (compiled_softmax, host_criterion):
         monkeypatch.setattr(module, "ELEMENTS_WORTH_A_THREAD", 1)
     torch.set_num_threads(request.param)
     yield
     torch.set_num_threads(THREADS)
 
 
-def found(*layers: Tensor) -> softmax.Softmax:
-    return softmax.softmax(layers)
+def found(*layers: Tensor) -> compiled_softmax.Softmax:
+    return compiled_softmax.softmax(layers)
 
 
 def together(numbers: like_logits.LikeLogits) -> Tensor:
     return torch.cat(numbers.parts)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 30.0, 1000.0])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 16, 2), (3, 17, 92), (2, 35, 7)], ids=str)
-def test_it_is_the_softmax(shape: tuple[int, int, int], scale: float) -> None:
-    generator = torch.Generator().manual_seed(0)
-    layers = [scale * torch.randn(shape, generator=generator) for _ in range(3)]
+def test_it_is_the_softmax(shape: tuple[int, int, int], scale: float, dtype: torch.dtype) -> None:
+    generator, epsilon = torch.Generator().manual_seed(0), torch.finfo(dtype).eps
+    layers = [scale * torch.randn(shape, generator=generator, dtype=dtype) for _ in range(3)]
     ours, logits = found(*layers), torch.cat(layers)
     exact = logits.double()
     assert torch.equal(ours.last_logit, logits[..., -1])
@@ -59,10 +60,10 @@ def test_it_is_the_softmax(shape: tuple[int, int, int], scale: float) -> None:
     # The difference to the highest logit is rounded once, which its exponential magnifies; the rest is a few roundings.
     exponents = exact - exact.amax(dim=-1, keepdim=True)
     expected = exponents.exp()
-    allowance = expected * EPSILON * (4 - exponents) + torch.finfo(torch.float32).tiny * 1e2
+    allowance = expected * epsilon * (4 - exponents) + torch.finfo(dtype).tiny * 1e2
     assert ((together(ours.exponentials) - expected).abs() <= allowance).all()
     sums = expected.sum(dim=-1)
-    assert ((ours.exponential_sum - sums).abs() <= allowance.sum(dim=-1) + shape[2] * EPSILON * sums).all()
+    assert ((ours.exponential_sum - sums).abs() <= allowance.sum(dim=-1) + shape[2] * epsilon * sums).all()
 
 
 def test_a_logit_of_minus_infinity_has_no_share() -> None:
