@@ -40,10 +40,11 @@ def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def _solve_in_threads(cost: Array, sizes: Array, columns: Array) -> None:
     """Solve the problems in as many threads as torch has and as are worth starting; the solvers release the GIL."""
-    threads = min(threads_worth(cost.size, ELEMENTS_WORTH_A_THREAD), len(cost))
-    parts = zip(*(np.array_split(values, threads) for values in (cost, sizes, columns)), strict=True)
+    problems = len(cost)
+    threads = min(threads_worth(cost.size, ELEMENTS_WORTH_A_THREAD), problems)
+    parts = [slice(problems * part // threads, problems * (part + 1) // threads) for part in range(threads)]
     solver = compiled("numba_solver", "solve_with_numba") or solve_with_scipy
-    in_threads(threads, [partial(solver, *part) for part in parts])
+    in_threads(threads, [partial(solver, cost[own], sizes[own], columns[own]) for own in parts])
 
 
 def solve_with_scipy(cost: Array, sizes: Array, columns: Array) -> None:

@@ -1,13 +1,12 @@
 """Memory of the size of the logits, by far the largest tensors: how much at once, and in which pieces it is read.
 
-What is computed from the logits lies where they were copied to, and becomes their gradient in the end. On the CPU it is
+What is computed from the logits has memory of its own, and becomes their gradient in the end. On the CPU it is
 read in blocks of a few problems, so that one stays in the cache; on other devices all at once, for fewer launches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -37,22 +36,10 @@ class LikeLogits(NamedTuple):
         return zip(self.parts, *(torch.split(value, sizes) for value in values), strict=True)
 
     def blocks(self, *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Return block after block, with the values [P, ...] of its problems; one has whole layers, or is of one."""
+        """Return block after block, of a few problems on the CPU, with the values [P, ...] of its problems."""
         problems = self._problems_of_block
         for part in self.with_parts(*values):
-            whole = max(problems // self.images, 1) * self.images
-            for chunk in zip(*(torch.split(value, whole) for value in part), strict=True):
-                yield from zip(*(torch.split(value, problems) for value in chunk), strict=True)
-
-    def beside(self, layers: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Return the numbers [B, Q, C] of layers for block after block, and the block.
-
-        They are where they were, or, of several layers for one block, copied into it.
-        """
-        pieces = (piece for layer in layers for piece in torch.split(layer, min(self._problems_of_block, self.images)))
-        for (block,) in self.blocks():
-            own = list(islice(pieces, max(len(block) // self.images, 1)))
-            yield own[0] if len(own) == 1 else torch.cat(own, out=block), block
+            yield from zip(*(torch.split(value, problems) for value in part), strict=True)
 
     @property
     def _problems_of_block(self) -> int:
@@ -76,7 +63,6 @@ def memory_like(layers: Sequence[Tensor]) -> LikeLogits:
 def copy_of(layers: Sequence[Tensor]) -> LikeLogits:
     """Return a copy of the logits [B, Q, C] of layers."""
     memory = memory_like(layers)
-    for numbers, block in memory.beside(layers):
-        if numbers is not block:
-            block.copy_(numbers)
+    for logits, written in zip(layers, memory.layers, strict=True):
+        written.copy_(logits)
     return memory

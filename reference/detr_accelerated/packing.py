@@ -61,8 +61,8 @@ def _sound(predictions: Predictions, targets: PackedTargets, num_labels: int) ->
         highest_array, label_array, boxes, target_boxes = (tensor.detach().numpy() for tensor in given)
         return bool(kernel(highest_array, label_array, num_labels, boxes, target_boxes))
     verdicts = [
-        # The probabilities of a query are all NaN where a logit is NaN or +inf.
-        ~predictions.last_probability.isnan().any()
+        # The probabilities of a query are all NaN where a logit is NaN or +inf, and their sum is then.
+        ~predictions.last_probability.sum().isnan()
         if predictions.with_softmax
         else (predictions.highest < torch.inf).all(),
         ((labels >= 0) & (labels < num_labels)).all(),
