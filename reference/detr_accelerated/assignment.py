@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from . import cuda_solver
-from .compiled import compiled, in_threads, threads_worth
+from .compiled import compiled, in_threads, shares, threads_worth
 from .cuda_kernels import run_on
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -40,11 +40,9 @@ def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def _solve_in_threads(cost: Array, sizes: Array, columns: Array) -> None:
     """Solve the problems in as many threads as torch has and as are worth starting; the solvers release the GIL."""
-    problems = len(cost)
-    threads = min(threads_worth(cost.size, ELEMENTS_WORTH_A_THREAD), problems)
-    parts = [slice(problems * part // threads, problems * (part + 1) // threads) for part in range(threads)]
+    parts = shares(len(cost), threads_worth(cost.size, ELEMENTS_WORTH_A_THREAD))
     solver = compiled("numba_solver", "solve_with_numba") or solve_with_scipy
-    in_threads(threads, [partial(solver, cost[own], sizes[own], columns[own]) for own in parts])
+    in_threads(len(parts), [partial(solver, cost[own], sizes[own], columns[own]) for own in parts])
 
 
 def solve_with_scipy(cost: Array, sizes: Array, columns: Array) -> None:

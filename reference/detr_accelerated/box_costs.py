@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .boxes import corners, l1_distance, overlap
-from .compiled import compiled_for
+from .compiled import compiled_for, in_threads, shares, threads_worth
 from .predictions import in_parts
+
+ELEMENTS_WORTH_A_THREAD = 2**18
 
 
 def box_costs(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: float) -> Tensor:
@@ -44,8 +47,11 @@ def _compiled_costs(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_
     if kernel is None:
         return None
     cost = boxes.new_empty(len(boxes), target_boxes.shape[1], boxes.shape[1])
-    arrays = [tensor.detach().contiguous().numpy() for tensor in (boxes, target_boxes, cost)]
-    kernel(*arrays, *np.array([cost_bbox, cost_giou], arrays[0].dtype))
+    targets, own_boxes, own_cost = (tensor.detach().contiguous().numpy() for tensor in (target_boxes, boxes, cost))
+    weights = np.array([cost_bbox, cost_giou], targets.dtype)
+    # Whole layers, as the first of the targets are those of the first image.
+    parts = shares(len(boxes), threads_worth(cost.numel(), ELEMENTS_WORTH_A_THREAD), at_once=len(targets))
+    in_threads(len(parts), [partial(kernel, own_boxes[part], targets, own_cost[part], *weights) for part in parts])
     return cost
 
 

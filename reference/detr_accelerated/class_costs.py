@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from .compiled import compiled_for
+from .compiled import compiled_for, in_threads, shares, threads_worth
 from .compiled_softmax import Softmax
 from .like_logits import LikeLogits
 
 SUBTRACT = ("numba_costs", "subtract_probabilities")
+ELEMENTS_WORTH_A_THREAD = 2**18
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,14 @@ def subtract_probabilities(cost: Tensor, softmax: Softmax, labels: Tensor, cost_
     """
     kernel = compiled_for(cost, *SUBTRACT)
     assert kernel is not None
-    for part in softmax.exponentials.with_parts(softmax.exponential_sum, cost):
-        kernel(*(tensor.numpy() for tensor in (*part, labels)), cost.numpy().dtype.type(cost_class))
+    threads, weight = threads_worth(cost.numel(), ELEMENTS_WORTH_A_THREAD), cost.numpy().dtype.type(cost_class)
+    tasks = [
+        partial(kernel, *(values[own].numpy() for values in part), labels.numpy(), weight)
+        for part in softmax.exponentials.with_parts(softmax.exponential_sum, cost)
+        # Whole layers, as the first of the labels are those of the first image.
+        for own in shares(len(part[0]), threads, at_once=len(labels))
+    ]
+    in_threads(threads, tasks)
 
 
 def write_at_labels(numbers: LikeLogits, labels: Tensor, written: Tensor) -> None:

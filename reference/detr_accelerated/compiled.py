@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -39,8 +40,17 @@ def threads_worth(elements: int, least: int) -> int:
     return max(min(torch.get_num_threads(), elements // least), 1)
 
 
+def shares(problems: int, threads: int, at_once: int = 1) -> list[slice]:
+    """Return which of so many problems each of the threads takes, so many at once at least; no thread is idle."""
+    pieces = problems // at_once
+    threads = max(min(threads, pieces), 1)
+    bounds = [at_once * (pieces * thread // threads) for thread in range(threads + 1)]
+    return [slice(start, end) for start, end in pairwise(bounds)]
+
+
 def in_threads(threads: int, tasks: Sequence[Callable[[], None]]) -> None:
-    """Run the tasks in that many threads, this one included."""
+    """Run the tasks in that many threads, this one included, or in one for each task if there are fewer."""
+    threads = max(min(threads, len(tasks)), 1)
 
     def run(first: int) -> None:
         for task in tasks[first::threads]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from .compiled import compiled, in_threads, threads_worth
 from .like_logits import LikeLogits, memory_like
 
-ELEMENTS_WORTH_A_THREAD = 2**20
-"""A thread takes about as long to start as a quarter of so many exponentials."""
+ELEMENTS_WORTH_A_THREAD = 2**19
+"""A thread takes less time to start than half of so many exponentials take."""
 
 
 class Softmax(NamedTuple):
@@ -47,6 +47,5 @@ def softmax(layers: Sequence[Tensor]) -> Softmax:
             layers, exponentials.layers, torch.split(of_queries, images, dim=1), strict=True
         )
     ]
-    threads = threads_worth(len(layers) * layers[0].numel(), ELEMENTS_WORTH_A_THREAD)
-    in_threads(min(threads, len(tasks)), tasks)
+    in_threads(threads_worth(len(layers) * layers[0].numel(), ELEMENTS_WORTH_A_THREAD), tasks)
     return Softmax(exponentials, *of_queries)

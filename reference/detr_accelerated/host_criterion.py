@@ -22,7 +22,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 WRITE_LOSSES = ("numba_criterion", "write_losses")
 WRITE_LOGIT_GRADIENTS = ("numba_criterion", "write_logit_gradients")
 WRITE_BOX_GRADIENTS = ("numba_criterion", "write_box_gradients")
-ELEMENTS_WORTH_A_THREAD = 2**22
+ELEMENTS_WORTH_A_THREAD = 2**21
+COORDINATES_WORTH_A_THREAD = 2**15
 SUMS = 7
 """As in `numba_criterion`."""
 
@@ -93,11 +94,23 @@ def _sums_of_layers(
     write_losses = _function(WRITE_LOSSES)
     found = np.zeros((layers, SUMS))
     statistics = [_by_layer(layers, values) for values in batch.predictions.softmax[1:]]
-    for own_logits, own_boxes, queries, *own_statistics, sums in zip(
-        logits, boxes, targets.queries, *statistics, found, strict=True
-    ):
-        of_targets = (targets.labels, targets.boxes, targets.sizes, queries)
-        write_losses(_array(own_logits), _array(own_boxes), *of_targets, *own_statistics, formula.eos_coef, sums)
+    of_targets = (targets.labels, targets.boxes, targets.sizes)
+    tasks = [
+        partial(
+            write_losses,
+            _array(own_logits),
+            _array(own_boxes),
+            *of_targets,
+            queries,
+            *own_statistics,
+            formula.eos_coef,
+            sums,
+        )
+        for own_logits, own_boxes, queries, *own_statistics, sums in zip(
+            logits, boxes, targets.queries, *statistics, found, strict=True
+        )
+    ]
+    in_threads(threads_worth(layers * boxes[0].numel(), COORDINATES_WORTH_A_THREAD), tasks)
     return found
 
 
@@ -113,7 +126,7 @@ def _logit_gradients(ctx: Any, logits: Sequence[Tensor], shares: Array) -> list[
         partial(write_gradients, own.numpy(), own_sums, targets.labels, targets.sizes, queries, eos_coef, share)
         for own, own_sums, queries, share in zip(exponentials.layers, sums, targets.queries, shares, strict=True)
     ]
-    in_threads(min(threads_worth(layers * logits[0].numel(), ELEMENTS_WORTH_A_THREAD), layers), tasks)
+    in_threads(threads_worth(layers * logits[0].numel(), ELEMENTS_WORTH_A_THREAD), tasks)
     found: list[Tensor] = exponentials.layers
     return found
 
