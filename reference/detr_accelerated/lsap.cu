@@ -130,11 +130,12 @@ __device__ void turn(const Cost* costs, Cost* turned, int num_targets, int num_q
     }
 }
 
-// Looks at all costs of a problem, a row a warp. Writes the first choice of each row, and the price that it has with it;
-// returns what this thread has met. A row without a finite cost has no choice.
+// What a thread has met: a cost that has no place in any order, a row without a finite cost.
 struct Met {
     bool invalid, infeasible;
 };
+
+// Looks at all costs of a problem, a row a warp. Writes the first choice of each row that has one, and its price with it.
 template <typename Cost, int WARPS>
 __device__ Met find_first_choices(
     const Cost* cost, int row_stride, int num_rows, int num_columns, double* u, int* column_of) {
