@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from subjects import hidden
 from torch import Tensor
 
 from detr_conformance import torch_implementation
@@ -37,21 +38,6 @@ def focal(kind: type[FocalSetCriterion], matcher: Factory = deformable_matcher) 
 
 def subject(criterion: Factory, profile: Profile = DETR) -> Implementation:
     return torch_implementation(name="subject", profile=profile, criterion=criterion)
-
-
-def hidden(factory: Factory) -> Factory:
-    """The criterion as a function, which shows neither its matching nor its weights."""
-
-    def build(configuration: Configuration) -> Callable[..., Losses]:
-        criterion = factory(configuration)
-
-        def call(outputs: Any, targets: Any) -> Losses:
-            losses: Losses = criterion(outputs, targets)
-            return losses
-
-        return call
-
-    return build
 
 
 @pytest.mark.parametrize("reference", IMPLEMENTATIONS, ids=lambda item: item.profile.name)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from subjects import hidden
 from torch import Tensor
 
 from detr_conformance import torch_implementation
@@ -43,21 +44,6 @@ def weighted(weights: Callable[[Configuration], dict[str, float]]) -> Factory:
 
 def subject(criterion: Factory, profile: Profile = DETR, limits: Limits | None = None) -> Implementation:
     return torch_implementation(name="subject", profile=profile, limits=limits, criterion=criterion)
-
-
-def hidden(factory: Factory) -> Factory:
-    """The criterion as a function, which shows neither its matching nor its weights."""
-
-    def build(configuration: Configuration) -> Callable[..., Losses]:
-        criterion = factory(configuration)
-
-        def call(outputs: Any, targets: Any) -> Losses:
-            losses: Losses = criterion(outputs, targets)
-            return losses
-
-        return call
-
-    return build
 
 
 def rewritten(change: Callable[[Answer[Answered]], Answer[Answered]]) -> Implementation:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from subjects import hidden
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, softplus
 
@@ -47,21 +48,6 @@ def focal(kind: type[FocalSetCriterion], matcher: Factory = deformable_matcher) 
 
 def subject(profile: Profile, criterion: Factory, limits: Limits | None = None) -> Implementation:
     return torch_implementation(name="subject", profile=profile, limits=limits, criterion=criterion)
-
-
-def hidden(factory: Factory) -> Factory:
-    """The criterion as a function, which shows neither its matching nor its weights."""
-
-    def build(configuration: Configuration) -> Callable[..., Losses]:
-        criterion = factory(configuration)
-
-        def call(outputs: Any, targets: Any) -> Losses:
-            losses: Losses = criterion(outputs, targets)
-            return losses
-
-        return call
-
-    return build
 
 
 @pytest.mark.parametrize("reference", IMPLEMENTATIONS, ids=lambda item: item.profile.name)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from subjects import hidden
 from torch import Tensor
 
 import detr_reference.criterion as reference
@@ -49,21 +50,6 @@ def subject(criterion: Factory, profile: Profile = DETR, patience: float = PATIE
     whole = torch_implementation(name="subject", profile=profile, criterion=criterion)
     assert whole.criterion is not None
     return Implementation(name="subject", profile=profile, distributed=Ranks(whole.criterion, patience=patience))
-
-
-def hidden(factory: Factory) -> Factory:
-    """The criterion as a function, which does not show its matching."""
-
-    def build(configuration: Configuration) -> Callable[..., Any]:
-        criterion = factory(configuration)
-
-        def call(outputs: Any, targets: Any) -> dict[str, Tensor]:
-            losses: dict[str, Tensor] = criterion(outputs, targets)
-            return losses
-
-        return call
-
-    return build
 
 
 def size() -> int:

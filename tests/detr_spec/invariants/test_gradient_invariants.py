@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from subjects import hidden
 from torch import Tensor
 from torch.nn import functional
 
@@ -151,21 +152,6 @@ class MatchedInSingle(OtherWays):
         return super()._match(
             single({name: outputs[name] for name in ("pred_logits", "pred_boxes")}), [*map(single, targets)]
         )
-
-
-def hidden(factory: Factory) -> Factory:
-    """The criterion as a function, which shows neither its matching nor its weights."""
-
-    def build(configuration: Configuration) -> Callable[..., Losses]:
-        criterion = factory(configuration)
-
-        def call(outputs: Any, targets: Any) -> Losses:
-            losses: Losses = criterion(outputs, targets)
-            return losses
-
-        return call
-
-    return build
 
 
 NOT_ACCUSED: dict[str, Implementation] = {

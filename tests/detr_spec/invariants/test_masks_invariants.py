@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from subjects import hidden
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -38,21 +39,6 @@ def focal(kind: type[FocalSetCriterion]) -> Factory:
 
 def subject(masks: Factory, profile: Profile = DETR) -> Implementation:
     return torch_implementation(name="subject", profile=profile, masks=masks)
-
-
-def hidden(factory: Factory) -> Factory:
-    """The criterion as a function, which shows neither its matching nor its weights."""
-
-    def build(configuration: Configuration) -> Callable[..., Losses]:
-        criterion = factory(configuration)
-
-        def call(outputs: Any, targets: Any) -> Losses:
-            losses: Losses = criterion(outputs, targets)
-            return losses
-
-        return call
-
-    return build
 
 
 @pytest.mark.parametrize("reference", IMPLEMENTATIONS, ids=lambda item: item.profile.name)
