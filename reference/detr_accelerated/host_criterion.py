@@ -95,20 +95,10 @@ def _sums_of_layers(
     found = np.zeros((layers, SUMS))
     statistics = [_by_layer(layers, values) for values in batch.predictions.softmax[1:]]
     of_targets = (targets.labels, targets.boxes, targets.sizes)
+    of_layers = zip(map(_array, logits), map(_array, boxes), targets.queries, *statistics, found, strict=True)
     tasks = [
-        partial(
-            write_losses,
-            _array(own_logits),
-            _array(own_boxes),
-            *of_targets,
-            queries,
-            *own_statistics,
-            formula.eos_coef,
-            sums,
-        )
-        for own_logits, own_boxes, queries, *own_statistics, sums in zip(
-            logits, boxes, targets.queries, *statistics, found, strict=True
-        )
+        partial(write_losses, own_logits, own_boxes, *of_targets, queries, *own_statistics, formula.eos_coef, sums)
+        for own_logits, own_boxes, queries, *own_statistics, sums in of_layers
     ]
     in_threads(threads_worth(layers * boxes[0].numel(), COORDINATES_WORTH_A_THREAD), tasks)
     return found

@@ -24,16 +24,16 @@ def pack_batch(
     """Return the predictions of layers of one shape, and the targets of the batch, packed.
 
     layers: dicts of `pred_logits` [B, Q, C] and `pred_boxes` [B, Q, 4], of shapes that were checked. targets: B dicts
-    of `labels` [n] and `boxes` [n, 4]. with_softmax: as in `Predictions`. validate: whether values are looked at, and
-    not the targets' shapes alone.
+    of `labels` [n] and `boxes` [n, 4]. with_softmax: whether the softmax of the logits will be asked for, which then
+    says whether they are sound. validate: whether values are looked at, and not the targets' shapes alone.
 
     Raises ValueError as the reference's `check_output_values` and `check_targets` do.
     """
     if not well_shaped(targets, num_images=len(layers[0]["pred_logits"])):
         _refuse(layers, targets, num_labels)
     packed = pack_targets(targets)
-    predictions = stack_predictions(layers, with_softmax=with_softmax)
-    if validate and not _sound(predictions, packed, num_labels):
+    predictions = stack_predictions(layers)
+    if validate and not _sound(predictions, packed, num_labels, with_softmax=with_softmax):
         _refuse(layers, targets, num_labels)
     return predictions, packed
 
@@ -48,7 +48,7 @@ def well_shaped(targets: Targets, num_images: int) -> bool:
     )
 
 
-def _sound(predictions: Predictions, targets: PackedTargets, num_labels: int) -> bool:
+def _sound(predictions: Predictions, targets: PackedTargets, num_labels: int, *, with_softmax: bool) -> bool:
     """Return whether all logits, boxes and labels are such as set prediction is defined for.
 
     On the CPU it is compiled where numba is installed.
@@ -56,20 +56,24 @@ def _sound(predictions: Predictions, targets: PackedTargets, num_labels: int) ->
     labels = targets.labels
     kernel = compiled_for(labels, "numba_checks", "all_sound")
     if kernel is not None:
-        highest = predictions.softmax.highest if predictions.with_softmax else predictions.highest
+        highest = predictions.softmax.highest if with_softmax else predictions.highest
         given = (highest, labels, predictions.boxes, targets.boxes)
         highest_array, label_array, boxes, target_boxes = (tensor.detach().numpy() for tensor in given)
         return bool(kernel(highest_array, label_array, num_labels, boxes, target_boxes))
     verdicts = [
-        # The probabilities of a query are all NaN where a logit is NaN or +inf, and their sum is then.
-        ~predictions.last_probability.sum().isnan()
-        if predictions.with_softmax
-        else (predictions.highest < torch.inf).all(),
+        _sound_logits(predictions, with_softmax=with_softmax),
         ((labels >= 0) & (labels < num_labels)).all(),
         *_proper(predictions.boxes),
         *_proper(targets.boxes),
     ]
     return bool(torch.stack(verdicts).all())
+
+
+def _sound_logits(predictions: Predictions, *, with_softmax: bool) -> Tensor:
+    if with_softmax:
+        # The probabilities of a query are all NaN where a logit is NaN or +inf, and so is then their sum.
+        return ~predictions.last_probability.sum().isnan()
+    return (predictions.highest < torch.inf).all()
 
 
 def _proper(boxes: Tensor) -> tuple[Tensor, Tensor]:

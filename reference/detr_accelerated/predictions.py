@@ -24,13 +24,11 @@ PART_ELEMENTS = 2**15
 class Predictions:
     """The predictions of L layers for B images, without gradient; problem p is layer p // B and image p % B.
 
-    layers: the logits [B, Q, C] of each layer. boxes: [P, Q, 4] as cxcywh. Half precision is upcast. with_softmax:
-    whether the softmax of the logits will be asked for, so that nothing is looked for twice.
+    layers: the logits [B, Q, C] of each layer. boxes: [P, Q, 4] as cxcywh. Half precision is upcast.
     """
 
     layers: tuple[Tensor, ...]
     boxes: Tensor
-    with_softmax: bool
 
     @cached_property
     def logits(self) -> LikeLogits:
@@ -69,11 +67,11 @@ def in_parts(elements: int, *values: Tensor) -> Iterator[tuple[Tensor, ...]]:
     return zip(*(torch.split(value, max(problems, 1)) for value in values), strict=True)
 
 
-def stack_predictions(layers: Sequence[Outputs], *, with_softmax: bool) -> Predictions:
+def stack_predictions(layers: Sequence[Outputs]) -> Predictions:
     """Return the predictions of layers of one shape.
 
-    layers: dicts of `pred_logits` [B, Q, C] and `pred_boxes` [B, Q, 4]. with_softmax: as in `Predictions`.
+    layers: dicts of `pred_logits` [B, Q, C] and `pred_boxes` [B, Q, 4].
     """
     logits = tuple(upcast_half(layer["pred_logits"].detach()) for layer in layers)
     boxes = torch.cat([upcast_half(layer["pred_boxes"].detach()) for layer in layers])
-    return Predictions(logits, boxes, with_softmax)
+    return Predictions(logits, boxes)
