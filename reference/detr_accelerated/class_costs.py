@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -13,7 +14,12 @@ from .compiled_softmax import Softmax
 from .like_logits import LikeLogits
 
 SUBTRACT = ("numba_costs", "subtract_probabilities")
+ADD = ("numba_costs", "add_focal_costs")
 ELEMENTS_WORTH_A_THREAD = 2**18
+FOCAL_COSTS_WORTH_A_THREAD = 2**15
+
+LEAST_EPSILON = 1e-30
+"""Below it the logarithm is of a number that the compiled one is not for."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,11 @@ def focal_cost(alpha: float = 0.25, gamma: float = 2.0, epsilon: float = 1e-8) -
     return FocalCost(alpha, gamma, epsilon)
 
 
-def can_subtract(cost: Tensor) -> bool:
-    """Return whether `subtract_probabilities` is for such costs, and to be had: on the CPU, with numba."""
-    return compiled_for(cost, *SUBTRACT) is not None
+def is_compiled_for(focal: FocalCost | None, boxes: Tensor) -> bool:
+    """Return whether the class costs of that dialect are compiled: on the CPU, with numba, and by proper numbers."""
+    if compiled_for(boxes, *SUBTRACT) is None:
+        return False
+    return focal is None or (focal.gamma >= 0 and focal.epsilon >= LEAST_EPSILON)
 
 
 def subtract_probabilities(cost: Tensor, softmax: Softmax, labels: Tensor, cost_class: float) -> None:
@@ -61,6 +69,23 @@ def subtract_probabilities(cost: Tensor, softmax: Softmax, labels: Tensor, cost_
         for own in shares(len(part[0]), threads, at_once=len(labels))
     ]
     in_threads(threads, tasks)
+
+
+def add_focal_costs(
+    cost: Tensor, layers: Sequence[Tensor], labels: Tensor, cost_class: float, focal: FocalCost
+) -> None:
+    """Add cost_class times the focal cost of each target's label to the costs [P, T, Q].
+
+    layers: logits [B, Q, C] of each. labels: int64 [B, T], those of problem p being image p % B's.
+    """
+    kernel = compiled_for(cost, *ADD)
+    assert kernel is not None
+    formula = (cost_class, focal.alpha, focal.gamma, focal.epsilon)
+    tasks = [
+        partial(kernel, logits.contiguous().numpy(), own.numpy(), labels.numpy(), *formula)
+        for logits, own in zip(layers, torch.split(cost, len(labels)), strict=True)
+    ]
+    in_threads(threads_worth(cost.numel(), FOCAL_COSTS_WORTH_A_THREAD), tasks)
 
 
 def write_at_labels(numbers: LikeLogits, labels: Tensor, written: Tensor) -> None:

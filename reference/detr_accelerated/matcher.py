@@ -15,7 +15,7 @@ from detr_reference.matcher import ClassCost, check_precision
 
 from .assignment import solve
 from .box_costs import box_costs, box_costs_in_parts
-from .class_costs import FocalCost, can_subtract, subtract_probabilities, write_at_labels
+from .class_costs import FocalCost, add_focal_costs, is_compiled_for, subtract_probabilities, write_at_labels
 from .compiled import compiled_for
 from .cuda_batch import DeviceBatch, device_batch
 from .cuda_criterion import Match, match
@@ -123,9 +123,12 @@ class HungarianMatcher(ReferenceMatcher):
         dtype = torch.promote_types(dtype, targets.boxes.dtype)
         boxes, target_boxes, labels = predictions.boxes.to(dtype), targets.boxes.to(dtype), targets.labels
         focal = self.class_cost if isinstance(self.class_cost, FocalCost) else None
-        if can_subtract(boxes) and focal is None:
+        if is_compiled_for(focal, boxes):
             cost = box_costs(boxes, target_boxes, self.cost_bbox, self.cost_giou)
-            subtract_probabilities(cost, predictions.softmax, labels, self.cost_class)
+            if focal is None:
+                subtract_probabilities(cost, predictions.softmax, labels, self.cost_class)
+            else:
+                add_focal_costs(cost, predictions.layers, labels, self.cost_class, focal)
             return cost
         layers = len(boxes) // len(labels)
         numbers = predictions.probabilities if focal is None else predictions.logits

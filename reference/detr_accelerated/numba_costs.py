@@ -7,6 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
+from .numba_functions import write_logarithms
+from .numba_sigmoid import write_powers, write_sigmoids
+
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
@@ -65,3 +68,43 @@ def subtract_probabilities(
             label = min(max(labels[problem % len(labels), target], 0), exponentials.shape[2] - 1)
             for query in range(num_queries):
                 cost[problem, target, query] -= weight[query] * exponentials[problem, query, label]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def add_focal_costs(
+    logits: Array, cost: Array, labels: Array, cost_class: float, alpha: float, gamma: float, epsilon: float
+) -> None:
+    """Add cost_class times the focal cost of each target's label to a layer's costs [B, T, Q].
+
+    logits: [B, Q, C]. labels: int64 [B, T]. gamma ≥ 0, and epsilon is a normal number > 0.
+    """
+    real = cost.dtype.type
+    num_images, num_targets, num_queries = cost.shape
+    of_label = np.empty(num_queries, cost.dtype)
+    yes, no = np.empty(num_queries, cost.dtype), np.empty(num_queries, cost.dtype)
+    surprise_of_yes, surprise_of_no = np.empty(num_queries, cost.dtype), np.empty(num_queries, cost.dtype)
+    power_of_yes, power_of_no = np.empty(num_queries, cost.dtype), np.empty(num_queries, cost.dtype)
+    memory, more_memory = np.empty(num_queries, cost.dtype), np.empty(num_queries, cost.dtype)
+    for image in range(num_images):
+        for target in range(num_targets):
+            # A label that nobody looked at must not read beyond the columns.
+            label = min(max(labels[image, target], 0), logits.shape[2] - 1)
+            for query in range(num_queries):
+                of_label[query] = logits[image, query, label]
+            write_sigmoids(of_label, yes, no, surprise_of_yes, surprise_of_no, memory)
+            write_powers(yes, surprise_of_yes, real(gamma), memory, more_memory, power_of_yes)
+            write_powers(no, surprise_of_no, real(gamma), memory, more_memory, power_of_no)
+            for probability in (yes, no):
+                _write_sum(probability, real(epsilon), memory)
+                write_logarithms(memory, more_memory, probability)
+            log_yes, log_no = yes, no
+            for query in range(num_queries):
+                of_yes = real(alpha) * power_of_no[query] * -log_yes[query]
+                of_no = real(1 - alpha) * power_of_yes[query] * -log_no[query]
+                cost[image, target, query] += real(cost_class) * (of_yes - of_no)
+
+
+@njit(nogil=True, cache=True)
+def _write_sum(numbers: Array, summand: Any, written: Array) -> None:
+    for i in range(len(numbers)):
+        written[i] = numbers[i] + summand

@@ -12,7 +12,8 @@ from torch import Tensor
 from detr_reference.batch import Outputs
 from detr_reference.boxes import upcast_half
 
-from . import compiled_softmax
+from . import compiled_sigmoid, compiled_softmax
+from .compiled import compiled_for
 from .like_logits import LikeLogits, copy_of
 from .softmax import softmax
 
@@ -52,7 +53,9 @@ class Predictions:
 
     @cached_property
     def highest(self) -> Tensor:
-        """The highest logit, [P, Q]; NaN if any is."""
+        """The highest logit, [P, Q]; NaN if any is. On the CPU it is compiled where numba is installed."""
+        if compiled_for(self.boxes, "numba_sigmoid", "write_highest") is not None:
+            return compiled_sigmoid.highest_logit(self.layers)
         return torch.cat([block.amax(dim=-1) for (block,) in self.logits.blocks()])
 
 

@@ -1,8 +1,7 @@
-"""The losses of one decoder layer in the softmax dialect, and their gradients, compiled by numba.
+"""The losses of the boxes of one decoder layer, and their gradients, compiled by numba.
 
-`criterion.py` and `class_losses.py` are the same in torch, and the place to read first; `criterion.cu` is the same on
-CUDA. Here a loop goes over the queries and takes each matched pair on its way, so that nothing between is kept. Sums of
-many terms, and what is computed of a pair, are in float64.
+`criterion.py` is the same in torch, and the place to read first; `criterion.cu` is the same on CUDA. What is computed
+of a matched pair, and its sums, are in float64.
 """
 
 from __future__ import annotations
@@ -12,84 +11,33 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
+from .numba_class_losses import column_of_label
+
 Array: TypeAlias = np.ndarray[Any, Any]
 
-CLASS_LOSS, CLASS_WEIGHT, L1_LOSS, GIOU_LOSS, COUNT_ERROR, MATCHED, CORRECT = range(7)
-SUMS = 7
+L1_LOSS, GIOU_LOSS, MATCHED, CORRECT = range(4)
+SUMS = 4
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def write_losses(
-    logits: Array,
-    boxes: Array,
-    labels: Array,
-    target_boxes: Array,
-    sizes: Array,
-    query_of: Array,
-    exponential_sum: Array,
-    highest_but_last: Array,
-    last_logit: Array,
-    eos_coef: float,
-    sums: Array,
+def write_sums_of_pairs(
+    logits: Array, boxes: Array, labels: Array, target_boxes: Array, sizes: Array, query_of: Array, sums: Array
 ) -> None:
-    """Add up the terms of a layer's losses, float64 [SUMS], in the order of the names above.
+    """Add up what a layer's matched pairs give, float64 [SUMS], in the order of the names above.
 
     logits: [B, Q, C]. boxes: [B, Q, 4] as cxcywh. labels: int64 [B, T]. target_boxes: [B, T, 4]. sizes: int64 [B], n of
-    each image. query_of: int64 [B, T], the query of each target, or -1. The next three: [B, Q], as in `Softmax`.
+    each image. query_of: int64 [B, T], the query of each target, or -1.
     """
-    images, num_queries, num_columns = logits.shape
-    for image in range(images):
-        target_of = _target_of(query_of[image], sizes[image], num_queries)
-        detected = 0
-        for query in range(num_queries):
-            row = logits[image, query]
-            last = last_logit[image, query]
-            but_last = highest_but_last[image, query]
-            detected += but_last >= last
-            target = target_of[query]
-            yes = num_columns - 1 if target < 0 else _column(labels[image, target], num_columns)
-            weight = eos_coef if target < 0 else 1.0
-            # Most queries are without a target, and need not be read again for the one logit that is known.
-            logit = last if target < 0 else row[yes]
-            surprise = np.log(exponential_sum[image, query]) - (logit - max(but_last, last))
-            sums[CLASS_LOSS] += weight * surprise
-            sums[CLASS_WEIGHT] += weight
-            if target >= 0:
-                x, y, width, height = _differences(boxes[image, query], target_boxes[image, target])
-                sums[L1_LOSS] += abs(x) + abs(y) + abs(width) + abs(height)
-                sums[GIOU_LOSS] += 1 - _generalized_iou(boxes[image, query], target_boxes[image, target])
-                sums[MATCHED] += 1
-                sums[CORRECT] += _is_first_highest(row, yes)
-        sums[COUNT_ERROR] += abs(detected - sizes[image])
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def write_logit_gradients(
-    exponentials: Array,
-    exponential_sum: Array,
-    labels: Array,
-    sizes: Array,
-    query_of: Array,
-    eos_coef: float,
-    class_share: float,
-) -> None:
-    """Write class_share times the gradient of a layer's weighted sum of surprises over its exponentials [B, Q, C].
-
-    That of a query is (softmax(z) - one_hot(class)) times its weight. The other arrays are as in `write_losses`.
-    """
-    real = exponentials.dtype.type
-    images, num_queries, num_columns = exponentials.shape
-    for image in range(images):
-        target_of = _target_of(query_of[image], sizes[image], num_queries)
-        for query in range(num_queries):
-            row = exponentials[image, query]
-            target = target_of[query]
-            share = class_share * (eos_coef if target < 0 else 1.0)
-            scale = real(share / exponential_sum[image, query])
-            for column in range(num_columns):
-                row[column] *= scale
-            yes = num_columns - 1 if target < 0 else _column(labels[image, target], num_columns)
-            row[yes] -= real(share)
+    for image in range(len(boxes)):
+        for target in range(sizes[image]):
+            query = query_of[image, target]
+            if query < 0:
+                continue
+            x, y, width, height = _differences(boxes[image, query], target_boxes[image, target])
+            sums[L1_LOSS] += abs(x) + abs(y) + abs(width) + abs(height)
+            sums[GIOU_LOSS] += 1 - _generalized_iou(boxes[image, query], target_boxes[image, target])
+            sums[MATCHED] += 1
+            sums[CORRECT] += _is_first_highest(logits[image, query], column_of_label(labels[image, target], logits))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -105,7 +53,8 @@ def write_box_gradients(
 ) -> None:
     """Write l1_share times the gradient of a layer's L1 distances plus giou_share times that of 1 - GIoU, [B, Q, 4].
 
-    touching: what is passed on of the gradient of an overlap whose side is 0. The arrays are as in `write_losses`.
+    touching: what is passed on of the gradient of an overlap whose side is 0. The arrays are as in
+    `write_sums_of_pairs`.
     """
     gradient[:] = 0
     for image in range(len(boxes)):
@@ -119,22 +68,6 @@ def write_box_gradients(
             of_l1 = _differences(box, other)
             for k in range(4):
                 gradient[image, query, k] = l1_share * np.sign(of_l1[k]) - giou_share * of_giou[k]
-
-
-@njit(nogil=True, cache=True)
-def _target_of(query_of: Array, size: int, num_queries: int) -> Array:
-    """Return the target of each query, or -1."""
-    target_of = np.full(num_queries, -1)
-    for target in range(size):
-        if query_of[target] >= 0:
-            target_of[query_of[target]] = target
-    return target_of
-
-
-@njit(nogil=True, cache=True)
-def _column(label: int, num_columns: int) -> Any:
-    """Return the column of a label; one beyond all columns is read, if nobody refused it, as the nearest."""
-    return max(0, min(label, num_columns - 1))
 
 
 @njit(nogil=True, cache=True)
