@@ -9,8 +9,8 @@ targets, `assignment` solves all these problems at once, and `criterion` takes e
 
 On CUDA, with CuPy, `cuda_criterion` does all of this in five kernels: costs and losses are in `criterion.cu`, the
 formulas for them in `formulas.cu`, and the assignment is in `lsap.cu`. On the CPU, numba, where it is installed,
-compiles what the modules `numba_*` hold, and `host_criterion` takes the losses of the softmax dialect from there; large
-passes run in as many threads as torch has. Gradients of gradients are refused where the backward pass is written by
+compiles what the modules `numba_*` hold, and `host_criterion` takes the losses from there; large passes run in as many
+threads as torch has. Gradients of gradients are refused where the backward pass is written by
 hand: of the classification losses, and of all losses where kernels or numba compute them.
 """
 

@@ -32,10 +32,10 @@ def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
     """
     if max(cost.shape[1:]) <= cuda_solver.MOST_COLUMNS and run_on(cost.device):
         return cuda_solver.solve(cost, torch.tensor(sizes).to(cost.device, non_blocking=True))
-    columns = torch.full(cost.shape[:2], -1, dtype=torch.int64)
+    columns = np.full(cost.shape[:2], -1, np.int64)
     if cost.numel():
-        _solve_in_threads(cost.cpu().numpy(), np.asarray(sizes), columns.numpy())
-    return columns.to(cost.device)
+        _solve_in_threads(cost.cpu().numpy(), np.asarray(sizes), columns)
+    return torch.from_numpy(columns).to(cost.device)
 
 
 def _solve_in_threads(cost: Array, sizes: Array, columns: Array) -> None:

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .compiled import compiled_for, in_threads, shares, threads_worth
+from .compiled import compiled_for, imported, in_threads, shares, threads_worth
 from .compiled_softmax import Softmax
 from .like_logits import LikeLogits
 
@@ -59,8 +59,7 @@ def subtract_probabilities(cost: Tensor, softmax: Softmax, labels: Tensor, cost_
 
     labels: int64 [B, T], those of problem p being image p % B's.
     """
-    kernel = compiled_for(cost, *SUBTRACT)
-    assert kernel is not None
+    kernel = imported(*SUBTRACT)
     threads, weight = threads_worth(cost.numel(), ELEMENTS_WORTH_A_THREAD), cost.numpy().dtype.type(cost_class)
     tasks = [
         partial(kernel, *(values[own].numpy() for values in part), labels.numpy(), weight)
@@ -78,8 +77,7 @@ def add_focal_costs(
 
     layers: logits [B, Q, C] of each. labels: int64 [B, T], those of problem p being image p % B's.
     """
-    kernel = compiled_for(cost, *ADD)
-    assert kernel is not None
+    kernel = imported(*ADD)
     formula = (cost_class, focal.alpha, focal.gamma, focal.epsilon)
     tasks = [
         partial(kernel, logits.contiguous().numpy(), own.numpy(), labels.numpy(), *formula)

@@ -25,8 +25,13 @@ def installed() -> bool:
 
 def compiled(module: str, name: str) -> Function | None:
     """Return a function of a module of this package that numba compiles, or None where numba is not installed."""
-    # It takes a second to import.
-    function: Function | None = getattr(import_module(f".{module}", __package__), name) if installed() else None
+    return imported(module, name) if installed() else None
+
+
+@cache
+def imported(module: str, name: str) -> Function:
+    """Return a function of a module of this package; the first import of numba takes a second."""
+    function: Function = getattr(import_module(f".{module}", __package__), name)
     return function
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from .batch import Batch
-from .compiled import Function, compiled, in_threads, threads_worth
+from .compiled import imported, in_threads, threads_worth
 from .compiled_softmax import softmax
 from .dialects import Dialect, LossFormula
 from .like_logits import LikeLogits, memory_like
@@ -71,7 +71,7 @@ class _CrossEntropy:
         self._exponential_sum, highest_but_last, last_logit = (by_layer(layers, values) for values in statistics)
         self.detected = (highest_but_last >= last_logit).sum(axis=2)
         found = np.empty((layers, 2))
-        write = function("numba_class_losses", "write_cross_entropy")
+        write = imported("numba_class_losses", "write_cross_entropy")
         of_layers = zip(logits, targets.queries, self._exponential_sum, highest_but_last, last_logit, strict=True)
         tasks = [
             partial(write, array(own), targets.labels, targets.sizes, *of_layer, formula.eos_coef, sums)
@@ -84,7 +84,7 @@ class _CrossEntropy:
         exponentials = softmax(logits).exponentials if self._exponentials is None else self._exponentials
         self._exponentials = None
         targets = self._targets
-        write = function("numba_class_losses", "write_cross_entropy_slopes")
+        write = imported("numba_class_losses", "write_cross_entropy_slopes")
         of_layers = zip(exponentials.layers, self._exponential_sum, targets.queries, shares, strict=True)
         tasks = [
             partial(write, own.numpy(), sums, targets.labels, targets.sizes, queries, self._eos_coef, share)
@@ -116,7 +116,7 @@ class _FocalLosses:
         """Return the derivative of each logit's loss, and the sums [L] of all losses."""
         targets, formula = self._targets, self._formula
         slopes, sums = memory_like(logits), np.empty((len(logits), 1))
-        write = function("numba_class_losses", "write_focal_losses")
+        write = imported("numba_class_losses", "write_focal_losses")
         of_layers = zip(logits, targets.queries, slopes.layers, sums, strict=True)
         tasks = [
             partial(
@@ -134,13 +134,6 @@ class _FocalLosses:
         ]
         in_threads(threads_worth(len(logits) * logits[0].numel(), FOCAL_LOSSES_WORTH_A_THREAD), tasks)
         return slopes, sums[:, 0]
-
-
-def function(module: str, name: str) -> Function:
-    """Return what `compiled` does where numba is known to be installed."""
-    found = compiled(module, name)
-    assert found is not None
-    return found
 
 
 def by_layer(layers: int, values: Tensor) -> Array:

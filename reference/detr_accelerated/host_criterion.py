@@ -12,9 +12,9 @@ from torch import Tensor
 
 from .batch import Batch
 from .class_losses import refuse_second_derivatives
-from .compiled import compiled_for, in_threads, threads_worth
+from .compiled import compiled_for, imported, in_threads, threads_worth
 from .dialects import Dialect, LossFormula
-from .host_class_losses import MatchedTargets, array, class_losses, function
+from .host_class_losses import MatchedTargets, array, class_losses
 from .layer_losses import LayerLosses, by_name, connected
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -75,7 +75,7 @@ class _Losses(torch.autograd.Function):
 
 def _sums_of_pairs(targets: MatchedTargets, logits: Sequence[Tensor], boxes: Sequence[Tensor]) -> Array:
     """Return the sums [L, SUMS] over the matched pairs of each layer."""
-    write_sums = function(*WRITE_SUMS)
+    write_sums = imported(*WRITE_SUMS)
     found = np.zeros((len(logits), SUMS))
     of_targets = (targets.labels, targets.boxes, targets.sizes)
     tasks = [
@@ -89,7 +89,7 @@ def _sums_of_pairs(targets: MatchedTargets, logits: Sequence[Tensor], boxes: Seq
 def _box_gradients(ctx: Any, boxes: Sequence[Tensor], l1_shares: Array, giou_shares: Array) -> list[Tensor]:
     """Return l1_shares times the gradients of the sums of L1 distances plus giou_shares times those of 1 - GIoU."""
     targets = ctx.targets
-    write_gradients = function(*WRITE_GRADIENTS)
+    write_gradients = imported(*WRITE_GRADIENTS)
     found = [torch.empty_like(own, memory_format=torch.contiguous_format) for own in boxes]
     for own, queries, *shares, written in zip(boxes, targets.queries, l1_shares, giou_shares, found, strict=True):
         write_gradients(

@@ -1,26 +1,39 @@
-"""What numba compiles, beside the definitions: the softmax, whole steps, and defects planted in it."""
+"""What numba compiles, beside the definitions: functions, softmax, whole steps, and defects planted in it."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from math import inf, nan
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated import box_costs, class_costs, compiled_softmax, host_criterion, like_logits
+from detr_accelerated import (
+    box_costs,
+    class_costs,
+    compiled,
+    compiled_sigmoid,
+    compiled_softmax,
+    host_class_losses,
+    host_criterion,
+    like_logits,
+)
 
 pytest.importorskip("numba", reason="the optional package numba is not installed")
+
+from detr_accelerated import numba_functions, numba_sigmoid
 
 CLASSES = 10
 LOSSES = ("labels", "boxes", "cardinality")
@@ -31,12 +44,115 @@ THREADS = torch.get_num_threads()
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"], autouse=True)
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """However little there is to do, as many threads as torch has do it; two do not have equally many layers."""
-    for module in (box_costs, class_costs, compiled_softmax, host_criterion):
-        monkeypatch.setattr(module, "ELEMENTS_WORTH_A_THREAD", 1)
-    monkeypatch.setattr(host_criterion, "COORDINATES_WORTH_A_THREAD", 1)
+    modules = (box_costs, class_costs, compiled_sigmoid, compiled_softmax, host_class_losses, host_criterion)
+    for module in modules:
+        for name in vars(module):
+            if name.endswith("WORTH_A_THREAD"):
+                monkeypatch.setattr(module, name, 1)
     torch.set_num_threads(request.param)
     yield
     torch.set_num_threads(THREADS)
+
+
+# Functions of many numbers
+
+
+def _numbers(values: Any) -> Any:
+    return np.asarray(values, np.float32)
+
+
+def _written(write: Any, x: Any, memory: int = 0) -> Any:
+    written = np.empty_like(x)
+    write(x, *(np.empty_like(x) for _ in range(memory)), written)
+    return written
+
+
+def assert_functions_are_right() -> None:
+    functions = import_module("detr_accelerated.numba_functions")
+    assert_close_to(np.exp, -np.logspace(-8, 1.93, 3000), partial(_written, functions.write_exponentials, memory=1))
+    small_and_large = np.logspace(-37, 38, 3000)
+    next_to_one = 1 + np.linspace(-0.5, 0.5, 2000)
+    for x in (small_and_large, next_to_one):
+        assert_close_to(np.log, x, partial(_written, functions.write_logarithms, memory=1))
+    for x in (np.logspace(-30, 0, 3000), np.zeros(3)):
+        assert_close_to(np.log1p, x, partial(_written, functions.write_logarithms_of_more))
+
+
+def assert_close_to(function: Any, x: Any, ours: Any) -> None:
+    x = _numbers(x)
+    exact = function(x.astype(np.float64))
+    assert (abs(ours(x) - exact) <= 2 * EPSILON * abs(exact)).all()
+
+
+def test_functions_are_the_functions() -> None:
+    assert_functions_are_right()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_functions_at_their_ends(dtype: Any) -> None:
+    exponentials = _written(numba_functions.write_exponentials, np.array([0, -200, -inf, nan], dtype), memory=1)
+    np.testing.assert_array_equal(exponentials, np.array([1, np.exp(-200) if dtype is np.float64 else 0, 0, nan]))
+    np.testing.assert_array_equal(
+        _written(numba_functions.write_logarithms, np.array([1, nan], dtype), memory=1), [0, nan]
+    )
+    np.testing.assert_array_equal(
+        _written(numba_functions.write_logarithms_of_more, np.array([0, nan], dtype)), [0, nan]
+    )
+
+
+# Sigmoids
+
+
+def _sigmoids(logits: Any) -> list[Any]:
+    """p, 1 - p, -log(p) and -log(1 - p)."""
+    parts = [np.empty_like(logits) for _ in range(4)]
+    numba_sigmoid.write_sigmoids(logits, *parts, np.empty_like(logits))
+    return parts
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sigmoids_are_exact_next_to_nothing_as_elsewhere(dtype: Any) -> None:
+    logits = np.concatenate([sign * np.logspace(-6, np.log10(85), 2000) for sign in (-1, 1)]).astype(dtype)
+    exact = logits.astype(np.longdouble)
+    surprise_of_yes, surprise_of_no = (np.log1p(np.exp(-abs(exact))) + np.maximum(z, 0) for z in (-exact, exact))
+    expected = [np.exp(-surprise_of_yes), np.exp(-surprise_of_no), surprise_of_yes, surprise_of_no]
+    for ours, theirs in zip(_sigmoids(logits), expected, strict=True):
+        assert (abs(ours - theirs) <= 4 * np.finfo(dtype).eps * theirs).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_logit_of_minus_infinity_says_no_for_certain(dtype: Any) -> None:
+    yes, no, surprise_of_yes, surprise_of_no = _sigmoids(np.array([-inf], dtype))
+    assert [yes[0], no[0], surprise_of_yes[0], surprise_of_no[0]] == [0, 1, inf, 0]
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 3.5])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_powers_are_the_powers(dtype: Any, gamma: float) -> None:
+    p = np.concatenate([[0], np.logspace(-9, 0, 2000)]).astype(dtype)
+    with np.errstate(divide="ignore"):
+        surprise = -np.log(p.astype(np.float64)).astype(dtype)
+    memory, power, written = (np.empty_like(p) for _ in range(3))
+    numba_sigmoid.write_powers(p, surprise, dtype(gamma), memory, power, written)
+    expected = p.astype(np.float64) ** gamma
+    # The surprise is rounded once, which its exponential magnifies.
+    exponents = gamma * np.minimum(surprise, 100)
+    assert (abs(written - expected) <= np.finfo(dtype).eps * (4 + exponents) * expected).all()
+
+
+@pytest.mark.parametrize("columns", [1, 7, 8, 92])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_highest_logit_is_the_highest(columns: int, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layers = [torch.randn(2, 5, columns, generator=generator, dtype=dtype) for _ in range(3)]
+    layers[1][0, 3], layers[2][1, 4, -1] = -inf, nan
+    layers[2][0, 0, -1], layers[2][0, 0, 0] = -inf, inf
+    layers[0] = layers[0].mT.contiguous().mT
+    expected = torch.cat(layers).amax(dim=-1)
+    torch.testing.assert_close(compiled_sigmoid.highest_logit(layers), expected, rtol=0, atol=0, equal_nan=True)
+
+
+# Softmax
 
 
 def found(*layers: Tensor) -> compiled_softmax.Softmax:
@@ -154,22 +270,32 @@ def scene_of_touching_sides() -> Scene:
     )
 
 
-def step(
-    module: Any, scene: Scene, dtype: torch.dtype, losses: tuple[str, ...] = LOSSES, **named: Any
-) -> tuple[dict[str, Tensor], list[Tensor | None]]:
+def criterion(module: Any, losses: tuple[str, ...] = LOSSES, gamma: float | None = None, **named: Any) -> Any:
+    """That of the softmax dialect, or with a gamma that of the sigmoid dialect."""
+    if gamma is None:
+        return module.SetCriterion(CLASSES, module.HungarianMatcher(1, 5, 2, **named), {}, 0.2, losses)
+    matcher = module.HungarianMatcher(2, 5, 2, class_cost=module.focal_cost(gamma=gamma), **named)
+    return module.FocalSetCriterion(CLASSES + 1, matcher, {}, losses, focal_gamma=gamma)
+
+
+def step(criterion: Any, scene: Scene, dtype: torch.dtype) -> tuple[dict[str, Tensor], list[Tensor | None]]:
     """The losses, and the gradients of their sum with a weight of its own for each."""
     outputs, targets, leaves = scene.batch(dtype)
-    criterion = module.SetCriterion(CLASSES, module.HungarianMatcher(1, 5, 2, **named), {}, 0.2, losses)
     answer: dict[str, Tensor] = criterion(outputs, targets)
     total = sum(loss * (1 + place) for place, loss in enumerate(answer.values()) if loss.requires_grad)
     return answer, list(torch.autograd.grad(total, leaves, allow_unused=True))
 
 
+GAMMAS = (None, 2.0, 0.0, 1.5)
+"""None for the softmax dialect."""
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
 @pytest.mark.parametrize("unused", [None, "labels", "boxes"])
-def test_a_step_in_float32_is_that_of_the_reference_in_float64(unused: str | None) -> None:
+def test_a_step_in_float32_is_that_of_the_reference_in_float64(unused: str | None, gamma: float | None) -> None:
     scene, losses = general_scene(), tuple(loss for loss in LOSSES if loss != unused)
-    ours, our_gradients = step(detr_accelerated, scene, torch.float32, losses)
-    theirs, their_gradients = step(detr_reference, scene, torch.float64, losses)
+    ours, our_gradients = step(criterion(detr_accelerated, losses, gamma), scene, torch.float32)
+    theirs, their_gradients = step(criterion(detr_reference, losses, gamma), scene, torch.float64)
     assert list(ours) == list(theirs)
     for name, loss in ours.items():
         torch.testing.assert_close(loss.double(), theirs[name], rtol=20 * EPSILON, atol=20 * EPSILON)
@@ -181,60 +307,125 @@ def test_a_step_in_float32_is_that_of_the_reference_in_float64(unused: str | Non
 
 def assert_exact() -> None:
     for scene in (general_scene(), scene_of_ties(), scene_of_touching_sides()):
-        ours, theirs = (step(module, scene, torch.float64) for module in (detr_accelerated, detr_reference))
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+        for gamma in GAMMAS:
+            ours, theirs = (
+                step(criterion(module, gamma=gamma), scene, torch.float64)
+                for module in (detr_accelerated, detr_reference)
+            )
+            torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
 def test_a_step_in_float64_is_that_of_the_reference() -> None:
     assert_exact()
 
 
+def test_a_second_backward_pass_gives_the_same_gradients() -> None:
+    outputs, targets, leaves = general_scene().batch(torch.float32)
+    loss = criterion(detr_accelerated, gamma=2.0)(outputs, targets)["loss_ce"]
+    first, second = (torch.autograd.grad(loss, leaves[0], retain_graph=True)[0].clone() for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_a_matched_logit_may_dwarf_all_others(gamma: float) -> None:
+    """What it does not pay for being high is not what remains of a difference."""
+    scene = Scene(
+        [torch.cat([torch.full((1, 1, 1), 1e6), torch.full((1, 1, CLASSES), -5.0)], dim=2)],
+        [torch.full((1, 1, 4), 0.25)],
+        [(torch.tensor([0]), torch.full((1, 4), 0.25))],
+    )
+    ours, theirs = (
+        step(criterion(module, gamma=gamma), scene, dtype)[0]["loss_ce"].double()
+        for module, dtype in ((detr_accelerated, torch.float32), (detr_reference, torch.float64))
+    )
+    torch.testing.assert_close(ours, theirs, rtol=10 * EPSILON, atol=0)
+
+
+@pytest.mark.parametrize("gamma", [None, 2.0])
 @pytest.mark.parametrize("label", [2**40, -(2**40)])
-def test_without_validation_a_label_beyond_all_columns_ends_nothing(label: int) -> None:
+def test_without_validation_a_label_beyond_all_columns_ends_nothing(label: int, gamma: float | None) -> None:
     scene = general_scene()
     scene.objects[0][0][0] = label
-    losses, gradients = step(detr_accelerated, scene, torch.float32, validate=False)
+    losses, gradients = step(criterion(detr_accelerated, gamma=gamma, validate=False), scene, torch.float32)
     assert all(value.isfinite() for value in losses.values())
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
 
 DEFECTS = {
-    "no-object wins a tie": ("numba_criterion", "but_last >= last", "but_last > last"),
-    "a weight of 1 in the divisor": ("numba_criterion", "sums[CLASS_WEIGHT] += weight", "sums[CLASS_WEIGHT] += 1"),
-    "no weight of no-object in the gradient": ("numba_criterion", "class_share * (eos_coef if", "class_share * (1 if"),
-    "the last favourite of equals": ("numba_criterion", "other < column", "other > column"),
-    "a class error of all matched": ("numba_criterion", "+= _is_first_highest(row, yes)", "+= 1"),
-    "L1 of three coordinates": ("numba_criterion", "+ abs(width) + abs(height)", "+ abs(width)"),
-    "IoU for GIoU": ("numba_criterion", " / union - (enclosure - union) / enclosure", " / union"),
-    "the derivative of height for width": (
-        "numba_criterion",
-        "(x1 - x0) / 2, (y1 - y0) / 2",
-        "(y1 - y0) / 2, (x1 - x0) / 2",
-    ),
-    "a gradient through sides that do not overlap": ("numba_criterion", "return 1.0 if side > 0", "return 1.0 if True"),
-    "all of a tie's gradient": ("numba_criterion", "0.5 if own == other", "1.0 if own == other"),
-    "another share where sides touch": ("numba_criterion", "touching if side == 0", "0.25 if side == 0"),
-    "the first image's targets": (
-        "numba_costs",
-        "target_boxes[problem % num_images, target]",
-        "target_boxes[0, target]",
-    ),
-    "the first image's labels": ("numba_costs", "labels[problem % len(labels), target]", "labels[0, target]"),
-    "a class cost that is added": ("numba_costs", "-= weight[query]", "+= weight[query]"),
-    "the smaller corner for the larger": ("numba_costs", "max(x1[query], target_x1)", "min(x1[query], target_x1)"),
+    "numba_functions": {
+        "a factor too few": ("polynomial * r * r + r", "polynomial * r + r"),
+        "half the power": ("(bits[i] + BIAS)", "(bits[i] + BIAS - 1)"),
+        "the logarithm of the rest alone": ("written[i] + whole[i] * LOG_2_HIGH", "written[i]"),
+        "log(x) for log(1 + x)": ("x[i] / (TWO + x[i])", "x[i] / (ONE + x[i])"),
+        "the sum of seven": ("(g + h)", "g"),
+        "the highest of seven": ("max(a, b, c, d, e, f, g, h)", "max(a, b, c, d, e, f, g)"),
+    },
+    "numba_sigmoid": {
+        "p for 1 - p": ("no[i] = smaller if positive", "no[i] = larger if positive"),
+        "a surprise that no logit adds to": ("(ZERO if positive else logits[i])", "ZERO"),
+        "a power of 1": ("p[i] * p[i]", "p[i]"),
+        "a power that grows": ("memory[i] = -gamma *", "memory[i] = gamma *"),
+    },
+    "numba_class_losses": {
+        "a weight of 1 in the divisor": ("weights += weight", "weights += 1"),
+        "no weight of no-object in the gradient": ("class_share * (eos_coef if", "class_share * (1 if"),
+        "alpha for 1 - alpha": ("real(1 - alpha)", "real(alpha)"),
+        "the loss of saying no where it is to say yes": (
+            "own_losses[place], own_slopes[place] = 0, ",
+            "own_slopes[place] = ",
+        ),
+        "the sign of the slope of yes": ("-alpha * slope", "alpha * slope"),
+        "a slope without that of the power": ("gamma * no[i] * surprise[i] + yes[i]", "yes[i]"),
+        "a slope without the power of the other": ("gamma * not_p * surprise + p", "p"),
+    },
+    "numba_box_losses": {
+        "the last favourite of equals": ("other < column", "other > column"),
+        "a class error of all matched": ("+= _is_first_highest(", "+= 1 + 0 * _is_first_highest("),
+        "L1 of three coordinates": ("+ abs(width) + abs(height)", "+ abs(width)"),
+        "IoU for GIoU": (" / union - (enclosure - union) / enclosure", " / union"),
+        "the derivative of height for width": ("(x1 - x0) / 2, (y1 - y0) / 2", "(y1 - y0) / 2, (x1 - x0) / 2"),
+        "a gradient through sides that do not overlap": ("return 1.0 if side > 0", "return 1.0 if True"),
+        "all of a tie's gradient": ("0.5 if own == other", "1.0 if own == other"),
+        "another share where sides touch": ("touching if side == 0", "0.25 if side == 0"),
+    },
+    "numba_costs": {
+        "the first image's targets": ("target_boxes[problem % num_images, target]", "target_boxes[0, target]"),
+        "the first image's labels": ("labels[problem % len(labels), target]", "labels[0, target]"),
+        "a class cost that is added": ("-= weight[query]", "+= weight[query]"),
+        "the smaller corner for the larger": ("max(x1[query], target_x1)", "min(x1[query], target_x1)"),
+        "the first image's labels in focal costs": ("labels[image, target]", "labels[0, target]"),
+        "the cost of no added": ("(of_yes - of_no)", "(of_yes + of_no)"),
+        "alpha for no as for yes": ("real(1 - alpha)", "real(alpha)"),
+        "the power of yes for yes": ("real(alpha) * power_of_no", "real(alpha) * power_of_yes"),
+    },
 }
+"""By module, in an order in which each imports what is above it."""
 
 
-@pytest.mark.parametrize("defect", DEFECTS)
-def test_a_planted_defect_is_found(defect: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def imported_anew() -> Iterator[Callable[[], None]]:
+    """Have what was imported forgotten, now and in the end."""
+    yield compiled.imported.cache_clear
+    compiled.imported.cache_clear()
+
+
+@pytest.mark.parametrize(("name", "defect"), [(name, defect) for name, own in DEFECTS.items() for defect in own])
+def test_a_planted_defect_is_found(
+    name: str, defect: str, imported_anew: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The functions are run as Python has them, which their compiled forms are held to above."""
-    name, healthy, broken = DEFECTS[defect]
-    source = Path(import_module(f"detr_accelerated.{name}").__file__ or "").read_text()
-    assert source.count(healthy) == 1, "the defect cannot be planted, as the source has changed"
-    plain = source.replace("from numba import njit", "njit = lambda **_: lambda function: function")
-    for text, is_found in ((plain, False), (plain.replace(healthy, broken), True)):
-        module = ModuleType(f"detr_accelerated.{name}")
-        exec(text, vars(module))
-        monkeypatch.setitem(sys.modules, module.__name__, module)
+    healthy, broken = DEFECTS[name][defect]
+    for is_found in (False, True):
+        for other in (*DEFECTS, "numba_softmax"):
+            source = (Path(detr_accelerated.__file__).parent / f"{other}.py").read_text()
+            if is_found and other == name:
+                assert source.count(healthy) == 1, "the defect cannot be planted, as the source has changed"
+                source = source.replace(healthy, broken)
+            module = ModuleType(f"detr_accelerated.{other}")
+            module.__package__ = "detr_accelerated"
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+            exec(source.replace("from numba import njit", "njit = lambda **_: lambda function: function"), vars(module))
+        imported_anew()
         with pytest.raises(AssertionError) if is_found else nullcontext():
+            assert_functions_are_right()
             assert_exact()
