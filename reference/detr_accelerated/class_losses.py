@@ -71,8 +71,8 @@ def refuse_second_derivatives() -> None:
 class _WeightedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, predictions: Predictions, classes: Tensor, weights: Tensor, *layers: Tensor) -> Tensor:
-        ctx.probabilities = predictions.probabilities
-        losses = weights * surprise(predictions.layers, predictions.probabilities, classes)
+        ctx.probabilities = predictions.take_probabilities()
+        losses = weights * surprise(predictions.layers, ctx.probabilities, classes)
         weight_sums = weights.view(len(layers), -1).sum(dim=1)
         ctx.save_for_backward(classes, weights, weight_sums, *layers)
         return losses.view(len(layers), -1).sum(dim=1) / weight_sums
@@ -96,56 +96,53 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     def forward(
         ctx: Any, predictions: Predictions, positive: Positive, alpha: float, gamma: float, *layers: Tensor
     ) -> Tensor:
-        ctx.alpha, ctx.gamma, ctx.logits = alpha, gamma, predictions.logits
+        ctx.alpha, ctx.gamma, ctx.slopes = alpha, gamma, predictions.take_logits()
         ctx.save_for_backward(*positive, *layers)
-        parts = predictions.logits.blocks(*positive)
-        sums = torch.cat([_focal_sums(logits, Positive(*part), alpha, gamma) for logits, *part in parts])
-        return sums.view(len(layers), -1).sum(dim=1)
+        return _focal_sums(ctx.slopes, positive, alpha, gamma).view(len(layers), -1).sum(dim=1)
 
     @staticmethod
     def backward(ctx: Any, loss_gradient: Tensor) -> Any:
         refuse_second_derivatives()
         queries, labels, real, *layers = ctx.saved_tensors
-        logits = copy_of(_upcast(layers)) if ctx.logits is None else ctx.logits
-        ctx.logits = None
-        for block, scale, *part in logits.blocks(_by_problem(loss_gradient, len(queries)), queries, labels, real):
-            _focal_slopes_in_place(block, Positive(*part), ctx.alpha, ctx.gamma)
-            block.mul_(scale[:, None, None])
-        return None, None, None, None, *_as_given(logits, layers)
+        slopes = ctx.slopes
+        if slopes is None:
+            slopes = copy_of(_upcast(layers))
+            _focal_sums(slopes, Positive(queries, labels, real), ctx.alpha, ctx.gamma)
+        ctx.slopes = None
+        for own, share in zip(slopes.layers, loss_gradient, strict=True):
+            own.mul_(share)
+        return None, None, None, None, *_as_given(slopes, layers)
 
 
-def _focal_sums(logits: Tensor, positive: Positive, alpha: float, gamma: float) -> Tensor:
-    """Return the sums of focal losses [b] of the logits [b, Q, C] of each problem."""
+def _focal_sums(logits: LikeLogits, positive: Positive, alpha: float, gamma: float) -> Tensor:
+    """Return the sums of focal losses [P] of each problem, and write the derivative of each loss over its logit."""
+    return torch.cat([_focal_sums_of(block, Positive(*own), alpha, gamma) for block, *own in logits.blocks(*positive)])
+
+
+def _focal_sums_of(logits: Tensor, positive: Positive, alpha: float, gamma: float) -> Tensor:
+    """Return what `_focal_sums` does of a few problems, [b], and write over their logits [b, Q, C]."""
     queries, labels, real = positive
-    no = _saying_no(logits, gamma).mul_(1 - alpha).flatten(1)
     places = _places(logits, queries, labels)
+    yes, slopes_of_yes = _saying_no(-logits.flatten(1).gather(1, places), gamma)
+    no, slopes_of_no = (of_all.flatten(1) for of_all in _saying_no(logits, gamma))
     # What a positive logit pays for not saying no is taken away exactly, for it may dwarf all the rest.
     no.scatter_add_(1, places, torch.where(real, -no.gather(1, places), 0))
-    yes = alpha * _saying_no(-logits.flatten(1).gather(1, places), gamma)
-    return no.sum(dim=1) + torch.where(real, yes, 0).sum(dim=1)
+    slopes = torch.mul(slopes_of_no, 1 - alpha, out=logits.view_as(no))
+    slopes.scatter_add_(1, places, torch.where(real, -slopes.gather(1, places), 0))
+    slopes.scatter_add_(1, places, torch.where(real, -alpha * slopes_of_yes, 0))
+    return (1 - alpha) * no.sum(dim=1) + alpha * torch.where(real, yes, 0).sum(dim=1)
 
 
-def _focal_slopes_in_place(logits: Tensor, positive: Positive, alpha: float, gamma: float) -> None:
-    """Write over the logits [b, Q, C] the derivative of each one's focal loss."""
-    queries, labels, real = positive
-    places = _places(logits, queries, labels)
-    yes = -alpha * _slope_of_saying_no(-logits.flatten(1).gather(1, places), gamma)
-    torch.mul(_slope_of_saying_no(logits, gamma), 1 - alpha, out=logits)
-    no = logits.view(len(logits), -1)
-    no.scatter_add_(1, places, torch.where(real, -no.gather(1, places), 0))
-    no.scatter_add_(1, places, torch.where(real, yes, 0))
+def _saying_no(logits: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Return p^gamma (-log(1 - p)), p = sigmoid(z): the focal loss of logits that should say no, but for its alpha.
 
-
-def _saying_no(logits: Tensor, gamma: float) -> Tensor:
-    """Return p^gamma (-log(1 - p)), p = sigmoid(z): the focal loss of a logit that should say no, but for its alpha."""
-    return logits.sigmoid().pow_(gamma).mul_(softplus(logits, threshold=SOFTPLUS_THRESHOLD))
-
-
-def _slope_of_saying_no(logits: Tensor, gamma: float) -> Tensor:
-    """Return the derivative p^gamma (gamma (1 - p) (-log(1 - p)) + p) of `_saying_no`."""
+    And its derivative, p^gamma (gamma (1 - p) (-log(1 - p)) + p).
+    """
     p = logits.sigmoid()
-    slope = (1 - p).mul_(gamma).mul_(softplus(logits, threshold=SOFTPLUS_THRESHOLD)).add_(p)
-    return slope.mul_(p.pow_(gamma))
+    surprise = softplus(logits, threshold=SOFTPLUS_THRESHOLD)
+    power = p.pow(gamma)
+    slope = torch.addcmul(p, 1 - p, surprise, value=gamma).mul_(power)
+    return power.mul_(surprise), slope
 
 
 def _places(logits: Tensor, queries: Tensor, labels: Tensor) -> Tensor:

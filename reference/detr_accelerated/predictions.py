@@ -33,7 +33,7 @@ class Predictions:
 
     @cached_property
     def logits(self) -> LikeLogits:
-        """The logits in memory of their own; the backward pass of the focal loss writes the gradient over them."""
+        """The logits in memory of their own."""
         return copy_of(self.layers)
 
     @cached_property
@@ -43,7 +43,7 @@ class Predictions:
 
     @cached_property
     def probabilities(self) -> LikeLogits:
-        """The softmax of each query's logits, in torch; the backward pass of the losses writes the gradient over it."""
+        """The softmax of each query's logits, in torch."""
         return softmax(self.layers)
 
     @cached_property
@@ -57,6 +57,20 @@ class Predictions:
         if compiled_for(self.boxes, "numba_sigmoid", "write_highest") is not None:
             return compiled_sigmoid.highest_logit(self.layers)
         return torch.cat([block.amax(dim=-1) for (block,) in self.logits.blocks()])
+
+    def take_logits(self) -> LikeLogits:
+        """Return the logits in memory that is the caller's to write over; who asks next has a copy of its own."""
+        _ = self.highest
+        taken: LikeLogits = self.logits
+        del vars(self)["logits"]
+        return taken
+
+    def take_probabilities(self) -> LikeLogits:
+        """Return the softmax in memory that is the caller's to write over; who asks next has it computed anew."""
+        _ = self.last_probability
+        taken: LikeLogits = self.probabilities
+        del vars(self)["probabilities"]
+        return taken
 
 
 def in_parts(elements: int, *values: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -223,6 +223,25 @@ def test_a_loss_of_ones_own_takes_the_place_of_the_batched_one() -> None:
 
 
 @DIALECTS
+def test_the_batched_loss_may_be_asked_for_more_than_once(focal: bool) -> None:
+    """Each answer has a gradient of its own."""
+    base = detr_accelerated.FocalSetCriterion if focal else detr_accelerated.SetCriterion
+
+    class Thrice(base):  # type: ignore[misc, valid-type]
+        def classification_losses(self, batch: Any) -> Tensor:
+            first, second = super().classification_losses(batch), super().classification_losses(batch)
+            return first + 2 * second
+
+    outputs, targets = random_batch(columns=columns_of(focal))
+    logits = [layer["pred_logits"] for layer in (outputs, *outputs["aux_outputs"])]
+    once, thrice = (criterion(detr_accelerated, focal=focal, base=own) for own in (base, Thrice))
+    expected, found = (
+        torch.autograd.grad(own(outputs, targets)["loss_ce"], logits, allow_unused=True)[0] for own in (once, thrice)
+    )
+    torch.testing.assert_close(found, 3 * expected, rtol=1e-12, atol=1e-12)
+
+
+@DIALECTS
 def test_auxiliary_outputs_may_have_other_numbers_of_queries(focal: bool) -> None:
     outputs, targets = random_batch(columns=columns_of(focal))
     more, _ = random_batch(queries=9, columns=columns_of(focal))
