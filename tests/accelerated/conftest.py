@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -256,3 +256,26 @@ def found_apart() -> Callable[[Callable[[], bool]], bool]:
         return isinstance(crash, ProcessExpired) and crash.exitcode < 0
 
     return found
+
+
+COMPILED = ("functions", "sigmoid", "softmax", "class_losses", "box_losses", "costs")
+"""Modules `numba_*` in an order in which each imports from those before it."""
+
+
+@pytest.fixture
+def run_plainly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Have the functions that numba compiles run as Python has them, with a text in one module's source replaced."""
+
+    def run(name: str = "", healthy: str = "", broken: str = "") -> None:
+        for module in (ModuleType(f"detr_accelerated.numba_{own}") for own in COMPILED):
+            source = (Path(compiled.__file__).parent / f"{module.__name__.split('.')[1]}.py").read_text()
+            if module.__name__.endswith(f".{name}"):
+                assert source.count(healthy) == 1, "the defect cannot be planted, as the source has changed"
+                source = source.replace(healthy, broken)
+            module.__package__ = "detr_accelerated"
+            monkeypatch.setitem(sys.modules, module.__name__, module)
+            exec(source.replace("from numba import njit", "njit = lambda **_: lambda function: function"), vars(module))
+        compiled.imported.cache_clear()
+
+    yield run
+    compiled.imported.cache_clear()
