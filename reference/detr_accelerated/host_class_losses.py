@@ -114,22 +114,13 @@ class _FocalLosses:
 
     def _found(self, logits: Sequence[Tensor]) -> tuple[LikeLogits, Array]:
         """Return the derivative of each logit's loss, and the sums [L] of all losses."""
-        targets, formula = self._targets, self._formula
+        labels, sizes = self._targets.labels, self._targets.sizes
+        alpha, gamma = self._formula.alpha, self._formula.gamma
         slopes, sums = memory_like(logits), np.empty((len(logits), 1))
         write = imported("numba_class_losses", "write_focal_losses")
-        of_layers = zip(logits, targets.queries, slopes.layers, sums, strict=True)
+        of_layers = zip(logits, self._targets.queries, slopes.layers, sums, strict=True)
         tasks = [
-            partial(
-                write,
-                array(own),
-                targets.labels,
-                targets.sizes,
-                queries,
-                formula.alpha,
-                formula.gamma,
-                own_slopes.numpy(),
-                own_sum,
-            )
+            partial(write, array(own), labels, sizes, queries, alpha, gamma, own_slopes.numpy(), own_sum)
             for own, queries, own_slopes, own_sum in of_layers
         ]
         in_threads(threads_worth(len(logits) * logits[0].numel(), FOCAL_LOSSES_WORTH_A_THREAD), tasks)

@@ -103,29 +103,20 @@ def write_focal_losses(
     """
     real = logits.dtype.type
     images, num_queries, num_columns = logits.shape
-    longest = ROWS * num_columns
-    # Of rows of one array the compiler would not know that they lie apart.
-    yes, no = np.empty(longest, logits.dtype), np.empty(longest, logits.dtype)
-    surprise_of_yes, surprise_of_no = np.empty(longest, logits.dtype), np.empty(longest, logits.dtype)
-    losses, memory, power = (
-        np.empty(longest, logits.dtype),
-        np.empty(longest, logits.dtype),
-        np.empty(longest, logits.dtype),
-    )
+    # Of rows of one array the compiler would not know that they lie apart. The last queries do not fill them.
+    yes, no = np.zeros(ROWS * num_columns, logits.dtype), np.zeros(ROWS * num_columns, logits.dtype)
+    surprise_of_yes, surprise_of_no = np.zeros_like(yes), np.zeros_like(yes)
+    memory, power, losses = np.zeros_like(yes), np.zeros_like(yes), np.zeros_like(yes)
     loss = 0.0
     for image in range(images):
         target_of = _target_of(query_of[image], sizes[image], num_queries)
         for start in range(0, num_queries, ROWS):
             end = min(start + ROWS, num_queries)
-            size = (end - start) * num_columns
-            own_logits = logits[image, start:end].reshape(size)
-            own_slopes = slopes[image, start:end].reshape(size)
-            own_yes, own_no, own_losses = yes[:size], no[:size], losses[:size]
-            own_surprise_of_yes, own_surprise_of_no = surprise_of_yes[:size], surprise_of_no[:size]
-            own_memory, own_power = memory[:size], power[:size]
-            write_sigmoids(own_logits, own_yes, own_no, own_surprise_of_yes, own_surprise_of_no, own_memory)
-            write_powers(own_yes, own_surprise_of_yes, real(gamma), own_memory, own_power, own_losses)
-            _write_saying_no(own_yes, own_no, own_surprise_of_no, real(1 - alpha), real(gamma), own_losses, own_slopes)
+            own_logits = logits[image, start:end].reshape((end - start) * num_columns)
+            own_slopes = slopes[image, start:end].reshape((end - start) * num_columns)
+            write_sigmoids(own_logits, yes, no, surprise_of_yes, surprise_of_no, memory)
+            write_powers(yes, surprise_of_yes, real(gamma), memory, power, losses)
+            _write_saying_no(yes, no, surprise_of_no, real(1 - alpha), real(gamma), losses, own_slopes)
             for query in range(start, end):
                 first, target = (query - start) * num_columns, target_of[query]
                 if target != NONE:
@@ -133,8 +124,8 @@ def write_focal_losses(
                     of_yes, slope = _saying_no(-np.float64(own_logits[place]), gamma)
                     loss += alpha * of_yes
                     # What the logit would pay for not saying no may dwarf all the rest, so it is not taken from a sum.
-                    own_losses[place], own_slopes[place] = 0, -alpha * slope
-                loss += total(own_losses[first : first + num_columns])
+                    losses[place], own_slopes[place] = 0, -alpha * slope
+                loss += total(losses[first : first + num_columns])
     sums[CLASS_LOSS] = loss
 
 
@@ -143,7 +134,7 @@ def _write_saying_no(
     yes: Array, no: Array, surprise: Array, weight: Any, gamma: Any, losses: Array, slopes: Array
 ) -> None:
     """Write weight · p^gamma (-log(1 - p)) over the powers of p that lie in losses, and its derivative."""
-    for i in range(len(yes)):
+    for i in range(len(slopes)):
         power = weight * losses[i]
         losses[i] = power * surprise[i]
         slopes[i] = power * (gamma * no[i] * surprise[i] + yes[i])

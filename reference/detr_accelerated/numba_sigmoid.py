@@ -32,7 +32,7 @@ def write_highest(logits: Array, found: Array) -> None:
 def write_sigmoids(
     logits: Array, yes: Array, no: Array, surprise_of_yes: Array, surprise_of_no: Array, memory: Array
 ) -> None:
-    """Write p, 1 - p, -log(p) and -log(1 - p), p = sigmoid(z), of logits; memory is for as many numbers.
+    """Write p, 1 - p, -log(p) and -log(1 - p), p = sigmoid(z), of logits; memory is for as many numbers, or more.
 
     Each is as exact where it is next to nothing as elsewhere.
     """

@@ -258,7 +258,7 @@ DEFECTS = {
         "no weight of no-object in the gradient": ("class_share * (eos_coef if", "class_share * (1 if"),
         "alpha for 1 - alpha": ("real(1 - alpha)", "real(alpha)"),
         "the loss of saying no where it is to say yes": (
-            "own_losses[place], own_slopes[place] = 0, ",
+            "losses[place], own_slopes[place] = 0, ",
             "own_slopes[place] = ",
         ),
         "the sign of the slope of yes": ("-alpha * slope", "alpha * slope"),
