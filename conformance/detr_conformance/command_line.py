@@ -24,7 +24,7 @@ INTERRUPTED = 130
 
 def _version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:  # noqa: ARG001
     if asked:
-        from detr_conformance.report import installed_version  # noqa: PLC0415
+        from detr_conformance.version import installed_version  # noqa: PLC0415
 
         click.echo(f"detr-spec {installed_version()}")
         context.exit()

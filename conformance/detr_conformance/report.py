@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from detr_conformance.judge import DEFAULT_DEVICE
@@ -156,14 +155,6 @@ def missing_components(items: Sequence[ImplementationReport]) -> tuple[str, ...]
             verdicts.setdefault(judgement.component, set()).add(judgement.verdict)
     unasked = {Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE}
     return tuple(name for name, seen in verdicts.items() if Verdict.NOT_PROVIDED in seen and seen <= unasked)
-
-
-def installed_version() -> str:
-    """The version of the installed distribution, "unknown" where it is not installed."""
-    try:
-        return version("detr-spec")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def _document(report: Report) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from detr_conformance.judges import Judges, Task, ThisProcess, Workers
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.matching import entries_for, require_applicable
 from detr_conformance.ledger.reading import read_ledger
-from detr_conformance.report import ImplementationReport, Report, installed_version
+from detr_conformance.report import ImplementationReport, Report
 from detr_conformance.resolve import implementations, resolve
 from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects, require_device
 from detr_conformance.sharding import Shard, TaskName, dealt, parsed_shard, run_digest
@@ -24,6 +24,7 @@ from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT, set_bounds
 from detr_conformance.testee.ended import Ended, NotStarted
 from detr_conformance.testee.names import isolated_name
 from detr_conformance.verdict import Judgement
+from detr_conformance.version import installed_version
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import Invariant

@@ -12,10 +12,11 @@ from detr_conformance.errors import UsageError
 from detr_conformance.judge import not_asked
 from detr_conformance.judges import Judges
 from detr_conformance.ledger.entries import Entry
-from detr_conformance.report import ImplementationReport, Report, installed_version
+from detr_conformance.report import ImplementationReport, Report
 from detr_conformance.run import Plan, Request
 from detr_conformance.vectors.reading import one_line
 from detr_conformance.verdict import Judgement
+from detr_conformance.version import installed_version
 
 Key = tuple[str, str, str]
 """Name and profile of an implementation, and the id of an invariant."""

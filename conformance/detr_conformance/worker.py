@@ -1,4 +1,4 @@
-"""What a worker process does. Nothing else is imported at its top, so that settings precede what they set."""
+"""What a worker process does. No more is imported at its top, so that settings precede what they set."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from detr_conformance.one_thread import ONE_THREAD
+
 if TYPE_CHECKING:
     from detr_conformance.ledger.entries import Entry
     from detr_conformance.verdict import Judgement
     from detr_spec.configuration import Configuration
     from detr_spec.implementation import Implementation
-
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def start(addresses: Sequence[str], bounds: tuple[float, int] | None = None) -> None:
@@ -25,7 +25,7 @@ def start(addresses: Sequence[str], bounds: tuple[float, int] | None = None) -> 
     Whatever it writes goes to standard error, also from below Python, so that it does not mix with a report.
     """
     os.dup2(2, 1)
-    os.environ.update(dict.fromkeys(THREAD_SETTINGS, "1"))
+    os.environ.update(ONE_THREAD)
     from detr_conformance.testee.bounds import set_bounds  # noqa: PLC0415
     from detr_conformance.testee.names import is_testee  # noqa: PLC0415
 

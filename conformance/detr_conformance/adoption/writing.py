@@ -13,7 +13,7 @@ from detr_conformance.adoption.construction import Argument, Construction
 from detr_conformance.adoption.findings import Findings, Part
 from detr_conformance.errors import UsageError
 from detr_conformance.files import write_whole
-from detr_conformance.report import installed_version
+from detr_conformance.version import installed_version
 from detr_spec.implementation import Limits
 from detr_spec.profile import PROFILES, Profile
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from detr_conformance.errors import UsageError, one_line
 from detr_conformance.isolation import MOMENT, isolated
 from detr_conformance.lock.answers import answers_of
-from detr_conformance.report import installed_version
 from detr_conformance.testee.ended import Ended
 from detr_conformance.vectors.codec import decoded, encoded
 from detr_conformance.vectors.exporting import set_texts, set_vectors
@@ -21,6 +20,7 @@ from detr_conformance.vectors.fitting import Unfit, fitted
 from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.reading import Placed, parsed_json, read_text
 from detr_conformance.vectors.validation import require_valid
+from detr_conformance.version import installed_version
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.profile import PROFILES
 from detr_spec.values import Floats

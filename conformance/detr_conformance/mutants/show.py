@@ -12,7 +12,7 @@ from rich.table import Table
 
 from detr_conformance.mutants.bank import Mutant
 from detr_conformance.mutants.matrix import Matrix
-from detr_conformance.report import installed_version
+from detr_conformance.version import installed_version
 
 
 def show_bank(mutants: Sequence[Mutant], console: Console) -> None:

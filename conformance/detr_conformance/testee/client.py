@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -12,7 +13,7 @@ from typing import Any
 
 from detr_conformance.errors import UsageError, cause_of_death
 from detr_conformance.isolation import MOMENT
-from detr_conformance.testee import served
+from detr_conformance.one_thread import ONE_THREAD
 from detr_conformance.testee.bounds import BOUNDS
 from detr_conformance.testee.codec import (
     REQUIRED,
@@ -29,7 +30,6 @@ from detr_conformance.testee.ended import Ended, NotStarted
 from detr_conformance.testee.names import ISOLATED, PROCESS
 from detr_conformance.testee.process import Died, Late, Process
 from detr_conformance.verdict import Verdict
-from detr_conformance.worker import THREAD_SETTINGS
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, Implementation, Model
 from detr_spec.values import Answer
@@ -38,6 +38,10 @@ from detr_spec.violation import NotProvided, RankFailure, Violation
 PARTED = {"boxes": BoxOperations, "assignment": Assignment, "heads": Heads, "decoder": Decoder, "model": Model}
 
 Message = dict[str, Any]
+
+
+SERVED = "detr_conformance.testee.served"
+"""What is imported in the process of an implementation that is given by an ordinary name."""
 
 
 class _Remote(Exception):
@@ -54,12 +58,19 @@ def close_all() -> None:
         _RUNNING.pop().close()
 
 
+def _serving(address: str) -> tuple[str, ...]:
+    """The command that serves an address, in this interpreter and with its search path."""
+    code = f"import sys; sys.path[:] = sys.argv.pop(1).split(sys.argv.pop(1)); import {SERVED} as served; served.main()"
+    path = [os.path.abspath(folder) for folder in sys.path]
+    return sys.executable, "-c", code, os.pathsep.join(path), os.pathsep, address
+
+
 @cache
 def testee_implementations(address: str) -> tuple[Implementation, ...]:
     """The implementations of a testee; raises `NotStarted`, or another `UsageError`, where there are none."""
     if address.startswith(ISOLATED):
         name = address.removeprefix(ISOLATED)
-        return Testee(served.command(name), name).implementations()
+        return Testee(_serving(name), name).implementations()
     try:
         command = tuple(shlex.split(address.removeprefix(PROCESS)))
     except ValueError as error:
@@ -114,7 +125,7 @@ class Testee:
     def _start(self) -> None:
         """Starts a process in place of any other testee's, and greets it."""
         close_all()
-        environment = {**os.environ, **dict.fromkeys(THREAD_SETTINGS, "1"), "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+        environment = {**os.environ, **ONE_THREAD, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
         self._allow(BOUNDS.start_seconds)
         self._process = Process(self._command, BOUNDS.mebibytes, environment)
         _RUNNING.append(self)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -11,13 +10,6 @@ from dataclasses import fields
 from typing import Any
 
 from detr_conformance.testee.detr_testee import Functions, Testee, claim_streams, raised, serve
-
-
-def command(address: str) -> tuple[str, ...]:
-    """The command that serves an address, in this interpreter and with its search path."""
-    code = "import sys; sys.path[:] = sys.argv.pop(1).split(sys.argv.pop(1)); import {0} as served; served.main()"
-    path = [os.path.abspath(folder) for folder in sys.path]
-    return sys.executable, "-c", code.format(__name__), os.pathsep.join(path), os.pathsep, address
 
 
 def main() -> None:

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
-from detr_conformance.report import installed_version
 from detr_conformance.search import search
 from detr_conformance.solver import solver
 from detr_conformance.vectors.expected import expected_values
 from detr_conformance.vectors.flags import flags_of
 from detr_conformance.vectors.reading import one_line
 from detr_conformance.vectors.vector import Provenance, Vector, to_document
+from detr_conformance.version import installed_version
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant, all_invariants
 

@@ -11,6 +11,7 @@ import numpy as np
 from detr_conformance.vectors.checks import require_sound
 from detr_conformance.vectors.codec import decoded, decoded_fields, encoded_fields
 from detr_conformance.vectors.places import Place
+from detr_conformance.version import installed_version
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Invariant
@@ -166,8 +167,6 @@ def counterexample_document(invariant: Invariant, case: Any, seed: int) -> dict[
 
     None for what is no case of a known kind.
     """
-    from detr_conformance.report import installed_version  # noqa: PLC0415
-
     if type(case) not in KINDS.values():
         return None
     provenance = Provenance(f"counterexample, regime {case.regime}", installed_version(), seed)
