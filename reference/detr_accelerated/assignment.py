@@ -21,7 +21,7 @@ from .cuda_kernels import run_on
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-ELEMENTS_WORTH_A_THREAD = 2**18
+ELEMENTS_WORTH_A_THREAD = 2**17
 
 
 def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
