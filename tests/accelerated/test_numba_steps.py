@@ -206,6 +206,23 @@ def test_a_step_in_float32_is_that_of_the_reference_in_float64(unused: str | Non
             torch.testing.assert_close(one.double(), other, rtol=100 * EPSILON, atol=20 * EPSILON)
 
 
+@pytest.mark.parametrize("queries", [1, 7, 8, 9, 33, 100])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_queries_that_are_alike_have_costs_that_are(gamma: float | None, dtype: torch.dtype, queries: int) -> None:
+    """To the last bit, wherever they stand in a vector of numbers or behind the last one; it decides ties."""
+    numbers = torch.Generator().manual_seed(queries)
+    logits = (4 * torch.randn(1, 1, CLASSES, generator=numbers, dtype=dtype)).repeat(1, queries, 1)
+    boxes, target_boxes = (torch.rand(1, n, 4, generator=numbers, dtype=dtype) * 0.5 + 0.1 for n in (1, 3))
+    labels = torch.tensor([[0, 4, 9]])
+    cost = box_costs.box_costs(boxes.repeat(1, queries, 1), target_boxes, 5, 2)
+    if gamma is None:
+        class_costs.subtract_probabilities(cost, found(logits), labels, 1)
+    else:
+        class_costs.add_focal_costs(cost, [logits], labels, 2, class_costs.focal_cost(gamma=gamma))
+    assert (cost == cost[..., :1]).all()
+
+
 def assert_exact() -> None:
     for scene in (general_scene(), scene_of_ties(), scene_of_touching_sides()):
         for gamma in GAMMAS:
