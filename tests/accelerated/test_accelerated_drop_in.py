@@ -408,6 +408,8 @@ def test_autocast_changes_results_no_more_than_it_does_the_reference(way: str) -
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+# torch says so of Python 3.13.0 alone.
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python:RuntimeWarning")
 def test_a_compiled_training_step_gives_the_same() -> None:
     torch.manual_seed(0)
     heads = detr_reference.DetectionHeads(8, CLASSES).double()
