@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Booleans = NDArray[np.bool_]
+# Spelt out, as these types are read where values become plain data: from NumPy 2.5 on, NDArray is an alias that does
+# not show that it is an array.
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Booleans: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "autocast")
 """The dtypes of cases. "autocast" stands for float32 numbers in a call that may compute in bfloat16 what it likes."""
