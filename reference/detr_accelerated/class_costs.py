@@ -14,7 +14,6 @@ from .compiled_softmax import Softmax
 from .like_logits import LikeLogits
 
 SUBTRACT = ("numba_costs", "subtract_probabilities")
-ADD = ("numba_costs", "add_focal_costs")
 ELEMENTS_WORTH_A_THREAD = 2**18
 FOCAL_COSTS_WORTH_A_THREAD = 2**15
 
@@ -77,7 +76,7 @@ def add_focal_costs(
 
     layers: logits [B, Q, C] of each. labels: int64 [B, T], those of problem p being image p % B's.
     """
-    kernel = imported(*ADD)
+    kernel = imported("numba_costs", "add_focal_costs")
     formula = (cost_class, focal.alpha, focal.gamma, focal.epsilon)
     tasks = [
         partial(kernel, logits.contiguous().numpy(), own.numpy(), labels.numpy(), *formula)

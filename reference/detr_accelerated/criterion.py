@@ -125,8 +125,9 @@ class BatchedCriterion(SetPredictionCriterion):
         check_precision(layers[0])
         columns = matcher.match(predictions, packed)
         batch = Batch(layers, predictions, packed, columns, _num_boxes(targets, columns.device))
-        formula = None if self._has_own_losses else self.loss_formula(batch.num_boxes)
-        found = None if formula is None else losses_on_host(self.dialect, batch, formula)
+        found = None
+        if not self._has_own_losses:
+            found = losses_on_host(self.dialect, batch, self.loss_formula(batch.num_boxes))
         if found is not None:
             return self._found(found, layers[0], columns[: len(targets)], batch.num_boxes)
         # Each has memory of its own, so that it may be multiplied in place by its weight.

@@ -44,7 +44,7 @@ class _Losses(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dialect: Dialect, batch: Batch, formula: LossFormula, *predictions: Tensor) -> Any:
         layers, images = len(batch.layers), len(batch.targets.sizes)
-        logits, boxes = _halves(predictions)
+        logits, boxes = _halves([one.contiguous() for one in predictions])
         ctx.formula, ctx.targets = formula, MatchedTargets(batch)
         ctx.class_losses = class_losses(dialect, batch, ctx.targets, formula, logits)
         l1_loss, giou_loss, matched, correct = _sums_of_pairs(ctx.targets, logits, boxes).T

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
+from .numba_class_losses import column_of_label
 from .numba_functions import write_logarithms
 from .numba_sigmoid import write_powers, write_sigmoids
 
@@ -64,8 +65,7 @@ def subtract_probabilities(
         for query in range(num_queries):
             weight[query] = cost_class / exponential_sum[problem, query]
         for target in range(num_targets):
-            # A label that nobody looked at must not read beyond the columns.
-            label = min(max(labels[problem % len(labels), target], 0), exponentials.shape[2] - 1)
+            label = column_of_label(labels[problem % len(labels), target], exponentials)
             for query in range(num_queries):
                 cost[problem, target, query] -= weight[query] * exponentials[problem, query, label]
 
@@ -87,8 +87,7 @@ def add_focal_costs(
     memory, more_memory = np.empty(num_queries, cost.dtype), np.empty(num_queries, cost.dtype)
     for image in range(num_images):
         for target in range(num_targets):
-            # A label that nobody looked at must not read beyond the columns.
-            label = min(max(labels[image, target], 0), logits.shape[2] - 1)
+            label = column_of_label(labels[image, target], logits)
             for query in range(num_queries):
                 of_label[query] = logits[image, query, label]
             write_sigmoids(of_label, yes, no, surprise_of_yes, surprise_of_no, memory)

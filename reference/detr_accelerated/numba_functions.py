@@ -75,6 +75,15 @@ def total(numbers: Array) -> Any:
 
 
 @njit(nogil=True, cache=True)
+def nan_or(numbers: Array, otherwise: Any) -> Any:
+    """Return NaN if any of the numbers is, which comparisons pass over, and else what is given."""
+    for number in numbers:
+        if np.isnan(number):
+            return number
+    return otherwise
+
+
+@njit(nogil=True, cache=True)
 def write_exponentials(x: Array, power: Array, written: Array) -> None:
     """Write exp(x) of numbers ≤ 0, NaN for NaN; power is memory for as many."""
     if x.itemsize == SINGLE:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
-from .numba_functions import ONE, TWO, ZERO, highest, total, write_exponentials, write_logarithms_of_more
+from .numba_functions import ONE, TWO, ZERO, highest, nan_or, total, write_exponentials, write_logarithms_of_more
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -21,11 +21,9 @@ def write_highest(logits: Array, found: Array) -> None:
         for query in range(logits.shape[1]):
             numbers = logits[image, query]
             found[image, query] = highest(numbers)
-            # Comparisons pass over NaN; the sum does not, and is NaN of both infinities, too.
+            # The sum is NaN of both infinities, too.
             if np.isnan(total(numbers)):
-                for number in numbers:
-                    if np.isnan(number):
-                        found[image, query] = number
+                found[image, query] = nan_or(numbers, found[image, query])
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})

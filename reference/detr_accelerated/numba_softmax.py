@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
-from .numba_functions import highest, total, write_exponentials
+from .numba_functions import highest, nan_or, total, write_exponentials
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -42,8 +42,7 @@ def write_softmax(
             for row in range(rows):
                 sum_of_row = total(written[row * columns : (row + 1) * columns])
                 exponential_sum[problem, start + row] = sum_of_row
-                # Comparisons pass over NaN; the sum does not, and is NaN of nothing but -inf, too.
+                # It is NaN of nothing but -inf, too.
                 if np.isnan(sum_of_row):
-                    for number in logits[problem, start + row]:
-                        if np.isnan(number):
-                            highest_but_last[problem, start + row] = number
+                    of_others = highest_but_last[problem, start + row]
+                    highest_but_last[problem, start + row] = nan_or(logits[problem, start + row], of_others)

@@ -39,7 +39,6 @@ PARTED = {"boxes": BoxOperations, "assignment": Assignment, "heads": Heads, "dec
 
 Message = dict[str, Any]
 
-
 SERVED = "detr_conformance.testee.served"
 """What is imported in the process of an implementation that is given by an ordinary name."""
 
