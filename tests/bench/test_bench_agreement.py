@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -119,18 +120,18 @@ def failing(batch: Batch) -> Step:
 def test_a_wrong_contestant_is_accused(defect: str, profile: Profile) -> None:
     build, words = WRONG[defect]
     batch = make_batch(TINY, "trained", profile)
-    assert words in (told(Contestant("wrong", profile, None, build, ()), batch) or "")
+    assert words in (told(Contestant("wrong", profile, None, build), batch) or "")
 
 
 def test_who_disagrees_fails_or_is_absent_is_named_and_has_no_times() -> None:
     (plain,) = (item for item in OURS if item.name == PLAIN and item.profile is DETR)
     contestants = [
         plain,
-        Contestant("wrong", DETR, None, greedy, ()),
-        Contestant("failing", DETR, None, failing, ()),
-        Contestant("absent", DETR, ABSENT, failing, ()),
+        Contestant("wrong", DETR, None, greedy),
+        Contestant("failing", DETR, None, failing),
+        Contestant("absent", DETR, ABSENT, failing),
     ]
-    setting = criterion_contest(enumerate(contestants), TINY, "trained", DETR, ONCE)
+    setting = criterion_contest([partial(lambda item: item, item) for item in contestants], TINY, "trained", DETR, ONCE)
     found = {entry.name: entry for entry in setting.entries}
     assert list(found) == [PLAIN, "wrong", "failing", "absent"]
     assert [entry.status for entry in setting.entries] == ["timed", "disagrees", "failed", "not installed"]

@@ -20,7 +20,7 @@ from detr_conformance.bench.contestant import Place
 from detr_conformance.bench.ours import reference_step
 from detr_conformance.bench.parts import PartClock
 from detr_conformance.bench.plot import picture
-from detr_conformance.bench.registry import CONTESTANTS
+from detr_conformance.bench.registry import finds_by_dialect
 from detr_conformance.bench.results import Entry, Results, Setting, as_json
 from detr_conformance.bench.show import as_markdown
 from detr_conformance.bench.sizes import GROWTH, STANDARD, Size, growth_sizes, parsed_size
@@ -31,6 +31,7 @@ from detr_conformance.errors import UsageError
 from detr_spec.profile import DETR
 
 TINY = Size(2, 6, 5, 3, layers=2)
+REFERENCE = finds_by_dialect()["detr"][0]
 
 
 @pytest.fixture(autouse=True)
@@ -218,9 +219,8 @@ def test_a_picture_has_a_curve_where_one_dimension_grows() -> None:
 def test_peak_memory_grows_with_what_a_step_takes() -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("resident memory is read from Linux's /proc")
-    place = next(number for number, item in enumerate(CONTESTANTS) if item.name == "reference")
     peaks = [
-        memory.peak_in_this_process(place, size, "trained", torch.get_num_threads())
+        memory.peak_in_this_process(REFERENCE, size, "trained", torch.get_num_threads())
         for size in (TINY, Size(8, 300, 92, 30))
     ]
     # The cost of one layer, L1 distances of each coordinate apart, is 8 x 300 x 30 x 4 floats.
@@ -230,7 +230,7 @@ def test_peak_memory_grows_with_what_a_step_takes() -> None:
 def test_the_process_that_is_measured_is_a_fresh_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that was forked would know of this change, and hang where torch had computed in threads before."""
     monkeypatch.setattr(memory, "STATUS", Path("/nowhere"))
-    assert isinstance(memory.peak_bytes(0, TINY, "trained", "cpu", 1, 120), int)
+    assert isinstance(memory.peak_bytes(REFERENCE, TINY, "trained", "cpu", 1, 120), int)
 
 
 def test_the_memory_of_a_process_that_ends_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +251,7 @@ def test_the_memory_of_a_process_that_ends_is_not_known(monkeypatch: pytest.Monk
         (MemoryError("full"), "MemoryError: full"),
     ):
         monkeypatch.setattr(memory.concurrent, "process", lambda error=error, **_: lambda function: Measure(error))
-        assert words in str(memory.peak_bytes(0, TINY, "trained", "cpu", 1, 5))
+        assert words in str(memory.peak_bytes(REFERENCE, TINY, "trained", "cpu", 1, 5))
 
 
 def test_waits_of_the_host_are_counted_and_none_is_shown_by_the_strict_mode(monkeypatch: pytest.MonkeyPatch) -> None:

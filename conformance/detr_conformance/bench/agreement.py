@@ -97,7 +97,7 @@ class Judge:
             tuple(Matching(queries.cpu().numpy(), targets.cpu().numpy()) for queries, targets in layer)
             for layer in step.matchings()
         ]
-        configuration = _configuration(contestant, self._batch)
+        configuration = self._batch.configuration(contestant.profile, contestant.fixed)
         layers = [
             _Layer(configuration, outputs, self._targets, found, contestant.box_slack)
             for outputs, found in zip(self._layers, matchings, strict=True)
@@ -122,22 +122,6 @@ class Judge:
     def _of_layer(self, layer: _Layer) -> _Ranges:
         boxes, smooth = _box_range(layer, self._weights)
         return _Ranges(_term_ranges(layer), _logit_range(layer) * self._weights["classification"], boxes, smooth)
-
-
-def _configuration(contestant: Contestant, batch: Batch) -> Configuration:
-    profile = contestant.profile
-    cost_class, cost_bbox, cost_giou = profile.cost_weights
-    classes = batch.size.columns - 1 if profile.has_no_object else batch.size.columns
-    return Configuration(
-        profile=profile,
-        dtype=DTYPE,
-        num_classes=classes,
-        decoder_layers=batch.size.layers,
-        eos_coef=profile.eos_coef,
-        cost_class=cost_class,
-        cost_bbox=cost_bbox,
-        cost_giou=cost_giou,
-    )
 
 
 def _of_matchings(layers: Sequence[_Layer]) -> str | None:

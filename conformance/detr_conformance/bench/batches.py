@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from detr_conformance.bench.sizes import Size
-from detr_spec.profile import Profile
+from detr_spec.configuration import Configuration
+from detr_spec.profile import Keys, Profile
 from detr_spec.strategies.coco import coco_images
 from detr_spec.values import Floats, Outputs, Target
 
@@ -46,15 +47,30 @@ class Batch:
         """The number of targets of each image."""
         return [len(labels) for labels in self.labels]
 
-    def outputs(self, logits: str = "pred_logits", boxes: str = "pred_boxes", auxiliary: str = "aux_outputs") -> Any:
+    def outputs(self, keys: Keys) -> dict[str, Any]:
         """The outputs as DETR's criterion takes them, under these keys: the last layer, the others as auxiliary."""
-        layers = [{logits: z, boxes: b} for z, b in zip(self.logits, self.boxes, strict=True)]
-        return {**layers[-1], auxiliary: layers[:-1]}
+        layers = [{keys.logits: z, keys.boxes: b} for z, b in zip(self.logits, self.boxes, strict=True)]
+        return {**layers[-1], keys.auxiliary: layers[:-1]}
 
-    def targets(self, labels: str = "labels") -> list[dict[str, Tensor]]:
-        """The targets as DETR's criterion takes them, the labels under this key."""
+    def targets(self, keys: Keys) -> list[dict[str, Tensor]]:
+        """The targets as DETR's criterion takes them, under these keys."""
         pairs = zip(self.labels, self.target_boxes, strict=True)
-        return [{labels: numbers, "boxes": boxes} for numbers, boxes in pairs]
+        return [{keys.labels: labels, keys.target_boxes: boxes} for labels, boxes in pairs]
+
+    def configuration(self, profile: Profile, fixed: Mapping[str, float]) -> Configuration:
+        """What a component of that profile is built with for this batch, `fixed` being what it cannot vary."""
+        fields: dict[str, Any] = {"eos_coef": profile.eos_coef}
+        fields |= zip(("cost_class", "cost_bbox", "cost_giou"), profile.cost_weights, strict=True)
+        fields |= zip(("loss_class", "loss_bbox", "loss_giou"), profile.loss_weights, strict=True)
+        return Configuration(
+            **(fields | dict(fixed)),
+            profile=profile,
+            dtype="float32",
+            device=str(self.device),
+            num_classes=self.size.columns - 1 if profile.has_no_object else self.size.columns,
+            decoder_layers=self.size.layers,
+            fixed=tuple(sorted(fixed)),
+        )
 
     def spec_layers(self) -> list[Outputs]:
         """The predictions of each layer as the specification takes them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,15 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from detr_conformance.bench.contest import How
-    from detr_conformance.bench.results import Setting
-    from detr_conformance.bench.sizes import Size
+    from detr_conformance.bench.plan import Plan
 
 REGIMES = ("trained", "untrained", "coco")
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
+@click.argument("implementations", nargs=-1)
 @click.option(
     "--size", "sizes", metavar="B,Q,C,T", multiple=True, help="Images, queries, columns, targets; repeatable."
 )
@@ -40,6 +38,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--markdown", "markdown_path", type=_FILE, help="Write the tables to this file.")
 @click.option("--plot", "plot_path", type=_FILE, help="Draw the times into this file, .svg or .png.")
 def bench(
+    implementations: tuple[str, ...],
     sizes: tuple[str, ...],
     growth: bool,
     profiles: tuple[str, ...],
@@ -55,6 +54,9 @@ def bench(
 ) -> int:
     """Time matchers and criteria side by side: the reference, the fast path, and what is installed of others.
 
+    IMPLEMENTATIONS are named as for check. Each takes part beside those, with its criterion in its dialect, and with
+    its solver in the assignment alone; what none of them has is not timed.
+
     Before anything is timed, each contestant is held to the definitions: the cost of its matchings, its losses and its
     gradients. One that computes something else is not timed. Contestants run in turns; a part or a step is the median
     of its runs, and a ratio says how many times as long as the fast path one takes.
@@ -62,17 +64,24 @@ def bench(
     Exit code 0: all that are installed agree. 1: one disagrees or fails. 2: usage.
     """
     from detr_conformance.bench.contest import How  # noqa: PLC0415
+    from detr_conformance.bench.plan import Plan  # noqa: PLC0415
+    from detr_conformance.bench.registry import finds_by_dialect, solvers_beside  # noqa: PLC0415
     from detr_conformance.bench.sizes import QUICK, STANDARD, growth_sizes, parsed_size  # noqa: PLC0415
+    from detr_conformance.errors import UsageError  # noqa: PLC0415
 
     _require(device, json_path, markdown_path, plot_path)
     chosen = tuple(parsed_size(text) for text in sizes) or (QUICK if quick else STANDARD)
-    chosen = tuple(dict.fromkeys((*chosen, *(growth_sizes() if growth else ()))))
-    how = How(device, min(repeats, 3) if quick else repeats, seconds, memory)
-    chosen_regimes = regimes or (REGIMES[:1] if quick else REGIMES)
-    alone = not sizes and not quick
-    return _run(
-        chosen, chosen_regimes, profiles or ("detr", "deformable"), how, alone, json_path, markdown_path, plot_path
+    plan = Plan(
+        tuple(dict.fromkeys((*chosen, *(growth_sizes() if growth else ())))),
+        regimes or (REGIMES[:1] if quick else REGIMES),
+        finds_by_dialect(profiles, implementations),
+        solvers_beside(implementations),
+        How(device, min(repeats, 3) if quick else repeats, seconds, memory),
+        large_problems=not sizes and not quick,
     )
+    if not plan.finds and not plan.solvers:
+        raise UsageError(f"nothing to time: {', '.join(implementations)} has no criterion of {', '.join(profiles)}")
+    return _run(plan, json_path, markdown_path, plot_path)
 
 
 def _require(device: str, json_path: Path | None, markdown_path: Path | None, plot_path: Path | None) -> None:
@@ -94,16 +103,7 @@ def _require(device: str, json_path: Path | None, markdown_path: Path | None, pl
         raise UsageError(f"torch cannot compute on {device!r} here: {str(error).splitlines()[0]}") from error
 
 
-def _run(
-    sizes: tuple[Size, ...],
-    regimes: tuple[str, ...],
-    profiles: tuple[str, ...],
-    how: How,
-    alone: bool,
-    json_path: Path | None,
-    markdown_path: Path | None,
-    plot_path: Path | None,
-) -> int:
+def _run(plan: Plan, json_path: Path | None, markdown_path: Path | None, plot_path: Path | None) -> int:
     from detr_conformance.bench.machine import described_machine  # noqa: PLC0415
     from detr_conformance.bench.plot import picture  # noqa: PLC0415
     from detr_conformance.bench.results import Results, as_json  # noqa: PLC0415
@@ -111,9 +111,9 @@ def _run(
     from detr_conformance.consoles import output_console  # noqa: PLC0415
     from detr_conformance.files import write_whole  # noqa: PLC0415
 
-    results = Results(described_machine(how.device), _base())
+    results = Results(described_machine(plan.how.device), _base())
     console = output_console()
-    for setting in _settings(sizes, regimes, profiles, how, alone):
+    for setting in plan.settings():
         results = replace(results, settings=(*results.settings, setting))
         show_setting(setting, results.base[setting.kind], console)
         # After each setting, so that an interruption loses the one in progress alone.
@@ -131,25 +131,3 @@ def _base() -> dict[str, str]:
     from detr_conformance.bench.solvers import ACCELERATED_SOLVER  # noqa: PLC0415
 
     return {"criterion": PLAIN if NUMBA.missing else ACCELERATED, "assignment": ACCELERATED_SOLVER}
-
-
-def _settings(
-    sizes: tuple[Size, ...], regimes: tuple[str, ...], profiles: tuple[str, ...], how: How, alone: bool
-) -> Iterator[Setting]:
-    """Matcher and criterion in all sizes; the assignment in those and, with `alone`, in batches of large problems."""
-    from detr_conformance.bench.contest import assignment_contest, criterion_contest  # noqa: PLC0415
-    from detr_conformance.bench.registry import contestants_of  # noqa: PLC0415
-    from detr_conformance.bench.sizes import LARGE_PROBLEMS  # noqa: PLC0415
-    from detr_conformance.bench.solvers import SOLVERS  # noqa: PLC0415
-    from detr_spec.profile import PROFILES  # noqa: PLC0415
-
-    for regime in regimes:
-        of_regime = dict.fromkeys(replace(size, targets=0) for size in sizes) if regime == "coco" else sizes
-        for size in of_regime:
-            for name in profiles:
-                yield criterion_contest(contestants_of(PROFILES[name]), size, regime, PROFILES[name], how)
-            if regime != "coco":
-                yield assignment_contest(SOLVERS, size, regime, PROFILES["detr"], how)
-        if alone and regime != "coco":
-            for size in LARGE_PROBLEMS:
-                yield assignment_contest(SOLVERS, size, regime, PROFILES["detr"], how)

@@ -11,7 +11,7 @@ import torch
 
 from detr_conformance.bench.agreement import Judge
 from detr_conformance.bench.batches import Batch, make_batch
-from detr_conformance.bench.contestant import Contestant, Step, term_weights
+from detr_conformance.bench.contestant import Contestant, Find, Step, term_weights
 from detr_conformance.bench.memory import peak_bytes
 from detr_conformance.bench.parts import PROCESSOR, STEP, clock_of, timed_step
 from detr_conformance.bench.results import Entry, Setting, Status
@@ -35,11 +35,9 @@ class How:
     memory: bool = False
 
 
-def criterion_contest(
-    contestants: Iterable[tuple[int, Contestant]], size: Size, regime: str, profile: Profile, how: How
-) -> Setting:
-    """Match and criterion, forward and backward, of contestants of a dialect, each with its place in the registry."""
-    contestants = list(contestants)
+def criterion_contest(finds: Iterable[Find], size: Size, regime: str, profile: Profile, how: How) -> Setting:
+    """Match and criterion, forward and backward, of contestants of a dialect."""
+    contestants = [(find, find()) for find in finds]
     batch = make_batch(size, regime, profile, how.device)
     weights = term_weights(profile)
     judge = Judge(batch, weights)
@@ -51,10 +49,10 @@ def criterion_contest(
         if step is not None:
             runs[contestant.name] = _run(contestant, step, weights)
     timed = in_turns(runs, how.repeats, how.seconds)
-    for place, contestant in contestants:
+    for find, contestant in contestants:
         if contestant.name in timed:
             peak = (
-                peak_bytes(place, size, regime, how.device, torch.get_num_threads(), MEMORY_TIME_LIMIT)
+                peak_bytes(find, size, regime, how.device, torch.get_num_threads(), MEMORY_TIME_LIMIT)
                 if how.memory
                 else None
             )
@@ -84,7 +82,7 @@ def _checked(
 def _run(contestant: Contestant, step: Step, weights: dict[str, float]) -> Callable[[], dict[str, float]]:
     def run() -> dict[str, float]:
         with contestant.setting():
-            return timed_step(step, contestant.places, weights)
+            return timed_step(step, weights)
 
     return run
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from detr_conformance.bench.batches import Batch
-from detr_spec.profile import Profile
+from detr_spec.profile import Keys, Profile
+
+Pairs = Sequence[tuple[Tensor, Tensor]]
+"""The (query, target) indices of each image."""
 
 TERMS = ("classification", "box_l1", "box_giou")
 """The terms that are trained on, by their neutral names."""
@@ -61,7 +66,7 @@ class Place:
         """The module or class; raises ImportError or AttributeError where the installed version has none."""
         module, _, name = self.owner.partition(":")
         owner = import_module(module)
-        return getattr(owner, name) if name else owner
+        return attrgetter(name)(owner) if name else owner
 
 
 @dataclass(frozen=True)
@@ -70,14 +75,16 @@ class Step:
 
     losses: every loss by the contestant's own key. terms: the sum over the layers of each of `TERMS`. total: what is
     trained on. matchings: of each layer, first to last, and each image, the (query, target) indices.
-    logits and boxes: the leaves that collect the gradient, [B, Q, ·] of each layer or one [L, B, Q, ·] of all.
+    logits and boxes: the leaves that collect the gradient, [B, Q, ·] of each layer or one [L, B, Q, ·] of all. places:
+    where its parts are spent; without any it is timed as a whole.
     """
 
     losses: Callable[[], Mapping[str, Tensor]]
     terms: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
-    matchings: Callable[[], Sequence[Sequence[tuple[Tensor, Tensor]]]]
+    matchings: Callable[[], Sequence[Pairs]]
     logits: Sequence[Tensor]
     boxes: Sequence[Tensor]
+    places: tuple[Place, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -105,17 +112,17 @@ class Step:
 class Contestant:
     """A matcher and criterion of one dialect.
 
-    profile: the dialect, with the epsilons that the contestant is known to add. box_slack: by how much a box may be
-    higher or wider in its areas than it is, for epsilons that the profile has no word for. places: where the parts of
-    a step are spent; without any the step is timed as a whole. setting: what holds while it is built and called.
-    only_on: the type of device that it is for, if there is one alone.
+    profile: the dialect, with what the contestant is known to do in its own way. fixed: the numbers of a configuration
+    that it cannot vary. box_slack: by how much a box may be higher or wider in its areas than it is, for epsilons that
+    the profile has no word for. setting: what holds while it is built and called. only_on: the type of device that it
+    is for, if there is one alone.
     """
 
     name: str
     profile: Profile
     package: Package | None
     build: Callable[[Batch], Step]
-    places: tuple[Place, ...]
+    fixed: Mapping[str, float] = field(default_factory=dict)
     box_slack: float = 0.0
     setting: Callable[[], AbstractContextManager[Any]] = field(default=nullcontext)
     only_on: str | None = None
@@ -125,6 +132,10 @@ class Contestant:
         return why_missing(self.package, self.only_on, device)
 
 
+Find = Callable[[], Contestant]
+"""Gives a contestant, in another process, too."""
+
+
 def why_missing(package: Package | None, only_on: str | None, device: str) -> str | None:
     """Why a contestant of a package, for one type of device alone, cannot take part on another, or None."""
     if only_on not in (None, device):
@@ -132,21 +143,22 @@ def why_missing(package: Package | None, only_on: str | None, device: str) -> st
     return None if package is None else package.missing
 
 
-def terms_by_layer(keys: Mapping[str, str]) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
-    """A function that sums each term over the layers, its keys being `key`, `key_0`, `key_1` and so on."""
+def terms_by_layer(keys: Keys, layers: int) -> Callable[[Mapping[str, Tensor]], dict[str, Tensor]]:
+    """A function that sums each term over the layers, under the keys of a dialect.
+
+    It raises LookupError where a loss is not there.
+    """
+    mains = dict(zip(TERMS, (keys.classification, keys.box_l1, keys.box_giou), strict=True))
+    auxiliary = [partial(keys.auxiliary_loss.format, layer=layer) for layer in range(layers - 1)]
+    names = {term: [main, *(name(loss=main) for name in auxiliary)] for term, main in mains.items()}
 
     def terms(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        sums: dict[str, Tensor] = {}
-        for name, key in keys.items():
-            of_layers = [value for found, value in losses.items() if found == key or _is_auxiliary(found, key)]
-            sums[name] = torch.stack(of_layers).sum()
-        return sums
+        return {term: torch.stack([_loss(losses, name) for name in found]).sum() for term, found in names.items()}
 
     return terms
 
 
-def _is_auxiliary(found: str, key: str) -> bool:
-    return found.startswith(f"{key}_") and found[len(key) + 1 :].isdigit()
-
-
-DETR_KEYS = {"classification": "loss_ce", "box_l1": "loss_bbox", "box_giou": "loss_giou"}
+def _loss(losses: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in losses:
+        raise LookupError(f"there is no {name!r} among the losses, which are {', '.join(losses)}")
+    return losses[name]

@@ -13,7 +13,7 @@ import torch
 from pebble import ProcessExpired, concurrent
 
 from detr_conformance.bench.batches import make_batch
-from detr_conformance.bench.contestant import Contestant, term_weights
+from detr_conformance.bench.contestant import Contestant, Find, term_weights
 from detr_conformance.bench.sizes import Size
 from detr_conformance.errors import cause_of_death, one_line
 from detr_spec.profile import PROFILES
@@ -22,20 +22,20 @@ WARM_UP = Size(2, 10, 8, 3)
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peak_bytes(place: int, size: Size, regime: str, device: str, threads: int, time_limit: float) -> int | str:
-    """The peak of a contestant's step in bytes, or why it is not known; `place` is its place in `CONTESTANTS`.
+def peak_bytes(find: Find, size: Size, regime: str, device: str, threads: int, time_limit: float) -> int | str:
+    """The peak of a contestant's step in bytes, or why it is not known.
 
     On the CPU it is that of a process of its own, which has made no other step but a tiny one.
     """
     if torch.device(device).type == "cuda":
-        return peak_on_cuda(place, size, regime, device)
+        return peak_on_cuda(find, size, regime, device)
     if not sys.platform.startswith("linux"):
         return "known on Linux alone"
     # Pebble reads `context`, which its types call mp_context.
     fresh = concurrent.process(timeout=time_limit, context=get_context("spawn"))  # type: ignore[call-overload]
     measure = fresh(peak_in_this_process)
     try:
-        found: int = measure(place, size, regime, threads).result()
+        found: int = measure(find, size, regime, threads).result()
     except TimeoutError:
         return f"not known after {time_limit:.0f} s"
     except ProcessExpired as error:
@@ -45,10 +45,10 @@ def peak_bytes(place: int, size: Size, regime: str, device: str, threads: int, t
     return found
 
 
-def peak_in_this_process(place: int, size: Size, regime: str, threads: int) -> int:
+def peak_in_this_process(find: Find, size: Size, regime: str, threads: int) -> int:
     """The growth of the resident memory at its highest, in bytes, over what it is before the step."""
     torch.set_num_threads(threads)
-    contestant = _contestant(place)
+    contestant = find()
     with contestant.setting():
         _make_step(contestant, WARM_UP, regime, "cpu")()
         step = _make_step(contestant, size, regime, "cpu")
@@ -59,9 +59,9 @@ def peak_in_this_process(place: int, size: Size, regime: str, threads: int) -> i
         return _status("VmHWM") - before
 
 
-def peak_on_cuda(place: int, size: Size, regime: str, device: str) -> int:
+def peak_on_cuda(find: Find, size: Size, regime: str, device: str) -> int:
     """What torch has allocated at its highest, in bytes, beyond what it has before the step."""
-    contestant = _contestant(place)
+    contestant = find()
     with contestant.setting():
         _make_step(contestant, WARM_UP, regime, device)()
         step = _make_step(contestant, size, regime, device)
@@ -71,12 +71,6 @@ def peak_on_cuda(place: int, size: Size, regime: str, device: str) -> int:
         step()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-
-
-def _contestant(place: int) -> Contestant:
-    from detr_conformance.bench.registry import CONTESTANTS  # noqa: PLC0415  this module is named there
-
-    return CONTESTANTS[place]
 
 
 def _make_step(contestant: Contestant, size: Size, regime: str, device: str) -> Callable[[], object]:

@@ -18,30 +18,58 @@ import torch
 from torch import Tensor
 
 from detr_conformance.bench.batches import SMALLEST_SIDE, Batch
-from detr_conformance.bench.contestant import DETR_KEYS, TERMS, Contestant, Package, Place, Step, terms_by_layer
-from detr_spec.profile import DEFORMABLE, DETR
+from detr_conformance.bench.contestant import TERMS, Contestant, Package, Pairs, Place, Step, terms_by_layer
+from detr_spec.profile import DEFORMABLE, DETR, Keys
 
 LOSSES = ["labels", "boxes", "cardinality"]
-Pairs = Sequence[tuple[Tensor, Tensor]]
+
+_DETECTION, _DEFORMABLE = "transformers.loss.loss_for_object_detection", "transformers.loss.loss_deformable_detr"
+DETECTION_PLACES = (
+    Place(f"{_DETECTION}:HungarianMatcher", "forward", "cost"),
+    Place(_DETECTION, "linear_sum_assignment", "assignment"),
+)
+DEFORMABLE_PLACES = (
+    Place(f"{_DEFORMABLE}:DeformableDetrHungarianMatcher", "forward", "cost"),
+    Place(_DEFORMABLE, "linear_sum_assignment", "assignment"),
+)
+RF_DETR_PLACES = (
+    Place("rfdetr.models.matcher:HungarianMatcher", "_match_many", "cost"),
+    Place("rfdetr.models.matcher:HungarianMatcher", "forward", "cost"),
+    Place("rfdetr.models.matcher", "linear_sum_assignment", "assignment"),
+    Place("rfdetr.models._assignment", "assign_many_bucketed", "assignment"),
+)
+ULTRALYTICS_PLACES = (
+    Place("ultralytics.models.utils.ops:HungarianMatcher", "forward", "cost"),
+    Place("ultralytics.models.utils.ops", "linear_sum_assignment", "assignment"),
+)
 
 
-def _step(criterion: Any, outputs: Any, targets: Any, matchings: Callable[[], Sequence[Pairs]], batch: Batch) -> Step:
+def _step(
+    criterion: Any,
+    outputs: Any,
+    targets: Any,
+    matchings: Callable[[], Sequence[Pairs]],
+    batch: Batch,
+    places: tuple[Place, ...],
+) -> Step:
     return Step(
         lambda: criterion(outputs, targets),
-        terms_by_layer(DETR_KEYS),
+        terms_by_layer(batch.profile.keys, batch.size.layers),
         matchings,
         batch.logits,
         batch.boxes,
+        places,
     )
 
 
-def _transformers_step(batch: Batch, matcher: Any, criterion: Any) -> Step:
-    outputs, targets = batch.outputs("logits", auxiliary="auxiliary_outputs"), batch.targets("class_labels")
+def _transformers_step(batch: Batch, matcher: Any, criterion: Any, places: tuple[Place, ...]) -> Step:
+    keys = Keys(logits="logits", auxiliary="auxiliary_outputs", labels="class_labels")
+    outputs, targets = batch.outputs(keys), batch.targets(keys)
 
     def matchings() -> list[Pairs]:
-        return [matcher(layer, targets) for layer in (*outputs["auxiliary_outputs"], outputs)]
+        return [matcher(layer, targets) for layer in (*outputs[keys.auxiliary], outputs)]
 
-    return _step(criterion.to(batch.device), outputs, targets, matchings, batch)
+    return _step(criterion.to(batch.device), outputs, targets, matchings, batch, places)
 
 
 def transformers_detr(batch: Batch) -> Step:
@@ -49,9 +77,8 @@ def transformers_detr(batch: Batch) -> Step:
     from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss  # noqa: PLC0415
 
     matcher = HungarianMatcher(*batch.profile.cost_weights)
-    return _transformers_step(
-        batch, matcher, ImageLoss(matcher, batch.size.columns - 1, batch.profile.eos_coef, LOSSES)
-    )
+    criterion = ImageLoss(matcher, batch.size.columns - 1, batch.profile.eos_coef, LOSSES)
+    return _transformers_step(batch, matcher, criterion, DETECTION_PLACES)
 
 
 def transformers_deformable(batch: Batch) -> Step:
@@ -59,7 +86,8 @@ def transformers_deformable(batch: Batch) -> Step:
     from transformers.loss import loss_deformable_detr as module  # noqa: PLC0415
 
     matcher = module.DeformableDetrHungarianMatcher(*batch.profile.cost_weights)
-    return _transformers_step(batch, matcher, module.DeformableDetrImageLoss(matcher, batch.size.columns, 0.25, LOSSES))
+    criterion = module.DeformableDetrImageLoss(matcher, batch.size.columns, 0.25, LOSSES)
+    return _transformers_step(batch, matcher, criterion, DEFORMABLE_PLACES)
 
 
 def rf_detr(batch: Batch) -> Step:
@@ -74,17 +102,18 @@ def rf_detr(batch: Batch) -> Step:
             self.found.append(indices)
             return {}
 
-    def criterion(base: Any, losses: list[str]) -> Any:
+    def built(base: Any, losses: list[str]) -> Any:
         return base(batch.size.columns, HungarianMatcher(*batch.profile.cost_weights), {}, 0.25, losses)
 
     def matchings() -> list[Pairs]:
-        recording = criterion(Recording, ["labels"])
+        recording = built(Recording, ["labels"])
         recording.found = []
         recording(outputs, targets)
         return [*recording.found[1:], recording.found[0]]
 
-    outputs, targets = batch.outputs(), batch.targets()
-    return _step(criterion(SetCriterion, LOSSES).to(batch.device), outputs, targets, matchings, batch)
+    outputs, targets = batch.outputs(batch.profile.keys), batch.targets(batch.profile.keys)
+    criterion = built(SetCriterion, LOSSES).to(batch.device)
+    return _step(criterion, outputs, targets, matchings, batch, RF_DETR_PLACES)
 
 
 ULTRALYTICS_EPSILON = 1e-7
@@ -112,14 +141,13 @@ def ultralytics(batch: Batch) -> Step:
         found = [criterion.matcher(b, z, target_boxes, labels, counts) for b, z in zip(boxes, logits, strict=True)]
         return [[(i, j - start) for (i, j), start in zip(layer, starts, strict=True)] for layer in found]
 
-    return Step(lambda: criterion(boxes, logits, targets), terms, matchings, (logits,), (boxes,))
+    return Step(lambda: criterion(boxes, logits, targets), terms, matchings, (logits,), (boxes,), ULTRALYTICS_PLACES)
 
 
 TRANSFORMERS = Package("transformers", "transformers")
 RF_DETR = Package("rfdetr", "rfdetr")
 ULTRALYTICS = Package("ultralytics-opencv-headless", "ultralytics")
 
-_DETECTION, _DEFORMABLE = "transformers.loss.loss_for_object_detection", "transformers.loss.loss_deformable_detr"
 _EPSILONS = replace(
     DEFORMABLE.boxes, iou_epsilon=ULTRALYTICS_EPSILON, giou_epsilon=ULTRALYTICS_EPSILON, zero_over_zero="unchecked"
 )
@@ -127,47 +155,14 @@ _EPSILONS = replace(
 TRANSFORMERS_DETR = "transformers, DETR"
 
 OTHERS = (
-    Contestant(
-        TRANSFORMERS_DETR,
-        DETR,
-        TRANSFORMERS,
-        transformers_detr,
-        (
-            Place(f"{_DETECTION}:HungarianMatcher", "forward", "cost"),
-            Place(_DETECTION, "linear_sum_assignment", "assignment"),
-        ),
-    ),
-    Contestant(
-        "transformers, Deformable DETR",
-        DEFORMABLE,
-        TRANSFORMERS,
-        transformers_deformable,
-        (
-            Place(f"{_DEFORMABLE}:DeformableDetrHungarianMatcher", "forward", "cost"),
-            Place(_DEFORMABLE, "linear_sum_assignment", "assignment"),
-        ),
-    ),
-    Contestant(
-        "rf-detr",
-        replace(DEFORMABLE, focal_cost_epsilon=0.0),
-        RF_DETR,
-        rf_detr,
-        (
-            Place("rfdetr.models.matcher:HungarianMatcher", "_match_many", "cost"),
-            Place("rfdetr.models.matcher:HungarianMatcher", "forward", "cost"),
-            Place("rfdetr.models.matcher", "linear_sum_assignment", "assignment"),
-            Place("rfdetr.models._assignment", "assign_many_bucketed", "assignment"),
-        ),
-    ),
+    Contestant(TRANSFORMERS_DETR, DETR, TRANSFORMERS, transformers_detr),
+    Contestant("transformers, Deformable DETR", DEFORMABLE, TRANSFORMERS, transformers_deformable),
+    Contestant("rf-detr", replace(DEFORMABLE, focal_cost_epsilon=0.0), RF_DETR, rf_detr),
     Contestant(
         "ultralytics",
         replace(DEFORMABLE, boxes=_EPSILONS, denominator="matches"),
         ULTRALYTICS,
         ultralytics,
-        (
-            Place("ultralytics.models.utils.ops:HungarianMatcher", "forward", "cost"),
-            Place("ultralytics.models.utils.ops", "linear_sum_assignment", "assignment"),
-        ),
         # What is added to a union is at most that many times more of a side of the smallest box.
         box_slack=2 * ULTRALYTICS_EPSILON / SMALLEST_SIDE,
     ),

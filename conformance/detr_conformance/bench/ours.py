@@ -15,7 +15,7 @@ import detr_accelerated
 import detr_reference
 from detr_accelerated import compiled, cuda_kernels
 from detr_conformance.bench.batches import Batch
-from detr_conformance.bench.contestant import DETR_KEYS, Contestant, Package, Place, Step, term_weights, terms_by_layer
+from detr_conformance.bench.contestant import Contestant, Package, Place, Step, term_weights, terms_by_layer
 from detr_spec.profile import DEFORMABLE, DETR, Profile
 
 LOSSES = ("labels", "boxes", "cardinality")
@@ -52,39 +52,41 @@ def _criterion(module: Any, matcher: Any, batch: Batch) -> Any:
 def _matchings(module: Any, batch: Batch) -> Any:
     """The matchings of a module's matcher, layer by layer, first to last."""
     matcher = _matcher(module, module.HungarianMatcher, batch.profile)
-    outputs = batch.outputs()
-    return [matcher(layer, batch.targets()) for layer in (*outputs["aux_outputs"], outputs)]
+    keys = batch.profile.keys
+    outputs = batch.outputs(keys)
+    return [matcher(layer, batch.targets(keys)) for layer in (*outputs[keys.auxiliary], outputs)]
 
 
-def _step(module: Any, batch: Batch, **named: Any) -> Step:
+def _step(module: Any, batch: Batch, places: tuple[Place, ...], **named: Any) -> Step:
     matcher = _matcher(module, module.HungarianMatcher, batch.profile, **named)
     criterion = _criterion(module, matcher, batch).to(batch.device)
-    outputs, targets = batch.outputs(), batch.targets()
+    outputs, targets = batch.outputs(batch.profile.keys), batch.targets(batch.profile.keys)
     return Step(
         lambda: criterion(outputs, targets),
-        terms_by_layer(DETR_KEYS),
+        terms_by_layer(batch.profile.keys, batch.size.layers),
         lambda: _matchings(module, batch),
         batch.logits,
         batch.boxes,
+        places,
     )
 
 
 def reference_step(batch: Batch) -> Step:
     """A step of the readable reference."""
-    return _step(detr_reference, batch)
+    return _step(detr_reference, batch, REFERENCE_PLACES)
 
 
 def accelerated_step(batch: Batch) -> Step:
     """A step of the fast path."""
-    return _step(detr_accelerated, batch)
+    return _step(detr_accelerated, batch, ACCELERATED_PLACES)
 
 
 def unvalidated_step(batch: Batch) -> Step:
     """A step of the fast path with a matcher that does not look for broken values, and on CUDA waits for nothing."""
-    return _step(detr_accelerated, batch, validate=False)
+    return _step(detr_accelerated, batch, ACCELERATED_PLACES, validate=False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Captured(Step):
     """A step that is a graph of kernels, launched at once: the host does nothing but start it."""
 
@@ -119,7 +121,7 @@ def captured_step(batch: Batch) -> Step:
     with torch.cuda.graph(graph, stream=stream):
         found = step.run(weights)
     gradients = [leaf.grad for leaf in (*step.logits, *step.boxes)]
-    return _Captured(**vars(step), graph=graph, found=found, gradients=gradients)
+    return _Captured(**vars(replace(step, places=())), graph=graph, found=found, gradients=gradients)
 
 
 @contextmanager
@@ -139,11 +141,11 @@ CUPY = Package("cupy-cuda13x", "cupy")
 def contestants(profile: Profile) -> tuple[Contestant, ...]:
     """The contestants of this project in one dialect."""
     return (
-        Contestant("reference", profile, None, reference_step, REFERENCE_PLACES),
-        Contestant(PLAIN, profile, None, accelerated_step, ACCELERATED_PLACES, setting=torch_alone),
-        Contestant(ACCELERATED, profile, NUMBA, accelerated_step, ACCELERATED_PLACES),
-        Contestant(UNVALIDATED, profile, None, unvalidated_step, ACCELERATED_PLACES),
-        Contestant(CAPTURED, profile, CUPY, captured_step, (), only_on="cuda"),
+        Contestant("reference", profile, None, reference_step),
+        Contestant(PLAIN, profile, None, accelerated_step, setting=torch_alone),
+        Contestant(ACCELERATED, profile, NUMBA, accelerated_step),
+        Contestant(UNVALIDATED, profile, None, unvalidated_step),
+        Contestant(CAPTURED, profile, CUPY, captured_step, only_on="cuda"),
     )
 
 

@@ -70,16 +70,18 @@ def clock_of(device: torch.device) -> Callable[[], float]:
     return now
 
 
-def timed_step(step: Step, places: Sequence[Place], weights: Mapping[str, float]) -> dict[str, float]:
+def timed_step(step: Step, weights: Mapping[str, float]) -> dict[str, float]:
     """The seconds of a step and of each of its parts, if there are places where these are spent.
 
     On the CPU one run gives all; on CUDA, where to look at the parts means to wait for each, the step has a run of its
     own.
     """
+    if not step.places:
+        return _whole(step, weights)
     if step.device.type == "cpu":
-        return _parts(step, places, weights)
+        return _parts(step, weights)
     whole = _whole(step, weights)
-    return _parts(step, places, weights) | whole if places else whole
+    return _parts(step, weights) | whole
 
 
 def _whole(step: Step, weights: Mapping[str, float]) -> dict[str, float]:
@@ -90,11 +92,11 @@ def _whole(step: Step, weights: Mapping[str, float]) -> dict[str, float]:
     return {STEP: now() - start, PROCESSOR: time.process_time() - processor}
 
 
-def _parts(step: Step, places: Sequence[Place], weights: Mapping[str, float]) -> dict[str, float]:
+def _parts(step: Step, weights: Mapping[str, float]) -> dict[str, float]:
     now = clock_of(step.device)
     step.forget_gradients()
     clock = PartClock(now)
-    with clock.watching(places):
+    with clock.watching(step.places):
         start, processor = now(), time.process_time()
         total = step.total(step.losses(), weights)
         middle = now()

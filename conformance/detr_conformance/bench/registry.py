@@ -1,15 +1,46 @@
-"""All contestants, ours first."""
+"""All contestants: ours, those that others publish, and those that the benchmark is given."""
 
 from __future__ import annotations
 
-from detr_conformance.bench.contestant import Contestant
+from collections.abc import Sequence
+from functools import partial
+
+from detr_conformance.bench.contestant import Contestant, Find
+from detr_conformance.bench.given import given_contestants, given_solvers
 from detr_conformance.bench.others import OTHERS
 from detr_conformance.bench.ours import OURS
-from detr_spec.profile import Profile
+from detr_conformance.bench.solvers import SOLVERS, SolverContestant
+from detr_spec.profile import PROFILES
 
 CONTESTANTS: tuple[Contestant, ...] = (*OURS, *OTHERS)
+"""Those that are there without being given."""
 
 
-def contestants_of(profile: Profile) -> tuple[tuple[int, Contestant], ...]:
-    """The contestants of a dialect, each with its place in `CONTESTANTS`."""
-    return tuple(item for item in enumerate(CONTESTANTS) if item[1].profile.name == profile.name)
+def finds_by_dialect(dialects: Sequence[str] = (), given: tuple[str, ...] = ()) -> dict[str, tuple[Find, ...]]:
+    """What finds the contestants, by the name of their dialect, those of the implementations that `given` names last.
+
+    Without dialects it is all; with given implementations those alone in which one of them has a criterion.
+    """
+    everybody = _everybody(given)
+    played = {item.profile.name for item in everybody[len(CONTESTANTS) :]} if given else set(PROFILES)
+    found: dict[str, tuple[Find, ...]] = {}
+    for dialect in dialects or tuple(PROFILES):
+        places = [place for place, item in enumerate(everybody) if item.profile.name == dialect]
+        if dialect in played:
+            found[dialect] = tuple(partial(contestant_at, place, given) for place in places)
+    return found
+
+
+def solvers_beside(given: tuple[str, ...] = ()) -> tuple[SolverContestant, ...]:
+    """The contestants of the assignment alone; with given implementations none, where none of these has a solver."""
+    more = given_solvers(given)
+    return (*SOLVERS, *more) if more or not given else ()
+
+
+def contestant_at(place: int, given: tuple[str, ...]) -> Contestant:
+    """The contestant at a place among all."""
+    return _everybody(given)[place]
+
+
+def _everybody(given: tuple[str, ...]) -> tuple[Contestant, ...]:
+    return (*CONTESTANTS, *given_contestants(given))

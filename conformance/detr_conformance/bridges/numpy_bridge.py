@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from detr_spec.values import Answer, Floats, Matching, Observation
 from detr_spec.violation import Violation
 
 Solver = Callable[[Any], Any]
+BatchSolver = Callable[[list[Any]], Any]
 
 
 def numpy_implementation(
@@ -24,7 +26,7 @@ def numpy_implementation(
     limits: Limits | None = None,
     boxes: Mapping[str, Callable[..., Any]] | None = None,
     solver: Solver | None = None,
-    batch_solver: Callable[[list[Any]], Any] | None = None,
+    batch_solver: BatchSolver | None = None,
 ) -> Implementation:
     """An implementation from functions on NumPy arrays.
 
@@ -71,17 +73,37 @@ def _box_operation(
     return call
 
 
-def _assignment(solver: Solver, batch_solver: Callable[[list[Any]], Any] | None, dtype: np.dtype[Any]) -> Assignment:
-    def solve(cost: Floats) -> Answer[Matching]:
-        answer, mutated = observed(solver, {"cost": cost.astype(dtype)})
+@dataclass(frozen=True)
+class NumpySolver:
+    """A solver of one cost matrix, called with values of the specification."""
+
+    solver: Solver
+    dtype: np.dtype[Any]
+
+    def __call__(self, cost: Floats) -> Answer[Matching]:
+        """The matching that the solver answers with."""
+        answer, mutated = observed(self.solver, {"cost": cost.astype(self.dtype)})
         return Answer(matching("the solver", answer, np.asarray), Observation(mutated))
 
-    def solve_batch(costs: Sequence[Floats]) -> Answer[tuple[Matching, ...]]:
-        assert batch_solver is not None
-        inputs = {f"cost {place}": cost.astype(dtype) for place, cost in enumerate(costs)}
-        answer, mutated = observed(lambda *arrays: batch_solver(list(arrays)), inputs)
+
+@dataclass(frozen=True)
+class NumpyBatchSolver:
+    """A solver of several cost matrices, called with values of the specification."""
+
+    solver: BatchSolver
+    dtype: np.dtype[Any]
+
+    def __call__(self, costs: Sequence[Floats]) -> Answer[tuple[Matching, ...]]:
+        """The matching of each matrix."""
+        inputs = {f"cost {place}": cost.astype(self.dtype) for place, cost in enumerate(costs)}
+        answer, mutated = observed(lambda *arrays: self.solver(list(arrays)), inputs)
         expected = "a list of (row indices, column indices)"
         items = sequence("the batch solver", answer, expected, len(costs))
         return Answer(tuple(matching("the batch solver", item, np.asarray) for item in items), Observation(mutated))
 
-    return Assignment(solve=solve, solve_batch=None if batch_solver is None else solve_batch)
+
+def _assignment(solver: Solver, batch_solver: BatchSolver | None, dtype: np.dtype[Any]) -> Assignment:
+    return Assignment(
+        solve=NumpySolver(solver, dtype),
+        solve_batch=None if batch_solver is None else NumpyBatchSolver(batch_solver, dtype),
+    )

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -77,17 +77,22 @@ def torch_implementation(
     )
 
 
-def _component(factory: Factory, call: Callable[..., Any]) -> Callable[[Configuration], Callable[..., Any]]:
-    def build(configuration: Configuration) -> Callable[..., Any]:
-        module = built(factory, configuration)
+@dataclass(frozen=True)
+class TorchComponent:
+    """A module that was built from a configuration, called with values of the specification."""
 
-        def component(*arguments: Any) -> Any:
-            with precision(configuration):
-                return call(module, configuration, *arguments)
+    module: Callable[..., Any]
+    configuration: Configuration
+    call: Callable[..., Any]
 
-        return component
+    def __call__(self, *arguments: Any) -> Any:
+        """What the module answers, as the specification's values."""
+        with precision(self.configuration):
+            return self.call(self.module, self.configuration, *arguments)
 
-    return build
+
+def _component(factory: Factory, call: Callable[..., Any]) -> Callable[[Configuration], TorchComponent]:
+    return lambda configuration: TorchComponent(built(factory, configuration), configuration, call)
 
 
 def _with_masks(criterion: Factory, masks: Factory | None) -> Factory:

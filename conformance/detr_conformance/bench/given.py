@@ -1,0 +1,161 @@
+"""Implementations that the benchmark is given by name, as contestants: their criteria, and their solvers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detr_conformance.bench.batches import Batch
+from detr_conformance.bench.contestant import Contestant, Pairs, Place, Step, terms_by_layer
+from detr_conformance.bench.others import OTHERS
+from detr_conformance.bench.ours import OURS
+from detr_conformance.bench.solvers import SOLVERS, SolverContestant
+from detr_conformance.bridges.numpy_bridge import NumpyBatchSolver, NumpySolver
+from detr_conformance.bridges.torch_bridge import TorchComponent
+from detr_conformance.errors import UsageError
+from detr_conformance.resolve import resolve
+from detr_conformance.testee.names import is_testee
+from detr_spec.configuration import Configuration, replace
+from detr_spec.implementation import Implementation
+from detr_spec.profile import PROFILES
+
+DTYPES = ("float32", "float64")
+"""In which a solver is given costs, the first that it takes; criteria are timed in the first alone."""
+
+KNOWN = {item.name for item in (*OURS, *OTHERS)} | {item.name for item in SOLVERS}
+
+
+@cache
+def given_implementations(names: tuple[str, ...]) -> tuple[Implementation, ...]:
+    """The implementations of those names.
+
+    Raises `UsageError` for a name that has nothing to time: neither a criterion that takes float32 nor a solver; and
+    where two of a dialect have one name.
+    """
+    found = tuple(implementation for name in names for implementation in _timeable(name))
+    called = [(_dialect(implementation), implementation.name) for implementation in found]
+    twins = [name for name in called if called.count(name) > 1]
+    if twins:
+        raise UsageError(f"two implementations of {twins[0][0]} are called {twins[0][1]!r}; give one another name")
+    return found
+
+
+def given_contestants(names: tuple[str, ...]) -> tuple[Contestant, ...]:
+    """Those of the implementations of these names that have a criterion, each in its dialect."""
+    return tuple(
+        Contestant(_name(item), replace(item.profile, name=_dialect(item)), None, _Build(item), item.limits.fixed)
+        for item in given_implementations(names)
+        if _has_criterion(item)
+    )
+
+
+def given_solvers(names: tuple[str, ...]) -> tuple[SolverContestant, ...]:
+    """Those of the implementations of these names that have a solver."""
+    return tuple(_solver(item) for item in given_implementations(names) if item.assignment is not None)
+
+
+def _timeable(name: str) -> list[Implementation]:
+    if is_testee(name):
+        raise UsageError(f"{name} answers from a process of its own, which cannot be timed; give what can be imported")
+    found = [item for item in resolve(name) if _has_criterion(item) or item.assignment is not None]
+    if not found:
+        raise UsageError(f"{name} has nothing to time; expected a criterion that computes in float32, or a solver")
+    return found
+
+
+def _has_criterion(implementation: Implementation) -> bool:
+    return implementation.criterion is not None and DTYPES[0] in implementation.limits.of("criterion").dtypes
+
+
+def _name(implementation: Implementation) -> str:
+    """The name in tables, where those that are there without being given keep theirs."""
+    return f"{implementation.name} (given)" if implementation.name in KNOWN else implementation.name
+
+
+def _dialect(implementation: Implementation) -> str:
+    """The named profile with the same logit columns, whose contestants compute what compares."""
+    return next(
+        name for name, profile in PROFILES.items() if profile.has_no_object == implementation.profile.has_no_object
+    )
+
+
+class _Build:
+    """Makes the steps of an implementation's criterion."""
+
+    def __init__(self, implementation: Implementation) -> None:
+        self._implementation = implementation
+
+    def __call__(self, batch: Batch) -> Step:
+        """A step on a batch; raises TypeError where the implementation's parts are not called as in PyTorch."""
+        given = self._implementation
+        keys = given.profile.keys
+        configuration = batch.configuration(given.profile, given.limits.fixed)
+        criterion = _module("criterion", given.criterion, configuration)
+        own = getattr(criterion, "matcher", None)
+        matcher = own if given.matcher is None else _module("matcher", given.matcher, configuration)
+        if not callable(matcher):
+            raise TypeError("its matchings cannot be seen; give its matcher, too, or keep it as criterion.matcher")
+        outputs, targets = batch.outputs(keys), batch.targets(keys)
+
+        def matchings() -> list[Pairs]:
+            layers = (*outputs[keys.auxiliary], outputs)
+            return [[_tensors(pair) for pair in matcher(layer, targets)] for layer in layers]
+
+        return Step(
+            lambda: criterion(outputs, targets),
+            terms_by_layer(keys, batch.size.layers),
+            matchings,
+            batch.logits,
+            batch.boxes,
+            _places(own),
+        )
+
+
+def _module(what: str, factory: Callable[[Configuration], Any] | None, configuration: Configuration) -> Any:
+    component = None if factory is None else factory(configuration)
+    if not isinstance(component, TorchComponent):
+        raise TypeError(f"its {what} is not built by torch_implementation")
+    return component.module
+
+
+def _tensors(pair: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    queries, targets = pair
+    return torch.as_tensor(queries), torch.as_tensor(targets)
+
+
+def _places(matcher: object) -> tuple[Place, ...]:
+    """Where a criterion's matcher spends its time, as far as that can be seen from outside."""
+    kind = type(matcher)
+    if not isinstance(matcher, nn.Module) or "<locals>" in kind.__qualname__:
+        return ()
+    forward = Place(f"{kind.__module__}:{kind.__qualname__}", "forward", "cost")
+    modules = dict.fromkeys(base.__module__ for base in kind.__mro__)
+    solving = [name for name in modules if hasattr(sys.modules.get(name), "linear_sum_assignment")]
+    return (forward, *(Place(name, "linear_sum_assignment", "assignment") for name in solving))
+
+
+def _solver(implementation: Implementation) -> SolverContestant:
+    dtype = next((name for name in DTYPES if name in implementation.limits.of("assignment").dtypes), DTYPES[-1])
+    configuration = Configuration(profile=implementation.profile, dtype=dtype)
+
+    def prepare(cost: Tensor) -> Callable[[], Any]:
+        assert implementation.assignment is not None
+        assignment = implementation.assignment(configuration)
+        solve, solve_batch = assignment.solve, assignment.solve_batch
+        if isinstance(solve_batch, NumpyBatchSolver):
+            return lambda: solve_batch.solver(list(_numbers(cost, dtype)))
+        if isinstance(solve, NumpySolver):
+            return lambda: [solve.solver(problem) for problem in _numbers(cost, dtype)]
+        raise TypeError("its solver is not built by numpy_implementation")
+
+    return SolverContestant(_name(implementation), None, prepare, list, dtype)
+
+
+def _numbers(cost: Tensor, dtype: str) -> np.ndarray:
+    return cost.cpu().numpy().astype(dtype, copy=False)
