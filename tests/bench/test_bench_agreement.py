@@ -15,7 +15,7 @@ from torch import Tensor
 from detr_conformance.bench.agreement import Judge
 from detr_conformance.bench.batches import REGIMES, Batch, make_batch
 from detr_conformance.bench.contest import How, assignment_contest, criterion_contest
-from detr_conformance.bench.contestant import TERMS, Contestant, Package, Step
+from detr_conformance.bench.contestant import NOT_INSTALLED, TERMS, Contestant, Package, Step
 from detr_conformance.bench.ours import OURS, PLAIN, reference_step
 from detr_conformance.bench.parts import PARTS, PROCESSOR, STEP
 from detr_conformance.bench.registry import CONTESTANTS
@@ -194,3 +194,11 @@ def test_regimes_are_what_they_are_called() -> None:
     again = make_batch(Size(8, 40, 92, 7, layers=2), "trained", DETR)
     assert torch.equal(again.logits[1], batches["trained"].logits[1])
     assert not torch.equal(again.logits[0], again.logits[1])
+
+
+def test_a_package_whose_module_has_a_common_name_must_be_the_one_that_is_found() -> None:
+    assert Package("pytest", "pytest", common=True).missing is None
+    assert Package("no-such-distribution", "pytest", common=True).missing == NOT_INSTALLED
+    assert Package("numpy", "json", common=True).missing == "json is another package here"
+    assert Package("numpy", "json").missing is None
+    assert ABSENT.missing == NOT_INSTALLED

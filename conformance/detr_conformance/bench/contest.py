@@ -11,7 +11,7 @@ import torch
 
 from detr_conformance.bench.agreement import Judge
 from detr_conformance.bench.batches import Batch, make_batch
-from detr_conformance.bench.contestant import Contestant, Find, Step, term_weights
+from detr_conformance.bench.contestant import NOT_INSTALLED, Contestant, Find, Step, term_weights
 from detr_conformance.bench.memory import peak_bytes
 from detr_conformance.bench.parts import PROCESSOR, STEP, clock_of, timed_step
 from detr_conformance.bench.results import Entry, Setting, Status
@@ -120,7 +120,7 @@ def assignment_contest(
 
 
 def _status_of_missing(reason: str) -> Status:
-    return "not installed" if reason == "not installed" else "left out"
+    return "not installed" if reason == NOT_INSTALLED else "left out"
 
 
 def _above_the_least(totals: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from operator import attrgetter
 from typing import Any
@@ -21,6 +21,8 @@ from detr_spec.profile import Keys, Profile
 Pairs = Sequence[tuple[Tensor, Tensor]]
 """The (query, target) indices of each image."""
 
+NOT_INSTALLED = "not installed"
+
 TERMS = ("classification", "box_l1", "box_giou")
 """The terms that are trained on, by their neutral names."""
 
@@ -32,15 +34,25 @@ def term_weights(profile: Profile) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Package:
-    """What a contestant comes with: its name in the registry and the module to import."""
+    """What a contestant comes with: its name in the registry and the module to import.
+
+    common: whether others have a module of that name, too, so that the one that is found must be this package's.
+    """
 
     distribution: str
     module: str
+    common: bool = False
 
     @property
     def missing(self) -> str | None:
-        """ "not installed", or None."""
-        return None if find_spec(self.module) is not None else "not installed"
+        """Why it cannot be imported, or None."""
+        found = find_spec(self.module)
+        if found is None or (self.common and self.version is None):
+            return NOT_INSTALLED
+        first_file = f"{self.module}/__init__.py"
+        if self.common and found.origin != str(distribution(self.distribution).locate_file(first_file)):
+            return f"{self.module} is another package here"
+        return None
 
     @property
     def version(self) -> str | None:

@@ -2,8 +2,8 @@
 
 Known differences: rf-detr adds no epsilon in the logarithms of its focal cost, and is asked for the plain focal loss,
 as the loss that it trains with by default, which depends on the IoU, is another formula. ultralytics adds 1e-7 to
-heights, unions and enclosing areas, sums the auxiliary layers and divides by matches. transformers computes the costs
-of each image's queries with the targets of all images, as DETR does; the others pad the targets of each image.
+heights, unions and enclosing areas, sums the auxiliary layers and divides by matches. DETR itself, and transformers,
+compute the costs of each image's queries with the targets of all images; the others pad the targets of each image.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -27,6 +28,10 @@ _DETECTION, _DEFORMABLE = "transformers.loss.loss_for_object_detection", "transf
 DETECTION_PLACES = (
     Place(f"{_DETECTION}:HungarianMatcher", "forward", "cost"),
     Place(_DETECTION, "linear_sum_assignment", "assignment"),
+)
+FACEBOOK_PLACES = (
+    Place("models.matcher:HungarianMatcher", "forward", "cost"),
+    Place("models.matcher", "linear_sum_assignment", "assignment"),
 )
 DEFORMABLE_PLACES = (
     Place(f"{_DEFORMABLE}:DeformableDetrHungarianMatcher", "forward", "cost"),
@@ -60,6 +65,25 @@ def _step(
         batch.boxes,
         places,
     )
+
+
+def facebook_detr(batch: Batch) -> Step:
+    """A step of DETR's own loss."""
+    import torchvision  # noqa: PLC0415
+
+    # Its modules read the version as a number of one digit after the point, and take today's for an old one.
+    with patch.object(torchvision, "__version__", "0.9"):
+        from models.detr import SetCriterion  # noqa: PLC0415
+        from models.matcher import HungarianMatcher  # noqa: PLC0415
+
+    matcher, keys = HungarianMatcher(*batch.profile.cost_weights), batch.profile.keys
+    criterion = SetCriterion(batch.size.columns - 1, matcher, {}, batch.profile.eos_coef, LOSSES).to(batch.device)
+    outputs, targets = batch.outputs(keys), batch.targets(keys)
+
+    def matchings() -> list[Pairs]:
+        return [matcher(layer, targets) for layer in (*outputs[keys.auxiliary], outputs)]
+
+    return _step(criterion, outputs, targets, matchings, batch, FACEBOOK_PLACES)
 
 
 def _transformers_step(batch: Batch, matcher: Any, criterion: Any, places: tuple[Place, ...]) -> Step:
@@ -144,6 +168,7 @@ def ultralytics(batch: Batch) -> Step:
     return Step(lambda: criterion(boxes, logits, targets), terms, matchings, (logits,), (boxes,), ULTRALYTICS_PLACES)
 
 
+FACEBOOK_DETR = Package("detr", "models", common=True)
 TRANSFORMERS = Package("transformers", "transformers")
 RF_DETR = Package("rfdetr", "rfdetr")
 ULTRALYTICS = Package("ultralytics-opencv-headless", "ultralytics")
@@ -155,6 +180,7 @@ _EPSILONS = replace(
 TRANSFORMERS_DETR = "transformers, DETR"
 
 OTHERS = (
+    Contestant("facebookresearch/detr", DETR, FACEBOOK_DETR, facebook_detr),
     Contestant(TRANSFORMERS_DETR, DETR, TRANSFORMERS, transformers_detr),
     Contestant("transformers, Deformable DETR", DEFORMABLE, TRANSFORMERS, transformers_deformable),
     Contestant("rf-detr", replace(DEFORMABLE, focal_cost_epsilon=0.0), RF_DETR, rf_detr),
