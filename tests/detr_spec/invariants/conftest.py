@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import hypothesis
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from judging import Failing, drawing
 
 from detr_conformance.search import BATCH, batch_seed
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant, all_invariants
 from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
-
-Failing = Callable[..., set[str]]
 
 
 def _fails(item: Invariant, subject: Implementation, examples: int) -> bool:
@@ -38,19 +36,9 @@ def _fails(item: Invariant, subject: Implementation, examples: int) -> bool:
         warnings.simplefilter("ignore")
         for batch, start in enumerate(range(0, examples, BATCH)):
             if not failures:
-                drawn = _settings(min(BATCH, examples - start))(given(run))
+                drawn = drawing(min(BATCH, examples - start))(given(run))
                 hypothesis.seed(batch_seed(0, item.id, batch))(drawn)()
     return bool(failures)
-
-
-def _settings(examples: int) -> settings:
-    return settings(
-        max_examples=examples,
-        phases=(Phase.generate,),
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 @pytest.fixture

@@ -2,66 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from subjects import hidden
-from torch import Tensor
+from judging import Failing, share_fired
+from subjects import BackToFront, Factory, LargeScale, Losses, focal, hidden, matching_by, softmax, subject
 
-from detr_conformance import torch_implementation
-from detr_conformance.judge import judge
-from detr_conformance.reference import IMPLEMENTATIONS, deformable_matcher, detr_matcher
-from detr_conformance.verdict import Verdict
-from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion
-from detr_spec.configuration import Configuration
+from detr_conformance.reference import IMPLEMENTATIONS
+from detr_reference import FocalSetCriterion, SetCriterion
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant, all_invariants, find_invariants
-from detr_spec.profile import DEFORMABLE, DETR, Keys, Profile, replace
+from detr_spec.profile import DEFORMABLE, DETR, Keys, replace
 
 INVARIANTS = tuple(item for item in all_invariants() if item.id.startswith("auxiliary."))
 EXAMPLES = 40
 FEWER = 20
 
-Losses = dict[str, Tensor]
-Factory = Callable[[Configuration], Callable[..., Any]]
-
-
-def softmax(kind: type[SetCriterion], matcher: Factory = detr_matcher) -> Factory:
-    return lambda c: kind(c.num_classes, matcher(c), c.weight_dict, c.eos_coef, c.losses)
-
-
-def focal(kind: type[FocalSetCriterion], matcher: Factory = deformable_matcher) -> Factory:
-    return lambda c: kind(c.num_classes, matcher(c), c.weight_dict, c.losses, c.focal_alpha, c.focal_gamma)
-
-
-def subject(criterion: Factory, profile: Profile = DETR) -> Implementation:
-    return torch_implementation(name="subject", profile=profile, criterion=criterion)
-
 
 @pytest.mark.parametrize("reference", IMPLEMENTATIONS, ids=lambda item: item.profile.name)
 @pytest.mark.parametrize("invariant", INVARIANTS, ids=lambda item: item.id)
 def test_it_holds_on_the_reference_and_is_no_empty_word(invariant: Invariant, reference: Implementation) -> None:
-    judgement = judge(invariant, reference, examples=EXAMPLES)
-    assert judgement.verdict is Verdict.HOLDS, judgement.message
-    assert judgement.fired > 0.2 * judgement.examples
-
-
-class BackToFront(HungarianMatcher):
-    """An optimal matcher that breaks ties the other way and lists its pairs in no order."""
-
-    def forward(self, outputs: Any, targets: Any) -> Any:
-        flipped = {name: outputs[name].flip(1) for name in ("pred_logits", "pred_boxes")}
-        last = outputs["pred_logits"].shape[1] - 1
-        return [(last - queries, indices) for queries, indices in super().forward(flipped, targets)]
-
-
-class LargeScale(SetCriterion):
-    """Not right, but wrong in its scale alone."""
-
-    def forward(self, outputs: Any, targets: Any) -> Losses:
-        return {name: loss * 300 for name, loss in super().forward(outputs, targets).items()}
+    assert share_fired(invariant.id, reference, EXAMPLES) > 0.2
 
 
 class OtherNames(SetCriterion):
@@ -76,7 +38,7 @@ class OtherNames(SetCriterion):
 
 
 NOT_ACCUSED: dict[str, Implementation] = {
-    "other ties": subject(softmax(SetCriterion, lambda c: BackToFront(*c.cost_weights))),
+    "other ties": subject(softmax(SetCriterion, matching_by(BackToFront))),
     "hidden": subject(hidden(softmax(SetCriterion))),
     "hidden focal": subject(hidden(focal(FocalSetCriterion)), DEFORMABLE),
     "another scale": subject(softmax(LargeScale)),
@@ -85,7 +47,7 @@ NOT_ACCUSED: dict[str, Implementation] = {
 
 
 @pytest.mark.parametrize("name", NOT_ACCUSED)
-def test_a_criterion_that_treats_layers_rightly_is_not_accused(name: str, failing: Any) -> None:
+def test_a_criterion_that_treats_layers_rightly_is_not_accused(name: str, failing: Failing) -> None:
     assert failing(NOT_ACCUSED[name], [item.id for item in INVARIANTS], FEWER) == set()
 
 
@@ -233,13 +195,13 @@ DEFECTS: dict[str, tuple[Factory, set[str]]] = {
 
 
 @pytest.mark.parametrize("name", DEFECTS)
-def test_a_defect_is_accused_by_its_invariants_and_no_other(name: str, failing: Any) -> None:
+def test_a_defect_is_accused_by_its_invariants_and_no_other(name: str, failing: Failing) -> None:
     factory, expected = DEFECTS[name]
     assert failing(subject(factory), [item.id for item in INVARIANTS], EXAMPLES, expected) == expected
 
 
 @pytest.mark.parametrize("name", ["one matching for all", "weighted by depth", "summed into the last"])
-def test_a_defect_is_seen_without_the_matching(name: str, failing: Any) -> None:
+def test_a_defect_is_seen_without_the_matching(name: str, failing: Failing) -> None:
     factory, expected = DEFECTS[name]
     assert failing(subject(hidden(factory)), [item.id for item in INVARIANTS], EXAMPLES, expected) == expected
 

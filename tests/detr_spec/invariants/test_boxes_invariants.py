@@ -10,36 +10,28 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
+from judging import Failing, judged, share_fired
 from numpy.typing import NDArray
 
-import detr_reference as reference
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.judge import judge
+from detr_conformance.reference import BOXES as REFERENCE
 from detr_conformance.verdict import Verdict
+from detr_reference import generalized_box_iou
 from detr_spec.boxes import rational_giou
 from detr_spec.cases import BoxCase
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Domain, all_invariants, find_invariants
+from detr_spec.invariant import Domain, all_invariants
 from detr_spec.invariants.box_answers import overlap_range
 from detr_spec.profile import DEFORMABLE, DETR, BoxRules, Profile
 from detr_spec.strategies import box_cases
 
 Array = NDArray[Any]
 Overlap = Callable[[Array, Array], Array]
-Failing = Callable[..., set[str]]
 
 BOXES = tuple(item for item in all_invariants() if item.component == "boxes")
 EXAMPLES = 30
 NARROW, NARROW_LIMITS = "boxes.narrow-to-float32", Limits(dtypes=("float16", "bfloat16"))
-
-REFERENCE = {
-    "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
-    "xyxy_to_cxcywh": reference.box_xyxy_to_cxcywh,
-    "iou": lambda first, second: reference.box_iou(first, second)[0],
-    "giou": reference.generalized_box_iou,
-    "elementwise_giou": reference.elementwise_generalized_box_iou,
-}
 
 
 def areas(a: Array, b: Array) -> tuple[Array, Array, Array]:
@@ -112,9 +104,7 @@ def implementation(profile: Profile = DETR, **boxes: Callable[..., Array]) -> Im
 def test_each_holds_and_fires_on_the_reference(item: Any, profile: Profile) -> None:
     limits = NARROW_LIMITS if item.id == NARROW else None
     subject = torch_implementation(name="reference", profile=profile, boxes=REFERENCE, limits=limits)
-    judgement = judge(item, subject, examples=EXAMPLES)
-    assert judgement.verdict is Verdict.HOLDS, judgement
-    assert judgement.fired > 0.9 * judgement.examples
+    assert share_fired(item.id, subject, EXAMPLES) > 0.9
 
 
 def wide(overlap: Overlap) -> Overlap:
@@ -158,12 +148,11 @@ def test_half_precision_is_not_accused(failing: Failing) -> None:
 
 def test_overlaps_in_half_precision_are_found_and_asked_for_only_where_it_is_declared(failing: Failing) -> None:
     def halved(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-        return reference.generalized_box_iou(first, second).to(first.dtype)
+        return generalized_box_iou(first, second).to(first.dtype)
 
     subject = torch_implementation(name="halved", profile=DETR, boxes={"giou": halved}, limits=NARROW_LIMITS)
     assert failing(subject) == {NARROW}
-    (narrow,) = find_invariants(NARROW)
-    assert judge(narrow, implementation(), examples=5).verdict is Verdict.NOT_PROVIDED
+    assert judged(NARROW, implementation(), 5).verdict is Verdict.NOT_PROVIDED
 
 
 def with_epsilon(epsilon: float) -> Overlap:
@@ -188,8 +177,7 @@ def test_a_declared_epsilon_is_no_violation(failing: Failing) -> None:
         elementwise_giou=with_epsilon(1e-6),
     )
     assert failing(subject) == set()
-    (scaling,) = find_invariants("boxes.scaling")
-    assert judge(scaling, subject).verdict is Verdict.NOT_APPLICABLE
+    assert judged("boxes.scaling", subject, 100).verdict is Verdict.NOT_APPLICABLE
 
 
 def test_a_declared_epsilon_that_is_not_there_is_found(failing: Failing) -> None:
@@ -423,7 +411,7 @@ def test_a_wrong_scale_is_not_accused_of_asymmetry(failing: Failing) -> None:
 
 def test_missing_operations_are_not_provided() -> None:
     subject = numpy_implementation(name="IoU alone", boxes={"iou": pairs(iou)})
-    verdicts = {item.id: judge(item, subject, examples=5).verdict for item in BOXES}
+    verdicts = {item.id: judged(item.id, subject, 5).verdict for item in BOXES}
     about_iou = {"symmetric", "in-range", "identical", "translation", "reflection", "swapped-axes", "scaling"}
     held = {f"boxes.{name}" for name in about_iou | {"nested", "iou-definition", "empty-lists", "inputs-unchanged"}}
     assert {name for name, verdict in verdicts.items() if verdict is Verdict.HOLDS} == held

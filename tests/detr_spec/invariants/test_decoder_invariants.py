@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from judging import Failing, judged, share_fired
+from subjects import move_biases_and_norms
 from torch import Tensor, nn
 
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.judge import judge
 from detr_conformance.reference import IMPLEMENTATIONS
 from detr_conformance.verdict import Verdict
 from detr_reference import Transformer
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import all_invariants, find_invariants
+from detr_spec.invariant import all_invariants
 from detr_spec.invariants.rounding import allowances, moved, spacing
 from detr_spec.profile import DETR
 from detr_spec.violation import NotProvided
@@ -26,8 +27,6 @@ from detr_spec.violation import NotProvided
 EXAMPLES = 30
 DECODER_IDS = [item.id for item in all_invariants() if item.component == "decoder"]
 NARROW = ("float16", "bfloat16", "autocast")
-
-Failing = Callable[..., set[str]]
 
 
 def implementation(factory: Callable[[Configuration], Any], *dtypes: str) -> Implementation:
@@ -42,9 +41,7 @@ class Subject(Transformer):
         super().__init__(
             configuration.hidden_dim, 2, 1, configuration.decoder_layers, 16, 0.1, configuration.return_intermediate
         )
-        for parameter in self.parameters():
-            if parameter.dim() == 1:
-                parameter.data += 0.3 * torch.randn_like(parameter)
+        move_biases_and_norms(self)
 
 
 # Right decoders
@@ -53,10 +50,7 @@ class Subject(Transformer):
 @pytest.mark.parametrize("id", DECODER_IDS)
 @pytest.mark.parametrize("subject", IMPLEMENTATIONS, ids=lambda subject: subject.profile.name)
 def test_holds_and_fires_on_the_reference(id: str, subject: Implementation) -> None:
-    (invariant,) = find_invariants(id)
-    judgement = judge(invariant, subject, examples=EXAMPLES)
-    assert judgement.verdict is Verdict.HOLDS, judgement
-    assert judgement.fired == judgement.examples
+    assert share_fired(id, subject, EXAMPLES) == 1
 
 
 class InDouble(Subject):
@@ -117,10 +111,9 @@ def test_a_function_has_no_other_form(id: str) -> None:
     def factory(configuration: Configuration) -> Any:
         return Subject(configuration).to(getattr(torch, configuration.dtype)).eval().forward
 
-    (invariant,) = find_invariants(id)
     others = ("decoder.stacked-last-is-last", "decoder.every-layer-as-if-last")
     expected = Verdict.NOT_PROVIDED if id in others else Verdict.HOLDS
-    assert judge(invariant, implementation(factory), examples=10).verdict is expected
+    assert judged(id, implementation(factory), 10).verdict is expected
 
 
 @pytest.mark.parametrize(
@@ -133,8 +126,7 @@ def test_a_factory_without_the_other_form_says_so(id: str, expected: Verdict) ->
             raise NotProvided("there is no such form")
         return Subject(configuration)
 
-    (invariant,) = find_invariants(id)
-    assert judge(invariant, implementation(factory), examples=10).verdict is expected
+    assert judged(id, implementation(factory), 10).verdict is expected
 
 
 def test_a_decoder_whose_parts_have_other_weights_is_not_cut() -> None:
@@ -143,8 +135,7 @@ def test_a_decoder_whose_parts_have_other_weights_is_not_cut() -> None:
             super().__init__(configuration)
             self.embeddings = nn.Parameter(torch.zeros(configuration.decoder_layers))
 
-    (invariant,) = find_invariants("decoder.every-layer-as-if-last")
-    judgement = judge(invariant, implementation(WithLayerEmbeddings), examples=4)
+    judgement = judged("decoder.every-layer-as-if-last", implementation(WithLayerEmbeddings), 4)
     assert judgement.verdict is Verdict.NOT_PROVIDED
     assert "other weights: embeddings" in judgement.message
 
@@ -153,10 +144,9 @@ def test_a_decoder_of_as_many_layers_whatever_is_asked_is_not_cut() -> None:
     def factory(configuration: Configuration) -> Subject:
         return Subject(replace(configuration, decoder_layers=3))
 
-    (invariant,) = find_invariants("decoder.every-layer-as-if-last")
     subject = implementation(factory)
     fixed = replace(subject, limits=replace(subject.limits, fixed={"decoder_layers": 3}))
-    judgement = judge(invariant, fixed, examples=4)
+    judgement = judged("decoder.every-layer-as-if-last", fixed, 4)
     assert judgement.verdict is Verdict.NOT_PROVIDED
     assert "cannot vary decoder_layers" in judgement.message
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from judging import failure, judged, share_fired
 from torch import Tensor, nn
 
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.judge import judge
 from detr_conformance.reference import IMPLEMENTATIONS
 from detr_conformance.verdict import Verdict
 from detr_reference import DetectionHeads
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Domain, all_invariants, find_invariants
+from detr_spec.invariant import all_invariants
 from detr_spec.profile import DEFORMABLE, DETR, Profile
-from detr_spec.violation import PremiseFailed, Raised, Violation
+from detr_spec.violation import Violation
 
 EXAMPLES = 30
 HEADS_IDS = [item.id for item in all_invariants() if item.component == "heads"]
@@ -30,35 +28,6 @@ WEIGHT_IDS = ["heads.linear-maps", "heads.class-head", "heads.box-head"]
 
 def implementation(factory: Callable[[Configuration], Any], profile: Profile = DETR) -> Implementation:
     return torch_implementation(name="subject", profile=profile, heads=factory)
-
-
-def failure(id: str, subject: Implementation, examples: int = EXAMPLES) -> Exception | None:
-    """What the first failing case leaves, without the time that shrinking it takes; None where no case fails.
-
-    An error of the check itself is raised.
-    """
-    (invariant,) = find_invariants(id)
-    component = subject.component("heads")
-
-    @seed(0)
-    @settings(
-        max_examples=examples,
-        phases=[Phase.generate],
-        database=None,
-        deadline=None,
-        report_multiple_bugs=False,
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(invariant.cases(Domain(subject.profile, subject.limits)))
-    def run(case: Any) -> None:
-        with contextlib.suppress(PremiseFailed):
-            invariant.check(component, case)
-
-    try:
-        run()
-    except (Violation, Raised) as found:
-        return found
-    return None
 
 
 class Heads(DetectionHeads):
@@ -92,10 +61,7 @@ class Heads(DetectionHeads):
 @pytest.mark.parametrize("id", HEADS_IDS)
 @pytest.mark.parametrize("subject", IMPLEMENTATIONS, ids=lambda subject: subject.profile.name)
 def test_holds_and_fires_on_the_reference(id: str, subject: Implementation) -> None:
-    (invariant,) = find_invariants(id)
-    judgement = judge(invariant, subject, examples=EXAMPLES)
-    assert judgement.verdict is Verdict.HOLDS, judgement
-    assert judgement.fired > 0.2 * judgement.examples
+    assert share_fired(id, subject, EXAMPLES) > 0.2
 
 
 class ByOneDimension(Heads):
@@ -141,7 +107,7 @@ class OneImageAtATime(Heads):
 @pytest.mark.parametrize("profile", [DETR, DEFORMABLE], ids=lambda profile: profile.name)
 @pytest.mark.parametrize("kind", [ByOneDimension, LargeBias, OneImageAtATime])
 def test_right_heads_of_other_kinds_are_not_accused(kind: type[Heads], profile: Profile, id: str) -> None:
-    assert failure(id, implementation(kind, profile)) is None
+    assert failure(id, implementation(kind, profile), EXAMPLES) is None
 
 
 class Hidden:
@@ -159,8 +125,7 @@ class Hidden:
 
 @pytest.mark.parametrize("id", HEADS_IDS)
 def test_heads_whose_weights_cannot_be_read(id: str) -> None:
-    (invariant,) = find_invariants(id)
-    judgement = judge(invariant, implementation(Hidden), examples=EXAMPLES)
+    judgement = judged(id, implementation(Hidden), EXAMPLES)
     assert judgement.verdict is (Verdict.NOT_PROVIDED if id in WEIGHT_IDS else Verdict.HOLDS), judgement
 
 
@@ -345,12 +310,12 @@ DEFECTS: dict[type[Heads], list[str]] = {
     ("defect", "id"), [(defect, f"heads.{name}") for defect, names in DEFECTS.items() for name in names]
 )
 def test_planted_defect_is_found(defect: type[Heads], id: str) -> None:
-    assert isinstance(failure(id, implementation(defect)), Violation)
+    assert isinstance(failure(id, implementation(defect), EXAMPLES), Violation)
 
 
 @pytest.mark.parametrize("defect", [TwoBoxLayers, NarrowBoxHead])
 def test_another_depth_or_width_is_told_apart_from_a_wrong_formula(defect: type[Heads]) -> None:
-    assert failure("heads.box-head", implementation(defect)) is None
+    assert failure("heads.box-head", implementation(defect), EXAMPLES) is None
 
 
 def test_every_invariant_finds_a_defect() -> None:
@@ -373,11 +338,11 @@ def test_defects_are_found_without_the_weights_too(name: str) -> None:
         heads = defects[name](configuration).to(getattr(torch, configuration.dtype))
         return heads.forward
 
-    assert isinstance(failure(f"heads.{name}", implementation(unreadable)), Violation)
+    assert isinstance(failure(f"heads.{name}", implementation(unreadable), EXAMPLES), Violation)
 
 
 def test_a_sigmoid_profile_has_no_extra_column() -> None:
     def with_no_object(configuration: Configuration) -> Heads:
         return Heads(replace(configuration, profile=DETR))
 
-    assert isinstance(failure("heads.shapes", implementation(with_no_object, DEFORMABLE)), Violation)
+    assert isinstance(failure("heads.shapes", implementation(with_no_object, DEFORMABLE), EXAMPLES), Violation)

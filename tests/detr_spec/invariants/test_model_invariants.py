@@ -10,23 +10,22 @@ from typing import Any
 
 import pytest
 import torch
+from judging import Failing, judged, share_fired
+from subjects import move_biases_and_norms
 from torch import Tensor, nn
 
 import detr_reference as reference
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.judge import judge
 from detr_conformance.reference import IMPLEMENTATIONS, SmallBackbone
 from detr_conformance.verdict import Verdict
 from detr_reference import Backbone, ImageBatch, Transformer, group_norm, pad_images
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import all_invariants, find_invariants
+from detr_spec.invariant import all_invariants
 from detr_spec.profile import DEFORMABLE, DETR
 
 EXAMPLES = 20
 MODEL_IDS = [item.id for item in all_invariants() if item.component == "model"]
-
-Failing = Callable[..., set[str]]
 
 
 def implementation(
@@ -45,9 +44,7 @@ class Subject(reference.DETR):
         super().__init__(
             backbone or SmallBackbone(), transformer, configuration.num_classes, num_queries=4, no_object=no_object
         )
-        for parameter in self.parameters():
-            if parameter.dim() == 1:
-                parameter.data += 0.3 * torch.randn_like(parameter)
+        move_biases_and_norms(self)
 
 
 # Right detectors
@@ -56,10 +53,7 @@ class Subject(reference.DETR):
 @pytest.mark.parametrize("id", MODEL_IDS)
 @pytest.mark.parametrize("subject", IMPLEMENTATIONS, ids=lambda subject: subject.profile.name)
 def test_holds_and_fires_on_the_reference(id: str, subject: Implementation) -> None:
-    (invariant,) = find_invariants(id)
-    judgement = judge(invariant, subject, examples=4 * EXAMPLES)
-    assert judgement.verdict is Verdict.HOLDS, judgement
-    assert judgement.fired == judgement.examples
+    assert share_fired(id, subject, 4 * EXAMPLES) == 1
 
 
 def with_batch_norm(configuration: Configuration) -> Subject:
@@ -118,8 +112,7 @@ def test_right_detectors_of_other_kinds_are_not_accused(kind: Callable[[Configur
 
 
 def test_padding_is_not_judged_where_nobody_says_how_far_the_backbone_sees() -> None:
-    (invariant,) = find_invariants("model.padding-ignored")
-    judgement = judge(invariant, implementation(Subject, reach=None), examples=EXAMPLES)
+    judgement = judged("model.padding-ignored", implementation(Subject, reach=None), EXAMPLES)
     assert judgement.verdict is Verdict.NOT_PROVIDED
 
 
@@ -128,8 +121,7 @@ LAYERS = "model.every-layer-as-if-last"
 
 def told(subject: Implementation) -> str:
     """Why the order of the layers is not judged."""
-    (invariant,) = find_invariants(LAYERS)
-    judgement = judge(invariant, subject, examples=4)
+    judgement = judged(LAYERS, subject, 4)
     assert judgement.verdict is Verdict.NOT_PROVIDED
     return judgement.message
 
