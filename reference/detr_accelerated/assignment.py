@@ -21,7 +21,7 @@ from .cuda_kernels import run_on
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-ELEMENTS_WORTH_A_THREAD = 2**17
+ELEMENTS_WORTH_A_THREAD = 2**18
 
 
 def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
@@ -30,7 +30,7 @@ def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
     cost: finite, [P, T, Q], of which the first n rows of a problem count. sizes: n of each problem. With n > Q only Q
     targets have a query; the others, and rows beyond n, have -1.
     """
-    if max(cost.shape[1:]) <= cuda_solver.MOST_COLUMNS and run_on(cost.device):
+    if run_on(cost.device) and max(cost.shape[1:]) <= cuda_solver.MOST_COLUMNS:
         return cuda_solver.solve(cost, torch.tensor(sizes).to(cost.device, non_blocking=True))
     columns = np.full(cost.shape[:2], -1, np.int64)
     if cost.numel():
@@ -40,9 +40,14 @@ def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def _solve_in_threads(cost: Array, sizes: Array, columns: Array) -> None:
     """Solve the problems in as many threads as torch has and as are worth starting; the solvers release the GIL."""
-    parts = shares(len(cost), threads_worth(cost.size, ELEMENTS_WORTH_A_THREAD))
     solver = compiled("numba_solver", "solve_with_numba") or solve_with_scipy
-    in_threads(len(parts), [partial(solver, cost[own], sizes[own], columns[own]) for own in parts])
+    threads = threads_worth(cost.size, ELEMENTS_WORTH_A_THREAD)
+    if threads == 1:
+        # Around few small problems, to cut them into parts takes as long as they do.
+        solver(cost, sizes, columns)
+        return
+    parts = shares(len(cost), threads)
+    in_threads(threads, [partial(solver, cost[own], sizes[own], columns[own]) for own in parts])
 
 
 def solve_with_scipy(cost: Array, sizes: Array, columns: Array) -> None:

@@ -42,7 +42,7 @@ def compiled_for(tensor: Tensor, module: str, name: str) -> Function | None:
 
 def threads_worth(elements: int, least: int) -> int:
     """Return how many threads, of those that torch has, get at least so many of the elements each; 1 or more."""
-    return max(min(torch.get_num_threads(), elements // least), 1)
+    return 1 if elements < 2 * least else min(torch.get_num_threads(), elements // least)
 
 
 def shares(problems: int, threads: int, at_once: int = 1) -> list[slice]:
@@ -56,19 +56,19 @@ def shares(problems: int, threads: int, at_once: int = 1) -> list[slice]:
 def in_threads(threads: int, tasks: Sequence[Callable[[], None]]) -> None:
     """Run the tasks in that many threads, this one included, or in one for each task if there are fewer."""
     threads = max(min(threads, len(tasks)), 1)
-
-    def run(first: int) -> None:
-        for task in tasks[first::threads]:
-            task()
-
     if threads == 1:
-        run(0)
+        _run(tasks)
         return
     pool = _pool(os.getpid(), threads - 1)
-    others = [pool.submit(run, first) for first in range(1, threads)]
-    run(0)
+    others = [pool.submit(_run, tasks[first::threads]) for first in range(1, threads)]
+    _run(tasks[::threads])
     for other in others:
         other.result()
+
+
+def _run(tasks: Sequence[Callable[[], None]]) -> None:
+    for task in tasks:
+        task()
 
 
 # To start threads takes longer than many a task. They do not survive a fork, and so a process has its own.
