@@ -30,7 +30,7 @@ def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
     cost: finite, [P, T, Q], of which the first n rows of a problem count. sizes: n of each problem. With n > Q only Q
     targets have a query; the others, and rows beyond n, have -1.
     """
-    if run_on(cost.device) and max(cost.shape[1:]) <= cuda_solver.MOST_COLUMNS:
+    if max(cost.shape[1:]) <= cuda_solver.MOST_COLUMNS and run_on(cost.device):
         return cuda_solver.solve(cost, torch.tensor(sizes).to(cost.device, non_blocking=True))
     columns = np.full(cost.shape[:2], -1, np.int64)
     if cost.numel():
