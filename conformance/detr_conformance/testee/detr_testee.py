@@ -85,8 +85,14 @@ def unpacked(text: bytes) -> dict[str, Any]:
     def refuse(name: str) -> Any:
         raise Malformed(f"a message has {name}, which JSON does not have; write {name!r} as a string")
 
+    def finite(digits: str) -> float:
+        number = float(digits)
+        if abs(number) == float("inf"):
+            raise Malformed(f"a message has the number {digits:.40}, which no float64 holds")
+        return number
+
     try:
-        message = json.loads(text.decode(), parse_constant=refuse)
+        message = json.loads(text.decode(), parse_constant=refuse, parse_float=finite)
     except Malformed:
         raise
     except (ValueError, RecursionError) as error:

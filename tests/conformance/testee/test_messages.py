@@ -174,7 +174,7 @@ def test_what_was_seen_arrives_and_what_was_not_seen_is_not_claimed() -> None:
 
 
 ODD = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
@@ -248,6 +248,12 @@ def test_a_bool_is_zero_or_one() -> None:
 
 def test_numbers_that_json_does_not_have_are_strings() -> None:
     assert list(map(encode_number, (1, np.nan, np.inf, -np.inf))) == [1.0, "NaN", "Infinity", "-Infinity"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999", "-1e999"])
+def test_a_message_has_no_number_that_cannot_be_answered(number: str) -> None:
+    with pytest.raises(Malformed, match=f"a message has .*{number}"):
+        unpacked(b'{"message": "begin", "id": ' + number.encode() + b"}")
 
 
 @settings(max_examples=100, deadline=None, database=None)
