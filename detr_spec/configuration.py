@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from detr_spec.profile import Profile
 from detr_spec.values import DTYPES, InvalidValue
 
-__all__ = ["Configuration", "replace"]
+__all__ = ["Configuration", "replace", "weights_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +100,10 @@ class Configuration:
             for layer in range(self.decoder_layers - 1)
             for key, weight in self.base_weights.items()
         }
+
+
+def weights_of(profile: Profile) -> dict[str, float]:
+    """The weights that a dialect trains with, by the names of a configuration's fields."""
+    cost = zip(("cost_class", "cost_bbox", "cost_giou"), profile.cost_weights, strict=True)
+    loss = zip(("loss_class", "loss_bbox", "loss_giou"), profile.loss_weights, strict=True)
+    return {**dict(cost), **dict(loss)}

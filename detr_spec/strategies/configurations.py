@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from detr_spec.configuration import Configuration
+from detr_spec.configuration import Configuration, weights_of
 from detr_spec.invariant import Domain
 from detr_spec.strategies.numbers import Drawn
 
@@ -30,10 +30,8 @@ def draw_configuration(
     profile, fixed = domain.profile, domain.limits.fixed
     dtype = domain.dtype or draw(st.sampled_from(domain.limits.dtypes))
     fields: dict[str, Any] = dict(
-        zip(("cost_class", "cost_bbox", "cost_giou"), profile.cost_weights, strict=True),
-        eos_coef=profile.eos_coef if dtype == "float32" else _EXACT_EOS[0],
+        weights_of(profile), eos_coef=profile.eos_coef if dtype == "float32" else _EXACT_EOS[0]
     )
-    fields |= zip(("loss_class", "loss_bbox", "loss_giou"), profile.loss_weights, strict=True)
     if varied and draw(st.booleans()):
         numbers = Drawn(draw)
         names = ("cost_class", "cost_bbox", "cost_giou", "loss_class", "loss_bbox", "loss_giou")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detr_conformance.bench.sizes import Size
-from detr_spec.configuration import Configuration
+from detr_spec.configuration import Configuration, weights_of
 from detr_spec.profile import Keys, Profile
 from detr_spec.strategies.coco import coco_images
 from detr_spec.values import Floats, Outputs, Target
@@ -59,11 +59,9 @@ class Batch:
 
     def configuration(self, profile: Profile, fixed: Mapping[str, float]) -> Configuration:
         """What a component of that profile is built with for this batch, `fixed` being what it cannot vary."""
-        fields: dict[str, Any] = {"eos_coef": profile.eos_coef}
-        fields |= zip(("cost_class", "cost_bbox", "cost_giou"), profile.cost_weights, strict=True)
-        fields |= zip(("loss_class", "loss_bbox", "loss_giou"), profile.loss_weights, strict=True)
+        fields: dict[str, Any] = {**weights_of(profile), "eos_coef": profile.eos_coef, **fixed}
         return Configuration(
-            **(fields | dict(fixed)),
+            **fields,
             profile=profile,
             dtype="float32",
             device=str(self.device),

@@ -120,6 +120,32 @@ class Step:
             leaf.grad = None
 
 
+def usual_step(
+    batch: Batch, keys: Keys, criterion: Callable[..., Any], matcher: Callable[..., Any], places: tuple[Place, ...]
+) -> Step:
+    """A step of a criterion that is called with outputs and targets, under these keys.
+
+    matcher: called likewise with the outputs of one layer, it gives the (query, target) indices of each image.
+    """
+    outputs, targets = batch.outputs(keys), batch.targets(keys)
+
+    def matchings() -> list[Pairs]:
+        return [_as_tensors(matcher(layer, targets)) for layer in (*outputs[keys.auxiliary], outputs)]
+
+    return Step(
+        lambda: criterion(outputs, targets),
+        terms_by_layer(keys, batch.size.layers),
+        matchings,
+        batch.logits,
+        batch.boxes,
+        places,
+    )
+
+
+def _as_tensors(pairs: Sequence[tuple[Any, Any]]) -> Pairs:
+    return [(torch.as_tensor(queries), torch.as_tensor(targets)) for queries, targets in pairs]
+
+
 @dataclass(frozen=True)
 class Contestant:
     """A matcher and criterion of one dialect.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from detr_conformance.bench.batches import Batch
-from detr_conformance.bench.contestant import Contestant, Pairs, Place, Step, terms_by_layer
+from detr_conformance.bench.contestant import Contestant, Place, Step, usual_step
 from detr_conformance.bench.others import OTHERS
 from detr_conformance.bench.ours import OURS
 from detr_conformance.bench.solvers import SOLVERS, SolverContestant
@@ -94,27 +93,13 @@ class _Build:
     def __call__(self, batch: Batch) -> Step:
         """A step on a batch; raises TypeError where the implementation's parts are not called as in PyTorch."""
         given = self._implementation
-        keys = given.profile.keys
         configuration = batch.configuration(given.profile, given.limits.fixed)
         criterion = _module("criterion", given.criterion, configuration)
         own = getattr(criterion, "matcher", None)
         matcher = own if given.matcher is None else _module("matcher", given.matcher, configuration)
         if not callable(matcher):
             raise TypeError("its matchings cannot be seen; give its matcher, too, or keep it as criterion.matcher")
-        outputs, targets = batch.outputs(keys), batch.targets(keys)
-
-        def matchings() -> list[Pairs]:
-            layers = (*outputs[keys.auxiliary], outputs)
-            return [[_tensors(pair) for pair in matcher(layer, targets)] for layer in layers]
-
-        return Step(
-            lambda: criterion(outputs, targets),
-            terms_by_layer(keys, batch.size.layers),
-            matchings,
-            batch.logits,
-            batch.boxes,
-            _places(own),
-        )
+        return usual_step(batch, given.profile.keys, criterion, matcher, _places(own))
 
 
 def _module(what: str, factory: Callable[[Configuration], Any] | None, configuration: Configuration) -> Any:
@@ -122,11 +107,6 @@ def _module(what: str, factory: Callable[[Configuration], Any] | None, configura
     if not isinstance(component, TorchComponent):
         raise TypeError(f"its {what} is not built by torch_implementation")
     return component.module
-
-
-def _tensors(pair: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    queries, targets = pair
-    return torch.as_tensor(queries), torch.as_tensor(targets)
 
 
 def _places(matcher: object) -> tuple[Place, ...]:

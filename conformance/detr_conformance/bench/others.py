@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from detr_conformance.bench.batches import SMALLEST_SIDE, Batch
-from detr_conformance.bench.contestant import TERMS, Contestant, Package, Pairs, Place, Step, terms_by_layer
+from detr_conformance.bench.contestant import TERMS, Contestant, Package, Pairs, Place, Step, usual_step
 from detr_spec.profile import DEFORMABLE, DETR, Keys
 
 LOSSES = ["labels", "boxes", "cardinality"]
@@ -49,24 +49,6 @@ ULTRALYTICS_PLACES = (
 )
 
 
-def _step(
-    criterion: Any,
-    outputs: Any,
-    targets: Any,
-    matchings: Callable[[], Sequence[Pairs]],
-    batch: Batch,
-    places: tuple[Place, ...],
-) -> Step:
-    return Step(
-        lambda: criterion(outputs, targets),
-        terms_by_layer(batch.profile.keys, batch.size.layers),
-        matchings,
-        batch.logits,
-        batch.boxes,
-        places,
-    )
-
-
 def facebook_detr(batch: Batch) -> Step:
     """A step of DETR's own loss."""
     import torchvision  # noqa: PLC0415
@@ -76,24 +58,12 @@ def facebook_detr(batch: Batch) -> Step:
         from models.detr import SetCriterion  # noqa: PLC0415
         from models.matcher import HungarianMatcher  # noqa: PLC0415
 
-    matcher, keys = HungarianMatcher(*batch.profile.cost_weights), batch.profile.keys
+    matcher = HungarianMatcher(*batch.profile.cost_weights)
     criterion = SetCriterion(batch.size.columns - 1, matcher, {}, batch.profile.eos_coef, LOSSES).to(batch.device)
-    outputs, targets = batch.outputs(keys), batch.targets(keys)
-
-    def matchings() -> list[Pairs]:
-        return [matcher(layer, targets) for layer in (*outputs[keys.auxiliary], outputs)]
-
-    return _step(criterion, outputs, targets, matchings, batch, FACEBOOK_PLACES)
+    return usual_step(batch, batch.profile.keys, criterion, matcher, FACEBOOK_PLACES)
 
 
-def _transformers_step(batch: Batch, matcher: Any, criterion: Any, places: tuple[Place, ...]) -> Step:
-    keys = Keys(logits="logits", auxiliary="auxiliary_outputs", labels="class_labels")
-    outputs, targets = batch.outputs(keys), batch.targets(keys)
-
-    def matchings() -> list[Pairs]:
-        return [matcher(layer, targets) for layer in (*outputs[keys.auxiliary], outputs)]
-
-    return _step(criterion.to(batch.device), outputs, targets, matchings, batch, places)
+TRANSFORMERS_KEYS = Keys(logits="logits", auxiliary="auxiliary_outputs", labels="class_labels")
 
 
 def transformers_detr(batch: Batch) -> Step:
@@ -101,8 +71,8 @@ def transformers_detr(batch: Batch) -> Step:
     from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss  # noqa: PLC0415
 
     matcher = HungarianMatcher(*batch.profile.cost_weights)
-    criterion = ImageLoss(matcher, batch.size.columns - 1, batch.profile.eos_coef, LOSSES)
-    return _transformers_step(batch, matcher, criterion, DETECTION_PLACES)
+    criterion = ImageLoss(matcher, batch.size.columns - 1, batch.profile.eos_coef, LOSSES).to(batch.device)
+    return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher, DETECTION_PLACES)
 
 
 def transformers_deformable(batch: Batch) -> Step:
@@ -110,8 +80,8 @@ def transformers_deformable(batch: Batch) -> Step:
     from transformers.loss import loss_deformable_detr as module  # noqa: PLC0415
 
     matcher = module.DeformableDetrHungarianMatcher(*batch.profile.cost_weights)
-    criterion = module.DeformableDetrImageLoss(matcher, batch.size.columns, 0.25, LOSSES)
-    return _transformers_step(batch, matcher, criterion, DEFORMABLE_PLACES)
+    criterion = module.DeformableDetrImageLoss(matcher, batch.size.columns, 0.25, LOSSES).to(batch.device)
+    return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher, DEFORMABLE_PLACES)
 
 
 def rf_detr(batch: Batch) -> Step:
@@ -132,12 +102,11 @@ def rf_detr(batch: Batch) -> Step:
     def matchings() -> list[Pairs]:
         recording = built(Recording, ["labels"])
         recording.found = []
-        recording(outputs, targets)
+        recording(batch.outputs(keys), batch.targets(keys))
         return [*recording.found[1:], recording.found[0]]
 
-    outputs, targets = batch.outputs(batch.profile.keys), batch.targets(batch.profile.keys)
-    criterion = built(SetCriterion, LOSSES).to(batch.device)
-    return _step(criterion, outputs, targets, matchings, batch, RF_DETR_PLACES)
+    keys, criterion = batch.profile.keys, built(SetCriterion, LOSSES).to(batch.device)
+    return replace(usual_step(batch, keys, criterion, criterion.matcher, RF_DETR_PLACES), matchings=matchings)
 
 
 ULTRALYTICS_EPSILON = 1e-7

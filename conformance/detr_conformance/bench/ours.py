@@ -15,7 +15,7 @@ import detr_accelerated
 import detr_reference
 from detr_accelerated import compiled, cuda_kernels
 from detr_conformance.bench.batches import Batch
-from detr_conformance.bench.contestant import Contestant, Package, Place, Step, term_weights, terms_by_layer
+from detr_conformance.bench.contestant import Contestant, Package, Place, Step, term_weights, usual_step
 from detr_spec.profile import DEFORMABLE, DETR, Profile
 
 LOSSES = ("labels", "boxes", "cardinality")
@@ -37,10 +37,10 @@ ACCELERATED_PLACES = (
 )
 
 
-def _matcher(module: Any, base: Any, profile: Profile, **named: Any) -> Any:
+def _matcher(module: Any, profile: Profile, **named: Any) -> Any:
     if not profile.has_no_object:
         named["class_cost"] = module.focal_cost()
-    return base(*profile.cost_weights, **named)
+    return module.HungarianMatcher(*profile.cost_weights, **named)
 
 
 def _criterion(module: Any, matcher: Any, batch: Batch) -> Any:
@@ -49,26 +49,9 @@ def _criterion(module: Any, matcher: Any, batch: Batch) -> Any:
     return module.FocalSetCriterion(batch.size.columns, matcher, {}, LOSSES)
 
 
-def _matchings(module: Any, batch: Batch) -> Any:
-    """The matchings of a module's matcher, layer by layer, first to last."""
-    matcher = _matcher(module, module.HungarianMatcher, batch.profile)
-    keys = batch.profile.keys
-    outputs = batch.outputs(keys)
-    return [matcher(layer, batch.targets(keys)) for layer in (*outputs[keys.auxiliary], outputs)]
-
-
 def _step(module: Any, batch: Batch, places: tuple[Place, ...], **named: Any) -> Step:
-    matcher = _matcher(module, module.HungarianMatcher, batch.profile, **named)
-    criterion = _criterion(module, matcher, batch).to(batch.device)
-    outputs, targets = batch.outputs(batch.profile.keys), batch.targets(batch.profile.keys)
-    return Step(
-        lambda: criterion(outputs, targets),
-        terms_by_layer(batch.profile.keys, batch.size.layers),
-        lambda: _matchings(module, batch),
-        batch.logits,
-        batch.boxes,
-        places,
-    )
+    criterion = _criterion(module, _matcher(module, batch.profile, **named), batch).to(batch.device)
+    return usual_step(batch, batch.profile.keys, criterion, _matcher(module, batch.profile), places)
 
 
 def reference_step(batch: Batch) -> Step:
