@@ -36,7 +36,7 @@ def share_fired_where_it_applies(id: str, subject: Implementation, examples: int
     (invariant,) = find_invariants(id)
     if invariant.applies(subject.profile):
         return share_fired(id, subject, examples)
-    assert judge(invariant, subject, examples=examples).verdict is Verdict.NOT_APPLICABLE
+    assert judged(id, subject, examples).verdict is Verdict.NOT_APPLICABLE
     return None
 
 

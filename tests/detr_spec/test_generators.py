@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
+from subjects import focal, softmax
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from detr_conformance import torch_implementation
 from detr_conformance.judge import judge
-from detr_conformance.reference import BOXES, IMPLEMENTATIONS, deformable_matcher, detr_matcher
+from detr_conformance.reference import BOXES, IMPLEMENTATIONS, detr_matcher
 from detr_conformance.search import search
 from detr_conformance.verdict import Verdict
 from detr_reference import FocalSetCriterion, PostProcess, SetCriterion
@@ -278,22 +279,12 @@ def subject(profile: Profile = DETR, **components: Any) -> Implementation:
     return torch_implementation(name="subject", profile=profile, **components)
 
 
-def softmax(kind: type[SetCriterion]) -> Implementation:
-    return subject(
-        criterion=lambda c: kind(c.num_classes, detr_matcher(c), c.weight_dict, c.eos_coef, c.losses),
-    )
-
-
-def swapped_alpha(c: Configuration) -> SwappedAlpha:
-    return SwappedAlpha(c.num_classes, deformable_matcher(c), c.weight_dict, c.losses, c.focal_alpha, c.focal_gamma)
-
-
 DEFECTS: dict[str, tuple[str, Callable[[], Implementation]]] = {
     "greedy": ("matcher.optimal-cost", lambda: subject(matcher=greedy)),
-    "mean over coordinates": ("criterion.l1-value", lambda: softmax(MeanOverCoordinates)),
-    "no weight of no object": ("criterion.classification-value", lambda: softmax(PlainMean)),
-    "matches counted": ("criterion.denominator", lambda: softmax(CountsMatches)),
-    "α swapped": ("criterion.classification-value", lambda: subject(DEFORMABLE, criterion=swapped_alpha)),
+    "mean over coordinates": ("criterion.l1-value", lambda: subject(criterion=softmax(MeanOverCoordinates))),
+    "no weight of no object": ("criterion.classification-value", lambda: subject(criterion=softmax(PlainMean))),
+    "matches counted": ("criterion.denominator", lambda: subject(criterion=softmax(CountsMatches))),
+    "α swapped": ("criterion.classification-value", lambda: subject(DEFORMABLE, criterion=focal(SwappedAlpha))),
     "sides swapped": ("postprocess.pixels-of-each-axis", lambda: subject(postprocess=lambda _: SwappedSides())),
 }
 """Defects that a case of two queries and two targets, or of fewer, can show, and an invariant that each violates."""

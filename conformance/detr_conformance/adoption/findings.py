@@ -15,6 +15,7 @@ from detr_conformance.adoption.sources import Source, beside, members
 from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_conformance.errors import UsageError
 from detr_conformance.isolation import isolated
+from detr_spec.configuration import weights_of
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.profile import Profile
 
@@ -204,8 +205,7 @@ def _dtypes(parts: Iterable[Part], profile: str) -> tuple[str, ...]:
 
 def _fixed(parts: Iterable[Part], profile: Profile) -> dict[str, float]:
     """What cannot be varied, as a constructor takes no argument for it, with the value that the profile has."""
-    usual = dict(zip(("cost_class", "cost_bbox", "cost_giou"), profile.cost_weights, strict=True))
-    usual |= {"eos_coef": profile.eos_coef, "focal_alpha": 0.25, "focal_gamma": 2.0}
+    usual = {**weights_of(profile), "eos_coef": profile.eos_coef, "focal_alpha": 0.25, "focal_gamma": 2.0}
     return {
         field: usual[field]
         for part in parts

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detr_conformance.bench.batches import Batch
+from detr_conformance.bench.batches import DTYPE, Batch
 from detr_conformance.bench.contestant import TERMS, Contestant, Step
 from detr_spec.assignment import optimality
 from detr_spec.configuration import Configuration
@@ -40,8 +40,6 @@ from detr_spec.losses import (
 )
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, Matching, Outputs, Targets
-
-DTYPE = "float32"
 
 
 @dataclass(frozen=True)

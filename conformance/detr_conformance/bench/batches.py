@@ -16,6 +16,7 @@ from detr_spec.profile import Keys, Profile
 from detr_spec.strategies.coco import coco_images
 from detr_spec.values import Floats, Outputs, Target
 
+DTYPE = "float32"
 NOISE_OF_TRAINED = 0.03
 NOISE_OF_UNTRAINED = 1e-3
 SMALLEST_SIDE = 1 / 16
@@ -63,7 +64,7 @@ class Batch:
         return Configuration(
             **fields,
             profile=profile,
-            dtype="float32",
+            dtype=DTYPE,
             device=str(self.device),
             num_classes=self.size.columns - 1 if profile.has_no_object else self.size.columns,
             decoder_layers=self.size.layers,
@@ -101,7 +102,7 @@ def make_batch(size: Size, regime: str, profile: Profile, device: str = "cpu", s
     scenes = [layer(numbers, size, profile, targets) for _ in range(size.layers)]
 
     def tensor(values: Any) -> Tensor:
-        return torch.as_tensor(values, device=device, dtype=torch.float32)
+        return torch.as_tensor(values, device=device, dtype=getattr(torch, DTYPE))
 
     return Batch(
         replace(size, targets=max(len(target) for target in targets)),

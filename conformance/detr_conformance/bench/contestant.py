@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
@@ -13,7 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detr_conformance.bench.batches import Batch
 from detr_spec.profile import Keys, Profile
@@ -79,6 +79,20 @@ class Place:
         module, _, name = self.owner.partition(":")
         owner = import_module(module)
         return attrgetter(name)(owner) if name else owner
+
+
+def places_of(matcher: object) -> tuple[Place, ...]:
+    """Where a matcher spends its time: in its forward pass, and in the solver of the modules that its classes are from.
+
+    There are none where it is no module, or where its class cannot be named.
+    """
+    kind = type(matcher)
+    if not isinstance(matcher, nn.Module) or "<locals>" in kind.__qualname__:
+        return ()
+    forward = Place(f"{kind.__module__}:{kind.__qualname__}", "forward", "cost")
+    modules = dict.fromkeys(base.__module__ for base in kind.__mro__)
+    solving = [name for name in modules if hasattr(sys.modules.get(name), "linear_sum_assignment")]
+    return (forward, *(Place(name, "linear_sum_assignment", "assignment") for name in solving))
 
 
 @dataclass(frozen=True)
@@ -187,8 +201,10 @@ def terms_by_layer(keys: Keys, layers: int) -> Callable[[Mapping[str, Tensor]], 
     It raises LookupError where a loss is not there.
     """
     mains = dict(zip(TERMS, (keys.classification, keys.box_l1, keys.box_giou), strict=True))
-    auxiliary = [partial(keys.auxiliary_loss.format, layer=layer) for layer in range(layers - 1)]
-    names = {term: [main, *(name(loss=main) for name in auxiliary)] for term, main in mains.items()}
+    auxiliary, numbers = keys.auxiliary_loss, range(layers - 1)
+    names = {
+        term: [main, *(auxiliary.format(loss=main, layer=number) for number in numbers)] for term, main in mains.items()
+    }
 
     def terms(losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {term: torch.stack([_loss(losses, name) for name in found]).sum() for term, found in names.items()}

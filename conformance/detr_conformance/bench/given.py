@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
-from detr_conformance.bench.batches import Batch
-from detr_conformance.bench.contestant import Contestant, Place, Step, usual_step
+from detr_conformance.bench.batches import DTYPE, Batch
+from detr_conformance.bench.contestant import Contestant, Step, places_of, usual_step
 from detr_conformance.bench.others import OTHERS
 from detr_conformance.bench.ours import OURS
 from detr_conformance.bench.solvers import SOLVERS, SolverContestant
@@ -23,9 +22,6 @@ from detr_conformance.testee.names import is_testee
 from detr_spec.configuration import Configuration, replace
 from detr_spec.implementation import Implementation
 from detr_spec.profile import PROFILES
-
-DTYPES = ("float32", "float64")
-"""In which a solver is given costs, the first that it takes; criteria are timed in the first alone."""
 
 KNOWN = {item.name for item in (*OURS, *OTHERS)} | {item.name for item in SOLVERS}
 
@@ -48,7 +44,9 @@ def given_implementations(names: tuple[str, ...]) -> tuple[Implementation, ...]:
 def given_contestants(names: tuple[str, ...]) -> tuple[Contestant, ...]:
     """Those of the implementations of these names that have a criterion, each in its dialect."""
     return tuple(
-        Contestant(_name(item), replace(item.profile, name=_dialect(item)), None, _Build(item), item.limits.fixed)
+        Contestant(
+            _name(item), replace(item.profile, name=_dialect(item)), None, partial(_step, item), item.limits.fixed
+        )
         for item in given_implementations(names)
         if _has_criterion(item)
     )
@@ -64,12 +62,12 @@ def _timeable(name: str) -> list[Implementation]:
         raise UsageError(f"{name} answers from a process of its own, which cannot be timed; give what can be imported")
     found = [item for item in resolve(name) if _has_criterion(item) or item.assignment is not None]
     if not found:
-        raise UsageError(f"{name} has nothing to time; expected a criterion that computes in float32, or a solver")
+        raise UsageError(f"{name} has nothing to time; expected a criterion that computes in {DTYPE}, or a solver")
     return found
 
 
 def _has_criterion(implementation: Implementation) -> bool:
-    return implementation.criterion is not None and DTYPES[0] in implementation.limits.of("criterion").dtypes
+    return implementation.criterion is not None and DTYPE in implementation.limits.of("criterion").dtypes
 
 
 def _name(implementation: Implementation) -> str:
@@ -84,22 +82,15 @@ def _dialect(implementation: Implementation) -> str:
     )
 
 
-class _Build:
-    """Makes the steps of an implementation's criterion."""
-
-    def __init__(self, implementation: Implementation) -> None:
-        self._implementation = implementation
-
-    def __call__(self, batch: Batch) -> Step:
-        """A step on a batch; raises TypeError where the implementation's parts are not called as in PyTorch."""
-        given = self._implementation
-        configuration = batch.configuration(given.profile, given.limits.fixed)
-        criterion = _module("criterion", given.criterion, configuration)
-        own = getattr(criterion, "matcher", None)
-        matcher = own if given.matcher is None else _module("matcher", given.matcher, configuration)
-        if not callable(matcher):
-            raise TypeError("its matchings cannot be seen; give its matcher, too, or keep it as criterion.matcher")
-        return usual_step(batch, given.profile.keys, criterion, matcher, _places(own))
+def _step(given: Implementation, batch: Batch) -> Step:
+    """A step of an implementation's criterion; raises TypeError where its parts are not called as in PyTorch."""
+    configuration = batch.configuration(given.profile, given.limits.fixed)
+    criterion = _module("criterion", given.criterion, configuration)
+    own = getattr(criterion, "matcher", None)
+    matcher = own if given.matcher is None else _module("matcher", given.matcher, configuration)
+    if not callable(matcher):
+        raise TypeError("its matchings cannot be seen; give its matcher, too, or keep it as criterion.matcher")
+    return usual_step(batch, given.profile.keys, criterion, matcher, places_of(own))
 
 
 def _module(what: str, factory: Callable[[Configuration], Any] | None, configuration: Configuration) -> Any:
@@ -109,19 +100,8 @@ def _module(what: str, factory: Callable[[Configuration], Any] | None, configura
     return component.module
 
 
-def _places(matcher: object) -> tuple[Place, ...]:
-    """Where a criterion's matcher spends its time, as far as that can be seen from outside."""
-    kind = type(matcher)
-    if not isinstance(matcher, nn.Module) or "<locals>" in kind.__qualname__:
-        return ()
-    forward = Place(f"{kind.__module__}:{kind.__qualname__}", "forward", "cost")
-    modules = dict.fromkeys(base.__module__ for base in kind.__mro__)
-    solving = [name for name in modules if hasattr(sys.modules.get(name), "linear_sum_assignment")]
-    return (forward, *(Place(name, "linear_sum_assignment", "assignment") for name in solving))
-
-
 def _solver(implementation: Implementation) -> SolverContestant:
-    dtype = next((name for name in DTYPES if name in implementation.limits.of("assignment").dtypes), DTYPES[-1])
+    dtype = DTYPE if DTYPE in implementation.limits.of("assignment").dtypes else "float64"
     configuration = Configuration(profile=implementation.profile, dtype=dtype)
 
     def prepare(cost: Tensor) -> Callable[[], Any]:

@@ -19,33 +19,16 @@ import torch
 from torch import Tensor
 
 from detr_conformance.bench.batches import SMALLEST_SIDE, Batch
-from detr_conformance.bench.contestant import TERMS, Contestant, Package, Pairs, Place, Step, usual_step
+from detr_conformance.bench.contestant import TERMS, Contestant, Package, Pairs, Place, Step, places_of, usual_step
 from detr_spec.profile import DEFORMABLE, DETR, Keys
 
 LOSSES = ["labels", "boxes", "cardinality"]
 
-_DETECTION, _DEFORMABLE = "transformers.loss.loss_for_object_detection", "transformers.loss.loss_deformable_detr"
-DETECTION_PLACES = (
-    Place(f"{_DETECTION}:HungarianMatcher", "forward", "cost"),
-    Place(_DETECTION, "linear_sum_assignment", "assignment"),
-)
-FACEBOOK_PLACES = (
-    Place("models.matcher:HungarianMatcher", "forward", "cost"),
-    Place("models.matcher", "linear_sum_assignment", "assignment"),
-)
-DEFORMABLE_PLACES = (
-    Place(f"{_DEFORMABLE}:DeformableDetrHungarianMatcher", "forward", "cost"),
-    Place(_DEFORMABLE, "linear_sum_assignment", "assignment"),
-)
 RF_DETR_PLACES = (
     Place("rfdetr.models.matcher:HungarianMatcher", "_match_many", "cost"),
     Place("rfdetr.models.matcher:HungarianMatcher", "forward", "cost"),
     Place("rfdetr.models.matcher", "linear_sum_assignment", "assignment"),
     Place("rfdetr.models._assignment", "assign_many_bucketed", "assignment"),
-)
-ULTRALYTICS_PLACES = (
-    Place("ultralytics.models.utils.ops:HungarianMatcher", "forward", "cost"),
-    Place("ultralytics.models.utils.ops", "linear_sum_assignment", "assignment"),
 )
 
 
@@ -60,7 +43,7 @@ def facebook_detr(batch: Batch) -> Step:
 
     matcher = HungarianMatcher(*batch.profile.cost_weights)
     criterion = SetCriterion(batch.size.columns - 1, matcher, {}, batch.profile.eos_coef, LOSSES).to(batch.device)
-    return usual_step(batch, batch.profile.keys, criterion, matcher, FACEBOOK_PLACES)
+    return usual_step(batch, batch.profile.keys, criterion, matcher, places_of(matcher))
 
 
 TRANSFORMERS_KEYS = Keys(logits="logits", auxiliary="auxiliary_outputs", labels="class_labels")
@@ -72,7 +55,7 @@ def transformers_detr(batch: Batch) -> Step:
 
     matcher = HungarianMatcher(*batch.profile.cost_weights)
     criterion = ImageLoss(matcher, batch.size.columns - 1, batch.profile.eos_coef, LOSSES).to(batch.device)
-    return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher, DETECTION_PLACES)
+    return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher, places_of(matcher))
 
 
 def transformers_deformable(batch: Batch) -> Step:
@@ -81,7 +64,7 @@ def transformers_deformable(batch: Batch) -> Step:
 
     matcher = module.DeformableDetrHungarianMatcher(*batch.profile.cost_weights)
     criterion = module.DeformableDetrImageLoss(matcher, batch.size.columns, 0.25, LOSSES).to(batch.device)
-    return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher, DEFORMABLE_PLACES)
+    return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher, places_of(matcher))
 
 
 def rf_detr(batch: Batch) -> Step:
@@ -134,7 +117,8 @@ def ultralytics(batch: Batch) -> Step:
         found = [criterion.matcher(b, z, target_boxes, labels, counts) for b, z in zip(boxes, logits, strict=True)]
         return [[(i, j - start) for (i, j), start in zip(layer, starts, strict=True)] for layer in found]
 
-    return Step(lambda: criterion(boxes, logits, targets), terms, matchings, (logits,), (boxes,), ULTRALYTICS_PLACES)
+    places = places_of(criterion.matcher)
+    return Step(lambda: criterion(boxes, logits, targets), terms, matchings, (logits,), (boxes,), places)
 
 
 FACEBOOK_DETR = Package("detr", "models", common=True)

@@ -15,7 +15,7 @@ import detr_accelerated
 import detr_reference
 from detr_accelerated import compiled, cuda_kernels
 from detr_conformance.bench.batches import Batch
-from detr_conformance.bench.contestant import Contestant, Package, Place, Step, term_weights, usual_step
+from detr_conformance.bench.contestant import Contestant, Package, Place, Step, places_of, term_weights, usual_step
 from detr_spec.profile import DEFORMABLE, DETR, Profile
 
 LOSSES = ("labels", "boxes", "cardinality")
@@ -24,10 +24,6 @@ PLAIN = "accelerated, torch alone"
 UNVALIDATED = "accelerated, values not looked at"
 CAPTURED = "accelerated, as a CUDA graph"
 
-REFERENCE_PLACES = (
-    Place("detr_reference.matcher:HungarianMatcher", "forward", "cost"),
-    Place("detr_reference.matcher", "linear_sum_assignment", "assignment"),
-)
 ACCELERATED_PLACES = (
     Place("detr_accelerated.criterion", "pack_batch", "cost"),
     Place("detr_accelerated.matcher:HungarianMatcher", "match", "cost"),
@@ -56,7 +52,7 @@ def _step(module: Any, batch: Batch, places: tuple[Place, ...], **named: Any) ->
 
 def reference_step(batch: Batch) -> Step:
     """A step of the readable reference."""
-    return _step(detr_reference, batch, REFERENCE_PLACES)
+    return _step(detr_reference, batch, places_of(_matcher(detr_reference, batch.profile)))
 
 
 def accelerated_step(batch: Batch) -> Step:

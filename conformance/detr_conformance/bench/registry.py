@@ -23,11 +23,10 @@ def finds_by_dialect(dialects: Sequence[str] = (), given: tuple[str, ...] = ()) 
     """
     everybody = _everybody(given)
     played = {item.profile.name for item in everybody[len(CONTESTANTS) :]} if given else set(PROFILES)
-    found: dict[str, tuple[Find, ...]] = {}
-    for dialect in dialects or tuple(PROFILES):
-        places = [place for place, item in enumerate(everybody) if item.profile.name == dialect]
-        if dialect in played:
-            found[dialect] = tuple(partial(contestant_at, place, given) for place in places)
+    found: dict[str, tuple[Find, ...]] = {dialect: () for dialect in dialects or PROFILES if dialect in played}
+    for place, item in enumerate(everybody):
+        if item.profile.name in found:
+            found[item.profile.name] += (partial(contestant_at, place, given),)
     return found
 
 
