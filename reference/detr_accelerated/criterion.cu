@@ -164,8 +164,8 @@ __global__ void __launch_bounds__(THREADS) costs(
 
     const bool any = __syncthreads_or(!sound);
     if (tile.thread == 0) {
-        // Blocks that write the same value do not disturb each other.
-        if (unsound != nullptr && any) *unsound = 1;
+        // Other blocks may write it, too.
+        if (unsound != nullptr && any) atomicExch(unsound, 1);
         if (tile.first == 0) sizes[tile.problem] = size;
     }
 }

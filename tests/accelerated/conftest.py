@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import shutil
 import subprocess
 import sys
@@ -17,128 +16,56 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from host_cuda import OLDER, Extent, HostKernel, Library, in_memory
 from pebble import ProcessExpired, concurrent
 
 from detr_accelerated import compiled, cuda_batch, cuda_criterion, cuda_kernels, cuda_solver
 
 HERE = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
-# As in the enumeration of the shim.
-ORDERS = ("ascending", "descending", "random warps", "random threads")
-OLDER = 750
-"""The architecture of a device before Ampere's."""
-
-
-class Launch(ctypes.Structure):
-    """As in `cuda_shim.h`."""
-
-    _fields_ = [
-        ("blocks", ctypes.c_int * 2),
-        ("threads", ctypes.c_int),
-        ("shared_bytes", ctypes.c_size_t),
-        ("order", ctypes.c_int),
-        ("seed", ctypes.c_uint),
-    ]
-
-
-def in_memory(argument: object) -> np.ndarray:
-    """An argument of a kernel by value, as CuPy hands it on: a Python int in 8 bytes."""
-    if isinstance(argument, int):
-        return np.array([argument], np.int64)
-    assert isinstance(argument, np.int32 | np.ndarray), f"not to be handed on: {argument!r}"
-    return np.atleast_1d(argument)
-
-
-@dataclass(frozen=True)
-class Library:
-    """The kernels of one library; a misuse of barriers, shuffles or shared memory raises RuntimeError."""
-
-    path: Path
-
-    def launch(
-        self,
-        name: str,
-        blocks: tuple[int, ...],
-        threads: int,
-        arguments: tuple,
-        shared_bytes: int,
-        order: str = "random warps",
-        seed: int = 0,
-    ) -> None:
-        """Run a kernel by its name in C++."""
-        values = [in_memory(argument) for argument in arguments]
-        places = (ctypes.c_void_p * len(values))(*(value.ctypes.data for value in values))
-        how = Launch((ctypes.c_int * 2)(*(*blocks, 1)[:2]), threads, shared_bytes, ORDERS.index(order), seed)
-        message = ctypes.create_string_buffer(256)
-        if ctypes.CDLL(str(self.path)).run_kernel(ctypes.byref(how), name.encode(), places, message):
-            raise RuntimeError(message.value.decode())
-
-
-@dataclass(frozen=True)
-class HostKernel:
-    """The solver of one library."""
-
-    library: Library
-
-    def __call__(
-        self,
-        cost: np.ndarray,
-        sizes: np.ndarray,
-        *,
-        threads: int,
-        columns_per_thread: int,
-        shared_bytes: int | None = None,
-        order: str = "random warps",
-        seed: int = 0,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the query of each target, int64 [P, T], and the statuses, int32 [P], from costs [P, T, Q]."""
-        problems, targets, queries = cost.shape
-        cost, sizes = np.ascontiguousarray(cost), np.ascontiguousarray(sizes, np.int64)
-        turned = np.full_like(cost, np.nan)
-        # What the kernel does not write stays recognisable.
-        found, statuses = np.full((problems, targets), -77, np.int64), np.full(problems, -77, np.int32)
-        if shared_bytes is None:
-            shared_bytes = cuda_solver.shared_bytes(threads, targets, queries)
-        name = f"solve<{'double' if cost.dtype == np.float64 else 'float'}, {threads}, {columns_per_thread}>"
-        cost_at, turned_at, *pointers = (array.ctypes.data for array in (cost, turned, sizes, found, statuses))
-        turned_at = turned_at if targets >= queries else 0
-        arguments = (cost_at, turned_at, pointers[0], np.int32(targets), np.int32(queries), *pointers[1:])
-        self.library.launch(name, (problems,), threads, arguments, shared_bytes, order, seed)
-        return found, statuses
 
 
 @pytest.fixture(scope="session")
-def compile_library(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Library]:
-    """The compiler: from the source of kernels and the name of what makes a library of it to the library.
-
-    architecture: that of the device which the host plays, as `__CUDA_ARCH__` has it. defined: names for the maker.
-    """
+def compile_source(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The C++ compiler: from a source and options to a file without a name of its own."""
     if sys.platform != "linux":
-        pytest.skip("fibres by ucontext, as the shim uses them, are Linux's")
+        pytest.skip("fibres by ucontext, as the scheduler uses them, are Linux's")
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         pytest.skip(f"none of the C++ compilers {', '.join(COMPILERS)} is on the PATH")
 
-    def compiled(source: str, maker: str, architecture: int = 800, *defined: str) -> Library:
-        folder = tmp_path_factory.mktemp("kernel")
-        (folder / "kernel.cu").write_text(source)
+    def compiled(*options: str | Path) -> Path:
+        product = tmp_path_factory.mktemp("compiled") / "product"
         # Without warnings, which are NVRTC's to give: defects are planted as they come.
-        command = [
-            compiler,
-            "-std=c++17",
-            "-O1",
-            "-w",
-            "-shared",
-            "-fPIC",
-            "-ffp-contract=off",
-            "-U_FORTIFY_SOURCE",
-            f"-I{HERE}",
-            f"-D__CUDA_ARCH__={architecture}",
-            *(f"-D{name}" for name in defined),
-        ]
-        command += [f'-DKERNEL="{folder / "kernel.cu"}"', str(HERE / maker), "-o", str(folder / "kernel.so")]
-        subprocess.run(command, check=True)
-        return Library(folder / "kernel.so")
+        options = ("-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off", "-U_FORTIFY_SOURCE", *options)
+        subprocess.run([compiler, *map(str, options), "-o", str(product)], check=True)
+        return product
+
+    return compiled
+
+
+@pytest.fixture(scope="session")
+def scheduler(compile_source: Callable[..., Path]) -> Path:
+    """What runs kernels on the host, compiled."""
+    return compile_source("-c", HERE / "cuda_scheduler.cpp")
+
+
+@pytest.fixture(scope="session")
+def compile_library(
+    compile_source: Callable[..., Path], scheduler: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Library]:
+    """The compiler: from the source of kernels and the name of what makes a library of it to the library.
+
+    architecture: that of the device which the host plays, as `__CUDA_ARCH__` has it. defined: names for the maker.
+    """
+
+    def compiled(source: str, maker: str, architecture: int = 800, *defined: str) -> Library:
+        kernel = tmp_path_factory.mktemp("kernel") / "kernel.cu"
+        kernel.write_text(source)
+        names = [f"-D{name}" for name in (f"__CUDA_ARCH__={architecture}", f'KERNEL="{kernel}"', *defined)]
+        # Each load and store calls back. Linked apart, as the compiler would link what it has itself for that.
+        compiled = compile_source("-fsanitize=thread", f"-I{HERE}", *names, "-c", HERE / maker)
+        return Library(compile_source("-shared", "-Wl,--no-undefined", scheduler, compiled))
 
     return compiled
 
@@ -170,12 +97,16 @@ def host_criterion(compile_library: Callable[..., Library]) -> Library:
 
 @dataclass
 class Played:
-    """What plays CuPy: the libraries of kernels, the order in which threads run, and the names of kernels that ran."""
+    """What plays CuPy: the libraries of kernels and the order in which threads run.
+
+    ran: the names of kernels that did. handed_on: the bytes of each tensor whose address was asked for.
+    """
 
     solver: Library
     criterion: Library
     order: str = "random warps"
     ran: set[str] = field(default_factory=set)
+    handed_on: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -191,7 +122,14 @@ class PlayedKernel:
         assert sum(in_memory(argument).nbytes for argument in arguments) <= 4096, "CUDA takes no more by value"
         self.played.ran.add(self.name)
         library = self.played.solver if self.name.startswith("solve<") else self.played.criterion
-        library.launch(self.name, grid, *block, arguments, shared_mem, self.played.order)
+        library.launch(self.name, grid, *block, arguments, shared_mem, self.memory(arguments), self.played.order)
+
+    def memory(self, arguments: tuple) -> Iterator[Extent]:
+        """The tensors that the arguments point to, of which nobody here knows what is written."""
+        for argument in map(in_memory, arguments):
+            for address in argument.view(np.uint8)[: argument.nbytes // 8 * 8].view(np.uint64).tolist():
+                if address in self.played.handed_on:
+                    yield Extent(address, self.played.handed_on[address], True)
 
 
 @pytest.fixture
@@ -214,6 +152,13 @@ def played_cupy(host_kernel: HostKernel, host_criterion: Library, monkeypatch: p
         attributes: ClassVar[dict[str, int]] = {"MaxSharedMemoryPerBlockOptin": 60_000}
 
     cuda = SimpleNamespace(Device=Device, Stream=SimpleNamespace(from_external=nullcontext))
+
+    def data_ptr(tensor: torch.Tensor) -> int:
+        address = torch._C.TensorBase.data_ptr(tensor)
+        played.handed_on[address] = tensor.nbytes
+        return address
+
+    monkeypatch.setattr(torch.Tensor, "data_ptr", data_ptr)
     monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=cuda, RawModule=raw_module))
     monkeypatch.setattr(torch._C, "_cuda_getCurrentRawStream", lambda index: 0, raising=False)
     caches = (cuda_kernels.kernels, cuda_kernels.cupy, cuda_kernels._usable, cuda_kernels._stream)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from host_cuda import MEMORY_FAULT, ORDERS, without_a_barrier
 from torch import Tensor
 
 import detr_accelerated
@@ -23,7 +24,6 @@ from detr_conformance.accelerated import IMPLEMENTATIONS
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import all_invariants
 
-ORDERS = ("ascending", "descending", "random warps", "random threads")
 LOSSES = ("labels", "boxes", "cardinality")
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 CLASSES = 5
@@ -150,6 +150,13 @@ def test_without_validation_a_broken_value_ends_no_kernel(name: str, kernels_on_
     assert len(gradients) == 6
 
 
+def test_a_value_that_is_broken_in_several_blocks_is_refused(kernels_on_host: None) -> None:
+    given = scene(False, *SCENES["several tiles"])
+    given.outputs["pred_logits"].data[..., 0] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        found(detr_accelerated, False, given)
+
+
 @pytest.mark.parametrize(
     ("images", "layers", "fits"),
     [(128, 1, True), (129, 1, False), (1, 16, True), (1, 17, False)],
@@ -175,14 +182,22 @@ def test_a_dialect_of_costs_and_another_of_losses_are_left_to_torch(kernels_on_h
     torch.testing.assert_close(ours, theirs, **EXACT)
 
 
+SOURCE = "\n".join(path.read_text() for path in cuda_criterion.SOURCES)
+UNGUARDED = without_a_barrier(SOURCE)
+
+
+@pytest.mark.parametrize("line", UNGUARDED)
+def test_without_any_of_their_barriers_memory_is_at_fault_in_every_order(
+    compile_library: Callable, kernels_on_host: Any, line: int
+) -> None:
+    kernels_on_host.criterion = compile_library(UNGUARDED[line], "criterion_on_host.cpp")
+    for order in ORDERS:
+        kernels_on_host.order = order
+        with pytest.raises(RuntimeError, match=MEMORY_FAULT):
+            found(detr_accelerated, False, scene(False, *SCENES["several tiles"]))
+
+
 DEFECTS = {
-    "no barrier after the boxes of a tile": ("    __syncthreads();\n\n    const int size", "\n    const int size"),
-    "no barrier before the targets of a tile": ("= NONE;\n    __syncthreads();", "= NONE;"),
-    "no barrier after the targets of a tile": ("target;\n    }\n    __syncthreads();", "target;\n    }"),
-    "no barrier before the sums of warps": (
-        "    __syncthreads();\n    if (tile.thread < SUMS) {",
-        "    if (tile.thread < SUMS) {",
-    ),
     "the last query of a layer left out": (
         "if (query >= batch.queries) continue;",
         "if (query >= batch.queries - 1) continue;",
@@ -213,9 +228,8 @@ def test_a_planted_defect_is_found(
     compile_library: Callable, kernels_on_host: Any, found_apart: Callable, defect: str
 ) -> None:
     healthy, broken = DEFECTS[defect]
-    source = "\n".join(path.read_text() for path in cuda_criterion.SOURCES)
-    assert source.count(healthy) == 1, "the defect cannot be planted, as the source has changed"
-    kernels_on_host.criterion = compile_library(source.replace(healthy, broken), "criterion_on_host.cpp")
+    assert SOURCE.count(healthy) == 1, "the defect cannot be planted, as the source has changed"
+    kernels_on_host.criterion = compile_library(SOURCE.replace(healthy, broken), "criterion_on_host.cpp")
 
     def is_found() -> bool:
         for order in ORDERS:

@@ -1,7 +1,7 @@
 """The CUDA kernel, run by the host in adversarial orders, answers as scipy does, ties and refusals included.
 
-Fibres run one at a time, so the host shows what an order of threads can change, misuse of barriers and shuffles, and
-wrong arithmetic. What the hardware adds, such as memory that is seen late, compute-sanitizer shows on a device.
+Beside wrong answers the host sees races and other faults in the use of memory, whatever the order of the threads, and
+misuse of barriers and shuffles. On a device compute-sanitizer looks for the same.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from host_cuda import MEMORY_FAULT, OLDER, ORDERS, without_a_barrier
 from scipy.optimize import linear_sum_assignment
 
 from detr_accelerated import cuda_solver
 
-ORDERS = ("ascending", "descending", "random warps", "random threads")
-OLDER = 750  # as in conftest.py
 # (threads, columns a thread); mostly few threads, as the time of the host grows with them.
 BLOCKS = ((32, 2), (32, 1), (32, 1), (64, 1), (96, 1))
 COUNT = 8
@@ -186,31 +185,31 @@ def test_the_shared_memory_of_the_launch_suffices_and_not_a_byte_less(
     needed = cuda_solver.shared_bytes(32, *shape[1:])
     run = {"cost": np.zeros(shape), "sizes": np.array([shape[1]]), "threads": 32, "columns_per_thread": 2}
     host_kernel(**run, shared_bytes=needed)
-    with pytest.raises(RuntimeError, match="beyond the shared memory"):
+    with pytest.raises(RuntimeError, match="memory that the launch was not given"):
         host_kernel(**run, shared_bytes=needed - 1)
+
+
+def solve_all(kernel: Callable, regime: str, order: str) -> bool:
+    """Solve all batches until an answer is not scipy's, and return whether there was none."""
+    return not any(batch.disagrees(kernel) for batch in batches(regime, order, COUNT))
+
+
+UNGUARDED = without_a_barrier(cuda_solver.SOURCE.read_text())
+
+
+@pytest.mark.parametrize("line", UNGUARDED)
+def test_without_any_of_its_barriers_memory_is_at_fault_in_every_order(compile_kernel: Callable, line: int) -> None:
+    kernel = compile_kernel(UNGUARDED[line], 800, "SMALL")
+    for order in ORDERS:
+        with pytest.raises(RuntimeError, match=MEMORY_FAULT):
+            solve_all(kernel, "two levels", order)
 
 
 # By name: the regime that shows it, the text of the source that is changed, and what it becomes.
 DEFECTS = {
     "what other threads have met not learnt": ("infinities", "__syncthreads_or(met.invalid)", "met.invalid"),
     "one thread's row without a column": ("infinities", "!__syncthreads_or(met.infeasible)", "!met.infeasible"),
-    "no barrier in the reduction": ("two levels", "= own;\n    __syncthreads();", "= own;"),
     "one set of places for the reduction": ("two levels", "(step++ % 2) *", "(step++ * 0) *"),
-    "no barrier behind the next start": (
-        "two levels",
-        ": start;\n        }\n        __syncthreads();",
-        ": start;\n        }",
-    ),
-    "no barrier before the tile is read": (
-        "two levels",
-        "query + lane];\n            }\n            __syncthreads();",
-        "query + lane];\n            }",
-    ),
-    "no barrier before the tile is written again": (
-        "two levels",
-        "+ i];\n            }\n            __syncthreads();",
-        "+ i];\n            }",
-    ),
     "a barrier that one thread passes twice": (
         "two levels",
         "            nearest = first_of_block",
@@ -304,6 +303,20 @@ DEFECTS = {
 }
 
 
+# The same of what changes no answer, and is a fault in the use of memory all the same.
+DEFECTS_OF_MEMORY = {
+    "a column behind the last": (
+        "two levels",
+        "min(thread + k * THREADS, num_columns - 1)];\n    };",
+        "thread + k * THREADS];\n    };",
+    ),
+    "a first choice behind the last": ("two levels", "min(column + k * WARP, num_columns - 1)", "column + k * WARP"),
+    "columns that nobody has left unmatched": ("two levels", "row_of[column] = NONE;", ""),
+    "the same price by all threads": ("two levels", "if (thread == 0) u[start] = length;", "u[start] = length;"),
+    "the same path by two threads": ("two levels", "if (thread == 0) augment(", "if (thread < 2) augment("),
+    "the same status by all threads": ("two levels", "if (thread == 0) {\n        statuses", "{\n        statuses"),
+}
+
 # The same of what only devices before Ampere's run.
 DEFECTS_OF_OLDER = {
     "a shuffle without some lanes": (
@@ -314,7 +327,7 @@ DEFECTS_OF_OLDER = {
     "a shuffle with lanes that are not there": ("two levels", "offset = WARP / 2", "offset = WARP"),
     "half of the lanes left out": ("two levels", "offset = WARP / 2", "offset = WARP / 4"),
 }
-PLANTED = [(800, name, defect) for name, defect in DEFECTS.items()]
+PLANTED = [(800, name, defect) for name, defect in (DEFECTS | DEFECTS_OF_MEMORY).items()]
 PLANTED += [(OLDER, name, defect) for name, defect in DEFECTS_OF_OLDER.items()]
 
 
@@ -329,7 +342,7 @@ def test_a_planted_defect_is_found(
 
     def is_found() -> bool:
         try:
-            return any(batch.disagrees(kernel) for order in ORDERS for batch in batches(regime, order, COUNT))
+            return not all(solve_all(kernel, regime, order) for order in ORDERS)
         except RuntimeError:
             return True
 
