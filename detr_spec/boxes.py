@@ -66,29 +66,45 @@ def enclosing_area(first: Numbers, second: Numbers) -> Numbers:
 
 
 def elementwise_iou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
-    """I / (U + ε) of boxes in xyxy, position by position with broadcasting; [..., 4] and [..., 4] → [...]."""
+    """I / U of boxes in xyxy, position by position with broadcasting; [..., 4] and [..., 4] → [...]."""
     intersection, union = intersection_and_union(first, second)
-    return _divided(intersection, union, rules.iou_epsilon)
+    return _divided(intersection, union_divisor(union, rules))
 
 
 def elementwise_giou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
-    """IoU − (E − U) / (E + ε), E the area of the smallest enclosing box; [..., 4] and [..., 4] → [...].
+    """IoU − (E − U) / E, E the area of the smallest enclosing box; [..., 4] and [..., 4] → [...].
 
-    Without ε that is IoU + U / E − 1, which an interval holds too: it rounds where the first form is exact.
+    Where the divisors are the areas that is IoU + U / E − 1, which an interval holds too: it rounds where the first
+    form is exact.
     Source: Rezatofighi et al. 2019, "Generalized Intersection over Union", algorithm 1.
     """
     intersection, union = intersection_and_union(first, second)
     enclosing = enclosing_area(first, second)
-    iou = _divided(intersection, union, rules.iou_epsilon)
-    giou = iou - _divided(enclosing - union, enclosing, rules.giou_epsilon)
-    if rules.giou_epsilon or not isinstance(giou, Interval):
+    iou = _divided(intersection, union_divisor(union, rules))
+    giou = iou - _divided(enclosing - union, enclosing_divisor(enclosing, rules))
+    if not rules.are_exact or not isinstance(giou, Interval):
         return giou
     return hull(giou, iou + union / enclosing - 1.0)
 
 
-def _divided(numerator: Numbers, denominator: Numbers, epsilon: float) -> Numbers:
+def union_divisor(union: Numbers, rules: BoxRules) -> Numbers:
+    """What an intersection is divided by: the area of the union, under the rules of a dialect; [...] → [...]."""
+    return _divisor(union, rules.iou_epsilon, rules.least_divisor)
+
+
+def enclosing_divisor(enclosing: Numbers, rules: BoxRules) -> Numbers:
+    """What the empty part of an enclosing box is divided by: its area, under the rules of a dialect; [...] → [...]."""
+    return _divisor(enclosing, rules.giou_epsilon, rules.least_divisor)
+
+
+def _divisor(area: Numbers, epsilon: float, least: float | None) -> Numbers:
+    divisor = area + epsilon if epsilon else area
+    return divisor if least is None else np.maximum(divisor, least)
+
+
+def _divided(numerator: Numbers, divisor: Numbers) -> Numbers:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return numerator / (denominator + epsilon if epsilon else denominator)
+        return numerator / divisor
 
 
 def iou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:

@@ -117,7 +117,7 @@ class LayerObjective:
             return np.zeros(0)
         sides = self.rows[:, 2:].min(axis=-1)
         # A step moves a corner by at most 1.5 times its length, and the distance of two by at most 3 times.
-        room = kink_distance(self.rows, self.truth).min(axis=-1) / 4
+        room = kink_distance(self.rows, self.truth, self.configuration.profile.boxes).min(axis=-1) / 4
         steps: Floats = np.minimum(sides * fraction, room)
         return steps
 

@@ -70,10 +70,12 @@ def giou_gradient(predicted: Numbers, targets: Numbers, rules: BoxRules) -> Numb
     intersection, union = box_definitions.intersection_and_union(first, second)
     enclosing = box_definitions.enclosing_area(first, second)
     with np.errstate(all="ignore"):
-        per_union = 1.0 / (union + rules.iou_epsilon)
-        per_enclosing = 1.0 / (enclosing + rules.giou_epsilon)
-        shared = intersection * per_union * per_union
-        apart = (enclosing - union) * per_enclosing * per_enclosing
+        # Wider by a rounding, as right implementations chain their derivatives in other orders than this one.
+        union_divisor = box_definitions.union_divisor(union + 0.0, rules)
+        enclosing_divisor = box_definitions.enclosing_divisor(enclosing + 0.0, rules)
+        per_union, per_enclosing = 1.0 / union_divisor, 1.0 / enclosing_divisor
+        shared = _by_divisor(intersection * per_union * per_union, union_divisor, rules)
+        apart = _by_divisor((enclosing - union) * per_enclosing * per_enclosing, enclosing_divisor, rules)
     by_intersection, by_area, by_enclosing = _corner_derivatives(first, second)
     paths = [
         _paths([per_union, shared, -per_enclosing], by_intersection),
@@ -114,16 +116,30 @@ def _corner_derivatives(first: Numbers, second: Numbers) -> tuple[Numbers, Numbe
     return by_corner(np.maximum(inner, 0.0), inside & meets), by_corner(own, everywhere), by_corner(outer, ~inside)
 
 
-def kink_distance(predicted: Numbers, targets: Numbers) -> Numbers:
-    """How far each pair is from where its box terms have no derivative; cxcywh [m, 4] and [m, 4] → [m, 10].
+def _by_divisor(derivative: Numbers, divisor: Numbers, rules: BoxRules) -> Numbers:
+    """What a term has by way of its divisor, which is nothing where that is the least one, whatever the area; [m]."""
+    if rules.least_divisor is None:
+        return derivative
+    return np.where(divisor.value > rules.least_divisor, derivative, 0.0)
 
-    These are the places where a coordinate or a corner of both boxes coincides, or where they begin to overlap
-    along an axis.
+
+def kink_distance(predicted: Numbers, targets: Numbers, rules: BoxRules) -> Numbers:
+    """How far each pair is from where its box terms have no derivative; cxcywh [m, 4] and [m, 4] → [m, 10 or 12].
+
+    These are the places where a coordinate or a corner of both boxes coincides, where they begin to overlap along an
+    axis, and where a divisor becomes the least one.
     """
     first, second = box_definitions.cxcywh_to_xyxy(predicted), box_definitions.cxcywh_to_xyxy(targets)
     overlap = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     distances: Numbers = np.concatenate([np.abs(predicted - targets), np.abs(first - second), np.abs(overlap)], axis=-1)
-    return distances
+    if rules.least_divisor is None:
+        return distances
+    _, union = box_definitions.intersection_and_union(first, second)
+    enclosing = box_definitions.enclosing_area(first, second)
+    divisors = np.stack([union + rules.iou_epsilon, enclosing + rules.giou_epsilon], axis=-1)
+    # Half, as an area of the unit square changes by at most 6 times what its corners are moved, a distance by 3 times.
+    of_divisors: Numbers = np.abs(divisors - rules.least_divisor) * 0.5
+    return np.concatenate([distances, of_divisors], axis=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,13 +170,14 @@ def gradient_range(
     rows = lift(matched_rows(layer.boxes, matchings), configuration.dtype)
     truth = lift(matched_targets(targets, matchings).boxes, configuration.dtype)
     smooth = np.ones(layer.logits.shape[:2], dtype=np.bool_)
+    rules = configuration.profile.boxes
     if len(rows):
-        smooth[matched_places(matchings)] = kink_distance(rows, truth).lower.min(axis=-1) > 0
+        smooth[matched_places(matchings)] = kink_distance(rows, truth, rules).lower.min(axis=-1) > 0
     classes = target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes)
     logits = _classification_gradient(configuration, lift(layer.logits, configuration.dtype), classes, normaliser)
     boxes: Numbers = (
         l1_gradient(rows.value, truth.value, configuration.dtype) * weights.get("box_l1", 0.0)
-        + giou_gradient(rows, truth, configuration.profile.boxes) * weights.get("box_giou", 0.0)
+        + giou_gradient(rows, truth, rules) * weights.get("box_giou", 0.0)
     ) / normaliser
     return GradientRange(
         logits * weights.get("classification", 0.0), _scattered(boxes, layer.boxes.shape, matchings), smooth

@@ -59,10 +59,17 @@ class BoxRules:
     """Added to the union before the division that gives the IoU."""
     giou_epsilon: float = 0.0
     """Added to the enclosing area before the division in the GIoU."""
+    least_divisor: float | None = None
+    """What the union and the enclosing area are raised to before a division, where they are less; None where not."""
     invalid: Literal["refuse", "unchecked"] = "refuse"
     """What GIoU does with a box of x1 < x0 or y1 < y0, or with a NaN: raises, or leaves the answer open."""
     zero_over_zero: Literal["nan", "unchecked"] = "nan"
     """What GIoU answers for two boxes whose union or enclosing area is 0."""
+
+    @property
+    def are_exact(self) -> bool:
+        """Whether overlaps are divided by the areas themselves, and so do not depend on the unit of length."""
+        return self.iou_epsilon == 0 and self.giou_epsilon == 0 and self.least_divisor is None
 
 
 @dataclass(frozen=True, kw_only=True)

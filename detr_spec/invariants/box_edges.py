@@ -116,7 +116,7 @@ def _on_one_line(boxes: Floats, axis: int, at: float) -> Floats:
 def divides_by_zero(profile: Profile) -> bool:
     """Dialects whose GIoU of two points is 0/0, and NaN."""
     rules = profile.boxes
-    return rules.zero_over_zero == "nan" and rules.iou_epsilon * rules.giou_epsilon == 0
+    return rules.zero_over_zero == "nan" and rules.iou_epsilon * rules.giou_epsilon == 0 and rules.least_divisor is None
 
 
 @invariant(

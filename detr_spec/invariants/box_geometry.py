@@ -107,9 +107,9 @@ def swapped_axes(component: Build, case: BoxCase) -> None:
     _moved_alike(component, case, "with x and y exchanged", lambda boxes: boxes[:, [1, 0, 3, 2]])
 
 
-def no_epsilon(profile: Profile) -> bool:
-    """Dialects whose overlaps have no epsilon, so that they do not depend on the unit."""
-    return profile.boxes.iou_epsilon == 0 and profile.boxes.giou_epsilon == 0
+def exact_divisors(profile: Profile) -> bool:
+    """Dialects whose overlaps have the areas themselves as divisors, so that they do not depend on the unit."""
+    return profile.boxes.are_exact
 
 
 @invariant(
@@ -117,8 +117,8 @@ def no_epsilon(profile: Profile) -> bool:
     number="B5",
     formula="GIoU(s·a, s·b) = GIoU(a, b) for s = (s_x, s_y) > 0, and so for IoU",
     source=GIOU_SOURCE,
-    breaks="an undeclared epsilon; whole pixels (+ 1 in widths); distances as in DIoU in place of areas",
-    applies=no_epsilon,
+    breaks="an undeclared epsilon or clamp; whole pixels (+ 1 in widths); distances as in DIoU in place of areas",
+    applies=exact_divisors,
     cases=box_cases(),
 )
 def scaling(component: Build, case: BoxCase) -> None:
@@ -143,9 +143,8 @@ def nested(component: Build, case: BoxCase) -> None:
 
     The enclosing box is then the larger box itself, so nothing is left to be subtracted.
     """
-    ratio = definitions.area(case.first) / (
-        definitions.area(case.second) + case.configuration.profile.boxes.iou_epsilon
-    )
+    rules = case.configuration.profile.boxes
+    ratio = definitions.area(case.first) / definitions.union_divisor(definitions.area(case.second), rules)
     for name, overlap in overlaps(component(case.configuration)).items():
         got = np.diagonal(pairwise(name, overlap, case.first, case.second))
         right = overlap_range(name, case, case.first, case.second)

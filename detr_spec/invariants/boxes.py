@@ -165,7 +165,7 @@ def giou_below_iou(component: Build, case: BoxCase) -> None:
     cases=box_cases(),
 )
 def identical(component: Build, case: BoxCase) -> None:
-    """A box overlaps itself completely: both overlaps are 1, less what a declared epsilon takes.
+    """A box overlaps itself completely: both overlaps are 1, less what a declared epsilon or least divisor takes.
 
     Where it is less, a perfect prediction of a small object is charged a loss that no training can remove.
     """
@@ -173,7 +173,7 @@ def identical(component: Build, case: BoxCase) -> None:
     for name, overlap in overlaps(component(case.configuration)).items():
         got = np.diagonal(pairwise(name, overlap, case.first, case.first))
         right = overlap_range(name, case, case.first, case.first)
-        share = area / (area + case.configuration.profile.boxes.iou_epsilon)
+        share = area / definitions.union_divisor(area, case.configuration.profile.boxes)
         require_within(
             f"{NAMES[name]} of a box with itself", got, Interval(share, right.lower, right.upper, right.dtype)
         )

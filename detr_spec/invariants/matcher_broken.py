@@ -121,12 +121,18 @@ def nan_box_refused(component: Build, case: SetCase) -> None:
     require_refusal(what, lambda: matcher(broken, tuple(targets)))
 
 
+def _costs_of_nothing_are_finite(profile: Profile) -> bool:
+    """Dialects whose class cost is finite for a probability of 0, and not the logarithm of it."""
+    return profile.has_no_object or profile.focal_cost_epsilon > 0
+
+
 @invariant(
     "matcher.minus-infinite-logit",
     number="M15",
     formula="z_i[k] = −∞ ⇒ p_i[k] = 0, and M is the optimum",
     source="norm §3: a −inf logit is fine",
     breaks="every logit that is not finite refused; 0 · ∞ in a formula with logarithms of probabilities",
+    applies=_costs_of_nothing_are_finite,
     cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
 )
 def minus_infinite_logit(component: Build, case: SetCase) -> None:
@@ -135,8 +141,6 @@ def minus_infinite_logit(component: Build, case: SetCase) -> None:
     Models mask classes with −inf; every cost stays finite.
     """
     configuration = case.configuration
-    possible = configuration.profile.has_no_object or configuration.profile.focal_cost_epsilon > 0
-    premise(possible, "the profile's focal cost takes the logarithm of 0")
     masked = _masked_columns(case)
     logits = case.outputs.logits
     given = Outputs(np.where(masked, -np.inf, logits), case.outputs.boxes, broken=True)

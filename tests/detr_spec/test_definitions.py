@@ -104,6 +104,18 @@ def test_epsilons_enter_where_they_are_declared() -> None:
     close(box_definitions.giou(first, apart, rules), [[0.0 - 1.0 / 5.0]])
 
 
+def test_a_least_divisor_takes_the_place_of_smaller_areas() -> None:
+    first, second = np.array([UNIT]), np.array([[0.5, 0.0, 1.5, 1.0]])
+    close(box_definitions.giou(first, second, BoxRules(least_divisor=1.0)), box_definitions.giou(first, second))
+    close(box_definitions.iou(first, second, BoxRules(least_divisor=2.0)), [[0.5 / 2.0]])
+    apart = np.array([[2.0, 0.0, 3.0, 1.0]])
+    close(box_definitions.giou(first, apart, BoxRules(least_divisor=4.0)), [[0.0 - 1.0 / 4.0]])
+    point = np.zeros((1, 4))
+    close(box_definitions.giou(point, point, BoxRules(least_divisor=1e-7)), [[0.0]])
+    # The epsilon is added first.
+    close(box_definitions.iou(first, second, BoxRules(iou_epsilon=1.0, least_divisor=2.0)), [[0.5 / 2.5]])
+
+
 def test_box_operations_are_those_of_torchvision() -> None:
     generator = np.random.default_rng(1)
     first, second = (np.sort(generator.random((n, 2, 2)), axis=1).reshape(n, 4) for n in (6, 5))

@@ -144,16 +144,28 @@ def giou_values(values: Any, targets: Any) -> Any:
     return inner.prod(dim=1), union, outer.prod(dim=1)
 
 
-@pytest.mark.parametrize("rules", [BoxRules(), BoxRules(iou_epsilon=1e-3, giou_epsilon=1e-2)], ids=["none", "both"])
-def test_epsilons_enter_the_gradient(rules: BoxRules) -> None:
+RULES = {
+    "none": BoxRules(),
+    "epsilons": BoxRules(iou_epsilon=1e-3, giou_epsilon=1e-2),
+    "least divisor": BoxRules(least_divisor=0.2),
+    "all": BoxRules(iou_epsilon=1e-3, giou_epsilon=1e-2, least_divisor=0.2),
+}
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
+def test_rules_of_divisors_enter_the_gradient(rules: BoxRules) -> None:
     random = np.random.default_rng(0)
     boxes, truth = (np.round(random.uniform(0.05, 0.9, (200, 4)), 6) for _ in range(2))
     leaf = torch.tensor(boxes, requires_grad=True)
     intersection, union, enclosing = giou_values(leaf, torch.tensor(truth))
-    loss = 1 - intersection / (union + rules.iou_epsilon) + (enclosing - union) / (enclosing + rules.giou_epsilon)
+    by_union, by_enclosing = union + rules.iou_epsilon, enclosing + rules.giou_epsilon
+    if rules.least_divisor is not None:
+        assert 0.1 < (by_union < rules.least_divisor).double().mean() < 0.9
+        by_union, by_enclosing = (divisor.clamp(min=rules.least_divisor) for divisor in (by_union, by_enclosing))
+    loss = 1 - intersection / by_union + (enclosing - union) / by_enclosing
     loss.sum().backward()
     expected = giou_gradient(lift(boxes, "float64"), lift(truth, "float64"), rules)
-    smooth = kink_distance(boxes, truth).min(axis=-1) > 0
+    smooth = kink_distance(boxes, truth, rules).min(axis=-1) > 0
     got = leaf.grad.numpy()
     assert smooth.mean() > 0.99
     assert ((got >= expected.lower) & (got <= expected.upper))[smooth].all()
@@ -225,8 +237,8 @@ def test_kinks_are_where_coordinates_corners_or_edges_meet() -> None:
         "touching": [0.8, 0.4, 0.35, 0.15],
     }
     for what, other in kinks.items():
-        assert kink_distance(box, np.array([other])).min() == pytest.approx(0, abs=1e-15), what
-    assert kink_distance(box, np.array([[0.46, 0.4, 0.15, 0.1]])).min() > 0.009
+        assert kink_distance(box, np.array([other]), BoxRules()).min() == pytest.approx(0, abs=1e-15), what
+    assert kink_distance(box, np.array([[0.46, 0.4, 0.15, 0.1]]), BoxRules()).min() > 0.009
 
 
 def test_a_pair_at_a_kink_is_not_smooth() -> None:

@@ -217,9 +217,11 @@ def _box_range(layer: _Layer, weights: Mapping[str, float]) -> tuple[Interval, n
     """The gradient of the matched boxes [m, 4], and of which of them it is known, [m]."""
     given = matched_rows(layer.outputs.boxes, layer.matchings)
     predicted, truth = layer.boxes(given), lift(matched_targets(layer.targets, layer.matchings).boxes, DTYPE)
+    rules = layer.configuration.profile.boxes
     slope: Interval = (
         l1_gradient(given, truth.value, DTYPE) * weights["box_l1"]
-        + giou_gradient(predicted, truth, layer.configuration.profile.boxes) * weights["box_giou"]
+        + giou_gradient(predicted, truth, rules) * weights["box_giou"]
     ) / layer.normaliser
-    smooth = kink_distance(predicted, truth).lower.min(axis=-1) > layer.box_slack if len(given) else np.zeros(0, bool)
-    return slope, smooth
+    if not len(given):
+        return slope, np.zeros(0, bool)
+    return slope, kink_distance(predicted, truth, rules).lower.min(axis=-1) > layer.box_slack

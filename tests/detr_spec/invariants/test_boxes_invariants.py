@@ -180,6 +180,36 @@ def test_a_declared_epsilon_is_no_violation(failing: Failing) -> None:
     assert judged("boxes.scaling", subject, 100).verdict is Verdict.NOT_APPLICABLE
 
 
+LEAST = 1e-6
+
+
+def raised_iou(a: Array, b: Array) -> Array:
+    intersection, union, _ = areas(a, b)
+    return intersection / np.maximum(union, LEAST)
+
+
+def raised_giou(a: Array, b: Array) -> Array:
+    intersection, union, enclosing = areas(a, b)
+    return intersection / np.maximum(union, LEAST) - (enclosing - union) / np.maximum(enclosing, LEAST)
+
+
+RAISED = {"iou": pairs(raised_iou), "giou": pairs(raised_giou), "elementwise_giou": raised_giou}
+
+
+def test_a_declared_least_divisor_is_no_violation(failing: Failing) -> None:
+    subject = implementation(replace(DETR, boxes=BoxRules(least_divisor=LEAST)), **RAISED)
+    assert failing(subject) == set()
+    for of_areas_alone in ("boxes.scaling", "boxes.zero-over-zero"):
+        assert judged(of_areas_alone, subject, 100).verdict is Verdict.NOT_APPLICABLE
+
+
+def test_a_least_divisor_is_found_where_none_or_another_is_declared(failing: Failing) -> None:
+    definitions = {"boxes.identical", "boxes.iou-definition", "boxes.giou-definition"}
+    assert definitions | {"boxes.scaling", "boxes.zero-over-zero"} <= failing(implementation(**RAISED))
+    assert definitions <= failing(implementation(replace(DETR, boxes=BoxRules(least_divisor=2 * LEAST)), **RAISED))
+    assert definitions <= failing(implementation(replace(DETR, boxes=BoxRules(least_divisor=LEAST))))
+
+
 def test_a_declared_epsilon_that_is_not_there_is_found(failing: Failing) -> None:
     subject = implementation(replace(DETR, boxes=BoxRules(iou_epsilon=1e-6, giou_epsilon=1e-6)))
     assert {"boxes.identical", "boxes.iou-definition", "boxes.giou-definition"} <= failing(subject)
