@@ -24,6 +24,7 @@ DTYPES = ("float64", "float32", "float16", "bfloat16", "autocast")
 """The dtypes of cases. "autocast" stands for float32 numbers in a call that may compute in bfloat16 what it likes."""
 
 NARROW_DTYPES = ("float16", "bfloat16")
+FINE_DTYPES = ("float32", "float64")
 
 _GRIDS = {"autocast": "bfloat16"}
 """The dtype whose numbers a case in another dtype has: any that autocast may convert to holds them exactly."""

@@ -15,7 +15,7 @@ from detr_spec.invariants.gradient_answers import Build, JudgedLayer, gradients_
 from detr_spec.invariants.shared import unique_matchings
 from detr_spec.postprocess import detections
 from detr_spec.strategies import learning_cases, set_cases
-from detr_spec.values import Floats, Outputs, round_to
+from detr_spec.values import FINE_DTYPES, Floats, Outputs, round_to
 from detr_spec.violation import Violation, premise, require, require_close
 
 FIRST_STEP = 2.0**-4
@@ -128,7 +128,7 @@ def learnability(component: Build, case: SetCase) -> None:
     Whatever else is wrong, a loss is one of detection if what minimises it detects.
     """
     configuration, targets = case.configuration, case.targets
-    premise(configuration.dtype in ("float32", "float64"), "small boxes need a finer dtype")
+    premise(configuration.dtype in FINE_DTYPES, "small boxes need a finer dtype")
     count = sum(map(len, targets))
     premise(count > 0, "there are no objects")
     weights = training_weights(configuration)

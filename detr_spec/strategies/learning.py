@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -10,7 +12,7 @@ from detr_spec.cases import SetCase
 from detr_spec.invariant import Cases, Domain
 from detr_spec.strategies.coco import CocoImage, coco_images
 from detr_spec.strategies.configurations import draw_configuration
-from detr_spec.values import Floats, Outputs, Target, Targets, round_to
+from detr_spec.values import FINE_DTYPES, Floats, Outputs, Target, Targets, round_to
 
 SPARE_QUERIES = 2
 """How many queries more there are than the fullest image has objects."""
@@ -26,11 +28,14 @@ SIMPLEST = 0.75
 def learning_cases(*, images: int = 2) -> Cases:
     """All objects of images of the COCO sample that have about as many, with random logits and large random boxes.
 
-    The labels are numbered anew, from 0 without gaps. The configuration has the profile's own weights, and small
-    cases have one image.
+    The labels are numbered anew, from 0 without gaps. The configuration has the profile's own weights and, where the
+    implementation computes in one, a dtype that is fine enough for small boxes. Small cases have one image.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
+        fine = tuple(dtype for dtype in domain.limits.dtypes if dtype in FINE_DTYPES)
+        if fine and domain.dtype not in fine:
+            domain = replace(domain, limits=replace(domain.limits, dtypes=fine), dtype=None)
         return _learning_case(domain, 1 if domain.small else images)
 
     return strategy

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from judging import Failing, judged, share_fired_where_it_applies
+from judging import Failing, judged, share_fired, share_fired_where_it_applies
 from subjects import Losses, focal, hidden, matched_boxes, softmax, subject
 from torch import Tensor
 from torch.nn import functional
@@ -407,6 +407,13 @@ def test_what_points_elsewhere_does_not_learn(name: str, failing: Failing) -> No
         "the next query's boxes": hooked(lambda gradient: gradient.roll(1, dims=1), "pred_boxes"),
     }
     assert failing(subject(softmax(unlearnable[name])), [LEARNABILITY], 1) == {LEARNABILITY}
+
+
+@pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "bfloat16")])
+def test_learning_is_judged_in_a_dtype_that_is_fine_enough_if_there_is_one(dtypes: tuple[str, ...]) -> None:
+    assert share_fired(LEARNABILITY, subject(softmax(SetCriterion), limits=Limits(dtypes=dtypes)), 1) == 1
+    narrow = subject(softmax(SetCriterion), limits=Limits(dtypes=("bfloat16",)))
+    assert judged(LEARNABILITY, narrow, 1).verdict is Verdict.VACUOUS
 
 
 def test_every_invariant_has_a_defect() -> None:

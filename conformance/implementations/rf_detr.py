@@ -1,0 +1,73 @@
+"""Matcher, criterion, box operations and post-processing of rf-detr (https://github.com/roboflow/rf-detr).
+
+Declared: the logarithms of its focal cost have no epsilon; unions and enclosing areas below 1e-7 are raised to it; no
+box is refused, as negative sides count as 0; costs that are not finite are replaced by one that is greater than all
+others; boxes are clamped to the image; the encoder's own predictions have losses. The focal γ is fixed, as documented.
+The costs are rounded to float32 before they are assigned, so what depends on a matching is not judged in float64.
+
+Its criterion is asked for the focal loss. The loss that it trains with by default depends on the IoU, which no profile
+says; its masks are compared at random points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rfdetr.models.criterion import SetCriterion
+from rfdetr.models.matcher import HungarianMatcher
+from rfdetr.models.postprocess import PostProcess
+from rfdetr.utilities.box_ops import box_cxcywh_to_xyxy, box_iou, box_xyxy_to_cxcywh, generalized_box_iou
+
+from detr_conformance import torch_implementation
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Limits
+from detr_spec.profile import DEFORMABLE, BoxRules, DetectionRules
+
+UP_TO_FLOAT32 = ("float32", "float16", "bfloat16")
+ALL_DTYPES = (*UP_TO_FLOAT32, "float64")
+
+PROFILE = replace(
+    DEFORMABLE,
+    focal_cost_epsilon=0.0,
+    non_finite_logits="rank-last",
+    non_finite_boxes="rank-last",
+    boxes=BoxRules(least_divisor=1e-7, invalid="unchecked"),
+    keys=replace(DEFORMABLE.keys, encoder_loss="{loss}_enc"),
+    detection=DetectionRules(rule="top-k", clamp=True),
+)
+
+
+def matcher(configuration: Configuration) -> HungarianMatcher:
+    """The matcher."""
+    return HungarianMatcher(*configuration.cost_weights, focal_alpha=configuration.focal_alpha)
+
+
+def criterion(configuration: Configuration) -> SetCriterion:
+    """The criterion, with a matcher of its own."""
+    return SetCriterion(
+        configuration.num_classes,
+        matcher(configuration),
+        configuration.weight_dict,
+        configuration.focal_alpha,
+        configuration.losses,
+    )
+
+
+IMPLEMENTATION = torch_implementation(
+    name="rf-detr",
+    profile=PROFILE,
+    limits=Limits(
+        dtypes=UP_TO_FLOAT32,
+        component_dtypes={"boxes": ALL_DTYPES, "postprocess": ALL_DTYPES},
+        fixed={"focal_gamma": 2.0},
+    ),
+    boxes={
+        "cxcywh_to_xyxy": box_cxcywh_to_xyxy,
+        "xyxy_to_cxcywh": box_xyxy_to_cxcywh,
+        "iou": lambda first, second: box_iou(first, second)[0],
+        "giou": generalized_box_iou,
+    },
+    matcher=matcher,
+    criterion=criterion,
+    postprocess=lambda configuration: PostProcess(configuration.top_k),
+)
