@@ -1,9 +1,11 @@
-"""The DETR and Deformable DETR losses of Hugging Face transformers, with its box operations and post-processing.
+"""The DETR and Deformable DETR losses of Hugging Face transformers, its RT-DETR matcher, boxes and post-processing.
 
 Declared, as documented: the key names `logits`, `class_labels` and `auxiliary_outputs`; no class_error
 ("removed logging parameter"); a threshold in post-processing; the matcher replaces costs that are not finite,
 so broken logits rank last, while a NaN box is refused by its GIoU. The focal α and γ of its Deformable DETR
-matcher are fixed. On several ranks the losses ask accelerate, whose state a training script has set up by then.
+matcher are fixed. On several ranks the losses ask accelerate, whose state a training script has set up by then. The
+loss of RT-DETR depends on the IoU, which no profile says, and its post-processing returns as many detections as
+there are queries.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from transformers import DeformableDetrImageProcessorPil, DetrImageProcessorPil
 from transformers.image_transforms import center_to_corners_format, corners_to_center_format
 from transformers.loss.loss_deformable_detr import DeformableDetrHungarianMatcher, DeformableDetrImageLoss
 from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss, box_iou, generalized_box_iou
+from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
@@ -93,6 +96,21 @@ def deformable_postprocess(configuration: Configuration) -> Any:
     return call
 
 
+def rt_detr_matcher(configuration: Configuration) -> RTDetrHungarianMatcher:
+    """The matcher of RT-DETR, D-FINE and their successors, in either dialect."""
+    cost_class, cost_bbox, cost_giou = configuration.cost_weights
+    return RTDetrHungarianMatcher(
+        SimpleNamespace(
+            matcher_class_cost=cost_class,
+            matcher_bbox_cost=cost_bbox,
+            matcher_giou_cost=cost_giou,
+            matcher_alpha=configuration.focal_alpha,
+            matcher_gamma=configuration.focal_gamma,
+            use_focal_loss=not configuration.profile.has_no_object,
+        )
+    )
+
+
 IMPLEMENTATIONS = (
     torch_implementation(
         name="transformers",
@@ -114,5 +132,13 @@ IMPLEMENTATIONS = (
         criterion=deformable_criterion,
         masks=deformable_segmentation,
         postprocess=deformable_postprocess,
+    ),
+    *(
+        torch_implementation(
+            name="transformers-rt-detr",
+            profile=replace(profile, keys=KEYS, non_finite_logits="rank-last"),
+            matcher=rt_detr_matcher,
+        )
+        for profile in (DETR, DEFORMABLE)
     ),
 )
