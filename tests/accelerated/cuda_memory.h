@@ -1,5 +1,5 @@
-// What the threads of a launch do to memory, watched as compute-sanitizer watches it on a device: races, accesses outside
-// of what the launch was given, and reads of what nobody has written.
+// What the threads of a launch do to memory, watched as compute-sanitizer watches it on a device: races, accesses
+// outside of what the launch was given, and reads of what nobody has written.
 //
 // Only a barrier puts the accesses of two threads of a block in order, as in CUDA no shuffle orders memory, and nothing
 // those of two blocks. So two accesses, one of them a write, race unless they are of one thread, or of one block with a
@@ -66,8 +66,9 @@ class Memory {
     }
 
     static std::string others(Access access, const char* does) {
-        const std::string name = access.thread == SEVERAL ? "several threads" : "thread " + std::to_string(access.thread);
-        return ", where " + name + " " + does + " with no barrier between";
+        const bool several = access.thread == SEVERAL;
+        const std::string who = several ? "several threads" : "thread " + std::to_string(access.thread);
+        return ", where " + who + " " + does + " with no barrier between";
     }
 
     std::string fault_at(Region& region, size_t byte, bool writes, int thread) {

@@ -1,10 +1,10 @@
-// Runs kernels on the host: each thread of a block is a fibre, and every barrier and every shuffle a switch to another one,
-// chosen by an adversary. Blocks run one after another.
+// Runs kernels on the host: each thread of a block is a fibre, and every barrier and every shuffle a switch to another
+// one, chosen by an adversary. Blocks run one after another.
 //
 // A launch ends with a message where some threads do not reach a barrier, some lanes of the mask do not reach a shuffle,
-// a thread returns while others wait for it or runs on without end, and where `cuda_memory.h` finds fault with an
-// access to memory. Kernels are compiled as for the compiler's own detector of races, so that each of their loads and
-// stores calls back; what it calls is here, and that detector is not linked.
+// a thread returns while others wait for it or runs on without end, and where `cuda_memory.h` finds fault with an access
+// to memory. Kernels are compiled as for the compiler's own detector of races, so that each of their loads and stores
+// calls back; what it calls is here, and that detector is not linked.
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -210,8 +210,7 @@ struct Watch {
         const Fibre& fibre = scheduler.fibres[thread];
         if (fibre.state != one.state || fibre.place != one.place) other = thread;
     }
-    throw std::runtime_error(
-        "divergence in " + block_at_hand() + ": " + where(waiting) + ", but " + where(other));
+    throw std::runtime_error("divergence in " + block_at_hand() + ": " + where(waiting) + ", but " + where(other));
 }
 
 void run_thread() {
@@ -292,8 +291,8 @@ bool is_of_thread(const void* address) {
 bool is_fault(const void* address, size_t bytes, bool writes) {
     const std::string fault = scheduler.memory.fault_of(address, bytes, writes, scheduler.current);
     if (fault.empty()) return false;
-    const int line = scheduler.fibres[scheduler.current].line;
-    scheduler.fault = where(scheduler.current) + ", past line " + std::to_string(line) + (writes ? ", writes " : ", reads ") + fault;
+    const std::string place = ", past line " + std::to_string(scheduler.fibres[scheduler.current].line);
+    scheduler.fault = where(scheduler.current) + place + (writes ? ", writes " : ", reads ") + fault;
     return true;
 }
 

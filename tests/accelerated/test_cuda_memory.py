@@ -61,7 +61,7 @@ FAULTS = {
     ),
     "shared memory before it is written": (UNWRITTEN, "*own = shared[thread];"),
     "shared memory of the block before": (UNWRITTEN, "if (block == 0) shared[thread] = 1; else *own = shared[thread];"),
-    "an output before it is written": (UNWRITTEN, "*own = *own + 1;"),
+    "an output before it is written": (UNWRITTEN, "shared[thread] = *own;"),
     "behind the end": (OUTSIDE, "*own = given[thread + 1];"),
     "before the beginning": (OUTSIDE, "*own = given[thread - 1];"),
     "partly behind the end": (OUTSIDE, "if (thread == 0) *reinterpret_cast<Pair*>(shared + last - 1) = {1, 2};"),
