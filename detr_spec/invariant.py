@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,10 @@ class Domain:
         """The bounds of a number of images, queries or targets, the upper one lowered to `most` where it can be."""
         low, high = bounds
         return low, high if self.most is None else max(low, min(high, self.most))
+
+    def in_dtypes(self, dtypes: tuple[str, ...]) -> Domain:
+        """The same in any of these dtypes, whatever those of the implementation are."""
+        return replace(self, limits=replace(self.limits, dtypes=dtypes), dtype=None)
 
 
 Cases = Callable[[Domain], "SearchStrategy[Any]"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -292,8 +291,7 @@ def inputs_unchanged(component: Build, case: BoxCase) -> None:
 def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
     """Cases in the narrow dtypes that the implementation declares; in any of its dtypes where it declares none."""
     narrow = tuple(dtype for dtype in domain.limits.dtypes if dtype in NARROW_DTYPES)
-    limits = replace(domain.limits, dtypes=narrow or domain.limits.dtypes)
-    return box_cases()(replace(domain, limits=limits, dtype=None))
+    return box_cases()(domain.in_dtypes(narrow or domain.limits.dtypes))
 
 
 @invariant(

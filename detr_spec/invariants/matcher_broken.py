@@ -157,9 +157,8 @@ def _refuses_narrow_dtypes(profile: Profile) -> bool:
 def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
     """Cases in the narrow dtypes that the implementation does not declare; in float32 where it declares both."""
     undeclared = tuple(dtype for dtype in NARROW_DTYPES if dtype not in domain.limits.dtypes)
-    limits = replace(domain.limits, dtypes=undeclared or ("float32",))
     cases = set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5))
-    return cases(replace(domain, limits=limits, dtype=None))
+    return cases(domain.in_dtypes(undeclared or ("float32",)))
 
 
 @invariant(

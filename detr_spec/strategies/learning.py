@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
@@ -35,7 +33,7 @@ def learning_cases(*, images: int = 2) -> Cases:
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
         fine = tuple(dtype for dtype in domain.limits.dtypes if dtype in FINE_DTYPES)
         if fine and domain.dtype not in fine:
-            domain = replace(domain, limits=replace(domain.limits, dtypes=fine), dtype=None)
+            domain = domain.in_dtypes(fine)
         return _learning_case(domain, 1 if domain.small else images)
 
     return strategy

@@ -64,8 +64,8 @@ def compile_library(
         kernel.write_text(source)
         names = [f"-D{name}" for name in (f"__CUDA_ARCH__={architecture}", f'KERNEL="{kernel}"', *defined)]
         # Each load and store calls back. Linked apart, as the compiler would link what it has itself for that.
-        compiled = compile_source("-fsanitize=thread", f"-I{HERE}", *names, "-c", HERE / maker)
-        return Library(compile_source("-shared", "-Wl,--no-undefined", scheduler, compiled))
+        kernels = compile_source("-fsanitize=thread", f"-I{HERE}", *names, "-c", HERE / maker)
+        return Library(compile_source("-shared", "-Wl,--no-undefined", scheduler, kernels))
 
     return compiled
 

@@ -113,9 +113,9 @@ void draw_urgencies() {
 }
 
 // Ends the wait of all threads at a barrier, if all are there.
-bool pass_barrier() {
+void pass_barrier() {
     for (const auto& fibre : scheduler.fibres) {
-        if (fibre.state != AT_BARRIER || fibre.place != scheduler.fibres[0].place) return false;
+        if (fibre.state != AT_BARRIER || fibre.place != scheduler.fibres[0].place) return;
     }
     scheduler.memory.pass_barrier();
     uint64_t any = 0;
@@ -125,22 +125,21 @@ bool pass_barrier() {
         scheduler.fibres[thread].received = any;
         make_runnable(thread);
     }
-    return true;
 }
 
 // Ends the wait of the lanes of one warp at a shuffle, if all that it names are there.
-bool pass_shuffle(int warp) {
+void pass_shuffle(int warp) {
     Fibre* lanes = &scheduler.fibres[warp * LANES];
     const Fibre* first = nullptr;
     for (int lane = 0; lane < LANES; ++lane) {
         if (lanes[lane].state == AT_SHUFFLE && first == nullptr) first = &lanes[lane];
     }
-    if (first == nullptr) return false;
+    if (first == nullptr) return;
     const unsigned mask = first->mask;
     for (int lane = 0; lane < LANES; ++lane) {
         bool named = mask >> lane & 1, waits = lanes[lane].state == AT_SHUFFLE;
-        if (named != waits) return false;
-        if (waits && (lanes[lane].place != first->place || lanes[lane].mask != mask)) return false;
+        if (named != waits) return;
+        if (waits && (lanes[lane].place != first->place || lanes[lane].mask != mask)) return;
     }
     if (scheduler.order == RANDOM_WARPS) scheduler.urgency_of_warp[warp] = scheduler.numbers();
     uint64_t least = first->given;
@@ -162,7 +161,6 @@ bool pass_shuffle(int warp) {
     for (int lane = 0; lane < LANES; ++lane) {
         if (mask >> lane & 1) make_runnable(warp * LANES + lane);
     }
-    return true;
 }
 
 // Called when the process has computed for another while: a fibre that has not switched since the last call is left.

@@ -14,13 +14,12 @@ from detr_accelerated import cuda_solver
 # As in the enumeration of the shim.
 ORDERS = ("ascending", "descending", "random warps", "random threads")
 
-
 OLDER = 750
 """The architecture of a device before Ampere's."""
 
 
 class Extent(ctypes.Structure):
-    """As in `cuda_memory.h`."""
+    """As in `cuda_shim.h`."""
 
     _fields_ = [("begin", ctypes.c_void_p), ("bytes", ctypes.c_size_t), ("is_written", ctypes.c_bool)]
 

@@ -317,6 +317,7 @@ DEFECTS_OF_MEMORY = {
     "the same status by all threads": ("two levels", "if (thread == 0) {\n        statuses", "{\n        statuses"),
 }
 
+
 # The same of what only devices before Ampere's run.
 DEFECTS_OF_OLDER = {
     "a shuffle without some lanes": (

@@ -68,7 +68,6 @@ FAULTS = {
     "shared memory that was not asked for": (OUTSIDE, "if (thread == 0) shared[last + 1] = 1;"),
 }
 
-
 BODIES = [*SOUND.values(), *(body for _, body in FAULTS.values())]
 
 # Each thread has a number in `given` and in `shared`, and one of each block in `found`.
