@@ -35,9 +35,9 @@ def sigmoid(logits: Numbers) -> Numbers:
         return np.minimum(1.0 / (1.0 + np.exp(-logits)), 1.0)
 
 
-def negative_probability_cost(logits: Numbers, labels: Integers) -> Numbers:
-    """−softmax(z)[label]; logits [Q, C] and labels [n] → [Q, n]."""
-    return -softmax(logits)[:, labels]
+def negative_probability_cost(logits: Numbers, labels: Integers, activation: str) -> Numbers:
+    """−p at the label, p = softmax(z) or sigmoid(z); logits [Q, C] and labels [n] → [Q, n]."""
+    return -(softmax(logits)[:, labels] if activation == "softmax" else sigmoid(logits[:, labels]))
 
 
 def focal_cost(logits: Numbers, labels: Integers, alpha: float, gamma: float, epsilon: float) -> Numbers:
@@ -62,7 +62,7 @@ def class_cost(logits: Numbers, labels: Integers, configuration: Configuration) 
     if configuration.profile.class_cost == "focal":
         epsilon = configuration.profile.focal_cost_epsilon
         return focal_cost(logits, labels, configuration.focal_alpha, configuration.focal_gamma, epsilon)
-    return negative_probability_cost(logits, labels)
+    return negative_probability_cost(logits, labels, configuration.profile.activation)
 
 
 def matching_cost(logits: Numbers, boxes: Numbers, target: Target, configuration: Configuration) -> Numbers:

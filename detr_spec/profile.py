@@ -1,13 +1,20 @@
 """Profiles: the parameters in which right implementations differ, and the dialects that have a name.
 
 A difference that an implementation declares in its profile is no violation; one that it does not declare is. Start from
-a named profile and replace what differs: `replace(DETR, name="mine", keys=replace(DETR.keys, logits="logits"))`.
+a named profile and replace what differs: `replace(DETR, name="mine", keys=replace(DETR.keys, logits="logits"))`. What
+contradicts itself, and a choice that does not exist, is refused with `InvalidValue`.
 """
 
 from __future__ import annotations
 
+import math
+import string
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from detr_spec.values import InvalidValue
 
 __all__ = [
     "DEFORMABLE",
@@ -50,6 +57,19 @@ class Keys:
     denoising_loss: str | None = None
     """How a loss of denoising queries is named from the main loss; None where these have no losses."""
 
+    def __post_init__(self) -> None:
+        _require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, self.encoder, self.denoising)
+        _require_different("parts of a target", self.labels, self.target_boxes, self.target_masks)
+        templates = {"auxiliary_loss": ("loss", "layer"), "encoder_loss": ("loss",), "denoising_loss": ("loss",)}
+        for name, parts in templates.items():
+            if getattr(self, name) is not None:
+                _require_template(name, getattr(self, name), *parts)
+        losses = self.classification, self.box_l1, self.box_giou, self.mask, self.dice, self.class_error
+        main = [loss for loss in (*losses, self.cardinality) if loss is not None]
+        others = [self.auxiliary_loss, self.encoder_loss, self.denoising_loss]
+        apart = [template.format(loss=loss, layer=0) for template in others if template is not None for loss in main]
+        _require_different("losses", *main, *apart)
+
 
 @dataclass(frozen=True, kw_only=True)
 class BoxRules:
@@ -65,6 +85,12 @@ class BoxRules:
     """What GIoU does with a box of x1 < x0 or y1 < y0, or with a NaN: raises, or leaves the answer open."""
     zero_over_zero: Literal["nan", "unchecked"] = "nan"
     """What GIoU answers for two boxes whose union or enclosing area is 0."""
+
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        for name in ("iou_epsilon", "giou_epsilon", "least_divisor"):
+            if getattr(self, name) is not None:
+                _require_number(name, getattr(self, name))
 
     @property
     def are_exact(self) -> bool:
@@ -88,13 +114,18 @@ class DetectionRules:
     clamp: bool = False
     """Whether boxes are clamped to the image."""
 
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        if self.top_k < 1:
+            raise InvalidValue(f"top_k is {self.top_k}; expected at least 1")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
     """Every parameter in which right implementations of DETR's set prediction differ. The defaults are DETR's own.
 
     `activation` softmax has a no-object class, the last column; sigmoid has none. `class_cost` and `class_loss` name
-    formulas of `detr_spec.costs` and `detr_spec.losses`.
+    formulas of `detr_spec.costs` and `detr_spec.losses`. Raises `InvalidValue` for what contradicts itself.
     """
 
     name: str
@@ -139,6 +170,21 @@ class Profile:
     boxes: BoxRules = field(default_factory=BoxRules)
     detection: DetectionRules = field(default_factory=DetectionRules)
 
+    def __post_init__(self) -> None:
+        _require_choices(self)
+        _require_number("focal_cost_epsilon", self.focal_cost_epsilon)
+        _require_number("eos_coef", self.eos_coef)
+        _require_weights("cost_weights", self.cost_weights)
+        _require_weights("loss_weights", self.loss_weights)
+        for name, only in _ACTIVATIONS.items():
+            value = getattr(self, name)
+            if only.get(value, self.activation) != self.activation:
+                possible = [choice for choice in _choices(Profile)[name] if only.get(choice) in (None, self.activation)]
+                raise InvalidValue(
+                    f"{name} is {value!r}, which needs the activation {only[value]!r}, and activation is "
+                    f"{self.activation!r}; expected {' or '.join(map(repr, possible))}, or the other activation"
+                )
+
     @property
     def has_no_object(self) -> bool:
         """Whether the logits have a no-object column, the last."""
@@ -147,6 +193,59 @@ class Profile:
     def columns(self, num_classes: int) -> int:
         """The number of logit columns for K foreground classes."""
         return num_classes + 1 if self.has_no_object else num_classes
+
+
+_ACTIVATIONS = {
+    "class_cost": {"focal": "sigmoid"},
+    "class_loss": {"cross-entropy": "softmax", "focal": "sigmoid"},
+    "cardinality": {"argmax-is-foreground": "softmax", "score-above-half": "sigmoid"},
+}
+"""Which choices of a field make sense under one activation alone: with a no-object column, or without."""
+
+
+@cache
+def _choices(kind: Any) -> dict[str, tuple[Any, ...]]:
+    """The values of each field that is a choice among some."""
+    hints = get_type_hints(kind)
+    choices = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    return choices | {name: (False, True) for name, hint in hints.items() if hint is bool}
+
+
+def _require_choices(rules: Any) -> None:
+    kind: Any = type(rules)
+    for name, known in _choices(kind).items():
+        value = getattr(rules, name)
+        if value not in known:
+            raise InvalidValue(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}")
+
+
+def _require_number(name: str, number: float) -> None:
+    if not (math.isfinite(number) and number >= 0):
+        raise InvalidValue(f"{name} is {number}; expected a finite number of at least 0")
+
+
+def _require_weights(name: str, weights: Sequence[float]) -> None:
+    for weight in weights:
+        _require_number(f"a weight of {name}", weight)
+    if not any(weights):
+        raise InvalidValue(f"{name} are all 0; expected at least one that counts")
+
+
+def _require_different(what: str, *names: str) -> None:
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        raise InvalidValue(f"two {what} are called {twice[0]!r}; expected a name of its own for each")
+
+
+def _require_template(name: str, template: str, *parts: str) -> None:
+    """Raises `InvalidValue` unless a template holds each of these parts, plainly, and nothing else in braces."""
+    try:
+        found = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
+    except ValueError:
+        found = []
+    if {part[0] for part in found} != set(parts) or any(part[1] or part[2] for part in found):
+        expected = " and ".join(f"{{{part}}}" for part in parts)
+        raise InvalidValue(f"{name} is {template!r}; expected text with {expected}, and nothing else in braces")
 
 
 DETR = Profile(

@@ -155,7 +155,7 @@ class BatchedCriterion(SetPredictionCriterion):
         return Found({name: of_layers[name] for name in wanted}, class_error, columns, num_boxes)
 
     def _is_batched(self, layers: Sequence[Outputs]) -> bool:
-        return not overrides(self, self._reference, "classification_loss", "detected") and all(
+        return not overrides(self, self._reference, "classification_loss", "detected", "num_boxes") and all(
             len({(layer[name].shape, layer[name].dtype, layer[name].device) for layer in layers}) == 1
             for name in ("pred_logits", "pred_boxes")
         )

@@ -94,7 +94,7 @@ class SetPredictionCriterion(nn.Module, ABC):
         """
         auxiliary: Sequence[Outputs] = outputs.get("aux_outputs", [])
         self._check(outputs, auxiliary, targets)
-        num_boxes = average_num_boxes(targets, outputs["pred_logits"].device)
+        num_boxes = self.num_boxes(outputs, targets)
 
         pairs = self._match(outputs, targets)
         losses = self._layer_losses(outputs, targets, pairs, num_boxes)
@@ -109,6 +109,10 @@ class SetPredictionCriterion(nn.Module, ABC):
             layer_losses = self._layer_losses(layer_outputs, targets, layer_pairs, num_boxes)
             losses |= {f"{name}_{layer}": loss for name, loss in layer_losses.items()}
         return losses
+
+    def num_boxes(self, outputs: Outputs, targets: Targets) -> float:
+        """Return what the losses of matched pairs are divided by, for all decoder layers."""
+        return average_num_boxes(targets, outputs["pred_logits"].device)
 
     def total(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Return the training loss [], the sum of weight times loss over the keys that both have.

@@ -222,6 +222,17 @@ def test_a_loss_of_ones_own_takes_the_place_of_the_batched_one() -> None:
     assert_same(smoothed(detr_accelerated), smoothed(detr_reference), random_batch())
 
 
+def test_a_divisor_of_ones_own_is_asked_for() -> None:
+    def counting_images(module: Any) -> Any:
+        class Criterion(module.SetCriterion):  # type: ignore[misc]
+            def num_boxes(self, outputs: Any, targets: Any) -> float:
+                return float(len(targets))
+
+        return criterion(module, base=Criterion)
+
+    assert_same(counting_images(detr_accelerated), counting_images(detr_reference), random_batch())
+
+
 @DIALECTS
 def test_the_batched_loss_may_be_asked_for_more_than_once(focal: bool) -> None:
     """Each answer has a gradient of its own."""

@@ -144,7 +144,7 @@ QUARTERS = np.log(np.array([[1.0, 2.0, 1.0], [3.0, 4.0, 1.0]]))
 def test_the_matching_cost_by_hand() -> None:
     boxes = np.array([[0.5, 0.5, 0.5, 0.5], [0.25, 0.5, 0.5, 1.0]])
     truth = target([0, 1], [[0.5, 0.5, 0.5, 0.5], [0.75, 0.5, 0.5, 1.0]])
-    close(negative_probability_cost(QUARTERS, truth.labels), [[-1 / 4, -1 / 2], [-3 / 8, -1 / 2]])
+    close(negative_probability_cost(QUARTERS, truth.labels, "softmax"), [[-1 / 4, -1 / 2], [-3 / 8, -1 / 2]])
     close(l1_cost(boxes, truth.boxes), [[0.0, 0.75], [0.75, 0.5]])
     giou = [[Fraction(1), Fraction(1, 8) / Fraction(5, 8) - Fraction(1, 8) / Fraction(3, 4)]]
     giou.append([Fraction(1, 8) / Fraction(5, 8) - Fraction(1, 8) / Fraction(3, 4), Fraction(0)])

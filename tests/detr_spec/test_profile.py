@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 
 import pytest
 
 from detr_spec.invariant import every_profile, with_no_object, without_no_object
-from detr_spec.profile import DEFORMABLE, DETR, PROFILES, Keys, named_profile, replace
+from detr_spec.profile import DEFORMABLE, DETR, PROFILES, BoxRules, DetectionRules, Keys, named_profile, replace
+from detr_spec.values import InvalidValue
 
 
 def test_profiles_are_found_by_name() -> None:
@@ -50,6 +54,39 @@ def test_nothing_is_dropped_clamped_or_tolerated_unless_declared() -> None:
         assert profile.non_finite_logits == profile.non_finite_boxes == profile.non_finite_costs == "refuse"
         assert profile.denominator == "targets"
         assert profile.keys == Keys()
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (
+            lambda: replace(DETR, activation="sigmoid"),
+            "class_loss is 'cross-entropy', which needs the activation 'soft",
+        ),
+        (lambda: replace(DETR, class_cost="focal"), "expected 'negative-probability', or the other activation"),
+        (lambda: replace(DEFORMABLE, cardinality="argmax-is-foreground"), "'argmax-is-not-last' or 'score-above-half'"),
+        (lambda: replace(DETR, non_finite_costs="refuses"), "expected one of 'refuse', 'forbid', 'unchecked'"),
+        (lambda: replace(DETR, ascending_queries="no"), "ascending_queries is 'no'; expected one of False, True"),
+        (lambda: replace(DETR, cost_weights=(0.0, 0.0, 0.0)), "cost_weights are all 0; expected at least one"),
+        (lambda: replace(DETR, loss_weights=(1.0, -1.0, 0.0)), "a weight of loss_weights is -1.0; expected a finite"),
+        (lambda: replace(DETR, eos_coef=math.nan), "eos_coef is nan; expected a finite number of at least 0"),
+        (lambda: replace(DETR, focal_cost_epsilon=-1e-8), "focal_cost_epsilon is -1e-08; expected a finite number"),
+        (lambda: BoxRules(least_divisor=math.inf), "least_divisor is inf; expected a finite number of at least 0"),
+        (lambda: BoxRules(invalid="clamp"), "invalid is 'clamp'; expected one of 'refuse', 'unchecked'"),  # type: ignore[arg-type]
+        (lambda: DetectionRules(top_k=0), "top_k is 0; expected at least 1"),
+        (lambda: Keys(logits="x", boxes="x"), "two outputs are called 'x'; expected a name of its own for each"),
+        (lambda: Keys(labels="boxes"), "two parts of a target are called 'boxes'"),
+        (lambda: Keys(box_l1="loss_ce"), "two losses are called 'loss_ce'"),
+        (lambda: Keys(encoder_loss="{loss}"), "two losses are called 'loss_ce'"),
+        (lambda: Keys(denoising_loss="loss_dn"), "denoising_loss is 'loss_dn'; expected text with {loss}, and nothing"),
+        (lambda: Keys(auxiliary_loss="{loss}"), "expected text with {loss} and {layer}, and nothing else in braces"),
+        (lambda: Keys(auxiliary_loss="{loss.upper}_{layer}"), "expected text with {loss} and {layer}"),
+        (lambda: Keys(auxiliary_loss="{loss_{layer}"), "expected text with {loss} and {layer}"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_and_told_what_to_do(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(InvalidValue, match=re.escape(message)):
+        build()
 
 
 def test_a_profile_of_ones_own() -> None:

@@ -74,7 +74,10 @@ def _replaced(default: Any, given: Mapping[str, Any], where: str) -> Any:
             parts[name] = _replaced(current, record(value, place, (), tuple(get_type_hints(type(current)))), place)
         else:
             parts[name] = _of_type(value, hints[name], place)
-    return replace(default, **parts)
+    try:
+        return replace(default, **parts)
+    except InvalidValue as error:
+        raise Malformed(f"{where}: {error}") from error
 
 
 def _of_type(value: Any, hint: Any, where: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -57,7 +56,6 @@ def require_sound(component: str, invariants: Sequence[str], case: Case, place: 
     for number, name in enumerate(invariants):
         _require_invariant(name, component, place.within("invariants", number))
     _require_configuration(case.configuration, place.within("configuration"))
-    _require_templates(case.configuration, place.within("profile", "keys"))
     if not 0 <= case.seed < SEEDS:
         raise place.within("case", "seed").wrong(found=str(case.seed), expected=f"a seed from 0 to {SEEDS - 1}")
     for path, array in _arrays(case):
@@ -80,26 +78,6 @@ def _require_configuration(configuration: Configuration, place: Place) -> None:
             raise place.within(field.name).wrong(found=str(value), expected=f"at most {LARGEST[field.name]}")
         if isinstance(value, float) and not np.isfinite(value):
             raise place.within(field.name).wrong(found=str(value), expected="a finite number")
-
-
-def _require_templates(configuration: Configuration, place: Place) -> None:
-    """Refuses names of losses that ask for more than their loss and layer: a width of a billion, an attribute."""
-    keys = configuration.profile.keys
-    for name, allowed in (
-        ("auxiliary_loss", {"loss", "layer"}),
-        ("encoder_loss", {"loss"}),
-        ("denoising_loss", {"loss"}),
-    ):
-        template = getattr(keys, name)
-        try:
-            parts = list(string.Formatter().parse(template or ""))
-            plain = all(part[1] is None or (part[1] in allowed and not part[2] and not part[3]) for part in parts)
-        except ValueError:
-            plain = False
-        if not plain:
-            raise place.within(name).wrong(
-                found=repr(template), expected=f"text with {' and '.join(f'{{{part}}}' for part in sorted(allowed))}"
-            )
 
 
 def _arrays(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], np.ndarray]]:
