@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +11,16 @@ from hypothesis.database import ExampleDatabase
 
 from detr_conformance.database import Part, opened
 from detr_conformance.isolation import MOMENT
+from detr_conformance.plain_data import bounded, plain_data, told
 from detr_conformance.search import Search, search
+from detr_conformance.smaller import Smaller
 from detr_conformance.stopwatch import Stopwatch
+from detr_conformance.testee.bounds import BOUNDS
 from detr_conformance.testee.ended import Ended
+from detr_conformance.time_limit import own_processor_seconds
 from detr_conformance.tracebacks import check_traceback, implementation_traceback
 from detr_conformance.vectors.vector import counterexample_document
 from detr_conformance.verdict import Counterexample, Judgement, Verdict
-from detr_spec.cases import plain
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
 from detr_spec.violation import Raised, RankFailure, Violation
@@ -27,11 +29,11 @@ DEFAULT_EXAMPLES = 100
 DEFAULT_SEED = 0
 DEFAULT_DEVICE = "cpu"
 
-SMALL_SEARCHES = 3
-"""How often a smaller failing case is looked for, each time from another start."""
+SMALLER_SECONDS = 60.0
+"""The seconds of processor time that the search for a smaller case takes at most; half of the time limit, if less."""
 
-FEW = 2
-"""How many images, queries and targets the smallest cases have that are looked for."""
+Tell = Callable[[Judgement], None]
+"""Called with what is known by now of an invariant that is violated, while a smaller case is searched for."""
 
 
 def blank_judgement(invariant: Invariant, verdict: Verdict, message: str = "") -> Judgement:
@@ -66,12 +68,14 @@ def judge(
     seed: int = DEFAULT_SEED,
     device: str = DEFAULT_DEVICE,
     database: tuple[str, ...] = (),
+    tell: Tell | None = None,
 ) -> Judgement:
     """The judgement of one invariant on an implementation; never raises for what the implementation does.
 
     The same arguments give the same judgement, save the times, whatever ran before. Global state is left as
     it was. database: locations of what failed before, which is run first; what fails is kept there, and then the
-    judgement depends on what is there.
+    judgement depends on what is there. tell: called with the judgement as it is known by then once a case fails, and
+    while smaller ones are searched for.
     """
     unasked = not_asked(invariant, implementation)
     if unasked is not None:
@@ -83,56 +87,50 @@ def judge(
     component = stopwatch.watched(implementation.component(invariant.component))
     kept = opened(database)
     part = kept and Part(kept, [implementation.name, implementation.profile.name, invariant.id])
-    judgement = _judged(invariant, domain, component, examples, seed, part)
-    seconds = time.perf_counter() - start
-    return replace(judgement, seconds=seconds, implementation_seconds=stopwatch.seconds)
+
+    def timed(judgement: Judgement) -> Judgement:
+        seconds = time.perf_counter() - start
+        return replace(judgement, seconds=seconds, implementation_seconds=stopwatch.seconds)
+
+    def tell_found(found: Search) -> None:
+        if tell is not None:
+            tell(timed(concluded(invariant, found, seed)))
+
+    smaller = Smaller(min(SMALLER_SECONDS, BOUNDS.seconds / 2), own_processor_seconds, tell_found)
+    return timed(_judged(invariant, domain, component, examples, seed, part, smaller))
 
 
 def _judged(
-    invariant: Invariant, domain: Domain, component: Any, examples: int, seed: int, database: ExampleDatabase | None
+    invariant: Invariant,
+    domain: Domain,
+    component: Any,
+    examples: int,
+    seed: int,
+    database: ExampleDatabase | None,
+    smaller: Smaller,
 ) -> Judgement:
+    cases = invariant.case_count(examples)
     try:
-        cases = invariant.case_count(examples)
-        found = search(invariant, domain, component, cases, seed, database)
+        found = search(invariant, domain, component, cases, seed, database, failed=smaller.failed, over=smaller.over)
         if found.failure is not None and not found.not_repeatable and found.unanswered is None:
-            with contextlib.suppress(Ended):
-                _seek_smaller(invariant, domain, component, found, cases, seed)
-    except Ended as ended:
-        case = Counterexample(_data(ended.case))
-        return replace(blank_judgement(invariant, ended.verdict, ended.message), counterexample=case)
-    except Exception as error:
-        return replace(
-            blank_judgement(invariant, Verdict.ERROR, f"drawing the cases raised {_named(error)}"),
-            counterexample=Counterexample(None, details={"traceback": check_traceback(error)}),
-        )
+            smaller.seek(invariant, domain, component, found, cases, seed)
+    except (Exception, Ended) as error:
+        # What was found before is found, though it cannot be made smaller any more.
+        if smaller.found is None:
+            return _without_cases(invariant, error)
+        found = smaller.found
     return concluded(invariant, found, seed)
 
 
-def _seek_smaller(
-    invariant: Invariant, domain: Domain, component: Any, found: Search, examples: int, seed: int
-) -> None:
-    """Puts the smallest failure of the same kind into `found` that more searches, of small cases, find.
-
-    Shrinking can end in a case from which no single step leads on; a search from elsewhere often does not. Sets of few
-    are searched first, and larger ones where no set of few fails.
-    """
-    for most in (FEW, None):
-        failed = False
-        for attempt in range(SMALL_SEARCHES):
-            small = search(invariant, replace(domain, small=True, most=most), component, examples, seed + attempt)
-            found.examples += small.examples
-            found.fired += small.fired
-            found.dtypes += small.dtypes
-            if type(small.failure) is type(found.failure) and not small.not_repeatable:
-                failed = True
-                if _length(small.failing_case) < _length(found.failing_case):
-                    found.failing_case, found.failure = small.failing_case, small.failure
-        if failed:
-            return
-
-
-def _length(case: Any) -> int:
-    return len(json.dumps(_data(case)))
+def _without_cases(invariant: Invariant, error: Exception | Ended) -> Judgement:
+    """The judgement where a search was ended before any case had failed."""
+    if isinstance(error, Ended):
+        case = Counterexample(plain_data(error.case))
+        return replace(blank_judgement(invariant, error.verdict, error.message), counterexample=case)
+    return replace(
+        blank_judgement(invariant, Verdict.ERROR, f"drawing the cases raised {told(error)}"),
+        counterexample=Counterexample(None, details={"traceback": check_traceback(error)}),
+    )
 
 
 def concluded(invariant: Invariant, found: Search, seed: int) -> Judgement:
@@ -153,37 +151,27 @@ def concluded(invariant: Invariant, found: Search, seed: int) -> Judgement:
 def _failed(invariant: Invariant, found: Search, failure: Exception, seed: int) -> Judgement:
     verdict, details = Verdict.ERROR, {}
     vector = counterexample_document(invariant, found.failing_case, seed)
-    counterexample = Counterexample(_data(found.failing_case), vector=vector)
+    counterexample = Counterexample(plain_data(found.failing_case), vector=vector)
     if isinstance(failure, Violation):
-        verdict, message = Verdict.VIOLATED, failure.message
+        verdict, message = Verdict.VIOLATED, bounded(failure.message)
         counterexample = replace(
             counterexample,
-            expected=_data(failure.expected),
-            got=_data(failure.got),
-            allowance=_data(failure.allowance),
+            expected=plain_data(failure.expected),
+            got=plain_data(failure.got),
+            allowance=plain_data(failure.allowance),
         )
         details = dict(failure.details)
     elif isinstance(failure, Raised):
-        message = f"the implementation raised {_named(failure.error)}"
+        message = f"the implementation raised {told(failure.error)}"
         details = {"traceback": implementation_traceback(failure.error)}
     elif isinstance(failure, RankFailure):
-        message = str(failure)
+        message = bounded(str(failure))
     else:
-        message = f"the check itself raised {_named(failure)}"
+        message = f"the check itself raised {told(failure)}"
         details = {"traceback": check_traceback(failure)}
     if found.not_repeatable:
         message = f"not repeatable, the same case failed once and passed once: {message}"
     return replace(
         blank_judgement(invariant, verdict, message),
-        counterexample=replace(counterexample, details=_data(details)),
+        counterexample=replace(counterexample, details=plain_data(details)),
     )
-
-
-def _named(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _data(value: Any) -> Any:
-    """`value` as JSON gives it back, so that it is the same from a worker, in a file and in memory."""
-    return json.loads(json.dumps(plain(value), default=repr, allow_nan=False))

@@ -78,6 +78,10 @@ REPLAYED = 100
 """The most cases of a database that are run again, for each dtype."""
 
 
+def _never() -> bool:
+    return False
+
+
 def search(
     invariant: Invariant,
     domain: Domain,
@@ -85,12 +89,16 @@ def search(
     examples: int,
     seed: int,
     database: ExampleDatabase | None = None,
+    *,
+    failed: Callable[[Search], None] = lambda _: None,
+    over: Callable[[], bool] = _never,
 ) -> Search:
     """Runs the check of an invariant on `examples` cases, and once a case fails, on ever smaller ones.
 
     Batches take the domain's dtypes in turn, so that each of them is run. Each case starts from the same global
-    state. What failed before and is in the database is run first, and what fails is kept there. Raises what drawing
-    the cases raises.
+    state. What failed before and is in the database is run first, and what fails is kept there. failed is called after
+    each case that fails; over is asked before each case whether the search is to end. Raises what drawing the cases
+    raises.
     """
     found = Search()
     with isolated() as restore, no_local_constants():
@@ -98,8 +106,10 @@ def search(
         cases = [invariant.cases(replace(domain, dtype=dtype)) for dtype in dtypes]
 
         def run_case(case: Any) -> None:
+            if over():
+                raise _Ended
             restore()
-            _run_case(invariant, component, case, found)
+            _run_case(invariant, component, case, found, failed)
 
         for batch in _batches(len(dtypes), examples, replayed=database is not None):
             kept = None if database is None else Part(database, [dtypes[batch.dtype]])
@@ -112,11 +122,6 @@ def search(
             except unittest.SkipTest:
                 continue  # so Hypothesis says that nothing is kept
             except (_Failed, _Ended):
-                break
-            except Ended:
-                # What was found before is found, though it cannot be made smaller any more.
-                if found.failure is None:
-                    raise
                 break
             except hypothesis.errors.Flaky:
                 found.not_repeatable = True
@@ -152,7 +157,7 @@ def search_case(invariant: Invariant, component: Component, case: Any) -> Search
     """Runs the check of an invariant on one given case, from the same global state as any other."""
     found = Search()
     with isolated(), contextlib.suppress(_Failed, _Ended):
-        _run_case(invariant, component, case, found)
+        _run_case(invariant, component, case, found, lambda _: None)
     return found
 
 
@@ -187,12 +192,15 @@ def _settings(batch: _Batch, database: ExampleDatabase | None) -> settings:
     )
 
 
-def _run_case(invariant: Invariant, component: Component, case: Any, found: Search) -> None:
+def _run_case(
+    invariant: Invariant, component: Component, case: Any, found: Search, failed: Callable[[Search], None]
+) -> None:
     found.examples += 1
     found.dtypes[case.configuration.dtype] += 1
     failure = _failure(invariant, component, case, found)
     if failure is not None:
         found.failing_case, found.failure = case, failure
+        failed(found)
     if found.unanswered is not None:
         raise _Ended
     if failure is not None:

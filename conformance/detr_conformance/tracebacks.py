@@ -21,6 +21,9 @@ _HYPOTHESIS = _folder(hypothesis.__file__)
 _MODULE_CALLS = str(Path("torch", "nn", "modules", "module.py"))
 """Where every call of a torch module passes through."""
 
+LONGEST = 7000
+"""How many signs of a traceback are kept, half of them from each end."""
+
 
 def implementation_traceback(error: BaseException) -> str:
     """The traceback of what an implementation raised, without the frames of ours around it."""
@@ -45,4 +48,5 @@ def _without(error: BaseException, folders: tuple[str, ...]) -> str:
             frames = [frame for frame in part.stack if not _hidden(frame.filename, folders)]
             part.stack = traceback.StackSummary.from_list(frames or list(part.stack)[-1:])
             pending += [part.__cause__, part.__context__]
-    return "".join(told.format())
+    text = "".join(told.format())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}\n…\n{text[-LONGEST // 2 :]}"

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
-from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, blank_judgement, judge, not_asked
+from detr_conformance.judge import (
+    DEFAULT_DEVICE,
+    DEFAULT_EXAMPLES,
+    DEFAULT_SEED,
+    Tell,
+    blank_judgement,
+    judge,
+    not_asked,
+)
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.vectors.fitting import Unfit, judge_vector
 from detr_conformance.verdict import Judgement, Verdict
@@ -25,15 +34,17 @@ def judge_listed(
     seed: int = DEFAULT_SEED,
     device: str = DEFAULT_DEVICE,
     database: tuple[str, ...] = (),
+    tell: Tell | None = None,
 ) -> Judgement:
     """The judgement of `judge`, given the ledger's entries about this invariant of this implementation on the device.
 
     Each entry's vector is replayed. One that no longer fails makes it *unexpectedly holds*. Where all fail, the dtypes
     that no entry lists are searched as ever, and what is violated there is *violated*; else it is an *expected
-    violation*.
+    violation*. tell: as for `judge`.
     """
+    how: Any = {"examples": examples, "seed": seed, "device": device, "database": database}
     if not entries or not_asked(invariant, implementation) is not None:
-        return judge(invariant, implementation, examples=examples, seed=seed, device=device, database=database)
+        return judge(invariant, implementation, tell=tell, **how)
     replays = [replayed(entry, invariant, implementation, device) for entry in entries]
     gone = [(entry, replay) for entry, replay in zip(entries, replays, strict=True) if replay.verdict not in FAILED]
     if gone:
@@ -44,15 +55,20 @@ def judge_listed(
         why_expected="; ".join(f"{entry.reason}{entry.told_conditions}" for entry in entries),
         entries=tuple(entry.place for entry in entries),
     )
-    judgements = [expected, *replays[1:]]
     beyond = unlisted_dtypes(invariant, implementation, entries)
-    if beyond:
-        narrowed = only_dtypes(implementation, invariant, beyond)
-        rest = judge(invariant, narrowed, examples=examples, seed=seed, device=device, database=database)
-        if rest.verdict.fails:
-            expected = _beyond(rest, entries)
-        judgements.append(rest)
-    return _summed(expected, judgements)
+    if not beyond:
+        return _summed(expected, [expected, *replays[1:]])
+
+    def with_rest(rest: Judgement) -> Judgement:
+        shown = _beyond(rest, entries) if rest.verdict.fails else expected
+        return _summed(shown, [expected, *replays[1:], rest])
+
+    def tell_with_rest(rest: Judgement) -> None:
+        if tell is not None:
+            tell(with_rest(rest))
+
+    narrowed = only_dtypes(implementation, invariant, beyond)
+    return with_rest(judge(invariant, narrowed, tell=tell_with_rest, **how))
 
 
 def replayed(entry: Entry, invariant: Invariant, implementation: Implementation, device: str) -> Judgement:

@@ -1,0 +1,58 @@
+"""What implementations gave and said, as data that a report can hold, and no more of it than one reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from detr_spec.cases import plain
+
+MOST_SIGNS = 2000
+"""How much of a text is kept; an exception may say megabytes."""
+
+MOST_ITEMS = 10_000
+"""How much of a list is kept, which a case never fills."""
+
+
+def plain_data(value: Any) -> Any:
+    """`value` as JSON gives it back, so that it is the same from a worker, in a file and in memory.
+
+    Long texts and lists are shortened; what cannot be shown is told by its type. Raises nothing for what it is given.
+    """
+    try:
+        return _bounded(json.loads(json.dumps(plain(value), default=_shown, allow_nan=False)))
+    except Exception as error:
+        return f"a {type(value).__name__} that cannot be shown: {type(error).__name__}"
+
+
+def bounded(text: str) -> str:
+    """The beginning of a text, and how long it was where it is not all of it."""
+    return text if len(text) <= MOST_SIGNS else f"{text[:MOST_SIGNS]} … ({len(text)} characters)"
+
+
+def told(error: BaseException) -> str:
+    """The type of an exception and what it says, bounded; the type alone where it says nothing or raises."""
+    name = type(error).__name__
+    try:
+        text = bounded(str(error))
+    except Exception:
+        return name
+    return f"{name}: {text}" if text else name
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"a {type(value).__name__}"
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, str):
+        return bounded(value)
+    if isinstance(value, list):
+        kept = [_bounded(item) for item in value[:MOST_ITEMS]]
+        return kept if len(value) <= MOST_ITEMS else [*kept, f"… ({len(value)} items)"]
+    if isinstance(value, dict):
+        return {key: _bounded(item) for key, item in value.items()}
+    return value
