@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.text import Text
-
-from detr_conformance.consoles import error_console, output_console
+from detr_conformance.consoles import Console, error_console, output_console
 from detr_conformance.progress import shown_progress
 from detr_conformance.report import Report
 from detr_conformance.reports.options import Outputs
@@ -41,7 +38,7 @@ def run_check(
         write_outputs(report, outputs)
     if vectors_path is not None:
         for path in leave_vectors(report, vectors_path):
-            console.print(Text(f"vector: {path}"), soft_wrap=True)
+            console.show(f"vector: {path}")
     return report.exit_code
 
 

@@ -292,9 +292,9 @@ def run(arguments: list[str]) -> int:
     try:
         return int(command.main(arguments, prog_name="detr-spec", standalone_mode=False) or 0)
     except (click.ClickException, UsageError) as error:
-        messages = [error.format_message()] if isinstance(error, click.ClickException) else error.args
-        for message in messages:
-            click.echo(f"detr-spec: {' '.join(str(message).split())}", err=True)
+        usage = UsageError(error.format_message()) if isinstance(error, click.ClickException) else error
+        for line in str(usage).splitlines():
+            click.echo(f"detr-spec: {line}", err=True)
         return 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("detr-spec: interrupted", err=True)

@@ -6,12 +6,16 @@ import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from detr_conformance.text import line_of
+
+LONGEST_MESSAGE = 1000
+
 
 class UsageError(Exception):
     """What was asked for cannot be done; each argument is one line that says what to do instead."""
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.args))
+        return "\n".join(line_of(line, LONGEST_MESSAGE) for line in self.args)
 
 
 def close_names(name: str, known: Iterable[str]) -> str:
@@ -22,7 +26,10 @@ def close_names(name: str, known: Iterable[str]) -> str:
 
 def one_line(error: BaseException) -> str:
     """The type of an exception and the first line of what it says."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:
+        lines = []  # what others raise may have anything as its text
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
-from rich.text import Text
 
+from detr_conformance.consoles import Console, styled
 from detr_spec.invariant import Invariant
 from detr_spec.profile import PROFILES
 
@@ -28,13 +27,13 @@ def show_list(invariants: Sequence[Invariant], console: Console) -> None:
         profiles = profiles_of(item)
         told = "all" if len(profiles) == len(PROFILES) else ", ".join(profiles)
         cells = (item.id, item.number, item.level.value, item.component, told, item.statement)
-        table.add_row(*map(Text, cells))
+        table.add_row(*cells)
     console.print(table)
 
 
 def show_explanation(invariant: Invariant, console: Console) -> None:
     """Prints an invariant's statement, why it matters, its formula, its source and what breaks it."""
-    console.print(Text(invariant.id, style="bold") + Text(f"  ({invariant.number}, {invariant.level.value})"))
+    console.print(styled(invariant.id, "bold") + styled(f"  ({invariant.number}, {invariant.level.value})", ""))
     parts = {
         "states": invariant.statement,
         "why it matters": invariant.why,
@@ -46,5 +45,5 @@ def show_explanation(invariant: Invariant, console: Console) -> None:
     }
     for name, text in parts.items():
         console.print()
-        console.print(Text(name, style="bright_black"))
-        console.print(Padding(Text(text), (0, 0, 0, 2)))
+        console.show(name, "bright_black")
+        console.print(Padding(text, (0, 0, 0, 2)))

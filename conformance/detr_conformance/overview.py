@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.table import Table
-from rich.text import Text
 
 from detr_conformance.report import ImplementationReport, Report
 from detr_conformance.verdict import Judgement, Verdict
@@ -57,7 +56,7 @@ def _counts(report: Report) -> Table:
         table.add_column(str(verdict), justify="right", style="bold red" if verdict.fails else "")
     for item in report.implementations:
         numbers = [str(item.counts[verdict] or "-") for verdict in verdicts]
-        table.add_row(Text(item.name), Text(item.profile), *numbers)
+        table.add_row(item.name, item.profile, *numbers)
     return table
 
 
@@ -72,7 +71,7 @@ def _failures(report: Report) -> Table:
         rows.setdefault(judgement.id, judgement)
     for judgement in rows.values():
         named = _named(owners[judgement.id])
-        table.add_row(Text(judgement.id), Text(judgement.number), Text(judgement.level), Text(named))
+        table.add_row(judgement.id, judgement.number, judgement.level, named)
     return table
 
 

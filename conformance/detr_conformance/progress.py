@@ -6,9 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+from detr_conformance.consoles import Console, progress_bar
 from detr_conformance.run import Plan
 from detr_conformance.run import Progress as Callback
 from detr_conformance.verdict import Judgement
@@ -20,8 +18,7 @@ def shown_progress(plan: Plan, console: Console) -> Iterator[Callback]:
     total, count = len(plan.places), len(plan.request.invariants)
     left = Counter(place // count for place in plan.places)
     failing: Counter[int] = Counter()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar(console) as bar:
         task = bar.add_task("", total=total)
 
         def judged(plan: Plan, place: int, judgement: Judgement) -> None:
@@ -32,6 +29,6 @@ def shown_progress(plan: Plan, console: Console) -> Iterator[Callback]:
             bar.update(task, advance=1, description=f"{implementation.name}: {judgement.id}")
             if left[number] == 0:
                 bad = f"{failing[number]} failing" if failing[number] else "nothing failing"
-                console.print(f"{implementation.name} ({implementation.profile.name}) judged, {bad}", highlight=False)
+                console.show(f"{implementation.name} ({implementation.profile.name}) judged, {bad}")
 
         yield judged

@@ -20,6 +20,7 @@ from detr_conformance.ledger.reading import read_ledger
 from detr_conformance.run import Plan, parsed_seed, require_examples
 from detr_conformance.run import request as request_for
 from detr_conformance.selection import Selection, Subject, require_device
+from detr_conformance.text import LONGEST_TEXT, cut, line_of, printable
 from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
@@ -94,11 +95,11 @@ def _entries_of(paths: tuple[str, ...]) -> tuple[Entry, ...]:
 def _conclude(title: str, judgement: Judgement, command: str) -> None:
     """Ends the test as the verdict says."""
     if judgement.verdict.fails:
-        pytest.fail(failure_text(title, judgement, command), pytrace=False)
+        pytest.fail(printable(cut(failure_text(title, judgement, command), LONGEST_TEXT)), pytrace=False)
     if judgement.verdict is Verdict.EXPECTED_VIOLATION:
-        pytest.xfail(judgement.why_expected)
+        pytest.xfail(line_of(judgement.why_expected))
     if judgement.verdict is not Verdict.HOLDS:
-        pytest.skip(f"{judgement.verdict}: {judgement.message}")
+        pytest.skip(line_of(f"{judgement.verdict}: {judgement.message}"))
 
 
 def _item_id(plan: Plan, implementation: Implementation, invariant: Invariant) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 
 from detr_conformance.errors import UsageError, close_names, one_line
 from detr_conformance.testee.names import is_testee
+from detr_conformance.text import LONGEST_NAME, is_name
 from detr_spec.implementation import Implementation
 
 GROUP = "detr_spec.implementations"
@@ -88,6 +89,12 @@ def implementations(value: Any, name: str) -> tuple[Implementation, ...]:
     for place, item in enumerate(items):
         if not isinstance(item, Implementation):
             raise UsageError(f"{what}[{place}] is {_description(item)}, not an Implementation; {HOW_TO_WRAP}")
+        for kind, given in (("name", item.name), ("profile's name", item.profile.name)):
+            if not is_name(given):
+                raise UsageError(
+                    f"an implementation of {what} has {given!a:.100} as its {kind}; "
+                    f"expected text of 1 to {LONGEST_NAME} characters that are shown as they are"
+                )
     return tuple(items)
 
 

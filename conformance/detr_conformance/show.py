@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from detr_conformance.consoles import Console, styled
 from detr_conformance.failure_text import failure_text
 from detr_conformance.overview import line_of, overview, told
 from detr_conformance.report import ImplementationReport, Report, missing_components
-from detr_conformance.reports.text import printable
 from detr_conformance.verdict import Judgement, Verdict
 
 WORDS = {
@@ -47,23 +45,23 @@ def show_report(report: Report, console: Console) -> None:
     for implementation, judgement in _shortened(in_full):
         console.rule(style="bright_black")
         command = report.command(implementation, judgement)
-        show_text(console, failure_text(implementation.title, judgement, command), judgement.verdict)
+        console.show(failure_text(implementation.title, judgement, command), WORDS[judgement.verdict][1])
     for implementation, judgement in in_a_line:
-        show_text(console, line_of(implementation, judgement, console.width), judgement.verdict)
+        console.show(line_of(implementation, judgement, console.width), WORDS[judgement.verdict][1])
     many = len(report.implementations) > MOST_COLUMNS
     for table in overview(report) if many else _tables(report, console.width):
         console.print()
         console.print(table)
     for line in _legend(report):
-        console.print(Text(line, style="bright_black"))
+        console.show(line, "bright_black")
     for implementation, judgement in report.with_verdict(Verdict.EXPECTED_VIOLATION):
-        show_text(console, f"expected: {judgement.id}, {implementation.title}: {judgement.why_expected}")
+        console.show(f"expected: {judgement.id}, {implementation.title}: {judgement.why_expected}")
     console.print()
     if not many:
         for line in count_lines(report):
-            show_text(console, line)
+            console.show(line)
     for line in cost_lines(report):
-        show_text(console, line)
+        console.show(line)
 
 
 def _shortened(
@@ -82,15 +80,6 @@ def _shortened(
         else:
             shown[key] = judgement.id
             yield implementation, judgement
-
-
-def show_text(console: Console, text: str, verdict: Verdict | None = None) -> None:
-    """Prints text as it is, save signs that a terminal would obey; its first line in the colour of a verdict."""
-    text = printable(text)
-    shown = Text(text)
-    if verdict is not None:
-        shown.stylize(WORDS[verdict][1], 0, text.find("\n"))
-    console.print(shown, soft_wrap=True)
 
 
 def count_lines(report: Report) -> Iterator[str]:
@@ -148,13 +137,13 @@ def _table(items: Sequence[ImplementationReport], rows: Sequence[Judgement]) -> 
     table.add_column("", no_wrap=True)
     table.add_column("level", no_wrap=True)
     for item in items:
-        table.add_column(Text(printable(f"{item.name}\n{item.profile}")), min_width=_column_width(item))
+        table.add_column(f"{item.name}\n{item.profile}", min_width=_column_width(item))
     verdicts = [{judgement.id: judgement.verdict for judgement in item.judgements} for item in items]
     component = rows[0].component
     for row in rows:
         if row.component != component:
             table.add_row()
             component = row.component
-        cells = [Text(*WORDS[by_id[row.id]]) if row.id in by_id else Text("") for by_id in verdicts]
-        table.add_row(*(Text(printable(part)) for part in (row.id, row.number, row.level)), *cells)
+        cells = [styled(*WORDS[by_id[row.id]]) if row.id in by_id else "" for by_id in verdicts]
+        table.add_row(row.id, row.number, row.level, *cells)
     return table

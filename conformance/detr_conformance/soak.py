@@ -151,7 +151,7 @@ def to_json(soak: Soak) -> str:
         "findings": [asdict(finding) for finding in soak.findings],
         "seconds": soak.seconds,
     }
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
 def read_soak(path: Path, asked: Mapping[str, Any]) -> Soak:

@@ -7,12 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
-from detr_conformance.consoles import error_console, output_console
+from detr_conformance.consoles import Console, error_console, output_console, progress_bar
 from detr_conformance.errors import UsageError
 from detr_conformance.files import require_writable, write_whole
 from detr_conformance.judges import Judges
@@ -50,11 +48,10 @@ def _begun(plan: Plan, path: Path | None) -> Soak:
 def _soaked(begun: Soak, plan: Plan, judges: Judges, seconds: float, path: Path | None) -> Soak:
     """The soak after so many seconds, or when it is interrupted; it is in its file by then."""
     console = error_console()
-    columns = (BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     soak, start = begun, time.monotonic()
     saved = start
     try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        with progress_bar(console, TimeElapsedColumn()) as bar:
             task = bar.add_task("", total=seconds)
             for soak in rounds(begun, plan.request, plan, judges):
                 now = time.monotonic()
@@ -66,7 +63,7 @@ def _soaked(begun: Soak, plan: Plan, judges: Judges, seconds: float, path: Path 
                 if now - start >= seconds:
                     break
     except KeyboardInterrupt:
-        console.print("interrupted: this is what was known so far")
+        console.show("interrupted: this is what was known so far")
     finally:
         if path is not None:
             write_whole(to_json(soak), path)
@@ -76,8 +73,8 @@ def _soaked(begun: Soak, plan: Plan, judges: Judges, seconds: float, path: Path 
 def _show(soak: Soak, console: Console) -> None:
     """Prints the findings, then what was run for each implementation."""
     for finding in soak.findings:
-        console.print(Text(f"{finding.verdict}: {finding.invariant}, {finding.implementation} ({finding.profile})"))
-        console.print(Text(f"  {finding.message}\n  {finding.command}"), soft_wrap=True)
+        console.show(f"{finding.verdict}: {finding.invariant}, {finding.implementation} ({finding.profile})")
+        console.show(f"  {finding.message}\n  {finding.command}")
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for name in ("implementation", "profile", "invariants", "cases", "premise met", "failing"):
         table.add_column(name, justify="left" if name in ("implementation", "profile") else "right")
@@ -89,12 +86,12 @@ def _show(soak: Soak, console: Console) -> None:
             sum(soak.fired[key] for key in keys),
             sum(finding.key[:2] == (name, profile) for finding in soak.findings),
         )
-        table.add_row(Text(name), Text(profile), *map(str, numbers))
+        table.add_row(name, profile, *map(str, numbers))
     console.print(table)
     first = soak.seed - soak.finished
     seeds = f"seeds {first} to {soak.seed}" if soak.finished else f"seed {first}"
     whole = "the last not to its end" if soak.judged else f"{soak.seed} not begun"
-    console.print(
+    console.show(
         f"{soak.cases} cases, {soak.asked['examples']} for each invariant and seed, {seeds} ({whole}), "
         f"{soak.seconds:.0f} s of judging, detr-spec {soak.asked['version']}"
     )

@@ -54,6 +54,20 @@ def workflows_of_the_page() -> list[str]:
     return [block for block in blocks if "jobs:" in block]
 
 
+def test_actions_of_others_are_pinned_by_commit() -> None:
+    """A tag can be moved to other code; a commit cannot. The version stands behind it for a reader."""
+    files = [ACTION, *(ROOT / "docs").iterdir(), *(ROOT / "conformance").rglob("*.jinja"), ROOT / "README.md"]
+    named = [(path, line) for path in files if path.is_file() for line in path.read_text(errors="replace").splitlines()]
+    used = [(path, line) for path, line in named if re.match(r"\s*(- )?uses:", line)]
+    assert len(used) > 8
+    pins: dict[str, str] = {}
+    for path, line in used:
+        pin = re.search(r"uses: ([\w/-]+)@([0-9a-f]{40}  # v\d+\.\d+\.\d+)$", line)
+        assert pin or line.endswith("uses: OWNER/detr-spec@COMMIT"), f"{path}: {line}"
+        if pin:
+            assert pins.setdefault(pin[1], pin[2]) == pin[2]
+
+
 def test_the_action_is_valid_and_a_broken_one_is_not(tmp_path: Path) -> None:
     assert valid("vendor.github-actions", ACTION)
     broken = tmp_path / "action.yml"

@@ -6,9 +6,9 @@ from io import StringIO
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from detr_conformance import Report, Verdict
+from detr_conformance.consoles import Console
 from detr_conformance.report import ImplementationReport
 from detr_conformance.show import show_report
 from detr_conformance.verdict import Judgement

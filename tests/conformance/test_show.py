@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from detr_conformance import Report, Verdict
 from detr_conformance.case_text import MOST_ROWS, case_lines, number, table_lines
+from detr_conformance.consoles import Console
 from detr_conformance.explain import show_explanation, show_list
 from detr_conformance.failure_text import failure_text
 from detr_conformance.report import ImplementationReport
@@ -235,7 +235,7 @@ def implementation(name: str, judgements: Sequence[Judgement], profile: str = "d
 
 def shown(report: Report, width: int = 120) -> str:
     stream = StringIO()
-    show_report(report, Console(file=stream, width=width, highlight=False))
+    show_report(report, Console(file=stream, width=width))
     return stream.getvalue()
 
 

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import click
-
 from detr_conformance.adoption.findings import Findings, Part, probe
 from detr_conformance.adoption.sources import given_source
 from detr_conformance.adoption.writing import ADAPTER, LEDGER, left, written
+from detr_conformance.consoles import output_console
 from detr_conformance.errors import UsageError
 
 ROLES = {"matcher": "matcher", "criterion": "criterion", "postprocess": "post-processing"}
@@ -26,8 +25,9 @@ def run_init(address: str, directory: Path) -> int:
         sys.path.insert(0, folder)
     findings = probe(given_source(address))
     new, kept = written(findings, directory)
+    console = output_console()
     for line in told(findings, new, kept):
-        click.echo(line)
+        console.show(line)
     return 0
 
 

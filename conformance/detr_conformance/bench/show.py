@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from rich.console import Console
 from rich.table import Table
 
 from detr_conformance.bench.parts import PARTS, PROCESSOR, STEP
 from detr_conformance.bench.results import Entry, Results, Setting
+from detr_conformance.consoles import Console
 
 MEBIBYTE = 2**20
 
@@ -20,7 +20,7 @@ def show_setting(setting: Setting, base: str, console: Console) -> None:
     header, rows = _table(setting, base)
     table = Table(title=_title(setting), title_justify="left", header_style="bold")
     for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if place == 0 else "right")
     for row in rows:
         table.add_row(*row)
     console.print(table)

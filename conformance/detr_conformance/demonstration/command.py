@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
-from detr_conformance.consoles import error_console, output_console
+from detr_conformance.consoles import error_console, output_console, progress_bar
 from detr_conformance.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def run_demo(folder: Path, steps: int, images: int, seed: int) -> int:
         learning = learn(drawn, steps, seed, progress)
     page = write_page(folder, drawn, learning, seed)
     console = output_console()
-    console.print(
+    console.show(
         f"AP {learning.average_precision:.3f} on {len(drawn)} images, "
         f"{len(learning.history)} steps in {learning.seconds:.0f} s"
     )
-    console.print(f"the page: {page}", soft_wrap=True)
+    console.show(f"the page: {page}")
     return INTERRUPTED if learning.interrupted else 0
 
 
@@ -63,14 +63,13 @@ def _require(steps: int, images: int, folder: Path) -> None:
 def _shown(steps: int) -> Iterator[Callback]:
     """A callback that shows how far the training is: a bar on a terminal, else a few lines."""
     console = error_console()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar(console, MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("", total=steps)
 
         def progress(done: int, metrics: StepMetrics) -> None:
             losses = ", ".join(f"{name} {metrics.unweighted[name]:.3f}" for name in SHOWN)
             bar.update(task, completed=done, description=losses)
             if not console.is_terminal and done % max(1, steps // LINES) == 0:
-                console.print(f"step {done} of {steps}: {losses}", highlight=False)
+                console.show(f"step {done} of {steps}: {losses}")
 
         yield progress

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
-
-from detr_conformance.consoles import error_console, output_console
+from detr_conformance.consoles import error_console, output_console, progress_bar
 from detr_conformance.errors import UsageError
 from detr_conformance.files import require_writable, write_whole
 from detr_conformance.judge import not_asked
@@ -55,7 +52,7 @@ def run_accept(
     if not path.exists() or read_text(path) != text:
         write_whole(text, path)
     for line in _told(accepted, written):
-        output_console().print(Text(line), soft_wrap=True)
+        output_console().show(line)
     return 1 if accepted.not_accepted else 0
 
 
@@ -69,9 +66,7 @@ def _accepted(names: Sequence[str], asked: Request, ledger: Ledger, judges: Judg
         for subject, invariant, _ in plan.tasks
         if not_asked(invariant, subject.implementation) is None
     ]
-    console = error_console()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar(error_console()) as bar:
         shown = bar.add_task("", total=len(tasks))
 
         def judged(task: Task, judgement: Judgement) -> None:

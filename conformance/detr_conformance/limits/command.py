@@ -8,13 +8,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from rich.text import Text
 
 from detr_conformance import worker
-from detr_conformance.consoles import error_console, output_console
+from detr_conformance.consoles import Console, error_console, output_console, progress_bar
 from detr_conformance.errors import UsageError
 from detr_conformance.files import require_writable, write_whole
 from detr_conformance.limits.ladder import DTYPES, measured
@@ -68,10 +65,8 @@ def _tasks(selection: Selection) -> list[Task]:
 
 def _measured(tasks: Sequence[Task], workers: int) -> list[Limit]:
     """The limits of all tasks, in their order, with progress on standard error."""
-    console = error_console()
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     found: dict[int, tuple[Limit, ...]] = {}
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar(error_console()) as bar:
         shown = bar.add_task("", total=len(tasks))
         for place, limits in _finished(tasks, workers):
             found[place] = limits
@@ -113,7 +108,7 @@ def _show(limits: Sequence[Limit], console: Console) -> None:
         table.add_column(name, justify="right" if name in DTYPES else "left")
     for limit in limits:
         numbers = [power_of_ten(limit.limits[dtype]) if dtype in limit.limits else "" for dtype in DTYPES]
-        table.add_row(*map(Text, (limit.invariant, limit.profile, limit.term, limit.error, limit.signs, *numbers)))
+        table.add_row(limit.invariant, limit.profile, limit.term, limit.error, limit.signs, *numbers)
     console.print(table)
     if not limits:
         console.print("no error that can be planted is detected")

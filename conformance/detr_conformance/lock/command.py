@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.text import Text
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from detr_conformance.consoles import Console
     from detr_conformance.lock.comparing import Comparison
     from detr_conformance.lock.recording import Lock
     from detr_conformance.run import Request
@@ -36,6 +34,7 @@ def lock(implementation: tuple[str, ...], path: Path, ulps: float, device: str) 
 
     `detr-spec check IMPLEMENTATION --lock FILE` then says what moved, by how much, and whether it is still right.
     """
+    from detr_conformance.consoles import output_console  # noqa: PLC0415
     from detr_conformance.files import require_writable, write_whole  # noqa: PLC0415
     from detr_conformance.judges import ThisProcess  # noqa: PLC0415
     from detr_conformance.lock.recording import lock_text, recorded  # noqa: PLC0415
@@ -48,7 +47,7 @@ def lock(implementation: tuple[str, ...], path: Path, ulps: float, device: str) 
         made = recorded(found, device, ulps)
     write_whole(lock_text(made), path)
     for item in made.implementations:
-        click.echo(f"{item.name} ({item.profile}): {len(item.answers)} answers locked in {path}")
+        output_console().show(f"{item.name} ({item.profile}): {len(item.answers)} answers locked in {path}")
 
 
 def run_comparison(names: Sequence[str], asked: Request, locked: Lock, path: Path, console: Console) -> int:
@@ -67,7 +66,7 @@ def run_comparison(names: Sequence[str], asked: Request, locked: Lock, path: Pat
         comparison = compared(locked, found, **how)
     console.print()
     for line in comparison_lines(path, comparison, locked.ulps):
-        console.print(Text(line), soft_wrap=True)
+        console.show(line)
     return comparison.exit_code
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from detr_conformance.consoles import Console
 
 Item = TypeVar("Item")
 
@@ -124,13 +124,14 @@ def mutants(
 
 def _shown(finished: Iterator[Item], total: int, console: Console) -> Iterator[Item]:
     """What is finished, while the console shows how many of all it is."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn  # noqa: PLC0415
 
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    from detr_conformance.consoles import progress_bar  # noqa: PLC0415
+
+    with progress_bar(console, MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("", total=total)
         for count, item in enumerate(finished, start=1):
             bar.update(task, advance=1)
             if not console.is_terminal and count * LINES // total > (count - 1) * LINES // total:
-                console.print(f"{count} of {total} searches finished", highlight=False)
+                console.show(f"{count} of {total} searches finished")
             yield item

@@ -13,11 +13,11 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from detr_conformance.consoles import Console
 from detr_conformance.mutants.bank import Mutant
 from detr_conformance.mutants.patch import mutant_package
 from detr_conformance.mutants.sources import PACKAGE

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from detr_conformance.consoles import Console
 from detr_conformance.mutants.bank import Mutant
 from detr_conformance.mutants.matrix import Matrix
 from detr_conformance.version import installed_version
@@ -22,7 +22,7 @@ def show_bank(mutants: Sequence[Mutant], console: Console) -> None:
         what = f"{mutant.description} (equivalent)" if mutant.equivalent else mutant.description
         table.add_row(mutant.id, mutant.group, " ".join(mutant.profiles), what, mutant.provenance)
     console.print(table)
-    console.print(f"{len(mutants)} mutants")
+    console.show(f"{len(mutants)} mutants")
 
 
 def show_matrix(matrix: Matrix, console: Console) -> None:
@@ -35,12 +35,12 @@ def show_matrix(matrix: Matrix, console: Console) -> None:
     console.print(table)
     for title, lines in _sections(matrix).items():
         if lines:
-            console.print(f"\n{title}:")
+            console.show(f"\n{title}:")
             for line in lines:
-                console.print(f"  {line}", soft_wrap=True)
+                console.show(f"  {line}")
     console.print()
     for line in summary(matrix):
-        console.print(line, soft_wrap=True)
+        console.show(line)
 
 
 def summary(matrix: Matrix) -> list[str]:

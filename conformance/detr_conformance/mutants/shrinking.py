@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from typing import Any
 
-from rich.console import Console
-
 from detr_conformance import worker
+from detr_conformance.consoles import Console
 from detr_conformance.errors import one_line
 from detr_conformance.judge import judge
 from detr_conformance.mutants.bank import Mutant
@@ -98,9 +97,9 @@ def show_shrunken(sizes: Sequence[Shrunken], console: Console) -> None:
     for size in sizes:
         if not size.readable:
             told = f"{size.queries} queries, {size.targets} targets" if size.found else size.why or "no case was found"
-            console.print(f"{size.mutant} ({size.profile}), {size.invariant}: {told}", soft_wrap=True)
+            console.show(f"{size.mutant} ({size.profile}), {size.invariant}: {told}")
     readable = sum(size.readable for size in sizes)
-    console.print(f"{readable} of {len(sizes)} cases have at most {FEW} queries and {FEW} targets")
+    console.show(f"{readable} of {len(sizes)} cases have at most {FEW} queries and {FEW} targets")
 
 
 def shrunken_as_json(sizes: Sequence[Shrunken]) -> str:

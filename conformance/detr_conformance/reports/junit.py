@@ -7,7 +7,7 @@ from xml.etree import ElementTree as Xml
 
 from detr_conformance.failure_text import failure_text
 from detr_conformance.report import ImplementationReport, Report
-from detr_conformance.reports.text import cut, one_line_of, printable
+from detr_conformance.text import LONGEST_TEXT, cut, line_of, printable
 from detr_conformance.verdict import Judgement, Verdict
 
 OUTCOMES = {
@@ -26,8 +26,6 @@ OUTCOMES = {
 COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
 """The attribute that counts each of those elements."""
 
-LONGEST_TEXT = 20_000
-
 
 def as_junit(report: Report) -> str:
     """The report as a document of JUnit XML.
@@ -35,7 +33,7 @@ def as_junit(report: Report) -> str:
     Not provided, not applicable, vacuous and expected violations are skipped, each with its reason, and never passed.
     A run that was interrupted has a suite with an error, as the cases that it lacks would otherwise not be missed.
     """
-    root = Xml.Element("testsuites", name=f"detr-spec {one_line_of(report.version)}")
+    root = Xml.Element("testsuites", name=f"detr-spec {line_of(report.version)}")
     for implementation in report.implementations:
         root.append(_suite(report, implementation))
     if report.interrupted:
@@ -51,11 +49,11 @@ def as_junit(report: Report) -> str:
 
 
 def _suite(report: Report, implementation: ImplementationReport) -> Xml.Element:
-    title = one_line_of(implementation.title)
+    title = line_of(implementation.title)
     suite = Xml.Element("testsuite", name=title)
     properties = Xml.SubElement(suite, "properties")
     for name, value in _properties(report, implementation).items():
-        Xml.SubElement(properties, "property", name=name, value=one_line_of(value))
+        Xml.SubElement(properties, "property", name=name, value=line_of(value))
     for judgement in implementation.judgements:
         suite.append(_case(report, implementation, judgement))
     _count(suite, sum(judgement.seconds for judgement in implementation.judgements))
@@ -77,13 +75,13 @@ def _properties(report: Report, implementation: ImplementationReport) -> dict[st
 
 
 def _case(report: Report, implementation: ImplementationReport, judgement: Judgement) -> Xml.Element:
-    classname = f"{one_line_of(implementation.title)}.{one_line_of(judgement.component)}"
-    case = Xml.Element("testcase", classname=classname, name=one_line_of(judgement.id))
+    classname = f"{line_of(implementation.title)}.{line_of(judgement.component)}"
+    case = Xml.Element("testcase", classname=classname, name=line_of(judgement.id))
     case.set("time", f"{judgement.seconds:.3f}")
     kind = OUTCOMES.get(judgement.verdict)
     if kind is None:
         return case
-    outcome = Xml.SubElement(case, kind, message=one_line_of(_reason(judgement)))
+    outcome = Xml.SubElement(case, kind, message=line_of(_reason(judgement)))
     if kind != "skipped":
         outcome.set("type", judgement.verdict.value)
         text = failure_text(implementation.title, judgement, report.command(implementation, judgement))

@@ -7,14 +7,11 @@ import re
 
 from detr_conformance.failure_text import counterexample_lines
 from detr_conformance.report import ImplementationReport, Report
-from detr_conformance.reports.text import cut, one_line_of, printable
+from detr_conformance.text import LONGEST_TEXT, cut, line_of, printable
 from detr_conformance.verdict import Judgement, Verdict
 
 LARGEST = 1_000_000
 """Bytes; GitHub shows no summary of a step that is larger than 1 MiB."""
-
-LONGEST_NUMBERS = 20_000
-"""Characters of one violation's numbers."""
 
 MARKS = {
     Verdict.VIOLATED: "❌ violated",
@@ -98,7 +95,7 @@ def _failure(report: Report, implementation: ImplementationReport, judgement: Ju
             "",
             f"<p>{_html(judgement.statement)}</p>",
             "",
-            _fenced(cut("\n".join(numbers), LONGEST_NUMBERS), "text"),
+            _fenced(cut("\n".join(numbers), LONGEST_TEXT), "text"),
             "",
             _fenced(report.command(implementation, judgement), "sh"),
             "",
@@ -109,12 +106,12 @@ def _failure(report: Report, implementation: ImplementationReport, judgement: Ju
 
 
 def _html(text: str) -> str:
-    return html.escape(one_line_of(text))
+    return html.escape(line_of(text))
 
 
 def _inline(text: str) -> str:
     """Any text as a part of a line that Markdown shows as it is, in a table too."""
-    return re.sub(r"([\\`*_\[\]<>|~&!$@])", r"\\\1", one_line_of(text))
+    return re.sub(r"([\\`*_\[\]<>|~&!$@])", r"\\\1", line_of(text))
 
 
 def _fenced(text: str, language: str) -> str:

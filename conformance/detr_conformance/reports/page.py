@@ -17,16 +17,13 @@ from typing import Any
 from detr_conformance.failure_text import counterexample_lines
 from detr_conformance.report import ImplementationReport, Report, missing_components
 from detr_conformance.reports.pictures import Picture, pictures_of
-from detr_conformance.reports.text import cut, one_line_of, printable
+from detr_conformance.text import LONGEST_TEXT, cut, line_of, printable
 from detr_conformance.verdict import Judgement, Verdict
 
 MOST_PICTURES = 40
 """Findings of one implementation that get pictures."""
 
 MOST_PICTURES_IN_ALL = 800
-
-LONGEST_NUMBERS = 20_000
-"""Characters of one finding's numbers, where there are few findings."""
 
 NUMBERS_IN_ALL = 10_000_000
 """Characters of all findings' numbers, about; with many findings, each gets less."""
@@ -101,7 +98,7 @@ def as_html(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"cut": cut, "line": one_line_of}
+    environment.filters |= {"cut": cut, "line": line_of}
     columns = tuple(_columns(report))
     style, script = _asset("page.css"), _asset("page.js")
     components, missing = _components(report)
@@ -130,7 +127,7 @@ def as_html(report: Report) -> str:
 def _columns(report: Report) -> Iterator[Column]:
     """The implementations with their findings; pictures and numbers as far as the page's size allows."""
     findings = sum(judgement.verdict not in QUIET for _, judgement in report)
-    longest = max(SHORTEST_NUMBERS, min(LONGEST_NUMBERS, NUMBERS_IN_ALL // max(1, findings)))
+    longest = max(SHORTEST_NUMBERS, min(LONGEST_TEXT, NUMBERS_IN_ALL // max(1, findings)))
     most = min(MOST_PICTURES, max(1, MOST_PICTURES_IN_ALL // max(1, len(report.implementations))))
     number = 0
     for implementation in report.implementations:

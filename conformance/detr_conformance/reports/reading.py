@@ -12,8 +12,8 @@ from typing import Any
 
 from detr_conformance.errors import UsageError
 from detr_conformance.report import FORMAT, ImplementationReport, Report
-from detr_conformance.reports.text import one_line_of
 from detr_conformance.sharding import Shard
+from detr_conformance.text import line_of
 from detr_conformance.verdict import Counterexample, Judgement, Verdict
 
 DEEPEST = 64
@@ -40,7 +40,7 @@ def parsed_report(text: str, source: str) -> Report:
     except RecursionError as error:
         raise UsageError(f"{source} is no report: it is nested too deeply") from error
     except ValueError as error:
-        raise UsageError(f"{source} is no JSON as a report has it: {one_line_of(str(error))}") from error
+        raise UsageError(f"{source} is no JSON as a report has it: {line_of(str(error))}") from error
     _require_shallow(document, source)
     _require_valid(document, source)
     return _report(document)
@@ -63,11 +63,11 @@ def _validator() -> Any:
 def _require_valid(document: Any, source: str) -> None:
     given = document.get("format") if isinstance(document, Mapping) else None
     if given != FORMAT:
-        told = one_line_of(repr(given))
+        told = line_of(repr(given))
         raise UsageError(f"{source} is no report of this version: its format is {told}; expected {FORMAT!r}")
     error = next(_validator().iter_errors(document), None)
     if error is not None:
-        raise UsageError(f"{source} is no report, at {one_line_of(error.json_path)}: {one_line_of(error.message)}")
+        raise UsageError(f"{source} is no report, at {line_of(error.json_path)}: {line_of(error.message)}")
 
 
 def _require_shallow(document: Any, source: str) -> None:

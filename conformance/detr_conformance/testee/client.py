@@ -29,11 +29,15 @@ from detr_conformance.testee.detr_testee import PROTOCOL, Malformed, packed, unp
 from detr_conformance.testee.ended import Ended, NotStarted
 from detr_conformance.testee.names import ISOLATED, PROCESS
 from detr_conformance.testee.process import Died, Late, Process
+from detr_conformance.text import cut, line_of
 from detr_conformance.verdict import Verdict
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, Implementation, Model
 from detr_spec.values import Answer
 from detr_spec.violation import NotProvided, RankFailure, Violation
+
+LONGEST_TOLD = 2000
+"""Characters of what a testee says that something raised."""
 
 PARTED = {"boxes": BoxOperations, "assignment": Assignment, "heads": Heads, "decoder": Decoder, "model": Model}
 
@@ -78,11 +82,6 @@ def testee_implementations(address: str) -> tuple[Implementation, ...]:
         program = command[0] if command else ""
         raise UsageError(f"{address}: there is no program {program!r}; expected process:COMMAND, as in a shell")
     return Testee(command, command[0]).implementations()
-
-
-def printable(told: str) -> str:
-    """What a testee tells, for a message: shortened, and without what moves a terminal's cursor."""
-    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in told[:2000])
 
 
 class Testee:
@@ -130,7 +129,7 @@ class Testee:
         _RUNNING.append(self)
         reply = self._exchanged({"message": "hello", "protocol": PROTOCOL}, "as it started")
         if reply.get("message") == "refused":
-            told = printable(str(reply.get("text")))
+            told = line_of(reply.get("text"))
             if self._said is not None:
                 raise self._failed(Verdict.ERROR, f"it refuses after a restart: {told}")
             self.close()
@@ -263,7 +262,7 @@ class Testee:
             raise Violation(self._told(reply, kind), expected=told.get("expected"), got=told.get("got"))
         if kind == "raised":
             told = self._fields(reply, kind, "type", "text", optional=("traceback",))
-            name, what = (printable(str(told[part])) for part in ("type", "text"))
+            name, what = (cut(str(told[part]), LONGEST_TOLD) for part in ("type", "text"))
             if name == "MemoryError":
                 limit = f"--memory-limit allows more than {BOUNDS.mebibytes} MiB"
                 raise self._failed(Verdict.CRASHED, f"the process ran out of memory; {limit}")
@@ -274,7 +273,7 @@ class Testee:
     def _told(self, reply: Message, kind: str) -> str:
         told = self._fields(reply, kind, "text", optional=("expected", "got"))
         try:
-            return printable(text(told["text"], "text"))
+            return cut(text(told["text"], "text"), LONGEST_TOLD)
         except Malformed as error:
             raise self._failed(Verdict.ERROR, f"broke the protocol: {error}") from error
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from detr_conformance.errors import close_names
 from detr_conformance.testee.codec import boolean, items, mapping_of, number, record, text
 from detr_conformance.testee.detr_testee import Malformed
+from detr_conformance.text import LONGEST_NAME, is_name
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Implementation, Limits
 from detr_spec.profile import PROFILES, Profile
@@ -44,11 +45,15 @@ def read_description(value: Any, where: str) -> Description:
     components = [text(name, f"{where}.components") for name in items(given["components"], f"{where}.components")]
     for name in components:
         _known(name, COMPONENTS, f"{where}.components")
-    name = text(given["name"], f"{where}.name")
-    if not name or not name.isprintable() or len(name) > 100:
-        raise Malformed(f"{where}.name is {ascii(name)[:100]}; expected 1 to 100 printable characters")
+    name = _name(given["name"], f"{where}.name")
     profile = read_profile(given["profile"], f"{where}.profile")
     return Description(name, profile, tuple(components), read_limits(given.get("limits", {}), f"{where}.limits"))
+
+
+def _name(value: Any, where: str) -> str:
+    if not is_name(value):
+        raise Malformed(f"{where} is {value!a:.100}; expected 1 to {LONGEST_NAME} printable characters")
+    return str(value)
 
 
 def read_profile(value: Any, where: str) -> Profile:
@@ -57,6 +62,7 @@ def read_profile(value: Any, where: str) -> Profile:
         _known(value, PROFILES, where)
         return PROFILES[value]
     given = dict(record(value, where, ("name",), ("base", *(item.name for item in fields(Profile)))))
+    _name(given["name"], f"{where}.name")
     base = text(given.pop("base", "detr"), f"{where}.base")
     _known(base, PROFILES, f"{where}.base")
     profile: Profile = _replaced(PROFILES[base], given, where)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detr_conformance.testee.detr_testee import LONGEST, Malformed
+from detr_conformance.text import line_of
 
 KEEPER = Path(__file__).with_name("keeper.py")
 
@@ -71,7 +72,7 @@ class Process:
     def told(self) -> str:
         """The last line that the process wrote to standard error, shortened."""
         lines = self._told.decode(errors="replace").strip().splitlines()
-        return "".join(sign if sign.isprintable() else " " for sign in lines[-1])[-200:] if lines else ""
+        return line_of(lines[-1][-200:]) if lines else ""
 
     def forget_told(self) -> None:
         """Forgets what was written to standard error."""

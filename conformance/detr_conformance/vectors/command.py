@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 
 import click
-from rich.text import Text
 
 
 @click.group()
@@ -21,10 +20,11 @@ def export_vectors(folder: Path) -> None:
 
     The files are the same bytes for the same version, anywhere. A file that is not of an earlier export is not touched.
     """
+    from detr_conformance.consoles import output_console  # noqa: PLC0415
     from detr_conformance.vectors.exporting import export  # noqa: PLC0415
 
     count, written = export(folder)
-    click.echo(f"{folder}: {count} vectors in {written} files")
+    output_console().show(f"{folder}: {count} vectors in {written} files")
 
 
 @vectors.command("schema")
@@ -46,6 +46,7 @@ def draw_vectors(folder: Path) -> None:
 
     It takes some minutes, and the reference, so torch.
     """
+    from detr_conformance.consoles import output_console  # noqa: PLC0415
     from detr_conformance.reference import IMPLEMENTATIONS  # noqa: PLC0415
     from detr_conformance.vectors.drawing import drawn_vectors, right_solver  # noqa: PLC0415
     from detr_conformance.vectors.exporting import packed  # noqa: PLC0415
@@ -53,7 +54,7 @@ def draw_vectors(folder: Path) -> None:
     drawn = drawn_vectors([*IMPLEMENTATIONS, right_solver()])
     for component, content in packed(drawn).items():
         (folder / f"{component}.jsonl.gz").write_bytes(content)
-    click.echo(f"{folder}: {len(drawn)} vectors")
+    output_console().show(f"{folder}: {len(drawn)} vectors")
 
 
 @click.command()
@@ -71,7 +72,7 @@ def replay(file: Path, implementation: tuple[str, ...], device: str) -> int:
     from detr_conformance.failure_text import failure_text  # noqa: PLC0415
     from detr_conformance.judges import ThisProcess  # noqa: PLC0415
     from detr_conformance.selection import Subject, require_device  # noqa: PLC0415
-    from detr_conformance.show import show_text  # noqa: PLC0415
+    from detr_conformance.show import WORDS  # noqa: PLC0415
     from detr_conformance.vectors.reading import read_vectors  # noqa: PLC0415
     from detr_conformance.vectors.replaying import replays  # noqa: PLC0415
     from detr_conformance.verdict import Verdict  # noqa: PLC0415
@@ -90,14 +91,14 @@ def replay(file: Path, implementation: tuple[str, ...], device: str) -> int:
                 title = f"{owner.name} ({owner.profile.name}), by {item.place}"
                 console.rule(style="bright_black")
                 command = f"detr-spec replay {file} {' '.join(implementation)}"
-                show_text(console, failure_text(title, judgement, command), judgement.verdict)
+                console.show(failure_text(title, judgement, command), WORDS[judgement.verdict][1])
             elif judgement.verdict is not Verdict.HOLDS:
                 reasons[f"{judgement.verdict}: {owner.name} ({owner.profile.name}): {judgement.message}"] += 1
     for reason, count in reasons.items():
-        console.print(Text(f"{count} x {reason}"), soft_wrap=True)
+        console.show(f"{count} x {reason}")
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
     counted = f"{_counted(len(placed), 'vector')}, {_counted(sum(counts.values()), 'judgement')}"
-    console.print(Text(f"{counted}: {told}"), soft_wrap=True)
+    console.show(f"{counted}: {told}")
     if not any(verdict is Verdict.HOLDS or verdict.fails for verdict in counts):
         raise UsageError(f"no vector of {file} says anything of {', '.join(implementation)}; the reasons are above")
     return 1 if any(verdict.fails for verdict in counts) else 0

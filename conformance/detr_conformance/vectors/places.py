@@ -19,14 +19,9 @@ class Place:
         return Place(self.file, (*self.path, *parts))
 
     def __str__(self) -> str:
-        path = "/".join(printable(str(part)) for part in self.path)
+        path = "/".join(map(str, self.path))
         return f"{self.file}, at /{path}" if path else self.file
 
     def wrong(self, *, found: str, expected: str) -> UsageError:
         """The error that says what is found here, and what is expected."""
         return UsageError(f"{self}: found {found}; expected {expected}")
-
-
-def printable(text: str) -> str:
-    """Text from a file as it can be shown: what no terminal prints, or should obey, comes as its escape."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
