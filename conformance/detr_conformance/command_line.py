@@ -170,6 +170,9 @@ def soak(
 ) -> int:
     """Judge implementations with one seed after the other until the time is up.
 
+    The name `declared` stands for a right implementation of a profile that is drawn anew for each seed: what fails
+    there is wrong in the invariants.
+
     What fails is told with the command that gives it again, and not judged any more. With --file, a soak that was
     stopped, in whatever way, goes on where it was. Exit code 0: nothing failed. 1: something did. 2: usage.
     """

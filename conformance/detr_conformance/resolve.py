@@ -1,4 +1,7 @@
-"""Finds implementations by name: `package.module:attribute`, `path/to/file.py:attribute`, `mutant:id`, registered."""
+"""Finds implementations by name: `package.module:attribute`, `path/to/file.py:attribute`, or one that is registered.
+
+`mutant:ID` is a mutant of the bank, and `declared:SEED` the reference built to a drawn profile.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,6 +29,9 @@ GROUP = "detr_spec.implementations"
 MUTANT = "mutant:"
 """How the name of a mutant of the bank begins."""
 
+DECLARED = "declared"
+"""The reference built to a drawn profile, with a colon and the seed that draws it behind."""
+
 HOW_TO_WRAP = "wrap it with detr_conformance.torch_implementation(name=…, profile=…, …) or numpy_implementation"
 
 
@@ -34,9 +41,9 @@ def resolve(name: str) -> tuple[Implementation, ...]:
     The attribute is an `Implementation`, a list or tuple of them, or a callable without arguments that
     returns either. A file's folder, or for a module the working directory, is put on `sys.path`, as for a
     script, and stays there for what the implementation imports later. `mutant:` and an id name a mutant of the
-    bank, `process:` and a command a program that speaks for itself, and `isolated:` before any of the other names has
-    that in a process of its own. Raises `UsageError` with one line that
-    says what is wrong.
+    bank, `declared:` and a seed the reference built to a drawn profile, `process:` and a command a program that speaks
+    for itself, and `isolated:` before any of the other names has that in a process of its own. Raises `UsageError` with
+    one line that says what is wrong.
     """
     if is_testee(name):
         from detr_conformance.testee.client import testee_implementations  # noqa: PLC0415
@@ -46,6 +53,10 @@ def resolve(name: str) -> tuple[Implementation, ...]:
         from detr_conformance.mutants.patch import mutant_implementations  # noqa: PLC0415
 
         return mutant_implementations(name.removeprefix(MUTANT))
+    if re.fullmatch(f"{DECLARED}(:[0-9]{{1,20}})?", name):
+        from detr_conformance.declared.implementation import drawn_implementation  # noqa: PLC0415
+
+        return (drawn_implementation(name),)
     place, colon, attribute = name.rpartition(":")
     if not colon:
         return _registered(name)

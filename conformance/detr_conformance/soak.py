@@ -1,9 +1,13 @@
-"""A soak: round after round of fresh seeds until the time is up, kept in a file so that it can go on later."""
+"""A soak: round after round of fresh seeds until the time is up, kept in a file so that it can go on later.
+
+The name `declared` stands for another implementation in each round: the reference built to the profile that the round's
+seed draws.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from detr_conformance.judge import not_asked
 from detr_conformance.judges import Judges
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.report import ImplementationReport, Report
+from detr_conformance.resolve import DECLARED
 from detr_conformance.run import Plan, Request
 from detr_conformance.vectors.reading import one_line
 from detr_conformance.verdict import Judgement
@@ -84,12 +89,18 @@ class Soak:
         return replace(self, seed=self.seed + 1, finished=self.finished + 1, judged=frozenset())
 
 
-def asked_of(plan: Plan) -> dict[str, Any]:
-    """What a plan asks, in plain data: a soak goes on only where it is the same."""
+def names_in_round(names: Sequence[str], seed: int) -> list[str]:
+    """The names of the implementations that are judged in the round of a seed."""
+    return [f"{DECLARED}:{seed}" if name == DECLARED else name for name in names]
+
+
+def asked_of(names: Sequence[str], plan: Plan) -> dict[str, Any]:
+    """What is asked, in plain data, by the names and the plan of a round; a soak goes on only where it is the same."""
     request = plan.request
     return {
         "version": installed_version(),
-        "implementations": [[item.address, *_owner(item.implementation)] for item in plan.subjects],
+        "names": list(names),
+        "implementations": [_owner(item.implementation) for item in plan.subjects],
         "invariants": [invariant.id for invariant in request.invariants],
         "examples": request.examples,
         "device": request.device,
@@ -108,9 +119,10 @@ def _owner(implementation: Any) -> tuple[str, str]:
     return implementation.name, implementation.profile.name
 
 
-def rounds(soak: Soak, request: Request, plan: Plan, judges: Judges) -> Iterator[Soak]:
-    """The soak after each judgement, without end, or until everything has failed."""
+def rounds(soak: Soak, request: Request, plan_of: Callable[[int], Plan], judges: Judges) -> Iterator[Soak]:
+    """The soak after each judgement, without end, or until everything has failed; plan_of: by a round's seed."""
     while True:
+        plan = plan_of(soak.seed)
         tasks = [
             task
             for task in plan.tasks

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.progress import TimeElapsedColumn
 from rich.table import Table
@@ -13,9 +14,8 @@ from rich.table import Table
 from detr_conformance.consoles import Console, error_console, output_console, progress_bar
 from detr_conformance.errors import UsageError
 from detr_conformance.files import require_writable, write_whole
-from detr_conformance.judges import Judges
 from detr_conformance.run import Plan, Request, judges_for
-from detr_conformance.soak import Soak, asked_of, read_soak, rounds, to_json
+from detr_conformance.soak import Soak, asked_of, names_in_round, read_soak, rounds, to_json
 
 SAVED_EVERY = 10.0
 """The seconds between two writings of the file; what is lost to a kill is judged again."""
@@ -30,30 +30,36 @@ def run_soak(names: Sequence[str], asked: Request, *, minutes: float, workers: i
         raise UsageError(f"minutes is {minutes:g}; expected a positive number")
     if path is not None:
         require_writable(path)
-    with judges_for(names, workers, None, asked.examples) as judges:
-        plan = asked.plan(names, judges.find)
-        soak = _soaked(_begun(plan, path), plan, judges, 60 * minutes, path)
+    with judges_for(names_in_round(names, asked.seed), workers, None, asked.examples) as judges:
+        first = asked.plan(names_in_round(names, asked.seed), judges.find)
+
+        def plan_of(seed: int) -> Plan:
+            found = names_in_round(names, seed)
+            return first if found == list(names) else asked.plan(found, judges.find)
+
+        begun = _begun(asked_of(names, first), asked.seed, path)
+        soak = _soaked(begun, rounds(begun, asked, plan_of, judges), 60 * minutes, path)
     _show(soak, output_console())
     return 1 if soak.findings else 0
 
 
-def _begun(plan: Plan, path: Path | None) -> Soak:
+def _begun(asked: dict[str, Any], seed: int, path: Path | None) -> Soak:
     # Compared as JSON gives it back, in which a tuple is a list.
-    asked = json.loads(json.dumps(asked_of(plan)))
+    asked = json.loads(json.dumps(asked))
     if path is not None and path.exists():
         return read_soak(path, asked)
-    return Soak(asked, plan.request.seed)
+    return Soak(asked, seed)
 
 
-def _soaked(begun: Soak, plan: Plan, judges: Judges, seconds: float, path: Path | None) -> Soak:
-    """The soak after so many seconds, or when it is interrupted; it is in its file by then."""
+def _soaked(begun: Soak, course: Iterator[Soak], seconds: float, path: Path | None) -> Soak:
+    """The soak after so many seconds of its course, or when it is interrupted; it is in its file by then."""
     console = error_console()
     soak, start = begun, time.monotonic()
     saved = start
     try:
         with progress_bar(console, TimeElapsedColumn()) as bar:
             task = bar.add_task("", total=seconds)
-            for soak in rounds(begun, plan.request, plan, judges):
+            for soak in course:
                 now = time.monotonic()
                 told = f"{soak.cases} cases, {len(soak.findings)} findings, seed {soak.seed}"
                 bar.update(task, completed=now - start, description=told)
@@ -78,7 +84,7 @@ def _show(soak: Soak, console: Console) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2))
     for name in ("implementation", "profile", "invariants", "cases", "premise met", "failing"):
         table.add_column(name, justify="left" if name in ("implementation", "profile") else "right")
-    for _, name, profile in soak.asked["implementations"]:
+    for name, profile in soak.asked["implementations"]:
         keys = [key for key in soak.examples if key[:2] == (name, profile)]
         numbers = (
             len(keys),

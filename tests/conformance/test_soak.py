@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Callable
 from itertools import islice
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 
 from detr_conformance.command_line import run
+from detr_conformance.declared.boxes import Overlaps
 from detr_conformance.errors import UsageError
 from detr_conformance.judges import ThisProcess
 from detr_conformance.run import request
 from detr_conformance.selection import Selection
-from detr_conformance.soak import Soak, asked_of, read_soak, rounds, to_json
+from detr_conformance.soak import Soak, asked_of, names_in_round, read_soak, rounds, to_json
 from detr_conformance.verdict import Verdict
 
 INVARIANTS = ("assignment.valid-pairs", "assignment.optimal-total")
@@ -29,7 +31,7 @@ def soaking(subjects: Path) -> Callable[..., tuple[Soak, Any]]:
     def begin(subject: str = "RIGHT", seed: int = 7) -> tuple[Soak, Any]:
         asked = request(Selection(invariants=INVARIANTS), examples=5, seed=seed)
         plan = asked.plan(f"{subjects}:{subject}")
-        return Soak(asked_of(plan), seed), lambda soak: rounds(soak, asked, plan, ThisProcess())
+        return Soak(asked_of([subject], plan), seed), lambda soak: rounds(soak, asked, lambda _: plan, ThisProcess())
 
     return begin
 
@@ -69,7 +71,7 @@ def test_a_known_violation_is_no_finding(subjects: Path, ledger_of: Callable[...
     ledger = ledger_of("greedy", *INVARIANTS)
     asked = request(Selection(invariants=INVARIANTS), examples=5, seed=0, ledger=[ledger])
     plan = asked.plan(f"{subjects}:GREEDY")
-    *_, last = islice(rounds(Soak(asked_of(plan), 0), asked, plan, ThisProcess()), 3)
+    *_, last = islice(rounds(Soak(asked_of(["greedy"], plan), 0), asked, lambda _: plan, ThisProcess()), 3)
     assert last.finished == 1
     assert not last.findings
 
@@ -111,3 +113,23 @@ def test_a_file_that_holds_no_soak_is_refused(tmp_path: Path, text: str) -> None
     path.write_text(text)
     with pytest.raises(UsageError, match="holds no soak"):
         read_soak(path, {})
+
+
+def test_a_soak_of_declared_profiles_has_another_one_in_each_round(capsys: pytest.CaptureFixture[str]) -> None:
+    how = ["--invariant", "boxes.giou-definition", "--examples", "2", "--minutes", "0.03", "-n", "0", "--seed", "5"]
+    assert run(["soak", "declared", *how]) == 0
+    assert re.search(r"declared +declared +1 +\d+ +\d+ +0\n", capsys.readouterr().out)
+    assert [names_in_round(["declared", "reference"], seed) for seed in (5, 6)] == [
+        ["declared:5", "reference"],
+        ["declared:6", "reference"],
+    ]
+
+
+def test_a_finding_in_a_drawn_profile_is_given_again_by_its_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Overlaps, "_divisor", lambda self, area, _: area + self.rules.giou_epsilon + 0.01)
+    how = ["--invariant", "boxes.giou-definition", "--examples", "2", "--minutes", "1", "-n", "0", "--seed", "5"]
+    assert run(["soak", "declared", *how]) == 1
+    (command,) = re.findall(r"detr-spec (check declared:5 .*)", capsys.readouterr().out)
+    assert run([*shlex.split(command), "-n", "0"]) == 1

@@ -1,0 +1,54 @@
+"""Overlaps of boxes under the rules that a profile declares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from detr_reference.boxes import box_area, generalized_box_iou, upcast_half
+from detr_spec.profile import BoxRules
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """IoU and GIoU of xyxy boxes, with what a profile adds to their divisors, or raises these to.
+
+    Each is of all pairs, [n, 4] and [m, 4] → [n, m], or of boxes at the same place, [n, 4] and [n, 4] → [n].
+    """
+
+    rules: BoxRules
+
+    def iou(self, first: Tensor, second: Tensor) -> Tensor:
+        """The IoU of all pairs."""
+        return self._iou_and_union(first[:, None], second[None])[0]
+
+    def giou(self, first: Tensor, second: Tensor) -> Tensor:
+        """The GIoU of all pairs; raises ValueError for boxes that are none."""
+        return self._giou(first, second, first[:, None], second[None])
+
+    def elementwise_giou(self, first: Tensor, second: Tensor) -> Tensor:
+        """The GIoU of boxes at the same place; raises ValueError for boxes that are none."""
+        return self._giou(first, second, first, second)
+
+    def _giou(self, first: Tensor, second: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        generalized_box_iou(first[:0], second[:0])  # looks at the shapes
+        for boxes in (first, second):
+            if not (boxes[:, 2:] >= boxes[:, :2]).all():
+                raise ValueError("a box has a negative size or a NaN")
+        iou, union = self._iou_and_union(left, right)
+        corners = torch.minimum(left[..., :2], right[..., :2]), torch.maximum(left[..., 2:], right[..., 2:])
+        enclosure = box_area(torch.cat(corners, dim=-1))
+        return iou - (enclosure - union) / self._divisor(enclosure, self.rules.giou_epsilon)
+
+    def _iou_and_union(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+        left, right = upcast_half(left), upcast_half(right)
+        sides = torch.minimum(left[..., 2:], right[..., 2:]) - torch.maximum(left[..., :2], right[..., :2])
+        intersection = sides.clamp(min=0).prod(dim=-1)
+        union = box_area(left) + box_area(right) - intersection
+        return intersection / self._divisor(union, self.rules.iou_epsilon), union
+
+    def _divisor(self, area: Tensor, epsilon: float) -> Tensor:
+        least = self.rules.least_divisor
+        return area + epsilon if least is None else (area + epsilon).clamp(min=least)

@@ -1,0 +1,96 @@
+"""The criterion that a profile declares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+import detr_reference as reference
+from detr_conformance.declared.boxes import Overlaps
+from detr_conformance.declared.matcher import DeclaredMatcher
+from detr_conformance.declared.names import (
+    OUTPUTS,
+    OWN,
+    TARGETS,
+    declared_losses,
+    outputs_of_reference,
+    renamed,
+    targets_of_reference,
+)
+from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
+from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
+from detr_spec.configuration import Configuration
+
+
+class DeclaredCriterion(nn.Module):
+    """Takes outputs and targets, and gives losses, under the profile's names; so does its matcher."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__()
+        self.keys = configuration.profile.keys
+        self.matcher = DeclaredMatcher(configuration)
+        self.weight_dict = configuration.weight_dict
+        softmax = configuration.profile.class_loss == "cross-entropy"
+        kind = DeclaredSetCriterion if softmax else DeclaredFocalCriterion
+        self.criterion = kind(configuration, self._match)
+
+    def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """The losses and metrics that the profile reports, 0-dimensional."""
+        given = outputs_of_reference(outputs, self.keys)
+        losses = self.criterion(given, targets_of_reference(targets, self.keys))
+        return declared_losses(losses, self.keys, len(given.get(OWN.auxiliary, ())))
+
+    def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
+        declared = [renamed(target, TARGETS, OWN, self.keys) for target in targets]
+        pairs: Pairs = self.matcher(renamed(outputs, OUTPUTS, OWN, self.keys), declared)
+        return pairs
+
+
+class DeclaredLosses(SetPredictionCriterion):
+    """What a profile may declare of the reference's criteria, which come after it in the order of inheritance."""
+
+    configuration: Configuration
+
+    def num_boxes(self, outputs: Outputs, targets: Targets) -> float:
+        """The number of targets, or of matches, of this rank or as the mean over the ranks; at least 1."""
+        labels = [target["labels"] for target in targets]
+        if self.configuration.profile.denominator == "matches":
+            labels = [own[: outputs["pred_logits"].shape[1]] for own in labels]
+        if self.configuration.profile.rank_reduction == "local":
+            return float(max(sum(map(len, labels)), 1))
+        return average_num_boxes([{"labels": own} for own in labels], outputs["pred_logits"].device)
+
+    def detected(self, logits: Tensor) -> Tensor:
+        """Which queries, bool [B, Q], count as objects for the cardinality error."""
+        if self.configuration.profile.cardinality == "score-above-half":
+            return (logits.sigmoid() > 0.5).any(dim=-1)
+        return logits.argmax(dim=-1) != logits.shape[-1] - 1
+
+    def _layer_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:
+        losses = super()._layer_losses(outputs, targets, pairs, num_boxes)
+        if "boxes" in self.losses:
+            predicted = outputs["pred_boxes"][matched_queries(pairs)]
+            both = predicted, matched_targets([target["boxes"] for target in targets], pairs)
+            overlaps = Overlaps(self.configuration.profile.boxes)
+            giou = overlaps.elementwise_giou(*map(reference.box_cxcywh_to_xyxy, both))
+            losses["loss_giou"] = (1 - giou).sum() / num_boxes
+        return losses
+
+
+class DeclaredSetCriterion(DeclaredLosses, reference.SetCriterion):
+    """Softmax with a no-object class."""
+
+    def __init__(self, configuration: Configuration, matcher: Matcher) -> None:
+        given = configuration.num_classes, matcher, configuration.weight_dict
+        reference.SetCriterion.__init__(self, *given, configuration.eos_coef, configuration.losses)
+        self.configuration = configuration
+
+
+class DeclaredFocalCriterion(DeclaredLosses, reference.FocalSetCriterion):
+    """Sigmoids."""
+
+    def __init__(self, configuration: Configuration, matcher: Matcher) -> None:
+        given = configuration.num_classes, matcher, configuration.weight_dict, configuration.losses
+        reference.FocalSetCriterion.__init__(self, *given, configuration.focal_alpha, configuration.focal_gamma)
+        self.configuration = configuration

@@ -1,0 +1,66 @@
+"""Outputs, targets and losses under the names of a profile, and under those of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from detr_spec.profile import Keys
+
+OWN = Keys()
+"""The names of the reference."""
+
+OUTPUTS = ("logits", "boxes", "masks")
+TARGETS = ("labels", "target_boxes", "target_masks")
+LOSSES = ("classification", "box_l1", "box_giou", "mask", "dice", "class_error", "cardinality")
+OTHER_PREDICTIONS = ("encoder", "denoising")
+"""Predictions beside those of the decoder's layers, and the suffixes of their losses here."""
+
+
+def renamed(values: Mapping[str, Any], names: Iterable[str], old: Keys, new: Keys) -> dict[str, Any]:
+    """The values of those fields of `Keys`, as far as they are there, from the one spelling to the other."""
+    keys = {getattr(old, name): getattr(new, name) for name in names}
+    return {keys[key]: value for key, value in values.items() if key in keys}
+
+
+def outputs_of_reference(outputs: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+    """Outputs under the reference's names, with auxiliary, encoder and denoising outputs."""
+    found = renamed(outputs, OUTPUTS, keys, OWN)
+    if keys.auxiliary in outputs:
+        found[OWN.auxiliary] = [renamed(layer, OUTPUTS, keys, OWN) for layer in outputs[keys.auxiliary]]
+    for name in OTHER_PREDICTIONS:
+        if getattr(keys, name) in outputs:
+            found[getattr(OWN, name)] = renamed(outputs[getattr(keys, name)], OUTPUTS, keys, OWN)
+    return found
+
+
+def targets_of_reference(targets: Sequence[Mapping[str, Tensor]], keys: Keys) -> list[dict[str, Tensor]]:
+    """Targets under the reference's names."""
+    return [renamed(target, TARGETS, keys, OWN) for target in targets]
+
+
+def declared_outputs(outputs: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+    """What a model of the reference gives, under the profile's names."""
+    found = renamed(outputs, OUTPUTS, OWN, keys)
+    if OWN.auxiliary in outputs:
+        found[keys.auxiliary] = [renamed(layer, OUTPUTS, OWN, keys) for layer in outputs[OWN.auxiliary]]
+    return found
+
+
+def declared_losses(losses: Mapping[str, Tensor], keys: Keys, auxiliary_layers: int) -> dict[str, Tensor]:
+    """The losses of the reference, as far as the profile reports them, under its names."""
+    found: dict[str, Tensor] = {}
+    for name in LOSSES:
+        own, declared = getattr(OWN, name), getattr(keys, name)
+        if declared is None:
+            continue
+        spelt = {own: declared}
+        for layer in range(auxiliary_layers):
+            spelt[f"{own}_{layer}"] = keys.auxiliary_loss.format(loss=declared, layer=layer)
+        for part in OTHER_PREDICTIONS:
+            template = getattr(keys, f"{part}_loss")
+            spelt |= {} if template is None else {f"{own}_{part}": template.format(loss=declared)}
+        found |= {spelling: losses[key] for key, spelling in spelt.items() if key in losses}
+    return found

@@ -1,0 +1,136 @@
+"""What can be declared: each field of a profile with values that it may have, by reflection, and profiles of these.
+
+A field that is a choice has all its choices, and a name another name. `NUMBERS` and `TEMPLATES` say what numbers and
+templates are worth trying; a new field that none of this covers is refused with `LookupError`, so that it is not left
+out in silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from detr_spec.profile import PROFILES, Profile
+from detr_spec.values import InvalidValue
+
+WORDS = ("name", "summary")
+"""Fields that say what a profile is called, and nothing of what it is."""
+
+NUMBERS: dict[str, tuple[Any, ...]] = {
+    "iou_epsilon": (0.0, 1e-7, 1e-6, 1e-3),
+    "giou_epsilon": (0.0, 1e-7, 1e-6, 1e-3),
+    "least_divisor": (None, 1e-7, 1e-6, 1e-2),
+    "top_k": (100, 300, 1, 7),
+    "focal_cost_epsilon": (1e-8, 0.0, 1e-12, 1e-3),
+    "cost_weights": (
+        (1.0, 5.0, 2.0),
+        (2.0, 5.0, 2.0),
+        (1.0, 0.0, 0.0),
+        (0.0, 5.0, 0.0),
+        (0.0, 0.0, 2.0),
+        (1.0, 5.0, 0.0),
+        (1.0, 0.0, 2.0),
+        (0.0, 5.0, 2.0),
+        (8.0, 0.25, 0.5),
+        (0.3, 0.7, 0.1),
+    ),
+    "loss_weights": (
+        (1.0, 5.0, 2.0),
+        (2.0, 5.0, 2.0),
+        (1.0, 0.0, 0.0),
+        (0.0, 5.0, 2.0),
+        (1.0, 5.0, 0.0),
+        (1.0, 0.0, 2.0),
+        (4.0, 1.0, 1.0),
+        (0.3, 0.7, 0.1),
+    ),
+    "eos_coef": (0.1, 0.0, 0.25, 1.0, 3.0),
+}
+"""Numbers worth trying, the default of `Profile` first: those of known dialects, and where a number may end."""
+
+TEMPLATES: dict[str, tuple[str | None, ...]] = {
+    "auxiliary_loss": ("{loss}_{layer}", "{loss}_aux_{layer}", "d{layer}.{loss}"),
+    "encoder_loss": (None, "{loss}_enc", "enc.{loss}"),
+    "denoising_loss": (None, "{loss}_dn", "dn.{loss}"),
+}
+"""How losses of other predictions may be named."""
+
+
+@cache
+def declarable_values(kind: Any) -> dict[str, tuple[Any, ...]]:
+    """Values that each field of `Profile`, or of a part of it, may have, its default first; not of parts themselves.
+
+    Raises `LookupError` for a field of which none are known.
+    """
+    hints = get_type_hints(kind)
+    return {
+        field.name: _values(field.name, hints[field.name], field.default)
+        for field in fields(kind)
+        if field.name not in WORDS and not is_dataclass(hints[field.name])
+    }
+
+
+def _values(name: str, hint: Any, default: Any) -> tuple[Any, ...]:
+    if get_origin(hint) is Literal:
+        return (default, *(choice for choice in get_args(hint) if choice != default))
+    if hint is bool:
+        return default, not default
+    known = NUMBERS.get(name) or TEMPLATES.get(name)
+    if known is not None:
+        return known
+    if default is not MISSING and str in (hint, *get_args(hint)):
+        other = f"other_{default}"
+        return (default, other) if hint is str else (default, None, other)
+    raise LookupError(
+        f"no values are known that the field {name!r} of a profile may have; add some to NUMBERS in {__name__}, "
+        f"the default first"
+    )
+
+
+def parts(kind: Any = Profile) -> dict[str, Any]:
+    """The fields of `Profile` that are made of fields themselves, with their types."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind) if is_dataclass(hints[field.name])}
+
+
+def drawn_profile(seed: int) -> Profile:
+    """A profile that can be declared, drawn by its seed from a named one: half of its fields are drawn anew.
+
+    Its name is "declared", and its summary says in what it differs.
+    """
+    generator = np.random.default_rng(seed)
+    while True:
+        base = list(PROFILES.values())[generator.integers(len(PROFILES))]
+        try:
+            drawn = _redrawn(base, generator)
+        except InvalidValue:
+            continue
+        profile: Profile = replace(drawn, name="declared", summary=", ".join([base.name, *differences(drawn, base)]))
+        return profile
+
+
+def _redrawn(base: Any, generator: np.random.Generator) -> Any:
+    kind: Any = type(base)
+    own = declarable_values(kind)
+    drawn = {name: values[generator.integers(len(values))] for name, values in own.items() if generator.integers(2)}
+    whole = {name: _redrawn(getattr(base, name), generator) for name in parts(kind)}
+    return replace(base, **drawn, **whole)
+
+
+def differences(profile: Any, base: Any, path: str = "") -> list[str]:
+    """In which fields a profile, or a part of one, differs from another, as texts such as "boxes.invalid unchecked"."""
+    kind: Any = type(profile)
+    own = [
+        f"{path}{name} {getattr(profile, name)}"
+        for name in declarable_values(kind)
+        if getattr(profile, name) != getattr(base, name)
+    ]
+    inner = [
+        text
+        for name in parts(kind)
+        for text in differences(getattr(profile, name), getattr(base, name), f"{path}{name}.")
+    ]
+    return own + inner
