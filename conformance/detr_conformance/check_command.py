@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detr_conformance.consoles import Console, error_console, output_console
+from detr_conformance.files import require_folder
 from detr_conformance.progress import shown_progress
 from detr_conformance.report import Report
 from detr_conformance.reports.options import Outputs
 from detr_conformance.reports.writing import require_all_writable, write_outputs
 from detr_conformance.run import Request, judges_for
 from detr_conformance.show import show_report
-from detr_conformance.vectors.leaving import leave_vectors, require_folder
+from detr_conformance.vectors.leaving import leave_vectors
 from detr_conformance.verdict import Judgement
 
 

@@ -10,6 +10,7 @@ import click
 
 from detr_conformance.bench.command import bench
 from detr_conformance.errors import UsageError
+from detr_conformance.files import OutputPath
 from detr_conformance.lock.command import lock
 from detr_conformance.merge_command import merge
 from detr_conformance.mutants.command import mutants
@@ -57,7 +58,7 @@ def command(context: click.Context) -> None:
 @click.option(
     "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
 )
-@click.option("--vectors", "vectors_path", type=click.Path(path_type=Path), help="Leave failing cases in this folder.")
+@click.option("--vectors", "vectors_path", type=OutputPath(), help="Leave failing cases in this folder.")
 @click.option("--accept", is_flag=True, help="Write what is violated into the ledger, and leave the reasons to you.")
 @click.option("--lock", "lock_path", type=click.Path(path_type=Path), help="Say what moved since this lock.")
 @click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
@@ -150,7 +151,7 @@ def check(
 @click.option("--seed", default="random", show_default=True, help="The first seed; the others follow it.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
-@click.option("--file", "path", type=click.Path(path_type=Path), help="Keep the soak here, and go on from it.")
+@click.option("--file", "path", type=OutputPath(), help="Keep the soak here, and go on from it.")
 @click.option(
     "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
 )
@@ -187,9 +188,7 @@ def soak(
 
 @command.command()
 @click.argument("subject", metavar="MODULE:OBJECT")
-@click.option(
-    "--directory", type=click.Path(path_type=Path), default=Path(), help="The project's folder.  [default: this one]"
-)
+@click.option("--directory", type=OutputPath(), default=Path(), help="The project's folder.  [default: this one]")
 def init(subject: str, directory: Path) -> int:
     """Probe a criterion, a matcher, a module …, and write what a gate in CI needs.
 
@@ -234,7 +233,7 @@ def explain(invariant: str) -> None:
 
 
 @command.command()
-@click.argument("folder", type=click.Path(path_type=Path), default="detr-spec-demo")
+@click.argument("folder", type=OutputPath(), default="detr-spec-demo")
 @click.option("--steps", type=int, default=300, show_default=True, help="Training steps.")
 @click.option("--images", type=int, default=12, show_default=True, help="How many images to learn.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the weights and the batches.")
@@ -253,7 +252,7 @@ def demo(folder: Path, steps: int, images: int, seed: int) -> int:
 @click.option("--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable.")
 @click.option("--invariant", "invariants", metavar="ID", multiple=True, help="Only this id or number; repeatable.")
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
-@click.option("--json", "path", type=click.Path(path_type=Path), help="Write them to this file, beside other limits.")
+@click.option("--json", "path", type=OutputPath(), help="Write them to this file, beside other limits.")
 def limits(
     profile: str | None, components: tuple[str, ...], invariants: tuple[str, ...], workers: int, path: Path | None
 ) -> int:

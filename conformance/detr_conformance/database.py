@@ -39,9 +39,14 @@ def opened(locations: tuple[str, ...]) -> ExampleDatabase | None:
     return MultiplexedDatabase(*databases) if databases else None
 
 
+def located(location: str) -> str:
+    """A location that is the same from every folder."""
+    return location if "://" in location else str(Path(location).absolute())
+
+
 def _opened(location: str) -> ExampleDatabase:
     if "://" not in location:
-        return _folder(Path(location))
+        return _folder(Path(located(location)))
     url = urlsplit(location)
     if url.scheme in ("redis", "rediss", "unix"):
         return _redis(location)

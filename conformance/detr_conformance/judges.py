@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple, Protocol
 
 from detr_conformance import worker
+from detr_conformance.database import located
 from detr_conformance.errors import UsageError, cause_of_death, one_line
 from detr_conformance.judge import blank_judgement
 from detr_conformance.ledger.entries import Entry
@@ -123,7 +124,8 @@ class Workers:
         """The judgement of each task with its place, as the workers finish them."""
         places: dict[Future[Judgement], int] = {}
         for place, (subject, invariant, entries) in enumerate(tasks):
-            arguments = (subject.address, subject.place, invariant.id, entries, examples, seed, device, database)
+            where = tuple(map(located, database))
+            arguments = (subject.address, subject.place, invariant.id, entries, examples, seed, device, where)
             timeout = self._time_limit
             if subject.address is not None and is_testee(subject.address):
                 # Its own process has that time to start, and again to answer, and is told apart from the judge.

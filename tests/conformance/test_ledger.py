@@ -236,8 +236,8 @@ def test_a_file_need_not_end_with_the_end_of_a_line(solvers: Path, ledger: Write
         ("violation = 3", "expected only \\[\\[violation\\]\\] tables"),
         ("violation = [{}]", "holds tables that are not written as such"),
         ("[violations]\nx = 1", "holds 'violations'; expected only"),
-        ("[[violation", "is no TOML"),
-        ("x = " + "[" * 5000, "is no TOML"),
+        ("[[violation", "no TOML that can be read"),
+        ("x = " + "[" * 5000, "no TOML that can be read"),
     ],
 )
 def test_a_file_that_is_something_else_is_refused(text: str, told: str) -> None:

@@ -11,8 +11,7 @@ from typing import Any
 
 from detr_conformance.adoption.construction import Argument, Construction
 from detr_conformance.adoption.findings import Findings, Part
-from detr_conformance.errors import UsageError
-from detr_conformance.files import write_whole
+from detr_conformance.files import require_folder, write_whole
 from detr_conformance.version import installed_version
 from detr_spec.implementation import Limits
 from detr_spec.profile import PROFILES, Profile
@@ -39,11 +38,8 @@ def written(findings: Findings, directory: Path) -> tuple[list[str], list[str]]:
         if path.exists() or path.is_symlink():
             kept.append(name)
             continue
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(text, path)
-        except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+        require_folder(path.parent)
+        write_whole(text, path)
         new.append(name)
     return new, kept
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detr_conformance.files import OutputPath, require_writable, write_whole
+
 if TYPE_CHECKING:
     from detr_conformance.bench.plan import Plan
 
 REGIMES = ("trained", "untrained", "coco")
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = OutputPath(dir_okay=False)
 
 
 @click.command()
@@ -88,7 +90,6 @@ def _require(device: str, json_path: Path | None, markdown_path: Path | None, pl
     """Raises `UsageError` where the device is not there or a file cannot be written."""
     from detr_conformance.bench.plot import require_plot  # noqa: PLC0415
     from detr_conformance.errors import UsageError  # noqa: PLC0415
-    from detr_conformance.files import require_writable  # noqa: PLC0415
 
     for path in (json_path, markdown_path, plot_path):
         if path is not None:
@@ -109,7 +110,6 @@ def _run(plan: Plan, json_path: Path | None, markdown_path: Path | None, plot_pa
     from detr_conformance.bench.results import Results, as_json  # noqa: PLC0415
     from detr_conformance.bench.show import as_markdown, show_setting  # noqa: PLC0415
     from detr_conformance.consoles import output_console  # noqa: PLC0415
-    from detr_conformance.files import write_whole  # noqa: PLC0415
 
     results = Results(described_machine(plan.how.device), _base())
     console = output_console()

@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from detr_conformance.consoles import error_console, output_console, progress_bar
 from detr_conformance.errors import UsageError
+from detr_conformance.files import require_folder
 
 if TYPE_CHECKING:
     from detr_conformance.demonstration.learning import Progress as Callback
@@ -55,8 +56,7 @@ def _require(steps: int, images: int, folder: Path) -> None:
     for name, value, least in (("steps", steps, LEAST_STEPS), ("images", images, 1)):
         if value < least:
             raise UsageError(f"{name} is {value}; expected an integer of at least {least}")
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; expected a folder to write the page to")
+    require_folder(folder)
 
 
 @contextmanager

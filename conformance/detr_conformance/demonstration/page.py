@@ -12,6 +12,7 @@ import numpy as np
 from detr_conformance.demonstration.figures import THRESHOLD, loss_curves, metric_curves, picture
 from detr_conformance.demonstration.learning import DECODER_LAYERS, Learning
 from detr_conformance.demonstration.scenes import Scene
+from detr_conformance.files import write_whole
 from detr_spec.evaluation import coco_annotations, coco_results
 from detr_spec.strategies.coco import coco_category_names
 from detr_spec.values import Detections
@@ -21,7 +22,6 @@ PAGE, METRICS, ANNOTATIONS, RESULTS = "index.html", "metrics.json", "annotations
 
 def write_page(folder: Path, scenes: Sequence[Scene], learning: Learning, seed: int) -> Path:
     """Writes the page, every step's metrics, and annotations and detections as COCO has them; returns its path."""
-    folder.mkdir(parents=True, exist_ok=True)
     sizes = np.array([scene.size for scene in scenes])
     documents = {
         METRICS: [step._asdict() for step in learning.history],
@@ -29,9 +29,9 @@ def write_page(folder: Path, scenes: Sequence[Scene], learning: Learning, seed: 
         RESULTS: coco_results(learning.detections),
     }
     for name, document in documents.items():
-        (folder / name).write_text(json.dumps(document) + "\n", encoding="utf-8")
+        write_whole(json.dumps(document) + "\n", folder / name)
     page = folder / PAGE
-    page.write_text(_page(scenes, learning, seed), encoding="utf-8")
+    write_whole(_page(scenes, learning, seed), page)
     return page
 
 

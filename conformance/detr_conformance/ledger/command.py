@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from detr_conformance.consoles import error_console, output_console, progress_bar
+from detr_conformance.documents import read_text
 from detr_conformance.errors import UsageError
-from detr_conformance.files import require_writable, write_whole
+from detr_conformance.files import locked, require_writable, write_whole
 from detr_conformance.judge import not_asked
 from detr_conformance.judges import Judges, Task
 from detr_conformance.ledger.accepting import Accepted, accept, split_by_profile
@@ -17,7 +18,6 @@ from detr_conformance.ledger.reading import Ledger, parsed_ledger, read_ledger
 from detr_conformance.ledger.writing import ledger_text
 from detr_conformance.reports.options import Outputs
 from detr_conformance.run import Request, judges_for, subjects_of
-from detr_conformance.vectors.reading import read_text
 from detr_conformance.verdict import Judgement
 
 
@@ -42,18 +42,36 @@ def run_accept(
             "--accept writes one ledger and nothing else; expected --ledger FILE once, and no "
             f"{' or '.join(given) or '--json'}"
         )
-    (path,) = paths
+    path = paths[0].absolute()  # since an implementation may go to another folder
     require_writable(path)
-    ledger = read_ledger(path, draft=True) if path.exists() else parsed_ledger("", path, draft=True)
+    ledger = _draft(path)
+    written = None
     with judges_for(names, workers, time_limit, asked.examples, memory_limit) as judges:
-        accepted = _accepted(names, asked, ledger, judges)
-    text = ledger_text(ledger, accepted.entries)
-    written = parsed_ledger(text, path, draft=True)
-    if not path.exists() or read_text(path) != text:
-        write_whole(text, path)
+        while written is None:
+            accepted = _accepted(names, asked, ledger, judges)
+            with locked(path.parent):
+                before, ledger = ledger, _draft(path)
+                if ledger.text == before.text:
+                    written = _written(ledger, accepted.entries)
+            if written is None:
+                error_console().show(f"{path} was changed meanwhile; judging again with what it says now")
     for line in _told(accepted, written):
         output_console().show(line)
     return 1 if accepted.not_accepted else 0
+
+
+def _draft(path: Path) -> Ledger:
+    """The ledger that is there, or an empty one."""
+    return read_ledger(path, draft=True) if path.exists() else parsed_ledger("", path, draft=True)
+
+
+def _written(ledger: Ledger, entries: Sequence[Entry]) -> Ledger:
+    """The ledger with these entries, which its file holds from now on."""
+    text = ledger_text(ledger, entries)
+    written = parsed_ledger(text, ledger.path, draft=True)
+    if not ledger.path.exists() or read_text(ledger.path) != text:
+        write_whole(text, ledger.path)
+    return written
 
 
 def _accepted(names: Sequence[str], asked: Request, ledger: Ledger, judges: Judges) -> Accepted:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-
+from detr_conformance.documents import parsed_toml, read_text
 from detr_conformance.errors import UsageError, close_names
 from detr_conformance.ledger.entries import FIELDS, LISTS, REQUIRED, Entry
 from detr_conformance.ledger.lines import EntryLines, entry_lines
 from detr_conformance.vectors.checks import invariants_by_id
 from detr_conformance.vectors.places import Place
-from detr_conformance.vectors.reading import read_text, vector_of
+from detr_conformance.vectors.reading import vector_of
 from detr_conformance.vectors.vector import Vector
 from detr_spec.values import DTYPES
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 HOW_TO_FILL = "`detr-spec check … --ledger FILE --accept` writes it"
 
@@ -49,12 +42,12 @@ def parsed_ledger(text: str, path: Path, *, draft: bool = False) -> Ledger:
     """The ledger that a text says; raises `UsageError` as `read_ledger` does."""
     if text and not text.endswith("\n"):
         text += "\n"
-    document = _parsed(text, path)
+    document = parsed_toml(text, path)
     tables = document.get("violation", [])
     unknown = sorted(set(document) - {"violation"})
     if unknown or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"{path} holds {', '.join(map(repr, unknown)) or 'no such tables'}; {_ONLY}")
-    lines = _lines(text, path)
+    lines = entry_lines(text)
     if len(lines) != len(tables):
         raise UsageError(f"{path} holds tables that are not written as such; {_ONLY}")
     entries: list[Entry] = []
@@ -70,21 +63,6 @@ def parsed_ledger(text: str, path: Path, *, draft: bool = False) -> Ledger:
 
 
 _ONLY = "expected only [[violation]] tables"
-
-
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        told = str(error) or "it is nested too deeply"
-        raise UsageError(f"{path} is no TOML: {told}") from error
-
-
-def _lines(text: str, path: Path) -> tuple[EntryLines, ...]:
-    try:
-        return entry_lines(tomlkit.parse(text))
-    except Exception as error:
-        raise UsageError(f"{path} is no TOML that can be kept as it is written: {error}") from error
 
 
 @dataclass(frozen=True)

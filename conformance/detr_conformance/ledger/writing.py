@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
-
-import tomlkit
 
 from detr_conformance.ledger.entries import FIELDS, Entry
 from detr_conformance.ledger.lines import EntryLines
@@ -106,4 +105,5 @@ def _field(entry: Entry, name: str, own: Sequence[str]) -> Sequence[str]:
         return ['reason = ""']
     if not value:
         return []
-    return [f"{name} = {tomlkit.item(list(value) if isinstance(value, tuple) else value).as_string()}"]
+    # A text of JSON is one of TOML too, save one sign that TOML wants as an escape.
+    return [f"{name} = {json.dumps(value, ensure_ascii=False)}".replace("\x7f", "\\u007f")]

@@ -9,6 +9,7 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
+from detr_conformance.documents import parsed_json, read_text
 from detr_conformance.errors import UsageError
 from detr_spec.invariant import all_invariants
 from detr_spec.profile import PROFILES
@@ -41,11 +42,10 @@ def to_json(limits: Iterable[Limit]) -> str:
 
 def read_limits(path: Path) -> tuple[Limit, ...]:
     """The limits that a file holds; raises `UsageError` where it holds none, or names what does not exist."""
+    document = parsed_json(read_text(path), path)
     try:
-        limits = tuple(Limit(**entry) for entry in json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, TypeError) as error:
+        limits = tuple(Limit(**entry) for entry in document)
+    except TypeError as error:
         raise UsageError(
             f"{path} holds no detection limits; name a file of them, or one that does not exist"
         ) from error

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from detr_conformance.files import OutputPath, require_writable, write_whole
+
 if TYPE_CHECKING:
     from detr_conformance.consoles import Console
     from detr_conformance.lock.comparing import Comparison
@@ -20,7 +22,7 @@ SHOWN = 8
 
 @click.command()
 @click.argument("implementation", nargs=-1, required=True)
-@click.option("--file", "path", type=click.Path(path_type=Path), required=True, help="Where to write the lock.")
+@click.option("--file", "path", type=OutputPath(), required=True, help="Where to write the lock.")
 @click.option(
     "--ulps",
     type=float,
@@ -35,7 +37,6 @@ def lock(implementation: tuple[str, ...], path: Path, ulps: float, device: str) 
     `detr-spec check IMPLEMENTATION --lock FILE` then says what moved, by how much, and whether it is still right.
     """
     from detr_conformance.consoles import output_console  # noqa: PLC0415
-    from detr_conformance.files import require_writable, write_whole  # noqa: PLC0415
     from detr_conformance.judges import ThisProcess  # noqa: PLC0415
     from detr_conformance.lock.recording import lock_text, recorded  # noqa: PLC0415
     from detr_conformance.selection import Subject, require_device  # noqa: PLC0415

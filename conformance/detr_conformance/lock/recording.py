@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from detr_conformance.documents import parsed_json, read_text
 from detr_conformance.errors import UsageError, one_line
 from detr_conformance.isolation import MOMENT, isolated
 from detr_conformance.lock.answers import answers_of
@@ -18,7 +19,7 @@ from detr_conformance.vectors.codec import decoded, encoded
 from detr_conformance.vectors.exporting import set_texts, set_vectors
 from detr_conformance.vectors.fitting import Unfit, fitted
 from detr_conformance.vectors.places import Place
-from detr_conformance.vectors.reading import Placed, parsed_json, read_text
+from detr_conformance.vectors.reading import Placed
 from detr_conformance.vectors.validation import require_valid
 from detr_conformance.version import installed_version
 from detr_spec.implementation import COMPONENTS, Implementation

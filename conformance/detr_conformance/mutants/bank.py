@@ -18,22 +18,17 @@ new = "what stands there instead"
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from detr_conformance.documents import parsed_toml, read_text
 from detr_conformance.errors import UsageError, close_names
 from detr_conformance.mutants.sources import components_reached, original_sources
 from detr_spec.invariant import Invariant, all_invariants
 from detr_spec.profile import PROFILES
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "bank"
 TEXTS = ("id", "description", "provenance")
@@ -133,12 +128,7 @@ def read_bank(folder: Path) -> tuple[Mutant, ...]:
 
 
 def _read_file(path: Path) -> tuple[Mutant, ...]:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no TOML: {error}") from error
+    document = parsed_toml(read_text(path), path)
     _require_fields(str(path), document, ("mutant",), ("mutant",))
     entries = _tables(f"{path}: mutant", document["mutant"])
     return tuple(

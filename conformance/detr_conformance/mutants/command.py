@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from detr_conformance.files import OutputPath, require_writable, write_whole
+
 if TYPE_CHECKING:
     from detr_conformance.consoles import Console
 
@@ -20,7 +22,7 @@ SURVEY_EXAMPLES = 5
 LINES = 20
 """How many lines of progress there are where no terminal shows a bar."""
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
+_FILE = OutputPath(dir_okay=False)
 
 
 @click.command()
@@ -67,7 +69,6 @@ def mutants(
     """
     from detr_conformance.consoles import error_console, output_console  # noqa: PLC0415
     from detr_conformance.errors import UsageError  # noqa: PLC0415
-    from detr_conformance.files import require_writable, write_whole  # noqa: PLC0415
     from detr_conformance.mutants.bank import chosen_mutants  # noqa: PLC0415
     from detr_conformance.mutants.campaign import expected_tasks, hunts, survey_tasks  # noqa: PLC0415
     from detr_conformance.mutants.matrix import matrix_of  # noqa: PLC0415

@@ -10,9 +10,11 @@ from typing import Any
 
 import click
 
+from detr_conformance.files import OutputPath
+
 STANDARD_OUTPUT = Path("-")
 
-_FILE = click.Path(path_type=Path)
+_FILE = OutputPath()
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from detr_conformance.files import OutputPath, write_whole
+
 
 @click.group()
 def vectors() -> None:
@@ -14,7 +16,7 @@ def vectors() -> None:
 
 
 @vectors.command("export")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=OutputPath())
 def export_vectors(folder: Path) -> None:
     """Write the set of vectors into FOLDER, a file for each component, with their schema.
 
@@ -40,7 +42,7 @@ def print_schema(name: str) -> None:
 
 
 @vectors.command("draw")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("folder", type=OutputPath(exists=True, file_okay=False))
 def draw_vectors(folder: Path) -> None:
     """Draw the set anew into FOLDER, as it is kept in this package: after a change of the norm.
 
@@ -53,7 +55,7 @@ def draw_vectors(folder: Path) -> None:
 
     drawn = drawn_vectors([*IMPLEMENTATIONS, right_solver()])
     for component, content in packed(drawn).items():
-        (folder / f"{component}.jsonl.gz").write_bytes(content)
+        write_whole(content, folder / f"{component}.jsonl.gz")
     output_console().show(f"{folder}: {len(drawn)} vectors")
 
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from detr_conformance.errors import UsageError
-from detr_conformance.files import require_writable, write_whole
+from detr_conformance.files import require_folder, require_writable, write_whole
 from detr_conformance.vectors.reading import Placed, lines_of, vectors_in
 from detr_conformance.vectors.validation import schema_text
 from detr_conformance.vectors.vector import Vector
@@ -61,10 +61,7 @@ def export(folder: Path) -> tuple[int, int]:
     """
     texts = {f"{component}.jsonl": text for component, text in set_texts().items()}
     texts |= {SCHEMA_FILE: schema_text("vector"), "README.txt": README}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made a folder: {error.strerror}") from error
+    require_folder(folder)
     for name, text in texts.items():
         _require_ours(folder / name, text)
     for name, text in texts.items():

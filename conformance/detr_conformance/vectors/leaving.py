@@ -23,14 +23,6 @@ BEGINNING = '{\n"format": '
 LONGEST_NAME = 60
 
 
-def require_folder(folder: Path) -> None:
-    """Makes the folder where it is not there; raises `UsageError` where it cannot be one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made a folder: {error.strerror}") from error
-
-
 def leave_vectors(report: Report, folder: Path) -> list[Path]:
     """Writes a file into the folder for each judgement that fails on a case, and gives their paths.
 

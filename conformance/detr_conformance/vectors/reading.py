@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detr_conformance.documents import parsed_json, read_text
 from detr_conformance.errors import UsageError
 from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.validation import require_valid
 from detr_conformance.vectors.vector import Vector, from_document, to_document
 
 SCHEMA = "vector"
-
-LARGEST_FILE = 2**28
-"""How many bytes of a file are read: a longer one is refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,38 +23,6 @@ class Placed:
 
     vector: Vector
     place: Place
-
-
-def parsed_json(text: str, place: Place) -> Any:
-    """What strict JSON says; raises `UsageError` for anything else, a key that comes twice included."""
-    try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float)
-    except json.JSONDecodeError as error:
-        found = f"{error.msg} (line {error.lineno}, column {error.colno})" if "\n" in text else f"{error.msg}"
-        raise UsageError(f"{place}: no JSON: {found}, character {error.pos}") from error
-    except RecursionError as error:
-        raise UsageError(f"{place}: no JSON that can be read: it is nested too deeply") from error
-    except ValueError as error:
-        raise UsageError(f"{place}: no JSON that can be read: {error}") from error
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(name for number, (name, _) in enumerate(pairs) if name in dict(pairs[:number]))
-        raise ValueError(f"the key {twice[:40]!r} comes twice in one object")
-    return found
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f'{name} is no JSON; expected a number, or "nan", "inf" or "-inf" as text')
-
-
-def _float(digits: str) -> float:
-    number = float(digits)
-    if math.isinf(number):
-        raise ValueError(f"{digits[:40]} is beyond float64")
-    return number
 
 
 def vector_of(text: str, place: Place) -> Vector:
@@ -69,18 +34,6 @@ def checked_vector(document: Any, place: Place) -> Vector:
     """The vector of plain data; raises `UsageError` as `vector_of` does."""
     require_valid(document, SCHEMA, place)
     return from_document(document, place)
-
-
-def read_text(path: Path) -> str:
-    """A file as text; raises `UsageError` where there is none, or none of a bearable size."""
-    try:
-        if path.is_file() and path.stat().st_size > LARGEST_FILE:
-            raise UsageError(f"{path} is larger than {LARGEST_FILE // 2**20} MiB; expected a file of vectors")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no text in UTF-8, at byte {error.start}") from error
 
 
 def read_vectors(path: Path) -> tuple[Placed, ...]:

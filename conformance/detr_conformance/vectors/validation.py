@@ -6,10 +6,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from typing import Any
 
 from detr_conformance.errors import UsageError, close_names
 from detr_conformance.vectors.places import Place
+
+MOST_ERRORS = 100
+"""Of a document, of which the first in its order is told."""
 
 LONGEST = 60
 """How much of what is found an error shows."""
@@ -47,7 +51,7 @@ _PLAIN = {
 
 def require_valid(document: Any, schema: str, place: Place) -> None:
     """Raises `UsageError` for the first thing in which a document differs from the schema of that name."""
-    errors = _validator(schema).iter_errors(document)
+    errors = islice(_validator(schema).iter_errors(document), MOST_ERRORS)
     error = min(errors, key=_order, default=None)
     if error is not None:
         raise _told(error, place.within(*error.absolute_path))

@@ -16,16 +16,19 @@ from hypothesis import given, settings
 from detr_conformance import check
 from detr_conformance.errors import UsageError
 from detr_conformance.report import ImplementationReport, Report
-from detr_conformance.reports.reading import parsed_report, read_report, report_schema
+from detr_conformance.reports.reading import parsed_report, read_report
+from detr_conformance.vectors.validation import schema_text
 from detr_conformance.verdict import Verdict
+
+SCHEMA = json.loads(schema_text("report"))
 
 
 def test_the_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(report_schema())
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
 def test_the_schema_knows_every_verdict() -> None:
-    known = report_schema()["$defs"]["judgement"]["properties"]["verdict"]["enum"]
+    known = SCHEMA["$defs"]["judgement"]["properties"]["verdict"]["enum"]
     assert known == [verdict.value for verdict in Verdict]
 
 
@@ -36,7 +39,7 @@ def test_a_report_comes_back_exactly(name: str, request: pytest.FixtureRequest, 
     file.write_text(report.to_json(), encoding="utf-8")
     assert read_report(file) == report
     assert read_report(file).to_json() == report.to_json()
-    jsonschema.Draft202012Validator(report_schema()).validate(json.loads(report.to_json()))
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(report.to_json()))
 
 
 def test_a_run_comes_back_exactly(subjects: Path) -> None:
@@ -63,27 +66,36 @@ Damage = Callable[[dict[str, Any]], object]
     [
         (lambda d: d.pop("format"), "its format is None; expected 'detr-spec-report/1'"),
         (lambda d: d.update(format="detr-spec-report/2"), "'detr-spec-report/2'"),
-        (lambda d: d.update(extra=1), "at $: Additional properties are not allowed ('extra' was unexpected)"),
-        (lambda d: d.pop("seed"), "at $: 'seed' is a required property"),
-        (lambda d: d.update(seed="0"), "at $.seed: '0' is not of type 'integer'"),
-        (lambda d: d.update(examples=0), "at $.examples"),
-        (lambda d: d["implementations"][1].update(extra=1), "at $.implementations[1]"),
-        (lambda d: first_judgement(d).update(extra=1), "at $.implementations[0].invariants[0]"),
-        (lambda d: first_judgement(d).update(verdict="passed"), "invariants[0].verdict: 'passed' is not one of"),
-        (lambda d: first_judgement(d).update(examples=-1), "invariants[0].examples"),
-        (lambda d: first_judgement(d).update(seconds=10**400), "invariants[0].seconds"),
-        (lambda d: first_judgement(d).update(dtypes={"float32": 0.5}), "invariants[0].dtypes.float32"),
-        (lambda d: first_judgement(d)["counterexample"].update(extra=1), "invariants[0].counterexample"),
-        (lambda d: first_judgement(d).update(message=["\n" * 10_000]), "invariants[0].message"),
+        (lambda d: d.update(extra=1), 'it: no field is called "extra"; the fields are format, version'),
+        (lambda d: d.pop("seed"), "it: field 'seed' is missing"),
+        (lambda d: d.update(seed="0"), 'it, at /seed: found "0"; expected an integer'),
+        (lambda d: d.update(examples=0), "it, at /examples: found 0; expected at least 1"),
+        (lambda d: d["implementations"][1].update(extra=1), "it, at /implementations/1: no field is called"),
+        (lambda d: first_judgement(d).update(extra=1), "it, at /implementations/0/invariants/0: no field is called"),
+        (
+            lambda d: first_judgement(d).update(verdict="passed"),
+            '/0/verdict: found "passed"; expected one of holds',
+        ),
+        (lambda d: first_judgement(d).update(examples=-1), "/invariants/0/examples: found -1; expected at least 0"),
+        (lambda d: first_judgement(d).update(seconds=10**299), "/invariants/0/seconds"),
+        (
+            lambda d: first_judgement(d).update(dtypes={"float32": 0.5}),
+            "/dtypes/float32: found 0.5; expected",
+        ),
+        (lambda d: first_judgement(d)["counterexample"].update(extra=1), "/invariants/0/counterexample"),
+        (
+            lambda d: first_judgement(d).update(message=["\n" * 10_000]),
+            "/0/message: found a list of 1; expected text",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_with_its_place(damage: Damage, told: str, full: Report) -> None:
     document = json.loads(full.to_json())
     damage(document)
     with pytest.raises(UsageError) as refusal:
-        parsed_report(json.dumps(document), "the-file.json")
+        parsed_report(json.dumps(document), "it")
     message = str(refusal.value)
-    assert message.startswith("the-file.json is no report")
+    assert message.startswith("it")
     assert told in message
     assert "\n" not in message
     assert len(message) < 1000
@@ -95,17 +107,17 @@ def test_what_does_not_fit_is_refused_with_its_place(damage: Damage, told: str, 
         ("", "no JSON"),
         ("{", "no JSON"),
         ("[]", "its format is None"),
-        ('{"format": 1, "format": 2}', "the field 'format' is there twice"),
-        ('{"seed": NaN}', "NaN is no number in JSON"),
-        ('{"seed": -Infinity}', "-Infinity is no number in JSON"),
-        ('{"seed": 1e999}', "1e999 is beyond every float64"),
-        (f'{{"seed": {"9" * 5000}}}', "is no"),
+        ('{"format": 1, "format": 2}', "the key 'format' comes twice"),
+        ('{"seed": NaN}', "NaN is no JSON"),
+        ('{"seed": -Infinity}', "-Infinity is no JSON"),
+        ('{"seed": 1e999}', "1e999 is beyond float64"),
+        (f'{{"seed": {"9" * 5000}}}', "has more than 300 digits"),
         ("[" * 100_000, "nested too deeply"),
         ("[" * 100 + "]" * 100, "nested too deeply"),
     ],
 )
 def test_what_is_no_json_is_refused(text: str, told: str) -> None:
-    with pytest.raises(UsageError, match=r"the-file\.json is no") as refusal:
+    with pytest.raises(UsageError, match=r"the-file\.json") as refusal:
         parsed_report(text, "the-file.json")
     assert told in str(refusal.value)
 
