@@ -77,7 +77,9 @@ def _places(report: Report) -> range:
 
 
 def _joined(parts: Sequence[ImplementationReport]) -> ImplementationReport:
-    """All judgements on one implementation, in the order of the norm."""
+    """All judgements on one implementation, in the order of the norm; at the end those that it does not have."""
     order = {invariant.id: place for place, invariant in enumerate(all_invariants())}
     judgements = [judgement for part in parts for judgement in part.judgements]
-    return replace(parts[0], judgements=tuple(sorted(judgements, key=lambda judgement: order[judgement.id])))
+    return replace(
+        parts[0], judgements=tuple(sorted(judgements, key=lambda judgement: order.get(judgement.id, len(order))))
+    )

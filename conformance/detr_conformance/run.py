@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from detr_conformance.database import opened, shown
+from detr_conformance.documents import MOST_DIGITS
 from detr_conformance.errors import UsageError
 from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, blank_judgement, not_asked
 from detr_conformance.judges import Judges, Task, ThisProcess, Workers
@@ -297,6 +298,8 @@ def drawn_seed(seed: int | str) -> int:
 def parsed_seed(text: str) -> int:
     """The seed that a text says, fresh for "random"; raises `UsageError` for all but that and an integer."""
     try:
+        if len(text) > MOST_DIGITS:
+            raise UsageError(f"seed has {len(text)} signs; expected an integer of at most {MOST_DIGITS}, or 'random'")
         return int(text)
     except ValueError:
         return drawn_seed(text)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from detr_conformance.documents import parsed_json, read_text
 from detr_conformance.errors import UsageError
 from detr_conformance.judge import not_asked
 from detr_conformance.judges import Judges
@@ -19,7 +20,9 @@ from detr_conformance.ledger.entries import Entry
 from detr_conformance.report import ImplementationReport, Report
 from detr_conformance.resolve import DECLARED
 from detr_conformance.run import Plan, Request
+from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.reading import one_line
+from detr_conformance.vectors.validation import require_valid
 from detr_conformance.verdict import Judgement
 from detr_conformance.version import installed_version
 
@@ -153,7 +156,7 @@ def _finding(key: Key, address: str | None, judgement: Judgement, request: Reque
 
 
 def to_json(soak: Soak) -> str:
-    """The soak as strict JSON, which `from_json` reads."""
+    """The soak as strict JSON, which `read_soak` reads."""
     document = {
         "asked": soak.asked,
         "seed": soak.seed,
@@ -168,27 +171,18 @@ def to_json(soak: Soak) -> str:
 
 def read_soak(path: Path, asked: Mapping[str, Any]) -> Soak:
     """The soak that a file holds; raises `UsageError` where it holds none, or one that asked for something else."""
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        soak = Soak(
-            asked=document["asked"],
-            seed=int(document["seed"]),
-            finished=int(document["finished"]),
-            judged=frozenset(_key(*key) for key in document["judged"]),
-            examples={_key(*entry[:3]): int(entry[3]) for entry in document["cases"]},
-            fired={_key(*entry[:3]): int(entry[4]) for entry in document["cases"]},
-            findings=tuple(Finding(**finding) for finding in document["findings"]),
-            seconds=float(document["seconds"]),
-        )
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, LookupError, TypeError) as error:
-        raise UsageError(f"{path} holds no soak; name the file of one, or one that does not exist yet") from error
-    different = [name for name in asked if soak.asked.get(name) != asked[name]]
+    document = parsed_json(read_text(path), path)
+    require_valid(document, "soak", Place(str(path)))
+    different = [name for name in asked if document["asked"].get(name) != asked[name]]
     if different:
         raise UsageError(f"{path} holds a soak with other {', '.join(different)}; name another file for this one")
-    return soak
-
-
-def _key(name: str, profile: str, invariant: str) -> Key:
-    return str(name), str(profile), str(invariant)
+    cases = [((name, profile, invariant), counts) for name, profile, invariant, *counts in document.pop("cases")]
+    return Soak(
+        **{
+            **document,
+            "judged": frozenset(map(tuple, document["judged"])),
+            "examples": {key: examples for key, (examples, _) in cases},
+            "fired": {key: fired for key, (_, fired) in cases},
+            "findings": tuple(Finding(**finding) for finding in document["findings"]),
+        }
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -39,7 +40,6 @@ def run_soak(names: Sequence[str], asked: Request, *, minutes: float, workers: i
 
         begun = _begun(asked_of(names, first), asked.seed, path)
         soak = _soaked(begun, rounds(begun, asked, plan_of, judges), 60 * minutes, path)
-    _show(soak, output_console())
     return 1 if soak.findings else 0
 
 
@@ -52,7 +52,7 @@ def _begun(asked: dict[str, Any], seed: int, path: Path | None) -> Soak:
 
 
 def _soaked(begun: Soak, course: Iterator[Soak], seconds: float, path: Path | None) -> Soak:
-    """The soak after so many seconds of its course, or when it is interrupted; it is in its file by then."""
+    """The soak after so many seconds of its course, or when that ends; it is shown, and in its file, by then."""
     console = error_console()
     soak, start = begun, time.monotonic()
     saved = start
@@ -64,15 +64,19 @@ def _soaked(begun: Soak, course: Iterator[Soak], seconds: float, path: Path | No
                 told = f"{soak.cases} cases, {len(soak.findings)} findings, seed {soak.seed}"
                 bar.update(task, completed=now - start, description=told)
                 if path is not None and now - saved > SAVED_EVERY:
-                    write_whole(to_json(soak), path)
                     saved = now
+                    with contextlib.suppress(UsageError):  # which is told at the end, if it is so still
+                        write_whole(to_json(soak), path)
                 if now - start >= seconds:
                     break
     except KeyboardInterrupt:
         console.show("interrupted: this is what was known so far")
     finally:
-        if path is not None:
-            write_whole(to_json(soak), path)
+        try:
+            _show(soak, output_console())
+        finally:
+            if path is not None:
+                write_whole(to_json(soak), path)
     return soak
 
 

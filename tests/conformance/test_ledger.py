@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detr_conformance import Report, Verdict, check
 from detr_conformance.command_line import run
 from detr_conformance.errors import UsageError
+from detr_conformance.ledger import command
+from detr_conformance.ledger.accepting import Accepted
 from detr_conformance.ledger.reading import parsed_ledger, read_ledger
 from detr_conformance.vectors.reading import one_member_a_line
 from detr_conformance.vectors.vector import to_document
@@ -339,6 +344,36 @@ def test_what_fails_without_a_case_is_not_accepted(
     assert out.startswith("not accepted, ")
     assert f"{VALID}, flaky (detr)" in out
     assert read_ledger(path).entries == ()
+
+
+def test_two_that_accept_at_once_lose_no_entry(
+    solvers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the first judges, the second is done; the first sees it, and judges again."""
+    path = tmp_path / "ledger.toml"
+    asked = ["check", f"{solvers}:GREEDY", "--examples", "10", "-n", "0", "--accept", "--ledger", str(path)]
+    once = command.accept
+    done: list[int] = []
+
+    def slowly(*arguments: Any, **how: Any) -> Accepted:
+        found = once(*arguments, **how)
+        monkeypatch.setattr(command, "accept", once)
+        done.append(run([*asked, "--invariant", VALID]))
+        return found
+
+    monkeypatch.setattr(command, "accept", slowly)
+    assert (run([*asked, "--invariant", TOTAL]), done) == (0, [0])
+    assert [entry.invariant for entry in read_ledger(path, draft=True).entries] == [VALID, TOTAL]
+    assert "was changed meanwhile; judging again" in capsys.readouterr().err
+
+
+def test_two_processes_that_accept_at_once_lose_no_entry(solvers: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.toml"
+    main = "from detr_conformance.command_line import main; main()"
+    asked = [sys.executable, "-c", main, "check", f"{solvers}:GREEDY", "--examples", "10", "-n", "0", "--accept"]
+    both = [subprocess.Popen([*asked, "--ledger", str(path), "--invariant", name]) for name in (VALID, TOTAL)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert [entry.invariant for entry in read_ledger(path, draft=True).entries] == [VALID, TOTAL]
 
 
 @pytest.mark.parametrize("more", [["--json", "report.json"], ["--ledger", "other.toml"]])

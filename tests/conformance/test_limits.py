@@ -258,7 +258,7 @@ def test_limits_in_words(limits: list[Limit], text: str) -> None:
 def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "limits.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match="holds no detection limits|no JSON that can be read"):
+    with pytest.raises(UsageError, match=r"limits\.json"):
         read_limits(path)
 
 

@@ -251,7 +251,7 @@ def test_a_bank_is_read_file_by_file(tmp_path: Path) -> None:
         ('old = "return iou - (enclosure - union)"', 'old = "upper_left"', "its old text occurs [2-9] times"),
         ("return iou + (", "return iou - (", "old and new are the same"),
         ("[[mutant]]", "[[mutants]]", "no field is called 'mutants'; did you mean mutant"),
-        ('id = "one"', "id = one", "boxes.toml no TOML that can be read"),
+        ('id = "one"', "id = one", "boxes.toml: no TOML that can be read"),
     ],
 )
 def test_what_is_wrong_in_a_bank_is_said(tmp_path: Path, old: str, new: str, message: str) -> None:

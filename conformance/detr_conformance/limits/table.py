@@ -43,18 +43,18 @@ def to_json(limits: Iterable[Limit]) -> str:
 def read_limits(path: Path) -> tuple[Limit, ...]:
     """The limits that a file holds; raises `UsageError` where it holds none, or names what does not exist."""
     document = parsed_json(read_text(path), path)
+    known = {item.id for item in all_invariants()}
     try:
         limits = tuple(Limit(**entry) for entry in document)
+        strange = [limit for limit in limits if limit.invariant not in known or limit.profile not in PROFILES]
     except TypeError as error:
         raise UsageError(
             f"{path} holds no detection limits; name a file of them, or one that does not exist"
         ) from error
-    known = {item.id for item in all_invariants()}
-    for limit in limits:
-        if limit.invariant not in known or limit.profile not in PROFILES:
-            raise UsageError(
-                f"{path}: there is no {limit.invariant} in profile {limit.profile}; measure the limits into a new file"
-            )
+    for limit in strange:
+        raise UsageError(
+            f"{path}: there is no {limit.invariant} in profile {limit.profile}; measure the limits into a new file"
+        )
     return limits
 
 
