@@ -149,7 +149,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> Any:
-    raise ValueError(f'{name} is no JSON; expected a number, or "nan", "inf" or "-inf" as text')
+    raise ValueError(f"{name} is no JSON; a number that is not finite is written as text")
 
 
 def _float(digits: str) -> float:

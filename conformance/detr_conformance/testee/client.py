@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from detr_conformance.documents import strict_json
 from detr_conformance.errors import UsageError, cause_of_death
 from detr_conformance.isolation import MOMENT
 from detr_conformance.one_thread import ONE_THREAD
@@ -25,7 +26,7 @@ from detr_conformance.testee.codec import (
     text,
 )
 from detr_conformance.testee.description import Description, encode_configuration, read_description
-from detr_conformance.testee.detr_testee import PROTOCOL, Malformed, packed, unpacked
+from detr_conformance.testee.detr_testee import PROTOCOL, Malformed, packed
 from detr_conformance.testee.ended import Ended, NotStarted
 from detr_conformance.testee.names import ISOLATED, PROCESS
 from detr_conformance.testee.process import Died, Late, Process
@@ -36,6 +37,8 @@ from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, 
 from detr_spec.values import Answer
 from detr_spec.violation import NotProvided, RankFailure, Violation
 
+MOST_IMPLEMENTATIONS = 100
+
 LONGEST_TOLD = 2000
 """Characters of what a testee says that something raised."""
 
@@ -45,6 +48,17 @@ Message = dict[str, Any]
 
 SERVED = "detr_conformance.testee.served"
 """What is imported in the process of an implementation that is given by an ordinary name."""
+
+
+def read_message(text: bytes) -> Message:
+    """The message that these bytes after a length are; raises `Malformed` for what is no strict JSON object."""
+    try:
+        message = strict_json(text.decode())
+    except ValueError as error:
+        raise Malformed(f"a message is no JSON in UTF-8: {error}") from error
+    if not isinstance(message, dict):
+        raise Malformed(f"a message is a JSON {type(message).__name__}; expected an object")
+    return message
 
 
 class _Remote(Exception):
@@ -108,8 +122,8 @@ class Testee:
     def _descriptions(self) -> list[Description]:
         try:
             said = items(self._said, "implementations")
-            if not said:
-                raise Malformed("implementations is empty; expected at least one")
+            if not 1 <= len(said) <= MOST_IMPLEMENTATIONS:
+                raise Malformed(f"implementations has {len(said)} items; expected 1 to {MOST_IMPLEMENTATIONS}")
             return [read_description(item, f"implementations[{place}]") for place, item in enumerate(said)]
         except Malformed as error:
             raise self._failed(Verdict.ERROR, f"its hello is malformed: {error}") from error
@@ -135,7 +149,7 @@ class Testee:
             self.close()
             raise UsageError(told)
         said = self._fields(reply, "hello", "protocol", "implementations")
-        if said["protocol"] != PROTOCOL:
+        if type(said["protocol"]) is not int or said["protocol"] != PROTOCOL:
             raise self._failed(Verdict.ERROR, f"it speaks protocol {said['protocol']!r:.20}; expected {PROTOCOL}")
         if self._said not in (None, said["implementations"]):
             raise self._failed(Verdict.ERROR, "it describes itself differently after a restart")
@@ -168,8 +182,9 @@ class Testee:
         assert self._process is not None
         self._number += 1
         try:
-            reply = unpacked(self._process.exchange(packed({**message, "id": self._number}), self._deadline))
-            if reply.pop("id", None) != self._number:
+            reply = read_message(self._process.exchange(packed({**message, "id": self._number}), self._deadline))
+            number = reply.pop("id", None)
+            if type(number) is not int or number != self._number:
                 raise Malformed(f"a message does not answer request {self._number}, which was asked")
         except Late as error:
             late = f"not finished after {self._seconds:g} s; --time-limit allows more"

@@ -126,12 +126,13 @@ def decode_array(value: Any, where: str) -> np.ndarray[Any, Any]:
     except (ValueError, TypeError) as error:
         raise Malformed(f"{where} has data that is no base64: {error}") from error
     dtype = np.dtype(name).newbyteorder("<")
-    count = 1
+    count = unless_empty = 1
     for size in shape:
         count *= size
-    if len(raw) != count * dtype.itemsize or max(shape, default=0) > LONGEST:
+        unless_empty *= max(size, 1)
+    if len(raw) != count * dtype.itemsize or unless_empty * dtype.itemsize > LONGEST:
         expected = f"{count * dtype.itemsize} bytes, as {name} of shape {shape} have"
-        raise Malformed(f"{where} has {len(raw)} bytes; expected {expected}")
+        raise Malformed(f"{where} has {len(raw)} bytes; expected {expected}, and sizes that fit a message")
     if name == "bool" and raw.strip(b"\0\1"):
         raise Malformed(f"{where} has a bool that is neither 0 nor 1")
     return np.frombuffer(raw, dtype).reshape(shape).astype(name)

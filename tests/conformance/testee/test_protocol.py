@@ -21,8 +21,28 @@ BREACHES = {
     "invalid utf-8": (r'write(b"\0\0\0\2\xff\xfe")', "a message is no JSON in UTF-8"),
     "no json": (r'write(b"\0\0\0\2{]")', "a message is no JSON in UTF-8"),
     "deep json": ('write(struct.pack(">I", 10**6) + b"[" * 10**6)', "a message is no JSON in UTF-8"),
-    "a bare NaN": ('write(packed({**ANSWER, "id": float("nan")}))', "which JSON does not have"),
+    "a bare NaN": ('write(packed({**ANSWER, "id": float("nan")}))', "NaN is no JSON; a number that is not finite is"),
     "another id": ('write(packed({**ANSWER, "id": request["id"] + 1}))', "a message does not answer request 4"),
+    "an id as a float": ('write(packed({**ANSWER, "id": float(request["id"])}))', "does not answer request 4"),
+    "a field twice": (
+        """text = json.dumps({**ANSWER, "id": request["id"]}).encode()[:-1] + b', "id": 4}'
+write(struct.pack(">I", len(text)) + text)""",
+        "the key 'id' comes twice in one object",
+    ),
+    "a deep value": (
+        """told = 1
+for _ in range(600): told = [told]
+write(packed({"message": "violated", "text": "", "expected": told, "id": request["id"]}))""",
+        "a message is no JSON in UTF-8: it is nested too deeply",
+    ),
+    "a huge integer": (
+        'write(packed({"message": "violated", "text": "", "got": 10**400, "id": request["id"]}))',
+        "has more than 300 digits",
+    ),
+    "a vast and empty shape": (
+        'ARRAY.update(shape=[0, 8388608], data=""); reply(request)',
+        "value.queries has 0 bytes; expected 0 bytes, as int64 of shape [0, 8388608] have",
+    ),
     "another message": (
         'write(packed({"message": "ready", "id": request["id"]}))',
         "a message is 'ready'; expected answer",
@@ -87,7 +107,8 @@ GREETINGS = {
     "killed": ("os.kill(os.getpid(), 11)", "cannot be judged: the process was ended by signal SIGSEGV as it started"),
     "refusal": ('write(packed({"message": "refused", "text": "not today", "id": 1}))', "not today"),
     "version": ('HELLO["protocol"] = 2; reply(read())', "it speaks protocol 2; expected 1"),
-    "nothing": ('HELLO["implementations"] = []; reply(read())', "implementations is empty; expected at least one"),
+    "nothing": ('HELLO["implementations"] = []; reply(read())', "implementations has 0 items; expected 1 to 100"),
+    "crowd": ('HELLO["implementations"] *= 60000; reply(read())', "implementations has 60000 items; expected 1 to 100"),
     "profile": (
         'HELLO["implementations"][0]["profile"] = "dter"; reply(read())',
         "implementations[0].profile is 'dter'; did you mean detr?; expected one of detr, deformable",
@@ -107,6 +128,15 @@ GREETINGS = {
     "limits": (
         'HELLO["implementations"][0]["limits"] = {"dtypes": ["float8"]}; reply(read())',
         "implementations[0].limits.dtypes is 'float8'",
+    ),
+    "fixed": (
+        'HELLO["implementations"][0]["limits"] = {"fixed": {"eos_coef": 10**400}}; reply(read())',
+        "has more than 300 digits",
+    ),
+    "true version": ('HELLO["protocol"] = True; reply(read())', "it speaks protocol True; expected 1"),
+    "profile name": (
+        'HELLO["implementations"][0]["profile"] = {"name": "\\x1b[2J"}; reply(read())',
+        "profile.name is '\\x1b[2J'; expected 1 to 100 printable",
     ),
     "name": ('HELLO["implementations"][0]["name"] = "\\x1b[2J"; reply(read())', "expected 1 to 100 printable"),
 }  # fmt: skip
