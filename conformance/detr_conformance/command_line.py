@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import click
 
+from detr_conformance import interrupts
 from detr_conformance.bench.command import bench
 from detr_conformance.errors import UsageError
 from detr_conformance.files import OutputPath
 from detr_conformance.lock.command import lock
 from detr_conformance.merge_command import merge
 from detr_conformance.mutants.command import mutants
+from detr_conformance.processes.supervisor import supervised
 from detr_conformance.reports.command import render_report
 from detr_conformance.reports.options import Outputs, output_options
 from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
@@ -286,11 +289,16 @@ command.add_command(vectors)
 
 def main() -> None:
     """Runs the command; a wrong use is told in a line on standard error, and exit code 2."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(supervised(lambda: run(sys.argv[1:])))
 
 
 def run(arguments: list[str]) -> int:
-    """The exit code of the command with these arguments."""
+    """The exit code of the command with these arguments; where a signal ended it, the one that shells give to that."""
+    code = _run(arguments)
+    return code if code != INTERRUPTED else 128 + (interrupts.received() or signal.SIGINT)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         return int(command.main(arguments, prog_name="detr-spec", standalone_mode=False) or 0)
     except (click.ClickException, UsageError) as error:
@@ -304,3 +312,5 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except SystemExit:
+        return 1  # so rich ends where nobody reads any more

@@ -11,13 +11,14 @@ from hypothesis.database import ExampleDatabase
 
 from detr_conformance.database import Part, opened
 from detr_conformance.isolation import MOMENT
-from detr_conformance.plain_data import bounded, plain_data, told
+from detr_conformance.plain_data import LONGEST, plain_data, told
+from detr_conformance.processes.usage import own_processor_seconds
 from detr_conformance.search import Search, search
 from detr_conformance.smaller import Smaller
 from detr_conformance.stopwatch import Stopwatch
 from detr_conformance.testee.bounds import BOUNDS
 from detr_conformance.testee.ended import Ended
-from detr_conformance.time_limit import own_processor_seconds
+from detr_conformance.text import cut
 from detr_conformance.tracebacks import check_traceback, implementation_traceback
 from detr_conformance.vectors.vector import counterexample_document
 from detr_conformance.verdict import Counterexample, Judgement, Verdict
@@ -118,8 +119,16 @@ def _judged(
         # What was found before is found, though it cannot be made smaller any more.
         if smaller.found is None:
             return _without_cases(invariant, error)
-        found = smaller.found
+        why = error.message if isinstance(error, Ended) else told(error)
+        return not_made_smaller(concluded(invariant, smaller.found, seed), why)
     return concluded(invariant, found, seed)
+
+
+def not_made_smaller(judgement: Judgement, why: str) -> Judgement:
+    """The judgement of a case that fails, which says why the search for a smaller one was ended."""
+    assert judgement.counterexample is not None
+    details = {**(judgement.counterexample.details or {}), "search": f"for a smaller case was ended: {why}"}
+    return replace(judgement, counterexample=replace(judgement.counterexample, details=details))
 
 
 def _without_cases(invariant: Invariant, error: Exception | Ended) -> Judgement:
@@ -153,7 +162,7 @@ def _failed(invariant: Invariant, found: Search, failure: Exception, seed: int) 
     vector = counterexample_document(invariant, found.failing_case, seed)
     counterexample = Counterexample(plain_data(found.failing_case), vector=vector)
     if isinstance(failure, Violation):
-        verdict, message = Verdict.VIOLATED, bounded(failure.message)
+        verdict, message = Verdict.VIOLATED, cut(failure.message, LONGEST)
         counterexample = replace(
             counterexample,
             expected=plain_data(failure.expected),
@@ -165,7 +174,7 @@ def _failed(invariant: Invariant, found: Search, failure: Exception, seed: int) 
         message = f"the implementation raised {told(failure.error)}"
         details = {"traceback": implementation_traceback(failure.error)}
     elif isinstance(failure, RankFailure):
-        message = bounded(str(failure))
+        message = cut(str(failure), LONGEST)
     else:
         message = f"the check itself raised {told(failure)}"
         details = {"traceback": check_traceback(failure)}

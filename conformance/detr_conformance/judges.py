@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, as_completed
-from concurrent.futures import TimeoutError as TimedOut
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from detr_conformance import worker
 from detr_conformance.database import located
 from detr_conformance.errors import UsageError, cause_of_death, one_line
-from detr_conformance.judge import blank_judgement
+from detr_conformance.judge import blank_judgement, not_made_smaller
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.judging import judge_listed
+from detr_conformance.processes.pool import Job, Outcome, Pool
+from detr_conformance.processes.process import Died, Garbled, Late
 from detr_conformance.resolve import resolve
 from detr_conformance.selection import Subject
-from detr_conformance.testee.bounds import BOUNDS, DEFAULT_MEMORY_LIMIT
+from detr_conformance.testee.bounds import BOUNDS
+from detr_conformance.testee.client import close_all
 from detr_conformance.testee.names import is_testee
 from detr_conformance.verdict import Judgement, Verdict
-from detr_conformance.worker_process import WorkerContext
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 
 TESTEE_GRACE = 30.0
 """Seconds beyond a testee's own time limits that a worker has for drawing cases and comparing."""
+
+Importing = Callable[[str], None]
+"""Called with the address that is imported next."""
 
 
 class Task(NamedTuple):
@@ -50,112 +52,126 @@ class Judges(Protocol):
 
     def judged(
         self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
-    ) -> Iterator[tuple[int, Judgement]]:
-        """The judgement of each task with the task's place, as they are finished."""
+    ) -> Judgements:
+        """The judgement of each task with the task's place, as they are finished.
+
+        Where it is interrupted while a smaller case is searched for, the judgement as it is known by then comes first.
+        """
 
 
 class ThisProcess:
     """Judges one task after the other in this process, without a time limit but for testees."""
 
+    def __init__(self, importing: Importing = lambda _: None) -> None:
+        self._importing = importing
+
     def __enter__(self) -> ThisProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        from detr_conformance.testee.client import close_all  # noqa: PLC0415
-
         close_all()
 
     def find(self, address: str) -> tuple[Implementation, ...]:
         """What `resolve` finds, or raises."""
+        self._importing(address)
         return resolve(address)
 
     def judged(
         self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
-    ) -> Iterator[tuple[int, Judgement]]:
+    ) -> Judgements:
         """The judgement of each task with its place, in order."""
+        how: dict[str, Any] = {"examples": examples, "seed": seed, "device": device, "database": database}
         for place, (subject, invariant, entries) in enumerate(tasks):
-            implementation = subject.implementation
-            judgement = judge_listed(
-                invariant, implementation, entries, examples=examples, seed=seed, device=device, database=database
-            )
+            told: list[Judgement] = []
+            try:
+                judgement = judge_listed(invariant, subject.implementation, entries, tell=told.append, **how)
+            except KeyboardInterrupt:
+                if told:
+                    yield place, not_made_smaller(told[-1], "interrupted")
+                raise
             yield place, judgement
 
 
 class Workers:
     """Judges in worker processes, which alone import the implementations.
 
-    A task that takes longer than `time_limit` seconds has timed out; one whose process dies has crashed.
+    A task that takes longer than the time limit has timed out; one whose process dies has crashed; unless the task was
+    found to be violated before that.
     """
 
-    def __init__(
-        self, count: int, time_limit: float, addresses: Sequence[str], memory_limit: int = DEFAULT_MEMORY_LIMIT
-    ) -> None:
-        self._time_limit = time_limit
-        self._memory_limit = memory_limit
-        self._count = count
-        self._addresses = tuple(addresses)
+    def __init__(self, count: int, addresses: Sequence[str], importing: Importing = lambda _: None) -> None:
+        self._pool = Pool(count)
+        self._addresses = list(dict.fromkeys(addresses))
+        self._importing = importing
+        self._found: dict[str, Outcome] = {}
 
     def __enter__(self) -> Workers:
-        from pebble import ProcessPool  # noqa: PLC0415
-
-        self._pool: Any = ProcessPool(
-            max_workers=self._count,
-            initializer=worker.start,
-            initargs=(self._addresses, (self._time_limit, self._memory_limit)),
-            context=WorkerContext(),
-        )
+        self._pool.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.stop()
-        self._pool.join()
+        self._pool.__exit__()
 
     def find(self, address: str) -> tuple[Implementation, ...]:
         """Stand-ins for what a worker finds: name, profile, limits and components, but nothing to call."""
-        try:
-            found: tuple[Implementation, ...] = self._pool.schedule(worker.described, args=(address,)).result()
-        except BrokenProcessPool as error:
-            raise _no_process() from error
+        if not self._found:
+            jobs = [self._job(one, BOUNDS.start_seconds, worker.described, one) for one in self._addresses]
+            outcomes = self._pool.outcomes(jobs, lambda place: self._importing(self._addresses[place]))
+            self._found = {self._addresses[place]: outcome for place, outcome in outcomes}
+        outcome = self._found[address]
+        if isinstance(outcome.failure, UsageError):
+            raise outcome.failure
+        if outcome.failure is not None:
+            raise UsageError(f"{address} cannot be imported: {_reason(outcome.failure)}")
+        found: tuple[Implementation, ...] = outcome.value
         return found
 
     def judged(
         self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
-    ) -> Iterator[tuple[int, Judgement]]:
+    ) -> Judgements:
         """The judgement of each task with its place, as the workers finish them."""
-        places: dict[Future[Judgement], int] = {}
-        for place, (subject, invariant, entries) in enumerate(tasks):
-            where = tuple(map(located, database))
-            arguments = (subject.address, subject.place, invariant.id, entries, examples, seed, device, where)
-            timeout = self._time_limit
-            if subject.address is not None and is_testee(subject.address):
-                # Its own process has that time to start, and again to answer, and is told apart from the judge.
-                timeout = timeout + max(timeout, BOUNDS.start) + TESTEE_GRACE
-            future = self._pool.schedule(worker.judge_at, args=arguments, timeout=timeout)
-            places[future] = place
-        for future in as_completed(places):
-            place = places[future]
-            yield place, self._judgement(future, tasks[place].invariant)
+        where = tuple(map(located, database))
+        how = {"examples": examples, "seed": seed, "device": device, "database": where}
+        jobs = []
+        for subject, invariant, entries in tasks:
+            assert subject.address is not None
+            arguments = subject.address, subject.place, invariant.id, entries, how
+            jobs.append(self._job(subject.address, BOUNDS.seconds, worker.judge_at, *arguments))
+        for place, outcome in self._pool.outcomes(jobs):
+            yield place, _judgement(outcome, tasks[place].invariant)
 
-    def _judgement(self, future: Future[Judgement], invariant: Invariant) -> Judgement:
-        from pebble import ProcessExpired  # noqa: PLC0415
-
-        try:
-            return future.result()
-        except TimedOut:
-            message = f"not finished after {self._time_limit:g} s; --time-limit allows more"
-            return blank_judgement(invariant, Verdict.TIMED_OUT, message)
-        except ProcessExpired as death:
-            message = f"the worker process died, {cause_of_death(death.exitcode)}"
-            return blank_judgement(invariant, Verdict.CRASHED, message)
-        except BrokenProcessPool as error:
-            raise _no_process() from error
-        except Exception as error:
-            message = f"the worker process failed with {one_line(error)}"
-            return blank_judgement(invariant, Verdict.ERROR, message)
+    def _job(self, address: str, seconds: float, function: Callable[..., Any], *arguments: Any) -> Job:
+        if is_testee(address):
+            # Its own process has that time to start, and again to answer, and is told apart from the judge.
+            seconds += BOUNDS.start_seconds + TESTEE_GRACE
+        bounds = BOUNDS.seconds, BOUNDS.mebibytes
+        return Job(function, (bounds, *arguments), seconds, subject=address)
 
 
-def _no_process() -> UsageError:
-    return UsageError(
-        "the worker processes end as they start: importing the implementation ends them (try -n 0), "
-        'or a script calls check(workers=…) without `if __name__ == "__main__":` around it'
-    )
+def _judgement(outcome: Outcome, invariant: Invariant) -> Judgement:
+    """The judgement that a worker has given, or had told before it gave none."""
+    if outcome.failure is None:
+        judged: Judgement = outcome.value
+        return judged
+    told: Judgement | None = outcome.told
+    if told is not None:
+        return not_made_smaller(told, _reason(outcome.failure))
+    verdict = Verdict.ERROR
+    if isinstance(outcome.failure, Late):
+        verdict = Verdict.TIMED_OUT
+    elif isinstance(outcome.failure, Died):
+        verdict = Verdict.CRASHED
+    return blank_judgement(invariant, verdict, _reason(outcome.failure))
+
+
+def _reason(failure: Exception) -> str:
+    """Why a worker did not do what it was asked."""
+    if isinstance(failure, Late):
+        return f"{failure}; --time-limit allows more"
+    if isinstance(failure, Died):
+        return f"the worker process died, {cause_of_death(failure.exit_code)}"
+    if isinstance(failure, Garbled):
+        return f"it wrote where only the worker process writes, on a descriptor that it was not given: {failure}"
+    if isinstance(failure, OSError):
+        return f"no worker process can be started: {one_line(failure)}"
+    return f"the worker process failed with {failure}"

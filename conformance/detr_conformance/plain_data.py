@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from detr_conformance.text import cut
 from detr_spec.cases import plain
 
-MOST_SIGNS = 2000
-"""How much of a text is kept; an exception may say megabytes."""
+LONGEST = 2000
+"""How much is kept of what an exception says, which may be megabytes."""
+
+LONGEST_DETAIL = 8000
+"""How much is kept of any other text, such as a traceback."""
 
 MOST_ITEMS = 10_000
 """How much of a list is kept, which a case never fills."""
@@ -25,16 +29,11 @@ def plain_data(value: Any) -> Any:
         return f"a {type(value).__name__} that cannot be shown: {type(error).__name__}"
 
 
-def bounded(text: str) -> str:
-    """The beginning of a text, and how long it was where it is not all of it."""
-    return text if len(text) <= MOST_SIGNS else f"{text[:MOST_SIGNS]} … ({len(text)} characters)"
-
-
 def told(error: BaseException) -> str:
     """The type of an exception and what it says, bounded; the type alone where it says nothing or raises."""
     name = type(error).__name__
     try:
-        text = bounded(str(error))
+        text = cut(str(error), LONGEST)
     except Exception:
         return name
     return f"{name}: {text}" if text else name
@@ -49,7 +48,7 @@ def _shown(value: Any) -> str:
 
 def _bounded(value: Any) -> Any:
     if isinstance(value, str):
-        return bounded(value)
+        return cut(value, LONGEST_DETAIL)
     if isinstance(value, list):
         kept = [_bounded(item) for item in value[:MOST_ITEMS]]
         return kept if len(value) <= MOST_ITEMS else [*kept, f"… ({len(value)} items)"]

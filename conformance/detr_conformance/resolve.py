@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from detr_conformance.errors import UsageError, close_names, one_line
+from detr_conformance.interrupts import is_wanted
 from detr_conformance.testee.names import is_testee
 from detr_conformance.text import LONGEST_NAME, is_name
 from detr_spec.implementation import Implementation
@@ -181,9 +182,9 @@ def _imported(place: str, load: Callable[[], object]) -> None:
     """Calls `load`; whatever it raises, `SystemExit` included, comes as a `UsageError` that says where."""
     try:
         load()
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and is_wanted(error):
+            raise
         raise UsageError(f"{place} cannot be imported: {_reason(error)}") from error
 
 
@@ -234,9 +235,9 @@ def _needs_no_argument(function: Callable[..., Any]) -> bool:
 def _called(function: Callable[[], Any], name: str) -> Any:
     try:
         return function()
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) and is_wanted(error):
+            raise
         raise UsageError(f"{name}() raised {_reason(error)}") from error
 
 

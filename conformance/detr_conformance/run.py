@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from detr_conformance.database import opened, shown
 from detr_conformance.documents import MOST_DIGITS
 from detr_conformance.errors import UsageError
 from detr_conformance.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, blank_judgement, not_asked
-from detr_conformance.judges import Judges, Task, ThisProcess, Workers
+from detr_conformance.judges import Importing, Judges, Task, ThisProcess, Workers
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.matching import entries_for, require_applicable
 from detr_conformance.ledger.reading import read_ledger
@@ -226,9 +227,11 @@ def judges_for(
     time_limit: float | None,
     examples: int,
     memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    importing: Importing = lambda _: None,
 ) -> Judges:
     """This process for 0 workers, else so many worker processes.
 
+    importing: called with each address that is imported, as that takes long.
     Raises `UsageError` for a number or a time limit that makes no sense, and for workers where an
     implementation is given as an object.
     """
@@ -239,14 +242,16 @@ def judges_for(
     _require("memory limit", memory_limit, 0)
     set_bounds(limit, memory_limit)
     if workers == 0:
-        return ThisProcess()
+        return ThisProcess(importing)
+    if os.name == "nt":
+        raise UsageError("worker processes need a system like Linux or macOS; give -n 0 for none")
     addresses = [given] if isinstance(given, str) else given
     if not isinstance(addresses, (list, tuple)) or not all(isinstance(item, str) for item in addresses):
         raise UsageError(
             "worker processes cannot find an implementation that is given as an object; "
             "give its name, such as 'package.module:attribute', or workers=0"
         )
-    return Workers(workers, limit, addresses, memory_limit)
+    return Workers(workers, addresses, importing)
 
 
 def stand_in(address: str, failure: NotStarted, profile: str | None) -> Subject:

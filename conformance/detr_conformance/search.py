@@ -15,6 +15,7 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.database import ExampleDatabase
 
+from detr_conformance import interrupts
 from detr_conformance.database import Part
 from detr_conformance.isolation import isolated
 from detr_conformance.testee.ended import Ended
@@ -106,6 +107,8 @@ def search(
         cases = [invariant.cases(replace(domain, dtype=dtype)) for dtype in dtypes]
 
         def run_case(case: Any) -> None:
+            # An implementation may have swallowed an interrupt.
+            interrupts.require_none()
             if over():
                 raise _Ended
             restore()

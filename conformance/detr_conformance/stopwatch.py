@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
 from typing import Any
 
+from detr_conformance.interrupts import is_wanted
 from detr_conformance.testee.ended import Ended
 from detr_spec.implementation import PARTED
 from detr_spec.violation import Raised
@@ -21,8 +23,8 @@ class Stopwatch:
     def watched(self, component: Any) -> Any:
         """The component with every call timed, its factory's and those of the parts that the factory returns.
 
-        What a call raises beside ordinary exceptions, such as `SystemExit`, arrives as `Raised`;
-        `KeyboardInterrupt` is the user's and goes on, and `Ended` ends the judgement.
+        What a call raises beside ordinary exceptions, such as `SystemExit`, arrives as `Raised`; an interrupt of the
+        user's goes on, and `Ended` ends the judgement. A process that a call has forked ends when it returns from it.
         """
         if callable(component):
             return self._timed(component)
@@ -34,13 +36,18 @@ class Stopwatch:
     def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             start = time.perf_counter()
+            process = os.getpid()
             try:
                 answer = function(*arguments)
-            except (Exception, KeyboardInterrupt, Ended):
+            except (Exception, Ended):
                 raise
             except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) and is_wanted(error):
+                    raise
                 raise Raised(error) from error
             finally:
+                if os.getpid() != process:
+                    os._exit(0)
                 self.seconds += time.perf_counter() - start
             return self.watched(answer)
 

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
-
-import psutil
 
 WALL = 5
 """How many times as long as the processor time the wall time may be: for what waits, and uses no processor."""
 
 LOOK = 0.25
-"""The seconds between two looks at the processor time, which costs some milliseconds."""
-
-
-def processor_seconds(process: int) -> float:
-    """The processor time that a process and all that it started have used; 0 for one that is gone."""
-    try:
-        root = psutil.Process(process)
-        family = [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return 0.0
-    return sum(map(_own_seconds, family))
-
-
-def own_processor_seconds() -> float:
-    """The processor time that this process and all that it started have used."""
-    return processor_seconds(os.getpid())
-
-
-def _own_seconds(process: psutil.Process) -> float:
-    """The time of one process, and of those of its children that have ended, which some systems do not tell."""
-    try:
-        times = process.cpu_times()
-    except psutil.Error:
-        return 0.0
-    return sum(getattr(times, name, 0.0) for name in ("user", "system", "children_user", "children_system"))
+"""The least seconds between two looks at what processes use, each of which takes some milliseconds."""
 
 
 class TimeLimit:
@@ -45,6 +18,7 @@ class TimeLimit:
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self.seconds = seconds
         self._clock = clock
+        self._between_looks = max(LOOK, seconds / 100)
         self._first = self._last = clock()
         self._start = self._looked = time.monotonic()
 
@@ -56,7 +30,7 @@ class TimeLimit:
     def exceeded(self) -> str | None:
         """What was not finished in time, in words; None while there is time left."""
         now = time.monotonic()
-        if now - self._looked >= LOOK:
+        if now - self._looked >= self._between_looks:
             self._looked = now
             # What a process had used is forgotten by some systems when it ends.
             self._last = max(self._last, self._clock())

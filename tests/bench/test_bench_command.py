@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 import warnings
 from importlib.metadata import version
@@ -28,6 +29,9 @@ from detr_conformance.bench.timing import Runs, in_turns
 from detr_conformance.bench.waits import host_waits
 from detr_conformance.command_line import run
 from detr_conformance.errors import UsageError
+from detr_conformance.processes.pool import Outcome, Pool
+from detr_conformance.processes.process import Died, Late
+from detr_conformance.processes.serving import WorkerError
 from detr_spec.profile import DETR
 
 TINY = Size(2, 6, 5, 3, layers=2)
@@ -234,23 +238,12 @@ def test_the_process_that_is_measured_is_a_fresh_one(monkeypatch: pytest.MonkeyP
 
 
 def test_the_memory_of_a_process_that_ends_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Measure:
-        def __init__(self, error: BaseException) -> None:
-            self.error = error
-
-        def __call__(self, *arguments: object) -> Measure:
-            return self
-
-        def result(self) -> int:
-            raise self.error
-
-    died = memory.ProcessExpired("gone", -9)
-    for error, words in (
-        (TimeoutError(), "not known after 5 s"),
-        (died, "by signal SIGKILL"),
-        (MemoryError("full"), "MemoryError: full"),
+    for failure, words in (
+        (Late("not finished after 5 s"), "not finished after 5 s"),
+        (Died(signal.SIGKILL), "by signal SIGKILL"),
+        (WorkerError("MemoryError: full"), "MemoryError: full"),
     ):
-        monkeypatch.setattr(memory.concurrent, "process", lambda error=error, **_: lambda function: Measure(error))
+        monkeypatch.setattr(Pool, "outcomes", lambda *_, failure=failure: [(0, Outcome(failure=failure))])
         assert words in str(memory.peak_bytes(REFERENCE, TINY, "trained", "cpu", 1, 5))
 
 

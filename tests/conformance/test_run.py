@@ -64,11 +64,12 @@ def test_what_hangs_has_timed_out_and_the_run_goes_on(subjects: Path) -> None:
         invariants=["assignment.valid-pairs"],
         examples=5,
         workers=1,
-        time_limit=4,
+        time_limit=0.5,
     )
     hanging, right = report.implementations
     assert {judgement.verdict for judgement in hanging.judgements} == {Verdict.TIMED_OUT}
-    assert "--time-limit" in hanging.judgements[0].message
+    assert hanging.judgements[0].message.startswith("not finished after 2.5 s, of which it computed for 0")
+    assert "--time-limit allows more" in hanging.judgements[0].message
     assert {judgement.verdict for judgement in right.judgements} == {Verdict.HOLDS}
     assert report.exit_code == 1
 
@@ -94,7 +95,8 @@ def test_what_dies_has_crashed_and_nothing_else_is_lost(subjects: Path) -> None:
 @pytest.mark.parametrize("code", [0, 9])
 def test_what_dies_when_it_is_imported_is_a_usage_error(python_file: Callable[..., Path], code: int) -> None:
     path = python_file("fatal.py", f"import os\nos._exit({code})")
-    with pytest.raises(UsageError, match=r"importing the implementation ends them \(try -n 0\)"):
+    told = f"fatal.py:X cannot be imported: the worker process died, with exit code {code}"
+    with pytest.raises(UsageError, match=told):
         check(f"{path}:X", workers=1)
 
 
@@ -143,7 +145,7 @@ def test_the_time_limit_grows_with_the_examples() -> None:
     assert default_time_limit(2000) == 2400
 
 
-def test_a_script_without_a_main_guard_is_told_what_it_needs(python_file: Callable[..., Path], subjects: Path) -> None:
+def test_a_script_needs_no_main_guard(python_file: Callable[..., Path], subjects: Path) -> None:
     script = python_file(
         "script.py",
         f"""
@@ -152,8 +154,7 @@ def test_a_script_without_a_main_guard_is_told_what_it_needs(python_file: Callab
         """,
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=120)
-    assert 'without `if __name__ == "__main__":` around it' in done.stderr
-    assert done.returncode == 1
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT for one process on Windows")

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from pebble import ProcessPool
 
 from detr_conformance.bridges import torch_ranks
 from detr_conformance.bridges.torch_ranks import Group, RankError, Ranks, ranks_available
+from detr_conformance.processes.pool import Job, Pool
 from detr_conformance.reference import IMPLEMENTATIONS
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
@@ -329,12 +328,11 @@ def in_a_worker() -> tuple[list[float], list[int]]:
 
 
 def test_ranks_work_in_a_worker_process_and_end_with_it() -> None:
-    with ProcessPool(max_workers=1, context=get_context("spawn")) as pool:
-        answer, processes = pool.schedule(in_a_worker).result(timeout=120)
+    with Pool(1) as pool:
+        ((_, outcome),) = pool.outcomes([Job(in_a_worker, (), 120)])
+        answer, processes = outcome.value
         assert answer == [3, 3]
         assert all(map(alive, processes))
-        pool.stop()
-        pool.join()
     assert_ended(processes)
 
 

@@ -6,16 +6,16 @@ import ctypes
 import re
 import sys
 from collections.abc import Callable
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
-from pebble import ProcessExpired, concurrent
 
 from detr_conformance.bench.batches import make_batch
 from detr_conformance.bench.contestant import Contestant, Find, term_weights
 from detr_conformance.bench.sizes import Size
 from detr_conformance.errors import cause_of_death, one_line
+from detr_conformance.processes.pool import Job, Pool
+from detr_conformance.processes.process import Died
 from detr_spec.profile import PROFILES
 
 WARM_UP = Size(2, 10, 8, 3)
@@ -31,17 +31,13 @@ def peak_bytes(find: Find, size: Size, regime: str, device: str, threads: int, t
         return peak_on_cuda(find, size, regime, device)
     if not sys.platform.startswith("linux"):
         return "known on Linux alone"
-    # Pebble reads `context`, which its types call mp_context.
-    fresh = concurrent.process(timeout=time_limit, context=get_context("spawn"))  # type: ignore[call-overload]
-    measure = fresh(peak_in_this_process)
-    try:
-        found: int = measure(find, size, regime, threads).result()
-    except TimeoutError:
-        return f"not known after {time_limit:.0f} s"
-    except ProcessExpired as error:
-        return f"its process was ended {cause_of_death(error.exitcode)}"
-    except Exception as error:
-        return one_line(error)
+    with Pool(1) as pool:
+        ((_, outcome),) = pool.outcomes([Job(peak_in_this_process, (find, size, regime, threads), time_limit)])
+    if isinstance(outcome.failure, Died):
+        return f"its process was ended {cause_of_death(outcome.failure.exit_code)}"
+    if outcome.failure is not None:
+        return one_line(outcome.failure)
+    found: int = outcome.value
     return found
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
-from detr_conformance import worker
 from detr_conformance.consoles import Console, error_console, output_console, progress_bar
-from detr_conformance.errors import UsageError
+from detr_conformance.errors import UsageError, one_line
 from detr_conformance.files import require_writable, write_whole
 from detr_conformance.limits.ladder import DTYPES, measured
 from detr_conformance.limits.plants import plants
 from detr_conformance.limits.table import Limit, power_of_ten, read_limits, to_json
+from detr_conformance.processes.pool import Job, Pool
 from detr_conformance.resolve import resolve
 from detr_conformance.selection import Selection, chosen_invariants, known_profile
 from detr_spec.invariant import find_invariants
@@ -81,17 +79,12 @@ def _finished(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, tuple[
     if workers == 0:
         yield from ((place, measured_by_name(*task)) for place, task in enumerate(tasks))
         return
-    from pebble import ProcessPool  # noqa: PLC0415
-
-    pool: Any = ProcessPool(workers, initializer=worker.start, initargs=((SUBJECT,),), context=get_context("spawn"))
-    with pool:
-        places = {pool.schedule(measured_by_name, args=task): place for place, task in enumerate(tasks)}
-        try:
-            for future in as_completed(places):
-                yield places[future], future.result()
-        except BaseException:
-            pool.stop()
-            raise
+    with Pool(workers) as pool:
+        jobs = [Job(measured_by_name, task, math.inf) for task in tasks]
+        for place, outcome in pool.outcomes(jobs):
+            if outcome.failure is not None:
+                raise UsageError(f"{tasks[place][1]} cannot be measured: {one_line(outcome.failure)}")
+            yield place, outcome.value
 
 
 def measured_by_name(profile: str, id: str) -> tuple[Limit, ...]:

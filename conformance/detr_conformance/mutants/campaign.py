@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, as_completed
-from concurrent.futures import TimeoutError as TimedOut
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
-from detr_conformance import worker
-from detr_conformance.errors import UsageError, cause_of_death, one_line
+from detr_conformance.errors import cause_of_death, one_line
 from detr_conformance.mutants.bank import Mutant
 from detr_conformance.mutants.hunt import Hunt, hunt_by_name
+from detr_conformance.processes.pool import Job, Outcome, Pool
+from detr_conformance.processes.process import Died, Late
 
 TIME_LIMIT = 300.0
-"""The seconds that a task may take; what takes longer has killed the mutant, as it fails a check."""
+"""The seconds of processor time that a task may take; what takes longer has killed the mutant, as it fails a check."""
 
 
 @dataclass(frozen=True)
@@ -64,38 +61,23 @@ def hunts(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Hunt, ...]]:
     if workers == 0:
         yield from map(_run, tasks)
         return
-    from pebble import ProcessPool  # noqa: PLC0415
-
-    context = get_context("spawn")
-    pool: Any = ProcessPool(workers, initializer=worker.start, initargs=(("reference",),), context=context)
-    with pool:
-        futures: dict[Future[tuple[Hunt, ...]], Task] = {
-            pool.schedule(_run, args=(task,), timeout=TIME_LIMIT): task for task in tasks
-        }
-        try:
-            for future in as_completed(futures):
-                yield _result(future, futures[future])
-        finally:
-            pool.stop()
+    with Pool(workers) as pool:
+        jobs = [Job(_run, (task,), TIME_LIMIT) for task in tasks]
+        for place, outcome in pool.outcomes(jobs):
+            yield _result(outcome, tasks[place])
 
 
 def _run(task: Task) -> tuple[Hunt, ...]:
     return hunt_by_name(task.mutant, task.profile, task.invariant, task.seeds, task.examples)
 
 
-def _result(future: Future[tuple[Hunt, ...]], task: Task) -> tuple[Hunt, ...]:
-    from pebble import ProcessExpired  # noqa: PLC0415
-
-    try:
-        return future.result()
-    except TimedOut:
-        return _failed(task, f"not finished after {TIME_LIMIT:g} s", sound=True)
-    except ProcessExpired as death:
-        return _failed(task, f"the process died, {cause_of_death(death.exitcode)}", sound=True)
-    except BrokenProcessPool as error:
-        raise UsageError(f"the worker processes end as they start: {one_line(error)}") from error
-    except Exception as error:
-        return _failed(task, one_line(error), sound=False)
+def _result(outcome: Outcome, task: Task) -> tuple[Hunt, ...]:
+    if outcome.failure is None:
+        found: tuple[Hunt, ...] = outcome.value
+        return found
+    if isinstance(outcome.failure, Died):
+        return _failed(task, f"the process died, {cause_of_death(outcome.failure.exit_code)}", sound=True)
+    return _failed(task, one_line(outcome.failure), sound=isinstance(outcome.failure, Late))
 
 
 def _failed(task: Task, how: str, sound: bool) -> tuple[Hunt, ...]:

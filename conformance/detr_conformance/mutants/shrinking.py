@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from typing import Any
 
-from detr_conformance import worker
 from detr_conformance.consoles import Console
 from detr_conformance.errors import one_line
 from detr_conformance.judge import judge
 from detr_conformance.mutants.bank import Mutant
 from detr_conformance.mutants.campaign import TIME_LIMIT
 from detr_conformance.mutants.patch import mutant_implementations
+from detr_conformance.processes.pool import Job, Pool
 from detr_spec.invariant import find_invariants
 
 FEW = 2
@@ -77,19 +75,12 @@ def all_shrunken(asked: Sequence[tuple[str, str, str]], examples: int, workers: 
     if workers == 0:
         yield from (shrunken(*names, examples) for names in asked)
         return
-    from pebble import ProcessPool  # noqa: PLC0415
-
-    pool: Any = ProcessPool(workers, initializer=worker.start, initargs=(("reference",),), context=get_context("spawn"))
-    with pool:
-        futures = {pool.schedule(shrunken, args=(*names, examples), timeout=TIME_LIMIT): names for names in asked}
-        try:
-            for future in as_completed(futures):
-                try:
-                    yield future.result()
-                except Exception as error:
-                    yield Shrunken(*futures[future], found=False, why=one_line(error))
-        finally:
-            pool.stop()
+    with Pool(workers) as pool:
+        jobs = [Job(shrunken, (*names, examples), TIME_LIMIT) for names in asked]
+        for place, outcome in pool.outcomes(jobs):
+            size: Shrunken = outcome.value
+            failure = outcome.failure
+            yield size if failure is None else Shrunken(*asked[place], found=False, why=one_line(failure))
 
 
 def show_shrunken(sizes: Sequence[Shrunken], console: Console) -> None:

@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import sys
-import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
@@ -15,6 +14,7 @@ from detr_conformance.documents import strict_json
 from detr_conformance.errors import UsageError, cause_of_death
 from detr_conformance.isolation import MOMENT
 from detr_conformance.one_thread import ONE_THREAD
+from detr_conformance.processes.process import Died, Garbled, Late, Process, TooLarge
 from detr_conformance.testee.bounds import BOUNDS
 from detr_conformance.testee.codec import (
     REQUIRED,
@@ -26,11 +26,11 @@ from detr_conformance.testee.codec import (
     text,
 )
 from detr_conformance.testee.description import Description, encode_configuration, read_description
-from detr_conformance.testee.detr_testee import PROTOCOL, Malformed, packed
+from detr_conformance.testee.detr_testee import LONGEST, PROTOCOL, Malformed, packed
 from detr_conformance.testee.ended import Ended, NotStarted
 from detr_conformance.testee.names import ISOLATED, PROCESS
-from detr_conformance.testee.process import Died, Late, Process
 from detr_conformance.text import cut, line_of
+from detr_conformance.time_limit import TimeLimit
 from detr_conformance.verdict import Verdict
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, Implementation, Model
@@ -105,9 +105,9 @@ class Testee:
         self._command = command
         self._what = what
         self._process: Process | None = None
+        self._limit: TimeLimit | None = None
         self._number = 0
         self._judgement = -1
-        self._seconds = self._deadline = 0.0
         self._ended: Ended | None = None
         self._said: Any = None
 
@@ -138,9 +138,9 @@ class Testee:
         """Starts a process in place of any other testee's, and greets it."""
         close_all()
         environment = {**os.environ, **ONE_THREAD, "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
-        self._allow(BOUNDS.start_seconds)
-        self._process = Process(self._command, BOUNDS.mebibytes, environment)
+        self._process = Process(self._command, environment, longest=LONGEST, mebibytes=BOUNDS.mebibytes)
         _RUNNING.append(self)
+        self._allow(BOUNDS.start_seconds)
         reply = self._exchanged({"message": "hello", "protocol": PROTOCOL}, "as it started")
         if reply.get("message") == "refused":
             told = line_of(reply.get("text"))
@@ -156,7 +156,8 @@ class Testee:
         self._said = said["implementations"]
 
     def _allow(self, seconds: float) -> None:
-        self._seconds, self._deadline = seconds, time.monotonic() + seconds
+        assert self._process is not None
+        self._limit = TimeLimit(seconds, self._process.processor_seconds)
 
     def ask(self, message: Message) -> Message:
         """The reply to a message in the judgement at hand; raises `Ended` where none comes any more."""
@@ -180,18 +181,20 @@ class Testee:
 
     def _exchanged(self, message: Message, when: str) -> Message:
         assert self._process is not None
+        assert self._limit is not None
         self._number += 1
         try:
-            reply = read_message(self._process.exchange(packed({**message, "id": self._number}), self._deadline))
+            reply = read_message(self._process.exchange(packed({**message, "id": self._number}), self._limit))
             number = reply.pop("id", None)
             if type(number) is not int or number != self._number:
                 raise Malformed(f"a message does not answer request {self._number}, which was asked")
-        except Late as error:
-            late = f"not finished after {self._seconds:g} s; --time-limit allows more"
-            raise self._failed(Verdict.TIMED_OUT, late) from error
+        except Late as late:
+            raise self._failed(Verdict.TIMED_OUT, f"{late}; --time-limit allows more") from late
+        except TooLarge as error:
+            raise self._out_of_memory() from error
         except Died as death:
-            raise self._failed(*self._death(death.status, when)) from death
-        except Malformed as error:
+            raise self._failed(*self._death(death.exit_code, when)) from death
+        except (Malformed, Garbled) as error:
             raise self._failed(Verdict.ERROR, f"broke the protocol: {error}") from error
         except BaseException:
             # An interrupt, say; what the process would still answer would be taken for the next answer.
@@ -199,10 +202,9 @@ class Testee:
             raise
         return reply
 
-    def _death(self, status: int, when: str) -> tuple[Verdict, str]:
+    def _death(self, code: int, when: str) -> tuple[Verdict, str]:
         assert self._process is not None
         told = f"; it said: {self._process.told}" if self._process.told else ""
-        code = os.waitstatus_to_exitcode(status)
         if code < 0:
             return Verdict.CRASHED, f"the process was ended {cause_of_death(code)} {when}{told}"
         return Verdict.ERROR, f"the process ended with exit status {code} {when}{told}"
@@ -212,6 +214,10 @@ class Testee:
         self.close()
         self._ended = Ended(verdict, message)
         return self._ended
+
+    def _out_of_memory(self) -> Ended:
+        limit = f"--memory-limit allows more than {BOUNDS.mebibytes} MiB"
+        return self._failed(Verdict.CRASHED, f"the process ran out of memory; {limit}")
 
     def _fields(self, reply: Message, name: str, *required: str, optional: tuple[str, ...] = ()) -> Mapping[str, Any]:
         """The reply, if it is of that name and has these fields."""
@@ -279,8 +285,7 @@ class Testee:
             told = self._fields(reply, kind, "type", "text", optional=("traceback",))
             name, what = (cut(str(told[part]), LONGEST_TOLD) for part in ("type", "text"))
             if name == "MemoryError":
-                limit = f"--memory-limit allows more than {BOUNDS.mebibytes} MiB"
-                raise self._failed(Verdict.CRASHED, f"the process ran out of memory; {limit}")
+                raise self._out_of_memory()
             raised = type(name if name.isidentifier() else "Exception", (Exception,), {})(what)
             raise raised from _Remote(str(told.get("traceback", ""))[-8000:])
         return reply

@@ -89,9 +89,10 @@ def test_a_breach_of_the_protocol_is_one_error_that_says_what_it_is(breach: str,
     ids=["silence", "half a message", "endless noise"],
 )
 def test_what_does_not_answer_has_timed_out(source: str, raw: Raw, judged: Judged) -> None:
-    judgement = judged(raw(f"until('call')\n{source}"), time_limit=1)
+    judgement = judged(raw(f"until('call')\n{source}"), time_limit=0.2)
     assert judgement.verdict is Verdict.TIMED_OUT
-    assert judgement.message == "not finished after 1 s; --time-limit allows more"
+    assert judgement.message.startswith("not finished after ")
+    assert judgement.message.endswith("; --time-limit allows more")
 
 
 def test_endless_output_is_no_answer(raw: Raw, judged: Judged) -> None:
@@ -101,7 +102,7 @@ def test_endless_output_is_no_answer(raw: Raw, judged: Judged) -> None:
 
 
 GREETINGS = {
-    "silence": ("time.sleep(60)", "cannot be judged: not finished after 1 s"),
+    "silence": ("time.sleep(60)", "cannot be judged: not finished after 1 s, of which it computed for 0"),
     "gone": ("sys.exit(4)", "cannot be judged: the process ended with exit status 4 as it started"),
     "a reason": ("sys.exit('numpy is missing')", "exit status 1 as it started; it said: numpy is missing"),
     "killed": ("os.kill(os.getpid(), 11)", "cannot be judged: the process was ended by signal SIGSEGV as it started"),
@@ -147,9 +148,9 @@ def test_a_testee_that_does_not_say_what_it_is_is_a_usage_error_of_one_line(
     greeting: str, raw: Raw, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, told = GREETINGS[greeting]
-    monkeypatch.setattr(BOUNDS, "start", 1.0)
+    monkeypatch.setattr(BOUNDS, "start", 0.2)
     with pytest.raises(UsageError) as error:
-        check(raw(source), time_limit=1 if greeting == "silence" else 20)
+        check(raw(source), time_limit=0.2 if greeting == "silence" else 20)
     assert told in str(error.value)
     assert "\n" not in str(error.value)
 
