@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 from detr_spec.profile import Profile
 from detr_spec.values import DTYPES, InvalidValue
@@ -93,12 +94,12 @@ class Configuration:
 
     @property
     def weight_dict(self) -> dict[str, float]:
-        """The loss weights of all layers, by the profile's keys; auxiliary weights equal the last layer's. norm §4."""
-        template = self.profile.keys.auxiliary_loss
+        """The loss weights by the profile's keys: for all other layers and predictions those of the last. norm §4."""
+        keys = self.profile.keys
+        names = [partial(keys.auxiliary_loss.format, layer=layer) for layer in range(self.decoder_layers - 1)]
+        names += [partial(template.format) for template in (keys.encoder_loss, keys.denoising_loss) if template]
         return self.base_weights | {
-            template.format(loss=key, layer=layer): weight
-            for layer in range(self.decoder_layers - 1)
-            for key, weight in self.base_weights.items()
+            name(loss=key): weight for name in names for key, weight in self.base_weights.items()
         }
 
 

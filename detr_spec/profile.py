@@ -55,7 +55,8 @@ class Keys:
     """How a loss of the encoder's own predictions is named from the main loss, such as "{loss}_enc"; None where these
     predictions have no losses."""
     denoising_loss: str | None = None
-    """How a loss of denoising queries is named from the main loss; None where these have no losses."""
+    """How a loss of denoising queries, which are grouped as norm §4 says, is named from the main loss, such as
+    "{loss}_dn"; None where they have no losses."""
 
     def __post_init__(self) -> None:
         _require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, self.encoder, self.denoising)
@@ -166,6 +167,8 @@ class Profile:
     """How num_boxes is counted in distributed training: as the mean over the ranks, or by each rank for itself."""
     cardinality: Literal["argmax-is-foreground", "argmax-is-not-last", "score-above-half"] = "argmax-is-foreground"
     """Which queries the cardinality error counts as predicted objects."""
+    encoder_labels: Literal["classes", "zero"] = "classes"
+    """What the encoder's own predictions are trained to say of an object: its class, or class 0, whatever it is."""
     keys: Keys = field(default_factory=Keys)
     boxes: BoxRules = field(default_factory=BoxRules)
     detection: DetectionRules = field(default_factory=DetectionRules)

@@ -153,6 +153,12 @@ class Outputs:
                     f"auxiliary[{layer}].logits have shape {list(outputs.logits.shape)}; "
                     f"expected {list(logits.shape)} as in the last layer"
                 )
+        for name, apart in (("encoder", self.encoder), ("denoising", self.denoising)):
+            if apart is not None and apart.logits.shape[::2] != logits.shape[::2]:
+                raise InvalidValue(
+                    f"{name}.logits have shape {list(apart.logits.shape)}; "
+                    f"expected [B, any, C] with B, C = {list(logits.shape[::2])} as in the last layer"
+                )
 
     @property
     def layers(self) -> tuple[Outputs, ...]:
@@ -292,11 +298,16 @@ class LayerGradient:
 
 @dataclass(frozen=True, eq=False)
 class LossGradients:
-    """What a criterion returned, Σ weight · loss, and its gradient in each decoder layer, first to last."""
+    """What a criterion returned, Σ weight · loss, and its gradient in each decoder layer, first to last.
+
+    encoder, denoising: likewise by the predictions that stand apart, where they were given.
+    """
 
     losses: Losses
     total: float
     layers: tuple[LayerGradient, ...]
+    encoder: LayerGradient | None = None
+    denoising: LayerGradient | None = None
 
 
 @dataclass(frozen=True, eq=False)

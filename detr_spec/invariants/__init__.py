@@ -1,6 +1,7 @@
 """All invariants, one module for each group. Importing this package registers them."""
 
 from detr_spec.invariants import (
+    apart,
     assignment,
     assignment_calls,
     auxiliary,
@@ -31,6 +32,7 @@ from detr_spec.invariants import (
 )
 
 __all__ = [
+    "apart",
     "assignment",
     "assignment_calls",
     "auxiliary",

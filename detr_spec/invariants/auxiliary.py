@@ -1,4 +1,4 @@
-"""Invariants of the losses of auxiliary decoder layers. norm §4, A1–A6; Carion et al. 2020, section 3.2."""
+"""Invariants of the losses of auxiliary decoder layers. norm §4, A1–A5; Carion et al. 2020, section 3.2."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from detr_spec.invariants.shared import require_optimal_matchings, same_pairs, u
 from detr_spec.losses import TRAINING_TERMS, set_losses
 from detr_spec.strategies import set_cases
 from detr_spec.tolerance import Interval
-from detr_spec.values import Matching, Outputs
+from detr_spec.values import Matching
 from detr_spec.violation import Violation, premise, require
 
 
@@ -211,59 +211,3 @@ def no_class_error(component: Build, case: SetCase) -> None:
     answer = component(case.configuration)(case.outputs, case.targets).value
     found = sorted(_class_error_keys(case.configuration) & set(answer.values))
     require(not found, f"auxiliary layers report {', '.join(found)}", expected=[], got=found)
-
-
-APART_CASES = set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))
-
-
-def _other_predictions(outputs: Outputs) -> Outputs:
-    """Predictions of as many other queries, which would change every loss and every matching."""
-    return Outputs(-outputs.logits[:, ::-1], outputs.boxes[:, ::-1])
-
-
-def _require_apart(component: Build, case: SetCase, outputs: Outputs, template: str | None, whose: str) -> None:
-    """Raises `Violation` unless the losses with the predictions apart are those without, and others as declared."""
-    before = judged(component, case.configuration, case.outputs, case.targets)
-    after = judged(component, case.configuration, outputs, case.targets)
-    added = set(after.losses.values) - set(before.losses.values)
-    declared = {template.format(loss=key) for key in before.losses.values} if template else set()
-    foreign = sorted(added - declared)
-    require(not foreign, f"{whose} add {', '.join(foreign)}", expected=sorted(declared), got=sorted(added))
-    for layer in (None, *range(len(case.outputs.auxiliary))):
-        place = -1 if layer is None else layer
-        premise_same_matchings(before.matchings[place], after.matchings[place])
-        require_same_terms(after.terms(layer=layer), before.terms(layer=layer), f"with {whose}")
-
-
-@invariant(
-    "auxiliary.encoder-outputs-apart",
-    number="A6",
-    formula="losses of (decoder layers, encoder) = losses of (decoder layers), and loss_enc only where declared",
-    source="norm §7, A6; Zhu et al. 2021, section 4.2: the encoder of two-stage models predicts proposals of its own",
-    breaks="encoder outputs among the decoder's in the matching (transformers PR 27990); losses added to the main ones",
-    cases=APART_CASES,
-)
-def encoder_outputs_apart(component: Build, case: SetCase) -> None:
-    """Predictions of the encoder change no loss of the decoder's, and have losses of their own only as declared.
-
-    They are proposals without classes; matched with the objects, they would take them away from the queries.
-    """
-    outputs = replace(case.outputs, encoder=_other_predictions(case.outputs))
-    _require_apart(component, case, outputs, case.configuration.profile.keys.encoder_loss, "encoder outputs")
-
-
-@invariant(
-    "auxiliary.denoising-outputs-apart",
-    number="A6",
-    formula="losses of (decoder layers, denoising) = losses of (decoder layers), and their own only where declared",
-    source="norm §7, A6; Li et al. 2022, DN-DETR: denoising queries have targets that they were made from",
-    breaks="the main loss computed over the denoising queries too (transformers PR 48528)",
-    cases=APART_CASES,
-)
-def denoising_outputs_apart(component: Build, case: SetCase) -> None:
-    """Predictions of denoising queries change no loss of the decoder's, and have losses of their own only as declared.
-
-    They are made from the targets, and lie closer to them than anything that was detected.
-    """
-    outputs = replace(case.outputs, denoising=_other_predictions(case.outputs))
-    _require_apart(component, case, outputs, case.configuration.profile.keys.denoising_loss, "denoising outputs")

@@ -13,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from detr_spec.apart import Apart
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
 from detr_spec.invariants.shared import require_valid, same_pairs, unique_matchings
@@ -24,6 +25,9 @@ from detr_spec.values import Integers, Losses, Matching, Outputs, Targets
 from detr_spec.violation import PremiseFailed, Violation, premise, require, require_close, require_within
 
 Build = Callable[[Configuration], Criterion]
+
+Layer = int | Apart | None
+"""Whose loss it is: an auxiliary layer's, by its number, that of predictions apart, or the last layer's."""
 
 TERMS = (*TRAINING_TERMS, *METRICS)
 BOX_TERMS = ("box_l1", "box_giou")
@@ -38,13 +42,16 @@ LARGEST_SCALE = 1024.0
 """By how much losses may be too large and still be compared with one another as losses of another scale."""
 
 
-def loss_key(configuration: Configuration, name: str, layer: int | None = None) -> str | None:
-    """The key of a term, for an auxiliary layer or for the last one; None where it is not reported."""
+def loss_key(configuration: Configuration, name: str, layer: Layer = None) -> str | None:
+    """The key of a term, for the last layer, an auxiliary one or predictions apart; None where it is not reported."""
     keys = configuration.profile.keys
     key: str | None = getattr(keys, name)
     if key is None or layer is None:
         return key
-    return None if name == "class_error" else keys.auxiliary_loss.format(loss=key, layer=layer)
+    template: str | None = keys.auxiliary_loss if isinstance(layer, int) else getattr(keys, f"{layer}_loss")
+    if template is None or name == "class_error":
+        return None
+    return template.format(loss=key, layer=layer)
 
 
 def require_key(losses: Losses, key: str) -> float:
@@ -134,13 +141,13 @@ class Judged:
         return self.matchings[-1]
 
     @cached_property
-    def _definitions(self) -> dict[int | None, dict[str, Interval]]:
+    def _definitions(self) -> dict[Layer, dict[str, Interval]]:
         return {}
 
-    def definitions(self, layer: int | None = None) -> dict[str, Interval]:
+    def definitions(self, layer: Layer = None) -> dict[str, Interval]:
         """The range of each term, of an auxiliary layer or of the last one, by neutral name."""
         if layer not in self._definitions:
-            place = -1 if layer is None else layer
+            place = layer if isinstance(layer, int) else -1
             outputs, matchings = self.outputs.layers[place], self.matchings[place]
             self._definitions[layer] = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
         return self._definitions[layer]
@@ -150,14 +157,14 @@ class Judged:
         """The range of each mask loss, by neutral name; the last layer alone has them."""
         return mask_losses(self.configuration, self.outputs.main, self.targets, self.last, self.normaliser)
 
-    def terms(self, names: Iterable[str] = TERMS, layer: int | None = None) -> dict[str, Term]:
+    def terms(self, names: Iterable[str] = TERMS, layer: Layer = None) -> dict[str, Term]:
         """Those of the terms that the implementation gave, by neutral name."""
         keys = {name: loss_key(self.configuration, name, layer) for name in names}
         return {
             name: self.term(name, layer) for name, key in keys.items() if key is not None and key in self.losses.values
         }
 
-    def term(self, name: str, layer: int | None = None) -> Term:
+    def term(self, name: str, layer: Layer = None) -> Term:
         """One term; raises `Violation` where the implementation did not give it."""
         key = loss_key(self.configuration, name, layer)
         assert key is not None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from detr_spec.apart import APART
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import invariant
@@ -21,7 +23,7 @@ from detr_spec.invariants.criterion_answers import (
 )
 from detr_spec.invariants.shared import require_unchanged, unique_matchings, vary
 from detr_spec.losses import METRICS, TRAINING_TERMS
-from detr_spec.strategies import set_cases
+from detr_spec.strategies import apart_cases, set_cases
 from detr_spec.tolerance import SPACING
 from detr_spec.values import Answer, Losses, Outputs, Targets
 from detr_spec.violation import NotProvided, premise, require, require_close
@@ -29,12 +31,13 @@ from detr_spec.violation import NotProvided, premise, require, require_close
 COEFFICIENTS = {"classification": "loss_class", "box_l1": "loss_bbox", "box_giou": "loss_giou"}
 """The configuration's weight of each training term."""
 
+CALLED_CASES = apart_cases(*APART, declared=True, layers=(1, 2))
 LAYERED_CASES = set_cases(regimes=ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))
 
 
 def _layer_keys(configuration: Configuration, name: str) -> list[str]:
-    """The keys of a term in all layers that report it, the last layer's first."""
-    layers = (None, *range(configuration.decoder_layers - 1))
+    """The keys of a term in all layers that report it, the last layer's first, and of predictions apart."""
+    layers = (None, *range(configuration.decoder_layers - 1), *APART)
     keys = [loss_key(configuration, name, layer) for layer in layers]
     return [key for key in keys if key is not None]
 
@@ -183,7 +186,7 @@ def unweighted_losses(component: Build, case: SetCase) -> None:
     formula="shape(loss) = [] for every loss and metric",
     source="norm §4: each is one number for the batch",
     breaks="a loss per image or per query; shape [1], which broadcasts and then logs as a list",
-    cases=set_cases(layers=(1, 2)),
+    cases=CALLED_CASES,
 )
 def zero_dimensional(component: Build, case: SetCase) -> None:
     """Every loss and metric is 0-dimensional.
@@ -205,7 +208,7 @@ def zero_dimensional(component: Build, case: SetCase) -> None:
     breaks=(
         "a constant or a count made on the CPU; a metric moved to the CPU, which waits for the device in every step"
     ),
-    cases=set_cases(regimes=("general", "empty"), layers=(1, 2)),
+    cases=apart_cases(*APART, declared=True, regimes=("general", "empty"), layers=(1, 2)),
 )
 def device(component: Build, case: SetCase) -> None:
     """Every loss and metric is on the device of the outputs.
@@ -224,8 +227,8 @@ def device(component: Build, case: SetCase) -> None:
         )
 
 
-def _answer_with_gradients(component: Build, case: SetCase, targets: Targets) -> Answer[Losses]:
-    answer = component(case.configuration)(case.outputs, targets)
+def _answer_with_gradients(component: Build, case: SetCase, outputs: Outputs, targets: Targets) -> Answer[Losses]:
+    answer = component(case.configuration)(outputs, targets)
     if not answer.observation.differentiable:
         raise NotProvided("gradients cannot be seen")
     return answer
@@ -237,14 +240,14 @@ def _answer_with_gradients(component: Build, case: SetCase, targets: Targets) ->
     formula="class_error and cardinality_error require no gradient, in any layer",
     source="norm §4: no gradient flows from metrics",
     breaks="accuracy computed with the graph kept, so that the running average holds every step's activations",
-    cases=set_cases(layers=(1, 2)),
+    cases=CALLED_CASES,
 )
 def metrics_without_gradient(component: Build, case: SetCase) -> None:
     """Metrics carry no gradient.
 
     One that does is either trained on by accident or keeps the graph of every logged step in memory.
     """
-    attached = _answer_with_gradients(component, case, case.targets).observation.attached
+    attached = _answer_with_gradients(component, case, case.outputs, case.targets).observation.attached
     for name in METRICS:
         for key in _layer_keys(case.configuration, name):
             require(key not in attached, f"the metric {key} carries a gradient", expected=False, got=True)
@@ -258,7 +261,7 @@ def metrics_without_gradient(component: Build, case: SetCase) -> None:
     breaks=(
         "a fresh zero for an empty batch, outside the graph; `.item()` or `detach` on the way (ultralytics PR 26012)"
     ),
-    cases=set_cases(layers=(1, 2)),
+    cases=CALLED_CASES,
 )
 def losses_with_gradient(component: Build, case: SetCase) -> None:
     """Every training term carries a gradient, even in a batch without any target.
@@ -267,8 +270,13 @@ def losses_with_gradient(component: Build, case: SetCase) -> None:
     come.
     """
     empty = tuple(target.take(np.arange(0)) for target in case.targets)
-    for batch, targets in (("the batch", case.targets), ("the batch without targets", empty)):
-        answer = _answer_with_gradients(component, case, targets)
+    batches = {
+        "the batch": (case.outputs, case.targets),
+        # Denoising queries are made from targets.
+        "the batch without targets": (replace(case.outputs, denoising=None), empty),
+    }
+    for batch, (outputs, targets) in batches.items():
+        answer = _answer_with_gradients(component, case, outputs, targets)
         for name in TRAINING_TERMS:
             for key in _layer_keys(case.configuration, name):
                 attached = key in answer.observation.attached or key not in answer.value.values
@@ -281,7 +289,7 @@ def losses_with_gradient(component: Build, case: SetCase) -> None:
     formula="outputs and targets after the call = before",
     source="norm §4; the same outputs and targets go to post-processing and to the log",
     breaks="auxiliary outputs popped from the dictionary; boxes converted in place; labels shifted in place",
-    cases=set_cases(layers=(1, 2)),
+    cases=CALLED_CASES,
 )
 def inputs_unchanged(component: Build, case: SetCase) -> None:
     """The call leaves outputs and targets as they are.

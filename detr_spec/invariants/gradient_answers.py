@@ -195,6 +195,14 @@ def require_along(
         )
 
 
+def require_zero(message: str, gradient: Floats | None) -> None:
+    """Raises `Violation` with the message where a gradient is not zero everywhere."""
+    if gradient is not None:
+        places = np.argwhere(gradient != 0)
+        got = [float(gradient[tuple(place)]) for place in places[:1]]
+        require(not len(places), message, expected=0.0, got=got, places=places.tolist())
+
+
 def bounded(numbers: Interval) -> Booleans:
     """Where a range has two ends."""
     return np.isfinite(numbers.lower) & np.isfinite(numbers.upper)

@@ -1,5 +1,6 @@
 """Hypothesis strategies for every kind of case, in named regimes."""
 
+from detr_spec.strategies.apart import apart_cases
 from detr_spec.strategies.close_calls import close_calls
 from detr_spec.strategies.coco import CocoImage, coco_images
 from detr_spec.strategies.detections import detection_cases
@@ -19,6 +20,7 @@ __all__ = [
     "LOADS",
     "REGIMES",
     "CocoImage",
+    "apart_cases",
     "box_cases",
     "close_calls",
     "coco_images",

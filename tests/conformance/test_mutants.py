@@ -84,7 +84,15 @@ THREADS = (
 """The threads in which real projects met a defect, each of which the bank must hold."""
 
 
-UNASKED = {"matcher.broken-queries-rank-last", "matcher.sound-queries-stay-optimal", "postprocess.threshold"}
+UNASKED = {
+    "auxiliary.denoising-losses",
+    "auxiliary.encoder-losses",
+    "gradients.denoising-losses",
+    "gradients.encoder-losses",
+    "matcher.broken-queries-rank-last",
+    "matcher.sound-queries-stay-optimal",
+    "postprocess.threshold",
+}
 """What only profiles that declare it are held to, which the reference's are not."""
 
 ONE_DEVICE = {"criterion.device"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 import detr_reference as reference
@@ -52,6 +53,32 @@ class DeclaredLosses(SetPredictionCriterion):
 
     configuration: Configuration
 
+    def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of the decoder's layers, and those that the profile has of predictions apart."""
+        losses = super().forward(outputs, targets)
+        if self.configuration.profile.keys.encoder_loss is not None and OWN.encoder in outputs:
+            losses |= _with_suffix(self._encoder_losses(outputs[OWN.encoder], targets), "encoder")
+        if self.configuration.profile.keys.denoising_loss is not None and OWN.denoising in outputs:
+            losses |= _with_suffix(self._denoising_losses(outputs[OWN.denoising], targets), "denoising")
+        return losses
+
+    def _encoder_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of the encoder's own predictions, matched like a layer's."""
+        if self.configuration.profile.encoder_labels == "zero":
+            targets = [{**target, "labels": torch.zeros_like(target["labels"])} for target in targets]
+        pairs = self._match(outputs, targets)
+        return self._layer_losses(outputs, targets, pairs, self.num_boxes(outputs, targets))
+
+    def _denoising_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of groups of denoising queries: the first half of a group is made from the targets, in order."""
+        lengths = [len(target["labels"]) for target in targets]
+        starts = range(0, outputs["pred_logits"].shape[1], 2 * max(lengths))
+        pairs = [
+            (torch.cat([start + torch.arange(length) for start in starts]), torch.arange(length).repeat(len(starts)))
+            for length in lengths
+        ]
+        return self._layer_losses(outputs, targets, pairs, self.num_boxes(outputs, targets) * len(starts))
+
     def num_boxes(self, outputs: Outputs, targets: Targets) -> float:
         """The number of targets, or of matches, of this rank or as the mean over the ranks; at least 1."""
         labels = [target["labels"] for target in targets]
@@ -76,6 +103,10 @@ class DeclaredLosses(SetPredictionCriterion):
             giou = overlaps.elementwise_giou(*map(reference.box_cxcywh_to_xyxy, both))
             losses["loss_giou"] = (1 - giou).sum() / num_boxes
         return losses
+
+
+def _with_suffix(losses: dict[str, Tensor], suffix: str) -> dict[str, Tensor]:
+    return {f"{name}_{suffix}": loss for name, loss in losses.items()}
 
 
 class DeclaredSetCriterion(DeclaredLosses, reference.SetCriterion):

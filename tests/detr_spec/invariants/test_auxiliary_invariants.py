@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 from judging import Failing, share_fired
 from subjects import BackToFront, Factory, LargeScale, Losses, focal, hidden, matching_by, softmax, subject
 
@@ -15,7 +14,9 @@ from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant, all_invariants, find_invariants
 from detr_spec.profile import DEFORMABLE, DETR, Keys, replace
 
-INVARIANTS = tuple(item for item in all_invariants() if item.id.startswith("auxiliary."))
+INVARIANTS = tuple(
+    item for item in all_invariants() if item.number in ("A1", "A2", "A3", "A4", "A5") and item.component == "criterion"
+)
 EXAMPLES = 40
 FEWER = 20
 
@@ -140,38 +141,6 @@ class NormalisedByLayers(SetCriterion):
         return {name: loss / layers if name.startswith("loss_bbox_") else loss for name, loss in losses.items()}
 
 
-class EncoderPooled(SetCriterion):
-    """Encoder outputs are further queries."""
-
-    def forward(self, outputs: Any, targets: Any) -> Losses:
-        apart = outputs.get("enc_outputs")
-        if apart is not None:
-            outputs = dict(outputs)
-            for key in ("pred_logits", "pred_boxes"):
-                outputs[key] = torch.cat([outputs[key], apart[key]], dim=1)
-        return super().forward(outputs, targets)
-
-
-class EncoderUndeclared(SetCriterion):
-    """Encoder outputs have losses, of which the profile knows nothing."""
-
-    def forward(self, outputs: Any, targets: Any) -> Losses:
-        losses = super().forward(outputs, targets)
-        apart = outputs.get("enc_outputs")
-        added = {} if apart is None else super().forward(apart, targets)
-        return losses | {f"{name}_enc": loss for name, loss in added.items()}
-
-
-class DenoisingInMain(SetCriterion):
-    """Denoising outputs are pooled with the last layer's for the box losses."""
-
-    def forward(self, outputs: Any, targets: Any) -> Losses:
-        losses = super().forward(outputs, targets)
-        apart = outputs.get("dn_outputs")
-        added = None if apart is None else super().forward(apart, targets)
-        return losses if added is None else losses | {"loss_bbox": losses["loss_bbox"] + added["loss_bbox"]}
-
-
 KEYS, ALONE, OWN = "auxiliary.keys", "auxiliary.layer-alone", "auxiliary.own-matching"
 LAST, ORDER = "auxiliary.last-layer-independent", "auxiliary.layer-order"
 
@@ -187,9 +156,6 @@ DEFECTS: dict[str, tuple[Factory, set[str]]] = {
     "the last layer under the first matching": (softmax(LastLayerOfTheFirst), {LAST, OWN, ORDER}),
     "summed into the last": (softmax(Summed), {LAST}),
     "weighted by depth": (softmax(Deeper), {ALONE, ORDER}),
-    "encoder outputs as queries": (softmax(EncoderPooled), {"auxiliary.encoder-outputs-apart"}),
-    "undeclared losses of the encoder": (softmax(EncoderUndeclared), {"auxiliary.encoder-outputs-apart"}),
-    "denoising queries in the main loss": (softmax(DenoisingInMain), {"auxiliary.denoising-outputs-apart"}),
     "divided by the number of layers": (softmax(NormalisedByLayers), {ALONE}),
 }
 

@@ -26,9 +26,11 @@ from detr_reference.batch import matched_queries, matched_targets
 from detr_reference.masks import pad_masks
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Invariant, all_invariants
-from detr_spec.profile import DEFORMABLE, DETR
+from detr_spec.profile import DEFORMABLE, DETR, PROFILES
 
-INVARIANTS = tuple(item for item in all_invariants() if item.component == "gradients")
+INVARIANTS = tuple(
+    item for item in all_invariants() if item.component == "gradients" and any(map(item.applies, PROFILES.values()))
+)
 LEARNABILITY = "gradients.learnability"
 QUICK = [item.id for item in INVARIANTS if item.id != LEARNABILITY]
 EXAMPLES = 30
