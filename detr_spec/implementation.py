@@ -173,34 +173,38 @@ class Implementation:
         factory = getattr(self, name)
         if factory is None:
             raise NotProvided(f"{self.name} provides no {name}")
-        return _guarded(factory)
+        guarded: Callable[[Configuration], Any] = around(factory, _guarded)
+        return guarded
 
 
 PARTED = (BoxOperations, Assignment, Heads, Decoder, Model)
 """The components that consist of several functions."""
 
 
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function`, and the functions in what it returns, with the exceptions of the implementation as `Raised`."""
+def around(component: Any, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
+    """The component with every call wrapped: that of a factory, those of what it returns, and those of all parts."""
+    if isinstance(component, PARTED):
+        parts = {part.name: around(getattr(component, part.name), wrap) for part in fields(component)}
+        return replace(component, **parts)
+    if not callable(component):
+        return component
+    wrapped = wrap(component)
 
     def call(*arguments: Any) -> Any:
-        try:
-            answer = function(*arguments)
-        except (Violation, NotProvided, PremiseFailed, Raised, RankFailure):
-            raise
-        except Exception as error:
-            raise Raised(error) from error
-        if callable(answer):
-            return _guarded(answer)
-        if isinstance(answer, PARTED):
-            return _guarded_parts(answer)
-        return answer
+        return around(wrapped(*arguments), wrap)
 
     return call
 
 
-def _guarded_parts(component: Any) -> Any:
-    assert isinstance(component, PARTED)
-    parts = {part.name: getattr(component, part.name) for part in fields(component)}
-    guarded: dict[str, Any] = {name: part if part is None else _guarded(part) for name, part in parts.items()}
-    return type(component)(**guarded)
+def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with the exceptions of the implementation as `Raised`."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except (Violation, NotProvided, PremiseFailed, Raised, RankFailure):
+            raise
+        except Exception as error:
+            raise Raised(error) from error
+
+    return call

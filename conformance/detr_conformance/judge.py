@@ -20,6 +20,7 @@ from detr_conformance.testee.bounds import BOUNDS
 from detr_conformance.testee.ended import Ended
 from detr_conformance.text import cut
 from detr_conformance.tracebacks import check_traceback, implementation_traceback
+from detr_conformance.variety import Variety
 from detr_conformance.vectors.vector import counterexample_document
 from detr_conformance.verdict import Counterexample, Judgement, Verdict
 from detr_spec.implementation import Implementation
@@ -85,7 +86,8 @@ def judge(
     start = time.perf_counter()
     stopwatch = Stopwatch()
     domain = Domain(implementation.profile, implementation.limits.of(invariant.component), device=device)
-    component = stopwatch.watched(implementation.component(invariant.component))
+    variety = Variety()
+    component = variety.watched(stopwatch.watched(implementation.component(invariant.component)))
     kept = opened(database)
     part = kept and Part(kept, [implementation.name, implementation.profile.name, invariant.id])
 
@@ -98,7 +100,10 @@ def judge(
             tell(timed(concluded(invariant, found, seed)))
 
     smaller = Smaller(min(SMALLER_SECONDS, BOUNDS.seconds / 2), own_processor_seconds, tell_found)
-    return timed(_judged(invariant, domain, component, examples, seed, part, smaller))
+    judgement = _judged(invariant, domain, component, examples, seed, part, smaller)
+    if judgement.verdict is Verdict.HOLDS and variety.is_lacking(judgement.fired):
+        judgement = replace(judgement, verdict=Verdict.VACUOUS, message="all was answered alike, so nothing is known")
+    return timed(judgement)
 
 
 def _judged(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import fields, replace
 from typing import Any
 
 from detr_conformance.interrupts import is_wanted
 from detr_conformance.testee.ended import Ended
-from detr_spec.implementation import PARTED
+from detr_spec.implementation import around
 from detr_spec.violation import Raised
 
 
@@ -26,19 +25,14 @@ class Stopwatch:
         What a call raises beside ordinary exceptions, such as `SystemExit`, arrives as `Raised`; an interrupt of the
         user's goes on, and `Ended` ends the judgement. A process that a call has forked ends when it returns from it.
         """
-        if callable(component):
-            return self._timed(component)
-        if isinstance(component, PARTED):
-            parts = {part.name: getattr(component, part.name) for part in fields(component)}
-            return replace(component, **{name: self.watched(part) for name, part in parts.items()})
-        return component
+        return around(component, self._timed)
 
     def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             start = time.perf_counter()
             process = os.getpid()
             try:
-                answer = function(*arguments)
+                return function(*arguments)
             except (Exception, Ended):
                 raise
             except BaseException as error:
@@ -49,6 +43,5 @@ class Stopwatch:
                 if os.getpid() != process:
                     os._exit(0)
                 self.seconds += time.perf_counter() - start
-            return self.watched(answer)
 
         return call

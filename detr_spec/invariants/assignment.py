@@ -14,7 +14,7 @@ from detr_spec.invariant import invariant
 from detr_spec.invariants.shared import require_optimal, require_valid
 from detr_spec.strategies import cost_cases
 from detr_spec.values import Floats, Matching, round_to
-from detr_spec.violation import premise, require
+from detr_spec.violation import PremiseFailed, Violation, premise, require
 
 Build = Callable[[Configuration], Assignment]
 SOURCE = "norm §3; Kuhn 1955, The Hungarian method for the assignment problem"
@@ -163,8 +163,18 @@ def empty(component: Build, case: CostCase) -> None:
 
     Images without objects occur in every data set.
     """
-    matching = component(case.configuration).solve(case.costs[0]).value
+    solver = component(case.configuration)
+    matching = solver.solve(case.costs[0]).value
     require_valid("the assignment of an empty matrix", matching, *case.costs[0].shape)
+    _premise_two_pairs(solver)
+
+
+def _premise_two_pairs(solver: Assignment) -> None:
+    """Ends the check unless the solver gives two rows and two columns their two pairs."""
+    try:
+        require_valid("the assignment of two rows", solver.solve(np.eye(2)).value, 2, 2)
+    except Violation as violation:
+        raise PremiseFailed("larger matrices have no valid assignment") from violation
 
 
 @invariant(
@@ -180,8 +190,9 @@ def one_by_one(component: Build, case: CostCase) -> None:
 
     A pair is matched however much it costs: the loss has no price for leaving a target out.
     """
-    matching = component(case.configuration).solve(case.costs[0]).value
-    require_valid("the assignment of one entry", matching, 1, 1)
+    solver = component(case.configuration)
+    require_valid("the assignment of one entry", solver.solve(case.costs[0]).value, 1, 1)
+    _premise_two_pairs(solver)
 
 
 @invariant(

@@ -31,7 +31,13 @@ def forbids(profile: Profile) -> bool:
 def _require_entry_refused(component: Build, case: CostCase, entry: float) -> None:
     cost = case.costs[0].copy()
     cost.flat[case.generator("place").integers(cost.size)] = entry
-    require_refusal(f"a cost of {entry}", partial(component(case.configuration).solve, cost), cost=cost)
+    _require_cost_refused(f"a cost of {entry}", component, case, cost)
+
+
+def _require_cost_refused(what: str, component: Build, case: CostCase, cost: Floats) -> None:
+    """Raises `Violation` unless the cost matrix is refused by a solver that answers the case's own."""
+    solver = component(case.configuration)
+    require_refusal(what, sound=partial(solver.solve, case.costs[0]), broken=partial(solver.solve, cost))
 
 
 @invariant(
@@ -132,8 +138,7 @@ def infeasible_refused(component: Build, case: CostCase) -> None:
     if others and chance.integers(2):
         lines[others[0]] = np.inf
         lines[:, 0] = kept
-    solver = component(case.configuration)
-    require_refusal("an infeasible cost matrix", partial(solver.solve, cost), cost=cost)
+    _require_cost_refused("an infeasible cost matrix", component, case, cost)
 
 
 def _batched(solver: Assignment, case: CostCase) -> tuple[Matching, ...]:

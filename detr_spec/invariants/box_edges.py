@@ -16,6 +16,7 @@ from detr_spec.invariants.box_answers import (
     GIOU_SOURCE,
     NAMES,
     Build,
+    Operation,
     needed,
     overlap_range,
     overlaps,
@@ -28,7 +29,7 @@ from detr_spec.invariants.shared import require_refusal, require_unchanged
 from detr_spec.profile import Profile
 from detr_spec.strategies import box_cases
 from detr_spec.values import NARROW_DTYPES, Floats
-from detr_spec.violation import NotProvided, require, require_shape, require_within
+from detr_spec.violation import NotProvided, premise, require, require_shape, require_within
 
 
 def refuses_invalid(profile: Profile) -> bool:
@@ -36,15 +37,16 @@ def refuses_invalid(profile: Profile) -> bool:
     return profile.boxes.invalid == "refuse"
 
 
-def _with_broken(case: BoxCase, purpose: str, spoil: Callable[[Floats], None]) -> list[tuple[Floats, Floats]]:
-    """The case's lists twice: with one box of the first spoilt, and with one of the second."""
-    chance = case.generator(purpose)
+def _require_broken_refused(what: str, overlap: Operation, case: BoxCase, spoil: Callable[[Floats], None]) -> None:
+    """Raises `Violation` unless both lists are refused with one box spoilt, each beside the other as it is."""
+    chance = case.generator("spoilt box")
     lists = []
     for given in (case.first, case.second):
         broken = given.copy()
         spoil(broken[chance.integers(len(broken))])
         lists.append(broken)
-    return [(lists[0], case.second), (case.first, lists[1])]
+    for pair in ((lists[0], case.second), (case.first, lists[1])):
+        require_refusal(what, sound=partial(overlap, case.first, case.second), broken=partial(overlap, *pair))
 
 
 @invariant(
@@ -68,9 +70,7 @@ def negative_size_refused(component: Build, case: BoxCase) -> None:
         for axis in axes:
             box[[axis, axis + 2]] = box[[axis + 2, axis]]
 
-    for first, second in _with_broken(case, "negative size", exchange_corners):
-        call = partial(overlap, first, second)
-        require_refusal("a box of negative size", call, first=first, second=second)
+    _require_broken_refused("a box of negative size", overlap, case, exchange_corners)
 
 
 @invariant(
@@ -93,8 +93,7 @@ def nan_refused(component: Build, case: BoxCase) -> None:
     def forget(box: Floats) -> None:
         box[column] = np.nan
 
-    for first, second in _with_broken(case, "NaN", forget):
-        require_refusal("a box with a NaN", partial(overlap, first, second), first=first, second=second)
+    _require_broken_refused("a box with a NaN", overlap, case, forget)
 
 
 def _flattened(boxes: Floats, axes: tuple[int, ...]) -> Floats:
@@ -133,6 +132,8 @@ def zero_over_zero(component: Build, case: BoxCase) -> None:
     There is no right number, and a made-up one hides that data or predictions have collapsed.
     """
     overlap, rules = needed(component(case.configuration), "giou"), case.configuration.profile.boxes
+    proper = pairwise("giou", overlap, case.first, case.second)
+    premise(bool(np.isfinite(proper).any()), "the GIoU of proper boxes is no number either")
     axis = int(case.generator("axis").integers(2))
     points, line = _flattened(case.first, (0, 1)), float(case.first[0, axis])
     kinds = {
@@ -147,7 +148,7 @@ def zero_over_zero(component: Build, case: BoxCase) -> None:
         undefined = np.isnan(definitions.giou(first, second, rules))
         got = pairwise("giou", overlap, first, second)[undefined]
         message = f"the GIoU of {kind} is a number"
-        require(bool(np.isnan(got).all()), message, expected=np.nan, got=got, first=first, second=second)
+        require(bool(np.isnan(got).all()), message, expected=np.nan, got=got)
 
 
 @invariant(
@@ -242,24 +243,30 @@ def elementwise_giou(component: Build, case: BoxCase) -> None:
     cases=box_cases(count=(1, 3)),
 )
 def empty_lists(component: Build, case: BoxCase) -> None:
-    """Empty lists of boxes give empty answers of the right shape, from every operation.
+    """Empty lists of boxes give empty answers of the right shape, from every operation that answers other lists.
 
     Images without objects occur in every data set, and stop the training where they are not answered.
     """
     operations, none = component(case.configuration), np.zeros((0, 4))
     n, m = len(case.first), len(case.second)
     calls: dict[str, list[tuple[tuple[Floats, ...], tuple[int, ...]]]] = {
-        "cxcywh_to_xyxy": [((none,), (0, 4))],
-        "xyxy_to_cxcywh": [((none,), (0, 4))],
-        "elementwise_giou": [((none, none), (0,))],
+        "cxcywh_to_xyxy": [((case.first,), (n, 4)), ((none,), (0, 4))],
+        "xyxy_to_cxcywh": [((case.first,), (n, 4)), ((none,), (0, 4))],
+        "elementwise_giou": [((case.first, case.first), (n,)), ((none, none), (0,))],
     }
     calls |= {
-        name: [((none, case.second), (0, m)), ((case.first, none), (n, 0)), ((none, none), (0, 0))]
+        name: [
+            ((case.first, case.second), (n, m)),
+            ((none, case.second), (0, m)),
+            ((case.first, none), (n, 0)),
+            ((none, none), (0, 0)),
+        ]
         for name in ("iou", "giou")
     }
     for name, operation in provided(operations, calls).items():
         for arguments, shape in calls[name]:
-            require_shape(f"{name} of empty lists", operation(*arguments).value, shape)
+            lengths = " and ".join(str(len(boxes)) for boxes in arguments)
+            require_shape(f"{name} of lists of {lengths} boxes", operation(*arguments).value, shape)
 
 
 @invariant(

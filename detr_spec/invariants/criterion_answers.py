@@ -113,14 +113,17 @@ def allowance(*terms: Term) -> float:
 def require_same_terms(got: Mapping[str, Term], expected: Mapping[str, Term], when: str) -> None:
     """Raises `Violation` unless the terms that both have agree; that terms are there is asked elsewhere.
 
-    `when` says in the message what was done: "when the queries are permuted".
+    `when` says in the message what was done: "when the queries are permuted". Ends the check where no term is a number
+    other than 0: what is constant agrees with itself, and shows nothing.
     """
-    both = [name for name in expected if name in got]
+    both = [(got[name], expected[name]) for name in expected if name in got]
     premise(bool(both), "the losses to compare are missing")
-    for first, second in ((got[name], expected[name]) for name in both):
+    for first, second in both:
         if first.value != second.value:
             margin = allowance(first, second)
             require_close(f"{first.key}, {when},", first.value, second.value, margin)
+    numbers = np.array([term.value for pair in both for term in pair])
+    premise(bool((np.isfinite(numbers) & (numbers != 0)).any()), "no loss to compare is a number other than 0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,9 +39,12 @@ def _with_label(case: SetCase, label: int) -> Targets:
 
 
 def _require_label_refused(component: Build, case: SetCase, label: int) -> None:
-    configuration, targets = case.configuration, _with_label(case, label)
-    what = f"a target of label {label}, where there are {configuration.num_classes} classes,"
-    require_refusal(what, lambda: component(configuration)(case.outputs, targets))
+    criterion, targets = component(case.configuration), _with_label(case, label)
+    require_refusal(
+        f"a target of label {label}, where there are {case.configuration.num_classes} classes,",
+        sound=lambda: criterion(case.outputs, case.targets),
+        broken=lambda: criterion(case.outputs, targets),
+    )
 
 
 @invariant(
@@ -101,8 +104,12 @@ def target_count_refused(component: Build, case: SetCase) -> None:
     """
     more = bool(case.generator("count").integers(2))
     targets = (*case.targets, case.targets[-1]) if more else case.targets[:-1]
-    what = f"a batch of {case.outputs.batch} images with {len(targets)} targets"
-    require_refusal(what, lambda: component(case.configuration)(case.outputs, targets))
+    criterion = component(case.configuration)
+    require_refusal(
+        f"a batch of {case.outputs.batch} images with {len(targets)} targets",
+        sound=lambda: criterion(case.outputs, case.targets),
+        broken=lambda: criterion(case.outputs, targets),
+    )
 
 
 @invariant(
@@ -123,6 +130,9 @@ def logit_columns_refused(component: Build, case: SetCase) -> None:
     fewer = columns > 1 and bool(case.generator("columns").integers(2))
     chosen = np.arange(columns - 1) if fewer else np.append(np.arange(columns), columns - 1)
     logits = case.outputs.logits[..., chosen]
-    what = f"a batch with {len(chosen)} columns of logits, where there should be {columns},"
-    outputs = Outputs(logits, case.outputs.boxes, broken=True)
-    require_refusal(what, lambda: component(case.configuration)(outputs, case.targets))
+    criterion, outputs = component(case.configuration), Outputs(logits, case.outputs.boxes, broken=True)
+    require_refusal(
+        f"a batch with {len(chosen)} columns of logits, where there should be {columns},",
+        sound=lambda: criterion(case.outputs, case.targets),
+        broken=lambda: criterion(outputs, case.targets),
+    )

@@ -17,7 +17,7 @@ from detr_spec.invariants.criterion_answers import known_matchings, loss_key, re
 from detr_spec.losses import TRAINING_TERMS
 from detr_spec.tolerance import SPACING, Interval
 from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGradients, Outputs, Targets
-from detr_spec.violation import Violation, require, require_shape
+from detr_spec.violation import Violation, premise, require, require_shape
 
 Build = Callable[[Configuration], Gradients]
 
@@ -64,6 +64,12 @@ def gradients_of(component: Build, case: SetCase, weights: Mapping[str, float], 
             if part is not None:
                 require_shape(f"the gradient of the {kind} of {name}", part, predictions.shape)
     return answer
+
+
+def premise_moved(kind: str, *layers: LayerGradient) -> None:
+    """Ends the check unless some layer's "logits", "boxes" or "masks" have a gradient: no law holds for want of one."""
+    parts = [part for layer in layers if (part := getattr(layer, kind)) is not None]
+    premise(any(bool((np.isfinite(part) & (part != 0)).any()) for part in parts), f"nothing moves the {kind}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,14 @@ from detr_spec.differences import noise
 from detr_spec.evaluation import average_precision
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES
-from detr_spec.invariants.gradient_answers import Build, JudgedLayer, gradients_of, judged_layers, training_weights
+from detr_spec.invariants.gradient_answers import (
+    Build,
+    JudgedLayer,
+    gradients_of,
+    judged_layers,
+    premise_moved,
+    training_weights,
+)
 from detr_spec.invariants.shared import unique_matchings
 from detr_spec.postprocess import detections
 from detr_spec.strategies import learning_cases, set_cases
@@ -200,8 +207,8 @@ def repeatable(component: Build, case: SetCase) -> None:
     others = case.outputs.take(queries=case.permutation(case.outputs.queries, "queries"))
     before = SetCase(configuration=configuration, outputs=others, targets=case.targets, sizes=case.sizes)
     gradients_of(lambda _: used, before, weights, case.targets)
-    again = judged_layers(lambda _: used, case, weights)
-    for layer, new in zip(again, judged_layers(component, case, weights), strict=True):
+    again, fresh = judged_layers(lambda _: used, case, weights), judged_layers(component, case, weights)
+    for layer, new in zip(again, fresh, strict=True):
         if np.array_equal(layer.logits, new.logits) and np.array_equal(layer.boxes, new.boxes):
             continue
         unique_matchings(new.layer, case.targets, configuration)
@@ -211,3 +218,4 @@ def repeatable(component: Build, case: SetCase) -> None:
         ):
             what = f"the gradient of the {kind} of {new.name}, in the second call of one criterion,"
             require_close(what, got, expected, right.upper - right.lower)
+    premise_moved("logits", *(layer.gradient for layer in fresh))

@@ -14,12 +14,13 @@ from detr_spec.invariants.gradient_answers import (
     gradients_of,
     judged_layers,
     layer_names,
+    premise_moved,
     require_zero,
     training_weights,
 )
 from detr_spec.strategies import ALL_REGIMES, set_cases
 from detr_spec.tolerance import SPACING
-from detr_spec.values import LossGradients, Targets
+from detr_spec.values import LayerGradient, LossGradients, Targets
 from detr_spec.violation import premise, require
 
 ALL_CASES = set_cases(layers=(1, 3))
@@ -124,7 +125,7 @@ def weighted_total(component: Build, case: SetCase) -> None:
     cases=ALL_CASES,
 )
 def none_through_matching(component: Build, case: SetCase) -> None:
-    """Boxes get no gradient from the classification loss, and logits none from the box losses.
+    """Boxes get no gradient from the classification loss, which moves logits, and logits none from the box losses.
 
     They meet in the matching alone; a gradient through it moves boxes so that the matching gets cheaper, not
     so that they fit.
@@ -134,6 +135,9 @@ def none_through_matching(component: Build, case: SetCase) -> None:
     for name, first, second in zip(layer_names(case.outputs), by_class.layers, by_boxes.layers, strict=True):
         require_zero(f"the classification loss moves boxes of {name}", first.boxes)
         require_zero(f"the box losses move logits of {name}", second.logits)
+    premise_moved("logits", *by_class.layers)
+    if any(map(len, case.targets)):
+        premise_moved("boxes", *by_boxes.layers)
 
 
 @invariant(
@@ -153,10 +157,13 @@ def every_prediction_connected(component: Build, case: SetCase) -> None:
     configuration = case.configuration
     weights = training_weights(configuration)
     premise(min(weights.values()) > 0, "a term has no weight")
+    layers: list[LayerGradient] = []
     for targets, when in ((case.targets, ""), (without_objects(case.targets), " when there are no objects")):
         answer = gradients_of(component, case, weights, targets)
         loose = _loose(answer, layer_names(case.outputs))
         require(not loose, f"the loss is not connected to {', '.join(loose)}{when}", expected=[], got=loose)
+        layers += answer.layers
+    premise_moved("logits", *layers)
 
 
 def _loose(answer: LossGradients, names: list[str]) -> list[str]:
@@ -188,6 +195,7 @@ def unmatched_boxes_zero(component: Build, case: SetCase) -> None:
             got = layer.boxes[image, query]
             message = f"the box of query {query} of image {image} in {layer.name} has a gradient, and no target"
             require(bool((got == 0).all()), message, expected=[0.0] * 4, got=got.tolist())
+    premise_moved("boxes", *(layer.gradient for layer in layers))
 
 
 @invariant(
@@ -213,7 +221,8 @@ def unmatched_logits_not_zero(component: Build, case: SetCase) -> None:
         for image, query in np.argwhere(queries):
             message = f"the logits of query {query} of image {image} in {layer.name} have no gradient"
             expected = layer.range.logits.value[image, query].tolist()
-            require(bool((layer.logits[image, query] != 0).any()), message, expected=expected, got=0.0)
+            got = layer.logits[image, query]
+            require(bool((np.abs(got) > 0).any()), message, expected=expected, got=got.tolist())
 
 
 @invariant(
@@ -231,7 +240,8 @@ def logits_sum_to_zero(component: Build, case: SetCase) -> None:
     What raises one class lowers the others by as much; otherwise the logits drift together until they
     overflow.
     """
-    for layer in judged_layers(component, case, CLASSIFICATION):
+    layers = judged_layers(component, case, CLASSIFICATION)
+    for layer in layers:
         sums, rounding = layer.logits.sum(axis=-1), DOT_ROUNDINGS * SPACING["float64"] * np.abs(layer.logits).sum(-1)
         widths = [layer.range.logits.lower.sum(axis=-1) - rounding, layer.range.logits.upper.sum(axis=-1) + rounding]
         for image, query in np.argwhere(~((sums >= widths[0]) & (sums <= widths[1]))):
@@ -242,6 +252,7 @@ def logits_sum_to_zero(component: Build, case: SetCase) -> None:
                 got=float(sums[image, query]),
                 allowance=(float(widths[0][image, query]), float(widths[1][image, query])),
             )
+    premise_moved("logits", *(layer.gradient for layer in layers))
 
 
 @invariant(
@@ -259,11 +270,14 @@ def finite_when_saturated(component: Build, case: SetCase) -> None:
     detections cause it.
     """
     weights = training_weights(case.configuration)
+    layers: list[LayerGradient] = []
     for targets, when in ((case.targets, ""), (without_objects(case.targets), ", without objects")):
         answer = gradients_of(component, case, weights, targets)
+        layers += answer.layers
         for name, gradient in zip(layer_names(case.outputs), answer.layers, strict=True):
             for kind, part in (("logits", gradient.logits), ("boxes", gradient.boxes)):
                 broken = [] if part is None else part[~np.isfinite(part)].tolist()
                 require(
                     not broken, f"gradients of the {kind} of {name} are not finite{when}", expected="finite", got=broken
                 )
+    premise_moved("logits", *layers)

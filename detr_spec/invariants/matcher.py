@@ -327,11 +327,10 @@ def repeatable(component: Build, case: SetCase) -> None:
     used = component(configuration)
     calls = [("at first", case.outputs), ("after another call", other), ("at a second call", case.outputs)]
     for when, outputs in calls:
-        fresh = answered(component, configuration, outputs, targets)
-        again = used(outputs, targets).value
-        same = len(again) == len(fresh) and all(map(same_pairs, again, fresh))
+        fresh = matched_as_drawn(component, configuration, outputs, targets)
+        again = matched(lambda _: used, configuration, outputs, targets)
         require(
-            same,
+            all(map(same_pairs, again, fresh)),
             f"{when}, a matcher gives other pairs than a new one",
             expected=[matching.pairs() for matching in fresh],
             got=[matching.pairs() for matching in again],

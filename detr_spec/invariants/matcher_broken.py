@@ -17,8 +17,8 @@ from detr_spec.invariants.matcher import Build, answered, matched, matched_as_dr
 from detr_spec.invariants.shared import require_optimal, require_optimal_matchings, require_refusal, vary
 from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
-from detr_spec.values import NARROW_DTYPES, Booleans, Floats, Integers, Matching, Outputs
-from detr_spec.violation import premise, require
+from detr_spec.values import DTYPES, NARROW_DTYPES, Booleans, Floats, Integers, Matching, Outputs
+from detr_spec.violation import Raised, premise, require
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -72,7 +72,11 @@ def nan_logit_refused(component: Build, case: SetCase) -> None:
     from the cause.
     """
     matcher, broken = component(case.configuration), _with_logit(case, np.nan)
-    require_refusal("a NaN logit", lambda: matcher(broken, case.targets))
+    require_refusal(
+        "a NaN logit",
+        sound=lambda: matcher(case.outputs, case.targets),
+        broken=lambda: matcher(broken, case.targets),
+    )
 
 
 @invariant(
@@ -90,7 +94,11 @@ def infinite_logit_refused(component: Build, case: SetCase) -> None:
     The softmax of +inf is NaN: overflow is how networks in narrow dtypes diverge first.
     """
     matcher, broken = component(case.configuration), _with_logit(case, np.inf)
-    require_refusal("a logit of +inf", lambda: matcher(broken, case.targets))
+    require_refusal(
+        "a logit of +inf",
+        sound=lambda: matcher(case.outputs, case.targets),
+        broken=lambda: matcher(broken, case.targets),
+    )
 
 
 @invariant(
@@ -117,8 +125,11 @@ def nan_box_refused(component: Build, case: SetCase) -> None:
         target_boxes[generator.integers(len(target_boxes)), coordinate] = np.nan
         targets[image] = replace(targets[image], boxes=target_boxes, broken=True)
     matcher, broken = component(case.configuration), Outputs(case.outputs.logits, boxes, broken=True)
-    what = f"a NaN in a {'predicted' if predicted else 'target'} box"
-    require_refusal(what, lambda: matcher(broken, tuple(targets)))
+    require_refusal(
+        f"a NaN in a {'predicted' if predicted else 'target'} box",
+        sound=lambda: matcher(case.outputs, case.targets),
+        broken=lambda: matcher(broken, tuple(targets)),
+    )
 
 
 def _costs_of_nothing_are_finite(profile: Profile) -> bool:
@@ -181,8 +192,23 @@ def narrow_dtype_refused(component: Build, case: SetCase) -> None:
     premise(configuration.dtype in NARROW_DTYPES, "the implementation computes in every narrow dtype")
     premise(configuration.device == "cpu", "only on the CPU are narrow dtypes refused")
     matcher = component(configuration)
-    what = f"predictions in {configuration.dtype}, which is not among the declared dtypes,"
-    require_refusal(what, lambda: matcher(case.outputs, case.targets))
+    require_refusal(
+        f"predictions in {configuration.dtype}, which is not among the declared dtypes,",
+        sound=lambda: _answered_in_another_dtype(component, case),
+        broken=lambda: matcher(case.outputs, case.targets),
+    )
+
+
+def _answered_in_another_dtype(component: Build, case: SetCase) -> object:
+    """What a matcher gives in the finest dtype in which it answers; raises what it raises in the finest of all."""
+    refusals = []
+    for dtype in DTYPES:
+        if dtype != case.configuration.dtype:
+            try:
+                return component(replace(case.configuration, dtype=dtype))(case.outputs, case.targets)
+            except Raised as refusal:
+                refusals.append(refusal)
+    raise refusals[0]
 
 
 def _refuses_foreign_labels(profile: Profile) -> bool:
@@ -211,8 +237,11 @@ def foreign_label_refused(component: Build, case: SetCase) -> None:
     broken = replace(case.targets[image], labels=labels, broken=True)
     targets = (*case.targets[:image], broken, *case.targets[image + 1 :])
     matcher = component(case.configuration)
-    what = f"a target of label {label}, where there are {case.configuration.columns} columns,"
-    require_refusal(what, lambda: matcher(case.outputs, targets))
+    require_refusal(
+        f"a target of label {label}, where there are {case.configuration.columns} columns,",
+        sound=lambda: matcher(case.outputs, case.targets),
+        broken=lambda: matcher(case.outputs, targets),
+    )
 
 
 @invariant(
@@ -231,8 +260,11 @@ def no_weight_refused(component: Build, case: SetCase) -> None:
     With no term left every matching costs the same: a misspelt option, and not an ablation.
     """
     weightless = vary(case.configuration, cost_class=0.0, cost_bbox=0.0, cost_giou=0.0)
-    what = "a matcher of three zero weights"
-    require_refusal(what, lambda: component(weightless)(case.outputs, case.targets))
+    require_refusal(
+        "a matcher of three zero weights",
+        sound=lambda: component(case.configuration)(case.outputs, case.targets),
+        broken=lambda: component(weightless)(case.outputs, case.targets),
+    )
 
 
 def _masked_columns(case: SetCase) -> Booleans:

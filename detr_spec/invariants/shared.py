@@ -156,10 +156,17 @@ def vary(configuration: Configuration, **numbers: float) -> Configuration:
     return replace(configuration, **numbers)  # type: ignore[arg-type]
 
 
-def require_refusal(what: str, call: Callable[[], object], **details: Any) -> None:
-    """Raises `Violation` with the details unless the call raises."""
+def require_refusal(what: str, *, sound: Callable[[], object], broken: Callable[[], object]) -> None:
+    """Raises `Violation` unless the broken call raises.
+
+    sound: the call of the same object with the sound neighbour of the broken input, and of another object where the
+    building of one is refused. It must be answered before and after, and what it raises is raised: what raises in any
+    case, or from the second call on, refuses nothing.
+    """
+    sound()
     try:
-        call()
+        broken()
     except Raised:
+        sound()
         return
-    raise Violation(f"{what} was accepted", expected="an exception", got="an answer", **details)
+    raise Violation(f"{what} was accepted", expected="an exception", got="an answer")

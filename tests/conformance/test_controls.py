@@ -1,0 +1,160 @@
+"""No law holds for what answers nothing, or always the same; no refusal is seen in what refuses everything."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from degenerate import alike, altering, boldly, degenerate, detached, emptied, filled, raising, raising_from_then_on
+from judging import drawing
+
+from detr_conformance import torch_implementation
+from detr_conformance.bridges.numpy_bridge import numpy_implementation
+from detr_conformance.judge import judge
+from detr_conformance.reference import IMPLEMENTATIONS
+from detr_conformance.solver import solver
+from detr_conformance.variety import MANY, Variety
+from detr_conformance.verdict import Verdict
+from detr_reference import TopKPostProcess
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Domain, Invariant, all_invariants, find_invariants
+from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
+
+SOLVER = numpy_implementation(name="solver", solver=solver, batch_solver=lambda costs: [solver(cost) for cost in costs])
+
+PROFILES: tuple[Profile, ...] = (
+    DETR,
+    DEFORMABLE,
+    replace(DETR, non_finite_logits="rank-last"),
+    replace(DETR, detection=replace(DETR.detection, threshold=True)),
+    replace(DEFORMABLE, detection=replace(DEFORMABLE.detection, top_k_overflow="refuse")),
+)
+"""Between them every invariant applies."""
+
+DEGENERATE: dict[str, Callable[[], Any]] = {
+    "raises": lambda: raising,
+    "answers zeros": lambda: altering(filled(0.0)),
+    "answers ones": lambda: altering(filled(1.0)),
+    "answers NaN": lambda: altering(filled(np.nan)),
+    "answers nothing": lambda: altering(emptied),
+    "answers the first answer again": alike,
+    "is connected to nothing": lambda: altering(detached),
+}
+
+TRAINING = ("gradients.learnability",)
+"""Takes seconds a case, and is violated by what does not learn."""
+
+
+def invariants() -> list[Invariant]:
+    return [item for item in all_invariants() if item.id not in TRAINING]
+
+
+def subject_of(item: Invariant) -> Implementation:
+    """A right implementation that an invariant applies to; for the right answers' shapes, whatever its profile."""
+    profile = next(profile for profile in PROFILES if item.applies(profile))
+    right = SOLVER if item.component == "assignment" else IMPLEMENTATIONS[not profile.has_no_object]
+    return replace(right, profile=profile)
+
+
+def drawn(item: Invariant, subject: Implementation, count: int) -> list[Any]:
+    cases: list[Any] = []
+    domain = Domain(subject.profile, subject.limits.of(item.component), small=True)
+
+    @hypothesis.seed(0)
+    @drawing(count)
+    @hypothesis.given(item.cases(domain))
+    def draw(case: Any) -> None:
+        cases.append(case)
+
+    draw()
+    return cases
+
+
+def verdict(item: Invariant, subject: Implementation, cases: list[Any]) -> Verdict:
+    """As `judge` gives it, on these cases, without the search for the smallest; as if they were many."""
+    variety = Variety()
+    component, fired = variety.watched(subject.component(item.component)), 0
+    for case in cases:
+        try:
+            item.check(component, case)
+        except PremiseFailed:
+            continue
+        except NotProvided:
+            return Verdict.NOT_PROVIDED
+        except Violation:
+            return Verdict.VIOLATED
+        except Raised:
+            return Verdict.ERROR
+        fired += 1
+    return Verdict.HOLDS if fired and not variety.is_lacking(MANY) else Verdict.VACUOUS
+
+
+@pytest.mark.parametrize("item", invariants(), ids=lambda item: item.id)
+def test_nothing_holds_for_what_answers_nothing(item: Invariant) -> None:
+    right = subject_of(item)
+    cases = drawn(item, right, 3)
+    for name, respond in DEGENERATE.items():
+        if name == "is connected to nothing" and item.component != "gradients":
+            continue
+        subject = boldly(degenerate(right, respond()))
+        assert verdict(item, subject, cases) is not Verdict.HOLDS, name
+
+
+def reached(check: Callable[..., Any]) -> set[str]:
+    """The names that a check uses, itself or by way of functions of its module."""
+    names: set[str] = set()
+    waiting = [check]
+    while waiting:
+        new = set(waiting.pop().__code__.co_names) - names
+        names |= new
+        own = [item for name in new if inspect.isfunction(item := check.__globals__.get(name))]
+        waiting += [function for function in own if function.__module__ == check.__module__]
+    return names
+
+
+class RefusingTopK(TopKPostProcess):
+    """Raises where k exceeds the number of pairs."""
+
+    def forward(self, outputs: dict[str, torch.Tensor], target_sizes: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+        outputs["pred_logits"].flatten(1).topk(self.k)
+        return super().forward(outputs, target_sizes)
+
+
+def refusing(item: Invariant) -> Implementation:
+    """A right implementation that has what the invariant says is refused."""
+    subject = subject_of(item)
+    if item.component != "postprocess":
+        return subject
+    declared = replace(DEFORMABLE, detection=replace(DEFORMABLE.detection, top_k_overflow="refuse"))
+    return torch_implementation(name="refusing", profile=declared, postprocess=lambda c: RefusingTopK(c.top_k))
+
+
+REFUSALS = [item for item in all_invariants() if "require_refusal" in reached(item.check)]
+
+
+def test_refusals_are_found_by_what_they_call() -> None:
+    assert {item.component for item in REFUSALS} == {"boxes", "assignment", "matcher", "criterion", "postprocess"}
+    assert {item.id for item in all_invariants() if item.id.endswith("-refused")} <= {item.id for item in REFUSALS}
+
+
+@pytest.mark.parametrize("item", REFUSALS, ids=lambda item: item.id)
+def test_a_refusal_is_seen_beside_an_answer_alone(item: Invariant) -> None:
+    right = refusing(item)
+    cases = drawn(item, right, 8)
+    assert verdict(item, right, cases) is Verdict.HOLDS
+    assert verdict(item, boldly(right), cases) is Verdict.VIOLATED
+    for respond in (raising, raising_from_then_on()):
+        assert verdict(item, degenerate(right, respond), cases) is Verdict.ERROR
+
+
+def test_the_judge_knows_nothing_of_what_answers_all_alike() -> None:
+    (item,) = find_invariants("criterion.query-order")
+    zeros = degenerate(IMPLEMENTATIONS[0], altering(filled(0.0)))
+    assert judge(item, zeros, examples=20).verdict is Verdict.VACUOUS
