@@ -10,18 +10,16 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
-import torch
 from degenerate import alike, altering, boldly, degenerate, detached, emptied, filled, raising, raising_from_then_on
 from judging import drawing
 
-from detr_conformance import torch_implementation
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
+from detr_conformance.declared.implementation import declared_implementation
 from detr_conformance.judge import judge
 from detr_conformance.reference import IMPLEMENTATIONS
 from detr_conformance.solver import solver
 from detr_conformance.variety import MANY, Variety
 from detr_conformance.verdict import Verdict
-from detr_reference import TopKPostProcess
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant, all_invariants, find_invariants
 from detr_spec.profile import DEFORMABLE, DETR, Profile
@@ -34,14 +32,12 @@ PROFILES: tuple[Profile, ...] = (
     DEFORMABLE,
     replace(DETR, non_finite_logits="rank-last"),
     replace(DETR, detection=replace(DETR.detection, threshold=True)),
-    replace(DEFORMABLE, detection=replace(DEFORMABLE.detection, top_k_overflow="refuse")),
 )
 """Between them every invariant applies."""
 
 DEGENERATE: dict[str, Callable[[], Any]] = {
     "raises": lambda: raising,
     "answers zeros": lambda: altering(filled(0.0)),
-    "answers ones": lambda: altering(filled(1.0)),
     "answers NaN": lambda: altering(filled(np.nan)),
     "answers nothing": lambda: altering(emptied),
     "answers the first answer again": alike,
@@ -57,10 +53,9 @@ def invariants() -> list[Invariant]:
 
 
 def subject_of(item: Invariant) -> Implementation:
-    """A right implementation that an invariant applies to; for the right answers' shapes, whatever its profile."""
-    profile = next(profile for profile in PROFILES if item.applies(profile))
-    right = SOLVER if item.component == "assignment" else IMPLEMENTATIONS[not profile.has_no_object]
-    return replace(right, profile=profile)
+    """A right implementation that an invariant applies to."""
+    right = declared_implementation(next(profile for profile in PROFILES if item.applies(profile)))
+    return replace(right, assignment=SOLVER.assignment)
 
 
 def drawn(item: Invariant, subject: Implementation, count: int) -> list[Any]:
@@ -119,21 +114,11 @@ def reached(check: Callable[..., Any]) -> set[str]:
     return names
 
 
-class RefusingTopK(TopKPostProcess):
-    """Raises where k exceeds the number of pairs."""
-
-    def forward(self, outputs: dict[str, torch.Tensor], target_sizes: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-        outputs["pred_logits"].flatten(1).topk(self.k)
-        return super().forward(outputs, target_sizes)
-
-
 def refusing(item: Invariant) -> Implementation:
     """A right implementation that has what the invariant says is refused."""
-    subject = subject_of(item)
-    if item.component != "postprocess":
-        return subject
-    declared = replace(DEFORMABLE, detection=replace(DEFORMABLE.detection, top_k_overflow="refuse"))
-    return torch_implementation(name="refusing", profile=declared, postprocess=lambda c: RefusingTopK(c.top_k))
+    detection = replace(DEFORMABLE.detection, top_k_overflow="refuse")
+    overflow = replace(DEFORMABLE, detection=detection)
+    return declared_implementation(overflow) if item.component == "postprocess" else subject_of(item)
 
 
 REFUSALS = [item for item in all_invariants() if "require_refusal" in reached(item.check)]
