@@ -10,7 +10,7 @@ import numpy as np
 
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Implementation, around
-from detr_spec.values import Answer, LayerGradient, Losses, Outputs
+from detr_spec.values import Answer, LayerGradient, Losses, LossGradients, Outputs
 
 Call = Callable[..., Any]
 Respond = Callable[[Call, tuple[Any, ...]], Any]
@@ -133,4 +133,7 @@ def detached(value: Any) -> Any:
         return LayerGradient(None, None)
     if isinstance(value, tuple):
         return tuple(detached(item) for item in value)
-    return replace(value, layers=detached(value.layers)) if hasattr(value, "layers") else value
+    if isinstance(value, LossGradients):
+        apart = {part: detached(getattr(value, part)) for part in ("layers", "encoder", "denoising")}
+        return replace(value, **apart)
+    return value

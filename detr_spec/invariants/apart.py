@@ -20,7 +20,13 @@ from detr_spec.invariants.criterion_answers import (
     require_same_terms,
 )
 from detr_spec.invariants.gradient_answers import Build as BuildGradients
-from detr_spec.invariants.gradient_answers import JudgedLayer, layer_names, require_zero, training_weights
+from detr_spec.invariants.gradient_answers import (
+    JudgedLayer,
+    layer_names,
+    require_shapes,
+    require_zero,
+    training_weights,
+)
 from detr_spec.invariants.shared import unique_matchings
 from detr_spec.losses import TRAINING_TERMS
 from detr_spec.profile import Profile
@@ -164,6 +170,7 @@ def _require_slopes(component: BuildGradients, case: SetCase, name: Apart) -> No
     gradient: LayerGradient | None = getattr(answer, name)
     if gradient is None:
         raise NotProvided(f"the gradient by {NAMES[name]} cannot be seen")
+    require_shapes(NAMES[name], gradient, outputs)
     objective = LayerObjective(configuration, outputs, targets, matchings, weights)
     layer = JudgedLayer(NAMES[name], outputs, gradient, objective, case.generator("directions"))
     known = layer.require_logit_quotients(), layer.require_box_quotients()

@@ -57,13 +57,16 @@ def gradients_of(component: Build, case: SetCase, weights: Mapping[str, float], 
     count = len(answer.layers)
     require(count == len(outputs.layers), "a wrong number of gradients", expected=len(outputs.layers), got=count)
     for name, layer, gradient in zip(layer_names(outputs), outputs.layers, answer.layers, strict=True):
-        for kind, part, predictions in (
-            ("logits", gradient.logits, layer.logits),
-            ("boxes", gradient.boxes, layer.boxes),
-        ):
-            if part is not None:
-                require_shape(f"the gradient of the {kind} of {name}", part, predictions.shape)
+        require_shapes(name, gradient, layer)
     return answer
+
+
+def require_shapes(name: str, gradient: LayerGradient, layer: Outputs) -> None:
+    """Raises `Violation` unless each gradient that there is has the shape of its predictions."""
+    for kind in ("logits", "boxes", "masks"):
+        part, predictions = getattr(gradient, kind), getattr(layer, kind)
+        if part is not None and predictions is not None:
+            require_shape(f"the gradient of the {kind} of {name}", part, predictions.shape)
 
 
 def premise_moved(kind: str, *layers: LayerGradient) -> None:

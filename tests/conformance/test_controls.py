@@ -20,19 +20,15 @@ from detr_conformance.reference import IMPLEMENTATIONS
 from detr_conformance.solver import solver
 from detr_conformance.variety import MANY, Variety
 from detr_conformance.verdict import Verdict
+from detr_spec.declarable import drawn_profile
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant, all_invariants, find_invariants
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import DEFORMABLE, DETR
 from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
 
 SOLVER = numpy_implementation(name="solver", solver=solver, batch_solver=lambda costs: [solver(cost) for cost in costs])
 
-PROFILES: tuple[Profile, ...] = (
-    DETR,
-    DEFORMABLE,
-    replace(DETR, non_finite_logits="rank-last"),
-    replace(DETR, detection=replace(DETR.detection, threshold=True)),
-)
+PROFILES = [DETR, DEFORMABLE, *map(drawn_profile, range(100))]
 """Between them every invariant applies."""
 
 DEGENERATE: dict[str, Callable[[], Any]] = {
