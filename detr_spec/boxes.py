@@ -2,6 +2,8 @@
 
 Each takes float64 arrays, or intervals, which carry the rounding of a dtype through the formula. Where right
 implementations write a formula in several ways that round differently, the interval holds them all.
+
+Areas, and what follows from them, are in float32 where the boxes are in a narrower dtype.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from detr_spec.profile import BoxRules
-from detr_spec.tolerance import Interval, Numbers, hull
+from detr_spec.tolerance import SPACING, Interval, Numbers, hull
 
 EXACT = BoxRules()
 
@@ -46,22 +48,32 @@ def xyxy_to_cxcywh(boxes: Numbers) -> Numbers:
 
 def area(boxes: Numbers) -> Numbers:
     """(x1 − x0)(y1 − y0) of boxes in xyxy; [..., 4] → [...]."""
-    size = boxes[..., 2:] - boxes[..., :2]
+    size = sides(boxes[..., :2], boxes[..., 2:])
     return size[..., 0] * size[..., 1]
+
+
+def sides(near: Numbers, far: Numbers) -> Numbers:
+    """Far − near corners; [..., 2] and [..., 2] → [..., 2].
+
+    Of corners in a narrower dtype than float32, whose areas are in float32, they may be rounded to either.
+    """
+    if not isinstance(near, Interval) or SPACING[near.dtype] <= SPACING["float32"]:
+        return far - near
+    return hull(far.in_dtype("float32") - near.in_dtype("float32"), (far - near).in_dtype("float32"))
 
 
 def intersection_and_union(first: Numbers, second: Numbers) -> tuple[Numbers, Numbers]:
     """The areas of a ∩ b and a ∪ b of boxes in xyxy, with broadcasting; [..., 4] and [..., 4] → [...] twice."""
     low = np.maximum(first[..., :2], second[..., :2])
     high = np.minimum(first[..., 2:], second[..., 2:])
-    size = np.maximum(high - low, 0.0)
+    size = np.maximum(sides(low, high), 0.0)
     intersection = size[..., 0] * size[..., 1]
     return intersection, area(first) + area(second) - intersection
 
 
 def enclosing_area(first: Numbers, second: Numbers) -> Numbers:
     """The area of the smallest box that encloses both, in xyxy, with broadcasting; [..., 4] and [..., 4] → [...]."""
-    size = np.maximum(first[..., 2:], second[..., 2:]) - np.minimum(first[..., :2], second[..., :2])
+    size = sides(np.minimum(first[..., :2], second[..., :2]), np.maximum(first[..., 2:], second[..., 2:]))
     return size[..., 0] * size[..., 1]
 
 
@@ -97,7 +109,7 @@ def enclosing_divisor(enclosing: Numbers, rules: BoxRules) -> Numbers:
     return _divisor(enclosing, rules.giou_epsilon, rules.least_divisor)
 
 
-def _divisor(area: Numbers, epsilon: float, least: float | None) -> Numbers:
+def _divisor(area: Numbers, epsilon: Numbers, least: Numbers | None) -> Numbers:
     divisor = area + epsilon if epsilon else area
     return divisor if least is None else np.maximum(divisor, least)
 

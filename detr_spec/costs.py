@@ -6,7 +6,8 @@ import numpy as np
 
 from detr_spec import boxes as box_definitions
 from detr_spec.configuration import Configuration
-from detr_spec.tolerance import Interval, Numbers, hull, lift
+from detr_spec.parameters import held
+from detr_spec.tolerance import Interval, Numbers, hull, lift, rounded_like
 from detr_spec.values import Integers, Outputs, Target
 
 
@@ -40,7 +41,7 @@ def negative_probability_cost(logits: Numbers, labels: Integers, activation: str
     return -(softmax(logits)[:, labels] if activation == "softmax" else sigmoid(logits[:, labels]))
 
 
-def focal_cost(logits: Numbers, labels: Integers, alpha: float, gamma: float, epsilon: float) -> Numbers:
+def focal_cost(logits: Numbers, labels: Integers, alpha: Numbers, gamma: Numbers, epsilon: Numbers) -> Numbers:
     """α(1−p)^γ · −log(p+ε) − (1−α)p^γ · −log(1−p+ε) at the label, p = sigmoid(z); [Q, C] and [n] → [Q, n].
 
     Source: the behaviour of Deformable DETR's matcher (Zhu et al. 2021), from the focal loss of Lin et al. 2017.
@@ -82,14 +83,14 @@ def matching_cost(logits: Numbers, boxes: Numbers, target: Target, configuration
             box_definitions.cxcywh_to_xyxy(target_boxes),
             configuration.profile.boxes,
         )
-        total = total - giou * configuration.cost_giou
+        total = total - rounded_like(giou, boxes) * configuration.cost_giou
     return total
 
 
 def image_costs(outputs: Outputs, targets: tuple[Target, ...], configuration: Configuration) -> list[Interval]:
     """The matching cost of each image of one decoder layer, [Q, n_b] each, with the range of the case's dtype."""
-    dtype = configuration.dtype
+    dtype, parameters = configuration.dtype, held(configuration)
     return [
-        matching_cost(lift(outputs.logits[image], dtype), lift(outputs.boxes[image], dtype), target, configuration)
+        matching_cost(lift(outputs.logits[image], dtype), lift(outputs.boxes[image], dtype), target, parameters)
         for image, target in enumerate(targets)
     ]

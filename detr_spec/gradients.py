@@ -18,22 +18,23 @@ import numpy as np
 from detr_spec import boxes as box_definitions
 from detr_spec.configuration import Configuration
 from detr_spec.costs import sigmoid, softmax
-from detr_spec.losses import matched_rows, matched_targets, num_boxes, target_classes
+from detr_spec.losses import class_weights, matched_rows, matched_targets, num_boxes, target_classes
+from detr_spec.parameters import held, parameter
 from detr_spec.profile import BoxRules
-from detr_spec.tolerance import Interval, Numbers, hull, lift
+from detr_spec.tolerance import Interval, Numbers, hull, lift, rounded_like
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Targets
 
 
-def cross_entropy_gradient(logits: Numbers, classes: Integers, class_weights: Floats) -> Numbers:
+def cross_entropy_gradient(logits: Numbers, classes: Integers, class_weights: Numbers) -> Numbers:
     """w[t] (softmax(z) − 1[c = t]) / Σ w[t] of each logit; logits [B, Q, C], classes [B, Q] → [B, Q, C]."""
     probability = softmax(logits)
     hit = (classes[..., None] == np.arange(logits.shape[-1])).astype(np.float64)
-    weights = lift(np.ones(classes.shape), logits.dtype) * class_weights[classes]
+    weights = (class_weights if isinstance(class_weights, Interval) else lift(class_weights, logits.dtype))[classes]
     share = (weights / weights.reshape(-1).sum())[..., None]
     return hull((probability - hit) * share, probability * share - share * hit)
 
 
-def focal_gradient(logits: Numbers, positive: Booleans, alpha: float, gamma: float) -> Numbers:
+def focal_gradient(logits: Numbers, positive: Booleans, alpha: Numbers, gamma: Numbers) -> Numbers:
     """∓α_t (1 − p_t)^γ ((1 − p_t) + γ p_t (−log p_t)) of each logit, − where `positive`, else +; [...] → [...].
 
     The probabilities may come from the sigmoid, from its complement, or from the cross-entropy.
@@ -67,8 +68,8 @@ def giou_gradient(predicted: Numbers, targets: Numbers, rules: BoxRules) -> Numb
     −I/U² + 1/E in A, and −1/E + (E − U)/E² in E.
     """
     first, second = box_definitions.cxcywh_to_xyxy(predicted), box_definitions.cxcywh_to_xyxy(targets)
-    intersection, union = box_definitions.intersection_and_union(first, second)
-    enclosing = box_definitions.enclosing_area(first, second)
+    areas = *box_definitions.intersection_and_union(first, second), box_definitions.enclosing_area(first, second)
+    intersection, union, enclosing = (rounded_like(part, predicted) for part in areas)
     with np.errstate(all="ignore"):
         # Wider by a rounding, as right implementations chain their derivatives in other orders than this one.
         union_divisor = box_definitions.union_divisor(union + 0.0, rules)
@@ -120,7 +121,7 @@ def _by_divisor(derivative: Numbers, divisor: Numbers, rules: BoxRules) -> Numbe
     """What a term has by way of its divisor, which is nothing where that is the least one, whatever the area; [m]."""
     if rules.least_divisor is None:
         return derivative
-    return np.where(divisor.value > rules.least_divisor, derivative, 0.0)
+    return np.where((divisor - rules.least_divisor).value > 0, derivative, 0.0)
 
 
 def kink_distance(predicted: Numbers, targets: Numbers, rules: BoxRules) -> Numbers:
@@ -166,21 +167,23 @@ def gradient_range(
 
     weights: by the neutral names of `losses.TRAINING_TERMS`; a term that is left out has none.
     """
+    dtype, parameters = configuration.dtype, held(configuration)
+    factors = {name: parameter(weight, dtype) for name, weight in weights.items()}
     normaliser = num_boxes(targets, matchings, configuration)
-    rows = lift(matched_rows(layer.boxes, matchings), configuration.dtype)
-    truth = lift(matched_targets(targets, matchings).boxes, configuration.dtype)
+    rows = lift(matched_rows(layer.boxes, matchings), dtype)
+    truth = lift(matched_targets(targets, matchings).boxes, dtype)
     smooth = np.ones(layer.logits.shape[:2], dtype=np.bool_)
-    rules = configuration.profile.boxes
+    rules = parameters.profile.boxes
     if len(rows):
         smooth[matched_places(matchings)] = kink_distance(rows, truth, rules).lower.min(axis=-1) > 0
     classes = target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes)
-    logits = _classification_gradient(configuration, lift(layer.logits, configuration.dtype), classes, normaliser)
+    logits = _classification_gradient(parameters, lift(layer.logits, dtype), classes, normaliser)
     boxes: Numbers = (
-        l1_gradient(rows.value, truth.value, configuration.dtype) * weights.get("box_l1", 0.0)
-        + giou_gradient(rows, truth, rules) * weights.get("box_giou", 0.0)
+        l1_gradient(rows.value, truth.value, dtype) * factors.get("box_l1", 0.0)
+        + giou_gradient(rows, truth, rules) * factors.get("box_giou", 0.0)
     ) / normaliser
     return GradientRange(
-        logits * weights.get("classification", 0.0), _scattered(boxes, layer.boxes.shape, matchings), smooth
+        logits * factors.get("classification", 0.0), _scattered(boxes, layer.boxes.shape, matchings), smooth
     )
 
 
@@ -197,9 +200,7 @@ def _classification_gradient(
     if configuration.profile.class_loss == "focal":
         positive = classes[..., None] == np.arange(logits.shape[-1])
         return focal_gradient(logits, positive, configuration.focal_alpha, configuration.focal_gamma) / normaliser
-    weights = np.ones(configuration.columns)
-    weights[configuration.num_classes] = configuration.eos_coef
-    return cross_entropy_gradient(logits, classes, weights)
+    return cross_entropy_gradient(logits, classes, class_weights(configuration))
 
 
 def _scattered(rows: Interval, shape: tuple[int, ...], matchings: Sequence[Matching]) -> Interval:

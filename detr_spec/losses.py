@@ -13,7 +13,8 @@ import numpy as np
 from detr_spec import boxes as box_definitions
 from detr_spec.configuration import Configuration
 from detr_spec.costs import log_softmax, sigmoid
-from detr_spec.tolerance import SPACING, Interval, Numbers, lift
+from detr_spec.parameters import held
+from detr_spec.tolerance import SPACING, Interval, Numbers, lift, rounded_like
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, round_to
 
 TRAINING_TERMS = ("classification", "box_l1", "box_giou")
@@ -52,15 +53,15 @@ def target_classes(shape: tuple[int, int], targets: Targets, matchings: Sequence
     return classes
 
 
-def weighted_cross_entropy(logits: Numbers, classes: Integers, class_weights: Floats) -> Numbers:
+def weighted_cross_entropy(logits: Numbers, classes: Integers, class_weights: Numbers) -> Numbers:
     """Σ w[t] · (−log softmax(z)[t]) / Σ w[t] over all B·Q queries; [B, Q, C], [B, Q] and weights [C] → []."""
     log_probability = np.take_along_axis(log_softmax(logits), classes[..., None], axis=-1)[..., 0]
     weights = class_weights[classes]
     with np.errstate(invalid="ignore"):
-        return (-log_probability * weights).reshape(-1).sum() / weights.sum()
+        return (-log_probability * weights).reshape(-1).sum() / weights.reshape(-1).sum()
 
 
-def focal_terms(logits: Numbers, positive: Booleans, alpha: float, gamma: float) -> Numbers:
+def focal_terms(logits: Numbers, positive: Booleans, alpha: Numbers, gamma: Numbers) -> Numbers:
     """α_t (1 − p_t)^γ · −log p_t of each logit, p_t = p where `positive`, else 1 − p; [...] → [...].
 
     The logarithm is taken from the logit, so it is finite for every finite logit. −log p_t and 1 − p_t are
@@ -75,7 +76,7 @@ def focal_terms(logits: Numbers, positive: Booleans, alpha: float, gamma: float)
 
 
 def focal_classification(
-    logits: Numbers, classes: Integers, normaliser: Numbers, alpha: float, gamma: float
+    logits: Numbers, classes: Integers, normaliser: Numbers, alpha: Numbers, gamma: Numbers
 ) -> Numbers:
     """Σ focal terms over all B·Q·K logits / num_boxes; a class of K stands for no object; logits [B, Q, K] → []."""
     positive = classes[..., None] == np.arange(logits.shape[-1])
@@ -94,7 +95,7 @@ def box_giou(predicted: Numbers, targets: Numbers, normaliser: Numbers, configur
         box_definitions.cxcywh_to_xyxy(targets),
         configuration.profile.boxes,
     )
-    return (1.0 - giou).sum() / normaliser
+    return (1.0 - rounded_like(giou, predicted)).sum() / normaliser
 
 
 def metric_dtype(dtype: str) -> str:
@@ -171,15 +172,15 @@ def set_losses(
 
     normaliser: what box losses are divided by, [], where that is not `num_boxes`.
     """
-    dtype = configuration.dtype
+    dtype, parameters = configuration.dtype, held(configuration)
     normaliser = lift(num_boxes(targets, matchings, configuration), dtype) if normaliser is None else normaliser
     matched = matched_targets(targets, matchings)
     predicted, truth = lift(matched_rows(layer.boxes, matchings), dtype), lift(matched.boxes, dtype)
     classes = target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes)
     return {
-        "classification": classification(configuration, lift(layer.logits, dtype), classes, normaliser),
+        "classification": classification(parameters, lift(layer.logits, dtype), classes, normaliser),
         "box_l1": box_l1(predicted, truth, normaliser),
-        "box_giou": box_giou(predicted, truth, normaliser, configuration),
+        "box_giou": box_giou(predicted, truth, normaliser, parameters),
         "class_error": class_error(matched_rows(layer.logits, matchings), matched.labels, metric_dtype(dtype)),
         "cardinality": cardinality_error(layer.logits, targets, configuration),
     }
@@ -189,6 +190,10 @@ def classification(configuration: Configuration, logits: Numbers, classes: Integ
     """The profile's classification loss; logits [B, Q, C], classes [B, Q] with K for no object → []."""
     if configuration.profile.class_loss == "focal":
         return focal_classification(logits, classes, normaliser, configuration.focal_alpha, configuration.focal_gamma)
-    weights = np.ones(configuration.columns)
-    weights[configuration.num_classes] = configuration.eos_coef
-    return weighted_cross_entropy(logits, classes, weights)
+    return weighted_cross_entropy(logits, classes, class_weights(configuration))
+
+
+def class_weights(configuration: Configuration) -> Numbers:
+    """The weights of the cross-entropy: 1 for each class, and `eos_coef` for no object, the last; [C]."""
+    classes: Numbers = np.ones(configuration.num_classes)
+    return np.concatenate([classes, np.reshape(configuration.eos_coef, 1)])

@@ -9,8 +9,9 @@ import numpy as np
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
 from detr_spec.costs import sigmoid, softmax
+from detr_spec.parameters import parameter
 from detr_spec.tolerance import Interval, Numbers, hull, lift
-from detr_spec.values import Detections, Floats, Integers
+from detr_spec.values import Booleans, Detections, Floats, Integers
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +105,14 @@ def count_range(found: Candidates, configuration: Configuration) -> tuple[int, i
     if not detection.threshold:
         return limit, limit
     scores = found.ranked if detection.rule == "top-k" else found.best
-    surely, maybe = (int((part > configuration.threshold).sum()) for part in (scores.lower, scores.upper))
+    surely, maybe = (int(above.sum()) for above in above_threshold(scores, configuration))
     return min(surely, limit), min(maybe, limit)
+
+
+def above_threshold(scores: Interval, configuration: Configuration) -> tuple[Booleans, Booleans]:
+    """Which scores surely exceed the threshold, and which may; [...] → [...] twice."""
+    threshold = parameter(configuration.threshold, configuration.dtype)
+    return scores.lower > threshold.upper, scores.upper > threshold.lower
 
 
 def detections(logits: Floats, boxes: Floats, size: Integers, configuration: Configuration) -> Detections:

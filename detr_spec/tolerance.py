@@ -16,7 +16,7 @@ it can be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -73,6 +73,10 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return len(self.value)
 
+    def __bool__(self) -> bool:
+        """Whether a single number is not 0; raises `ValueError` for several, as arrays do."""
+        return bool(self.value)
+
     def __getitem__(self, index: Any) -> Interval:
         return self._rearranged(lambda part: part[index])
 
@@ -90,6 +94,11 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
             return _single(np.asarray(move(self.value)), self.dtype)
         parts = [np.asarray(move(part)) for part in (self.value, self.lower, self.upper)]
         return Interval(parts[0], parts[1], parts[2], self.dtype)
+
+    def in_dtype(self, dtype: str) -> Interval:
+        """The same numbers, for what is computed from them to be rounded to another dtype; [...] → [...]."""
+        single = self.single and _held(self.value, dtype)
+        return Interval(self.value, self.lower, self.upper, dtype, single=single)
 
     def sum(self, axis: int | None = None) -> Interval:
         """The sum over an axis (or all), widened for any order of summation."""
@@ -110,7 +119,8 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if method != "__call__" or options or ufunc not in _OPERATIONS:
             return NotImplemented
-        operands = [operand if isinstance(operand, Interval) else _constant(operand, self.dtype) for operand in inputs]
+        dtype = _finest(_intervals_in(inputs))
+        operands = [_in_dtype(operand, dtype) for operand in inputs]
         with np.errstate(all="ignore"):
             return _OPERATIONS[ufunc](*operands)
 
@@ -128,10 +138,10 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 
             return np.asarray(function(*map(pick, args), **options))
 
-        value = part("value")
-        if all(item.single for item in _intervals_in(args)) and _held(value, self.dtype):
-            return _single(value, self.dtype)
-        return Interval(value, part("lower"), part("upper"), self.dtype)
+        value, dtype = part("value"), _finest(_intervals_in(args))
+        if all(item.single for item in _intervals_in(args)) and _held(value, dtype):
+            return _single(value, dtype)
+        return Interval(value, part("lower"), part("upper"), dtype)
 
 
 def _intervals_in(given: Any) -> Iterator[Interval]:
@@ -141,6 +151,18 @@ def _intervals_in(given: Any) -> Iterator[Interval]:
     elif isinstance(given, (list, tuple)):
         for item in given:
             yield from _intervals_in(item)
+
+
+def _finest(intervals: Iterable[Interval]) -> str:
+    """The dtype of an operation between dtypes, which frameworks do in the finer one."""
+    return min((item.dtype for item in intervals), key=SPACING.__getitem__)
+
+
+def _in_dtype(operand: Any, dtype: str) -> Interval:
+    """An operand of an operation in `dtype`, to which an interval of a coarser one is widened exactly."""
+    if not isinstance(operand, Interval):
+        return _constant(operand, dtype)
+    return operand if operand.dtype == dtype else operand.in_dtype(dtype)
 
 
 Numbers: TypeAlias = Any
@@ -165,6 +187,11 @@ def lift(numbers: ArrayLike, dtype: str) -> Interval:
         raise InvalidValue(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     wide = np.asarray(numbers, dtype=np.float64)
     return Interval(wide, wide, wide, dtype, single=_held(wide, dtype))
+
+
+def rounded_like(numbers: Numbers, other: Numbers) -> Numbers:
+    """The same numbers, for what is computed from them to be rounded to the dtype of `other`."""
+    return numbers.in_dtype(other.dtype) if isinstance(other, Interval) else numbers
 
 
 def hull(first: Interval, *others: Interval) -> Interval:

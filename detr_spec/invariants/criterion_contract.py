@@ -23,6 +23,7 @@ from detr_spec.invariants.criterion_answers import (
 )
 from detr_spec.invariants.shared import require_unchanged, unique_matchings, vary
 from detr_spec.losses import METRICS, TRAINING_TERMS
+from detr_spec.parameters import parameter
 from detr_spec.strategies import apart_cases, set_cases
 from detr_spec.tolerance import SPACING
 from detr_spec.values import Answer, Losses, Outputs, Targets
@@ -61,6 +62,21 @@ def _doubled(case: SetCase, name: str) -> Configuration:
     field = COEFFICIENTS[name]
     premise(getattr(case.configuration, field) > 0, f"{field} is 0")
     return vary(case.configuration, **{field: 2.0 * getattr(case.configuration, field)})
+
+
+def require_coefficient(key: str, got: float, configuration: Configuration, name: str) -> None:
+    """Raises `Violation` unless the weight of a loss is that number of the configuration, as right ones may hold it."""
+    coefficient = parameter(getattr(configuration, name), configuration.dtype)
+    margin = SPACING[configuration.dtype] * abs(float(coefficient.value))
+    least, most = float(coefficient.lower) - margin, float(coefficient.upper) + margin
+    expected = float(coefficient.value)
+    require(
+        least <= got <= most,
+        f"the weight of {key} is not {name}",
+        expected=expected,
+        got=got,
+        allowance=(least - expected, most - expected),
+    )
 
 
 @invariant(
@@ -110,16 +126,9 @@ def doubled_weight(component: Build, case: SetCase) -> None:
     changed = _doubled(case, doubled)
     before, after = _weights(component, case.configuration, case), _weights(component, changed, case)
     for name in TRAINING_TERMS:
-        coefficient = getattr(case.configuration, COEFFICIENTS[name])
         key = _layer_keys(case.configuration, name)[0]
-        margin = SPACING[case.configuration.dtype] * abs(coefficient)
-        require(
-            key not in before or abs(before[key] - coefficient) <= margin,
-            f"the weight of {key} is not {COEFFICIENTS[name]}",
-            expected=coefficient,
-            got=before.get(key),
-            allowance=margin,
-        )
+        if key in before:
+            require_coefficient(key, before[key], case.configuration, COEFFICIENTS[name])
     for name in TRAINING_TERMS:
         factor = 2.0 if name == doubled else 1.0
         for key in _layer_keys(case.configuration, name):

@@ -10,7 +10,7 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import PostProcess
-from detr_spec.postprocess import Candidates, candidates, count_range
+from detr_spec.postprocess import Candidates, above_threshold, candidates, count_range
 from detr_spec.profile import Profile
 from detr_spec.strategies import detection_cases
 from detr_spec.tolerance import SMALLEST, SPACING
@@ -99,7 +99,8 @@ def kept_queries(allowed: Candidates, configuration: Configuration) -> Integers 
         return None
     if not configuration.profile.detection.threshold:
         return np.arange(len(allowed.scores))
-    return np.flatnonzero(allowed.best.lower > configuration.threshold)
+    surely, _ = above_threshold(allowed.best, configuration)
+    return np.flatnonzero(surely)
 
 
 def by_query(

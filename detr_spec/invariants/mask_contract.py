@@ -9,6 +9,7 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, TERMS, Build, judged, loss_key
+from detr_spec.invariants.criterion_contract import require_coefficient
 from detr_spec.invariants.criterion_values import require_keys
 from detr_spec.invariants.shared import require_unchanged, vary
 from detr_spec.masks import MASK_TERMS
@@ -183,6 +184,7 @@ def weights(component: Build, case: SetCase) -> None:
     for name in MASK_TERMS:
         key = _key(case, name)
         require(key in shown[0] and key in shown[1], f"{key} has no weight", expected=key, got=sorted(shown[0]))
+        require_coefficient(key, shown[0][key], case.configuration, COEFFICIENTS[name])
         expected = shown[0][key] * (2.0 if name == doubled else 1.0)
         margin = 2.0 * SPACING[case.configuration.dtype] * abs(expected)
         require_close(f"the weight of {key}, when {field} doubles,", shown[1][key], expected, margin)

@@ -26,10 +26,11 @@ from detr_spec.invariants.detections import (
     top_k_rule,
 )
 from detr_spec.invariants.shared import require_no_gradient, require_refusal, require_unchanged
+from detr_spec.parameters import parameter
 from detr_spec.postprocess import Candidates, count_range
 from detr_spec.profile import Profile
 from detr_spec.strategies import detection_cases
-from detr_spec.values import Detections, Integers, round_to
+from detr_spec.values import Detections, Integers
 from detr_spec.violation import Violation, premise, require, require_within
 
 
@@ -155,8 +156,7 @@ def threshold(component: Build, case: SetCase) -> None:
     What is shown to people depends on it.
     """
     configuration = case.configuration
-    rounded = float(round_to(configuration.threshold, configuration.dtype))
-    least = min(configuration.threshold, rounded)
+    least = float(parameter(configuration.threshold, configuration.dtype).lower)
     found = detect(component, case)
     for image, detections in enumerate(found):
         low = detections.scores[~(detections.scores > least)]

@@ -52,7 +52,7 @@ class Drawn:
             return np.full(shape, low, dtype=np.int64)
         if len(choices) > BYTE_VALUES:
             return np.array(self._draw(st.tuples(*[st.integers(low, high)] * size)), dtype=np.int64).reshape(shape)
-        drawn = np.frombuffer(self._draw(_byte_strings(size)), dtype=np.uint8)
+        drawn = np.frombuffer(self._draw(_byte_strings(size)), dtype=np.uint8).astype(np.int64)
         return choices[drawn % len(choices)].reshape(shape)
 
     def reals(self, low: float, high: float, shape: tuple[int, ...]) -> Floats:

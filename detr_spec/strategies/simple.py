@@ -27,13 +27,17 @@ def _source(draw: DrawFn, domain: Domain, dtype: str) -> tuple[Numbers, int]:
     return Drawn(draw), 1
 
 
-BOX_REGIMES = ("general", "crowded", "tiny-boxes", "nested", "identical")
+PIXEL_STEP = 16.0
+"""Boxes in pixels have sides of 1 to 256 of these, which every dtype holds."""
+
+BOX_REGIMES = ("general", "crowded", "tiny-boxes", "nested", "identical", "pixels")
 
 
 def box_cases(*, regimes: Sequence[str] = BOX_REGIMES, count: tuple[int, int] = (1, 4)) -> Cases:
-    """Two lists of boxes with an area, in xyxy, around the unit square, that the dtype holds exactly.
+    """Two lists of boxes with an area, in xyxy, that the dtype holds exactly.
 
-    In "nested" and "identical" the lists have one length. "nested": each of the first lies inside its partner of
+    They lie around the unit square, or in "pixels" with sides up to 4096, whose areas are too large for float16. In
+    "nested" and "identical" the lists have one length. "nested": each of the first lies inside its partner of
     the second. "identical": the lists are equal.
     """
 
@@ -77,6 +81,9 @@ def _corner_boxes(numbers: Numbers, regime: str, count: int) -> Floats:
     elif regime == "tiny-boxes":
         steps = numbers.integers(-8, 8, (count, 2)), numbers.integers(1, 8, (count, 2))
         low, side = 0.5 + steps[0].astype(np.float64) * TINY_STEP, steps[1].astype(np.float64) * TINY_STEP
+    elif regime == "pixels":
+        steps = numbers.integers(0, 255, (count, 2)), numbers.integers(1, 256, (count, 2))
+        low, side = (part.astype(np.float64) * PIXEL_STEP for part in steps)
     else:
         low, side = numbers.reals(-0.5, 1.0, (count, 2)), numbers.reals(1 / 64, 1.0, (count, 2))
     return np.concatenate([low, low + side], axis=-1)

@@ -26,13 +26,15 @@ def sigmoid_focal_loss(logits: Tensor, positive: Tensor, alpha: float, gamma: fl
 
     It is -alpha_t (1 - p_t)^gamma log(p_t): where positive, p_t = sigmoid(z) and alpha_t = alpha; elsewhere
     p_t = 1 - sigmoid(z) = sigmoid(-z) and alpha_t = 1 - alpha. Taken from logits, it is finite for every
-    finite logit, and so is its gradient if gamma is 0 or at least 1.
+    finite logit, and so is its gradient.
     positive: bool, in the shape of the logits.
     """
     signed = torch.where(positive, logits, -logits)
     t = positive.to(logits.dtype)
     alpha_t = alpha * t + (1 - alpha) * (1 - t)
-    return -alpha_t * (-signed).sigmoid() ** gamma * logsigmoid(signed)
+    # A power of a probability that is 0 has no finite slope where gamma is below 1; its exponential form has one.
+    modulating_factor = (gamma * logsigmoid(-signed)).exp()
+    return -alpha_t * modulating_factor * logsigmoid(signed)
 
 
 def dice_loss(logits: Tensor, masks: Tensor) -> Tensor:

@@ -14,10 +14,12 @@ import pytest
 from detr_conformance.catalogue import catalogue
 from detr_conformance.command_line import run
 from detr_conformance.errors import UsageError
+from detr_conformance.limits import ladder
 from detr_conformance.limits.command import measured_by_name
 from detr_conformance.limits.ladder import FIRST_LOOK, LADDER, measured, smallest
 from detr_conformance.limits.plants import ABSOLUTE, RELATIVE, off_by, plants, remembering
-from detr_conformance.limits.table import FILE, Limit, published, read_limits, to_json, told
+from detr_conformance.limits.table import FILE, Limit, power_of_ten, published, read_limits, to_json, told
+from detr_conformance.resolve import resolve
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import BoxOperations, Heads, Implementation
 from detr_spec.invariant import Invariant, all_invariants, find_invariants
@@ -296,3 +298,19 @@ def test_the_command_measures_and_keeps_what_others_measured(
 def test_a_wrong_use_is_refused(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["limits", *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("profile", "field", "told_as"),
+    [("detr", "eos_coef", "an eos_coef of 0.1 is held to 1e-6"), ("deformable", "focal_alpha", "alpha of 0.1 to 1e-7")],
+)
+def test_what_is_given_up_for_numbers_that_float32_rounds_is_told(
+    monkeypatch: pytest.MonkeyPatch, profile: str, field: str, told_as: str
+) -> None:
+    monkeypatch.setattr(ladder, "DTYPES", ("float64",))
+    (subject,) = (item for item in resolve("reference") if item.profile.name == profile)
+    (invariant,) = find_invariants("criterion.classification-value")
+    fixed = replace(subject, limits=replace(subject.limits, fixed={field: 0.1}))
+    (limit,) = (item for item in measured(invariant, fixed, examples=12) if item.term == "loss_ce")
+    assert told_as in " ".join(catalogue().split())
+    assert power_of_ten(limit.limits["float64"]) == told_as.rsplit(maxsplit=1)[-1]

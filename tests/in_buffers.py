@@ -1,0 +1,76 @@
+"""The reference built to a profile, with its numbers in buffers of float32 whatever the dtype of the call."""
+
+from __future__ import annotations
+
+from dataclasses import is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import detr_reference as reference
+from detr_conformance import torch_implementation
+from detr_conformance.declared.boxes import Overlaps
+from detr_conformance.declared.criterion import DeclaredCriterion
+from detr_conformance.declared.matcher import DeclaredMatcher
+from detr_conformance.declared.postprocess import DeclaredPostProcess
+from detr_reference.losses import weighted_cross_entropy
+from detr_spec.configuration import Configuration
+from detr_spec.implementation import Implementation, Limits
+from detr_spec.profile import Profile
+
+
+class InBuffers:
+    """Stands where a configuration does: its numbers, and those of its parts, are tensors [] of float32."""
+
+    def __init__(self, given: Any) -> None:
+        self._given = given
+
+    def __getattr__(self, name: str) -> Any:
+        return _held(getattr(self._given, name))
+
+
+def _held(value: Any) -> Any:
+    if isinstance(value, float):
+        return torch.tensor(value, dtype=torch.float32)
+    if isinstance(value, tuple):
+        return tuple(map(_held, value))
+    if isinstance(value, dict):
+        return {key: _held(item) for key, item in value.items()}
+    return InBuffers(value) if is_dataclass(value) else value
+
+
+class Criterion(DeclaredCriterion):
+    """The criterion, whose class weights are a table of float32 too."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        held: Any = InBuffers(configuration)
+        super().__init__(held)
+        if configuration.profile.class_loss == "cross-entropy":
+            self.table = torch.cat([torch.ones(configuration.num_classes), held.eos_coef[None]])
+            self.criterion.classification_loss = self._classification_loss
+
+    def _classification_loss(self, logits: Tensor, query_classes: Tensor, _: float) -> Tensor:
+        return weighted_cross_entropy(logits, query_classes, self.table)
+
+
+def in_buffers(profile: Profile, limits: Limits) -> Implementation:
+    """The implementation of a profile whose numbers are held in float32."""
+    held: Any = InBuffers
+    overlaps = Overlaps(held(profile.boxes))
+    return torch_implementation(
+        name="in buffers",
+        profile=profile,
+        limits=limits,
+        boxes={
+            "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
+            "xyxy_to_cxcywh": reference.box_xyxy_to_cxcywh,
+            "iou": overlaps.iou,
+            "giou": overlaps.giou,
+            "elementwise_giou": overlaps.elementwise_giou,
+        },
+        matcher=lambda configuration: DeclaredMatcher(held(configuration)),
+        criterion=Criterion,
+        masks=Criterion,
+        postprocess=lambda configuration: DeclaredPostProcess(held(configuration)),
+    )
