@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
+from detr_spec.calls import CALLS, PLAIN
 from detr_spec.profile import Profile
 from detr_spec.values import DTYPES, InvalidValue
 
@@ -23,6 +24,8 @@ class Configuration:
     dtype: str = "float32"
     device: str = "cpu"
     """Where the implementation computes, in its framework's words."""
+    call: str = PLAIN
+    """The way in which it is called, one of `CALLS`."""
     num_classes: int = 1
     decoder_layers: int = 1
     cost_class: float = 1.0
@@ -49,6 +52,8 @@ class Configuration:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise InvalidValue(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
+        if self.call not in CALLS:
+            raise InvalidValue(f"call is {self.call!r}; expected one of {', '.join(CALLS)}")
         for name in ("num_classes", "decoder_layers", "top_k", "hidden_dim"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected at least 1")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from detr_spec.calls import USUAL_CALLS
 from detr_spec.configuration import Configuration
 from detr_spec.profile import Profile
 from detr_spec.values import (
@@ -121,12 +122,13 @@ PostProcess = Callable[[Outputs, Integers], Answer[tuple[Detections, ...]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an implementation can be asked: dtypes, configuration fields that it cannot vary, shapes in a batch.
+    """What an implementation can be asked: dtypes, ways of calling, fields that it cannot vary, shapes in a batch.
 
     `component_dtypes={"postprocess": ("float16", "float32")}` gives a component dtypes of its own;
     `fixed={"focal_alpha": 0.25}` says that the focal loss's α is always 0.25 in it; `equal_shapes=True` says
     that the cost matrices of a batch must have one shape; `devices` are those that it can compute on, which the
-    bridge of a framework finds where they are not given.
+    bridge of a framework finds where they are not given; `calls=(*USUAL_CALLS, "int32-labels")` says that it takes
+    labels in int32 too, and any shorter list in which ways it is not to be called.
     """
 
     dtypes: tuple[str, ...] = ("float32", "float64")
@@ -134,6 +136,7 @@ class Limits:
     fixed: Mapping[str, float] = field(default_factory=dict)
     equal_shapes: bool = False
     devices: tuple[str, ...] = ()
+    calls: tuple[str, ...] = USUAL_CALLS
 
     def of(self, component: str) -> Limits:
         """The limits of one component: those of its own dtypes."""

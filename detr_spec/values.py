@@ -14,6 +14,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from detr_spec.calls import PLAIN
+
 # Spelt out, as these types are read where values become plain data: from NumPy 2.5 on, NDArray is an alias that does
 # not show that it is an array.
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -366,8 +368,8 @@ class Observation:
 
     mutated: the inputs that the call changed, None where that cannot be seen. attached: the results that carry a
     gradient; differentiable: whether the framework records gradients, so that a result outside `attached` carries none.
-    dtypes, shapes, devices: of the results; `device` is where the inputs were. A part that cannot be seen in a
-    framework is left out.
+    dtypes, shapes, devices: of the results; `device` is where the inputs were. call: the way of the call, as whoever
+    made it says, who may know no other than the plain one. A part that cannot be seen in a framework is left out.
     """
 
     mutated: tuple[str, ...] | None = ()
@@ -377,6 +379,7 @@ class Observation:
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
+    call: str = PLAIN
 
 
 Value = TypeVar("Value")

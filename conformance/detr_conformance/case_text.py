@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from detr_spec.calls import CALLS, PLAIN
 from detr_spec.configuration import Configuration
 from detr_spec.profile import PROFILES
 
@@ -82,6 +83,8 @@ def _head(case: Mapping[str, Any]) -> list[str]:
     changed = list(_changed_fields(configuration))
     if changed:
         lines.append(f"built with {', '.join(changed)}")
+    if configuration.get("call", PLAIN) != PLAIN:
+        lines.append(f"called {CALLS.get(configuration['call'], configuration['call'])}")
     return lines
 
 

@@ -234,3 +234,25 @@ def premise_same_matchings(before: Sequence[Matching], after: Sequence[Matching]
     """Ends the check unless the matchings pair the same queries and targets; losses follow from the pairs."""
     same = len(before) == len(after) and all(map(same_pairs, before, after))
     premise(same, "the matching changed")
+
+
+def require_same_losses(
+    when: str, configuration: Configuration, batch: tuple[Outputs, Targets], got: Losses, expected: Losses
+) -> None:
+    """Raises `Violation` unless two answers to a batch agree; ends the check where they differ and have several optima.
+
+    `when` says in the message which of them is `got`: "in the second call".
+    """
+    if dict(got.values) == dict(expected.values):
+        return
+    names = sorted(got.values), sorted(expected.values)
+    require(names[0] == names[1], f"the losses, {when}, are others", expected=names[1], got=names[0])
+    outputs, targets = batch
+    matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
+    for layer in (None, *range(len(outputs.auxiliary))):
+        of_masks = MASK_TERMS if configuration.masks and layer is None else ()
+        first, second = (
+            Judged(configuration, outputs, targets, losses, matchings).terms((*TERMS, *of_masks), layer)
+            for losses in (got, expected)
+        )
+        require_same_terms(first, second, when)

@@ -15,13 +15,13 @@ from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
     ORDINARY_REGIMES,
     Build,
-    Judged,
     judged,
     loss_key,
     premise_same_matchings,
+    require_same_losses,
     require_same_terms,
 )
-from detr_spec.invariants.shared import require_unchanged, unique_matchings, vary
+from detr_spec.invariants.shared import require_unchanged, vary
 from detr_spec.losses import METRICS, TRAINING_TERMS
 from detr_spec.parameters import parameter
 from detr_spec.strategies import apart_cases, set_cases
@@ -334,22 +334,5 @@ def repeatable(component: Build, case: SetCase) -> None:
     new = used(*first).value
     for call, batch in others_then_fewer.items():
         got, expected = used(*batch).value, component(configuration)(*batch).value
-        _require_same_losses(f"in the {call} call of one criterion", configuration, batch, got, expected)
-    _require_same_losses("in the fourth call of one criterion", configuration, first, used(*first).value, new)
-
-
-def _require_same_losses(
-    when: str, configuration: Configuration, batch: tuple[Outputs, Targets], got: Losses, expected: Losses
-) -> None:
-    """Raises `Violation` unless the losses agree; ends the check for one of several optima."""
-    if dict(got.values) == dict(expected.values):
-        return
-    names = sorted(got.values), sorted(expected.values)
-    require(names[0] == names[1], f"the losses, {when}, are others", expected=names[1], got=names[0])
-    outputs, targets = batch
-    matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
-    for layer in (None, *range(len(outputs.auxiliary))):
-        first, second = (
-            Judged(configuration, outputs, targets, losses, matchings).terms(layer=layer) for losses in (got, expected)
-        )
-        require_same_terms(first, second, when)
+        require_same_losses(f"in the {call} call of one criterion", configuration, batch, got, expected)
+    require_same_losses("in the fourth call of one criterion", configuration, first, used(*first).value, new)

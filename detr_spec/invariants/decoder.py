@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from detr_spec.calls import CALLS, LAYOUTS
 from detr_spec.cases import FeatureCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Decoder
 from detr_spec.invariant import invariant
+from detr_spec.invariants.calls import in_plain_way, require_way
 from detr_spec.invariants.rounding import allowances, moved
 from detr_spec.invariants.shared import require_unchanged, vary
-from detr_spec.strategies.features import feature_cases
+from detr_spec.strategies import called_cases, feature_cases
 from detr_spec.values import FeatureMap, Floats, round_to
 from detr_spec.violation import NotProvided, premise, require, require_close, require_shape
 
@@ -313,3 +315,23 @@ def inputs_unchanged(component: Build, case: FeatureCase) -> None:
     Query embeddings are parameters: what is written into them in evaluation is lost training.
     """
     require_unchanged(component(case.configuration).stacked(case.features), "the decoder")
+
+
+@invariant(
+    "decoder.ways-of-calling",
+    number="H9",
+    formula="hidden(x) called in any way = hidden(x) called in the plain way",
+    source="norm §1: the hidden states are a function of features, positions, padding and queries",
+    breaks="`view` of what is not contiguous; features flattened in the order in which they lie in memory",
+    cases=called_cases(feature_cases(images=(2, 3)), LAYOUTS),
+    cost=2,
+)
+def ways_of_calling(component: Build, case: FeatureCase) -> None:
+    """The hidden states do not depend on how features, positions, padding and queries lie in memory.
+
+    Features come out of a backbone channels last, and out of a batch as a slice.
+    """
+    decoder, plain = component(case.configuration), component(in_plain_way(case))
+    require_way(decoder.stacked(case.features), plain.stacked(case.features), case)
+    got, expected = (_stacked(one, case.configuration, case.features) for one in (decoder, plain))
+    _require_same(f"called {CALLS[case.configuration.call]}", got, expected, plain, case)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,10 +14,11 @@ from detr_spec.differences import LayerObjective, Quotient
 from detr_spec.gradients import GradientRange, gradient_range, matched_places
 from detr_spec.implementation import Gradients
 from detr_spec.invariants.criterion_answers import known_matchings, loss_key, require_key
+from detr_spec.invariants.shared import unique_matchings
 from detr_spec.losses import TRAINING_TERMS
 from detr_spec.tolerance import SPACING, Interval
 from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGradients, Outputs, Targets
-from detr_spec.violation import Violation, premise, require, require_shape
+from detr_spec.violation import Violation, premise, require, require_close, require_shape
 
 Build = Callable[[Configuration], Gradients]
 
@@ -210,6 +211,23 @@ def require_zero(message: str, gradient: Floats | None) -> None:
         places = np.argwhere(gradient != 0)
         got = [float(gradient[tuple(place)]) for place in places[:1]]
         require(not len(places), message, expected=0.0, got=got, places=places.tolist())
+
+
+def require_same_gradient(
+    when: str, got: JudgedLayer, expected: JudgedLayer, kinds: Sequence[str] = ("logits", "boxes")
+) -> None:
+    """Raises `Violation` unless two answers in one layer agree; ends the check where they differ and have many optima.
+
+    `when` says in the message which of them is `got`; kinds: the predictions whose gradients are compared.
+    """
+    differ = [kind for kind in kinds if not np.array_equal(getattr(got, kind), getattr(expected, kind))]
+    if not differ:
+        return
+    unique_matchings(expected.layer, expected.objective.targets, expected.objective.configuration)
+    for kind in differ:
+        right: Interval = getattr(expected.range, kind)
+        what = f"the gradient of the {kind} of {expected.name}, {when},"
+        require_close(what, getattr(got, kind), getattr(expected, kind), right.upper - right.lower)
 
 
 def bounded(numbers: Interval) -> Booleans:

@@ -17,13 +17,13 @@ from detr_spec.invariants.gradient_answers import (
     gradients_of,
     judged_layers,
     premise_moved,
+    require_same_gradient,
     training_weights,
 )
-from detr_spec.invariants.shared import unique_matchings
 from detr_spec.postprocess import detections
 from detr_spec.strategies import learning_cases, set_cases
 from detr_spec.values import FINE_DTYPES, Floats, Outputs, round_to
-from detr_spec.violation import Violation, premise, require, require_close
+from detr_spec.violation import Violation, premise, require
 
 FIRST_STEP = 2.0**-4
 """The longest step against a gradient, in logits, and in sides of boxes."""
@@ -209,13 +209,5 @@ def repeatable(component: Build, case: SetCase) -> None:
     gradients_of(lambda _: used, before, weights, case.targets)
     again, fresh = judged_layers(lambda _: used, case, weights), judged_layers(component, case, weights)
     for layer, new in zip(again, fresh, strict=True):
-        if np.array_equal(layer.logits, new.logits) and np.array_equal(layer.boxes, new.boxes):
-            continue
-        unique_matchings(new.layer, case.targets, configuration)
-        for kind, got, expected, right in (
-            ("logits", layer.logits, new.logits, new.range.logits),
-            ("boxes", layer.boxes, new.boxes, new.range.boxes),
-        ):
-            what = f"the gradient of the {kind} of {new.name}, in the second call of one criterion,"
-            require_close(what, got, expected, right.upper - right.lower)
+        require_same_gradient("in the second call of one criterion", layer, new)
     premise_moved("logits", *(layer.gradient for layer in fresh))

@@ -8,11 +8,13 @@ from itertools import pairwise
 import numpy as np
 
 from detr_spec import heads as definitions
+from detr_spec.calls import CALLS, LAYOUTS
 from detr_spec.cases import HiddenCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Heads
 from detr_spec.invariant import invariant
-from detr_spec.strategies import hidden_cases
+from detr_spec.invariants.calls import in_plain_way, require_way
+from detr_spec.strategies import called_cases, hidden_cases
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, HeadParameters, Outputs
 from detr_spec.violation import (
@@ -334,6 +336,26 @@ def shared_across_layers(component: Build, case: HiddenCase) -> None:
 def _require_same_outputs(what: str, heads: Heads, case: HiddenCase, got: Outputs, expected: Outputs) -> None:
     for (name, layer), other in zip(_named_layers(got), expected.layers, strict=True):
         _require_same_layer(f"{name}, {what},", heads, case, layer, other)
+
+
+@invariant(
+    "heads.ways-of-calling",
+    number="H9",
+    formula="pred(h) called in any way = pred(h) called in the plain way",
+    source="norm §1: the output is a function of the hidden states",
+    breaks="`view` of what is not contiguous; layers read in the order in which they lie in memory",
+    cases=called_cases(hidden_cases(images=(2, 3)), (*LAYOUTS, "no-grad", "inference")),
+)
+def ways_of_calling(component: Build, case: HiddenCase) -> None:
+    """The outputs do not depend on how the hidden states lie in memory, nor on gradients.
+
+    A decoder stacks its layers, and many have images and queries the other way round.
+    """
+    heads, plain = component(case.configuration), component(in_plain_way(case))
+    require_way(heads.forward(case.hidden), plain.forward(case.hidden), case)
+    got, expected = (_forward(one, case.hidden) for one in (heads, plain))
+    for (name, layer), other in zip(_named_layers(got), expected.layers, strict=True):
+        _require_same_layer(f"{name}, called {CALLS[case.configuration.call]}:", plain, case, layer, other)
 
 
 def _require_same_layer(what: str, heads: Heads, case: HiddenCase, got: Outputs, expected: Outputs) -> None:

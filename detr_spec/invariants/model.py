@@ -16,12 +16,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from detr_spec.calls import CALLS, LAYOUTS
 from detr_spec.cases import ImagesCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Model
 from detr_spec.invariant import invariant
+from detr_spec.invariants.calls import in_plain_way, require_way
 from detr_spec.invariants.rounding import allowances, moved
 from detr_spec.invariants.shared import require_unchanged, vary
+from detr_spec.strategies import called_cases
 from detr_spec.strategies.features import image_cases
 from detr_spec.values import Floats, Outputs
 from detr_spec.violation import NotProvided, premise, require, require_close, require_shape
@@ -313,3 +316,23 @@ def inputs_unchanged(component: Build, case: ImagesCase) -> None:
     Images normalised in place are normalised twice by the next call.
     """
     require_unchanged(component(case.configuration).call(case.images), "the model")
+
+
+@invariant(
+    "model.ways-of-calling",
+    number="H9",
+    formula="f(x) called in any way = f(x) called in the plain way",
+    source="norm §1: the output is a function of the images",
+    breaks="`view` of what is not contiguous; images read in the order in which they lie in memory",
+    cases=called_cases(image_cases(), LAYOUTS),
+    cost=2 * COST,
+)
+def ways_of_calling(component: Build, case: ImagesCase) -> None:
+    """The outputs do not depend on how the images lie in memory.
+
+    What is decoded from a file has its channels last, and a crop is a slice of what it was cut from.
+    """
+    model, plain = component(case.configuration), component(in_plain_way(case))
+    require_way(model.call(case.images), plain.call(case.images), case)
+    got, expected = (_outputs(one, case.images) for one in (model, plain))
+    _require_same(f"called {CALLS[case.configuration.call]}", got, expected, plain, case)

@@ -9,6 +9,7 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import invariant
+from detr_spec.invariants.calls import in_plain_way, require_way
 from detr_spec.invariants.detections import (
     ANY_CASE,
     SEVERAL_IMAGES,
@@ -29,7 +30,7 @@ from detr_spec.invariants.shared import require_no_gradient, require_refusal, re
 from detr_spec.parameters import parameter
 from detr_spec.postprocess import Candidates, count_range
 from detr_spec.profile import Profile
-from detr_spec.strategies import detection_cases
+from detr_spec.strategies import called_cases, detection_cases
 from detr_spec.values import Detections, Integers
 from detr_spec.violation import Violation, premise, require, require_within
 
@@ -295,14 +296,18 @@ def k_beyond_all_pairs(component: Build, case: SetCase) -> None:
     formula="∂detections/∂outputs is not recorded",
     source="norm §5: no gradient",
     breaks="a missing no_grad: detections kept for an epoch's evaluation keep every graph alive",
-    cases=ANY_CASE,
+    cases=called_cases(ANY_CASE, ("with-gradient",)),
 )
 def no_gradient(component: Build, case: SetCase) -> None:
     """Detections carry no gradient, though the outputs do.
 
-    Evaluation collects the detections of a whole data set; with graphs attached, memory fills up.
+    Evaluation collects the detections of a whole data set; with graphs attached, memory fills up. Everywhere else
+    post-processing is given outputs that record no gradient, as evaluation has them.
     """
-    require_no_gradient(ask(component(case.configuration), case), "detections")
+    plain = ask(component(in_plain_way(case)), case)
+    answer = ask(component(case.configuration), case)
+    require_way(answer, plain, case)
+    require_no_gradient(answer, "detections")
 
 
 @invariant(

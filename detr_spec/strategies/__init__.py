@@ -1,6 +1,7 @@
 """Hypothesis strategies for every kind of case, in named regimes."""
 
 from detr_spec.strategies.apart import apart_cases
+from detr_spec.strategies.calls import called_cases
 from detr_spec.strategies.close_calls import close_calls
 from detr_spec.strategies.coco import CocoImage, coco_images
 from detr_spec.strategies.detections import detection_cases
@@ -22,6 +23,7 @@ __all__ = [
     "CocoImage",
     "apart_cases",
     "box_cases",
+    "called_cases",
     "close_calls",
     "coco_images",
     "cost_cases",

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from detr_conformance.bridges.answers import describe, matching, same, sequence
+from detr_spec.calls import LAYOUTS, PLAIN
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, BoxOperations, Implementation, Limits
 from detr_spec.profile import DETR, Profile, named_profile
 from detr_spec.values import Answer, Floats, Matching, Observation
 from detr_spec.violation import Violation
+
+CALLS = (*LAYOUTS, "read-only", "after-errors")
+"""The ways in which functions on arrays are called."""
 
 Solver = Callable[[Any], Any]
 BatchSolver = Callable[[list[Any]], Any]
@@ -38,19 +43,61 @@ def numpy_implementation(
     return Implementation(
         name=name,
         profile=declared,
-        limits=limits or Limits(),
+        limits=_of_numpy(limits or Limits()),
         boxes=None if box_functions is None else lambda configuration: _boxes(box_functions, configuration),
-        assignment=None
-        if solver is None
-        else lambda configuration: _assignment(solver, batch_solver, np.dtype(configuration.dtype)),
+        assignment=None if solver is None else lambda configuration: _assignment(solver, batch_solver, configuration),
     )
 
 
-def observed(function: Callable[..., Any], inputs: Mapping[str, np.ndarray]) -> tuple[Any, tuple[str, ...]]:
-    """The function's answer to writable copies of the inputs, and the names of those that it changed."""
-    copies = {name: array.copy() for name, array in inputs.items()}
-    answer = function(*copies.values())
-    return answer, tuple(name for name, array in inputs.items() if not same(copies[name], array))
+def _of_numpy(limits: Limits) -> Limits:
+    """The limits, without the ways of calling that NumPy lacks."""
+    return replace(limits, calls=tuple(call for call in limits.calls if call in CALLS))
+
+
+def observed(
+    function: Callable[..., Any], inputs: Mapping[str, np.ndarray], call: str = PLAIN
+) -> tuple[Any, tuple[str, ...]]:
+    """The function's answer to copies of the inputs in the layout of a way of calling, and the names of those changed.
+
+    What lies beside an input in memory counts as part of it.
+    """
+    laid = {name: laid_out(array, call) for name, array in inputs.items()}
+    before = {name: memory.copy() for name, (memory, _) in laid.items()}
+    answer = function(*(view for _, view in laid.values()))
+    return answer, tuple(name for name, (memory, _) in laid.items() if not same(memory, before[name]))
+
+
+def laid_out(array: np.ndarray, call: str) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of an array in the layout of a way of calling: memory of their own, and the view of it that has them.
+
+    It can be written to, but in the way "read-only".
+    """
+    if call == "expanded":
+        kept = tuple(slice(0, 1) if _repeats(array, axis) else slice(None) for axis in range(array.ndim))
+        memory = array[kept].copy()
+        strides = [0 if array.shape[axis] != memory.shape[axis] else step for axis, step in enumerate(memory.strides)]
+        return memory, np.lib.stride_tricks.as_strided(memory, array.shape, strides)
+    if call == "transposed":
+        memory = array.T.copy()
+        return memory, memory.T
+    if call == "sliced":
+        return _within(array, (3, *array.shape), (1,))
+    if call == "gaps":
+        return _within(array, tuple(2 * size + 1 for size in array.shape), (slice(1, None, 2),) * array.ndim)
+    memory = array.copy()
+    memory.setflags(write=call != "read-only")
+    return memory, memory
+
+
+def _repeats(array: np.ndarray, axis: int) -> bool:
+    """Whether there are several slices along the axis, and all are the same."""
+    return array.shape[axis] > 1 and bool((array == np.take(array, [0], axis)).all())
+
+
+def _within(array: np.ndarray, shape: tuple[int, ...], place: tuple[Any, ...]) -> tuple[np.ndarray, np.ndarray]:
+    memory = np.full(shape, np.nan, dtype=array.dtype)
+    memory[place] = array
+    return memory, memory[place]
 
 
 def _boxes(functions: Mapping[str, Callable[..., Any]], configuration: Configuration) -> BoxOperations:
@@ -64,10 +111,12 @@ def _box_operation(
 ) -> Callable[..., Answer[Floats]]:
     def call(*boxes: Floats) -> Answer[Floats]:
         inputs = {f"argument {place}": array.astype(configuration.dtype) for place, array in enumerate(boxes)}
-        answer, mutated = observed(function, inputs)
+        answer, mutated = observed(function, inputs, configuration.call)
         if not isinstance(answer, np.ndarray):
             raise Violation(f"{name} returned {describe(answer)}", expected="an array", got=describe(answer))
-        observation = Observation(mutated, dtypes={name: str(answer.dtype)}, shapes={name: answer.shape})
+        observation = Observation(
+            mutated, dtypes={name: str(answer.dtype)}, shapes={name: answer.shape}, call=configuration.call
+        )
         return Answer(answer.astype(np.float64), observation)
 
     return call
@@ -79,11 +128,25 @@ class NumpySolver:
 
     solver: Solver
     dtype: np.dtype[Any]
+    call: str = PLAIN
 
     def __call__(self, cost: Floats) -> Answer[Matching]:
         """The matching that the solver answers with."""
-        answer, mutated = observed(self.solver, {"cost": cost.astype(self.dtype)})
-        return Answer(matching("the solver", answer, np.asarray), Observation(mutated))
+        numbers = cost.astype(self.dtype)
+        if self.call == "after-errors":
+            for broken in _broken_costs(numbers):
+                with contextlib.suppress(Exception):
+                    self.solver(broken)
+        answer, mutated = observed(self.solver, {"cost": numbers}, self.call)
+        return Answer(matching("the solver", answer, np.asarray), Observation(mutated, call=self.call))
+
+
+def _broken_costs(cost: np.ndarray) -> Iterator[np.ndarray]:
+    """What breaks a solver: NaN as the last entry of the matrix in reverse order, and a row in place of a matrix."""
+    reverse = np.flip(cost).copy()
+    reverse[-1:, -1:] = np.nan
+    yield reverse
+    yield reverse.ravel()
 
 
 @dataclass(frozen=True)
@@ -92,18 +155,21 @@ class NumpyBatchSolver:
 
     solver: BatchSolver
     dtype: np.dtype[Any]
+    call: str = PLAIN
 
     def __call__(self, costs: Sequence[Floats]) -> Answer[tuple[Matching, ...]]:
         """The matching of each matrix."""
         inputs = {f"cost {place}": cost.astype(self.dtype) for place, cost in enumerate(costs)}
-        answer, mutated = observed(lambda *arrays: self.solver(list(arrays)), inputs)
+        answer, mutated = observed(lambda *arrays: self.solver(list(arrays)), inputs, self.call)
         expected = "a list of (row indices, column indices)"
         items = sequence("the batch solver", answer, expected, len(costs))
-        return Answer(tuple(matching("the batch solver", item, np.asarray) for item in items), Observation(mutated))
+        matchings = tuple(matching("the batch solver", item, np.asarray) for item in items)
+        return Answer(matchings, Observation(mutated, call=self.call))
 
 
-def _assignment(solver: Solver, batch_solver: BatchSolver | None, dtype: np.dtype[Any]) -> Assignment:
+def _assignment(solver: Solver, batch_solver: BatchSolver | None, configuration: Configuration) -> Assignment:
+    dtype = np.dtype(configuration.dtype)
     return Assignment(
-        solve=NumpySolver(solver, dtype),
-        solve_batch=None if batch_solver is None else NumpyBatchSolver(batch_solver, dtype),
+        solve=NumpySolver(solver, dtype, configuration.call),
+        solve_batch=None if batch_solver is None else NumpyBatchSolver(batch_solver, dtype, configuration.call),
     )

@@ -10,10 +10,20 @@ from typing import Any
 from torch import Tensor
 
 from detr_conformance.bridges.answers import describe, entry, mapping, sequence
+from detr_conformance.bridges.torch_calls import (
+    EVALUATION,
+    TRAINING,
+    Mode,
+    broken_batches,
+    broken_sizes,
+    call_with_errors,
+    mode_of_call,
+    precision,
+)
 from detr_conformance.bridges.torch_criterion import call_criterion, matchings
 from detr_conformance.bridges.torch_decoder import decoder_component, model_component
 from detr_conformance.bridges.torch_gradients import call_gradients
-from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, devices, observation, precision, to_numpy
+from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, devices, observation, to_numpy
 from detr_conformance.bridges.torch_ranks import Ranks, ranks_available
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import BoxOperations, Distributed, Heads, Implementation, Limits
@@ -63,14 +73,14 @@ def torch_implementation(
     return Implementation(
         name=name,
         profile=declared,
-        limits=_with_devices(limits or Limits()),
+        limits=_of_torch(limits or Limits()),
         boxes=None if box_functions is None else lambda configuration: _boxes(box_functions, configuration),
         matcher=None if matcher is None else _component(matcher, _call_matcher),
         criterion=None if criterion is None else _component(criterion, call_criterion),
         masks=None if masks is None else _component(masks, call_criterion),
         gradients=None if criterion is None else _component(_with_masks(criterion, masks), call_gradients),
         distributed=None if criterion is None else _distributed(_with_masks(criterion, masks)),
-        postprocess=None if postprocess is None else _component(postprocess, _call_postprocess),
+        postprocess=None if postprocess is None else _component(postprocess, _call_postprocess, EVALUATION),
         heads=None if heads is None else lambda configuration: _heads(heads, configuration),
         decoder=None if decoder is None else decoder_component(decoder),
         model=None if model is None else model_component(model, backbone_reach),
@@ -84,15 +94,18 @@ class TorchComponent:
     module: Callable[..., Any]
     configuration: Configuration
     call: Callable[..., Any]
+    usual: Mode
 
     def __call__(self, *arguments: Any) -> Any:
         """What the module answers, as the specification's values."""
-        with precision(self.configuration):
+        with mode_of_call(self.usual, self.configuration, self.module), precision(self.configuration):
             return self.call(self.module, self.configuration, *arguments)
 
 
-def _component(factory: Factory, call: Callable[..., Any]) -> Callable[[Configuration], TorchComponent]:
-    return lambda configuration: TorchComponent(built(factory, configuration), configuration, call)
+def _component(
+    factory: Factory, call: Callable[..., Any], usual: Mode = TRAINING
+) -> Callable[[Configuration], TorchComponent]:
+    return lambda configuration: TorchComponent(built(factory, configuration), configuration, call, usual)
 
 
 def _with_masks(criterion: Factory, masks: Factory | None) -> Factory:
@@ -113,9 +126,10 @@ def _distributed(criterion: Factory) -> Callable[[Configuration], Distributed] |
     return Ranks(_component(criterion, call_criterion)) if ranks_available() else None
 
 
-def _with_devices(limits: Limits) -> Limits:
-    """The limits, with the devices that there are where none are given."""
-    return replace(limits, devices=limits.devices or devices())
+def _of_torch(limits: Limits) -> Limits:
+    """The limits, with the devices that there are where none are given, and no way of calling that torch lacks."""
+    calls = tuple(call for call in limits.calls if call != "read-only")
+    return replace(limits, devices=limits.devices or devices(), calls=calls)
 
 
 def _boxes(functions: Mapping[str, Callable[..., Tensor]], configuration: Configuration) -> BoxOperations:
@@ -129,7 +143,8 @@ def _box_operation(
 ) -> Callable[..., Answer[Floats]]:
     def call(*boxes: Floats) -> Answer[Floats]:
         inputs = Inputs(configuration)
-        arguments = [inputs.numbers(f"argument {place}", array) for place, array in enumerate(boxes)]
+        recording = configuration.call == "with-gradient"
+        arguments = [inputs.numbers(f"argument {place}", array, recording) for place, array in enumerate(boxes)]
         with precision(configuration):
             answer = function(*arguments)
         if not isinstance(answer, Tensor):
@@ -143,7 +158,9 @@ def _call_matcher(
     module: Callable[..., Any], configuration: Configuration, outputs: Outputs, targets: Targets
 ) -> Answer[tuple[Matching, ...]]:
     inputs = Inputs(configuration)
-    answer = module(inputs.outputs(outputs), inputs.targets(targets))
+    given = inputs.outputs(outputs), inputs.targets(targets)
+    call_with_errors(module, configuration, broken_batches(configuration, *given))
+    answer = module(*given)
     found, parts = matchings("the matcher", answer, len(targets))
     return Answer(found, observation(inputs, parts))
 
@@ -152,7 +169,9 @@ def _call_postprocess(
     module: Callable[..., Any], configuration: Configuration, outputs: Outputs, sizes: Integers
 ) -> Answer[tuple[Detections, ...]]:
     inputs = Inputs(configuration)
-    answer = module(inputs.outputs(outputs), inputs.integers("target_sizes", sizes))
+    given = inputs.outputs(outputs), inputs.integers("target_sizes", sizes)
+    call_with_errors(module, configuration, broken_sizes(configuration, *given))
+    answer = module(*given)
     images = sequence("the post-processing", answer, "a list of dictionaries, one an image", len(sizes))
     names = ("scores", "labels", "boxes")
     read = [{name: entry("the post-processing", image, name) for name in names} for image in images]
@@ -167,7 +186,7 @@ def _heads(factory: Factory, configuration: Configuration) -> Heads:
 
     def forward(hidden: Floats) -> Answer[Outputs]:
         inputs = Inputs(configuration)
-        with precision(configuration):
+        with mode_of_call(TRAINING, configuration, module), precision(configuration):
             answer = mapping("the heads", module(inputs.numbers("hidden", hidden)), "a dictionary of outputs")
         layers = [*answer.get(keys.auxiliary, ()), answer]
         read = [_read_layer(layer, keys) for layer in layers]

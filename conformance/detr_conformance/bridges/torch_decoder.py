@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from detr_conformance.bridges.answers import describe, entry, mapping
-from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, observation, precision, to_numpy
+from detr_conformance.bridges.torch_calls import precision
+from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, observation, to_numpy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Decoder, Model
 from detr_spec.values import Answer, FeatureMap, Floats, InvalidValue, Outputs

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from detr_conformance.bridges.torch_calls import laid_out
 from detr_spec.configuration import Configuration
 from detr_spec.values import Booleans, Floats, Integers, Observation, Outputs, Target, Targets
 
 Factory = Callable[[Configuration], Callable[..., Any]]
+
+IMAGE_SIZE = (480, 640)
+"""The (height, width) in pixels of images of which a case says none."""
 
 
 def built(factory: Factory, configuration: Configuration) -> Callable[..., Any]:
@@ -38,14 +41,6 @@ def devices() -> tuple[str, ...]:
     return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
-@contextlib.contextmanager
-def precision(configuration: Configuration) -> Iterator[None]:
-    """A context in which calls compute as the configuration's dtype says: with autocast to bfloat16, or without."""
-    enabled = configuration.dtype == "autocast"
-    with torch.autocast(torch.device(configuration.device).type, dtype=torch.bfloat16, enabled=enabled):
-        yield
-
-
 def dtype_of(configuration: Configuration) -> torch.dtype:
     """The torch dtype of a case's tensors: float32 for autocast, else what the configuration names."""
     dtype = torch.float32 if configuration.dtype == "autocast" else getattr(torch, configuration.dtype)
@@ -68,26 +63,35 @@ class Inputs:
         self._containers: list[tuple[str, Any, Any]] = []
 
     def numbers(self, name: str, array: Floats, gradient: bool = False) -> Tensor:
-        """A contiguous tensor in the configuration's dtype, a leaf that records gradients where asked."""
-        dtype, device = dtype_of(self._configuration), self._configuration.device
-        tensor = torch.tensor(array, dtype=dtype, device=device).contiguous()
-        return self._kept(name, tensor.requires_grad_(gradient))
+        """A tensor in the configuration's dtype; where asked it records gradients, as far as the call does."""
+        return self._kept(name, array, dtype_of(self._configuration), gradient and torch.is_grad_enabled())
 
-    def integers(self, name: str, array: Integers) -> Tensor:
-        """An int64 tensor."""
-        return self._kept(name, torch.tensor(array, dtype=torch.int64, device=self._configuration.device))
+    def integers(self, name: str, array: Integers, dtype: torch.dtype = torch.int64) -> Tensor:
+        """A tensor of integers."""
+        return self._kept(name, array, dtype)
 
     def booleans(self, name: str, array: Booleans) -> Tensor:
         """A bool tensor."""
-        return self._kept(name, torch.tensor(array, dtype=torch.bool, device=self._configuration.device))
+        return self._kept(name, array, torch.bool)
+
+    @property
+    def call(self) -> str:
+        """The way of the call."""
+        return self._configuration.call
 
     @property
     def device(self) -> str:
         """Where the tensors are, as torch names it in full, such as "cuda:0"."""
         return str(torch.empty(0, device=self._configuration.device).device)
 
-    def _kept(self, name: str, tensor: Tensor) -> Tensor:
-        self._tensors[name] = (tensor, tensor.detach().clone())
+    def _kept(self, name: str, array: np.ndarray[Any, Any], dtype: torch.dtype, gradient: bool = False) -> Tensor:
+        """A tensor in the layout of the configuration's call, whose memory is looked at afterwards."""
+        numbers = torch.tensor(array, dtype=dtype, device=self._configuration.device)
+        laid = laid_out(numbers, self._configuration.call)
+        tensor = laid.view(laid.memory.requires_grad_(gradient))
+        if gradient:
+            tensor.retain_grad()
+        self._tensors[name] = (laid.memory, laid.memory.detach().clone())
         return tensor
 
     def container(self, name: str, value: Any) -> Any:
@@ -113,10 +117,12 @@ class Inputs:
         keys = self._configuration.profile.keys
         tensors = {
             keys.logits: self.numbers(f"logits of {name}", layer.logits, gradient=True),
-            keys.boxes: self.numbers(f"boxes of {name}", layer.boxes, gradient=True),
+            keys.boxes: self.numbers(f"boxes of {name}", layer.boxes, gradient=not self._has("frozen-boxes")),
         }
         if layer.masks is not None:
             tensors[keys.masks] = self.numbers(f"masks of {name}", layer.masks, gradient=True)
+        if self._has("extra-keys"):
+            tensors["hidden_states"] = self.numbers(f"hidden states of {name}", layer.boxes, gradient=True)
         return tensors
 
     def targets(self, targets: Targets) -> list[dict[str, Tensor]]:
@@ -128,18 +134,42 @@ class Inputs:
     def _target(self, target: Target, image: int) -> dict[str, Tensor]:
         keys = self._configuration.profile.keys
         tensors = {
-            keys.labels: self.integers(f"labels of image {image}", target.labels),
+            keys.labels: self.integers(f"labels of image {image}", target.labels, _label_dtype(self._configuration)),
             keys.target_boxes: self.numbers(f"target boxes of image {image}", target.boxes),
         }
         if target.masks is not None:
             tensors[keys.target_masks] = self.booleans(f"masks of image {image}", target.masks)
+        if self._has("extra-keys"):
+            tensors |= self._of_data_set(target, image)
         given: dict[str, Tensor] = self.container(f"target {image}", tensors)
         return given
+
+    def _of_data_set(self, target: Target, image: int) -> dict[str, Tensor]:
+        """What DETR's data sets say of an image and its objects beside labels, boxes and masks."""
+        height, width = IMAGE_SIZE
+        integers = {
+            "image_id": np.array([image]),
+            "iscrowd": np.zeros(len(target), dtype=np.int64),
+            "orig_size": np.array(IMAGE_SIZE),
+            "size": np.array(IMAGE_SIZE),
+        }
+        area = target.boxes[:, 2] * width * target.boxes[:, 3] * height
+        return {
+            "area": self.numbers(f"areas of image {image}", area),
+            **{key: self.integers(f"{key} of image {image}", array) for key, array in integers.items()},
+        }
+
+    def _has(self, call: str) -> bool:
+        return self._configuration.call == call
 
     def mutated(self) -> tuple[str, ...]:
         """The names of the inputs that no longer hold what they held."""
         changed = [name for name, (now, before) in self._tensors.items() if not _same(now, before)]
         return (*changed, *(name for name, now, before in self._containers if not _same_items(now, before)))
+
+
+def _label_dtype(configuration: Configuration) -> torch.dtype:
+    return {"int32-labels": torch.int32, "uint8-labels": torch.uint8}.get(configuration.call, torch.int64)
 
 
 def _same(first: Tensor, second: Tensor) -> bool:
@@ -164,4 +194,5 @@ def observation(inputs: Inputs, parts: Mapping[str, Any]) -> Observation:
         shapes={name: tuple(tensor.shape) for name, tensor in tensors.items()},
         devices={name: str(tensor.device) for name, tensor in tensors.items()},
         device=inputs.device,
+        call=inputs.call,
     )

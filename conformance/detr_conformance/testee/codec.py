@@ -236,6 +236,7 @@ _OBSERVED = {
     "shapes": _table(_SHAPE),
     "devices": _table(Kind(str, text)),
     "device": Kind(str, text),
+    "call": Kind(str, text),
 }
 
 

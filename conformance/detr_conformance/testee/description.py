@@ -10,6 +10,7 @@ from detr_conformance.errors import close_names
 from detr_conformance.testee.codec import boolean, items, mapping_of, number, record, text
 from detr_conformance.testee.detr_testee import Malformed
 from detr_conformance.text import LONGEST_NAME, is_name
+from detr_spec.calls import CALLS
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Implementation, Limits
 from detr_spec.profile import PROFILES, Profile
@@ -119,12 +120,19 @@ def read_limits(value: Any, where: str) -> Limits:
     def of_component(value: Any, where: str) -> dict[str, tuple[str, ...]]:
         return mapping_of(value, where, dtypes)
 
+    def calls(value: Any, where: str) -> tuple[str, ...]:
+        names = tuple(text(name, where) for name in items(value, where))
+        for name in names:
+            _known(name, CALLS, where)
+        return names
+
     readers: dict[str, Callable[[Any, str], Any]] = {
         "dtypes": dtypes,
         "component_dtypes": of_component,
         "fixed": lambda value, where: mapping_of(value, where, number),
         "equal_shapes": boolean,
         "devices": lambda value, where: tuple(text(name, where) for name in items(value, where)),
+        "calls": calls,
     }
     parts: dict[str, Any] = {name: readers[name](item, f"{where}.{name}") for name, item in given.items()}
     limits = Limits(**parts)

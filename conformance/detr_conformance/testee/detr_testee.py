@@ -339,9 +339,15 @@ def _seed() -> None:
 # Implementations in NumPy and in PyTorch.
 
 
-def _description(name: str, profile: Any, limits: Any, components: dict[str, Any]) -> dict[str, Any]:
+def _description(name: str, profile: Any, limits: Any, calls: Any, components: dict[str, Any]) -> dict[str, Any]:
+    """calls: the ways of a call that can be made here, beside the plain one, for implementations that name none."""
     provided = [component for component, given in components.items() if given is not None]
-    return {"name": name, "profile": profile, "components": provided, "limits": limits or {}}
+    return {
+        "name": name,
+        "profile": profile,
+        "components": provided,
+        "limits": {"calls": list(calls), **(limits or {})},
+    }
 
 
 def numpy_testee(
@@ -389,7 +395,7 @@ def numpy_testee(
             return {name: box_operation(name) for name in boxes}
         return {"solve": solve, "solve_batch": solve_batch} if batch_solver else {"solve": solve}
 
-    return Testee(_description(name, profile, limits, {"boxes": boxes, "assignment": solver}), build)
+    return Testee(_description(name, profile, limits, (), {"boxes": boxes, "assignment": solver}), build)
 
 
 def _observed(function: Callable[..., Any], inputs: dict[str, Any]) -> tuple[Any, list[str]]:
@@ -425,6 +431,10 @@ KEYS = {
 }  # fmt: skip
 
 
+TORCH_CALLS = ("with-gradient", "no-grad", "evaluation", "training")
+LABELS = {"int32-labels": "int32", "uint8-labels": "uint8"}
+
+
 def torch_testee(
     *,
     name: str,
@@ -439,7 +449,8 @@ def torch_testee(
     """An implementation from PyTorch modules of the usual shape, given as to `detr_conformance.torch_implementation`.
 
     Each factory builds a module from a configuration, whose fields docs/testee.md lists. boxes: functions on tensors,
-    by name. A criterion provides gradients too. profile: a name, or what docs/testee.md says a profile is.
+    by name. A criterion provides gradients too. profile: a name, or what docs/testee.md says a profile is. limits: a
+    dictionary, as there; of the ways of a call it may name those of TORCH_CALLS and LABELS.
     """
     factories = {"matcher": matcher, "criterion": criterion, "masks": masks, "gradients": criterion}
     factories["postprocess"] = postprocess
@@ -456,9 +467,10 @@ def torch_testee(
         calls = _TorchCalls(module, configuration, keys)
         if isinstance(module, torch.nn.Module):
             module.to(dtype=calls.dtype, device=configuration.device)
+            module.train({"evaluation": False, "training": True}.get(calls.call, component != "postprocess"))
         return {"call": getattr(calls, "criterion" if component == "masks" else component)}
 
-    return Testee(_description(name, profile, limits, {"boxes": boxes, **factories}), build)
+    return Testee(_description(name, profile, limits, TORCH_CALLS, {"boxes": boxes, **factories}), build)
 
 
 class _TorchCalls:
@@ -469,14 +481,19 @@ class _TorchCalls:
 
         self.torch, self.module, self.keys = torch, module, keys
         self.dtype = getattr(torch, configuration.dtype)
-        self.device = configuration.device
+        self.device, self.call = configuration.device, configuration.call
+        self.recording = self.call != "no-grad"
 
     def _tensor(self, name: str, value: Any, gradient: bool = False) -> Any:
         array = decode_array(value, name)
         dtype = self.dtype if array.dtype.kind == "f" else None
-        tensor = self.torch.tensor(array, dtype=dtype, device=self.device).requires_grad_(gradient)
+        tensor = self.torch.tensor(array, dtype=dtype, device=self.device).requires_grad_(gradient and self.recording)
         self.given[name] = (tensor, tensor.detach().clone())
         return tensor
+
+    def _answer(self, *arguments: Any) -> Any:
+        with self.torch.set_grad_enabled(self.recording):
+            return self.module(*arguments)
 
     def _layer(self, name: str, value: Any) -> dict[str, Any]:
         present = [part for part in ("logits", "boxes", "masks") if value[part] is not None]
@@ -496,11 +513,14 @@ class _TorchCalls:
 
     def _targets(self, targets: Any) -> list[dict[str, Any]]:
         names = {"labels": self.keys.labels, "boxes": self.keys.target_boxes, "masks": self.keys.target_masks}
-        return [
+        given = [
             {names[part]: self._tensor(f"{part} of target {place}", target[part])
              for part in names if target[part] is not None}
             for place, target in enumerate(targets)
         ]  # fmt: skip
+        for target in given:
+            target[self.keys.labels] = target[self.keys.labels].to(getattr(self.torch, LABELS.get(self.call, "int64")))
+        return given
 
     def _numpy(self, value: Any) -> Any:
         tensor = self.torch.as_tensor(value).detach().cpu()
@@ -517,12 +537,15 @@ class _TorchCalls:
             "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
             "devices": {name: str(tensor.device) for name, tensor in tensors.items()},
             "device": str(self.torch.empty(0, device=self.device).device),
+            "call": self.call,
         }
 
     def box_operation(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             self.given = {}
-            answer = self.module(*(self._tensor(f"argument {n}", value) for n, value in enumerate(arguments)))
+            recorded = self.call == "with-gradient"
+            given = [self._tensor(f"argument {n}", value, recorded) for n, value in enumerate(arguments)]
+            answer = self._answer(*given)
             if not isinstance(answer, self.torch.Tensor):
                 raise WrongAnswer(f"{name} returned {_described(answer)}", "a tensor", _described(answer))
             return {"value": encode_array(self._numpy(answer)), "observation": self._observation({name: answer})}
@@ -533,7 +556,7 @@ class _TorchCalls:
         return [_matching("the matcher", pair, self._numpy) for pair in _sequence("the matcher", answer, images)]
 
     def matcher(self, outputs: Any, targets: Any) -> Any:
-        answer = self.module(self._outputs(outputs), self._targets(targets))
+        answer = self._answer(self._outputs(outputs), self._targets(targets))
         value = self._matchings(answer, len(targets))
         names = ("query indices of image {}", "target indices of image {}")
         parts = {name.format(n): part for n, pair in enumerate(answer) for name, part in zip(names, pair)}
@@ -574,7 +597,7 @@ class _TorchCalls:
 
             handle = matcher.register_forward_hook(record)
         try:
-            return {"answer": self.module(outputs, targets), "calls": calls}
+            return {"answer": self._answer(outputs, targets), "calls": calls}
         finally:
             if handle is not None:
                 handle.remove()
@@ -594,7 +617,8 @@ class _TorchCalls:
         return {"value": value, "observation": self._observation(answer)}
 
     def postprocess(self, outputs: Any, sizes: Any) -> Any:
-        answer = self.module(self._outputs(outputs), self._tensor("target_sizes", sizes))
+        self.recording = self.call == "with-gradient"
+        answer = self._answer(self._outputs(outputs), self._tensor("target_sizes", sizes))
         names = ("scores", "labels", "boxes")
         images = _sequence("the post-processing", answer, sizes["shape"][0])
         if not all(isinstance(image, dict) and set(names) <= set(image) for image in images):

@@ -14,6 +14,7 @@ from detr_conformance.stopwatch import Stopwatch
 from detr_conformance.testee.ended import Ended
 from detr_conformance.vectors.vector import Vector
 from detr_conformance.verdict import Judgement
+from detr_spec.calls import CALLS, PLAIN
 from detr_spec.cases import Case, CostCase
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
@@ -37,7 +38,7 @@ def fitted(
     undeclared_dtypes: it is to be in a dtype that the implementation does not declare, instead of one that it does.
 
     Raises `Unfit` where the profile has other logit columns, and where the implementation's limits exclude the case:
-    its dtype, a number of its configuration, its shapes.
+    its dtype, the way of its call, a number of its configuration, its shapes.
     """
     case, limits = vector.case, implementation.limits.of(vector.component)
     own = case.configuration
@@ -48,6 +49,8 @@ def fitted(
         )
     if (own.dtype in limits.dtypes) is undeclared_dtypes:
         raise Unfit(f"it is in {own.dtype}, and {implementation.name} computes in {', '.join(limits.dtypes)}")
+    if own.call not in (PLAIN, *limits.calls):
+        raise Unfit(f"it is called {CALLS[own.call]}, and {implementation.name} is not")
     for name, value in limits.fixed.items():
         if getattr(own, name) != value:
             raise Unfit(f"{name} is {getattr(own, name):g} in it, and always {value:g} in {implementation.name}")

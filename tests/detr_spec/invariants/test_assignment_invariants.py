@@ -277,7 +277,12 @@ def one_answer_short(costs: list[Array]) -> list[Pairs]:
     return [scipy(cost) for cost in costs][1:]
 
 
+def by_stride(cost: Array) -> Pairs:
+    return scipy(cost if cost.strides[-1] == cost.itemsize else -cost)
+
+
 DEFECTS: dict[str, tuple[Callable[[], Implementation], set[str]]] = {
+    "by the layout in memory": (lambda: subject(by_stride), {"assignment.ways-of-calling"}),
     "greedy": (lambda: subject(greedy), OPTIMALITY),
     "the best column of each row": (lambda: subject(best_column_of_each_row), {"assignment.valid-pairs"}),
     "rows and columns exchanged": (lambda: subject(exchanged), {"assignment.valid-pairs"}),
@@ -323,7 +328,10 @@ DEFECTS: dict[str, tuple[Callable[[], Implementation], set[str]]] = {
         {"assignment.infinity-forbids"},
     ),
     "fewer pairs": (lambda: subject(fewer_pairs), {"assignment.infeasible-refused"}),
-    "reduced in place": (lambda: subject(reduced_in_place), {"assignment.input-unchanged"}),
+    "reduced in place": (
+        lambda: subject(reduced_in_place),
+        {"assignment.input-unchanged", "assignment.ways-of-calling"},
+    ),
     "batch reduced in place": (
         lambda: subject(scipy, each(reduced_in_place)),
         {"assignment.input-unchanged"},
@@ -354,7 +362,7 @@ def test_every_invariant_finds_a_defect() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["fewer pairs", "reduced in place", "batch reduced in place", "float32 inside", "ties in turn"],
+    ["fewer pairs", "batch reduced in place", "float32 inside", "ties in turn"],
 )
 def test_a_defect_of_one_kind_is_accused_of_that_alone(failing: Failing, name: str) -> None:
     build, expected = DEFECTS[name]

@@ -346,7 +346,12 @@ def corners_in_place(boxes: Array) -> Array:
     return boxes
 
 
+def corners_by_stride(boxes: Array) -> Array:
+    return corners(boxes) * boxes.strides[-1]
+
+
 DEFECTS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "corners by the layout in memory": ({"cxcywh_to_xyxy": corners_by_stride}, {"boxes.ways-of-calling"}),
     "centres taken for corners, both ways": (
         {"cxcywh_to_xyxy": corner_for_centre, "xyxy_to_cxcywh": centre_for_corner},
         {"boxes.cxcywh-to-xyxy", "boxes.xyxy-to-cxcywh"},
@@ -470,7 +475,8 @@ def test_missing_operations_are_not_provided() -> None:
     subject = numpy_implementation(name="IoU alone", boxes={"iou": pairs(iou)})
     verdicts = {item.id: judged(item.id, subject, 5).verdict for item in BOXES}
     about_iou = {"symmetric", "in-range", "identical", "translation", "reflection", "swapped-axes", "scaling"}
-    held = {f"boxes.{name}" for name in about_iou | {"nested", "iou-definition", "empty-lists", "inputs-unchanged"}}
+    others = {"nested", "iou-definition", "empty-lists", "inputs-unchanged", "ways-of-calling"}
+    held = {f"boxes.{name}" for name in about_iou | others}
     assert {name for name, verdict in verdicts.items() if verdict is Verdict.HOLDS} == held
     assert {verdict for name, verdict in verdicts.items() if name not in held} == {Verdict.NOT_PROVIDED}
 

@@ -317,7 +317,16 @@ class PositionsAddedInPlace(Subject):
         return super().forward(features, padding, query_embed, positions)
 
 
+class ByStride(Subject):
+    """Depends on how the features lie in memory."""
+
+    def forward(self, features: Tensor, padding: Tensor, query_embed: Tensor, positions: Tensor) -> Any:
+        hidden, memory = super().forward(features, padding, query_embed, positions)
+        return hidden * (1 + features.stride(0)), memory
+
+
 DEFECTS: dict[type[Subject], list[str]] = {
+    ByStride: ["ways-of-calling"],
     MaskIgnored: ["padding-ignored", "padding-extended", "images-one-by-one"],
     MaskInverted: ["padding-ignored", "images-one-by-one"],
     MaskInEncoderAlone: ["padding-ignored", "padding-extended"],

@@ -346,6 +346,15 @@ class ScaleKept(SetCriterion):
         return losses | {"loss_ce": with_slope_of(losses["loss_ce"], self.calls * losses["loss_ce"])}
 
 
+class OtherInEvaluation(SetCriterion):
+    """A factor of the gradient in evaluation mode."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        factor = 1 if self.training else 2
+        return losses | {"loss_ce": with_slope_of(losses["loss_ce"], factor * losses["loss_ce"])}
+
+
 def doubled(losses: Losses) -> Tensor:
     return with_slope_of(losses["loss_bbox"], 2 * losses["loss_bbox"])
 
@@ -354,7 +363,7 @@ CE, L1, GIOU, TOTAL = (f"gradients.{name}" for name in ("classification", "box-l
 APART, CONNECTED = "gradients.none-through-matching", "gradients.every-prediction-connected"
 BOXES_ZERO, LOGITS_NOT_ZERO = "gradients.unmatched-boxes-zero", "gradients.unmatched-logits-not-zero"
 SUM, FINITE, DESCENT = "gradients.logits-sum-to-zero", "gradients.finite-when-saturated", "gradients.descent"
-AGAIN = "gradients.repeatable"
+AGAIN, WAYS = "gradients.repeatable", "gradients.ways-of-calling"
 
 MASKS = "gradients.masks"
 
@@ -392,6 +401,7 @@ DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
     "boxes clipped": (subject(softmax(hooked(lambda gradient: gradient.clamp(-4, 4), "pred_boxes"))), {GIOU, TOTAL}),
     "a graph that is kept": (subject(softmax(GraphKept)), {AGAIN}),
     "a scale that is kept": (subject(softmax(ScaleKept)), {AGAIN}),
+    "another scale in evaluation": (subject(softmax(OtherInEvaluation)), {WAYS}),
     "a drift of logits": (subject(softmax(hooked(lambda gradient: gradient + 1e-4, "pred_logits"))), {CE, TOTAL, SUM}),
 }
 

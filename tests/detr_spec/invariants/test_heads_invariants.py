@@ -272,6 +272,13 @@ class OffsetByLayer(Heads):
         return self.bbox_embed(hidden) + torch.arange(len(hidden)).flip(0)[:, None, None, None]
 
 
+class ByStride(Heads):
+    """Depends on how the hidden states lie in memory."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        return super().logits(hidden) * hidden.stride(-1)
+
+
 class NotANumber(Heads):
     def boxes(self, hidden: Tensor) -> Tensor:
         return super().boxes(hidden) * torch.nan
@@ -302,6 +309,7 @@ DEFECTS: dict[type[Heads], list[str]] = {
     ImagesMixed: ["image-order"],
     HeadsOfTheirOwn: ["shared-across-layers", "auxiliary-in-order"],
     OffsetByLayer: ["shared-across-layers"],
+    ByStride: ["ways-of-calling"],
     NotANumber: ["boxes-in-unit-range", "box-head"],
 }
 

@@ -337,6 +337,12 @@ class PaddedInPlace(SetCriterion):
         return losses
 
 
+class OtherInEvaluation(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        return losses | {"loss_dice": losses["loss_dice"] * (1 if self.training else 2)}
+
+
 class OneElement(SetCriterion):
     def forward(self, outputs: Any, targets: Any) -> Losses:
         losses = super().forward(outputs, targets)
@@ -358,6 +364,7 @@ MASK, DICE, PADDING, PERFECT = "masks.mask-value", "masks.dice-value", "masks.pa
 EMPTY = "masks.empty-images"
 
 DEFECTS: dict[str, tuple[Factory, set[str]]] = {
+    "another dice in evaluation": (softmax(OtherInEvaluation), {"masks.ways-of-calling"}),
     "align_corners": (softmax(Corners), {MASK, DICE}),
     "nearest": (softmax(Nearest), {MASK, DICE}),
     "upsampled probabilities": (softmax(ResizedProbabilities), {MASK, DICE, PERFECT}),

@@ -442,7 +442,16 @@ def by_query_index(cost: Tensor, *_: Any) -> Tensor:
     return cost + torch.arange(len(cost))[:, None]
 
 
+def by_stride(matcher: Matcher, configuration: Configuration) -> Matcher:
+    def match(outputs: Any, targets: Any) -> Any:
+        logits, boxes = outputs["pred_logits"], outputs["pred_boxes"]
+        return matcher({"pred_logits": logits, "pred_boxes": boxes if boxes.is_contiguous() else 1 - boxes}, targets)
+
+    return match
+
+
 DEFECTS: dict[str, tuple[Implementation, list[str]]] = {
+    "by the layout in memory": (around(by_stride), ["ways-of-calling"]),
     "index vectors swapped": (
         around(mapped(lambda queries, columns: (columns, queries))),
         ["valid-pairs", "optimal-cost", "recovers-shuffle", "query-order"],

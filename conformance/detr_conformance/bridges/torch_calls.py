@@ -1,0 +1,128 @@
+"""The ways of a call to a PyTorch module: how its tensors lie in memory, what they record, which mode is on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detr_spec.configuration import Configuration
+
+IN_GAPS = -1
+"""What integers are in memory that belongs to no input; floating-point numbers are NaN, and booleans true there."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """What is on in the plain way of a call: whether predictions record gradients, and whether the module trains."""
+
+    gradient: bool
+    training: bool
+
+
+Broken = Iterator[tuple[Any, ...]]
+"""The arguments of calls that are to raise."""
+
+TRAINING = Mode(gradient=True, training=True)
+EVALUATION = Mode(gradient=False, training=False)
+
+_GRADIENT = {"with-gradient": True, "no-grad": False, "inference": False}
+_TRAINING = {"training": True, "evaluation": False}
+
+
+@contextlib.contextmanager
+def mode_of_call(usual: Mode, configuration: Configuration, module: Callable[..., Any]) -> Iterator[None]:
+    """A context in which a module is called in the configuration's way, from the mode that is usual for it."""
+    call = configuration.call
+    if isinstance(module, nn.Module):
+        module.train(_TRAINING.get(call, usual.training))
+    with torch.inference_mode(call == "inference"), torch.set_grad_enabled(_GRADIENT.get(call, usual.gradient)):
+        yield
+
+
+@contextlib.contextmanager
+def precision(configuration: Configuration) -> Iterator[None]:
+    """A context in which calls compute as the configuration's dtype says: with autocast to bfloat16, or without."""
+    enabled = configuration.dtype == "autocast"
+    with torch.autocast(torch.device(configuration.device).type, dtype=torch.bfloat16, enabled=enabled):
+        yield
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A tensor as a way of calling lays it out: all of the memory, and the view of it that holds the tensor."""
+
+    memory: Tensor
+    view: Callable[[Tensor], Tensor]
+
+
+def laid_out(tensor: Tensor, call: str) -> Laid:
+    """The numbers of a tensor in the layout of a way of calling; the tensor itself in the others."""
+    shape = tuple(tensor.shape)
+    if call == "expanded":
+        kept = tuple(slice(0, 1) if _repeats(tensor, axis) else slice(None) for axis in range(tensor.ndim))
+        return Laid(tensor[kept].clone(), lambda memory: memory.expand(shape))
+    if call == "transposed":
+        axes = tuple(reversed(range(tensor.ndim)))
+        return Laid(tensor.permute(axes).contiguous(), lambda memory: memory.permute(axes))
+    if call == "sliced":
+        return _within(tensor, (3, *shape), lambda memory: memory[1])
+    if call == "gaps":
+        odd = (slice(1, None, 2),) * tensor.ndim
+        return _within(tensor, tuple(2 * size + 1 for size in shape), lambda memory: memory[odd])
+    return Laid(tensor, lambda memory: memory)
+
+
+def _repeats(tensor: Tensor, axis: int) -> bool:
+    """Whether there are several slices along the axis, and all are the same."""
+    first = tensor.narrow(axis, 0, min(1, tensor.shape[axis]))
+    return tensor.shape[axis] > 1 and bool(torch.eq(tensor, first).all())
+
+
+def _within(tensor: Tensor, shape: tuple[int, ...], view: Callable[[Tensor], Tensor]) -> Laid:
+    memory = tensor.new_full(shape, torch.nan if tensor.is_floating_point() else IN_GAPS)
+    view(memory).copy_(tensor)
+    return Laid(memory, view)
+
+
+def call_with_errors(module: Callable[..., Any], configuration: Configuration, broken: Broken) -> None:
+    """Calls a module with arguments that are broken, where the configuration asks for a call after such calls.
+
+    What these raise is their own affair.
+    """
+    if configuration.call == "after-errors":
+        for arguments in broken:
+            with contextlib.suppress(Exception):
+                module(*arguments)
+
+
+def broken_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: Sequence[Any]) -> Broken:
+    """What breaks a matcher or a criterion: late, at the layer that comes last, and then early, at a target.
+
+    The queries are in reverse, so that what is kept of such a call is not what the sound one needs.
+    """
+    keys = configuration.profile.keys
+    turned = _turned(outputs, configuration)
+    layer = turned[keys.auxiliary][-1] if keys.auxiliary in turned else turned
+    layer[keys.boxes] = -layer[keys.boxes]
+    yield turned, list(targets)
+    *first, last = targets
+    yield _turned(outputs, configuration), [*first, {**last, keys.target_boxes: last[keys.target_boxes][:, :3]}]
+
+
+def broken_sizes(configuration: Configuration, outputs: Mapping[str, Any], sizes: Tensor) -> Broken:
+    """What breaks post-processing: image sizes of one number each, beside outputs whose queries are in reverse."""
+    yield _turned(outputs, configuration), sizes[:, :1]
+
+
+def _turned(outputs: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
+    """The outputs of all layers with their queries in reverse."""
+    keys = configuration.profile.keys
+    turned: dict[str, Any] = {key: value.flip(1) for key, value in outputs.items() if isinstance(value, Tensor)}
+    if keys.auxiliary in outputs:
+        turned[keys.auxiliary] = [_turned(layer, configuration) for layer in outputs[keys.auxiliary]]
+    return turned

@@ -1,0 +1,83 @@
+"""Strategies for the ways of a call: cases of another strategy, to be called in one of several ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import DrawFn, SearchStrategy
+
+from detr_spec.calls import PLAIN
+from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, SetCase
+from detr_spec.invariant import Cases, Domain
+from detr_spec.values import Floats
+
+
+def called_cases(cases: Cases, ways: Sequence[str]) -> Cases:
+    """Cases of a strategy, each to be called in one of the ways that the limits allow; in the plain one if none is.
+
+    In the way "expanded" all images of a batch are the first one, as are all boxes and all rows of a cost matrix.
+    """
+
+    def strategy(domain: Domain) -> SearchStrategy[Any]:
+        return _called_case(cases(domain), [way for way in ways if way in domain.limits.calls] or [PLAIN])
+
+    return strategy
+
+
+@st.composite
+def _called_case(draw: DrawFn, cases: SearchStrategy[Any], ways: list[str]) -> Any:
+    way, case = draw(st.sampled_from(ways)), draw(cases)
+    if way == "expanded":
+        case = _REPEATED[type(case)](case)
+    return replace(case, configuration=replace(case.configuration, call=way))
+
+
+def _first(count: int) -> Any:
+    return np.zeros(count, dtype=np.int64)
+
+
+def _same_images(case: SetCase) -> SetCase:
+    count = len(case.targets)
+    outputs, sizes = case.outputs.take(images=_first(count)), case.sizes[_first(count)]
+    return replace(case, outputs=outputs, targets=case.targets[:1] * count, sizes=sizes)
+
+
+def _same_boxes(case: BoxCase) -> BoxCase:
+    first, second = (boxes[_first(len(boxes))] for boxes in (case.first, case.second))
+    return replace(case, first=first, second=second)
+
+
+def _same_rows(case: CostCase) -> CostCase:
+    def repeated(cost: Floats) -> Floats:
+        return cost[_first(len(cost))] if len(cost) else cost
+
+    return replace(case, costs=tuple(map(repeated, case.costs)))
+
+
+def _same_states(case: HiddenCase) -> HiddenCase:
+    return replace(case, hidden=case.hidden[:, _first(case.hidden.shape[1])])
+
+
+def _same_maps(case: FeatureCase) -> FeatureCase:
+    whole, same = case.features, _first(len(case.features.features))
+    features, positions, padding = (part[same] for part in (whole.features, whole.positions, whole.padding))
+    return replace(case, features=replace(whole, features=features, positions=positions, padding=padding))
+
+
+def _same_channels(case: ImagesCase) -> ImagesCase:
+    return replace(case, images=tuple(image[_first(len(image))] for image in case.images))
+
+
+_REPEATED: dict[type, Callable[[Any], Any]] = {
+    SetCase: _same_images,
+    BoxCase: _same_boxes,
+    CostCase: _same_rows,
+    HiddenCase: _same_states,
+    FeatureCase: _same_maps,
+    ImagesCase: _same_channels,
+}
+"""How the numbers of a case come to be repeated, by its kind."""
