@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from detr_conformance.process_state import remembered_process
+
 Restore = Callable[[], None]
 
 
@@ -29,10 +31,10 @@ MOMENT = Moment()
 def remembered() -> Restore:
     """A function that puts back the global state as it is now.
 
-    It is the state of the random generators, NumPy's settings and, if torch is loaded, torch's. Putting it back begins
-    a case.
+    It is the state of the random generators, NumPy's settings, if torch is loaded, torch's, and that of the process.
+    Putting it back begins a case.
     """
-    restores = [_remembered_numpy()]
+    restores = [remembered_process(), _remembered_numpy()]
     if "torch" in sys.modules:
         restores.append(_remembered_torch(sys.modules["torch"]))
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import locale
+import os
 import random
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +21,7 @@ from scipy.optimize import linear_sum_assignment
 
 from detr_conformance.isolation import isolated
 from detr_conformance.judge import judge
+from detr_conformance.process_state import PARTS
 from detr_conformance.verdict import Verdict
 from detr_spec.cases import CostCase
 from detr_spec.implementation import Implementation
@@ -60,6 +67,65 @@ def test_torchs_settings_are_as_they_were() -> None:
     assert torch.is_grad_enabled()
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def close_stream() -> None:
+    sys.stdout = open(os.devnull)  # noqa: SIM115
+
+
+CHANGES: dict[str, Callable[[], object]] = {
+    "working directory": lambda: os.chdir("/"),
+    "environment": os.environ.clear,
+    "streams": close_stream,
+    "hooks": lambda: setattr(threading, "excepthook", print),
+    "recursion limit": lambda: sys.setrecursionlimit(10**6),
+    "collector": gc.disable,
+    "locale": lambda: locale.setlocale(locale.LC_ALL, "C.UTF-8"),
+    "tracing": lambda: sys.settrace(lambda *_: None),
+    "profiling": lambda: sys.setprofile(lambda *_: None),
+    "handlers of signals": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
+    "timers": lambda: signal.alarm(1000),
+    "subnormal numbers": lambda: pytest.importorskip("torch").set_flush_denormal(True),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_what_is_changed_in_the_process_is_put_back(name: str) -> None:
+    part = PARTS[name]
+    before = part.read()
+    with isolated() as restore:
+        within = part.read()
+        CHANGES[name]()
+        if name == "tracing":  # of what is traced, nothing is seen in the function that sets it
+            assert sys.gettrace() is not None
+        else:
+            assert part.read() != within
+        restore()
+        assert part.read() == within
+        CHANGES[name]()
+    assert part.read() == before
+
+
+def test_a_working_directory_that_is_deleted_is_left(tmp_path: Path) -> None:
+    before = Path.cwd()
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    with isolated():
+        os.chdir(gone)
+        gone.rmdir()
+    assert Path.cwd() == before
+
+
+def test_a_timer_of_the_caller_goes_on() -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.alarm(1000)
+    try:
+        with isolated() as restore:
+            restore()
+        assert signal.alarm(0) > 900
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def test_every_case_starts_from_the_same_state(

@@ -1,0 +1,105 @@
+"""What an implementation may change in its process besides random numbers, and how it is put back."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import locale
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+
+class Part(NamedTuple):
+    """A part of the state of a process: how it is read, and how it is made what it was read to be."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+
+
+def _set_environment(variables: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+
+
+def _set_streams(streams: tuple[Any, ...]) -> None:
+    sys.stdin, sys.stdout, sys.stderr = streams
+
+
+def _set_hooks(hooks: tuple[Any, ...]) -> None:
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+
+
+SIGNALS = tuple(
+    getattr(signal, f"SIG{name}") for name in ("INT", "TERM", "HUP", "ALRM") if hasattr(signal, f"SIG{name}")
+)
+
+
+def _handlers() -> list[Any]:
+    return list(map(signal.getsignal, SIGNALS))
+
+
+def _set_handlers(handlers: list[Any]) -> None:
+    for number, handler in zip(SIGNALS, handlers, strict=True):
+        # Handlers that are not Python's cannot be set, and none can but in the main thread.
+        with contextlib.suppress(TypeError, ValueError):
+            signal.signal(number, handler)
+
+
+TIMERS = tuple(
+    getattr(signal, f"ITIMER_{name}") for name in ("REAL", "VIRTUAL", "PROF") if hasattr(signal, f"ITIMER_{name}")
+)
+
+
+def _is_timed() -> bool:
+    return any(signal.getitimer(timer)[0] for timer in TIMERS)
+
+
+def _stop_timers(were_running: bool) -> None:
+    for timer in () if were_running else TIMERS:
+        signal.setitimer(timer, 0)
+
+
+def _flushes_subnormals() -> bool:
+    return sys.float_info.min / 2 == 0
+
+
+def _set_flushing(flushes: bool) -> None:
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(flushes)
+
+
+PARTS = {
+    "working directory": Part(os.getcwd, os.chdir),
+    "environment": Part(lambda: dict(os.environ), _set_environment),
+    "streams": Part(lambda: (sys.stdin, sys.stdout, sys.stderr), _set_streams),
+    "hooks": Part(lambda: (sys.excepthook, sys.unraisablehook, threading.excepthook), _set_hooks),
+    "recursion limit": Part(sys.getrecursionlimit, sys.setrecursionlimit),
+    "collector": Part(gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+    "locale": Part(lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
+    "tracing": Part(sys.gettrace, sys.settrace),
+    "profiling": Part(sys.getprofile, sys.setprofile),
+    "handlers of signals": Part(_handlers, _set_handlers),
+    "timers": Part(_is_timed, _stop_timers),
+    "subnormal numbers": Part(_flushes_subnormals, _set_flushing),
+}
+
+
+def remembered_process() -> Callable[[], None]:
+    """A function that makes each part of the state of this process again what it is now."""
+    values = {name: part.read() for name, part in PARTS.items()}
+
+    def restore() -> None:
+        for name, part in PARTS.items():
+            try:
+                changed = part.read() != values[name]
+            except OSError:
+                changed = True  # so a working directory that was deleted is told
+            if changed:
+                with contextlib.suppress(OSError, RecursionError):
+                    part.write(values[name])
+
+    return restore
