@@ -37,8 +37,15 @@ class Raised(Exception):
     """The implementation raised where it should answer. `error` is what it raised."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(f"{type(error).__name__}: {error}")
+        super().__init__(error)
         self.error = error
+
+    def __str__(self) -> str:
+        """The type and the text, if it has one; what others raise may raise again when it is asked."""
+        try:
+            return f"{type(self.error).__name__}: {self.error}"
+        except Exception:
+            return type(self.error).__name__
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Raised, (RuntimeError(str(self)),)
