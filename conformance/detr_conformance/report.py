@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from detr_conformance.judge import DEFAULT_DEVICE
 from detr_conformance.sharding import Shard
+from detr_conformance.text import json_text
 from detr_conformance.verdict import Judgement, Verdict
 
 FORMAT = "detr-spec-report/1"
@@ -124,8 +124,7 @@ class Report:
 
         `reports.reading.read_report` gives it back.
         """
-        text = json.dumps(_document(self), indent=2, allow_nan=False) + "\n"
-        return text.replace("##", "#\\u0023")  # as `text.printable` does
+        return json_text(_document(self))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ seed draws.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from detr_conformance.ledger.entries import Entry
 from detr_conformance.report import ImplementationReport, Report
 from detr_conformance.resolve import DECLARED
 from detr_conformance.run import Plan, Request
+from detr_conformance.text import json_text
 from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.reading import one_line
 from detr_conformance.vectors.validation import require_valid
@@ -166,7 +166,7 @@ def to_json(soak: Soak) -> str:
         "findings": [asdict(finding) for finding in soak.findings],
         "seconds": soak.seconds,
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return json_text(document)
 
 
 def read_soak(path: Path, asked: Mapping[str, Any]) -> Soak:

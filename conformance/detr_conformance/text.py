@@ -6,7 +6,9 @@ shown anywhere.
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 LONGEST_LINE = 300
 LONGEST_NAME = 100
@@ -46,6 +48,11 @@ def cut(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
     return f"{text[:longest]} … ({len(text) - longest} more characters)"
+
+
+def json_text(document: Any) -> str:
+    """A document as strict JSON in ASCII, in which no CI finds a command either."""
+    return json.dumps(document, indent=2, allow_nan=False).replace("##", "#\\u0023") + "\n"
 
 
 def is_name(value: object) -> bool:
