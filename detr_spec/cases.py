@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from detr_spec.configuration import Configuration
-from detr_spec.profile import Profile
 from detr_spec.values import FeatureMap, Floats, Integers, InvalidValue, Outputs, Targets
 
 
@@ -132,25 +129,3 @@ class ImagesCase(Case):
     """Images [3, H, W] with values in [0, 1], each of its own size."""
 
     images: tuple[Floats, ...]
-
-
-def plain(value: Any) -> Any:
-    """`value` in lists, dictionaries, strings and numbers alone, as JSON holds them; non-finite numbers as strings.
-
-    A profile is given by its name.
-    """
-    if isinstance(value, Profile):
-        return value.name
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)
-    return value

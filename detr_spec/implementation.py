@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from detr_spec.calls import USUAL_CALLS
 from detr_spec.configuration import Configuration
+from detr_spec.forms import Where, formed
+from detr_spec.hints import field_types, optional_type
 from detr_spec.profile import Profile
 from detr_spec.values import (
     Answer,
@@ -26,7 +28,7 @@ from detr_spec.values import (
     Outputs,
     Targets,
 )
-from detr_spec.violation import NotProvided, PremiseFailed, Raised, RankFailure, Violation
+from detr_spec.violation import NotProvided
 
 COMPONENTS = (
     "boxes",
@@ -43,6 +45,12 @@ COMPONENTS = (
 )
 
 
+Boxes: TypeAlias = Annotated[Floats, "[n, 4]"]
+Matrix: TypeAlias = Annotated[Floats, "[n, m]"]
+HiddenStates: TypeAlias = Annotated[Floats, "[L, B, Q, D]"]
+Image: TypeAlias = Annotated[Floats, "[3, H, W]"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class BoxOperations:
     """Box operations on arrays [n, 4] of the configuration's dtype; any of them may be missing.
@@ -50,26 +58,26 @@ class BoxOperations:
     iou and giou take boxes in xyxy and give all pairs [n, m]; elementwise_giou gives [n].
     """
 
-    cxcywh_to_xyxy: Callable[[Floats], Answer[Floats]] | None = None
-    xyxy_to_cxcywh: Callable[[Floats], Answer[Floats]] | None = None
-    iou: Callable[[Floats, Floats], Answer[Floats]] | None = None
-    giou: Callable[[Floats, Floats], Answer[Floats]] | None = None
-    elementwise_giou: Callable[[Floats, Floats], Answer[Floats]] | None = None
+    cxcywh_to_xyxy: Callable[[Boxes], Answer[Boxes]] | None = None
+    xyxy_to_cxcywh: Callable[[Boxes], Answer[Boxes]] | None = None
+    iou: Callable[[Boxes, Boxes], Answer[Matrix]] | None = None
+    giou: Callable[[Boxes, Boxes], Answer[Matrix]] | None = None
+    elementwise_giou: Callable[[Boxes, Boxes], Answer[Annotated[Floats, "[n]"]]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
     """A solver: of one cost matrix [n, m], and, where it has that, of several problems in one call."""
 
-    solve: Callable[[Floats], Answer[Matching]]
-    solve_batch: Callable[[Sequence[Floats]], Answer[tuple[Matching, ...]]] | None = None
+    solve: Callable[[Matrix], Answer[Matching]]
+    solve_batch: Callable[[Sequence[Matrix]], Answer[tuple[Matching, ...]]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
     """Heads from hidden states [L, B, Q, D] to outputs, and their weights where they can be read."""
 
-    forward: Callable[[Floats], Answer[Outputs]]
+    forward: Callable[[HiddenStates], Answer[Outputs]]
     parameters: Callable[[], HeadParameters] | None = None
 
 
@@ -78,13 +86,13 @@ class Decoder:
     """A decoder, with or without an encoder before it, in evaluation mode: from features to hidden states.
 
     stacked gives the normed output of each decoder layer, [L, B, Q, D]; last, with the same weights, only the last
-    layer's, [1, B, Q, D]; cut that of the decoder which ends after so many of its layers, likewise [1, B, Q, D]. The
-    last two may be missing.
+    layer's, [1, B, Q, D]; cut ends with that of the decoder which ends after so many of its layers. The last two may be
+    missing.
     """
 
-    stacked: Callable[[FeatureMap], Answer[Floats]]
-    last: Callable[[FeatureMap], Answer[Floats]] | None = None
-    cut: Callable[[FeatureMap, int], Answer[Floats]] | None = None
+    stacked: Callable[[FeatureMap], Answer[HiddenStates]]
+    last: Callable[[FeatureMap], Answer[HiddenStates]] | None = None
+    cut: Callable[[FeatureMap, int], Answer[HiddenStates]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +105,8 @@ class Model:
     with a norm over positions, has none. The last two may be missing.
     """
 
-    call: Callable[[Sequence[Floats]], Answer[Outputs]]
-    cut: Callable[[Sequence[Floats], int], Answer[Outputs]] | None = None
+    call: Callable[[Sequence[Image]], Answer[Outputs]]
+    cut: Callable[[Sequence[Image], int], Answer[Outputs]] | None = None
     reach: Callable[[], int] | None = None
 
 
@@ -116,7 +124,7 @@ Distributed = Callable[[Sequence[tuple[Outputs, Targets]]], Answer[tuple[Losses,
 
 Raises `RankFailure` where a rank does not answer in bounded time."""
 
-PostProcess = Callable[[Outputs, Integers], Answer[tuple[Detections, ...]]]
+PostProcess = Callable[[Outputs, Annotated[Integers, "[B, 2]"]], Answer[tuple[Detections, ...]]]
 """The detections of each image, from outputs and sizes [B, 2] in the profile's order."""
 
 
@@ -169,15 +177,21 @@ class Implementation:
         return tuple(name for name in COMPONENTS if getattr(self, name) is not None)
 
     def component(self, name: str) -> Callable[[Configuration], Any]:
-        """The factory of a component, guarded: whatever the implementation raises arrives as `Raised`.
+        """The factory of a component, held to its type in what it is given and answers, and so are its functions.
 
-        Raises `NotProvided` where the implementation has no such component.
+        Whatever the implementation raises arrives as `Raised`, and an answer of a wrong form as `Violation`. Raises
+        `NotProvided` where the implementation has no such component.
         """
         factory = getattr(self, name)
         if factory is None:
             raise NotProvided(f"{self.name} provides no {name}")
-        guarded: Callable[[Configuration], Any] = around(factory, _guarded)
+        guarded: Callable[[Configuration], Any] = formed(factory, component_type(name), Where(name))
         return guarded
+
+
+def component_type(name: str) -> Any:
+    """The type of a component's factory."""
+    return optional_type(field_types(Implementation)[name])
 
 
 PARTED = (BoxOperations, Assignment, Heads, Decoder, Model)
@@ -195,19 +209,5 @@ def around(component: Any, wrap: Callable[[Callable[..., Any]], Callable[..., An
 
     def call(*arguments: Any) -> Any:
         return around(wrapped(*arguments), wrap)
-
-    return call
-
-
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with the exceptions of the implementation as `Raised`."""
-
-    def call(*arguments: Any) -> Any:
-        try:
-            return function(*arguments)
-        except (Violation, NotProvided, PremiseFailed, Raised, RankFailure):
-            raise
-        except Exception as error:
-            raise Raised(error) from error
 
     return call

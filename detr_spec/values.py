@@ -7,9 +7,9 @@ same numbers exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,8 @@ from detr_spec.calls import PLAIN
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Booleans: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+AnyIntegers: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
+AnyNumbers: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 DTYPES = ("float64", "float32", "float16", "bfloat16", "autocast")
 """The dtypes of cases. "autocast" stands for float32 numbers in a call that may compute in bfloat16 what it likes."""
@@ -114,9 +116,9 @@ class Outputs:
     case is meant to carry them.
     """
 
-    logits: Floats
-    boxes: Floats
-    masks: Floats | None = None
+    logits: Annotated[Floats, "[B, Q, C]"]
+    boxes: Annotated[Floats, "[B, Q, 4]"]
+    masks: Annotated[Floats, "[B, Q, h, w]"] | None = None
     auxiliary: tuple[Outputs, ...] = ()
     broken: bool = False
     encoder: Outputs | None = None
@@ -211,9 +213,9 @@ class Target:
     configuration's to know: `SetCase` checks it.
     """
 
-    labels: Integers
-    boxes: Floats
-    masks: Booleans | None = None
+    labels: Annotated[Integers, "[n]"]
+    boxes: Annotated[Floats, "[n, 4]"]
+    masks: Annotated[Booleans, "[n, H, W]"] | None = None
     broken: bool = False
 
     def __post_init__(self) -> None:
@@ -260,8 +262,8 @@ class Matching:
     Nothing is checked here: whether the indices are in range, distinct and int64 is what the invariants ask.
     """
 
-    queries: NDArray[Any]
-    targets: NDArray[Any]
+    queries: Annotated[AnyIntegers, "[k]"]
+    targets: Annotated[AnyIntegers, "[k]"]
 
     def pairs(self) -> list[tuple[int, int]]:
         """The (query, target) pairs in the order returned."""
@@ -293,9 +295,9 @@ class LayerGradient:
     that the layer does not predict.
     """
 
-    logits: Floats | None
-    boxes: Floats | None
-    masks: Floats | None = None
+    logits: Annotated[Floats, "[B, Q, C]"] | None
+    boxes: Annotated[Floats, "[B, Q, 4]"] | None
+    masks: Annotated[Floats, "[B, Q, h, w]"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -316,9 +318,9 @@ class LossGradients:
 class Detections:
     """The detections of one image: scores [n], labels [n] int64, boxes [n, 4] as (x0, y0, x1, y1) in pixels."""
 
-    scores: Floats
-    labels: NDArray[Any]
-    boxes: Floats
+    scores: Annotated[Floats, "[n]"]
+    labels: Annotated[AnyNumbers, "[n]"]
+    boxes: Annotated[Floats, "[n, 4]"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -329,10 +331,10 @@ class FeatureMap:
     other, on numbers that are not finite, and where an image is padding alone.
     """
 
-    features: Floats
-    positions: Floats
-    padding: Booleans
-    queries: Floats
+    features: Annotated[Floats, "[B, D, h, w]"]
+    positions: Annotated[Floats, "[B, D, h, w]"]
+    padding: Annotated[Booleans, "[B, h, w]"]
+    queries: Annotated[Floats, "[Q, D]"]
 
     def __post_init__(self) -> None:
         for name, shape in (("features", "[B, D, h, w]"), ("positions", "[B, D, h, w]"), ("queries", "[Q, D]")):
@@ -354,12 +356,16 @@ class FeatureMap:
         object.__setattr__(self, "padding", _frozen(np.array(padding)))
 
 
+LinearMap: TypeAlias = tuple[Annotated[Floats, "[m, n]"], Annotated[Floats, "[m]"]]
+"""A matrix and a bias."""
+
+
 @dataclass(frozen=True, eq=False)
 class HeadParameters:
     """The weights of detection heads: the class head's matrix [C, D] and bias [C], and each box layer's, in order."""
 
-    class_head: tuple[Floats, Floats]
-    box_head: tuple[tuple[Floats, Floats], ...]
+    class_head: LinearMap
+    box_head: tuple[LinearMap, ...]
 
 
 @dataclass(frozen=True)
@@ -376,7 +382,7 @@ class Observation:
     attached: frozenset[str] = frozenset()
     differentiable: bool = False
     dtypes: Mapping[str, str] = field(default_factory=dict)
-    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     devices: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
     call: str = PLAIN

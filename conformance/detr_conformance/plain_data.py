@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from detr_conformance.encoding.reports import plain
 from detr_conformance.text import cut
-from detr_spec.cases import plain
 
 LONGEST = 2000
 """How much is kept of what an exception says, which may be megabytes."""
@@ -24,7 +23,7 @@ def plain_data(value: Any) -> Any:
     Long texts and lists are shortened; what cannot be shown is told by its type. Raises nothing for what it is given.
     """
     try:
-        return _bounded(json.loads(json.dumps(plain(value), default=_shown, allow_nan=False)))
+        return _bounded(plain(value))
     except Exception as error:
         return f"a {type(value).__name__} that cannot be shown: {type(error).__name__}"
 
@@ -37,13 +36,6 @@ def told(error: BaseException) -> str:
     except Exception:
         return name
     return f"{name}: {text}" if text else name
-
-
-def _shown(value: Any) -> str:
-    try:
-        return repr(value)
-    except Exception:
-        return f"a {type(value).__name__}"
 
 
 def _bounded(value: Any) -> Any:

@@ -25,8 +25,14 @@ LONGEST = 7000
 """How many signs of a traceback are kept, half of them from each end."""
 
 
+class RemoteTraceback(Exception):
+    """The traceback of what was raised in another process, as text: the cause of what tells of it here."""
+
+
 def implementation_traceback(error: BaseException) -> str:
-    """The traceback of what an implementation raised, without the frames of ours around it."""
+    """The traceback of what an implementation raised, wherever it did, without the frames of ours around it."""
+    if isinstance(error.__cause__, RemoteTraceback):
+        return str(error.__cause__)
     return _without(error, (*_OURS, _HYPOTHESIS))
 
 

@@ -21,7 +21,7 @@ from detr_spec.losses import METRICS, TRAINING_TERMS, set_losses
 from detr_spec.masks import MASK_TERMS, mask_losses
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
-from detr_spec.values import Integers, Losses, Matching, Outputs, Targets
+from detr_spec.values import AnyIntegers, Losses, Matching, Outputs, Targets
 from detr_spec.violation import PremiseFailed, Violation, premise, require, require_close, require_within
 
 Build = Callable[[Configuration], Criterion]
@@ -224,7 +224,7 @@ def shown_matchings(losses: Losses, outputs: Outputs, targets: Targets) -> tuple
     return tuple(tuple(map(renamed, matchings)) for matchings in losses.matchings)
 
 
-def renamed(matching: Matching, *, queries: Integers | None = None, targets: Integers | None = None) -> Matching:
+def renamed(matching: Matching, *, queries: AnyIntegers | None = None, targets: AnyIntegers | None = None) -> Matching:
     """A matching of reordered queries or targets in the old indices; `queries[i]` is what query i was."""
     first, second = (np.asarray(side, dtype=np.int64) for side in (matching.queries, matching.targets))
     return Matching(first if queries is None else queries[first], second if targets is None else targets[second])

@@ -12,9 +12,9 @@ from hypothesis.database import InMemoryExampleDatabase, MultiplexedDatabase, Re
 
 from detr_conformance import Verdict, check
 from detr_conformance.database import Part, opened, shown
+from detr_conformance.encoding.reports import plain
 from detr_conformance.errors import UsageError
 from detr_conformance.judge import judge
-from detr_spec.cases import plain
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 from detr_spec.violation import Violation

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from detr_conformance.encoding.reports import plain
 from detr_conformance.judge import judge
 from detr_conformance.resolve import resolve
 from detr_conformance.verdict import Judgement, Verdict
-from detr_spec.cases import CostCase, plain
+from detr_spec.cases import CostCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Invariant, find_invariants

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import detr_reference
+from detr_conformance.encoding.reports import plain
 from detr_conformance.errors import UsageError
 from detr_conformance.judge import judge
 from detr_conformance.mutants.bank import Mutant, bank, chosen_mutants, find_mutant, read_bank
@@ -17,7 +18,6 @@ from detr_conformance.mutants.hunt import hunt, hunt_by_name
 from detr_conformance.mutants.patch import built, mutant_implementations
 from detr_conformance.mutants.sources import components_reached
 from detr_conformance.resolve import resolve
-from detr_spec.cases import plain
 from detr_spec.invariant import Invariant, all_invariants, find_invariants
 from detr_spec.profile import PROFILES
 

@@ -13,12 +13,13 @@ import pytest
 from detr_conformance import Report, Verdict
 from detr_conformance.case_text import MOST_ROWS, case_lines, number, table_lines
 from detr_conformance.consoles import Console
+from detr_conformance.encoding.reports import plain
 from detr_conformance.explain import show_explanation, show_list
 from detr_conformance.failure_text import failure_text
 from detr_conformance.report import ImplementationReport
 from detr_conformance.show import show_report
 from detr_conformance.verdict import Counterexample, Judgement
-from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase, plain
+from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import find_invariants
 from detr_spec.profile import DEFORMABLE, DETR

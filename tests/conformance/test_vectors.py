@@ -14,17 +14,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from detr_conformance.encoding.files import FILES
+from detr_conformance.encoding.reports import plain
 from detr_conformance.errors import UsageError
 from detr_conformance.vectors.checks import COMPONENT_KINDS
 from detr_conformance.vectors.expected import expected_values
 from detr_conformance.vectors.flags import flags_of
-from detr_conformance.vectors.numbers import decoded_array, decoded_float, encoded_array, encoded_float
 from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.reading import one_line, parsed_json, read_vectors, vector_of, vectors_in
 from detr_conformance.vectors.schema import vector_schema
 from detr_conformance.vectors.validation import schema_text
 from detr_conformance.vectors.vector import KINDS, Provenance, Vector, to_document
-from detr_spec.cases import Case, plain
+from detr_spec.cases import Case
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Domain, all_invariants
 from detr_spec.profile import PROFILES
@@ -64,8 +65,8 @@ def same(first: Any, second: Any) -> bool:
 @given(st.integers(0, 2**64 - 1))
 def test_every_float64_survives_bit_by_bit(number: int) -> None:
     value = struct.unpack("<d", struct.pack("<Q", number))[0]
-    text = json.dumps(encoded_float(value), allow_nan=False)
-    assert bits(decoded_float(parsed_json(text, HERE), HERE)) == bits(value)
+    text = json.dumps(FILES.encoded_number(value), allow_nan=False)
+    assert bits(FILES.decoded_number(parsed_json(text, HERE), HERE)) == bits(value)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +74,14 @@ def test_every_float64_survives_bit_by_bit(number: int) -> None:
     [(0.1, "0.1"), (-0.0, "-0.0"), (1.0, "1.0"), (float("nan"), '"nan"'), (float("inf"), '"inf"'), (5e-324, "5e-324")],
 )
 def test_a_number_is_written_as_short_as_it_can_be(number: float, text: str) -> None:
-    assert json.dumps(encoded_float(number)) == text
+    assert json.dumps(FILES.encoded_number(number)) == text
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (2, 0, 3), (1,), (2, 3)])
 @pytest.mark.parametrize("dtype", ["float64", "int64", "bool"])
 def test_an_array_keeps_its_dtype_and_its_shape(shape: tuple[int, ...], dtype: str) -> None:
     array = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
-    assert same(decoded_array(json.loads(json.dumps(encoded_array(array))), HERE), array)
+    assert same(FILES.decoded_array(json.loads(json.dumps(FILES.encoded_array(array))), HERE), array)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, Phase, settings
 from torch import Tensor
 from torch.nn import functional as F
 
-from detr_spec.cases import SetCase, plain
+from detr_conformance.encoding.reports import plain
+from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
 from detr_spec.losses import matched_rows

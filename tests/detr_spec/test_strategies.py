@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from detr_conformance.encoding.reports import plain
 from detr_spec.assignment import unique_optimum
-from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase, plain
+from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase
 from detr_spec.costs import image_costs
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Cases, Domain

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from detr_conformance.bridges.answers import describe, matching, same, sequence
+from detr_conformance.bridges.answers import index_vectors, instance, numbers, sequence
 from detr_spec.calls import LAYOUTS, PLAIN
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, BoxOperations, Implementation, Limits
 from detr_spec.profile import DETR, Profile, named_profile
 from detr_spec.values import Answer, Floats, Matching, Observation
-from detr_spec.violation import Violation
 
 CALLS = (*LAYOUTS, "read-only", "after-errors")
 """The ways in which functions on arrays are called."""
@@ -64,7 +63,7 @@ def observed(
     laid = {name: laid_out(array, call) for name, array in inputs.items()}
     before = {name: memory.copy() for name, (memory, _) in laid.items()}
     answer = function(*(view for _, view in laid.values()))
-    return answer, tuple(name for name, (memory, _) in laid.items() if not same(memory, before[name]))
+    return answer, tuple(name for name, (memory, _) in laid.items() if not _same(memory, before[name]))
 
 
 def laid_out(array: np.ndarray, call: str) -> tuple[np.ndarray, np.ndarray]:
@@ -100,6 +99,11 @@ def _within(array: np.ndarray, shape: tuple[int, ...], place: tuple[Any, ...]) -
     return memory, memory[place]
 
 
+def _same(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two arrays hold the same values, NaN being the same as NaN."""
+    return first.shape == second.shape and bool(np.array_equal(first, second, equal_nan=True))
+
+
 def _boxes(functions: Mapping[str, Callable[..., Any]], configuration: Configuration) -> BoxOperations:
     return BoxOperations(
         **{name: _box_operation(name, function, configuration) for name, function in functions.items()}
@@ -112,12 +116,11 @@ def _box_operation(
     def call(*boxes: Floats) -> Answer[Floats]:
         inputs = {f"argument {place}": array.astype(configuration.dtype) for place, array in enumerate(boxes)}
         answer, mutated = observed(function, inputs, configuration.call)
-        if not isinstance(answer, np.ndarray):
-            raise Violation(f"{name} returned {describe(answer)}", expected="an array", got=describe(answer))
+        array = numbers(name, instance(name, answer, np.ndarray))
         observation = Observation(
             mutated, dtypes={name: str(answer.dtype)}, shapes={name: answer.shape}, call=configuration.call
         )
-        return Answer(answer.astype(np.float64), observation)
+        return Answer(array, observation)
 
     return call
 
@@ -132,13 +135,13 @@ class NumpySolver:
 
     def __call__(self, cost: Floats) -> Answer[Matching]:
         """The matching that the solver answers with."""
-        numbers = cost.astype(self.dtype)
+        given = cost.astype(self.dtype)
         if self.call == "after-errors":
-            for broken in _broken_costs(numbers):
+            for broken in _broken_costs(given):
                 with contextlib.suppress(Exception):
                     self.solver(broken)
-        answer, mutated = observed(self.solver, {"cost": numbers}, self.call)
-        return Answer(matching("the solver", answer, np.asarray), Observation(mutated, call=self.call))
+        answer, mutated = observed(self.solver, {"cost": given}, self.call)
+        return Answer(Matching(*index_vectors("the solver", answer)), Observation(mutated, call=self.call))
 
 
 def _broken_costs(cost: np.ndarray) -> Iterator[np.ndarray]:
@@ -163,7 +166,7 @@ class NumpyBatchSolver:
         answer, mutated = observed(lambda *arrays: self.solver(list(arrays)), inputs, self.call)
         expected = "a list of (row indices, column indices)"
         items = sequence("the batch solver", answer, expected, len(costs))
-        matchings = tuple(matching("the batch solver", item, np.asarray) for item in items)
+        matchings = tuple(Matching(*index_vectors("the batch solver", item)) for item in items)
         return Answer(matchings, Observation(mutated, call=self.call))
 
 

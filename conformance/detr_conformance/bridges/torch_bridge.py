@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor
 
-from detr_conformance.bridges.answers import describe, entry, mapping, sequence
+from detr_conformance.bridges.answers import entry, instance, mapping, numbers, sequence
 from detr_conformance.bridges.torch_calls import (
     EVALUATION,
     TRAINING,
@@ -21,7 +21,7 @@ from detr_conformance.bridges.torch_calls import (
     precision,
 )
 from detr_conformance.bridges.torch_criterion import call_criterion, matchings
-from detr_conformance.bridges.torch_decoder import decoder_component, model_component
+from detr_conformance.bridges.torch_decoder import decoder_component, model_component, read_outputs
 from detr_conformance.bridges.torch_gradients import call_gradients
 from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, devices, observation, to_numpy
 from detr_conformance.bridges.torch_ranks import Ranks, ranks_available
@@ -34,12 +34,11 @@ from detr_spec.values import (
     Floats,
     HeadParameters,
     Integers,
-    InvalidValue,
     Matching,
     Outputs,
     Targets,
 )
-from detr_spec.violation import NotProvided, Violation
+from detr_spec.violation import NotProvided
 
 
 def torch_implementation(
@@ -147,9 +146,8 @@ def _box_operation(
         arguments = [inputs.numbers(f"argument {place}", array, recording) for place, array in enumerate(boxes)]
         with precision(configuration):
             answer = function(*arguments)
-        if not isinstance(answer, Tensor):
-            raise Violation(f"{name} returned {describe(answer)}", expected="a tensor", got=describe(answer))
-        return Answer(to_numpy(answer), observation(inputs, {name: answer}))
+        array = numbers(name, instance(name, answer, Tensor), to_numpy)
+        return Answer(array, observation(inputs, {name: answer}))
 
     return call
 
@@ -169,15 +167,14 @@ def _call_postprocess(
     module: Callable[..., Any], configuration: Configuration, outputs: Outputs, sizes: Integers
 ) -> Answer[tuple[Detections, ...]]:
     inputs = Inputs(configuration)
+    what, names = "the post-processing", [field.name for field in fields(Detections)]
     given = inputs.outputs(outputs), inputs.integers("target_sizes", sizes)
     call_with_errors(module, configuration, broken_sizes(configuration, *given))
-    answer = module(*given)
-    images = sequence("the post-processing", answer, "a list of dictionaries, one an image", len(sizes))
-    names = ("scores", "labels", "boxes")
-    read = [{name: entry("the post-processing", image, name) for name in names} for image in images]
+    images = sequence(what, module(*given), "a list of dictionaries, one an image", len(sizes))
+    read = [{name: entry(what, image, name) for name in names} for image in images]
     parts = {f"{name} of image {place}": image[name] for place, image in enumerate(read) for name in names}
-    detections = tuple(Detections(*(to_numpy(image[name]) for name in names)) for image in read)
-    return Answer(detections, observation(inputs, parts))
+    arrays = [{name: numbers(f"{what}, for {name},", part, to_numpy) for name, part in image.items()} for image in read]
+    return Answer(tuple(Detections(**image) for image in arrays), observation(inputs, parts))
 
 
 def _heads(factory: Factory, configuration: Configuration) -> Heads:
@@ -188,21 +185,10 @@ def _heads(factory: Factory, configuration: Configuration) -> Heads:
         inputs = Inputs(configuration)
         with mode_of_call(TRAINING, configuration, module), precision(configuration):
             answer = mapping("the heads", module(inputs.numbers("hidden", hidden)), "a dictionary of outputs")
-        layers = [*answer.get(keys.auxiliary, ()), answer]
-        read = [_read_layer(layer, keys) for layer in layers]
-        parts = {key: answer[key] for key in (keys.logits, keys.boxes)}
-        outputs = Outputs(read[-1].logits, read[-1].boxes, auxiliary=tuple(read[:-1]), broken=True)
-        return Answer(outputs, observation(inputs, parts))
+        outputs = read_outputs("the heads", answer, keys)
+        return Answer(outputs, observation(inputs, {key: answer[key] for key in (keys.logits, keys.boxes)}))
 
     return Heads(forward=forward, parameters=lambda: _head_parameters(module))
-
-
-def _read_layer(layer: Any, keys: Any) -> Outputs:
-    logits, boxes = (to_numpy(entry("the heads", layer, key)) for key in (keys.logits, keys.boxes))
-    try:
-        return Outputs(logits, boxes, broken=True)
-    except InvalidValue as error:
-        raise Violation(f"the heads returned wrong shapes: {error}") from error
 
 
 def _head_parameters(module: Any) -> HeadParameters:

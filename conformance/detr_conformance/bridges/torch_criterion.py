@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_conformance.bridges.answers import mapping, matching, sequence
+from detr_conformance.bridges.answers import index_vectors, mapping, sequence, single
 from detr_conformance.bridges.torch_calls import broken_batches, call_with_errors
 from detr_conformance.bridges.torch_inputs import Inputs, observation, to_numpy
 from detr_spec.configuration import Configuration
 from detr_spec.values import Answer, Losses, Matching, Outputs, Targets
-from detr_spec.violation import Violation
 
 
 def call_criterion(
@@ -34,26 +33,36 @@ def called(
     call_with_errors(module, configuration, broken_batches(configuration, given, targets))
     with _MatcherCalls(module) as calls:
         answer = mapping("the criterion", module(given, targets), "a dictionary of losses")
-    values = {str(key): _scalar(str(key), value) for key, value in answer.items()}
+    answer = {str(key): value for key, value in answer.items()}
+    values = {key: single(f"the criterion, for {key!r},", value, to_numpy) for key, value in answer.items()}
+    losses = Losses(values, _weights(module), calls.of_layers(predictions, keys, len(targets)))
+    return losses, answer
+
+
+def _weights(module: Callable[..., Any]) -> dict[str, float] | None:
     weights = getattr(module, "weight_dict", None)
-    losses = Losses(
-        values,
-        None if weights is None else {str(key): float(weight) for key, weight in weights.items()},
-        calls.of_layers(predictions, keys, len(targets)),
-    )
-    return losses, dict(answer)
+    if weights is None:
+        return None
+    given = mapping("the criterion, for its weight_dict,", weights, "a dictionary of weights")
+    return {str(key): single(f"the weight of {key!r}", weight, to_numpy) for key, weight in given.items()}
 
 
 def layer_predictions(given: dict[str, Any], configuration: Configuration) -> list[tuple[Tensor, Tensor]]:
     """The logits and boxes of each decoder layer, first to last."""
     keys = configuration.profile.keys
-    return [(layer[keys.logits], layer[keys.boxes]) for layer in (*given.get(keys.auxiliary, ()), given)]
+    return [(layer[keys.logits], layer[keys.boxes]) for layer in layers_of(given, configuration)]
+
+
+def layers_of(given: dict[str, Any], configuration: Configuration) -> tuple[dict[str, Any], ...]:
+    """What is given of each decoder layer, first to last."""
+    return *given.get(configuration.profile.keys.auxiliary, ()), given
 
 
 def matchings(what: str, answer: Any, images: int) -> tuple[tuple[Matching, ...], dict[str, Any]]:
     """The matching of each image, and the index vectors by name."""
     pairs = sequence(what, answer, "a list of (query indices, target indices), one an image", images)
-    found = tuple(matching(f"{what}, for image {image},", pair, to_numpy) for image, pair in enumerate(pairs))
+    named = ((f"{what}, for image {image},", pair) for image, pair in enumerate(pairs))
+    found = tuple(Matching(*index_vectors(name, pair, to_numpy)) for name, pair in named)
     names = ("query indices", "target indices")
     parts = {
         f"{name} of image {image}": part
@@ -61,13 +70,6 @@ def matchings(what: str, answer: Any, images: int) -> tuple[tuple[Matching, ...]
         for name, part in zip(names, pair, strict=True)
     }
     return found, parts
-
-
-def _scalar(key: str, value: Any) -> float:
-    numbers = to_numpy(value)
-    if numbers.size != 1:
-        raise Violation(f"loss {key!r} has shape {list(numbers.shape)}", expected=[], got=list(numbers.shape))
-    return float(numbers.reshape(()))
 
 
 class _MatcherCalls:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from detr_conformance.bridges.answers import describe, entry, mapping
+from detr_conformance.bridges.answers import entry, instance, mapping, numbers, sequence
 from detr_conformance.bridges.torch_calls import precision
 from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, observation, to_numpy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Decoder, Model
+from detr_spec.profile import Keys
 from detr_spec.values import Answer, FeatureMap, Floats, InvalidValue, Outputs
 from detr_spec.violation import NotProvided, Violation
 
@@ -107,10 +108,8 @@ def _hidden_states(module: Callable[..., Any], configuration: Configuration, fea
     with precision(configuration):
         answer = module(*arguments)
     hidden = answer[0] if isinstance(answer, (tuple, list)) and answer else answer
-    if not isinstance(hidden, Tensor):
-        expected = "hidden states, or a tuple that starts with them"
-        raise Violation(f"the decoder returned {describe(answer)}", expected=expected, got=describe(answer))
-    return Answer(to_numpy(hidden), observation(inputs, {"hidden states": hidden}))
+    states = numbers("the decoder", instance("the decoder", hidden, Tensor), to_numpy)
+    return Answer(states, observation(inputs, {"hidden states": hidden}))
 
 
 @torch.no_grad()
@@ -125,12 +124,23 @@ def _outputs(
         answer = mapping("the model", module(given), "a dictionary of outputs")
     if ended and keys.encoder in answer:
         raise NotProvided("the encoder predicts too, and its head cannot be told by name in a model of fewer layers")
-    parts = {key: entry("the model", answer, key) for key in (keys.logits, keys.boxes)}
-    layers = [*(answer.get(keys.auxiliary) or ()), parts]
-    numbers = [[to_numpy(entry("the model", layer, key)) for key in (keys.logits, keys.boxes)] for layer in layers]
+    outputs = read_outputs("the model", answer, keys)
+    return Answer(outputs, observation(inputs, {key: answer[key] for key in (keys.logits, keys.boxes)}))
+
+
+def read_outputs(what: str, answer: Mapping[str, Any], keys: Keys) -> Outputs:
+    """The outputs that `what` returned by their keys, with those of earlier layers.
+
+    Raises `Violation` where they are of a wrong form.
+    """
+    auxiliary = answer.get(keys.auxiliary)
+    earlier = () if auxiliary is None else sequence(what, auxiliary, "a list of the outputs of earlier layers")
+    layers = [
+        [numbers(what, entry(what, layer, key), to_numpy) for key in (keys.logits, keys.boxes)]
+        for layer in (*earlier, answer)
+    ]
     try:
-        read = [Outputs(logits, boxes, broken=True) for logits, boxes in numbers]
-        outputs = replace(read[-1], auxiliary=tuple(read[:-1]))
+        *before, last = (Outputs(logits, boxes, broken=True) for logits, boxes in layers)
+        return replace(last, auxiliary=tuple(before))
     except InvalidValue as error:
-        raise Violation(f"the model returned wrong shapes: {error}") from error
-    return Answer(outputs, observation(inputs, parts))
+        raise Violation(f"{what} returned wrong shapes: {error}") from error

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from detr_conformance.bridges.torch_criterion import called, layer_predictions
+from detr_conformance.bridges.answers import single
+from detr_conformance.bridges.torch_criterion import called, layers_of
 from detr_conformance.bridges.torch_inputs import Inputs, observation, to_numpy
 from detr_spec.apart import APART
 from detr_spec.configuration import Configuration
-from detr_spec.values import Answer, LayerGradient, LossGradients, Outputs, Targets
+from detr_spec.profile import Keys
+from detr_spec.values import Answer, Floats, LayerGradient, LossGradients, Outputs, Targets
 
 
 def call_gradients(
@@ -27,28 +29,32 @@ def call_gradients(
     inputs = Inputs(configuration)
     given = inputs.outputs(outputs)
     keys = configuration.profile.keys
-    layers = layer_predictions(given, configuration)
-    apart = {name: given[getattr(keys, name)] for name in APART if getattr(outputs, name) is not None}
-    layers += [(part[keys.logits], part[keys.boxes]) for part in apart.values()]
-    masks = [given[keys.masks]] if outputs.masks is not None else []
+    leaves = [_leaves(layer, keys) for layer in layers_of(given, configuration)]
+    apart = {name: _leaves(given[getattr(keys, name)], keys) for name in APART if getattr(outputs, name) is not None}
     losses, answer = called(module, configuration, given, inputs.targets(targets))
     weighted = [torch.as_tensor(answer[key]) * weight for key, weight in weights.items() if key in answer]
     total = torch.stack([loss.reshape(()) for loss in weighted]).sum() if weighted else torch.zeros(())
-    leaves = [leaf for layer in layers for leaf in layer]
-    gradients = [None if part is None else to_numpy(part) for part in _gradients(total, leaves + masks)]
-    of_masks = gradients.pop() if masks else None
-    found = [LayerGradient(*pair) for pair in zip(gradients[::2], gradients[1::2], strict=True)]
-    of_apart = dict(zip(apart, found[len(outputs.layers) :], strict=True))
-    *auxiliary, last = found[: len(outputs.layers)]
-    of_layers = (*auxiliary, replace(last, masks=of_masks))
-    return Answer(LossGradients(losses, float(to_numpy(total)), of_layers, **of_apart), observation(inputs, answer))
-
-
-def _gradients(total: Tensor, leaves: list[Tensor]) -> list[Tensor | None]:
-    """The gradient with respect to each leaf; None for one that the total is not connected to.
-
-    The whole graph is walked, as in training, and so also what an earlier call left of its own.
-    """
     if total.requires_grad:
+        # The whole graph is walked, as in training, and so also what an earlier call left of its own.
         total.backward()  # type: ignore[no-untyped-call]
-    return [leaf.grad for leaf in leaves]
+    value = LossGradients(
+        losses,
+        single("the weighted total", total, to_numpy),
+        tuple(map(_gradients, leaves)),
+        **{name: _gradients(layer) for name, layer in apart.items()},
+    )
+    return Answer(value, observation(inputs, answer))
+
+
+def _leaves(layer: Mapping[str, Any], keys: Keys) -> dict[str, Tensor | None]:
+    """What is given of a layer, by the names of its gradients."""
+    return {field.name: layer.get(getattr(keys, field.name)) for field in fields(LayerGradient)}
+
+
+def _gradients(leaves: Mapping[str, Tensor | None]) -> LayerGradient:
+    return LayerGradient(**{name: _gradient(leaf) for name, leaf in leaves.items()})
+
+
+def _gradient(leaf: Tensor | None) -> Floats | None:
+    """The gradient by a prediction; None for one that there is not, or that the total is not connected to."""
+    return None if leaf is None or leaf.grad is None else to_numpy(leaf.grad)

@@ -138,7 +138,7 @@ class Inputs:
             keys.target_boxes: self.numbers(f"target boxes of image {image}", target.boxes),
         }
         if target.masks is not None:
-            tensors[keys.target_masks] = self.booleans(f"masks of image {image}", target.masks)
+            tensors[keys.target_masks] = self.booleans(f"target masks of image {image}", target.masks)
         if self._has("extra-keys"):
             tensors |= self._of_data_set(target, image)
         given: dict[str, Tensor] = self.container(f"target {image}", tensors)

@@ -18,6 +18,7 @@ from typing import Any
 import torch.distributed as dist
 
 from detr_conformance.bridges.torch_rank import Build, Outcome, Rank, Request, forked_rank
+from detr_conformance.tracebacks import RemoteTraceback
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Distributed
 from detr_spec.values import Answer, Losses, Observation, Outputs, Targets
@@ -40,10 +41,6 @@ _WAIT = 0.1
 
 class RankError(RuntimeError):
     """A rank raised; the message names the rank and what it raised, the cause has its traceback."""
-
-
-class _Remote(Exception):
-    """The traceback of a rank, as text."""
 
 
 def ranks_available() -> bool:
@@ -220,7 +217,7 @@ def _answer(number: int, outcome: Outcome) -> Answer[Losses]:
     if outcome.told is not None:
         raise outcome.told
     if outcome.answer is None:
-        raise RankError(f"rank {number}: {outcome.raised}") from _Remote(outcome.traceback)
+        raise RankError(f"rank {number}: {outcome.raised}") from RemoteTraceback(outcome.traceback)
     return outcome.answer
 
 

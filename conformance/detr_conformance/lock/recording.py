@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 
 from detr_conformance.documents import parsed_json, read_text
+from detr_conformance.encoding.files import FILES
 from detr_conformance.errors import UsageError, one_line
 from detr_conformance.isolation import MOMENT, isolated
 from detr_conformance.lock.answers import answers_of
 from detr_conformance.testee.ended import Ended
-from detr_conformance.vectors.codec import decoded, encoded
 from detr_conformance.vectors.exporting import set_texts, set_vectors
 from detr_conformance.vectors.fitting import Unfit, fitted
 from detr_conformance.vectors.places import Place
@@ -117,7 +117,7 @@ def _answer(placed: Placed, implementation: Implementation, case: object) -> Loc
 
 def lock_text(lock: Lock) -> str:
     """A lock as JSON, an answer a line."""
-    document = encoded(lock, Lock)
+    document = FILES.encoded(lock, Lock)
     parts = [
         f'{{"name": {json.dumps(item["name"])}, "profile": {json.dumps(item["profile"])}, "answers": [\n'
         + ",\n".join(json.dumps(answer, allow_nan=False) for answer in item["answers"])
@@ -137,7 +137,7 @@ def parsed_lock(text: str, place: Place) -> Lock:
     """The lock that a text says; raises `UsageError` as `read_lock` does, and for one of other vectors."""
     document = parsed_json(text, place)
     require_valid(document, SCHEMA, place)
-    lock: Lock = decoded(Lock, document, place)
+    lock: Lock = FILES.decoded(Lock, document, place)
     if not (math.isfinite(lock.ulps) and lock.ulps >= 0):
         raise place.within("ulps").wrong(found=str(lock.ulps), expected="a number of at least 0")
     if lock.vectors != set_digest():

@@ -11,38 +11,27 @@ from functools import cache
 from typing import Any
 
 from detr_conformance.documents import strict_json
+from detr_conformance.encoding.checks import choice, items, record
 from detr_conformance.errors import UsageError, cause_of_death
 from detr_conformance.isolation import MOMENT
 from detr_conformance.one_thread import ONE_THREAD
 from detr_conformance.processes.process import Died, Garbled, Late, Process, TooLarge
 from detr_conformance.testee.bounds import BOUNDS
-from detr_conformance.testee.codec import (
-    REQUIRED,
-    SIGNATURES,
-    UNOBSERVED,
-    decode_observation,
-    items,
-    record,
-    text,
-)
 from detr_conformance.testee.description import Description, encode_configuration, read_description
 from detr_conformance.testee.detr_testee import LONGEST, PROTOCOL, Malformed, packed
 from detr_conformance.testee.ended import Ended, NotStarted
+from detr_conformance.testee.messages import MESSAGES, Part, RaisedThere, Told, Violated
 from detr_conformance.testee.names import ISOLATED, PROCESS
-from detr_conformance.text import cut, line_of
+from detr_conformance.testee.signatures import component_of, signatures
+from detr_conformance.text import line_of
 from detr_conformance.time_limit import TimeLimit
+from detr_conformance.tracebacks import RemoteTraceback
 from detr_conformance.verdict import Verdict
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, Implementation, Model
-from detr_spec.values import Answer
-from detr_spec.violation import NotProvided, RankFailure, Violation
+from detr_spec.implementation import Implementation
+from detr_spec.violation import NotProvided, RankFailure
 
 MOST_IMPLEMENTATIONS = 100
-
-LONGEST_TOLD = 2000
-"""Characters of what a testee says that something raised."""
-
-PARTED = {"boxes": BoxOperations, "assignment": Assignment, "heads": Heads, "decoder": Decoder, "model": Model}
 
 Message = dict[str, Any]
 
@@ -59,10 +48,6 @@ def read_message(text: bytes) -> Message:
     if not isinstance(message, dict):
         raise Malformed(f"a message is a JSON {type(message).__name__}; expected an object")
     return message
-
-
-class _Remote(Exception):
-    """The traceback of a testee, as text."""
 
 
 _RUNNING: list[Testee] = []
@@ -121,7 +106,7 @@ class Testee:
 
     def _descriptions(self) -> list[Description]:
         try:
-            said = items(self._said, "implementations")
+            said = items(self._said, Part("implementations"))
             if not 1 <= len(said) <= MOST_IMPLEMENTATIONS:
                 raise Malformed(f"implementations has {len(said)} items; expected 1 to {MOST_IMPLEMENTATIONS}")
             return [read_description(item, f"implementations[{place}]") for place, item in enumerate(said)]
@@ -224,7 +209,7 @@ class Testee:
         try:
             if reply.get("message") != name:
                 raise Malformed(f"a message is {reply.get('message')!a:.40}; expected {name}")
-            return record(reply, f"the message {name!r}", ("message", *required), optional)
+            return record(reply, Part(f"the message {name!r}"), ("message", *required), optional)
         except Malformed as error:
             raise self._failed(Verdict.ERROR, f"broke the protocol: {error}") from error
 
@@ -240,34 +225,31 @@ class Testee:
         reply = self._answered(self.ask(asked))
         number = self._number
         try:
-            names = items(self._fields(reply, "built", "functions")["functions"], "functions")
-            for name in names:
-                if name not in SIGNATURES[component]:
-                    expected = ", ".join(SIGNATURES[component])
-                    raise Malformed(f"{component} has a function {name!a:.40}; expected some of {expected}")
-            for name in REQUIRED.get(component, ("call",)):
-                if name not in names:
+            names = items(self._fields(reply, "built", "functions")["functions"], Part("functions"))
+            for place, name in enumerate(names):
+                choice(name, tuple(signatures(component)), Part(f"functions[{place}]"))
+            for name, signature in signatures(component).items():
+                if signature.required and name not in names:
                     raise Malformed(f"{component} lacks the function {name!r}")
         except Malformed as error:
             raise self._failed(Verdict.ERROR, f"broke the protocol: {error}") from error
-        parts = {name: self._function(number, component, name) for name in names}
-        return PARTED[component](**parts) if component in PARTED else parts["call"]
+        return component_of(component, {name: self._function(number, component, name) for name in names})
 
     def _function(self, built: int, component: str, name: str) -> Callable[..., Any]:
-        kinds, answered = SIGNATURES[component][name]
+        signature = signatures(component)[name]
 
         def call(*arguments: Any) -> Any:
-            given = [kind.encode(value) for kind, value in zip(kinds, arguments, strict=True)]
+            given = signature.encoded_arguments(arguments)
             asked = {"message": "call", "built": built, "function": name, "arguments": given}
             reply = self._answered(self.ask(asked))
-            answer = self._fields(reply, "answer", "value", optional=("observation",))
+            optional = ("observation",) if signature.is_observed else ()
+            answer = dict(self._fields(reply, "answer", "value", optional=optional))
+            del answer["message"]
             try:
-                value = answered.decode(answer["value"], "value")
-                seen = decode_observation(answer.get("observation", {}), "observation")
+                return signature.decoded_answer(answer)
             except Malformed as error:
                 message = f"broke the protocol: the answer of {component}.{name} is malformed, {error}"
                 raise self._failed(Verdict.ERROR, message) from error
-            return value if (component, name) in UNOBSERVED else Answer(value, seen)
 
         return call
 
@@ -275,25 +257,23 @@ class Testee:
         """The reply, unless it says that there is no answer, which is raised."""
         kind = reply.get("message")
         if kind == "not provided":
-            raise NotProvided(self._told(reply, kind))
+            raise NotProvided(self._read(Told, reply).text)
         if kind == "rank failure":
-            raise RankFailure(self._told(reply, kind))
+            raise RankFailure(self._read(Told, reply).text)
         if kind == "violated":
-            told = self._fields(reply, kind, "text", optional=("expected", "got"))
-            raise Violation(self._told(reply, kind), expected=told.get("expected"), got=told.get("got"))
+            raise self._read(Violated, reply).violation
         if kind == "raised":
-            told = self._fields(reply, kind, "type", "text", optional=("traceback",))
-            name, what = (cut(str(told[part]), LONGEST_TOLD) for part in ("type", "text"))
-            if name == "MemoryError":
+            told = self._read(RaisedThere, reply)
+            if told.type == "MemoryError":
                 raise self._out_of_memory()
-            raised = type(name if name.isidentifier() else "Exception", (Exception,), {})(what)
-            raise raised from _Remote(str(told.get("traceback", ""))[-8000:])
+            raise told.error from RemoteTraceback(told.traceback)
         return reply
 
-    def _told(self, reply: Message, kind: str) -> str:
-        told = self._fields(reply, kind, "text", optional=("expected", "got"))
+    def _read(self, kind: type[Any], reply: Message) -> Any:
+        """The reply as a dataclass of its fields."""
+        fields = {name: item for name, item in reply.items() if name != "message"}
         try:
-            return cut(text(told["text"], "text"), LONGEST_TOLD)
+            return MESSAGES.decoded_fields(kind, fields, Part(f"the message {reply['message']!r}"))
         except Malformed as error:
             raise self._failed(Verdict.ERROR, f"broke the protocol: {error}") from error
 

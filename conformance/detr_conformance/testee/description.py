@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from detr_conformance.errors import close_names
-from detr_conformance.testee.codec import boolean, items, mapping_of, number, record, text
+from detr_conformance.encoding.checks import choice, record, table
 from detr_conformance.testee.detr_testee import Malformed
+from detr_conformance.testee.messages import MESSAGES, Part
 from detr_conformance.text import LONGEST_NAME, is_name
 from detr_spec.calls import CALLS
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Implementation, Limits
-from detr_spec.profile import PROFILES, Profile
-from detr_spec.values import DTYPES, InvalidValue
+from detr_spec.profile import DETR, PROFILES, Profile
+from detr_spec.values import DTYPES
 
 DERIVED = ("columns", "cost_weights", "losses", "weight_dict")
 """What follows from a configuration and the profile, and is told with it."""
@@ -27,138 +27,68 @@ class Description:
     name: str
     profile: Profile
     components: tuple[str, ...]
-    limits: Limits
+    limits: Limits = field(default_factory=Limits)
 
 
 def described(implementation: Implementation) -> dict[str, Any]:
     """The description of an implementation, as JSON."""
-    return {
-        "name": implementation.name,
-        "profile": asdict(implementation.profile),
-        "components": list(implementation.components),
-        "limits": asdict(implementation.limits),
-    }
+    said = Description(implementation.name, implementation.profile, implementation.components, implementation.limits)
+    return MESSAGES.encoded_fields(said, Description)
 
 
 def read_description(value: Any, where: str) -> Description:
     """The description that JSON holds; raises `Malformed` for anything else."""
-    given = record(value, where, ("name", "profile", "components"), ("limits",))
-    components = [text(name, f"{where}.components") for name in items(given["components"], f"{where}.components")]
-    for name in components:
-        _known(name, COMPONENTS, f"{where}.components")
-    name = _name(given["name"], f"{where}.name")
-    profile = read_profile(given["profile"], f"{where}.profile")
-    return Description(name, profile, tuple(components), read_limits(given.get("limits", {}), f"{where}.limits"))
-
-
-def _name(value: Any, where: str) -> str:
-    if not is_name(value):
-        raise Malformed(f"{where} is {value!a:.100}; expected 1 to {LONGEST_NAME} printable characters")
-    return str(value)
+    place = Part(where)
+    given = dict(record(value, place, ("name", "profile", "components"), ("limits",)))
+    profile = read_profile(given.pop("profile"), f"{where}.profile")
+    description: Description = MESSAGES.decoded_fields(Description, given, place, profile=profile)
+    _require_name(description.name, f"{where}.name")
+    _require_known(description.components, COMPONENTS, place.within("components"))
+    _require_limits(description.limits, place.within("limits"))
+    return description
 
 
 def read_profile(value: Any, where: str) -> Profile:
     """A named profile, or one by its fields; those that are not given are those of `base`, or else of detr."""
+    place = Part(where)
     if isinstance(value, str):
-        _known(value, PROFILES, where)
-        return PROFILES[value]
-    given = dict(record(value, where, ("name",), ("base", *(item.name for item in fields(Profile)))))
-    _name(given["name"], f"{where}.name")
-    base = text(given.pop("base", "detr"), f"{where}.base")
-    _known(base, PROFILES, f"{where}.base")
-    profile: Profile = _replaced(PROFILES[base], given, where)
+        return PROFILES[choice(value, tuple(PROFILES), place)]
+    given = dict(table(value, place))
+    base = PROFILES[choice(given.pop("base", DETR.name), tuple(PROFILES), place.within("base"))]
+    _require_name(given.get("name"), f"{where}.name")
+    profile: Profile = MESSAGES.decoded(Profile, given, place, base)
     return profile
 
 
-def _replaced(default: Any, given: Mapping[str, Any], where: str) -> Any:
-    """The dataclass with other values of some fields; raises `Malformed` for one that is not of the field's type."""
-    hints = get_type_hints(type(default))
-    record(given, where, (), tuple(hints))
-    parts = {}
-    for name, value in given.items():
-        current, place = getattr(default, name), f"{where}.{name}"
-        if is_dataclass(current):
-            parts[name] = _replaced(current, record(value, place, (), tuple(get_type_hints(type(current)))), place)
-        else:
-            parts[name] = _of_type(value, hints[name], place)
-    try:
-        return replace(default, **parts)
-    except InvalidValue as error:
-        raise Malformed(f"{where}: {error}") from error
+def _require_name(value: Any, where: str) -> None:
+    if not is_name(value):
+        raise Malformed(f"{where} is {value!a:.100}; expected 1 to {LONGEST_NAME} printable characters")
 
 
-def _of_type(value: Any, hint: Any, where: str) -> Any:
-    if get_origin(hint) is Literal:
-        _known(text(value, where), get_args(hint), where)
-        return value
-    if get_origin(hint) is tuple:
-        parts = items(value, where, len(get_args(hint)))
-        return tuple(number(part, f"{where}[{place}]") for place, part in enumerate(parts))
-    if hint is float:
-        return number(value, where)
-    if hint is bool:
-        return boolean(value, where)
-    if hint is int:
-        if type(value) is not int or value < 1:
-            raise Malformed(f"{where} is {value!r:.60}; expected an integer of at least 1")
-        return value
-    return None if value is None and type(None) in get_args(hint) else text(value, where)
+def _require_known(names: Sequence[str], known: Sequence[str], place: Part) -> None:
+    for number, name in enumerate(names):
+        choice(name, known, place.within(number))
 
 
-def read_limits(value: Any, where: str) -> Limits:
-    """The limits that JSON holds; raises `Malformed` for anything else."""
-    given = record(value, where, (), tuple(item.name for item in fields(Limits)))
-
-    def dtypes(value: Any, where: str) -> tuple[str, ...]:
-        names = tuple(text(name, where) for name in items(value, where))
-        for name in names:
-            _known(name, DTYPES, where)
-        if not names:
-            raise Malformed(f"{where} is empty; expected at least one dtype")
-        return names
-
-    def of_component(value: Any, where: str) -> dict[str, tuple[str, ...]]:
-        return mapping_of(value, where, dtypes)
-
-    def calls(value: Any, where: str) -> tuple[str, ...]:
-        names = tuple(text(name, where) for name in items(value, where))
-        for name in names:
-            _known(name, CALLS, where)
-        return names
-
-    readers: dict[str, Callable[[Any, str], Any]] = {
-        "dtypes": dtypes,
-        "component_dtypes": of_component,
-        "fixed": lambda value, where: mapping_of(value, where, number),
-        "equal_shapes": boolean,
-        "devices": lambda value, where: tuple(text(name, where) for name in items(value, where)),
-        "calls": calls,
-    }
-    parts: dict[str, Any] = {name: readers[name](item, f"{where}.{name}") for name, item in given.items()}
-    limits = Limits(**parts)
-    for name in limits.fixed:
-        _known(name, [item.name for item in fields(Configuration)], f"{where}.fixed")
-    for name in limits.component_dtypes:
-        _known(name, COMPONENTS, f"{where}.component_dtypes")
-    return limits
+def _require_limits(limits: Limits, place: Part) -> None:
+    for name, dtypes in {"dtypes": limits.dtypes, **limits.component_dtypes}.items():
+        if not dtypes:
+            raise place.wrong(found=f"without dtypes for {name}", expected="at least one")
+        _require_known(dtypes, DTYPES, place.within("dtypes"))
+    _require_known(tuple(limits.component_dtypes), COMPONENTS, place.within("component_dtypes"))
+    _require_known(tuple(limits.fixed), [item.name for item in fields(Configuration)], place.within("fixed"))
+    _require_known(limits.calls, tuple(CALLS), place.within("calls"))
 
 
 def encode_configuration(configuration: Configuration) -> dict[str, Any]:
     """A configuration as JSON, without the profile, and what follows from both."""
-    given = [item.name for item in fields(Configuration) if item.name != "profile"]
-    return {name: getattr(configuration, name) for name in (*given, *DERIVED)}
+    derived = {name: getattr(configuration, name) for name in DERIVED}
+    return {**MESSAGES.encoded_fields(configuration, Configuration, without=("profile",)), **derived}
 
 
 def read_configuration(value: Mapping[str, Any], profile: Profile) -> Configuration:
     """The configuration that `encode_configuration` gave; raises `Malformed` for anything else."""
-    given = {name: item for name, item in value.items() if name not in DERIVED}
-    try:
-        return Configuration(profile=profile, **{**given, "fixed": tuple(given["fixed"])})
-    except (TypeError, KeyError, InvalidValue) as error:
-        raise Malformed(f"the configuration is none: {error}") from error
-
-
-def _known(name: str, known: Any, where: str) -> None:
-    if name not in known:
-        expected = ", ".join(map(str, known))
-        raise Malformed(f"{where} is {ascii(name)[:60]}{close_names(name, known)}; expected one of {expected}")
+    place = Part("configuration")
+    given = {name: item for name, item in table(value, place).items() if name not in DERIVED}
+    configuration: Configuration = MESSAGES.decoded_fields(Configuration, given, place, profile=profile)
+    return configuration

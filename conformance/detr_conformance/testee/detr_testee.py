@@ -20,13 +20,16 @@ import struct
 import sys
 import traceback
 from types import SimpleNamespace
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Mapping
 
 import numpy as np
 
 PROTOCOL = 1
-LONGEST = 8 * 1024 * 1024
+LONGEST = 64 * 1024 * 1024
 """The most bytes that one message may have."""
+LONGEST_TEXT = 1024 * 1024
+"""The most characters of what an exception says that are told."""
+LONGEST_TRACEBACK = 8000
 
 DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -48,7 +51,7 @@ class NotProvided(Exception):
 class WrongAnswer(Exception):
     """The implementation returned something of a wrong form: which, what was expected, and what came."""
 
-    def __init__(self, text: str, expected: str, got: str) -> None:
+    def __init__(self, text: str, expected: Any, got: Any) -> None:
         super().__init__(text)
         self.expected, self.got = expected, got
 
@@ -144,6 +147,89 @@ def encode_number(number: Any) -> Any:
     if np.isfinite(number):
         return number
     return "NaN" if np.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+# What an implementation returned, held to the form that it should have.
+
+
+def described(value: Any) -> str:
+    """A value in a few words: its type, and its dtype and shape, or its length."""
+    name = type(value).__name__
+    try:
+        if hasattr(value, "shape"):
+            return "{} of {} and shape {}".format(name, str(value.dtype).split("torch.")[-1], list(value.shape))
+        return f"{name} of length {len(value)}" if hasattr(value, "__len__") else name
+    except Exception:
+        return name
+
+
+def wrong(what: str, value: Any, expected: str) -> WrongAnswer:
+    """The exception that says that `what` returned a value, and what was expected."""
+    return WrongAnswer(f"{what} returned {described(value)}", expected, described(value))
+
+
+def instance(what: str, value: Any, kind: type) -> Any:
+    """The value if it is of a type; raises `WrongAnswer` otherwise."""
+    if not isinstance(value, kind):
+        raise wrong(what, value, f"a {kind.__name__}")
+    return value
+
+
+def numbers(what: str, value: Any, convert: Callable[[Any], Any] = np.asarray) -> np.ndarray[Any, Any]:
+    """The value as an array of numbers, those of floating point as float64; raises `WrongAnswer` for what is none.
+
+    convert: makes an array of what the framework has.
+    """
+    try:
+        array = np.asarray(convert(value))
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise wrong(what, value, "numbers") from error
+    if array.dtype.kind == "f":
+        array = array.astype(np.float64)
+    if array.dtype.name not in DTYPES:
+        raise wrong(what, value, "numbers of at most 64 bits")
+    return array
+
+
+def single(what: str, value: Any, convert: Callable[[Any], Any] = np.asarray) -> float:
+    """The one number that a value is; raises `WrongAnswer` for anything else."""
+    array = numbers(what, value, convert)
+    if array.size != 1:
+        raise wrong(what, value, "one number")
+    return float(array.reshape(()))
+
+
+def sequence(what: str, value: Any, expected: str, length: int | None = None) -> Any:
+    """The value if it is a list or a tuple, of that length where one is given; raises `WrongAnswer` otherwise."""
+    if not isinstance(value, (list, tuple)) or length not in (None, len(value)):
+        raise wrong(what, value, expected if length is None else f"{expected}, {length} of them")
+    return value
+
+
+def index_vectors(what: str, value: Any, convert: Callable[[Any], Any] = np.asarray) -> tuple[Any, Any]:
+    """The two vectors of a matching; raises `WrongAnswer` for anything but a pair of vectors of one length."""
+    first, second = (numbers(what, part, convert) for part in sequence(what, value, "a pair of index vectors", 2))
+    if first.ndim != 1 or first.shape != second.shape:
+        shapes = [list(first.shape), list(second.shape)]
+        raise WrongAnswer(f"{what} returned a pair of shapes {shapes}", "two vectors of one length", shapes)
+    return first, second
+
+
+def mapping(what: str, value: Any, expected: str) -> Any:
+    """The value if it is a dictionary; raises `WrongAnswer` otherwise."""
+    if not isinstance(value, Mapping):
+        raise wrong(what, value, expected)
+    return value
+
+
+def entry(what: str, value: Any, key: str) -> Any:
+    """What a dictionary has at a key; raises `WrongAnswer` where it is none, or lacks it."""
+    entries = mapping(what, value, f"a dictionary with key {key!r}")
+    if key not in entries:
+        raise WrongAnswer(f"{what} returned no key {key!r}", key, sorted(map(str, entries)))
+    return entries[key]
 
 
 # The loop that answers requests.
@@ -321,8 +407,11 @@ def _told(error: BaseException) -> dict[str, Any]:
 
 def raised(error: BaseException, where: str) -> dict[str, Any]:
     """The message that says what an implementation raised, and its traceback."""
-    text, name = str(error)[:2000], type(error).__name__
-    return {"message": "raised", "type": name, "text": text, "traceback": where[-8000:]}
+    try:
+        text = str(error)[:LONGEST_TEXT]
+    except Exception:
+        text = ""
+    return {"message": "raised", "type": type(error).__name__, "text": text, "traceback": where[-LONGEST_TRACEBACK:]}
 
 
 def _seed() -> None:
@@ -373,10 +462,9 @@ def numpy_testee(
             def call(*arguments: Any) -> Any:
                 inputs = {f"argument {n}": given(value, "argument") for n, value in enumerate(arguments)}
                 answer, mutated = _observed(boxes[name], inputs)
-                if not isinstance(answer, np.ndarray):
-                    raise WrongAnswer(f"{name} returned {_described(answer)}", "an array", _described(answer))
+                array = numbers(name, instance(name, answer, np.ndarray))
                 seen = {"dtypes": {name: str(answer.dtype)}, "shapes": {name: list(answer.shape)}, "mutated": mutated}
-                return {"value": encode_array(answer.astype(np.float64)), "observation": seen}
+                return {"value": encode_array(array), "observation": seen}
 
             return call
 
@@ -387,7 +475,7 @@ def numpy_testee(
         def solve_batch(costs: Any) -> Any:
             inputs = {f"cost {place}": given(cost, "cost") for place, cost in enumerate(costs)}
             answer, mutated = _observed(lambda *matrices: batch_solver(list(matrices)), inputs)
-            pairs = _sequence("the batch solver", answer, len(costs))
+            pairs = sequence("the batch solver", answer, "a list of (row indices, column indices)", len(costs))
             value = [_matching("the batch solver", pair, np.asarray) for pair in pairs]
             return {"value": value, "observation": {"mutated": mutated}}
 
@@ -405,22 +493,8 @@ def _observed(function: Callable[..., Any], inputs: dict[str, Any]) -> tuple[Any
     return answer, [name for name in inputs if not np.array_equal(before[name], inputs[name], equal_nan=True)]
 
 
-def _described(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return type(value).__name__ + ("" if shape is None else f" of shape {list(shape)}")
-
-
-def _sequence(what: str, answer: Any, length: int) -> Any:
-    if not isinstance(answer, (list, tuple)) or len(answer) != length:
-        raise WrongAnswer(f"{what} returned {_described(answer)}", f"a list of {length}", repr(answer))
-    return answer
-
-
-def _matching(what: str, answer: Any, to_numpy: Callable[[Any], Any]) -> dict[str, Any]:
-    first, second = map(to_numpy, _sequence(what, answer, 2))
-    if first.ndim != 1 or first.shape != second.shape:
-        text = f"{what} returned index vectors of shapes {first.shape} and {second.shape}"
-        raise WrongAnswer(text, "two vectors of one length", f"{first.shape} and {second.shape}")
+def _matching(what: str, answer: Any, convert: Callable[[Any], Any]) -> dict[str, Any]:
+    first, second = index_vectors(what, answer, convert)
     return {"queries": encode_array(first), "targets": encode_array(second)}
 
 
@@ -429,6 +503,18 @@ KEYS = {
     "encoder": "enc_outputs", "denoising": "dn_outputs", "labels": "labels", "target_boxes": "boxes",
     "target_masks": "masks",
 }  # fmt: skip
+"""The keys of dictionaries that a profile may name otherwise."""
+
+LAYER = ("logits", "boxes", "masks")
+"""What a layer predicts."""
+SEEN = ("logits", "boxes")
+"""The predictions by which a layer is told from others."""
+APART = ("encoder", "denoising")
+"""The layers that stand apart from those of the decoder."""
+TARGET = {"labels": "labels", "boxes": "target_boxes", "masks": "target_masks"}
+"""The parts of a target, by their names in `KEYS`."""
+DETECTION = ("scores", "labels", "boxes")
+"""The parts of an image's detections."""
 
 
 TORCH_CALLS = ("with-gradient", "no-grad", "evaluation", "training")
@@ -462,13 +548,15 @@ def torch_testee(
             return {name: _TorchCalls(boxes[name], configuration, keys).box_operation(name) for name in boxes}
         import torch
 
+        state = torch.get_rng_state()
         torch.manual_seed(0)
         module = factories[component](configuration)
+        torch.set_rng_state(state)
         calls = _TorchCalls(module, configuration, keys)
         if isinstance(module, torch.nn.Module):
             module.to(dtype=calls.dtype, device=configuration.device)
             module.train({"evaluation": False, "training": True}.get(calls.call, component != "postprocess"))
-        return {"call": getattr(calls, "criterion" if component == "masks" else component)}
+        return {"call": calls.within_precision(getattr(calls, "criterion" if component == "masks" else component))}
 
     return Testee(_description(name, profile, limits, TORCH_CALLS, {"boxes": boxes, **factories}), build)
 
@@ -480,13 +568,27 @@ class _TorchCalls:
         import torch
 
         self.torch, self.module, self.keys = torch, module, keys
-        self.dtype = getattr(torch, configuration.dtype)
-        self.device, self.call = configuration.device, configuration.call
+        self.autocast = configuration.dtype == "autocast"
+        self.dtype = torch.float32 if self.autocast else getattr(torch, configuration.dtype)
+        self.device = configuration.device
+        self.call = configuration.call
         self.recording = self.call != "no-grad"
 
-    def _tensor(self, name: str, value: Any, gradient: bool = False) -> Any:
+    def within_precision(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The call with inputs of its own, under autocast where the configuration asks for it."""
+
+        def begin(*arguments: Any) -> Any:
+            self.given: dict[str, tuple[Any, Any]] = {}
+            self.containers: list[tuple[str, Any, Any]] = []
+            kind = self.torch.device(self.device).type
+            with self.torch.autocast(kind, dtype=self.torch.bfloat16, enabled=self.autocast):
+                return call(*arguments)
+
+        return begin
+
+    def _tensor(self, name: str, value: Any, gradient: bool = False, integers: Any = None) -> Any:
         array = decode_array(value, name)
-        dtype = self.dtype if array.dtype.kind == "f" else None
+        dtype = {"f": self.dtype, "i": integers}.get(array.dtype.kind)
         tensor = self.torch.tensor(array, dtype=dtype, device=self.device).requires_grad_(gradient and self.recording)
         self.given[name] = (tensor, tensor.detach().clone())
         return tensor
@@ -495,42 +597,54 @@ class _TorchCalls:
         with self.torch.set_grad_enabled(self.recording):
             return self.module(*arguments)
 
+    def _kept(self, name: str, value: Any) -> Any:
+        """A dictionary or a list that the call may not change."""
+        self.containers.append((name, value, value.copy()))
+        return value
+
     def _layer(self, name: str, value: Any) -> dict[str, Any]:
-        present = [part for part in ("logits", "boxes", "masks") if value[part] is not None]
-        return {getattr(self.keys, part): self._tensor(part + " of " + name, value[part], True) for part in present}
+        present = [part for part in LAYER if value[part] is not None]
+        return {getattr(self.keys, part): self._tensor(f"{part} of {name}", value[part], True) for part in present}
 
-    def _outputs(self, value: Any) -> dict[str, Any]:
-        self.given: dict[str, tuple[Any, Any]] = {}
-        outputs = self._layer("the last layer", value)
-        layers = [self._layer(f"layer {place}", layer) for place, layer in enumerate(value["auxiliary"])]
-        if layers:
-            outputs[self.keys.auxiliary] = layers
-        for part in ("encoder", "denoising"):
+    def _outputs(self, value: Any) -> Any:
+        values = [*value["auxiliary"], value]
+        self.layers = [self._layer(f"layer {place}", layer) for place, layer in enumerate(values)]
+        outputs = self.layers[-1]
+        if self.layers[:-1]:
+            outputs[self.keys.auxiliary] = self._kept(self.keys.auxiliary, self.layers[:-1])
+        for part in APART:
             if value[part] is not None:
-                outputs[getattr(self.keys, part)] = self._layer(part, value[part])
-        self.layers = [*layers, outputs]
-        return outputs
+                key = getattr(self.keys, part)
+                outputs[key] = self._layer(key, value[part])
+        return self._kept("outputs", outputs)
 
-    def _targets(self, targets: Any) -> list[dict[str, Any]]:
-        names = {"labels": self.keys.labels, "boxes": self.keys.target_boxes, "masks": self.keys.target_masks}
-        given = [
-            {names[part]: self._tensor(f"{part} of target {place}", target[part])
-             for part in names if target[part] is not None}
-            for place, target in enumerate(targets)
-        ]  # fmt: skip
-        for target in given:
-            target[self.keys.labels] = target[self.keys.labels].to(getattr(self.torch, LABELS.get(self.call, "int64")))
-        return given
+    def _targets(self, targets: Any) -> Any:
+        return self._kept("targets", [self._target(target, image) for image, target in enumerate(targets)])
+
+    def _target(self, target: Any, image: int) -> Any:
+        present = {part: name for part, name in TARGET.items() if target[part] is not None}
+        integers = getattr(self.torch, LABELS.get(self.call, "int64"))
+        tensors = {
+            getattr(self.keys, name): self._tensor(
+                "{} of image {}".format(name.replace("_", " "), image), target[part], integers=integers
+            )
+            for part, name in present.items()
+        }
+        return self._kept(f"target {image}", tensors)
 
     def _numpy(self, value: Any) -> Any:
         tensor = self.torch.as_tensor(value).detach().cpu()
         return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
 
+    def _mutated(self) -> list[str]:
+        pairs = {name: [self._numpy(tensor) for tensor in pair] for name, pair in self.given.items()}
+        changed = [name for name, pair in pairs.items() if not np.array_equal(pair[0], pair[1], equal_nan=True)]
+        return changed + [name for name, now, before in self.containers if not _same_items(now, before)]
+
     def _observation(self, parts: dict[str, Any]) -> dict[str, Any]:
         tensors = {name: part for name, part in parts.items() if isinstance(part, self.torch.Tensor)}
-        pairs = {name: [self._numpy(tensor) for tensor in pair] for name, pair in self.given.items()}
         return {
-            "mutated": [name for name, pair in pairs.items() if not np.array_equal(pair[0], pair[1], equal_nan=True)],
+            "mutated": self._mutated(),
             "attached": [name for name, tensor in tensors.items() if tensor.requires_grad],
             "differentiable": True,
             "dtypes": {name: str(tensor.dtype).split(".")[-1] for name, tensor in tensors.items()},
@@ -542,22 +656,22 @@ class _TorchCalls:
 
     def box_operation(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            self.given = {}
             recorded = self.call == "with-gradient"
-            given = [self._tensor(f"argument {n}", value, recorded) for n, value in enumerate(arguments)]
-            answer = self._answer(*given)
-            if not isinstance(answer, self.torch.Tensor):
-                raise WrongAnswer(f"{name} returned {_described(answer)}", "a tensor", _described(answer))
-            return {"value": encode_array(self._numpy(answer)), "observation": self._observation({name: answer})}
+            answer = self._answer(
+                *(self._tensor(f"argument {n}", value, recorded) for n, value in enumerate(arguments))
+            )
+            value = self._encoded(name, instance(name, answer, self.torch.Tensor))
+            return {"value": value, "observation": self._observation({name: answer})}
 
-        return call
+        return self.within_precision(call)
 
-    def _matchings(self, answer: Any, images: int) -> list[dict[str, Any]]:
-        return [_matching("the matcher", pair, self._numpy) for pair in _sequence("the matcher", answer, images)]
+    def _matchings(self, what: str, answer: Any, images: int) -> list[dict[str, Any]]:
+        pairs = sequence(what, answer, "a list of (query indices, target indices), one an image", images)
+        return [_matching(f"{what}, for image {image},", pair, self._numpy) for image, pair in enumerate(pairs)]
 
     def matcher(self, outputs: Any, targets: Any) -> Any:
         answer = self._answer(self._outputs(outputs), self._targets(targets))
-        value = self._matchings(answer, len(targets))
+        value = self._matchings("the matcher", answer, len(targets))
         names = ("query indices of image {}", "target indices of image {}")
         parts = {name.format(n): part for n, pair in enumerate(answer) for name, part in zip(names, pair)}
         return {"value": value, "observation": self._observation(parts)}
@@ -567,24 +681,38 @@ class _TorchCalls:
         return {"value": value, "observation": self._observation(answer)}
 
     def _losses(self, outputs: Any, targets: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        predictions = [(layer[self.keys.logits], layer[self.keys.boxes]) for layer in self.layers]
-        seen = self._watched_matcher(outputs, targets)
-        answer = seen["answer"]
-        if not isinstance(answer, dict):
-            raise WrongAnswer("the criterion returned " + _described(answer), "a dictionary of losses", repr(answer))
-        matchings: list[Any] = []
-        for layer in predictions:
-            calls = [pairs for given, pairs in seen["calls"] if all(map(self.torch.equal, given, layer))]
-            matchings += [self._matchings(calls[0], len(targets))] if calls else []
+        layers = [{part: layer[getattr(self.keys, part)] for part in SEEN} for layer in self.layers]
+        answer, calls = self._watched(outputs, targets)
+        losses = {str(key): loss for key, loss in mapping("the criterion", answer, "a dictionary of losses").items()}
         weights = getattr(self.module, "weight_dict", None)
+        if weights is not None:
+            given = mapping("the criterion, for its weight_dict,", weights, "a dictionary of weights")
+            weights = {str(key): self._number(f"the weight of {key!r}", weight) for key, weight in given.items()}
         value = {
-            "values": {key: encode_number(self._numpy(loss).reshape(())) for key, loss in answer.items()},
-            "weights": None if weights is None else {key: encode_number(weight) for key, weight in weights.items()},
-            "matchings": matchings if len(matchings) == len(predictions) else None,
+            "values": {key: self._number(f"the criterion, for {key!r},", loss) for key, loss in losses.items()},
+            "weights": weights,
+            "matchings": self._seen(calls, layers, len(targets)),
         }
-        return value, answer
+        return value, losses
 
-    def _watched_matcher(self, outputs: Any, targets: Any) -> dict[str, Any]:
+    def _number(self, what: str, value: Any) -> Any:
+        return encode_number(single(what, value, self._numpy))
+
+    def _seen(self, calls: list[Any], layers: list[Any], images: int) -> list[Any] | None:
+        """The matching of each layer, told by the tensors that the matcher was called with; None where one is not."""
+        found = []
+        for layer in layers:
+            answers = [answer for given, answer in calls if self._same_layer(given, layer)]
+            if not answers:
+                return None
+            found.append(self._matchings("the criterion's matcher", answers[0], images))
+        return found
+
+    def _same_layer(self, given: dict[str, Any], layer: dict[str, Any]) -> bool:
+        parts = [(given.get(getattr(self.keys, part)), tensor) for part, tensor in layer.items()]
+        return all(isinstance(part, self.torch.Tensor) and self.torch.equal(part, tensor) for part, tensor in parts)
+
+    def _watched(self, outputs: Any, targets: Any) -> tuple[Any, list[Any]]:
         """The criterion's answer, and what its own matcher, if it is a module, was called with and gave."""
         calls: list[Any] = []
         matcher = getattr(self.module, "matcher", None)
@@ -592,37 +720,54 @@ class _TorchCalls:
         if isinstance(matcher, self.torch.nn.Module):
 
             def record(_: Any, given: Any, pairs: Any) -> None:
-                if given and isinstance(given[0], dict):
-                    calls.append(((given[0][self.keys.logits], given[0][self.keys.boxes]), pairs))
+                if given and isinstance(given[0], Mapping):
+                    calls.append((dict(given[0]), pairs))
 
             handle = matcher.register_forward_hook(record)
         try:
-            return {"answer": self._answer(outputs, targets), "calls": calls}
+            return self._answer(outputs, targets), calls
         finally:
             if handle is not None:
                 handle.remove()
 
     def gradients(self, outputs: Any, targets: Any, weights: Any) -> Any:
-        value, answer = self._losses(self._outputs(outputs), self._targets(targets))
-        leaves = [layer[key] for layer in self.layers for key in (self.keys.logits, self.keys.boxes)]
-        present = {key: self.torch.as_tensor(answer[key]).reshape(()) for key in weights if key in answer}
-        weighted = [loss * weights[key] for key, loss in present.items()]
-        total = self.torch.stack(weighted).sum() if weighted else self.torch.zeros(())
-        parts: Any = [None] * len(leaves)
+        given = self._outputs(outputs)
+        layers = [dict(layer) for layer in self.layers]
+        apart = {part: given.get(getattr(self.keys, part)) for part in APART}
+        value, answer = self._losses(given, self._targets(targets))
+        weighted = [self.torch.as_tensor(answer[key]) * weight for key, weight in weights.items() if key in answer]
+        total = self.torch.stack([loss.reshape(()) for loss in weighted]).sum() if weighted else self.torch.zeros(())
         if total.requires_grad:
-            parts = self.torch.autograd.grad(total, leaves, allow_unused=True)
-        found = [None if part is None else encode_array(self._numpy(part)) for part in parts]
-        layers = [{"logits": logits, "boxes": boxes} for logits, boxes in zip(found[::2], found[1::2])]
-        value = {"losses": value, "total": encode_number(self._numpy(total)), "layers": layers}
+            total.backward()  # type: ignore[no-untyped-call]
+        value = {
+            "losses": value,
+            "total": self._number("the weighted total", total),
+            "layers": [self._gradients(layer) for layer in layers],
+            **{part: None if layer is None else self._gradients(layer) for part, layer in apart.items()},
+        }
         return {"value": value, "observation": self._observation(answer)}
 
+    def _gradients(self, layer: dict[str, Any]) -> dict[str, Any]:
+        return {part: self._gradient(layer.get(getattr(self.keys, part))) for part in LAYER}
+
+    def _gradient(self, prediction: Any) -> Any:
+        gradient = None if prediction is None else prediction.grad
+        return None if gradient is None else encode_array(self._numpy(gradient))
+
     def postprocess(self, outputs: Any, sizes: Any) -> Any:
-        self.recording = self.call == "with-gradient"
+        what, self.recording = "the post-processing", self.call == "with-gradient"
         answer = self._answer(self._outputs(outputs), self._tensor("target_sizes", sizes))
-        names = ("scores", "labels", "boxes")
-        images = _sequence("the post-processing", answer, sizes["shape"][0])
-        if not all(isinstance(image, dict) and set(names) <= set(image) for image in images):
-            raise WrongAnswer("the post-processing lacks a key", "dictionaries of scores, labels, boxes", repr(answer))
-        value = [{name: encode_array(self._numpy(image[name])) for name in names} for image in images]
-        parts = {f"{name} of image {n}": image[name] for n, image in enumerate(images) for name in names}
+        images = sequence(what, answer, "a list of dictionaries, one an image", sizes["shape"][0])
+        read = [{name: entry(what, image, name) for name in DETECTION} for image in images]
+        parts = {f"{name} of image {n}": image[name] for n, image in enumerate(read) for name in DETECTION}
+        value = [{name: self._encoded(f"{what}, for {name},", part) for name, part in image.items()} for image in read]
         return {"value": value, "observation": self._observation(parts)}
+
+    def _encoded(self, what: str, value: Any) -> dict[str, Any]:
+        return encode_array(numbers(what, value, self._numpy))
+
+
+def _same_items(now: Any, before: Any) -> bool:
+    if isinstance(now, dict):
+        return list(now) == list(before) and all(now[key] is before[key] for key in before)
+    return len(now) == len(before) and all(one is other for one, other in zip(now, before))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Callable
 from typing import Any
 
 from detr_conformance.testee.detr_testee import Functions, Testee, claim_streams, raised, serve
@@ -29,29 +26,23 @@ def main() -> None:
 
 
 def _testee(implementation: Any) -> Testee:
-    from detr_conformance.testee.codec import SIGNATURES, UNOBSERVED, encode_observation  # noqa: PLC0415
     from detr_conformance.testee.description import described, read_configuration  # noqa: PLC0415
-    from detr_spec.implementation import PARTED  # noqa: PLC0415
+    from detr_conformance.testee.signatures import Signature, functions_of, signatures  # noqa: PLC0415
+    from detr_spec.violation import Raised  # noqa: PLC0415
 
     def build(component: str, configuration: dict[str, Any]) -> Functions:
-        built = getattr(implementation, component)(read_configuration(configuration, implementation.profile))
-        functions = {"call": built}
-        if isinstance(built, PARTED):
-            functions = {part.name: getattr(built, part.name) for part in fields(built)}
-        return {name: sent(component, name, part) for name, part in functions.items() if part is not None}
+        given = read_configuration(configuration, implementation.profile)
+        functions = functions_of(component, implementation.component(component)(given))
+        return {name: answering(signatures(component)[name], part) for name, part in functions.items()}
 
-    def sent(component: str, name: str, function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-        kinds, answered = SIGNATURES[component][name]
-
-        def call(*arguments: Any) -> dict[str, Any]:
-            given: Sequence[Any] = [
-                kind.decode(value, f"arguments[{place}]")
-                for place, (kind, value) in enumerate(zip(kinds, arguments, strict=True))
-            ]
-            answer = function(*given)
-            if (component, name) in UNOBSERVED:
-                return {"value": answered.encode(answer)}
-            return {"value": answered.encode(answer.value), "observation": encode_observation(answer.observation)}
+    def answering(signature: Signature, function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+        def call(*data: Any) -> dict[str, Any]:
+            try:
+                return signature.encoded_answer(function(*signature.decoded_arguments(data)))
+            except Raised as raised:
+                if isinstance(raised.error, MemoryError):
+                    raise MemoryError from None
+                raise
 
         return call
 
@@ -59,20 +50,15 @@ def _testee(implementation: Any) -> Testee:
 
 
 def _told(error: BaseException) -> dict[str, Any]:
+    from detr_conformance.testee.messages import MESSAGES, Violated  # noqa: PLC0415
     from detr_conformance.tracebacks import implementation_traceback  # noqa: PLC0415
-    from detr_spec.violation import NotProvided, RankFailure, Violation  # noqa: PLC0415
+    from detr_spec.violation import NotProvided, Raised, RankFailure, Violation  # noqa: PLC0415
 
     if isinstance(error, NotProvided):
         return {"message": "not provided", "text": str(error)}
     if isinstance(error, RankFailure):
         return {"message": "rank failure", "text": str(error)}
     if isinstance(error, Violation):
-        numbers = {"expected": _plain(error.expected), "got": _plain(error.got)}
-        return {"message": "violated", "text": error.message, **numbers}
-    return raised(error, implementation_traceback(error) if error.__traceback__ else traceback.format_exc())
-
-
-def _plain(value: Any) -> Any:
-    from detr_spec.cases import plain  # noqa: PLC0415
-
-    return json.loads(json.dumps(plain(value), default=repr, allow_nan=False))
+        return {"message": "violated", **MESSAGES.encoded(Violated.of(error), Violated)}
+    what = error.error if isinstance(error, Raised) else error
+    return raised(what, implementation_traceback(what))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detr_conformance.errors import UsageError
+from detr_spec.values import InvalidValue
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,7 @@ class Place:
     def wrong(self, *, found: str, expected: str) -> UsageError:
         """The error that says what is found here, and what is expected."""
         return UsageError(f"{self}: found {found}; expected {expected}")
+
+    def refused(self, error: InvalidValue) -> UsageError:
+        """The error that says why what is found here is no value of its kind."""
+        return UsageError(f"{self}: {error}")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import types
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from dataclasses import MISSING, fields
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 
+from detr_conformance.encoding.files import NON_FINITE
 from detr_conformance.vectors.checks import LARGEST_ARRAY
-from detr_conformance.vectors.codec import default_of, field_types, optional_type
-from detr_conformance.vectors.numbers import NON_FINITE
 from detr_conformance.vectors.vector import FORMAT, KINDS, Expected, Provenance
 from detr_spec.configuration import Configuration
+from detr_spec.hints import array_type, default_of, field_types, is_mapping, is_record, optional_type
 from detr_spec.implementation import COMPONENTS
 from detr_spec.profile import Profile
 
@@ -130,20 +128,21 @@ def _field(hint: Any, default: Any, definitions: dict[str, Schema]) -> Schema:
     if optional is None:
         return _schema(hint, definitions)
     schema = _schema(optional, definitions)
-    return schema if default is None else {**schema, "type": [schema["type"], "null"]}
+    if default is None:
+        return schema
+    return {**schema, "type": [schema["type"], "null"]} if "type" in schema else {"anyOf": [schema, {"type": "null"}]}
 
 
 def _schema(hint: Any, definitions: dict[str, Schema]) -> Schema:
-    if is_dataclass(hint):
-        assert isinstance(hint, type)
+    if is_record(hint):
         if hint.__name__ not in definitions:
             definitions[hint.__name__] = {}
             definitions[hint.__name__] = _object(hint, definitions)
         return {"$ref": f"#/$defs/{hint.__name__}"}
+    array = array_type(hint)
+    if array is not None:
+        return {"$ref": f"#/$defs/{np.dtype(array[0]).name}"}
     origin, arguments = get_origin(hint), get_args(hint)
-    if origin is np.ndarray:
-        (dtype,) = get_args(arguments[1])
-        return {"$ref": f"#/$defs/{'bool' if dtype is np.bool_ else np.dtype(dtype).name}"}
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin is tuple and arguments[-1] is Ellipsis:
@@ -151,9 +150,7 @@ def _schema(hint: Any, definitions: dict[str, Schema]) -> Schema:
     if origin is tuple:
         items = [_schema(item, definitions) for item in arguments]
         return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
-    if origin in (Union, types.UnionType):
-        raise TypeError(f"{hint} is a choice of types; expected one type, or one and None")
-    if origin is not None and issubclass(origin, Mapping):
+    if is_mapping(hint):
         return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
     return {
         float: {"$ref": "#/$defs/number"},

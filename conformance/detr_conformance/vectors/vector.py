@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from detr_conformance.encoding.files import FILES
 from detr_conformance.vectors.checks import require_sound
-from detr_conformance.vectors.codec import decoded, decoded_fields, encoded_fields
 from detr_conformance.vectors.places import Place
 from detr_conformance.version import installed_version
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
@@ -132,31 +132,31 @@ def to_document(vector: Vector) -> dict[str, Any]:
         "component": vector.component,
         "invariants": list(vector.invariants),
         "flags": dict(sorted(vector.flags.items())),
-        "provenance": encoded_fields(vector.provenance, Provenance),
-        "profile": encoded_fields(configuration.profile, Profile),
-        "configuration": encoded_fields(configuration, Configuration, without=("profile",)),
-        "case": {"kind": kind_of(case), **encoded_fields(case, type(case), without=("configuration",))},
+        "provenance": FILES.encoded_fields(vector.provenance, Provenance),
+        "profile": FILES.encoded_fields(configuration.profile, Profile),
+        "configuration": FILES.encoded_fields(configuration, Configuration, without=("profile",)),
+        "case": {"kind": kind_of(case), **FILES.encoded_fields(case, type(case), without=("configuration",))},
     }
     if vector.expected is not None:
-        document["expected"] = encoded_fields(vector.expected, Expected)
+        document["expected"] = FILES.encoded_fields(vector.expected, Expected)
     return document
 
 
 def from_document(document: Mapping[str, Any], place: Place) -> Vector:
     """The vector of plain data that the schema allows; raises `UsageError` where its parts do not fit each other."""
-    profile = decoded(Profile, document["profile"], place.within("profile"))
+    profile = FILES.decoded(Profile, document["profile"], place.within("profile"))
     given = document["configuration"]
-    configuration = decoded_fields(Configuration, given, place.within("configuration"), profile=profile)
+    configuration = FILES.decoded_fields(Configuration, given, place.within("configuration"), profile=profile)
     parts = dict(document["case"])
-    case = decoded_fields(KINDS[parts.pop("kind")], parts, place.within("case"), configuration=configuration)
+    case = FILES.decoded_fields(KINDS[parts.pop("kind")], parts, place.within("case"), configuration=configuration)
     expected = document.get("expected")
     vector = Vector(
         component=document["component"],
         invariants=tuple(document["invariants"]),
         case=case,
-        provenance=decoded(Provenance, document["provenance"], place.within("provenance")),
+        provenance=FILES.decoded(Provenance, document["provenance"], place.within("provenance")),
         flags=document["flags"],
-        expected=None if expected is None else decoded(Expected, expected, place.within("expected")),
+        expected=None if expected is None else FILES.decoded(Expected, expected, place.within("expected")),
     )
     require_sound(vector.component, vector.invariants, case, place)
     return vector

@@ -2,7 +2,7 @@
 
 import { readSync, writeSync } from 'node:fs';
 
-const LONGEST = 8 * 1024 * 1024;
+const LONGEST = 64 * 1024 * 1024;
 
 const VIEWS = {
     float64: Float64Array,

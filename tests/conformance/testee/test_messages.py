@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import base64
 import copy
-import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import record
 
-from detr_conformance.testee.codec import (
-    GRADIENTS,
-    OUTPUTS,
-    SIGNATURES,
-    TARGETS,
-    decode_observation,
-    encode_observation,
-)
 from detr_conformance.testee.description import (
     described,
     encode_configuration,
@@ -39,79 +32,18 @@ from detr_conformance.testee.detr_testee import (
     packed,
     unpacked,
 )
-from detr_spec.cases import plain
+from detr_conformance.testee.messages import MESSAGES, AnswerPart, Part
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import COMPONENTS, Implementation, Limits
-from detr_spec.profile import DEFORMABLE, DETR, BoxRules, DetectionRules, Keys, replace
-from detr_spec.values import (
-    Detections,
-    FeatureMap,
-    HeadParameters,
-    LayerGradient,
-    Losses,
-    LossGradients,
-    Matching,
-    Observation,
-    Outputs,
-    Target,
-)
+from detr_spec.implementation import Implementation
+from detr_spec.profile import DEFORMABLE, DETR, replace
+from detr_spec.values import Answer, LossGradients, Matching, Observation, Outputs, Target
+from detr_spec.violation import Violation
 
-NUMBERS = np.array([[[0.1, -0.0], [np.nan, np.inf]]])
 BOXES = np.array([[[0.25, 0.5, 0.125, 1.0], [0.0, 0.1, 0.2, 0.3]]])
-PART = Outputs(NUMBERS, BOXES, broken=True)
-MATCHING = Matching(np.array([1, 0]), np.array([0, 1], dtype=np.int32))
-LOSSES = Losses({"loss_ce": np.nan, "loss_bbox": 0.1 + 0.2}, {"loss_ce": 1.0}, ((MATCHING,), (MATCHING,)))
-WHOLE = Outputs(NUMBERS, BOXES, np.ones((1, 2, 3, 2)), (PART, PART), True, PART, PART)
-TARGET = (Target([0, 1], BOXES[0], np.eye(2, dtype=bool)[:, None]), Target([], []))
-ARGUMENTS: dict[str, Any] = {
-    "boxes": (BOXES[0], BOXES[0]),
-    "matcher": (PART, TARGET),
-    "criterion": (WHOLE, TARGET),
-    "masks": (WHOLE, TARGET),
-    "gradients": (WHOLE, TARGET, {"loss_ce": 2.0}),
-    "distributed": ([(PART, TARGET), (PART, TARGET)],),
-    "postprocess": (PART, np.array([[480, 640]])),
-    "decoder": (FeatureMap(np.ones((1, 2, 3, 4)), np.ones((1, 2, 3, 4)), np.zeros((1, 3, 4), bool), np.ones((5, 2))),),
-    "model": ([np.ones((3, 4, 5)), np.ones((3, 6, 7))],),
-}
-ANSWERS: dict[tuple[str, str], Any] = {
-    ("assignment", "solve_batch"): (MATCHING, MATCHING),
-    ("criterion", "call"): LOSSES,
-    ("gradients", "call"): LossGradients(LOSSES, -np.inf, (LayerGradient(None, BOXES), LayerGradient(NUMBERS, None))),
-    ("postprocess", "call"): (Detections(np.ones(2), np.array([3, 4]), BOXES[0]),),
-    ("heads", "forward"): WHOLE,
-    ("heads", "parameters"): HeadParameters((np.ones((2, 3)), np.ones(2)), ((np.eye(4), np.ones(4)),)),
-    ("decoder", "stacked"): np.arange(6.0).reshape(1, 2, 3),
-}
 
 
 def through(message: Any) -> Any:
     return unpacked(packed({"it": message})[4:])["it"]
-
-
-def exactly(value: Any) -> Any:
-    return json.dumps(plain(value), default=repr)
-
-
-@pytest.mark.parametrize("component", ARGUMENTS)
-def test_arguments_arrive_as_they_were(component: str) -> None:
-    kinds = next(iter(SIGNATURES[component].values()))[0]
-    for kind, value in zip(kinds, ARGUMENTS[component], strict=False):
-        arrived = kind.decode(through(kind.encode(value)), "it")
-        assert exactly(kind.encode(arrived)) == exactly(kind.encode(value))
-
-
-@pytest.mark.parametrize("function", ANSWERS, ids=".".join)
-def test_answers_arrive_as_they_were(function: tuple[str, str]) -> None:
-    component, name = function
-    kind = SIGNATURES[component][name][1]
-    arrived = kind.decode(through(kind.encode(ANSWERS[function])), "it")
-    assert type(arrived) is type(ANSWERS[function])
-    assert exactly(kind.encode(arrived)) == exactly(kind.encode(ANSWERS[function]))
-
-
-def test_every_component_has_signatures() -> None:
-    assert set(SIGNATURES) == set(COMPONENTS)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "uint64", "int64", "float16", "float32", "float64"])
@@ -147,30 +79,25 @@ def test_configurations_and_what_follows_from_them_are_told() -> None:
     assert read_configuration(told, DEFORMABLE) == configuration
 
 
-def test_a_description_arrives_as_it_was() -> None:
-    profile = replace(
-        DEFORMABLE,
-        name="mine",
-        cost_weights=(1.0, 2.0, 3.0),
-        keys=Keys(logits="logits", class_error=None),
-        boxes=BoxRules(iou_epsilon=1e-6),
-        detection=DetectionRules(top_k=7, clamp=True),
-    )
-    limits = Limits(dtypes=("float16",), component_dtypes={"boxes": ("float64",)}, fixed={"focal_alpha": 0.25})
-    told = read_description(through(described(Implementation(name="it", profile=profile, limits=limits))), "it")
-    assert (told.profile, told.limits, told.components) == (profile, limits, ())
-
-
 def test_a_profile_says_what_differs_from_a_named_one() -> None:
     told = read_profile({"name": "mine", "base": "deformable", "detection": {"top_k": 5}}, "it")
     assert told == replace(DEFORMABLE, name="mine", detection=replace(DEFORMABLE.detection, top_k=5))
     assert read_profile({"name": "mine"}, "it") == replace(DETR, name="mine")
 
 
-def test_what_was_seen_arrives_and_what_was_not_seen_is_not_claimed() -> None:
-    seen = Observation(("boxes",), frozenset({"loss"}), True, {"loss": "float32"}, {"loss": (2, 3)}, {"loss": "cpu"})
-    assert decode_observation(through(encode_observation(seen)), "it") == seen
-    assert decode_observation({}, "it").mutated is None
+def test_what_a_testee_leaves_out_is_not_claimed() -> None:
+    assert MESSAGES.decoded(Observation, {}, Part("it")).mutated is None
+    answer = MESSAGES.decoded(Answer[Matching], {"value": MESSAGES.encoded(record(Matching), Matching)}, Part(""))
+    assert answer.observation.mutated is None
+    layer = {"logits": encode_array(np.full((1, 1, 1), np.nan)), "boxes": encode_array(np.full((1, 1, 4), 2.0))}
+    assert MESSAGES.decoded(Outputs, layer, Part("it")).broken
+
+
+@pytest.mark.parametrize(("kind", "raised"), [(Part, Malformed), (AnswerPart, Violation)])
+def test_what_is_no_value_breaks_the_protocol_or_violates(kind: Any, raised: Any) -> None:
+    layer = {"logits": encode_array(np.ones((1, 1))), "boxes": encode_array(np.ones((1, 4)))}
+    with pytest.raises(raised, match=r"it\.encoder: logits has shape"):
+        MESSAGES.decoded(Outputs, layer, kind("it").within("encoder"))
 
 
 ODD = st.recursive(
@@ -186,17 +113,16 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(place for key, item in children for place in places(item, (*path, key)))]
 
 
+def read(kind: Any) -> Callable[[Any], Any]:
+    return lambda data: MESSAGES.decoded(kind, data, Part("it"))
+
+
 READERS = {
-    "outputs": (lambda value: OUTPUTS.decode(value, "it"), OUTPUTS.encode(WHOLE)),
-    "targets": (lambda value: TARGETS.decode(value, "it"), TARGETS.encode(TARGET)),
-    "gradients": (lambda value: GRADIENTS.decode(value, "it"), GRADIENTS.encode(ANSWERS["gradients", "call"])),
+    **{kind.__name__: (read(kind), MESSAGES.encoded(record(kind), kind)) for kind in (Outputs, Target, LossGradients)},
+    "observation": (read(Observation), MESSAGES.encoded(record(Observation), Observation)),
     "description": (
         lambda value: read_description(value, "it"),
         described(Implementation(name="it", profile=DETR, boxes=lambda configuration: None)),  # type: ignore[arg-type, return-value]
-    ),
-    "observation": (
-        lambda value: decode_observation(value, "it"),
-        encode_observation(Observation(("a",), frozenset({"b"}), True, {"c": "d"}, {"e": (1,)})),
     ),
 }
 

@@ -12,13 +12,25 @@ from scipy.optimize import linear_sum_assignment
 
 from detr_conformance import numpy_implementation
 from detr_conformance.testee import served
-from detr_conformance.testee.codec import SIGNATURES
 from detr_conformance.testee.description import DERIVED, encode_configuration, read_description
 from detr_conformance.testee.detr_testee import LONGEST, REQUESTS, decode_array, packed
+from detr_conformance.testee.messages import RaisedThere, Violated
+from detr_conformance.testee.signatures import signatures
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import Limits
+from detr_spec.implementation import COMPONENTS, Limits
 from detr_spec.profile import DETR
-from detr_spec.values import Observation
+from detr_spec.values import (
+    Detections,
+    FeatureMap,
+    HeadParameters,
+    LayerGradient,
+    Losses,
+    LossGradients,
+    Matching,
+    Observation,
+    Outputs,
+    Target,
+)
 
 PAGE = (Path(__file__).parents[3] / "docs" / "testee.md").read_text(encoding="utf-8")
 (EXAMPLE,) = re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -49,10 +61,10 @@ def test_the_bytes_are_those_of_the_message() -> None:
 
 
 def test_everything_has_its_place_on_the_page() -> None:
-    functions = [name for functions in SIGNATURES.values() for name in functions]
-    named = [
-        item.name for kind in (Configuration, Limits, Observation) for item in fields(kind) if item.name != "profile"
-    ]
-    for name in (*SIGNATURES, *functions, *REQUESTS, *DERIVED, *named):
+    functions = {name for component in COMPONENTS for name in signatures(component)}
+    kinds = (Outputs, Target, Matching, Losses, LossGradients, LayerGradient, Detections, FeatureMap, HeadParameters)
+    values = (*kinds, Configuration, Limits, Observation, Violated, RaisedThere)
+    named = {item.name for kind in values for item in fields(kind)} - {"profile"}
+    for name in (*COMPONENTS, *functions, *REQUESTS, *DERIVED, *named):
         assert f"`{name}`" in PAGE, name
     assert f"{LONGEST:,}".replace(",", " ") in PAGE

@@ -15,7 +15,7 @@ Raw = Callable[..., str]
 Judged = Callable[..., Judgement]
 
 BREACHES = {
-    "huge length": (r'write(b"\xff\xff\xff\xff" + b"x" * 100)', "where a message of at most 8388608 bytes begins"),
+    "huge length": (r'write(b"\xff\xff\xff\xff" + b"x" * 100)', "where a message of at most 67108864 bytes begins"),
     "a print": ('print("hello world", flush=True)', "what a program prints must go to standard error"),
     "no object": ('write(packed([1, 2]))', "a message is a JSON list; expected an object"),
     "invalid utf-8": (r'write(b"\0\0\0\2\xff\xfe")', "a message is no JSON in UTF-8"),
@@ -40,8 +40,8 @@ write(packed({"message": "violated", "text": "", "expected": told, "id": request
         "has more than 300 digits",
     ),
     "a vast and empty shape": (
-        'ARRAY.update(shape=[0, 8388608], data=""); reply(request)',
-        "value.queries has 0 bytes; expected 0 bytes, as int64 of shape [0, 8388608] have",
+        'ARRAY.update(shape=[0, 67108864], data=""); reply(request)',
+        "value.queries has 0 bytes; expected 0 bytes, as int64 of shape [0, 67108864] have",
     ),
     "another message": (
         'write(packed({"message": "ready", "id": request["id"]}))',
@@ -49,15 +49,17 @@ write(packed({"message": "violated", "text": "", "expected": told, "id": request
     ),
     "unknown field": (
         'write(packed({**ANSWER, "mood": 1, "id": request["id"]}))',
-        "the message 'answer' has an unknown field 'mood'; the fields are message, value, observation",
+        "the message 'answer' is an object with the field 'mood'; expected the fields message, value, observation",
     ),
-    "missing field": ('write(packed({"message": "answer", "id": request["id"]}))', "lacks the field 'value'"),
+    "missing field": (
+        'write(packed({"message": "answer", "id": request["id"]}))',
+        "the message 'answer' is an object without the field 'value'",
+    ),
     "wrong dtype": (
         'ARRAY["dtype"] = "float32"; reply(request)',
         "value.queries has 8 bytes; expected 4 bytes, as float32 of shape [1] have",
     ),
     "unknown dtype": ('ARRAY["dtype"] = "int128"; reply(request)', "has dtype 'int128'; expected one of bool"),
-    "wrong shape": ('ARRAY["shape"] = [1, 1]; reply(request)', "is int64 of shape [1, 1]; expected numbers of 1"),
     "vast shape": ('ARRAY["shape"] = [10**30]; reply(request)', "value.queries has 8 bytes; expected 8" + "0" * 30),
     "negative shape": ('ARRAY["shape"] = [-1]; reply(request)', "has shape [-1]; expected a list of at most 8"),
     "no base64": ('ARRAY["data"] = "!"; reply(request)', "value.queries has data that is no base64"),
@@ -81,6 +83,15 @@ def test_a_breach_of_the_protocol_is_one_error_that_says_what_it_is(breach: str,
     assert len(judgement.message) < 700
     assert judgement.counterexample is not None
     assert judgement.counterexample.case is not None
+
+
+def test_an_answer_of_a_wrong_form_keeps_to_the_protocol_and_is_a_violation(raw: Raw, judged: Judged) -> None:
+    source = 'ARRAY["shape"] = [1, 1]\nrequest = until("call")\nwhile True: reply(request); request = read()'
+    judgement = judged(raw(source))
+    assert judgement.verdict is Verdict.VIOLATED
+    assert judgement.message == "assignment.solve answered ndarray of int64 and shape [1, 1] as queries"
+    assert judgement.counterexample is not None
+    assert judgement.counterexample.expected == "integers of shape [k]"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +127,7 @@ GREETINGS = {
     ),
     "profile field": (
         'HELLO["implementations"][0]["profile"] = {"name": "x", "keys": {"logit": "l"}}; reply(read())',
-        "implementations[0].profile.keys has an unknown field 'logit'",
+        "implementations[0].profile.keys is an object with the field 'logit'; did you mean logits",
     ),
     "profile value": (
         'HELLO["implementations"][0]["profile"] = {"name": "x", "activation": "relu"}; reply(read())',
@@ -124,11 +135,11 @@ GREETINGS = {
     ),
     "component": (
         'HELLO["implementations"][0]["components"] = ["solver"]; reply(read())',
-        "implementations[0].components is 'solver'; expected one of boxes, assignment",
+        "implementations[0].components[0] is 'solver'; expected one of boxes, assignment",
     ),
     "limits": (
         'HELLO["implementations"][0]["limits"] = {"dtypes": ["float8"]}; reply(read())',
-        "implementations[0].limits.dtypes is 'float8'",
+        "implementations[0].limits.dtypes[0] is 'float8'",
     ),
     "fixed": (
         'HELLO["implementations"][0]["limits"] = {"fixed": {"eos_coef": 10**400}}; reply(read())',

@@ -1,0 +1,198 @@
+"""The form of what an implementation is given and of what it answers, held against the declared types.
+
+Values become what their types say: arrays of the declared dtype that nobody else changes, tuples, floats. An answer of
+another form is a violation, whoever asks and from wherever it comes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+from typing import Any, Literal, get_args, get_origin
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detr_spec.hints import array_type, field_types, is_function, is_mapping, is_record, item_types, optional_type
+from detr_spec.violation import NotProvided, Raised, RankFailure, Violation
+
+Sizes = dict[str, int]
+"""The lengths of dimensions, by the letters that the shapes of one value have for them."""
+
+
+def described(value: Any) -> str:
+    """A value in a few words: its type, and its dtype and shape, or its length."""
+    name = type(value).__name__
+    try:
+        if hasattr(value, "shape"):
+            return f"{name} of {str(value.dtype).removeprefix('torch.')} and shape {list(value.shape)}"
+        return f"{name} of length {len(value)}" if hasattr(value, "__len__") else name
+    except Exception:
+        return name
+
+
+@dataclass(frozen=True)
+class Where:
+    """Which part of the answer of which function, for a message: "matcher", "[0].queries"."""
+
+    function: str
+    part: str = ""
+
+    def within(self, part: str) -> Where:
+        """A part of this one."""
+        return Where(self.function, self.part + part)
+
+    def wrong(self, value: Any, expected: str) -> Violation:
+        """The violation that says what came here, and what was expected."""
+        part = self.part.removeprefix(".")
+        what = f"{self.function} answered {described(value)}{part and f' as {part}'}"
+        return Violation(what, expected=expected, got=described(value))
+
+
+def formed(value: Any, hint: Any, where: Where, sizes: Sizes | None = None) -> Any:
+    """`value` as its type says; raises `Violation` for what is not of that form.
+
+    A function, or a component of several, comes back with its arguments and answers held to its type; whatever it
+    raises arrives as `Raised`. sizes: those of the value that this one is a part of.
+    """
+    optional, array = optional_type(hint), array_type(hint)
+    if optional is not None:
+        return None if value is None else formed(value, optional, where, sizes)
+    if array is not None:
+        return _array(value, *array, where, {} if sizes is None else sizes)
+    if is_function(hint):
+        return _function(value, hint, where)
+    if is_record(hint):
+        return _record(value, hint, where)
+    if is_mapping(hint):
+        return _mapping(value, get_args(hint)[1], where)
+    if item_types(hint, 0) is not None:
+        return _items(value, hint, where)
+    return _scalar(value, hint, where)
+
+
+def _function(function: Any, hint: Any, where: Where) -> Callable[..., Any]:
+    if not callable(function):
+        raise where.wrong(function, "a function")
+    takes, gives = get_args(hint)
+    where = Where(where.function + where.part)
+
+    def call(*arguments: Any) -> Any:
+        try:
+            given = [formed(value, kind, where) for value, kind in zip(arguments, takes, strict=True)]
+        except Violation as error:
+            raise TypeError(f"{where.function} is asked with {error.got}; expected {error.expected}") from error
+        try:
+            answer = function(*given)
+        except (Violation, NotProvided, Raised, RankFailure):
+            raise
+        except Exception as error:
+            raise Raised(error) from error
+        return formed(answer, gives, where)
+
+    return call
+
+
+def _record(value: Any, hint: Any, where: Where) -> Any:
+    kind = get_origin(hint) or hint
+    if not isinstance(value, kind):
+        raise where.wrong(value, f"a value of type {kind.__name__}")
+    sizes: Sizes = {}
+    given = {name: getattr(value, name) for name in field_types(hint)}
+    parts = {
+        name: formed(given[name], part, where.within("" if name == "value" else f".{name}"), sizes)
+        for name, part in field_types(hint).items()
+    }
+    changed = {name: part for name, part in parts.items() if part is not given[name]}
+    return replace(value, **changed) if changed else value
+
+
+def _mapping(value: Any, hint: Any, where: Where) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise where.wrong(value, "a dictionary by strings")
+    return {key: formed(item, hint, where.within(f"[{key!r}]")) for key, item in value.items()}
+
+
+def _items(value: Any, hint: Any, where: Where) -> Any:
+    is_set = get_origin(hint) is frozenset
+    if not isinstance(value, (list, tuple, Set) if is_set else (list, tuple)):
+        raise where.wrong(value, "a set" if is_set else "a tuple")
+    kinds = item_types(hint, len(value)) or ()
+    if len(kinds) != len(value):
+        raise where.wrong(value, f"a tuple of {len(kinds)}")
+    sizes: Sizes | None = {} if get_origin(hint) is tuple and Ellipsis not in get_args(hint) else None
+    parts = enumerate(zip(value, kinds, strict=True))
+    items = (formed(item, kind, where.within(f"[{place}]"), sizes) for place, (item, kind) in parts)
+    return frozenset(items) if is_set else tuple(items)
+
+
+_KINDS: dict[Any, tuple[str, str]] = {
+    np.float64: ("biuf", "numbers"),
+    np.int64: ("iu", "integers"),
+    np.integer: ("biu", "integers"),
+    np.bool_: ("b", "bool"),
+    Any: ("biuf", "numbers"),
+}
+"""The kinds of dtypes that stand for a declared one, and what they are in words."""
+
+
+def _array(value: Any, scalar: Any, shape: str, where: Where, sizes: Sizes) -> NDArray[Any]:
+    kinds, words = _KINDS[scalar]
+    expected = f"{words} of shape {shape}" if shape else words
+    try:
+        array = np.asarray(value)
+    except Exception as error:
+        raise where.wrong(value, expected) from error
+    if array.dtype.kind not in (kinds if array.size else "biuf"):
+        raise where.wrong(value, expected)
+    if shape and not _fits(array.shape, shape, sizes):
+        known = ", ".join(f"{letter} = {length}" for letter, length in sizes.items() if letter in shape)
+        raise where.wrong(value, f"{expected}, {known}" if known else expected)
+    return _own(array, array.dtype if scalar in (Any, np.integer) else np.dtype(scalar))
+
+
+def _fits(lengths: tuple[int, ...], shape: str, sizes: Sizes) -> bool:
+    """Whether dimensions are those of a shape such as "[n, 4]"; the lengths of new letters are added to `sizes`."""
+    names = shape.strip("[]").split(", ")
+    if len(names) != len(lengths):
+        return False
+    return all(
+        length == (int(name) if name.isdigit() else sizes.setdefault(name, length))
+        for name, length in zip(names, lengths, strict=True)
+    )
+
+
+def _own(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The array in C order and native bytes, at most 64 bits wide, that nobody else can change."""
+    dtype = np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
+    flags = array.flags
+    if array.dtype == dtype and flags.owndata and flags.c_contiguous and not flags.writeable:
+        return array
+    with np.errstate(over="ignore"):
+        own = np.array(array, dtype=dtype, order="C")
+    own.setflags(write=False)
+    return own
+
+
+def _scalar(value: Any, hint: Any, where: Where) -> Any:
+    """A number as Python's own, with one NaN for all; anything else as it is."""
+    if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
+        value = value.item()
+    if hint is float and isinstance(value, Real):
+        try:
+            number = float(value)
+        except OverflowError as error:
+            raise where.wrong(value, "a number that float64 holds") from error
+        return math.nan if math.isnan(number) else number
+    if hint is int and isinstance(value, Integral) and not isinstance(value, bool) and -(2**63) <= int(value) < 2**63:
+        return int(value)
+    if get_origin(hint) is Literal and value in get_args(hint):
+        return value
+    if get_origin(hint) is Literal or hint in (int, float) or not isinstance(value, hint):
+        raise where.wrong(value, _WORDS.get(hint, str(hint)))
+    return value
+
+
+_WORDS = {float: "a number", int: "an integer of 64 bits", bool: "true or false", str: "text"}

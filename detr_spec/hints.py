@@ -1,0 +1,73 @@
+"""What the annotations of values say: the types of fields, of items and of functions, and the shapes of arrays."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+
+@cache
+def field_types(kind: Any) -> Mapping[str, Any]:
+    """The type of each field of a dataclass, also of one with arguments such as `Answer[Losses]`."""
+    plain = get_origin(kind) or kind
+    hints = get_type_hints(plain, include_extras=True)
+    arguments = dict(zip(getattr(plain, "__parameters__", ()), get_args(kind), strict=True))
+    return {field.name: arguments.get(hints[field.name], hints[field.name]) for field in fields(plain)}
+
+
+def default_of(field: Field[Any]) -> Any:
+    """A field's default, `MISSING` where it has none."""
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+def optional_type(hint: Any) -> Any | None:
+    """What a value may be beside None; None for one that may not be None.
+
+    Raises `TypeError` for any other choice of types.
+    """
+    if get_origin(hint) not in (Union, types.UnionType):
+        return None
+    rest = [part for part in get_args(hint) if part is not type(None)]
+    if len(rest) != 1:
+        raise TypeError(f"{hint} is a choice of types; expected one type, or one and None")
+    return rest[0]
+
+
+def is_record(hint: Any) -> bool:
+    """Whether a type is a dataclass, also one with arguments."""
+    return is_dataclass(get_origin(hint) or hint)
+
+
+def is_function(hint: Any) -> bool:
+    """Whether a type is one of functions."""
+    return get_origin(hint) is Callable
+
+
+def is_mapping(hint: Any) -> bool:
+    """Whether a type is one of dictionaries."""
+    origin = get_origin(hint)
+    return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def array_type(hint: Any) -> tuple[Any, str] | None:
+    """The scalar type of an array's dtype, `Any` for any, and its shape, "" for any; None for what is no array."""
+    shape = ""
+    if get_origin(hint) is Annotated:
+        hint, shape = get_args(hint)
+    if get_origin(hint) is not np.ndarray:
+        return None
+    (scalar,) = get_args(get_args(hint)[1])
+    return get_origin(scalar) or scalar, shape
+
+
+def item_types(hint: Any, count: int) -> tuple[Any, ...] | None:
+    """The type of each item of a tuple or sequence of `count`; None for what is neither."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        return arguments
+    return (arguments[0],) * count if origin in (tuple, frozenset, Sequence) else None
