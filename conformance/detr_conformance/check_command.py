@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from detr_conformance.consoles import Console, error_console, output_console
 from detr_conformance.files import require_folder
-from detr_conformance.progress import shown_progress
+from detr_conformance.progress import importing, shown_progress
 from detr_conformance.report import Report
 from detr_conformance.reports.options import Outputs
 from detr_conformance.reports.writing import require_all_writable, write_outputs
@@ -33,13 +35,13 @@ def run_check(
         require_folder(vectors_path)
     report = _judged(names, asked, workers, time_limit, memory_limit)
     console = result_console(outputs)
-    try:
-        show_report(report, console)
-    finally:
-        write_outputs(report, outputs)
-    if vectors_path is not None:
-        for path in leave_vectors(report, vectors_path):
-            console.show(f"vector: {path}")
+    with contextlib.ExitStack() as last:
+        # Whatever cannot be written, the others are, and what fails stands last.
+        last.callback(write_outputs, report, outputs)
+        last.callback(show_report, report, console)
+        if vectors_path is not None:
+            for path in leave_vectors(report, vectors_path):
+                console.show(f"vector: {path}")
     return report.exit_code
 
 
@@ -51,10 +53,12 @@ def result_console(outputs: Outputs) -> Console:
 def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None, memory_limit: int) -> Report:
     """The report; an interrupt ends the check with what is known by then."""
     judgements: dict[int, Judgement] = {}
-    with judges_for(names, workers, time_limit, asked.examples, memory_limit) as judges:
+    console = error_console()
+    shown = partial(importing, console=console)
+    with judges_for(names, workers, time_limit, asked.examples, memory_limit, shown) as judges:
         plan = asked.plan(names, judges.find)
         try:
-            with shown_progress(plan, error_console()) as judged:
+            with shown_progress(plan, console) as judged:
                 for place, judgement in plan.judgements(judges):
                     judgements[place] = judgement
                     judged(plan, place, judgement)

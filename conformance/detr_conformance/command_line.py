@@ -138,7 +138,7 @@ def check(
         time_limit=time_limit,
         memory_limit=memory_limit,
     )
-    if lock_path is None or locked is None:
+    if lock_path is None or locked is None or done == INTERRUPTED:
         return done
     return max(done, run_comparison(names, asked, locked, lock_path, result_console(outputs)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, NamedTuple, Protocol
 
 from detr_conformance import worker
@@ -25,8 +26,8 @@ from detr_spec.invariant import Invariant
 TESTEE_GRACE = 30.0
 """Seconds beyond a testee's own time limits that a worker has for drawing cases and comparing."""
 
-Importing = Callable[[str], None]
-"""Called with the address that is imported next."""
+Importing = Callable[[str], AbstractContextManager[object]]
+"""Gives a context for an address, in which that is imported."""
 
 
 class Task(NamedTuple):
@@ -62,7 +63,7 @@ class Judges(Protocol):
 class ThisProcess:
     """Judges one task after the other in this process, without a time limit but for testees."""
 
-    def __init__(self, importing: Importing = lambda _: None) -> None:
+    def __init__(self, importing: Importing = nullcontext) -> None:
         self._importing = importing
 
     def __enter__(self) -> ThisProcess:
@@ -73,8 +74,8 @@ class ThisProcess:
 
     def find(self, address: str) -> tuple[Implementation, ...]:
         """What `resolve` finds, or raises."""
-        self._importing(address)
-        return resolve(address)
+        with self._importing(address):
+            return resolve(address)
 
     def judged(
         self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
@@ -99,9 +100,9 @@ class Workers:
     found to be violated before that.
     """
 
-    def __init__(self, count: int, addresses: Sequence[str], importing: Importing = lambda _: None) -> None:
+    def __init__(self, count: int, addresses: Sequence[str], importing: Importing = nullcontext) -> None:
         self._pool = Pool(count)
-        self._addresses = list(dict.fromkeys(addresses))
+        self._addresses = tuple(addresses)
         self._importing = importing
         self._found: dict[str, Outcome] = {}
 
@@ -114,10 +115,20 @@ class Workers:
 
     def find(self, address: str) -> tuple[Implementation, ...]:
         """Stand-ins for what a worker finds: name, profile, limits and components, but nothing to call."""
-        if not self._found:
-            jobs = [self._job(one, BOUNDS.start_seconds, worker.described, one) for one in self._addresses]
-            outcomes = self._pool.outcomes(jobs, lambda place: self._importing(self._addresses[place]))
-            self._found = {self._addresses[place]: outcome for place, outcome in outcomes}
+        if address not in self._found:
+            # All that was given first is imported at once, each by another worker.
+            names = [name for name in dict.fromkeys([address, *self._addresses]) if name not in self._found]
+            jobs = [self._job(name, BOUNDS.start_seconds, worker.described, name) for name in names]
+            shown = [ExitStack() for _ in names]
+            try:
+                for place, outcome in self._pool.outcomes(
+                    jobs, lambda place: shown[place].enter_context(self._importing(names[place]))
+                ):
+                    shown[place].close()
+                    self._found[names[place]] = outcome
+            finally:
+                for context in shown:
+                    context.close()
         outcome = self._found[address]
         if isinstance(outcome.failure, UsageError):
             raise outcome.failure

@@ -1,8 +1,6 @@
-"""What the terminal shows of more implementations than stand side by side: a row for each, and who fails what."""
+"""What the terminal shows of many implementations and many failures: rows of counts, and lines."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 from rich.table import Table
 
@@ -14,13 +12,6 @@ MOST_IN_FULL = 30
 
 MOST_NAMED = 5
 """The most implementations that are named for an invariant that fails; the others are counted."""
-
-
-def overview(report: Report) -> Iterator[Table]:
-    """How many invariants have which verdict for each implementation, and which invariant fails for which of them."""
-    yield _counts(report)
-    if report.failing:
-        yield _failures(report)
 
 
 Pairs = list[tuple[ImplementationReport, Judgement]]
@@ -47,7 +38,8 @@ def line_of(implementation: ImplementationReport, judgement: Judgement, width: i
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def _counts(report: Report) -> Table:
+def overview(report: Report) -> Table:
+    """How many invariants have which verdict for each implementation."""
     verdicts = [verdict for verdict in Verdict if any(item.counts[verdict] for item in report.implementations)]
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for name in ("implementation", "profile"):
@@ -60,18 +52,18 @@ def _counts(report: Report) -> Table:
     return table
 
 
-def _failures(report: Report) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for name in ("invariant", "", "level", "fails for"):
-        table.add_column(name, no_wrap=name != "fails for")
+def failures(report: Report) -> Table:
+    """The ids of what fails, and for which implementations each does."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1), style="bold red")
+    for name in ("what fails", "", "level", "for"):
+        table.add_column(name, no_wrap=name != "for")
     owners: dict[str, list[str]] = {}
     rows: dict[str, Judgement] = {}
     for item, judgement in report.failing:
         owners.setdefault(judgement.id, []).append(item.title)
         rows.setdefault(judgement.id, judgement)
     for judgement in rows.values():
-        named = _named(owners[judgement.id])
-        table.add_row(judgement.id, judgement.number, judgement.level, named)
+        table.add_row(judgement.id, judgement.number, judgement.level, _named(owners[judgement.id]))
     return table
 
 

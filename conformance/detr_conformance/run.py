@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -80,6 +81,11 @@ class Plan:
         shard = self.request.shard
         return tuple(range(len(self.tasks)) if shard is None else dealt(self._names, shard.count)[shard.number - 1])
 
+    @cached_property
+    def asked(self) -> tuple[int, ...]:
+        """The places of those tasks for which there is something to judge."""
+        return tuple(place for place in self.places if _unasked(self.tasks[place]) is None)
+
     @property
     def _names(self) -> list[TaskName]:
         return [
@@ -89,18 +95,11 @@ class Plan:
 
     def judgements(self, judges: Judges) -> Iterator[tuple[int, Judgement]]:
         """The judgements with the places of their tasks, as they are finished."""
-        asked: list[int] = []
-        tasks = self.tasks
+        tasks, asked, how = self.tasks, self.asked, self.request
         for place in self.places:
-            subject, invariant, _ = tasks[place]
-            judgement = not_asked(invariant, subject.implementation)
-            if judgement is None and subject.not_started is not None:
-                judgement = blank_judgement(invariant, subject.not_started.verdict, subject.not_started.reason)
+            judgement = _unasked(tasks[place])
             if judgement is not None:
                 yield place, judgement
-            else:
-                asked.append(place)
-        how = self.request
         judged = judges.judged(
             [tasks[place] for place in asked],
             examples=how.examples,
@@ -135,6 +134,15 @@ class Plan:
         return Report(
             installed_version(), how.seed, how.examples, tuple(items), interrupted, how.device, shard, locations
         )
+
+
+def _unasked(task: Task) -> Judgement | None:
+    """The judgement of what does not concern the implementation, or cannot be asked of it; None where it can."""
+    failure = task.subject.not_started
+    judgement = not_asked(task.invariant, task.subject.implementation)
+    if judgement is None and failure is not None:
+        return blank_judgement(task.invariant, failure.verdict, failure.reason)
+    return judgement
 
 
 Progress = Callable[[Plan, int, Judgement], None]
@@ -227,11 +235,11 @@ def judges_for(
     time_limit: float | None,
     examples: int,
     memory_limit: int = DEFAULT_MEMORY_LIMIT,
-    importing: Importing = lambda _: None,
+    importing: Importing = nullcontext,
 ) -> Judges:
     """This process for 0 workers, else so many worker processes.
 
-    importing: called with each address that is imported, as that takes long.
+    importing: gives the context in which an address is imported, as that takes long.
     Raises `UsageError` for a number or a time limit that makes no sense, and for workers where an
     implementation is given as an object.
     """

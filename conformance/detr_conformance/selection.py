@@ -69,37 +69,38 @@ def chosen_subjects(
 ) -> tuple[Subject, ...]:
     """The subjects of the selection's profile.
 
-    Raises `UsageError` where an address gives none of that profile, none with a component that is asked for
-    by name, or none that the invariants ask anything of; and where two subjects have the same name and
-    profile.
+    Raises `UsageError` where an address gives none of that profile; where no subject has a component that is asked for
+    by name, or none is asked anything by the invariants; and where two subjects have the same name and profile.
     """
     _refuse_twins(subjects)
     chosen: list[Subject] = []
     for address in dict.fromkeys(subject.address for subject in subjects):
-        group = [subject for subject in subjects if subject.address == address]
-        chosen += _chosen_of(group, selection, invariants)
-    return tuple(chosen)
-
-
-def _chosen_of(group: Sequence[Subject], selection: Selection, invariants: Sequence[Invariant]) -> list[Subject]:
-    name = group[0].address or group[0].implementation.name
-    declared = list(dict.fromkeys(subject.implementation.profile.name for subject in group))
-    if selection.profile is not None:
-        _known("profile", selection.profile, [*PROFILES, *declared])
-        group = [subject for subject in group if subject.implementation.profile.name == selection.profile]
-        if not group:
-            raise UsageError(f"{name} declares no profile {selection.profile}; it declares {', '.join(declared)}")
-    provided = list(dict.fromkeys(part for subject in group for part in subject.implementation.components))
+        chosen += _of_profile([subject for subject in subjects if subject.address == address], selection.profile)
+    named = " and ".join(dict.fromkeys(subject.address or subject.implementation.name for subject in chosen))
+    provided = list(dict.fromkeys(part for subject in chosen for part in subject.implementation.components))
     for component in selection.components:
         if component not in provided:
             within = f" in profile {selection.profile}" if selection.profile else ""
-            raise UsageError(f"{name} provides no {component}{within}; it provides {', '.join(provided) or 'nothing'}")
-    if all(not_asked(invariant, subject.implementation) for invariant in invariants for subject in group):
+            raise UsageError(f"{named} provides no {component}{within}; it provides {', '.join(provided) or 'nothing'}")
+    if all(not_asked(invariant, subject.implementation) for invariant in invariants for subject in chosen):
         raise UsageError(
-            f"nothing that was chosen is asked of {name}: it provides {', '.join(provided) or 'nothing'} "
-            f"in profile {' and '.join(dict.fromkeys(item.implementation.profile.name for item in group))}"
+            f"nothing that was chosen is asked of {named}: it provides {', '.join(provided) or 'nothing'} "
+            f"in profile {' and '.join(dict.fromkeys(item.implementation.profile.name for item in chosen))}"
         )
-    return list(group)
+    return tuple(chosen)
+
+
+def _of_profile(group: Sequence[Subject], profile: str | None) -> list[Subject]:
+    """The subjects of one address that are of the profile, if one is asked for."""
+    if profile is None:
+        return list(group)
+    declared = list(dict.fromkeys(subject.implementation.profile.name for subject in group))
+    _known("profile", profile, [*PROFILES, *declared])
+    found = [subject for subject in group if subject.implementation.profile.name == profile]
+    if not found:
+        name = group[0].address or group[0].implementation.name
+        raise UsageError(f"{name} declares no profile {profile}; it declares {', '.join(declared)}")
+    return found
 
 
 def require_device(subjects: Sequence[Subject], device: str) -> None:

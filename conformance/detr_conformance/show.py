@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from rich.padding import Padding
 from rich.table import Table
 
 from detr_conformance.consoles import Console, styled
 from detr_conformance.failure_text import failure_text
-from detr_conformance.overview import line_of, overview, told
+from detr_conformance.overview import failures, line_of, overview, told
 from detr_conformance.report import ImplementationReport, Report, missing_components
 from detr_conformance.verdict import Judgement, Verdict
 
@@ -40,7 +41,7 @@ LEGEND = {
 
 
 def show_report(report: Report, console: Console) -> None:
-    """Prints the failures, then the table, then the counts, so that the summary is what is seen last."""
+    """Prints the failures, then the table, then the counts, then what fails, so that this is what is seen last."""
     in_full, in_a_line = told(report)
     for implementation, judgement in _shortened(in_full):
         console.rule(style="bright_black")
@@ -49,7 +50,7 @@ def show_report(report: Report, console: Console) -> None:
     for implementation, judgement in in_a_line:
         console.show(line_of(implementation, judgement, console.width), WORDS[judgement.verdict][1])
     many = len(report.implementations) > MOST_COLUMNS
-    for table in overview(report) if many else _tables(report, console.width):
+    for table in [overview(report)] if many else _tables(report, console.width):
         console.print()
         console.print(table)
     for line in _legend(report):
@@ -62,6 +63,10 @@ def show_report(report: Report, console: Console) -> None:
             console.show(line)
     for line in cost_lines(report):
         console.show(line)
+    if report.failing:
+        console.print()
+        # Below a matrix, what fails is told apart from its rows.
+        console.print(Padding.indent(failures(report), 0 if many else 2))
 
 
 def _shortened(
@@ -139,11 +144,9 @@ def _table(items: Sequence[ImplementationReport], rows: Sequence[Judgement]) -> 
     for item in items:
         table.add_column(f"{item.name}\n{item.profile}", min_width=_column_width(item))
     verdicts = [{judgement.id: judgement.verdict for judgement in item.judgements} for item in items]
-    component = rows[0].component
-    for row in rows:
-        if row.component != component:
+    for before, row in zip((None, *rows), rows, strict=False):
+        if before is not None and row.component != before.component:
             table.add_row()
-            component = row.component
         cells = [styled(*WORDS[by_id[row.id]]) if row.id in by_id else "" for by_id in verdicts]
         table.add_row(row.id, row.number, row.level, *cells)
     return table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -53,7 +54,9 @@ def judge_at(
 
 @cache
 def _resolved(address: str) -> tuple[Implementation, ...]:
+    before = len(sys.modules)
     found = resolve(address)
-    # What is imported by now stays: a collector that looks through it again and again takes a tenth of the time.
-    gc.freeze()
+    if len(sys.modules) > before:
+        # What is imported stays: a collector that looks through it again and again takes a tenth of the time.
+        gc.freeze()
     return found

@@ -70,6 +70,7 @@ def test_who_fails_what_is_told_by_invariant(width: int) -> None:
     (row,) = [line for line in lines if line.startswith(f"{first} ")]
     assert "project-00 (detr), project-01 (detr)" in row
     assert "and 35 more" in " ".join(lines)
+    assert lines.index(row) > len(lines) - 6
     in_full = [line for line in lines if line.startswith(f"VIOLATED: {first} (")]
     told = [line for line in lines if line.startswith(f"VIOLATED: {first}, project-")]
     assert (len(in_full), len(told)) == (1, 39)

@@ -100,6 +100,15 @@ def test_a_profile_that_is_not_declared_is_refused(pair: list[Subject]) -> None:
     assert message == "right.py:BOTH declares no profile deformable; it declares detr"
 
 
+def test_one_of_several_may_lack_what_is_asked_for(right: Implementation) -> None:
+    other = replace(right, name="other", assignment=None, boxes=lambda _: None)  # type: ignore[arg-type,return-value]
+    both = [Subject(right, "a:A"), Subject(other, "b:B")]
+    for selection in (Selection(components=("assignment",)), Selection(invariants=("S1",))):
+        assert choose(both, selection) == ["detr", "detr"]
+    message = refusal(lambda: choose(both, Selection(components=("matcher",))))
+    assert message == "a:A and b:B provides no matcher; it provides assignment, boxes"
+
+
 def test_two_implementations_of_one_name_and_profile_are_refused(right: Implementation) -> None:
     twins = [Subject(right, "a:A"), Subject(right, "b:B")]
     assert "two implementations are called right in profile detr" in refusal(lambda: choose(twins, Selection()))

@@ -263,6 +263,22 @@ def test_the_table_has_a_row_for_each_invariant_and_a_column_for_each_implementa
     assert "detr-spec 1.0, seed 5, 100 examples" in lines
 
 
+def test_what_fails_stands_last() -> None:
+    failing = implementation("first", [judgement(), judgement("boxes.toy", Verdict.CRASHED)])
+    lines = shown(report_of(failing, implementation("second", [judgement()]))).rstrip().splitlines()
+    assert [line.split() for line in lines[-3:]] == [
+        ["what", "fails", "level", "for"],
+        ["matcher.toy", "M1", "MUST", "first", "(detr),", "second", "(detr)"],
+        ["boxes.toy", "M1", "MUST", "first", "(detr)"],
+    ]
+
+
+def test_a_table_of_those_that_provide_nothing_says_so() -> None:
+    first = implementation("with-a-long-name-" * 3, [judgement("boxes.toy", Verdict.HOLDS)])
+    second = implementation("with-another-name-" * 3, [judgement("boxes.toy", Verdict.NOT_PROVIDED)])
+    assert "not provided at all: boxes" in " ".join(shown(report_of(first, second), width=80).split())
+
+
 def test_many_implementations_in_a_narrow_terminal_lose_nothing() -> None:
     names = [f"implementation-{number}" for number in range(7)]
     text = shown(report_of(*(implementation(name, [judgement(verdict=Verdict.HOLDS)]) for name in names)), width=60)

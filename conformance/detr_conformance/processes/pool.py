@@ -82,7 +82,7 @@ class Pool:
             self._workers.pop().process.close()
 
     def outcomes(
-        self, jobs: Sequence[Job], begun: Callable[[int], None] = lambda _: None
+        self, jobs: Sequence[Job], begun: Callable[[int], object] = lambda _: None
     ) -> Iterator[tuple[int, Outcome]]:
         """The outcome of each job with its place, as they come; begun is called with the place of one that begins."""
         waiting = dict(enumerate(jobs))
