@@ -28,7 +28,7 @@ Of the losses, every term is held to 1e-5 in float32 and to 1e-14 in float64, or
 float32 itself has steps of 1e-7, and a loss is a sum of many numbers, any order of which is right: the allowance covers
 that, and no less can be told from rounding. Gradients are held to 1e-5 and, in float64, to 1e-9: there the truth is a
 difference quotient, whose own error is of that size. Matchings have no numbers to be off, but a term of the cost that
-is off by 1e-6 is found in float64, by `matcher.close-call`.
+is off by 1e-9 is found in float64, by `matcher.close-call`.
 
 The numbers that an implementation is built with may be held in float32, whatever the dtype of the call, where a weight
 of 0.1 is 0.100000001. For what float32 rounds, an error of that size is given up in float64: loss_ce under an eos_coef

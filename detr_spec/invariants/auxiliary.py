@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
+
+import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
@@ -13,17 +17,17 @@ from detr_spec.invariants.criterion_answers import (
     TERMS,
     Build,
     Judged,
-    Term,
     judged,
     loss_key,
     premise_same_matchings,
+    require_optimal_layers,
     require_same_terms,
     shown_matchings,
 )
 from detr_spec.invariants.criterion_values import reports_class_error, require_keys
-from detr_spec.invariants.shared import require_optimal_matchings, same_pairs, unique_matchings
+from detr_spec.invariants.shared import same_pairs, unique_matchings
 from detr_spec.losses import TRAINING_TERMS, set_losses
-from detr_spec.strategies import set_cases
+from detr_spec.strategies import close_calls, set_cases
 from detr_spec.tolerance import Interval
 from detr_spec.values import Matching
 from detr_spec.violation import Violation, premise, require
@@ -115,38 +119,65 @@ def own_matching(component: Build, case: SetCase) -> None:
     if matchings is None:
         matchings = tuple(unique_matchings(layer, targets, configuration) for layer in case.outputs.layers)
     else:
-        for layer, (outputs, own) in enumerate(zip(case.outputs.layers, matchings, strict=True)):
-            require_optimal_matchings(f"decoder layer {layer}", own, outputs, targets, configuration)
+        require_optimal_layers(matchings, configuration, case.outputs, targets)
     conflict = any(not _same(first, matchings[-1]) for first in matchings[:-1])
     premise(conflict, "all layers have the same matching")
-    answer = Judged(configuration, case.outputs, targets, losses, matchings)
-    for layer in (None, *range(len(case.outputs.auxiliary))):
-        for name, term in answer.terms(TRAINING_TERMS, layer).items():
-            _require_own(answer, name, term, layer)
+    others = [(f"of decoder layer {layer}", own) for layer, own in enumerate(matchings)]
+    _require_own(Judged(configuration, case.outputs, targets, losses, matchings), others)
 
 
 def _same(first: tuple[Matching, ...], second: tuple[Matching, ...]) -> bool:
     return all(map(same_pairs, first, second))
 
 
-def _require_own(answer: Judged, name: str, term: Term, layer: int | None) -> None:
-    """Raises `Violation` if the loss is that of another layer's matching, and not that of its own."""
-    if _explains(term.definition, term.value):
-        return
-    outputs = answer.outputs.layers[-1 if layer is None else layer]
-    for other, matchings in enumerate(answer.matchings):
-        definition = set_losses(answer.configuration, outputs, answer.targets, matchings)[name]
-        if _explains(definition, term.value):
-            raise Violation(
-                f"{term.key} is the loss under the matching of decoder layer {other}",
-                expected=float(term.definition.value),
-                got=term.value,
-                allowance=float(term.definition.upper - term.definition.lower),
-            )
+def _require_own(answer: Judged, others: Sequence[tuple[str, Sequence[Matching]]]) -> None:
+    """Raises `Violation` if a loss of some layer is that of another matching, by its name, and not that of its own."""
+    for layer, outputs in zip((*range(len(answer.outputs.auxiliary)), None), answer.outputs.layers, strict=True):
+        for name, term in answer.terms(TRAINING_TERMS, layer).items():
+            if _explains(term.definition, term.value):
+                continue
+            for whose, matchings in others:
+                other = set_losses(answer.configuration, outputs, answer.targets, matchings)[name]
+                if _explains(other, term.value):
+                    raise Violation(
+                        f"{term.key} is the loss under the matching {whose}",
+                        expected=float(term.definition.value),
+                        got=term.value,
+                        allowance=float(term.definition.upper - term.definition.lower),
+                    )
 
 
 def _explains(definition: Interval, value: float) -> bool:
     return bool(definition.lower <= value <= definition.upper)
+
+
+@invariant(
+    "auxiliary.close-call",
+    number="A2",
+    formula="C_1 < C_2 by more than rounding ⇒ query 1 is matched, in each decoder layer, though C_2 − C_1 is small",
+    source="norm §3 and §4; Carion et al. 2020, equation 1 and section 3.2",
+    breaks=(
+        "auxiliary layers matched by rounded or older costs, or greedily, within a percent of the optimum; a term of "
+        "the cost in a narrower dtype, inside the criterion alone"
+    ),
+    cases=close_calls(layers=(1, 3)),
+)
+def close_call(component: Build, case: SetCase) -> None:
+    """In each decoder layer, of two queries that cost almost the same for a target, the cheaper is trained towards it.
+
+    Queries of early layers are near each other. Judged by the matchings that the criterion shows, or else by its
+    losses, which then must not be those of the dearer query.
+    """
+    configuration, outputs, targets = case.configuration, case.outputs, case.targets
+    losses = component(configuration)(outputs, targets).value
+    shown = shown_matchings(losses, outputs, targets)
+    if shown is not None:
+        require_optimal_layers(shown, configuration, outputs, targets)
+        return
+    matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
+    pairs = [Matching(np.array([query]), np.array([0])) for query in range(outputs.queries)]
+    dearer = [("of a dearer query", chosen) for chosen in product(pairs, repeat=len(targets))]
+    _require_own(Judged(configuration, outputs, targets, losses, matchings), dearer)
 
 
 @invariant(

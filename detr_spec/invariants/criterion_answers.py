@@ -16,7 +16,7 @@ import numpy as np
 from detr_spec.apart import Apart
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
-from detr_spec.invariants.shared import require_valid, same_pairs, unique_matchings
+from detr_spec.invariants.shared import require_optimal_matchings, require_valid, same_pairs, unique_matchings
 from detr_spec.losses import METRICS, TRAINING_TERMS, set_losses
 from detr_spec.masks import MASK_TERMS, mask_losses
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
@@ -222,6 +222,14 @@ def shown_matchings(losses: Losses, outputs: Outputs, targets: Targets) -> tuple
         for image, (matching, target) in enumerate(zip(matchings, targets, strict=True)):
             require_valid(f"decoder layer {layer}, image {image}", matching, outputs.queries, len(target))
     return tuple(tuple(map(renamed, matchings)) for matchings in losses.matchings)
+
+
+def require_optimal_layers(
+    matchings: Sequence[Sequence[Matching]], configuration: Configuration, outputs: Outputs, targets: Targets
+) -> None:
+    """Raises `Violation` unless each image's matching is valid and optimal in each decoder layer."""
+    for layer, (own, predictions) in enumerate(zip(matchings, outputs.layers, strict=True)):
+        require_optimal_matchings(f"decoder layer {layer}", own, predictions, targets, configuration)
 
 
 def renamed(matching: Matching, *, queries: AnyIntegers | None = None, targets: AnyIntegers | None = None) -> Matching:

@@ -14,10 +14,10 @@ from detr_spec.invariants.criterion_answers import (
     Build,
     judged,
     premise_same_matchings,
+    require_optimal_layers,
     require_same_terms,
     shown_matchings,
 )
-from detr_spec.invariants.shared import require_optimal_matchings
 from detr_spec.masks import MASK_TERMS, common_size, padded
 from detr_spec.strategies import mask_cases
 from detr_spec.strategies.regimes import SATURATED_LOGIT
@@ -148,8 +148,7 @@ def optimal_matching(component: Build, case: SetCase) -> None:
     shown = shown_matchings(losses, case.outputs, case.targets)
     if shown is None:
         raise NotProvided("the criterion does not show its matching")
-    for layer, (outputs, matchings) in enumerate(zip(case.outputs.layers, shown, strict=True)):
-        require_optimal_matchings(f"decoder layer {layer}", matchings, outputs, case.targets, case.configuration)
+    require_optimal_layers(shown, case.configuration, case.outputs, case.targets)
 
 
 @invariant(
