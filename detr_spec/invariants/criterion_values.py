@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from detr_spec.assignment import solve
 from detr_spec.cases import SetCase
-from detr_spec.costs import image_costs
 from detr_spec.invariant import invariant, with_no_object
 from detr_spec.invariants.criterion_answers import (
     BOX_TERMS,
@@ -18,10 +16,9 @@ from detr_spec.invariants.criterion_answers import (
     loss_key,
     premise_same_matchings,
 )
-from detr_spec.invariants.shared import require_optimal_matchings, vary
+from detr_spec.invariants.shared import require_optimal_matchings, unique_matchings, vary
 from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
-from detr_spec.values import Matching
 from detr_spec.violation import NotProvided, premise, require, require_within
 
 ORDINARY_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
@@ -143,9 +140,7 @@ def perfect_boxes(component: Build, case: SetCase) -> None:
     configuration, outputs, targets = case.configuration, case.outputs, case.targets
     premise(any(map(len, targets)), "there are no targets")
     answer = component(configuration)(outputs, targets).value
-    solutions = [solve(cost.value) for cost in image_costs(outputs, targets, configuration)]
-    matching = tuple(Matching(solution.rows, solution.columns) for solution in solutions)
-    perfect = Judged(configuration, outputs, targets, answer, (matching,))
+    perfect = Judged(configuration, outputs, targets, answer, (unique_matchings(outputs, targets, configuration),))
     for name in BOX_TERMS:
         perfect.term(name).require_definition()
 

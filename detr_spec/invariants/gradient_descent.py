@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
 from detr_spec.differences import noise
 from detr_spec.evaluation import average_precision
 from detr_spec.invariant import invariant
@@ -111,7 +112,11 @@ ENOUGH = 0.99
 STEPS = 300
 BOX_RATE = 1.0
 LOGIT_RATE = 2.0
-"""Over the weights of the box losses together, and over that of the classification loss."""
+"""Over the weights of the box losses, as they move boxes, and over that of the classification loss."""
+
+GIOU_MOVES = 3.0
+"""How much more a box is moved by its GIoU than by its L1 distance, in units of the box: the one has a slope of about 1
+whatever the size, the other one of the size, which is at most 1."""
 
 DECAY = 1e-3
 """The rate of boxes at the last step, as a share of the first; it falls in the second half."""
@@ -139,10 +144,10 @@ def learnability(component: Build, case: SetCase) -> None:
     count = sum(map(len, targets))
     premise(count > 0, "there are no objects")
     weights = training_weights(configuration)
-    premise(min(weights.values()) > 0, "a term has no weight")
+    _premise_binding(configuration)
     # The losses are means over objects, so that the step of one object would shrink with their number.
     logit_rate = count * LOGIT_RATE / weights["classification"]
-    box_rate = count * BOX_RATE / (weights["box_l1"] + weights["box_giou"])
+    box_rate = count * BOX_RATE / (weights["box_l1"] + GIOU_MOVES * weights["box_giou"])
     logits, boxes = case.outputs.logits, case.outputs.boxes
     for step in range(STEPS):
         rounded = round_to(logits, configuration.dtype)
@@ -159,6 +164,16 @@ def learnability(component: Build, case: SetCase) -> None:
         expected=ENOUGH,
         got=precision,
     )
+
+
+def _premise_binding(configuration: Configuration) -> None:
+    """Ends the check unless the least loss is that of the right classes in the right boxes, and of no other."""
+    premise(min(training_weights(configuration).values()) > 0, "a term has no weight")
+    matched_by_boxes = configuration.cost_bbox > 0 or configuration.cost_giou > 0
+    premise(matched_by_boxes, "boxes have no part in the matching, so that nothing binds a target to a box")
+    softmax = configuration.profile.class_loss == "cross-entropy"
+    both = configuration.eos_coef > 0 if softmax else 0 < configuration.focal_alpha < 1
+    premise(both, "objects, or what is no object, have no part in the classification loss")
 
 
 def _gradient(component: Build, case: SetCase, outputs: Outputs) -> tuple[Floats, Floats]:
