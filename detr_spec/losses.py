@@ -186,6 +186,12 @@ def set_losses(
     }
 
 
+def classification_has_value(configuration: Configuration, targets: Targets) -> bool:
+    """Whether the classification loss of a batch has a value: a mean of weights that are all 0 has none."""
+    weighted = configuration.profile.class_loss == "cross-entropy"
+    return not weighted or configuration.eos_coef > 0 or any(map(len, targets))
+
+
 def classification(configuration: Configuration, logits: Numbers, classes: Integers, normaliser: Numbers) -> Numbers:
     """The profile's classification loss; logits [B, Q, C], classes [B, Q] with K for no object → []."""
     if configuration.profile.class_loss == "focal":

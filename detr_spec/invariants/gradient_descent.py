@@ -21,6 +21,7 @@ from detr_spec.invariants.gradient_answers import (
     require_same_gradient,
     training_weights,
 )
+from detr_spec.invariants.shared import boxes_decide
 from detr_spec.postprocess import detections
 from detr_spec.strategies import learning_cases, set_cases
 from detr_spec.values import FINE_DTYPES, Floats, Outputs, round_to
@@ -169,8 +170,7 @@ def learnability(component: Build, case: SetCase) -> None:
 def _premise_binding(configuration: Configuration) -> None:
     """Ends the check unless the least loss is that of the right classes in the right boxes, and of no other."""
     premise(min(training_weights(configuration).values()) > 0, "a term has no weight")
-    matched_by_boxes = configuration.cost_bbox > 0 or configuration.cost_giou > 0
-    premise(matched_by_boxes, "boxes have no part in the matching, so that nothing binds a target to a box")
+    premise(boxes_decide(configuration), "boxes have no part in the matching, so that nothing binds a target to a box")
     softmax = configuration.profile.class_loss == "cross-entropy"
     both = configuration.eos_coef > 0 if softmax else 0 < configuration.focal_alpha < 1
     premise(both, "objects, or what is no object, have no part in the classification loss")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
 from detr_spec.costs import image_costs
 from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
-from detr_spec.invariants.shared import require_optimal, require_optimal_matchings, require_refusal, vary
+from detr_spec.invariants.shared import boxes_decide, require_optimal, require_optimal_matchings, require_refusal, vary
 from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
 from detr_spec.values import DTYPES, NARROW_DTYPES, Booleans, Floats, Integers, Matching, Outputs
@@ -47,6 +48,11 @@ def _ranks_some_last(profile: Profile) -> bool:
     return "rank-last" in (profile.non_finite_logits, profile.non_finite_boxes)
 
 
+def _premise_classes_count(configuration: Configuration) -> None:
+    """Ends the check where classes have no part in the cost: what has no weight may be left out, and not looked at."""
+    premise(configuration.cost_class > 0, "classes have no part in the cost")
+
+
 def _with_logit(case: SetCase, number: float) -> Outputs:
     """The case's predictions with one logit replaced, of a class that one of the image's targets has."""
     generator = case.generator("broken logit")
@@ -71,6 +77,7 @@ def nan_logit_refused(component: Build, case: SetCase) -> None:
     A diverged network must stop the run. Matched in silence, its NaN reaches the losses steps later, far
     from the cause.
     """
+    _premise_classes_count(case.configuration)
     matcher, broken = component(case.configuration), _with_logit(case, np.nan)
     require_refusal(
         "a NaN logit",
@@ -93,6 +100,7 @@ def infinite_logit_refused(component: Build, case: SetCase) -> None:
 
     The softmax of +inf is NaN: overflow is how networks in narrow dtypes diverge first.
     """
+    _premise_classes_count(case.configuration)
     matcher, broken = component(case.configuration), _with_logit(case, np.inf)
     require_refusal(
         "a logit of +inf",
@@ -115,6 +123,7 @@ def nan_box_refused(component: Build, case: SetCase) -> None:
 
     A NaN box has no distance to anything; an answer would be an accident of how the solver compares NaN.
     """
+    premise(boxes_decide(case.configuration), "boxes have no part in the cost")
     generator = case.generator("broken box")
     image, coordinate = generator.integers(case.outputs.batch), generator.integers(4)
     boxes, targets = case.outputs.boxes.copy(), list(case.targets)
@@ -229,6 +238,7 @@ def foreign_label_refused(component: Build, case: SetCase) -> None:
 
     Clamped, a category id beyond num_classes is matched, and trained, as whatever class is the last.
     """
+    _premise_classes_count(case.configuration)
     generator = case.generator("foreign label")
     image = int(generator.integers(case.outputs.batch))
     labels = case.targets[image].labels.copy()
@@ -280,12 +290,16 @@ def _with_broken_queries(case: SetCase) -> tuple[Outputs, Integers]:
 
     The same queries in every image: one or two, but not all. Ends the check where there is no second query.
     """
-    profile, generator = case.configuration.profile, case.generator("broken queries")
+    configuration, generator = case.configuration, case.generator("broken queries")
     queries = case.outputs.queries
     premise(queries > 1, "the only query cannot be ranked")
     broken = generator.permutation(queries)[: generator.integers(1, min(2, queries - 1), endpoint=True)]
     logits, boxes = case.outputs.logits.copy(), case.outputs.boxes.copy()
-    ranked = [profile.non_finite_logits == "rank-last", profile.non_finite_boxes == "rank-last"]
+    ranked = [
+        configuration.profile.non_finite_logits == "rank-last" and configuration.cost_class > 0,
+        configuration.profile.non_finite_boxes == "rank-last" and boxes_decide(configuration),
+    ]
+    premise(any(ranked), "what can be broken has no part in the cost")
     if generator.choice(np.flatnonzero(ranked)) == 0:
         logits[:, broken] = _broken_logits(case, generator)
     else:

@@ -148,6 +148,11 @@ def require_same_optimum(
     )
 
 
+def boxes_decide(configuration: Configuration) -> bool:
+    """Whether the matching cost of a query and a target depends on their boxes."""
+    return configuration.cost_bbox > 0 or configuration.cost_giou > 0
+
+
 def vary(configuration: Configuration, **numbers: float) -> Configuration:
     """The configuration with other numbers; raises `NotProvided` for one that cannot be varied."""
     fixed = sorted(numbers.keys() & set(configuration.fixed))
