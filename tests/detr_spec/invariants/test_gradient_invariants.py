@@ -428,5 +428,26 @@ def test_learning_is_judged_in_a_dtype_that_is_fine_enough_if_there_is_one(dtype
     assert judged(LEARNABILITY, narrow, 1).verdict is Verdict.VACUOUS
 
 
+@pytest.mark.parametrize(
+    "open_weights",
+    [
+        {"cost_weights": (1.0, 0.0, 0.0)},
+        {"cost_weights": (8.0, 0.25, 0.5)},
+        {"loss_weights": (1.0, 0.0, 2.0)},
+        {"loss_weights": (1.0, 0.5, 8.0)},
+        {"eos_coef": 0.0},
+    ],
+    ids=str,
+)
+def test_learning_is_not_asked_where_the_weights_leave_the_optimum_open(open_weights: Any) -> None:
+    assert judged(LEARNABILITY, subject(softmax(), replace(DETR, **open_weights)), 1).verdict is Verdict.VACUOUS
+
+
+def test_gradients_of_a_mean_without_weights_are_not_asked_for(failing: Failing) -> None:
+    unweighted = subject(softmax(), replace(DETR, eos_coef=0.0))
+    among = ["gradients.logits-sum-to-zero", "gradients.finite-when-saturated"]
+    assert failing(unweighted, among, EXAMPLES) == set()
+
+
 def test_every_invariant_has_a_defect() -> None:
     assert set().union(*(expected for _, expected in DEFECTS.values())) == set(QUICK)
