@@ -114,6 +114,15 @@ class DetectionRules:
     """The order of the two numbers in each row of `target_sizes`."""
     clamp: bool = False
     """Whether boxes are clamped to the image."""
+    non_finite_scores: Literal["keep", "rank-last", "drop", "refuse", "unchecked"] = "keep"
+    """What becomes of a score that is no number, for a NaN logit. "keep": it stays what it is, and in a top-k stands
+    where sorting puts it, in place of sound ones too; "rank-last": likewise, but after every sound one; "drop": it is
+    left out, and takes no place among the k best; "refuse": the call raises; "unchecked": the answer is open. No such
+    score exceeds a threshold, whatever is declared."""
+    non_finite_boxes: Literal["keep", "drop", "refuse", "unchecked"] = "keep"
+    """What becomes of a detection whose predicted box is not finite. "keep": it stays, and so does its box, unless it
+    is clamped; "drop": it is left out of what is returned; "refuse": the call raises; "unchecked": the answer is
+    open."""
 
     def __post_init__(self) -> None:
         _require_choices(self)

@@ -29,6 +29,7 @@ from detr_spec.invariants import (
     matcher_terms,
     model,
     postprocess,
+    postprocess_broken,
     postprocess_rules,
 )
 
@@ -61,5 +62,6 @@ __all__ = [
     "matcher_terms",
     "model",
     "postprocess",
+    "postprocess_broken",
     "postprocess_rules",
 ]

@@ -51,13 +51,18 @@ def exceeds_pairs(case: SetCase) -> bool:
     return top_k_rule(case.configuration.profile) and case.configuration.top_k > pair_count(case)
 
 
+def premise_accepted(case: SetCase) -> None:
+    """Ends the check where the profile says that the case is refused."""
+    refused = case.configuration.profile.detection.top_k_overflow == "refuse" and exceeds_pairs(case)
+    premise(not refused, "k exceeds the number of (query, class) pairs")
+
+
 def ask(postprocess: PostProcess, case: SetCase) -> Answer[tuple[Detections, ...]]:
     """The answer to a case; raises `Violation` unless each image has scores [n], labels [n] and boxes [n, 4].
 
     Ends the check where the profile says that the case is refused.
     """
-    refused = case.configuration.profile.detection.top_k_overflow == "refuse" and exceeds_pairs(case)
-    premise(not refused, "k exceeds the number of (query, class) pairs")
+    premise_accepted(case)
     answer = postprocess(case.outputs, declared_sizes(case.sizes, case.configuration.profile))
     require(
         len(answer.value) == len(case.sizes),

@@ -20,7 +20,7 @@ from detr_conformance.reference import IMPLEMENTATIONS
 from detr_conformance.solver import solver
 from detr_conformance.variety import MANY, Variety
 from detr_conformance.verdict import Verdict
-from detr_spec.declarable import drawn_profile
+from detr_spec.declarable import declarable_values, drawn_profile, parts
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant, all_invariants, find_invariants
 from detr_spec.profile import DEFORMABLE, DETR
@@ -110,11 +110,11 @@ def reached(check: Callable[..., Any]) -> set[str]:
     return names
 
 
-def refusing(item: Invariant) -> Implementation:
-    """A right implementation that has what the invariant says is refused."""
-    detection = replace(DEFORMABLE.detection, top_k_overflow="refuse")
-    overflow = replace(DEFORMABLE, detection=detection)
-    return declared_implementation(overflow) if item.component == "postprocess" else subject_of(item)
+def refusing(rules: Any) -> Any:
+    """A profile, or a part of it, that refuses whatever one can refuse."""
+    kind: Any = type(rules)
+    own = {name: "refuse" for name, values in declarable_values(kind).items() if "refuse" in values}
+    return replace(rules, **own, **{name: refusing(getattr(rules, name)) for name in parts(kind)})
 
 
 REFUSALS = [item for item in all_invariants() if "require_refusal" in reached(item.check)]
@@ -127,7 +127,8 @@ def test_refusals_are_found_by_what_they_call() -> None:
 
 @pytest.mark.parametrize("item", REFUSALS, ids=lambda item: item.id)
 def test_a_refusal_is_seen_beside_an_answer_alone(item: Invariant) -> None:
-    right = refusing(item)
+    profile = next(profile for profile in (refusing(DEFORMABLE), refusing(DETR)) if item.applies(profile))
+    right = replace(declared_implementation(profile), assignment=SOLVER.assignment)
     cases = drawn(item, right, 8)
     assert verdict(item, right, cases) is Verdict.HOLDS
     assert verdict(item, boldly(right), cases) is Verdict.VIOLATED

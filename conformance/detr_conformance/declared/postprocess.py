@@ -23,7 +23,8 @@ class DeclaredPostProcess(nn.Module):
     def forward(self, outputs: Any, sizes: Tensor) -> list[dict[str, Tensor]]:
         """For each image `scores` [n], `labels` [n] and `boxes` [n, 4], xyxy in pixels.
 
-        Raises ValueError where k exceeds the number of (query, class) pairs and the profile says that it is refused.
+        Raises ValueError for what the profile says is refused: more detections than there are (query, class) pairs, and
+        scores or boxes that are not finite.
         """
         given = outputs_of_reference(outputs, self.configuration.profile.keys)
         images = zip(given["pred_logits"], given["pred_boxes"], sizes, strict=True)
@@ -31,13 +32,18 @@ class DeclaredPostProcess(nn.Module):
 
     def _detections(self, logits: Tensor, boxes: Tensor, size: Tensor) -> dict[str, Tensor]:
         rules = self.configuration.profile.detection
-        scores, queries, labels = self._chosen(self._probabilities(logits))
+        probabilities = self._probabilities(logits)
+        _refuse("scores", probabilities, rules.non_finite_scores)
+        _refuse("boxes", boxes, rules.non_finite_boxes)
+        scores, queries, labels = self._chosen(probabilities)
         height, width = size if rules.size_order == "height-width" else size.flip(0)
         edges = torch.stack([width, height, width, height]).to(boxes)
         pixels = reference.box_cxcywh_to_xyxy(boxes)[queries] * edges
         if rules.clamp:
             pixels = pixels.clamp(min=0).minimum(edges)
         kept = scores > self.configuration.threshold if rules.threshold else torch.ones_like(scores, dtype=torch.bool)
+        if rules.non_finite_boxes == "drop":
+            kept &= boxes[queries].isfinite().all(dim=1)
         return {"scores": scores[kept], "labels": labels[kept], "boxes": pixels[kept]}
 
     def _probabilities(self, logits: Tensor) -> Tensor:
@@ -49,11 +55,20 @@ class DeclaredPostProcess(nn.Module):
     def _chosen(self, probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The scores, queries and labels of the detections before any threshold."""
         rules, k = self.configuration.profile.detection, self.configuration.top_k
+        sound = probabilities.isfinite()
         if rules.rule == "best-foreground-class":
             scores, labels = probabilities.max(dim=-1)
-            return scores, torch.arange(len(scores), device=scores.device), labels
+            kept = sound.all(dim=-1) if rules.non_finite_scores == "drop" else torch.ones_like(sound[:, 0])
+            return scores[kept], kept.nonzero()[:, 0], labels[kept]
         if k > probabilities.numel() and rules.top_k_overflow == "refuse":
             raise ValueError(f"{k} detections are asked of {probabilities.numel()} (query, class) pairs")
-        scores, places = probabilities.flatten().topk(min(k, probabilities.numel()))
+        most = int(sound.sum()) if rules.non_finite_scores == "drop" else probabilities.numel()
+        ranks = probabilities if rules.non_finite_scores == "keep" else probabilities.where(sound, -1.0)
+        places = ranks.flatten().topk(min(k, most)).indices
         classes = probabilities.shape[1]
-        return scores, places // classes, places % classes
+        return probabilities.flatten()[places], places // classes, places % classes
+
+
+def _refuse(what: str, numbers: Tensor, policy: str) -> None:
+    if policy == "refuse" and not numbers.isfinite().all():
+        raise ValueError(f"there are {what} that are not finite")

@@ -150,9 +150,12 @@ def outcome(invariant: Invariant, implementation: Implementation) -> tuple[bool,
 
 
 def accusers(steps: Steps) -> set[str]:
-    """The names of the invariants that accuse an implementation."""
+    """The names of the invariants that accuse an implementation, save those about broken numbers.
+
+    These have tests of their own: whatever ties a detection to other queries fails them too.
+    """
     implementation = steps.implementation()
-    applicable = (item for item in INVARIANTS if item.applies(implementation.profile))
+    applicable = (item for item in INVARIANTS if item.number != "P12" and item.applies(implementation.profile))
     return {item.id.removeprefix("postprocess.") for item in applicable if outcome(item, implementation)[0]}
 
 

@@ -1,0 +1,234 @@
+"""Invariants of post-processing for what is no number: it becomes what is declared. norm §5, P12.
+
+Some queries are broken, by NaN logits or by a NaN in the box. What the other, sound ones give beside them is
+held to what they give alone, so that a defect that has nothing to do with broken numbers is not accused here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from detr_spec.cases import SetCase
+from detr_spec.invariant import invariant
+from detr_spec.invariants.detections import (
+    Build,
+    best_class_rule,
+    declared_sizes,
+    detect,
+    image_candidates,
+    premise_accepted,
+    require_same_detections,
+    top_k_rule,
+)
+from detr_spec.invariants.shared import require_refusal
+from detr_spec.postprocess import Candidates
+from detr_spec.profile import Profile
+from detr_spec.strategies import detection_cases
+from detr_spec.values import Booleans, Detections, Integers, Outputs
+from detr_spec.violation import premise, require
+
+SCORE_SOURCE = "norm §5 and §9; the profile's `non_finite_scores`"
+BOX_SOURCE = "norm §5 and §9; the profile's `non_finite_boxes`"
+CASES = detection_cases()
+
+
+def _says_where_scores_go(profile: Profile) -> bool:
+    return profile.detection.non_finite_scores in ("keep", "rank-last", "drop")
+
+
+def _refuses_scores(profile: Profile) -> bool:
+    return profile.detection.non_finite_scores == "refuse"
+
+
+def _compares_with_threshold(profile: Profile) -> bool:
+    return profile.detection.threshold and not _refuses_scores(profile)
+
+
+def _says_where_boxes_go(profile: Profile) -> bool:
+    return profile.detection.non_finite_boxes in ("keep", "drop")
+
+
+def _refuses_boxes(profile: Profile) -> bool:
+    return profile.detection.non_finite_boxes == "refuse"
+
+
+def _sound_queries(case: SetCase) -> Integers:
+    """The queries that stay sound, the same in every image: some, and not all; ends the check where there is one."""
+    queries, generator = case.outputs.queries, case.generator("sound queries")
+    premise(queries > 1, "the only query cannot be broken and sound")
+    return np.sort(generator.permutation(queries)[: generator.integers(1, queries)])
+
+
+def _broken(case: SetCase, sound: Integers) -> Booleans:
+    broken = np.ones(case.outputs.queries, dtype=np.bool_)
+    broken[sound] = False
+    return broken
+
+
+def _with_broken_scores(case: SetCase, sound: Integers) -> SetCase:
+    """The case with NaN for the logits of all other queries."""
+    logits = np.where(_broken(case, sound)[:, None], np.nan, case.outputs.logits)
+    return replace(case, outputs=Outputs(logits, case.outputs.boxes, broken=True))
+
+
+def _with_broken_boxes(case: SetCase, sound: Integers) -> SetCase:
+    """The case with NaN for one number of the boxes of all other queries."""
+    boxes = case.outputs.boxes.copy()
+    boxes[:, _broken(case, sound), case.generator("broken number").integers(4)] = np.nan
+    return replace(case, outputs=Outputs(case.outputs.logits, boxes, broken=True))
+
+
+def _require_sound_alone(
+    what: str, found: Detections, alone: Detections, allowed: Candidates, case: SetCase, *, displaced: int
+) -> None:
+    """Raises `Violation` unless detections are those of the sound queries alone, or the best of these in a top-k.
+
+    displaced: of how many of them broken ones may have taken the place.
+    """
+    count, most = len(found.scores), len(alone.scores)
+    least = max(0, most - displaced)
+    expected = most if least == most else f"{least} … {most}"
+    require(least <= count <= most, f"{what}: a wrong number of sound detections", expected=expected, got=count)
+    best = np.argsort(-alone.scores, kind="stable")[:count] if top_k_rule(case.configuration.profile) else slice(None)
+    kept = Detections(alone.scores[best], alone.labels[best], alone.boxes[best])
+    require_same_detections(f"{what}, against sound queries alone", found, kept, allowed, case.configuration)
+
+
+def _selected(found: Detections, chosen: Booleans) -> Detections:
+    return Detections(found.scores[chosen], found.labels[chosen], found.boxes[chosen])
+
+
+@invariant(
+    "postprocess.broken-scores",
+    number="P12",
+    formula="z_i(c) = NaN ⇒ (i, c) is kept as no number, last, or dropped, as declared; all others are as without it",
+    source=SCORE_SOURCE,
+    breaks="NaN replaced by a number; a sort that NaN confuses; a softmax or a maximum over an axis too many",
+    applies=_says_where_scores_go,
+    cases=CASES,
+)
+def broken_scores(component: Build, case: SetCase) -> None:
+    """A broken score becomes what is declared, never a number, and leaves the detections of sound queries as they are.
+
+    A number made of NaN is shown to people as a detection, and a sort that compares with NaN can put all others in
+    disorder.
+    """
+    sound, profile = _sound_queries(case), case.configuration.profile
+    given, alone = _with_broken_scores(case, sound), replace(case, outputs=case.outputs.take(queries=sound))
+    answers = zip(detect(component, given), detect(component, alone), image_candidates(alone), strict=True)
+    rule = profile.detection.non_finite_scores
+    kept = rule != "drop" and not profile.detection.threshold
+    pairs = (case.outputs.queries - len(sound)) * case.configuration.num_classes
+    displaced = pairs if rule == "keep" and top_k_rule(profile) else 0
+    totals = [len(image.scores) for image in detect(component, case)]
+    for image, (found, by_sound, allowed) in enumerate(answers):
+        what, finite = f"image {image}, beside broken scores", np.asarray(np.isfinite(found.scores))
+        _require_sound_alone(what, _selected(found, finite), by_sound, allowed, case, displaced=displaced)
+        if not kept:
+            places = np.flatnonzero(~finite).tolist()
+            require(not places, f"{what}: scores are no numbers, at {places}", expected=[], got=found.scores[~finite])
+            continue
+        count = len(finite)
+        require(count == totals[image], f"{what}: the number of detections changed", expected=totals[image], got=count)
+        if rule == "rank-last" and top_k_rule(profile):
+            last = int(finite.sum())
+            message = f"{what}: a detection without a score comes before one with a score"
+            require(bool(finite[:last].all()), message, expected=f"{last} scores first", got=found.scores)
+
+
+@invariant(
+    "postprocess.no-score-passes",
+    number="P12",
+    formula="s > threshold is false for s = NaN, so every detection has a score above it, whatever is declared",
+    source="norm §5 and §9: a threshold keeps what exceeds it; IEEE 754: NaN exceeds nothing",
+    breaks="what does not exceed the threshold is taken out, by `not (s <= threshold)`, which NaN passes",
+    applies=_compares_with_threshold,
+    cases=CASES,
+)
+def no_score_passes(component: Build, case: SetCase) -> None:
+    """With a declared threshold no detection has a score that is no number.
+
+    What is shown to people passed a comparison with the threshold, and NaN passes none.
+    """
+    given = _with_broken_scores(case, _sound_queries(case))
+    for image, found in enumerate(detect(component, given)):
+        places = np.flatnonzero(~np.isfinite(found.scores)).tolist()
+        require(not places, f"image {image}: scores are no numbers, at {places}", expected=[], got=found.scores[places])
+
+
+@invariant(
+    "postprocess.broken-scores-refused",
+    number="P12",
+    formula="z_i(c) = NaN ⇒ an exception",
+    source=SCORE_SOURCE,
+    breaks="a check of the scores that are returned alone, or of some class's; NaN replaced before the check",
+    applies=_refuses_scores,
+    cases=CASES,
+)
+def broken_scores_refused(component: Build, case: SetCase) -> None:
+    """A score that is no number is refused, as the profile says.
+
+    A model that has diverged then says so, where others show nothing.
+    """
+    broken = _with_broken_scores(case, _sound_queries(case))
+    _require_refused("a score that is no number", component, case, broken.outputs)
+
+
+def _require_refused(what: str, component: Build, case: SetCase, broken: Outputs) -> None:
+    premise_accepted(case)
+    postprocess, sizes = component(case.configuration), declared_sizes(case.sizes, case.configuration.profile)
+    require_refusal(what, sound=lambda: postprocess(case.outputs, sizes), broken=lambda: postprocess(broken, sizes))
+
+
+@invariant(
+    "postprocess.broken-boxes",
+    number="P12",
+    formula="b̂_i is not finite ⇒ its detection is kept as it is, or dropped, as declared; all others are as without it",
+    source=BOX_SOURCE,
+    breaks="a box of 0 or of the whole image in place of NaN; an image without detections because of one box",
+    applies=_says_where_boxes_go,
+    cases=CASES,
+)
+def broken_boxes(component: Build, case: SetCase) -> None:
+    """A detection of a broken box is kept with it or dropped, as declared, and leaves all others as they are.
+
+    A box that is made up is drawn, counted and cropped like any other.
+    """
+    sound, profile = _sound_queries(case), case.configuration.profile
+    given, alone = _with_broken_boxes(case, sound), replace(case, outputs=case.outputs.take(queries=sound))
+    answers = zip(detect(component, given), detect(component, alone), image_candidates(alone), strict=True)
+    kept = profile.detection.non_finite_boxes == "keep"
+    pairs = (case.outputs.queries - len(sound)) * case.configuration.num_classes
+    totals = [len(image.scores) for image in detect(component, case)]
+    for image, (found, by_sound, allowed) in enumerate(answers):
+        what, finite = f"image {image}, beside broken boxes", np.asarray(np.isfinite(found.boxes).all(axis=-1))
+        if kept:
+            count = len(found.scores)
+            message = f"{what}: the number of detections changed"
+            require(count == totals[image], message, expected=totals[image], got=count)
+        else:
+            require(bool(finite.all()), f"{what}: boxes are not finite", expected=[], got=found.boxes[~finite])
+        if not (kept and profile.detection.clamp):
+            displaced = 0 if best_class_rule(profile) else pairs
+            _require_sound_alone(what, _selected(found, finite), by_sound, allowed, case, displaced=displaced)
+
+
+@invariant(
+    "postprocess.broken-boxes-refused",
+    number="P12",
+    formula="b̂_i is not finite ⇒ an exception",
+    source=BOX_SOURCE,
+    breaks="a check of one coordinate, or of the boxes that are returned alone",
+    applies=_refuses_boxes,
+    cases=CASES,
+)
+def broken_boxes_refused(component: Build, case: SetCase) -> None:
+    """A box that is not finite is refused, as the profile says.
+
+    A model that has diverged then says so, where others draw nothing.
+    """
+    _require_refused(
+        "a box that is not finite", component, case, _with_broken_boxes(case, _sound_queries(case)).outputs
+    )
