@@ -13,10 +13,11 @@ import numpy as np
 
 @cache
 def field_types(kind: Any) -> Mapping[str, Any]:
-    """The type of each field of a dataclass, also of one with arguments such as `Answer[Losses]`."""
+    """The type of each field of a dataclass, also of one with arguments such as `Answer[Losses]`, any if not given."""
     plain = get_origin(kind) or kind
     hints = get_type_hints(plain, include_extras=True)
-    arguments = dict(zip(getattr(plain, "__parameters__", ()), get_args(kind), strict=True))
+    parameters = getattr(plain, "__parameters__", ())
+    arguments = dict(zip(parameters, get_args(kind) or (Any,) * len(parameters), strict=True))
     return {field.name: arguments.get(hints[field.name], hints[field.name]) for field in fields(plain)}
 
 
