@@ -33,6 +33,9 @@ from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import Invariant
 from detr_spec.profile import DETR, PROFILES
 
+MOST = 10**9
+"""Of cases, workers and MiB: what is beyond it is a slip, and some of it is beyond every float."""
+
 Find = Callable[[str], tuple[Implementation, ...]]
 
 
@@ -326,3 +329,5 @@ def require_examples(examples: int) -> None:
 def _require(name: str, value: int, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UsageError(f"{name} is {value!r}; expected an integer of at least {least}")
+    if value > MOST:
+        raise UsageError(f"{name} is too large; expected an integer of at most {MOST}")
