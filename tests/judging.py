@@ -62,7 +62,7 @@ def failure(id: str, subject: Implementation, examples: int) -> Exception | None
 
     @seed(0)
     @drawing(examples)
-    @given(invariant.cases(Domain(subject.profile, subject.limits)))
+    @given(invariant.cases(Domain(subject.profile, subject.limits.of(invariant.component))))
     def run(case: Any) -> None:
         with contextlib.suppress(PremiseFailed):
             invariant.check(component, case)

@@ -35,12 +35,13 @@ class Overlaps:
     def _giou(self, first: Tensor, second: Tensor, left: Tensor, right: Tensor) -> Tensor:
         generalized_box_iou(first[:0], second[:0])  # looks at the shapes
         for boxes in (first, second):
-            if not (boxes[:, 2:] >= boxes[:, :2]).all():
+            if self.rules.invalid == "refuse" and not (boxes[:, 2:] >= boxes[:, :2]).all():
                 raise ValueError("a box has a negative size or a NaN")
         iou, union = self._iou_and_union(left, right)
         corners = torch.minimum(left[..., :2], right[..., :2]), torch.maximum(left[..., 2:], right[..., 2:])
         enclosure = box_area(torch.cat(corners, dim=-1))
-        return iou - (enclosure - union) / self._divisor(enclosure, self.rules.giou_epsilon)
+        giou = iou - (enclosure - union) / self._divisor(enclosure, self.rules.giou_epsilon)
+        return giou if self.rules.zero_over_zero == "nan" else torch.where(enclosure * union == 0, -1.0, giou)
 
     def _iou_and_union(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         left, right = upcast_half(left), upcast_half(right)

@@ -18,6 +18,7 @@ from detr_conformance.declared.names import (
     outputs_of_reference,
     renamed,
     targets_of_reference,
+    with_known_labels,
 )
 from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
 from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
@@ -29,7 +30,7 @@ class DeclaredCriterion(nn.Module):
 
     def __init__(self, configuration: Configuration) -> None:
         super().__init__()
-        self.keys = configuration.profile.keys
+        self.profile, self.keys = configuration.profile, configuration.profile.keys
         self.matcher = DeclaredMatcher(configuration)
         self.weight_dict = configuration.weight_dict
         softmax = configuration.profile.class_loss == "cross-entropy"
@@ -39,7 +40,14 @@ class DeclaredCriterion(nn.Module):
     def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """The losses and metrics that the profile reports, 0-dimensional."""
         given = outputs_of_reference(outputs, self.keys)
-        losses = self.criterion(given, targets_of_reference(targets, self.keys))
+        truth = targets_of_reference(targets, self.keys)
+        if self.profile.label_beyond_range == "unchecked":
+            truth = with_known_labels(truth, self.criterion.num_classes)
+        if self.profile.target_count == "unchecked":
+            nothing = {"labels": torch.zeros(0, dtype=torch.int64), "boxes": torch.zeros(0, 4)}
+            images = len(given["pred_logits"])
+            truth = [*truth, *[nothing] * images][:images]
+        losses = self.criterion(given, truth)
         return declared_losses(losses, self.keys, len(given.get(OWN.auxiliary, ())))
 
     def _match(self, outputs: Outputs, targets: Targets) -> Pairs:

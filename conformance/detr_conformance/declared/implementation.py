@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 import detr_reference as reference
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.bridges.torch_bridge import torch_implementation
+from detr_conformance.bridges.torch_inputs import Factory
 from detr_conformance.declared.boxes import Overlaps
 from detr_conformance.declared.criterion import DeclaredCriterion
 from detr_conformance.declared.matcher import DeclaredMatcher
@@ -21,6 +25,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.declarable import drawn_profile
 from detr_spec.implementation import Implementation
 from detr_spec.profile import Profile
+from detr_spec.values import Floats
 
 NAME = "declared"
 
@@ -28,9 +33,17 @@ SOLVED = {"assignment": ("float32", "float64")}
 """The dtypes of SciPy's solver."""
 
 
-def declared_implementation(profile: Profile) -> Implementation:
-    """A right implementation of the profile: every component, in PyTorch, and SciPy's solver."""
-    overlaps = Overlaps(profile.boxes)
+def declared_implementation(profile: Profile, built_to: Profile | None = None) -> Implementation:
+    """A right implementation of the profile: every component, in PyTorch, and SciPy's solver.
+
+    built_to: another profile that it is built to, so that it is right but for what the two differ in.
+    """
+    built = profile if built_to is None else built_to
+    overlaps = Overlaps(built.boxes)
+
+    def to(factory: Factory) -> Factory:
+        return lambda configuration: factory(replace(configuration, profile=built))
+
     whole = torch_implementation(
         name=NAME,
         profile=profile,
@@ -42,17 +55,35 @@ def declared_implementation(profile: Profile) -> Implementation:
             "giou": overlaps.giou,
             "elementwise_giou": overlaps.elementwise_giou,
         },
-        matcher=DeclaredMatcher,
-        criterion=DeclaredCriterion,
-        masks=DeclaredCriterion,
-        postprocess=DeclaredPostProcess,
-        heads=lambda configuration: _spelt(heads(configuration), configuration),
+        matcher=to(DeclaredMatcher),
+        criterion=to(DeclaredCriterion),
+        masks=to(DeclaredCriterion),
+        postprocess=to(DeclaredPostProcess),
+        heads=to(lambda configuration: _spelt(heads(configuration), configuration)),
         decoder=decoder,
-        model=lambda configuration: _spelt(model(configuration), configuration),
+        model=to(lambda configuration: _spelt(model(configuration), configuration)),
         backbone_reach=SmallBackbone.reach,
     )
-    solver = numpy_implementation(name=NAME, profile=profile, solver=linear_sum_assignment)
+    solver = numpy_implementation(name=NAME, profile=profile, solver=SOLVERS[built.non_finite_costs])
     return replace(whole, assignment=solver.assignment)
+
+
+def _without_nan(cost: Floats) -> Any:
+    """+inf forbids a pair, and all else that is not finite is a cost of 0."""
+    return linear_sum_assignment(np.where(np.isnan(cost) | (cost == -np.inf), 0.0, cost))
+
+
+def _without_infinities(cost: Floats) -> Any:
+    """All that is not finite is a cost of 0."""
+    return linear_sum_assignment(np.where(np.isfinite(cost), cost, 0.0))
+
+
+SOLVERS: dict[str, Callable[..., Any]] = {
+    "refuse": linear_sum_assignment,
+    "forbid": _without_nan,
+    "unchecked": _without_infinities,
+}
+"""What a profile may declare of costs that are not finite."""
 
 
 def _spelt(module: nn.Module, configuration: Configuration) -> nn.Module:

@@ -11,8 +11,9 @@ from torch.nn.functional import logsigmoid
 
 import detr_reference as reference
 from detr_conformance.declared.boxes import Overlaps
-from detr_conformance.declared.names import outputs_of_reference, targets_of_reference
+from detr_conformance.declared.names import outputs_of_reference, targets_of_reference, with_known_labels
 from detr_reference.batch import Outputs, Pairs, Targets
+from detr_reference.boxes import upcast_half
 from detr_reference.matcher import ClassCost
 from detr_spec.configuration import Configuration
 
@@ -28,9 +29,20 @@ class DeclaredMatcher(nn.Module):
     @torch.no_grad()
     def forward(self, outputs: Any, targets: Any) -> Pairs:
         """The pairs of each image, in an order of their own where the profile leaves that open."""
-        pairs = self._pairs(
-            outputs_of_reference(outputs, self.profile.keys), targets_of_reference(targets, self.profile.keys)
+        given, truth = (
+            outputs_of_reference(outputs, self.profile.keys),
+            targets_of_reference(targets, self.profile.keys),
         )
+        if self.profile.label_beyond_range == "unchecked":
+            truth = with_known_labels(truth, given["pred_logits"].shape[-1])
+        if self.profile.narrow_dtypes == "unchecked":
+            given |= {name: upcast_half(given[name]) for name in ("pred_logits", "pred_boxes")}
+        if self.profile.non_finite_logits == "unchecked":
+            given["pred_logits"] = given["pred_logits"].nan_to_num(0.0, 50.0, -50.0)
+        if self.profile.non_finite_boxes == "unchecked":
+            given["pred_boxes"] = given["pred_boxes"].nan_to_num(0.5)
+            truth = [{**target, "boxes": target["boxes"].nan_to_num(0.5)} for target in truth]
+        pairs = self._pairs(given, truth)
         if self.profile.ascending_queries:
             return pairs
         return [(queries.flip(0), objects.flip(0)) for queries, objects in pairs]

@@ -41,6 +41,11 @@ def targets_of_reference(targets: Sequence[Mapping[str, Tensor]], keys: Keys) ->
     return [renamed(target, TARGETS, keys, OWN) for target in targets]
 
 
+def with_known_labels(targets: Sequence[Mapping[str, Tensor]], count: int) -> list[dict[str, Tensor]]:
+    """Targets of the reference with labels below a count: what a profile may leave open."""
+    return [{**target, OWN.labels: target[OWN.labels].clamp(0, count - 1)} for target in targets]
+
+
 def declared_outputs(outputs: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
     """What a model of the reference gives, under the profile's names."""
     found = renamed(outputs, OUTPUTS, OWN, keys)

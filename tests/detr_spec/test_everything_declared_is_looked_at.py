@@ -1,0 +1,228 @@
+"""Each value of each field of a profile is looked at: what departs from it is found by the invariant named here.
+
+A departure is the reference that is built to another value of the field, judged under a profile that declares this one.
+A value that leaves something open has none: both ways are right under it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from judging import failure
+
+from detr_conformance import torch_implementation
+from detr_conformance.declared.criterion import DeclaredCriterion
+from detr_conformance.declared.implementation import declared_implementation
+from detr_spec.configuration import Configuration, weights_of
+from detr_spec.declarable import declarable_values, parts
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import find_invariants
+from detr_spec.profile import DEFORMABLE, DETR, DetectionRules, Keys, Profile, replace
+
+EXAMPLES = 100
+FEW = 10
+HOW = """
+
+The field {path!r} of a profile has no entry in LOOKED_AT, in {file}. Add one line: the invariant that finds a reference
+that is built to another value of the field. If there is none, nothing looks at what is declared there: add or extend an
+invariant. The reference obeys the field in detr_conformance/declared/."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Which invariant looks at a field: by value where they differ, and "" where every value has the same.
+
+    base: the profile in which the field is tried. built_to: the value of the departure, where it is not the first other
+    one. open: values that leave open what another value says. numbers: the fields of a configuration in which the
+    departure has the numbers of its own profile, whatever it is asked for.
+    """
+
+    by: str | Mapping[Any, str]
+    base: Profile = DETR
+    built_to: Mapping[Any, Any] = field(default_factory=dict)
+    open: tuple[Any, ...] = ()
+    numbers: tuple[str, ...] = ()
+
+
+TOP_K = replace(DEFORMABLE, name="top-k")
+ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
+DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
+EPSILONS = {0.0: 1e-3, 1e-7: 1e-3, 1e-6: 1e-3}
+COSTS, LOSSES = ("cost_class", "cost_bbox", "cost_giou"), ("loss_class", "loss_bbox", "loss_giou")
+
+LOOKED_AT: dict[str, Look] = {
+    "activation": Look("postprocess.scores"),
+    "class_cost": Look("matcher.close-call", DEFORMABLE),
+    "class_loss": Look("criterion.classification-value"),
+    "focal_cost_epsilon": Look("matcher.close-call", DEFORMABLE, {1e-8: 1e-3, 0.0: 1e-3, 1e-12: 1e-3}),
+    "cost_weights": Look("matcher.close-call", numbers=COSTS, built_to={(1.0, 5.0, 2.0): (8.0, 0.25, 0.5)}),
+    "loss_weights": Look("criterion.doubled-weight", numbers=LOSSES),
+    "eos_coef": Look("criterion.classification-value", numbers=("eos_coef",)),
+    "ascending_queries": Look("matcher.ascending-queries", open=(False,)),
+    "non_finite_logits": Look(
+        {"refuse": "matcher.nan-logit-refused", "rank-last": "matcher.broken-queries-rank-last"}, open=("unchecked",)
+    ),
+    "non_finite_boxes": Look(
+        {"refuse": "matcher.nan-box-refused", "rank-last": "matcher.broken-queries-rank-last"}, open=("unchecked",)
+    ),
+    "narrow_dtypes": Look("matcher.narrow-dtype-refused", open=("unchecked",)),
+    "non_finite_costs": Look(
+        {"refuse": "assignment.nan-refused", "forbid": "assignment.infinity-forbids"},
+        built_to={"forbid": "unchecked"},
+        open=("unchecked",),
+    ),
+    "label_beyond_range": Look("criterion.foreign-label-refused", open=("unchecked",)),
+    "target_count": Look("criterion.target-count-refused", open=("unchecked",)),
+    "denominator": Look("criterion.denominator"),
+    "rank_reduction": Look("distributed.denominator"),
+    "cardinality": Look("criterion.cardinality-value", DEFORMABLE),
+    "encoder_labels": Look("auxiliary.encoder-losses", ENCODER),
+    "keys.logits": Look("matcher.valid-pairs"),
+    "keys.boxes": Look("matcher.valid-pairs"),
+    "keys.masks": Look("masks.keys"),
+    "keys.auxiliary": Look("auxiliary.keys"),
+    "keys.encoder": Look("auxiliary.encoder-losses", ENCODER),
+    "keys.denoising": Look("auxiliary.denoising-losses", DENOISING),
+    "keys.labels": Look("matcher.valid-pairs"),
+    "keys.target_boxes": Look("matcher.valid-pairs"),
+    "keys.target_masks": Look("masks.keys"),
+    "keys.classification": Look("criterion.keys"),
+    "keys.box_l1": Look("criterion.keys"),
+    "keys.box_giou": Look("criterion.keys"),
+    "keys.mask": Look("masks.keys"),
+    "keys.dice": Look("masks.keys"),
+    "keys.class_error": Look("criterion.keys"),
+    "keys.cardinality": Look("criterion.keys"),
+    "keys.auxiliary_loss": Look("auxiliary.keys"),
+    "keys.encoder_loss": Look({None: "auxiliary.encoder-outputs-apart", "": "auxiliary.encoder-losses"}),
+    "keys.denoising_loss": Look({None: "auxiliary.denoising-outputs-apart", "": "auxiliary.denoising-losses"}),
+    "boxes.iou_epsilon": Look("boxes.iou-definition", built_to=EPSILONS),
+    "boxes.giou_epsilon": Look("boxes.giou-definition", built_to=EPSILONS),
+    "boxes.least_divisor": Look("boxes.giou-definition", built_to={None: 1e-2, 1e-7: 1e-2, 1e-6: 1e-2}),
+    "boxes.invalid": Look("boxes.negative-size-refused", open=("unchecked",)),
+    "boxes.zero_over_zero": Look("boxes.zero-over-zero", open=("unchecked",)),
+    "detection.rule": Look("postprocess.scores", TOP_K),
+    "detection.top_k": Look("postprocess.nothing-dropped", TOP_K, numbers=("top_k",), built_to={100: 1, 300: 1, 7: 1}),
+    "detection.top_k_overflow": Look("postprocess.k-beyond-all-pairs", TOP_K),
+    "detection.threshold": Look({False: "postprocess.nothing-dropped", True: "postprocess.threshold"}),
+    "detection.size_order": Look("postprocess.pixels-of-each-axis"),
+    "detection.clamp": Look("postprocess.clamping"),
+    "detection.non_finite_scores": Look(
+        {"": "postprocess.broken-scores", "refuse": "postprocess.broken-scores-refused"},
+        TOP_K,
+        {"keep": "drop"},
+        open=("unchecked",),
+    ),
+    "detection.non_finite_boxes": Look(
+        {"": "postprocess.broken-boxes", "refuse": "postprocess.broken-boxes-refused"},
+        built_to={"keep": "drop"},
+        open=("unchecked",),
+    ),
+}
+"""How each field is looked at; by "" the other values."""
+
+ACTIVATIONS = {"softmax": (DETR, DEFORMABLE), "sigmoid": (DEFORMABLE, DETR)}
+"""Fields that no profile can change alone are tried between whole dialects, with one rule of detection."""
+
+
+def declarations() -> list[tuple[str, Any]]:
+    """Each field with each of its values."""
+    inner = [(f"{name}.", kind) for name, kind in parts().items()]
+    return [
+        (f"{prefix}{name}", value)
+        for prefix, kind in [("", Profile), *inner]
+        for name, values in declarable_values(kind).items()
+        for value in values
+    ]
+
+
+def with_value(base: Profile, path: str, value: Any) -> Profile:
+    """The profile with another value of a field."""
+    part, _, name = path.rpartition(".")
+    changes = {part: replace(getattr(base, part), **{name: value})} if part else {name: value}
+    profile: Profile = replace(base, **changes)
+    return profile
+
+
+def values_of(path: str) -> list[Any]:
+    """The values of a field."""
+    return [value for own, value in declarations() if own == path]
+
+
+def departure(path: str, value: Any, look: Look) -> tuple[Profile, Profile]:
+    """The profile that declares a value, and the other one that the implementation is built to."""
+    if path in ("activation", "class_loss"):
+        softmax = value in ("softmax", "cross-entropy")
+        declared, built = ACTIVATIONS["softmax" if softmax else "sigmoid"]
+        return (replace(declared, detection=DetectionRules()), replace(built, detection=DetectionRules()))
+    other = look.built_to.get(value, next(item for item in values_of(path) if item != value))
+    if path == "cardinality" and other == "argmax-is-foreground":
+        other = next(item for item in values_of(path) if item not in (value, other))
+    return with_value(look.base, path, value), with_value(look.base, path, other)
+
+
+def implementation(declared: Profile, built: Profile, numbers: tuple[str, ...]) -> Implementation:
+    """The reference that is built to one profile and declares another one; `numbers` are always those of its own."""
+    whole = declared_implementation(declared, built)
+    own: dict[str, Any] = {**weights_of(built), "eos_coef": built.eos_coef, "top_k": built.detection.top_k}
+    fixed = {name: own[name] for name in numbers}
+
+    def stubborn(name: str) -> Any:
+        factory = getattr(whole, name)
+
+        def build(configuration: Configuration) -> Any:
+            return factory(replace(configuration, **fixed))
+
+        return build
+
+    return (
+        replace(whole, **{name: stubborn(name) for name in ("matcher", "criterion", "postprocess")}) if fixed else whole
+    )
+
+
+@pytest.mark.parametrize(("path", "value"), declarations(), ids=lambda part: str(part).replace(" ", ""))
+def test_a_departure_from_what_is_declared_is_found(path: str, value: Any) -> None:
+    assert path in LOOKED_AT, HOW.format(path=path, file=__file__)
+    look = LOOKED_AT[path]
+    if (path, value) == ("cardinality", "argmax-is-foreground"):
+        return  # as the next test says
+    if value in look.open:
+        _require_open(path, value, look)
+        return
+    name = look.by if isinstance(look.by, str) else look.by.get(value, look.by.get("", ""))
+    declared, built = departure(path, value, look)
+    (invariant,) = find_invariants(name)
+    assert invariant.applies(declared), f"{name} does not apply where {path} is {value!r}"
+    assert failure(name, declared_implementation(declared), FEW) is None
+    assert failure(name, implementation(declared, built, look.numbers), EXAMPLES) is not None
+
+
+def test_a_departure_from_the_cardinality_of_a_softmax_is_found() -> None:
+    """No profile has a softmax and another rule, so that the departure is planted."""
+
+    def counting_sigmoids(configuration: Configuration) -> DeclaredCriterion:
+        built = DeclaredCriterion(configuration)
+        built.criterion.detected = lambda logits: (logits.sigmoid() > 0.5).any(dim=-1)  # type: ignore[method-assign]
+        return built
+
+    subject = torch_implementation(name="sigmoids", profile=DETR, criterion=counting_sigmoids)
+    assert failure("criterion.cardinality-value", subject, EXAMPLES) is not None
+
+
+def _require_open(path: str, value: Any, look: Look) -> None:
+    """Under a value that leaves something open, whoever does either is right."""
+    declared = with_value(look.base, path, value)
+    names = {look.by} if isinstance(look.by, str) else set(look.by.values())
+    for name in names:
+        (invariant,) = find_invariants(name)
+        for other in values_of(path):
+            if invariant.applies(declared):
+                subject = implementation(declared, with_value(look.base, path, other), look.numbers)
+                assert failure(name, subject, FEW) is None
+
+
+def test_no_entry_is_of_a_field_that_is_gone() -> None:
+    assert set(LOOKED_AT) == {path for path, _ in declarations()}
