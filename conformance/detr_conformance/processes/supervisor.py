@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+import click
+
 from detr_conformance import interrupts
 from detr_conformance.errors import cause_of_death
 from detr_conformance.processes.keeper import adopt_orphans, end_with_parent, kill_children, wakeup
@@ -48,7 +50,7 @@ def supervised(command: Callable[[], int]) -> int:
     code, status = _watched(process, reader, password)
     kill_children()
     if code is None:
-        print(f"detr-spec: {_unfinished(status)}", file=sys.stderr)
+        click.echo(f"detr-spec: {_unfinished(status)}", err=True)
         return ENDED
     return code
 
