@@ -76,18 +76,18 @@ def require_shape(what: str, got: ArrayLike, shape: tuple[int, ...]) -> None:
 def require_within(what: str, got: ArrayLike, expected: Interval) -> None:
     """Raises `Violation` unless every number lies in the range in which a right evaluation lies.
 
-    The message names the first number outside. NaN is never inside.
+    The message names the number that lies farthest outside, and how many do. NaN is never inside, and farthest.
     """
     numbers = np.asarray(got, dtype=np.float64)
     require_shape(what, numbers, expected.shape)
     with np.errstate(invalid="ignore"):
-        outside = np.argwhere(~((numbers >= expected.lower) & (numbers <= expected.upper)))
-    if len(outside):
-        where = tuple(int(index) for index in outside[0])
+        inside = (numbers >= expected.lower) & (numbers <= expected.upper)
+        beyond = np.fmax(expected.lower - numbers, numbers - expected.upper)
+    if not np.all(inside):
+        where = _farthest(beyond, inside)
         value = float(expected.value[where])
-        place = str(list(where)) if where else ""
         raise Violation(
-            f"{what}{place} differs from its definition",
+            f"{what}{_place(where)} differs from its definition{_among(inside)}",
             expected=value,
             got=float(numbers[where]),
             allowance=(float(expected.lower[where] - value), float(expected.upper[where] - value)),
@@ -98,19 +98,37 @@ def require_close(what: str, got: ArrayLike, expected: ArrayLike, allowance: Arr
     """Raises `Violation` unless |got − expected| ≤ allowance for every number; for two answers of one implementation.
 
     Equal non-finite numbers agree, and NaN agrees with NaN: that both answers are wrong is another invariant's matter.
+    The message names the number that has changed most, beyond what it may, and how many have.
     """
     left, right = np.asarray(got, dtype=np.float64), np.asarray(expected, dtype=np.float64)
     require_shape(what, left, right.shape)
     margin = np.broadcast_to(np.asarray(allowance, dtype=np.float64), right.shape)
     with np.errstate(invalid="ignore"):
-        agree = (np.abs(left - right) <= margin) | (left == right) | (np.isnan(left) & np.isnan(right))
-    apart = np.argwhere(~agree)
-    if len(apart):
-        where = tuple(int(index) for index in apart[0])
-        place = str(list(where)) if where else ""
+        distance = np.abs(left - right)
+        agree = (distance <= margin) | (left == right) | (np.isnan(left) & np.isnan(right))
+        beyond = distance - margin
+    if not np.all(agree):
+        where = _farthest(beyond, agree)
         raise Violation(
-            f"{what}{place} changed",
+            f"{what}{_place(where)} changed{_among(agree)}",
             expected=float(right[where]),
             got=float(left[where]),
             allowance=float(margin[where]),
         )
+
+
+def _farthest(beyond: ArrayLike, right: ArrayLike) -> tuple[int, ...]:
+    """Where, among the numbers that are not right, one is farthest beyond its bound; NaN is farther than any."""
+    distance = np.where(right, -np.inf, np.nan_to_num(beyond, nan=np.inf, posinf=np.inf, neginf=-np.inf))
+    return tuple(int(index) for index in np.unravel_index(np.argmax(distance), distance.shape))
+
+
+def _place(where: tuple[int, ...]) -> str:
+    return str(list(where)) if where else ""
+
+
+def _among(right: ArrayLike) -> str:
+    """How many numbers are not right, where there are several: the one that is named is the farthest of them."""
+    count = int(np.size(right))
+    wrong = count - int(np.sum(right))
+    return f", the farthest of {wrong} such numbers among {count}" if wrong > 1 else ""

@@ -11,6 +11,9 @@ from detr_conformance.verdict import Counterexample, Judgement
 
 WIDTH = 100
 
+UNBOUNDED = "rounding in this dtype may move it without bound, as where it overflows or divides by nearly 0"
+ANYTHING = f"any number, but a number: {UNBOUNDED}"
+
 
 def failure_text(title: str, judgement: Judgement, command: str) -> str:
     """Everything that a person needs to understand a judgement that is not "holds".
@@ -57,9 +60,17 @@ def _allowed(allowance: Any) -> str | None:
     """The allowance in words: one number for both sides, or the ends of a range around the expected."""
     if allowance is None:
         return None
-    if isinstance(allowance, list) and len(allowance) == 2:
-        return f"expected {_signed(allowance[0])} … {_signed(allowance[1])}"
-    return f"expected ± {_value(allowance)}"
+    ends = allowance if isinstance(allowance, list) and len(allowance) == 2 else None
+    if ends is None:
+        return ANYTHING if allowance == "inf" else f"expected ± {_value(allowance)}"
+    least, most = (None if end in ("-inf", "inf", "nan") else end for end in ends)
+    if least is None and most is None:
+        return ANYTHING
+    if least is None:
+        return f"at most expected {_signed(most)}; below, {UNBOUNDED}"
+    if most is None:
+        return f"at least expected {_signed(least)}; above, {UNBOUNDED}"
+    return f"expected {_signed(least)} … {_signed(most)}"
 
 
 def _signed(value: Any) -> str:

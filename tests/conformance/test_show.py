@@ -15,7 +15,7 @@ from detr_conformance.case_text import MOST_ROWS, case_lines, number, table_line
 from detr_conformance.consoles import Console
 from detr_conformance.encoding.reports import plain
 from detr_conformance.explain import show_explanation, show_list
-from detr_conformance.failure_text import failure_text
+from detr_conformance.failure_text import counterexample_lines, failure_text
 from detr_conformance.report import ImplementationReport
 from detr_conformance.show import show_report
 from detr_conformance.verdict import Counterexample, Judgement
@@ -96,6 +96,22 @@ def test_masks_are_shown_pixel_by_pixel() -> None:
         ["query", "1", "4", "5.5", "6"],
     ]
     assert lines[lines.index(["masks", "of", "targets"]) + 1 :] == [["target", "0", "x."], ["xx"]]
+
+
+@pytest.mark.parametrize(
+    ("allowance", "told"),
+    [
+        (["-inf", "inf"], "any number, but a number: rounding in this dtype may move it without bound"),
+        ("inf", "any number, but a number"),
+        ([-0.5, "inf"], "at least expected -0.5; above, rounding in this dtype"),
+        (["-inf", 0.5], "at most expected + 0.5; below, rounding in this dtype"),
+        ([-0.5, 0.5], "expected -0.5 … + 0.5"),
+        (0.5, "expected ± 0.5"),
+    ],
+)
+def test_an_allowance_without_an_end_says_why(allowance: Any, told: str) -> None:
+    lines = counterexample_lines(Counterexample(None, expected=1.0, got="nan", allowance=allowance))
+    assert told in next(line for line in lines if "allowed" in line)
 
 
 def test_a_cost_case_is_a_numbered_matrix() -> None:

@@ -44,6 +44,15 @@ def test_a_number_outside_its_range_is_named(number: float) -> None:
     assert violation.allowance[0] < 0 < violation.allowance[1]
 
 
+def test_of_several_numbers_the_farthest_is_named_and_all_are_counted() -> None:
+    with pytest.raises(Violation, match=r"it\[1\] differs from its definition, the farthest of 2 such numbers among 2"):
+        require_within("it", [1.5, 9.0], ABOUT_E)
+    with pytest.raises(Violation, match=r"it\[0\] differs from its definition, the farthest of 2 such numbers"):
+        require_within("it", [np.nan, 9.0], ABOUT_E)
+    with pytest.raises(Violation, match=r"it\[2\] changed, the farthest of 2 such numbers among 3"):
+        require_close("it", [1.0, 2.0, 3.0], [1.0, 2.5, 5.0], 0.25)
+
+
 def test_a_range_of_nothing_holds_nothing() -> None:
     with np.errstate(invalid="ignore"), pytest.raises(Violation):
         require_within("it", 0.0, lift(np.nan, "float32"))

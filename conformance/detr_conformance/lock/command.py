@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from detr_conformance.files import OutputPath, require_writable, write_whole
 
 if TYPE_CHECKING:
     from detr_conformance.consoles import Console
-    from detr_conformance.lock.comparing import Comparison
+    from detr_conformance.lock.comparing import Comparison, Move
     from detr_conformance.lock.recording import Lock
     from detr_conformance.run import Request
 
@@ -78,10 +79,22 @@ def comparison_lines(path: Path, comparison: Comparison, ulps: float) -> Iterato
         verdict = f"WRONG, violates {', '.join(moved.violated)}" if moved.violated else "right but different"
         yield f"{verdict}: {moved.place}, {moved.implementation}, {moved.dtype}"
         for move in moved.moves[:SHOWN]:
-            yield f"  {move.name}: {move.before} -> {move.now}, moved by {move.distance:g}, {move.ulps:.4g} ulps"
+            yield f"  {move.name}: {move.before} -> {move.now}{_distance(move)}"
         if len(moved.moves) > SHOWN:
             yield f"  … and {len(moved.moves) - SHOWN} more"
     yield (
         f"{path}: {comparison.compared} numbers compared, {len(comparison.beyond)} answers moved by more than "
         f"{ulps:g} ulps, {wrong} of them wrong; {comparison.within} numbers moved by less"
     )
+
+
+MOST_TOLD_ULPS = 2.0**16
+"""From here on a number has moved in its leading digits, or from 0, and a count of its last ones says nothing."""
+
+
+def _distance(move: Move) -> str:
+    """How far a number moved, in units in the last place too where these are few; nothing where it is no number."""
+    if not math.isfinite(move.distance):
+        return ""
+    ulps = f", {move.ulps:.4g} ulps" if move.ulps < MOST_TOLD_ULPS else ""
+    return f", moved by {move.distance:g}{ulps}"
