@@ -64,7 +64,11 @@ def command(context: click.Context) -> None:
 @click.option("--vectors", "vectors_path", type=OutputPath(), help="Leave failing cases in this folder.")
 @click.option("--accept", is_flag=True, help="Write what is violated into the ledger, and leave the reasons to you.")
 @click.option("--lock", "lock_path", type=click.Path(path_type=Path), help="Say what moved since this lock.")
-@click.option("--time-limit", type=float, help="Seconds for each invariant, with workers.  [default: 120 or more]")
+@click.option(
+    "--time-limit",
+    type=float,
+    help="Processor seconds for each invariant, with workers; five times that where it waits.  [default: 120 or more]",
+)
 @click.option("--shard", metavar="NUMBER/COUNT", help="Only this part, such as 1/4, to be merged with the others.")
 @click.option(
     "--database", metavar="FOLDER|URL", multiple=True, help="Where failing cases are kept, and run first; repeatable."
