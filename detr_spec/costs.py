@@ -8,7 +8,7 @@ from detr_spec import boxes as box_definitions
 from detr_spec.configuration import Configuration
 from detr_spec.parameters import held
 from detr_spec.tolerance import Interval, Numbers, hull, lift, rounded_like
-from detr_spec.values import Integers, Outputs, Target
+from detr_spec.values import Integers, Outputs, Target, part_dtypes
 
 
 def log_softmax(logits: Numbers) -> Numbers:
@@ -71,7 +71,8 @@ def matching_cost(logits: Numbers, boxes: Numbers, target: Target, configuration
 
     logits [Q, C], boxes [Q, 4] in cxcywh. A term of weight 0 is left out, so it cannot matter even where it is NaN.
     """
-    target_boxes = lift(target.boxes, boxes.dtype) if isinstance(boxes, Interval) else target.boxes
+    narrow = isinstance(boxes, Interval)
+    target_boxes = lift(target.boxes, part_dtypes(configuration.dtype).targets) if narrow else target.boxes
     total = lift(np.zeros((len(boxes), len(target))), boxes.dtype) if isinstance(boxes, Interval) else 0.0
     if configuration.cost_class:
         total = total + class_cost(logits, target.labels, configuration) * configuration.cost_class
@@ -89,8 +90,10 @@ def matching_cost(logits: Numbers, boxes: Numbers, target: Target, configuration
 
 def image_costs(outputs: Outputs, targets: tuple[Target, ...], configuration: Configuration) -> list[Interval]:
     """The matching cost of each image of one decoder layer, [Q, n_b] each, with the range of the case's dtype."""
-    dtype, parameters = configuration.dtype, held(configuration)
+    dtypes, parameters = part_dtypes(configuration.dtype), held(configuration)
     return [
-        matching_cost(lift(outputs.logits[image], dtype), lift(outputs.boxes[image], dtype), target, parameters)
+        matching_cost(
+            lift(outputs.logits[image], dtypes.logits), lift(outputs.boxes[image], dtypes.boxes), target, parameters
+        )
         for image, target in enumerate(targets)
     ]

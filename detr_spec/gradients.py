@@ -18,11 +18,11 @@ import numpy as np
 from detr_spec import boxes as box_definitions
 from detr_spec.configuration import Configuration
 from detr_spec.costs import sigmoid, softmax
-from detr_spec.losses import class_weights, matched_rows, matched_targets, num_boxes, target_classes
+from detr_spec.losses import TRAINING_TERMS, class_weights, matched_rows, matched_targets, num_boxes, target_classes
 from detr_spec.parameters import held, parameter
 from detr_spec.profile import BoxRules
 from detr_spec.tolerance import Interval, Numbers, hull, lift, rounded_like
-from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Targets
+from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Targets, part_dtypes
 
 
 def cross_entropy_gradient(logits: Numbers, classes: Integers, class_weights: Numbers) -> Numbers:
@@ -167,8 +167,13 @@ def gradient_range(
 
     weights: by the neutral names of `losses.TRAINING_TERMS`; a term that is left out has none.
     """
-    dtype, parameters = configuration.dtype, held(configuration)
-    factors = {name: parameter(weight, dtype) for name, weight in weights.items()}
+    dtypes, parameters = part_dtypes(configuration.dtype), held(configuration)
+    # A gradient is rounded to the dtype of what it belongs to, on every path to it.
+    dtype = dtypes.boxes
+    of_class, of_l1, of_giou = (
+        parameter(weights.get(name, 0.0), own)
+        for name, own in zip(TRAINING_TERMS, (dtypes.logits, dtype, dtype), strict=True)
+    )
     normaliser = num_boxes(targets, matchings, configuration)
     rows = lift(matched_rows(layer.boxes, matchings), dtype)
     truth = lift(matched_targets(targets, matchings).boxes, dtype)
@@ -177,14 +182,11 @@ def gradient_range(
     if len(rows):
         smooth[matched_places(matchings)] = kink_distance(rows, truth, rules).lower.min(axis=-1) > 0
     classes = target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes)
-    logits = _classification_gradient(parameters, lift(layer.logits, dtype), classes, normaliser)
+    logits = _classification_gradient(parameters, lift(layer.logits, dtypes.logits), classes, normaliser)
     boxes: Numbers = (
-        l1_gradient(rows.value, truth.value, dtype) * factors.get("box_l1", 0.0)
-        + giou_gradient(rows, truth, rules) * factors.get("box_giou", 0.0)
+        l1_gradient(rows.value, truth.value, dtype) * of_l1 + giou_gradient(rows, truth, rules) * of_giou
     ) / normaliser
-    return GradientRange(
-        logits * factors.get("classification", 0.0), _scattered(boxes, layer.boxes.shape, matchings), smooth
-    )
+    return GradientRange(logits * of_class, _scattered(boxes, layer.boxes.shape, matchings), smooth)
 
 
 def matched_places(matchings: Sequence[Matching]) -> tuple[Integers, Integers]:

@@ -16,6 +16,7 @@ from detr_spec.forms import Where, formed
 from detr_spec.hints import field_types, optional_type
 from detr_spec.profile import Profile
 from detr_spec.values import (
+    MIXED_DTYPES,
     Answer,
     Detections,
     FeatureMap,
@@ -132,7 +133,8 @@ PostProcess = Callable[[Outputs, Annotated[Integers, "[B, 2]"]], Answer[tuple[De
 class Limits:
     """What an implementation can be asked: dtypes, ways of calling, fields that it cannot vary, shapes in a batch.
 
-    `component_dtypes={"postprocess": ("float16", "float32")}` gives a component dtypes of its own;
+    `component_dtypes={"postprocess": ("float16", "float32")}` gives a component dtypes of its own; mixed ones, such as
+    "bfloat16-logits", are for invariants of their own, where there are others too;
     `fixed={"focal_alpha": 0.25}` says that the focal loss's α is always 0.25 in it; `equal_shapes=True` says
     that the cost matrices of a batch must have one shape; `devices` are those that it can compute on, which the
     bridge of a framework finds where they are not given; `calls=(*USUAL_CALLS, "int32-labels")` says that it takes
@@ -149,6 +151,16 @@ class Limits:
     def of(self, component: str) -> Limits:
         """The limits of one component: those of its own dtypes."""
         return replace(self, dtypes=self.component_dtypes.get(component, self.dtypes))
+
+    @property
+    def mixed_dtypes(self) -> tuple[str, ...]:
+        """Those of the dtypes that are mixed."""
+        return tuple(dtype for dtype in self.dtypes if dtype in MIXED_DTYPES)
+
+    @property
+    def usual_dtypes(self) -> tuple[str, ...]:
+        """Those of the dtypes that are not mixed, which most cases have; all where there is no other."""
+        return tuple(dtype for dtype in self.dtypes if dtype not in MIXED_DTYPES) or self.dtypes
 
 
 @dataclass(frozen=True, kw_only=True)

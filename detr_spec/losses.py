@@ -15,7 +15,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.costs import log_softmax, sigmoid
 from detr_spec.parameters import held
 from detr_spec.tolerance import SPACING, Interval, Numbers, lift, rounded_like
-from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, round_to
+from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, part_dtypes, round_to
 
 TRAINING_TERMS = ("classification", "box_l1", "box_giou")
 METRICS = ("class_error", "cardinality")
@@ -173,12 +173,13 @@ def set_losses(
     normaliser: what box losses are divided by, [], where that is not `num_boxes`.
     """
     dtype, parameters = configuration.dtype, held(configuration)
+    parts = part_dtypes(dtype)
     normaliser = lift(num_boxes(targets, matchings, configuration), dtype) if normaliser is None else normaliser
     matched = matched_targets(targets, matchings)
-    predicted, truth = lift(matched_rows(layer.boxes, matchings), dtype), lift(matched.boxes, dtype)
+    predicted, truth = lift(matched_rows(layer.boxes, matchings), parts.boxes), lift(matched.boxes, parts.targets)
     classes = target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes)
     return {
-        "classification": classification(parameters, lift(layer.logits, dtype), classes, normaliser),
+        "classification": classification(parameters, lift(layer.logits, parts.logits), classes, normaliser),
         "box_l1": box_l1(predicted, truth, normaliser),
         "box_giou": box_giou(predicted, truth, normaliser, parameters),
         "class_error": class_error(matched_rows(layer.logits, matchings), matched.labels, metric_dtype(dtype)),

@@ -15,7 +15,7 @@ import numpy as np
 from detr_spec.configuration import Configuration
 from detr_spec.profile import BoxRules
 from detr_spec.tolerance import Interval
-from detr_spec.values import NARROW_DTYPES, round_to
+from detr_spec.values import NARROW_DTYPES, part_dtypes, round_to
 
 HELD_BY_ALL = "bfloat16"
 """The dtype whose few digits every other one has too."""
@@ -59,4 +59,5 @@ def held(configuration: Configuration) -> Any:
 
 def held_rules(rules: BoxRules, dtype: str) -> Any:
     """The rules of boxes with their numbers as ranges; overlaps of narrow dtypes are in float32, and so are these."""
-    return Held(rules, "float32" if dtype in NARROW_DTYPES else dtype)
+    boxes = part_dtypes(dtype).boxes
+    return Held(rules, "float32" if boxes in NARROW_DTYPES else boxes)

@@ -11,7 +11,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.costs import sigmoid, softmax
 from detr_spec.parameters import parameter
 from detr_spec.tolerance import Interval, Numbers, hull, lift
-from detr_spec.values import Booleans, Detections, Floats, Integers
+from detr_spec.values import Booleans, Detections, Floats, Integers, part_dtypes
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +59,10 @@ def candidates(logits: Floats, boxes: Floats, size: Integers, configuration: Con
     The ranges hold the usual orders of evaluation: a sigmoid from its complement, and boxes scaled before their
     corners are taken.
     """
-    dtype = configuration.dtype
+    dtypes = part_dtypes(configuration.dtype)
     return Candidates(
-        _score_range(lift(logits, dtype), configuration), _box_range(lift(boxes, dtype), size, configuration)
+        _score_range(lift(logits, dtypes.logits), configuration),
+        _box_range(lift(boxes, dtypes.boxes), size, configuration),
     )
 
 

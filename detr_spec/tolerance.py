@@ -22,10 +22,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from detr_spec.values import DTYPES, Floats, InvalidValue, round_to
+from detr_spec.values import DTYPES, MIXED_DTYPES, Floats, InvalidValue, round_to
 
 SPACING = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "autocast": 2.0**-7}
 """The relative spacing of each dtype's numbers (its machine epsilon); autocast may round anything to bfloat16."""
+SPACING |= {name: SPACING[parts.logits] for name, parts in MIXED_DTYPES.items()}
 
 SMALLEST = {
     "float64": 2.0**-1022,
@@ -35,6 +36,7 @@ SMALLEST = {
     "autocast": 2.0**-126,
 }
 """What underflow may cost: the smallest normal number, since subnormals may be flushed (the subnormal in float16)."""
+SMALLEST |= {name: SMALLEST[parts.logits] for name, parts in MIXED_DTYPES.items()}
 
 _EXACT_DIGITS = "float32"
 """Numbers with at most 24 significant bits: their products are exact in float64, so exactness can be checked there."""

@@ -24,14 +24,41 @@ Booleans: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 AnyIntegers: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
 AnyNumbers: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-DTYPES = ("float64", "float32", "float16", "bfloat16", "autocast")
-"""The dtypes of cases. "autocast" stands for float32 numbers in a call that may compute in bfloat16 what it likes."""
-
 NARROW_DTYPES = ("float16", "bfloat16")
 FINE_DTYPES = ("float32", "float64")
 
-_GRIDS = {"autocast": "bfloat16"}
-"""The dtype whose numbers a case in another dtype has: any that autocast may convert to holds them exactly."""
+UNIFORM_DTYPES = ("float64", "float32", "float16", "bfloat16", "autocast")
+"""The dtypes of calls whose numbers are all in one. "autocast" stands for float32 numbers in a call that may compute in
+bfloat16 what it likes."""
+
+
+@dataclass(frozen=True)
+class PartDtypes:
+    """The dtypes of a call's parts: of predicted logits and masks, of predicted boxes, and of target boxes."""
+
+    logits: str
+    boxes: str
+    targets: str
+
+
+MIXED_DTYPES = {
+    **{f"{narrow}-predictions": PartDtypes(narrow, narrow, "float32") for narrow in NARROW_DTYPES},
+    **{f"{narrow}-logits": PartDtypes(narrow, "float32", "float32") for narrow in NARROW_DTYPES},
+}
+"""Mixed precision as training has it: narrow predictions beside targets in float32, or narrow logits beside boxes in
+float32."""
+
+DTYPES = (*UNIFORM_DTYPES, *MIXED_DTYPES)
+"""The dtypes of cases."""
+
+_GRIDS = {"autocast": "bfloat16", **{name: parts.logits for name, parts in MIXED_DTYPES.items()}}
+"""The dtype whose numbers a case in another dtype has: any that autocast may convert to holds them exactly, and of
+mixed dtypes it is the narrow one."""
+
+
+def part_dtypes(dtype: str) -> PartDtypes:
+    """The dtypes of the parts of a call in one of `DTYPES`."""
+    return MIXED_DTYPES.get(dtype, PartDtypes(dtype, dtype, dtype))
 
 
 class InvalidValue(ValueError):
@@ -40,6 +67,8 @@ class InvalidValue(ValueError):
 
 def round_to(numbers: ArrayLike, dtype: str) -> Floats:
     """The nearest numbers that `dtype`, one of `DTYPES`, can hold, as float64; for "autocast" those of bfloat16.
+
+    For mixed dtypes they are those of the narrow one.
 
     Raises `InvalidValue` for another dtype. Ties round to even; numbers beyond the range become infinite. bfloat16 is
     rounded by way of float32, as frameworks convert to it.

@@ -10,6 +10,7 @@ import detr_reference as reference
 from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Limits
+from detr_spec.values import MIXED_DTYPES
 
 BOXES: dict[str, Callable[..., Tensor]] = {
     "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
@@ -97,11 +98,16 @@ def model(configuration: Configuration) -> reference.DETR:
 
 
 EVERY_DTYPE = ("float32", "float64", "float16", "bfloat16", "autocast")
+MATCHED_DTYPES = ("float32", "float64", "autocast")
 LIMITS = Limits(
-    dtypes=("float32", "float64", "autocast"),
-    component_dtypes=dict.fromkeys(("boxes", "postprocess", "heads", "decoder", "model"), EVERY_DTYPE),
+    dtypes=MATCHED_DTYPES,
+    component_dtypes={
+        **dict.fromkeys(("boxes", "heads", "decoder", "model"), EVERY_DTYPE),
+        **dict.fromkeys(("criterion", "masks", "gradients"), (*MATCHED_DTYPES, *MIXED_DTYPES)),
+        "postprocess": (*EVERY_DTYPE, "float16-logits", "bfloat16-logits"),
+    },
 )
-"""The matcher refuses narrow dtypes on the CPU; autocast leaves its inputs in float32."""
+"""The matcher alone refuses narrow dtypes on the CPU; the criterion matches in float32. Autocast leaves inputs so."""
 
 IMPLEMENTATIONS = (
     torch_implementation(

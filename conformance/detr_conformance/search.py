@@ -103,7 +103,7 @@ def search(
     """
     found = Search()
     with isolated() as restore, no_local_constants():
-        dtypes = domain.limits.dtypes
+        dtypes = domain.limits.usual_dtypes
         cases = [invariant.cases(replace(domain, dtype=dtype)) for dtype in dtypes]
 
         def run_case(case: Any) -> None:

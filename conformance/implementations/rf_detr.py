@@ -3,7 +3,8 @@
 Declared: the logarithms of its focal cost have no epsilon; unions and enclosing areas below 1e-7 are raised to it; no
 box is refused, as negative sides count as 0; costs that are not finite are replaced by one that is greater than all
 others; boxes are clamped to the image; the encoder's own predictions have losses. The focal γ is fixed, as documented.
-The costs are rounded to float32 before they are assigned, so what depends on a matching is not judged in float64.
+The costs are rounded to float32 before they are assigned, so what depends on a matching is not judged in float64. Of
+mixed precision, narrow logits beside boxes in float32 are declared; its L1 cost asks for boxes of one dtype.
 
 Its criterion is asked for the focal loss. The loss that it trains with by default depends on the IoU, which no profile
 says; its masks are compared at random points.
@@ -24,6 +25,7 @@ from detr_spec.implementation import Limits
 from detr_spec.profile import DEFORMABLE, BoxRules, DetectionRules
 
 UP_TO_FLOAT32 = ("float32", "float16", "bfloat16")
+NARROW_LOGITS = ("float16-logits", "bfloat16-logits")
 ALL_DTYPES = (*UP_TO_FLOAT32, "float64")
 
 PROFILE = replace(
@@ -57,8 +59,8 @@ IMPLEMENTATION = torch_implementation(
     name="rf-detr",
     profile=PROFILE,
     limits=Limits(
-        dtypes=UP_TO_FLOAT32,
-        component_dtypes={"boxes": ALL_DTYPES, "postprocess": ALL_DTYPES},
+        dtypes=(*UP_TO_FLOAT32, *NARROW_LOGITS),
+        component_dtypes={"boxes": ALL_DTYPES, "postprocess": (*ALL_DTYPES, *NARROW_LOGITS)},
         fixed={"focal_gamma": 2.0},
     ),
     boxes={

@@ -8,6 +8,7 @@ from detr_spec.strategies.detections import detection_cases
 from detr_spec.strategies.features import feature_cases, image_cases
 from detr_spec.strategies.learning import learning_cases
 from detr_spec.strategies.masks import mask_cases
+from detr_spec.strategies.mixed import mixed_cases
 from detr_spec.strategies.ranks import LOADS, rank_cases
 from detr_spec.strategies.regimes import REGIMES
 from detr_spec.strategies.sets import ALL_REGIMES, DISTINCT_REGIMES, set_cases
@@ -33,6 +34,7 @@ __all__ = [
     "image_cases",
     "learning_cases",
     "mask_cases",
+    "mixed_cases",
     "rank_cases",
     "set_cases",
 ]

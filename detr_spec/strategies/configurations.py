@@ -28,7 +28,7 @@ def draw_configuration(
 ) -> Configuration:
     """A configuration with the profile's weights half of the time (always, if not `varied`), else with drawn ones."""
     profile, fixed = domain.profile, domain.limits.fixed
-    dtype = domain.dtype or draw(st.sampled_from(domain.limits.dtypes))
+    dtype = domain.dtype or draw(st.sampled_from(domain.limits.usual_dtypes))
     fields: dict[str, Any] = dict(
         weights_of(profile), eos_coef=profile.eos_coef if dtype == "float32" else _EXACT_EOS[0]
     )

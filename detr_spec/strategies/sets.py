@@ -13,7 +13,7 @@ from detr_spec.invariant import Cases, Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
 from detr_spec.strategies.regimes import COCO_CLASSES, REGIMES, Extent, Scene
-from detr_spec.values import Outputs, round_to
+from detr_spec.values import Outputs, part_dtypes, round_to
 
 ALL_REGIMES = tuple(REGIMES)
 DISTINCT_REGIMES = tuple(name for name in REGIMES if name not in ("tied", "saturated"))
@@ -108,9 +108,10 @@ def _lengths(draw: DrawFn, regime: str, batch: int, bounds: tuple[int, int], que
 
 
 def _rounded(scene: Scene, dtype: str) -> Scene:
-    """The scene in numbers that the dtype holds: some of the grid's are too fine for float16 and bfloat16."""
-    targets = tuple(replace(target, boxes=round_to(target.boxes, dtype)) for target in scene.targets)
-    return Scene(round_to(scene.logits, dtype), round_to(scene.boxes, dtype), targets)
+    """The scene in numbers that the dtypes of its parts hold: some of the grid's are too fine for the narrow ones."""
+    parts = part_dtypes(dtype)
+    targets = tuple(replace(target, boxes=round_to(target.boxes, parts.targets)) for target in scene.targets)
+    return Scene(round_to(scene.logits, parts.logits), round_to(scene.boxes, parts.boxes), targets)
 
 
 def _outputs(scene: Scene) -> Outputs:

@@ -16,7 +16,6 @@ from detr_reference.batch import Outputs, Targets, check_masks, check_output_sha
 from detr_reference.boxes import upcast_half
 from detr_reference.criterion import SetPredictionCriterion, average_num_boxes
 from detr_reference.masks import mask_losses
-from detr_reference.matcher import check_precision
 
 from .batch import Batch
 from .boxes import corners, generalized_iou, l1_distance
@@ -122,7 +121,6 @@ class BatchedCriterion(SetPredictionCriterion):
         predictions, packed = pack_batch(
             layers, targets, self.num_classes, with_softmax=softmax, validate=matcher.validate
         )
-        check_precision(layers[0])
         columns = matcher.match(predictions, packed)
         batch = Batch(layers, predictions, packed, columns, _num_boxes(targets, columns.device))
         found = None

@@ -21,6 +21,7 @@ from .batch import (
     matched_queries,
     matched_targets,
 )
+from .boxes import upcast_half
 from .losses import (
     box_giou_loss,
     box_l1_loss,
@@ -133,7 +134,7 @@ class SetPredictionCriterion(nn.Module, ABC):
             check_masks(outputs, targets)
 
     def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
-        predictions = {name: outputs[name] for name in ("pred_logits", "pred_boxes")}
+        predictions = {name: upcast_half(outputs[name]) for name in ("pred_logits", "pred_boxes")}
         return self.matcher(predictions, targets)
 
     def _layer_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:

@@ -13,10 +13,10 @@ from detr_spec.implementation import Limits
 from detr_spec.invariant import Domain
 from detr_spec.profile import DETR
 from detr_spec.strategies import feature_cases, image_cases
-from detr_spec.values import DTYPES, round_to
+from detr_spec.values import UNIFORM_DTYPES, round_to
 
 FAST = settings(max_examples=150, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-ALL_DTYPES = Domain(DETR, Limits(dtypes=DTYPES))
+ALL_DTYPES = Domain(DETR, Limits(dtypes=UNIFORM_DTYPES))
 
 
 def drawn(strategy: Any, examples: int = 150) -> list[Any]:
@@ -34,7 +34,7 @@ def drawn(strategy: Any, examples: int = 150) -> list[Any]:
 
 def test_feature_maps_have_numbers_that_their_dtype_holds() -> None:
     cases: list[FeatureCase] = drawn(feature_cases()(ALL_DTYPES))
-    assert {case.configuration.dtype for case in cases} == set(DTYPES)
+    assert {case.configuration.dtype for case in cases} == set(UNIFORM_DTYPES)
     for case in cases:
         for array in (case.features.features, case.features.positions, case.features.queries):
             assert (round_to(array, case.configuration.dtype) == array).all()
@@ -92,7 +92,7 @@ def test_what_an_implementation_cannot_vary_stays() -> None:
 
 def test_images_have_sizes_of_their_own_and_values_that_their_dtype_holds() -> None:
     cases: list[ImagesCase] = drawn(image_cases(images=(2, 3))(ALL_DTYPES))
-    assert {case.configuration.dtype for case in cases} == set(DTYPES)
+    assert {case.configuration.dtype for case in cases} == set(UNIFORM_DTYPES)
     sizes = [[image.shape[1:] for image in case.images] for case in cases]
     assert any(len(set(of_case)) == 3 for of_case in sizes)
     for case in cases:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from detr_conformance.bridges.torch_calls import laid_out
 from detr_spec.configuration import Configuration
-from detr_spec.values import Booleans, Floats, Integers, Observation, Outputs, Target, Targets
+from detr_spec.values import Booleans, Floats, Integers, Observation, Outputs, Target, Targets, part_dtypes
 
 Factory = Callable[[Configuration], Callable[..., Any]]
 
@@ -32,7 +32,7 @@ def built(factory: Factory, configuration: Configuration) -> Callable[..., Any]:
     finally:
         generator.set_state(state)
     if isinstance(module, nn.Module):
-        module.to(dtype=dtype_of(configuration), device=configuration.device)
+        module.to(dtype=dtype_of(part_dtypes(configuration.dtype).targets), device=configuration.device)
     return module
 
 
@@ -41,9 +41,9 @@ def devices() -> tuple[str, ...]:
     return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
 
 
-def dtype_of(configuration: Configuration) -> torch.dtype:
-    """The torch dtype of a case's tensors: float32 for autocast, else what the configuration names."""
-    dtype = torch.float32 if configuration.dtype == "autocast" else getattr(torch, configuration.dtype)
+def dtype_of(name: str) -> torch.dtype:
+    """The torch dtype of tensors in one of `UNIFORM_DTYPES`: float32 for autocast, else what it names."""
+    dtype = torch.float32 if name == "autocast" else getattr(torch, name)
     assert isinstance(dtype, torch.dtype)
     return dtype
 
@@ -59,12 +59,13 @@ class Inputs:
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration
+        self._dtypes = part_dtypes(configuration.dtype)
         self._tensors: dict[str, tuple[Tensor, Tensor]] = {}
         self._containers: list[tuple[str, Any, Any]] = []
 
-    def numbers(self, name: str, array: Floats, gradient: bool = False) -> Tensor:
-        """A tensor in the configuration's dtype; where asked it records gradients, as far as the call does."""
-        return self._kept(name, array, dtype_of(self._configuration), gradient and torch.is_grad_enabled())
+    def numbers(self, name: str, array: Floats, gradient: bool = False, dtype: str | None = None) -> Tensor:
+        """A tensor in a dtype, or that of logits; where asked it records gradients, as far as the call does."""
+        return self._kept(name, array, dtype_of(dtype or self._dtypes.logits), gradient and torch.is_grad_enabled())
 
     def integers(self, name: str, array: Integers, dtype: torch.dtype = torch.int64) -> Tensor:
         """A tensor of integers."""
@@ -117,7 +118,9 @@ class Inputs:
         keys = self._configuration.profile.keys
         tensors = {
             keys.logits: self.numbers(f"logits of {name}", layer.logits, gradient=True),
-            keys.boxes: self.numbers(f"boxes of {name}", layer.boxes, gradient=not self._has("frozen-boxes")),
+            keys.boxes: self.numbers(
+                f"boxes of {name}", layer.boxes, not self._has("frozen-boxes"), self._dtypes.boxes
+            ),
         }
         if layer.masks is not None:
             tensors[keys.masks] = self.numbers(f"masks of {name}", layer.masks, gradient=True)
@@ -135,7 +138,7 @@ class Inputs:
         keys = self._configuration.profile.keys
         tensors = {
             keys.labels: self.integers(f"labels of image {image}", target.labels, _label_dtype(self._configuration)),
-            keys.target_boxes: self.numbers(f"target boxes of image {image}", target.boxes),
+            keys.target_boxes: self.numbers(f"target boxes of image {image}", target.boxes, dtype=self._dtypes.targets),
         }
         if target.masks is not None:
             tensors[keys.target_masks] = self.booleans(f"target masks of image {image}", target.masks)

@@ -569,7 +569,10 @@ class _TorchCalls:
 
         self.torch, self.module, self.keys = torch, module, keys
         self.autocast = configuration.dtype == "autocast"
-        self.dtype = torch.float32 if self.autocast else getattr(torch, configuration.dtype)
+        narrow, _, mixed = ("float32" if self.autocast else configuration.dtype).partition("-")
+        self.dtype = torch.float32 if mixed else getattr(torch, narrow)
+        of_logits, of_boxes = getattr(torch, narrow), self.dtype if mixed == "logits" else getattr(torch, narrow)
+        self.dtypes = {"logits": of_logits, "masks": of_logits, "boxes": of_boxes}
         self.device = configuration.device
         self.call = configuration.call
         self.recording = self.call != "no-grad"
@@ -586,9 +589,9 @@ class _TorchCalls:
 
         return begin
 
-    def _tensor(self, name: str, value: Any, gradient: bool = False, integers: Any = None) -> Any:
+    def _tensor(self, name: str, value: Any, gradient: bool = False, integers: Any = None, floats: Any = None) -> Any:
         array = decode_array(value, name)
-        dtype = {"f": self.dtype, "i": integers}.get(array.dtype.kind)
+        dtype = {"f": floats or self.dtype, "i": integers}.get(array.dtype.kind)
         tensor = self.torch.tensor(array, dtype=dtype, device=self.device).requires_grad_(gradient and self.recording)
         self.given[name] = (tensor, tensor.detach().clone())
         return tensor
@@ -603,8 +606,11 @@ class _TorchCalls:
         return value
 
     def _layer(self, name: str, value: Any) -> dict[str, Any]:
-        present = [part for part in LAYER if value[part] is not None]
-        return {getattr(self.keys, part): self._tensor(f"{part} of {name}", value[part], True) for part in present}
+        return {
+            getattr(self.keys, part): self._tensor(f"{part} of {name}", value[part], True, floats=self.dtypes[part])
+            for part in LAYER
+            if value[part] is not None
+        }
 
     def _outputs(self, value: Any) -> Any:
         values = [*value["auxiliary"], value]

@@ -14,7 +14,7 @@ from detr_conformance.vectors.places import Place
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Invariant, all_invariants
-from detr_spec.values import Outputs, round_to
+from detr_spec.values import Outputs, part_dtypes, round_to
 
 COMPONENT_KINDS: dict[str, type[Case]] = {
     "boxes": BoxCase,
@@ -59,7 +59,7 @@ def require_sound(component: str, invariants: Sequence[str], case: Case, place: 
     if not 0 <= case.seed < SEEDS:
         raise place.within("case", "seed").wrong(found=str(case.seed), expected=f"a seed from 0 to {SEEDS - 1}")
     for path, array in _arrays(case):
-        _require_numbers(array, case.configuration.dtype, place.within("case", *path))
+        _require_numbers(array, _dtype_of_part(path, case.configuration.dtype), place.within("case", *path))
     _require_shapes(case, place.within("case"))
 
 
@@ -90,6 +90,14 @@ def _arrays(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tupl
     elif is_dataclass(value) and not isinstance(value, Configuration):
         for field in fields(value):
             yield from _arrays(getattr(value, field.name), (*path, field.name))
+
+
+def _dtype_of_part(path: Sequence[str | int], dtype: str) -> str:
+    """The dtype of the array at a place of a case, one of several where the case's is mixed."""
+    parts = part_dtypes(dtype)
+    if "targets" in path:
+        return parts.targets
+    return parts.boxes if path[-1] == "boxes" else parts.logits
 
 
 def _require_numbers(array: np.ndarray, dtype: str, place: Place) -> None:
