@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from detr_spec.calls import CALLS, PLAIN
-from detr_spec.configuration import Configuration
-from detr_spec.profile import PROFILES
 
 MOST_ROWS = 24
 """A longer table is cut, and says how much is left out; the JSON file has all of it."""
@@ -17,30 +14,39 @@ MOST_ROWS = 24
 Row = Sequence[str]
 
 
-def case_lines(case: Any) -> list[str]:
-    """The lines that show a case, given as plain data (`detr_spec.cases.plain`)."""
+def case_lines(case: Any, built_with: Mapping[str, Any] | None = None) -> list[str]:
+    """The lines that show a case, given as plain data.
+
+    built_with: the numbers of its configuration that decide; without it, all numbers are shown.
+    """
     if not isinstance(case, Mapping):
         return [] if case is None else [str(case)]
-    lines = _head(case)
-    if "outputs" in case:
-        lines += _images(case["outputs"], case["targets"], case["sizes"], case["configuration"])
-    elif "batches" in case:
-        for rank, (outputs, targets) in enumerate(case["batches"]):
-            lines += ["", f"rank {rank}", *_indented(_images(outputs, targets, (), case["configuration"]))]
-    elif "costs" in case:
-        for place, cost in enumerate(case["costs"]):
-            lines += ["", f"cost matrix {place}, {_shape(cost)}", *_indented(matrix_lines(cost))]
-    elif "hidden" in case:
-        lines += _hidden_states(case["hidden"])
-    elif "features" in case:
-        lines += _feature_map(case["features"])
-    elif "images" in case:
-        sizes = [f"image {place}: {len(image[0])} x {len(image[0][0])}" for place, image in enumerate(case["images"])]
+    return [*_head(case, built_with), *_part_lines(case, case.get("configuration", {}))]
+
+
+def passed_lines(passed: Mapping[str, Any], case: Mapping[str, Any]) -> list[str]:
+    """The lines that show what was passed besides a case, where it differs from the case."""
+    numbers = _numbers(passed.get("built_with", {}))
+    return [*([f"built with {numbers}"] if numbers else []), *_part_lines(passed, case.get("configuration", {}))]
+
+
+def _part_lines(parts: Mapping[str, Any], configuration: Mapping[str, Any]) -> list[str]:
+    """The lines that show those parts of a case that are given."""
+    lines: list[str] = []
+    if parts.keys() & {"outputs", "targets", "sizes"}:
+        lines += _images(parts.get("outputs"), parts.get("targets", ()), parts.get("sizes", ()), configuration)
+    for rank, (outputs, targets) in enumerate(parts.get("batches", ())):
+        lines += ["", f"rank {rank}", *_indented(_images(outputs, targets, (), configuration))]
+    for place, cost in enumerate(parts.get("costs", ())):
+        lines += ["", f"cost matrix {place}, {_shape(cost)}", *_indented(matrix_lines(cost))]
+    lines += _hidden_states(parts["hidden"]) if "hidden" in parts else []
+    lines += _feature_map(parts["features"]) if "features" in parts else []
+    if "images" in parts:
+        sizes = [f"image {place}: {len(image[0])} x {len(image[0][0])}" for place, image in enumerate(parts["images"])]
         lines += ["", "images, height x width in pixels", *_indented(sizes)]
-    else:
-        for name in ("first", "second"):
-            if name in case:
-                lines += ["", f"{name} boxes (x0 y0 x1 y1)", *_indented(_boxes(case[name]))]
+    for name in ("first", "second"):
+        if name in parts:
+            lines += ["", f"{name} boxes (x0 y0 x1 y1)", *_indented(_boxes(parts[name]))]
     return lines
 
 
@@ -77,36 +83,32 @@ def _indented(lines: Sequence[str]) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
-def _head(case: Mapping[str, Any]) -> list[str]:
+def _head(case: Mapping[str, Any], built_with: Mapping[str, Any] | None) -> list[str]:
     configuration = case.get("configuration", {})
     lines = [f"regime {case.get('regime')}, {configuration.get('dtype')}, seed {case.get('seed')}"]
-    changed = list(_changed_fields(configuration))
-    if changed:
-        lines.append(f"built with {', '.join(changed)}")
+    numbers = _numbers(configuration if built_with is None else built_with)
+    if numbers:
+        lines.append(f"built with {numbers}")
     if configuration.get("call", PLAIN) != PLAIN:
         lines.append(f"called {CALLS.get(configuration['call'], configuration['call'])}")
     return lines
 
 
-def _changed_fields(configuration: Mapping[str, Any]) -> Iterator[str]:
-    """The fields that differ from their defaults; the numbers of classes and layers always."""
-    for field in fields(Configuration):
-        value = configuration.get(field.name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            continue
-        if field.name in ("num_classes", "decoder_layers") or value != field.default:
-            yield f"{field.name} = {number(value)}"
+def _numbers(named: Mapping[str, Any]) -> str:
+    """The numbers among named values, such as "num_classes = 2, eos_coef = 0.1"."""
+    numbers = {name: value for name, value in named.items() if isinstance(value, (int, float))}
+    return ", ".join(f"{name} = {number(value)}" for name, value in numbers.items() if not isinstance(value, bool))
 
 
 def _images(
-    outputs: Mapping[str, Any],
+    outputs: Mapping[str, Any] | None,
     targets: Sequence[Mapping[str, Any]],
     sizes: Sequence[Sequence[int]],
     configuration: Mapping[str, Any],
 ) -> list[str]:
-    parts = list(_parts(outputs))
+    parts = [] if outputs is None else list(_parts(outputs))
     lines: list[str] = []
-    for image in range(max(len(outputs["logits"]), len(targets))):
+    for image in range(max(len(targets), len(sizes), *(len(part["logits"]) for _, part in parts), 0)):
         size = f", {sizes[image][0]} x {sizes[image][1]} pixels (height x width)" if image < len(sizes) else ""
         lines += ["", f"image {image}{size}"]
         for name, part in parts:
@@ -154,8 +156,7 @@ def _target_masks(masks: Sequence[Sequence[Sequence[bool]]]) -> list[str]:
 def _queries(layer: Mapping[str, Any], image: int, configuration: Mapping[str, Any]) -> list[str]:
     logits, boxes = layer["logits"][image], layer["boxes"][image]
     columns = [f"logit {place}" for place in range(len(logits[0]) if logits else 0)]
-    profile = PROFILES.get(str(configuration.get("profile")))
-    if columns and profile is not None and profile.has_no_object:
+    if columns and len(columns) == configuration.get("num_classes", 0) + 1:
         columns[-1] = "no-object"
     rows = [
         [f"query {place}", *map(number, scores), "|", *map(number, box)]

@@ -6,11 +6,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detr_conformance.case_text import case_lines, matrix_lines, number
+from detr_conformance.case_text import case_lines, matrix_lines, number, passed_lines
 from detr_conformance.verdict import Counterexample, Judgement
 
 WIDTH = 100
 
+PASSED = "passed besides, where it differs from the case:"
 UNBOUNDED = "rounding in this dtype may move it without bound, as where it overflows or divides by nearly 0"
 ANYTHING = f"any number, but a number: {UNBOUNDED}"
 
@@ -44,16 +45,19 @@ def counterexample_lines(counterexample: Counterexample) -> list[str]:
     for name, value in numbers.items():
         if value is not None:
             lines += _named(name.replace("_", " "), value)
-    case = _case_lines(counterexample.case)
-    return lines + (["", "the case: " + case[0], *(f"  {line}".rstrip() for line in case[1:])] if case else [])
+    return lines + _case_lines(counterexample)
 
 
-def _case_lines(case: Any) -> list[str]:
-    """The lines of a case; one of another form, which a file may hold, is shown as it is."""
+def _case_lines(counterexample: Counterexample) -> list[str]:
+    """The lines of a case, and of what was passed besides; a case of another form, which a file may hold, as it is."""
+    case, passed = counterexample.case, counterexample.passed
     try:
-        return case_lines(case)
+        shown = case_lines(case, counterexample.built_with)
+        besides = passed_lines(passed, case) if passed else []
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
-        return [_value(case)]
+        shown, besides = [_value(case)], []
+    lines = ["", "the case: " + shown[0], *(f"  {line}".rstrip() for line in shown[1:])] if shown else []
+    return lines + (["", PASSED, *(f"  {line}".rstrip() for line in besides)] if besides else [])
 
 
 def _allowed(allowance: Any) -> str | None:

@@ -11,9 +11,10 @@ from hypothesis.database import ExampleDatabase
 
 from detr_conformance.database import Part, opened
 from detr_conformance.isolation import MOMENT
+from detr_conformance.passed import numbers_built_with, passed_besides
 from detr_conformance.plain_data import LONGEST, plain_data, told
 from detr_conformance.processes.usage import own_processor_seconds
-from detr_conformance.search import Search, search
+from detr_conformance.search import Component, Search, search
 from detr_conformance.smaller import Smaller
 from detr_conformance.stopwatch import Stopwatch
 from detr_conformance.testee.bounds import BOUNDS
@@ -126,7 +127,7 @@ def _judged(
             return _without_cases(invariant, error)
         why = error.message if isinstance(error, Ended) else told(error)
         return not_made_smaller(concluded(invariant, smaller.found, seed), why)
-    return concluded(invariant, found, seed)
+    return with_passed(concluded(invariant, found, seed), invariant, component, found)
 
 
 def not_made_smaller(judgement: Judgement, why: str) -> Judgement:
@@ -134,6 +135,14 @@ def not_made_smaller(judgement: Judgement, why: str) -> Judgement:
     assert judgement.counterexample is not None
     details = {**(judgement.counterexample.details or {}), "search": f"for a smaller case was ended: {why}"}
     return replace(judgement, counterexample=replace(judgement.counterexample, details=details))
+
+
+def with_passed(judgement: Judgement, invariant: Invariant, component: Component, found: Search) -> Judgement:
+    """The judgement, with what was passed besides the case that failed; runs the check once more where one did."""
+    if judgement.counterexample is None or found.failure is None or found.unanswered is not None:
+        return judgement
+    passed = passed_besides(invariant, component, found.failing_case)
+    return replace(judgement, counterexample=replace(judgement.counterexample, passed=passed))
 
 
 def _without_cases(invariant: Invariant, error: Exception | Ended) -> Judgement:
@@ -165,7 +174,8 @@ def concluded(invariant: Invariant, found: Search, seed: int) -> Judgement:
 def _failed(invariant: Invariant, found: Search, failure: Exception, seed: int) -> Judgement:
     verdict, details = Verdict.ERROR, {}
     vector = counterexample_document(invariant, found.failing_case, seed)
-    counterexample = Counterexample(plain_data(found.failing_case), vector=vector)
+    built_with = plain_data(numbers_built_with(invariant, found.failing_case.configuration))
+    counterexample = Counterexample(plain_data(found.failing_case), vector=vector, built_with=built_with)
     if isinstance(failure, Violation):
         verdict, message = Verdict.VIOLATED, cut(failure.message, LONGEST)
         counterexample = replace(

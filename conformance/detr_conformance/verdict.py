@@ -38,7 +38,9 @@ _FAILING = frozenset({Verdict.VIOLATED, Verdict.UNEXPECTEDLY_HOLDS, Verdict.ERRO
 class Counterexample:
     """A shrunken case that an invariant does not hold for, and the numbers that disagree, in plain data.
 
-    vector: the case as a vector's document, exact to the bit, which `detr-spec replay` takes.
+    vector: the case as a vector's document, exact to the bit, which `detr-spec replay` takes. built_with: the numbers
+    that the component was built with and that decide, by name. passed: what the last call was given that was not the
+    case itself, where it differs from the case.
     """
 
     case: Any
@@ -47,6 +49,8 @@ class Counterexample:
     allowance: Any = None
     details: Any = None
     vector: Mapping[str, Any] | None = None
+    built_with: Mapping[str, Any] | None = None
+    passed: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

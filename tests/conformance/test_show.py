@@ -42,9 +42,9 @@ def set_case(profile: Any = DETR, layers: int = 1) -> SetCase:
 
 
 def test_a_set_case_numbers_its_queries_and_targets() -> None:
-    lines = case_lines(plain(set_case()))
+    lines = case_lines(plain(set_case()), {"num_classes": 2, "cost_giou": 0.5})
     assert lines[0] == "regime crowded, float32, seed 7"
-    assert lines[1] == "built with num_classes = 2, decoder_layers = 1, cost_giou = 0.5"
+    assert lines[1] == "built with num_classes = 2, cost_giou = 0.5"
     text = "\n".join(lines)
     assert "image 0, 480 x 640 pixels (height x width)" in text
     assert next(line for line in lines if "no-object" in line).split() == [
@@ -123,7 +123,7 @@ def test_a_cost_case_is_a_numbered_matrix() -> None:
 
 def test_a_box_case_shows_both_lists() -> None:
     box = np.array([[0.0, 0.0, 0.5, 1.0]])
-    text = "\n".join(case_lines(plain(BoxCase(configuration=Configuration(profile=DETR), first=box, second=box))))
+    text = "\n".join(case_lines(plain(BoxCase(configuration=Configuration(profile=DETR), first=box, second=box)), {}))
     assert "first boxes" in text
     assert "second boxes" in text
     assert text.count("0.5") == 2

@@ -8,7 +8,7 @@ from typing import Any
 
 from detr_conformance.errors import one_line
 from detr_conformance.isolation import MOMENT
-from detr_conformance.judge import DEFAULT_DEVICE, blank_judgement, concluded
+from detr_conformance.judge import DEFAULT_DEVICE, blank_judgement, concluded, with_passed
 from detr_conformance.search import search_case
 from detr_conformance.stopwatch import Stopwatch
 from detr_conformance.testee.ended import Ended
@@ -76,12 +76,13 @@ def judge_vector(
     MOMENT.judgement += 1
     start = time.perf_counter()
     stopwatch = Stopwatch()
+    component = stopwatch.watched(implementation.component(invariant.component))
     try:
-        found = search_case(invariant, stopwatch.watched(implementation.component(invariant.component)), case)
+        found = search_case(invariant, component, case)
     except Ended as ended:
         return blank_judgement(invariant, ended.verdict, ended.message)
     if found.failure is not None and not isinstance(found.failure, (Violation, Raised, RankFailure)):
         raise Unfit(f"{invariant.id} cannot be asked of it: {one_line(found.failure)}") from found.failure
-    judgement = concluded(invariant, found, vector.provenance.seed)
+    judgement = with_passed(concluded(invariant, found, vector.provenance.seed), invariant, component, found)
     seconds = time.perf_counter() - start
     return replace(judgement, seconds=seconds, implementation_seconds=stopwatch.seconds)

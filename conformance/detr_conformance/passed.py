@@ -1,0 +1,97 @@
+"""What was passed to an implementation besides the case itself: an invariant may break, permute or scale its inputs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from detr_conformance.plain_data import plain_data
+from detr_conformance.search import Component, search_case
+from detr_conformance.testee.ended import Ended
+from detr_spec.cases import Case
+from detr_spec.configuration import Configuration
+from detr_spec.deciding import deciding_numbers
+from detr_spec.implementation import around
+from detr_spec.invariant import Invariant
+from detr_spec.values import FeatureMap, Outputs, Target
+
+LAST = 50
+"""How many of the last calls are looked at."""
+
+
+class _Calls:
+    """The last calls of the components that it watches: the configuration of the component, and the arguments."""
+
+    def __init__(self) -> None:
+        self.calls: deque[tuple[Configuration, tuple[Any, ...]]] = deque(maxlen=LAST)
+
+    def watched(self, build: Component) -> Component:
+        """The factory, whose components' calls are noted."""
+
+        def build_watched(configuration: Configuration) -> Any:
+            def noted(function: Callable[..., Any]) -> Callable[..., Any]:
+                def call(*arguments: Any) -> Any:
+                    self.calls.append((configuration, arguments))
+                    return function(*arguments)
+
+                return call
+
+            return around(build(configuration), noted)
+
+        return build_watched
+
+
+def numbers_built_with(invariant: Invariant, configuration: Configuration) -> Mapping[str, float]:
+    """The numbers that decide what an invariant sees of a component that is built with a configuration."""
+    return deciding_numbers(invariant.component, configuration, weighted=invariant.number == "C16")
+
+
+def passed_besides(invariant: Invariant, component: Component, case: Case) -> Mapping[str, Any] | None:
+    """What the last call that was not the case itself was given, where it differs from the case, in plain data.
+
+    The check is run once more, as its failure says nothing of its calls. None where every call was the case, or where
+    the check does not fail again.
+    """
+    calls = _Calls()
+    with contextlib.suppress(Ended):
+        if search_case(invariant, calls.watched(component), case).failure is None:
+            return None
+    drawn = {field.name: plain_data(getattr(case, field.name)) for field in fields(case)}
+    built = numbers_built_with(invariant, case.configuration)
+    for configuration, arguments in reversed(calls.calls):
+        others = numbers_built_with(invariant, configuration)
+        changed = {name: value for name, value in others.items() if value != built.get(name)}
+        parts = {name: plain_data(value) for name, value in _named(arguments, drawn).items()}
+        different = {name: value for name, value in parts.items() if value != drawn.get(name)}
+        if changed or different:
+            return {"built_with": changed, **different}
+    return None
+
+
+def _named(arguments: Sequence[Any], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call by the names of the parts of a case that they stand for."""
+    arrays = [name for name in ("first", "second", "hidden", "sizes") if name in drawn]
+    named: dict[str, Any] = {}
+    for value in arguments:
+        if isinstance(value, Outputs):
+            named["outputs"] = value
+        elif isinstance(value, FeatureMap):
+            named["features"] = value
+        elif isinstance(value, np.ndarray) and "costs" in drawn:
+            named["costs"] = (value,)
+        elif isinstance(value, np.ndarray) and arrays:
+            named[arrays.pop(0)] = value
+        elif isinstance(value, (tuple, list)):
+            named[_name_of_items(value, drawn)] = value
+    return named
+
+
+def _name_of_items(items: Sequence[Any], drawn: Mapping[str, Any]) -> str:
+    if "targets" in drawn and all(isinstance(item, Target) for item in items):
+        return "targets"
+    return next(name for name in ("batches", "costs", "images", "targets") if name in drawn)

@@ -1,0 +1,132 @@
+"""The case shows what decides: the numbers that count, defaults included, and what was passed besides the case."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
+
+from detr_conformance import torch_implementation
+from detr_conformance.bridges.numpy_bridge import numpy_implementation
+from detr_conformance.declared.implementation import declared_implementation
+from detr_conformance.failure_text import PASSED, failure_text
+from detr_conformance.judge import judge
+from detr_conformance.verdict import Judgement
+from detr_reference import HungarianMatcher, SetCriterion
+from detr_spec.configuration import Configuration
+from detr_spec.deciding import deciding_numbers
+from detr_spec.implementation import COMPONENTS, Implementation
+from detr_spec.invariant import find_invariants
+from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.values import Outputs, Target
+
+
+class ClampsLabels(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        clamped = [{**target, "labels": target["labels"].clamp(0, self.num_classes - 1)} for target in targets]
+        return super().forward(outputs, clamped)
+
+
+class ReplacesNan(HungarianMatcher):
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        return super().forward({**outputs, "pred_logits": outputs["pred_logits"].nan_to_num(0.0)}, targets)
+
+
+def forgets_infinity(cost: Any) -> Any:
+    return linear_sum_assignment(np.where(np.isinf(cost), 0.5, cost))
+
+
+LAST = replace(DETR, name="last", non_finite_logits="rank-last")
+WRONG: dict[str, Implementation] = {
+    "criterion.label-k-refused": torch_implementation(
+        name="clamps",
+        profile=DETR,
+        criterion=lambda c: ClampsLabels(
+            c.num_classes, HungarianMatcher(*c.cost_weights), c.weight_dict, c.eos_coef, c.losses
+        ),
+    ),
+    "matcher.nan-logit-refused": torch_implementation(
+        name="replaces", profile=DETR, matcher=lambda c: ReplacesNan(*c.cost_weights)
+    ),
+    "matcher.broken-queries-rank-last": torch_implementation(
+        name="replaces", profile=LAST, matcher=lambda c: ReplacesNan(*c.cost_weights)
+    ),
+    "assignment.infinity-forbids": numpy_implementation(name="forgets", solver=forgets_infinity),
+}
+
+
+def judged(name: str) -> Judgement:
+    (invariant,) = find_invariants(name)
+    return judge(invariant, WRONG[name], examples=30)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("criterion.label-k-refused", "target 0      1"),
+        ("matcher.nan-logit-refused", "nan"),
+        ("matcher.broken-queries-rank-last", ("nan", "inf")),
+        ("assignment.infinity-forbids", "inf"),
+    ],
+)
+def test_what_an_invariant_made_of_the_case_is_shown(name: str, shown: str | tuple[str, ...]) -> None:
+    text = failure_text("subject", judged(name), "the command")
+    besides = text.partition(PASSED)[2]
+    assert any(part in besides for part in ([shown] if isinstance(shown, str) else shown)), text
+
+
+def test_the_numbers_that_decide_are_shown_though_they_are_defaults() -> None:
+    text = failure_text("subject", judged("criterion.label-k-refused"), "the command")
+    assert "cost_class = 1, cost_bbox = 5, cost_giou = 2, eos_coef = 0.1" in text
+    assert not any(name in text for name in ("focal_alpha", "threshold", "top_k", "loss_bbox", "hidden_dim"))
+
+
+NUMBERS = [field.name for field in fields(Configuration) if type(field.default) in (int, float)]
+ASKED = ("matcher", "criterion", "postprocess")
+BASES = {
+    "detr": replace(DETR, detection=replace(DETR.detection, threshold=True)),
+    "deformable": replace(DEFORMABLE, detection=replace(DEFORMABLE.detection, threshold=True)),
+}
+
+
+def answer(component: str, profile: Profile, configuration: Configuration) -> Any:
+    """What a right component says of a fixed batch."""
+    columns = profile.columns(3)
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(2, 6, columns)) * 2
+    outputs = Outputs(logits, generator.uniform(0.2, 0.4, (2, 6, 4)))
+    targets = tuple(Target(np.array([0, 2]), generator.uniform(0.2, 0.4, (2, 4))) for _ in range(2))
+    built = declared_implementation(profile).component(component)(configuration)
+    given = np.array([[48, 64]] * 2) if component == "postprocess" else targets
+    value = built(outputs, given).value
+    if component == "matcher":
+        return [matching.pairs() for matching in value]
+    if component == "criterion":
+        return value.values
+    return [image.scores.tolist() for image in value]
+
+
+@pytest.mark.parametrize("component", ASKED)
+@pytest.mark.parametrize("profile", BASES)
+def test_a_number_that_is_not_shown_does_not_decide(component: str, profile: str) -> None:
+    """Each numeric field is varied that is not among those shown, whichever it is: the answer stays."""
+    base = BASES[profile]
+    configuration = Configuration(profile=base, dtype="float64", num_classes=3, top_k=8)
+    shown = deciding_numbers(component, configuration)
+    expected = answer(component, base, configuration)
+    for name in set(NUMBERS) - set(shown):
+        other = replace(configuration, **{name: getattr(configuration, name) * 2})
+        assert answer(component, base, other) == expected, name
+
+
+def test_every_number_of_a_configuration_decides_somewhere() -> None:
+    shown = {
+        name
+        for component in COMPONENTS
+        for profile in BASES.values()
+        for name in deciding_numbers(component, Configuration(profile=profile, masks=True), weighted=True)
+    }
+    assert set(NUMBERS) <= shown
