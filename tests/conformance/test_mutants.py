@@ -17,6 +17,7 @@ from detr_conformance.mutants.bank import Mutant, bank, chosen_mutants, find_mut
 from detr_conformance.mutants.hunt import hunt, hunt_by_name
 from detr_conformance.mutants.patch import built, mutant_implementations
 from detr_conformance.mutants.sources import components_reached
+from detr_conformance.reference import IMPLEMENTATIONS
 from detr_conformance.resolve import resolve
 from detr_spec.invariant import Invariant, all_invariants, find_invariants
 from detr_spec.profile import PROFILES
@@ -98,10 +99,14 @@ UNASKED = {
 ONE_DEVICE = {"criterion.device"}
 """What no mutant can violate where there is one device."""
 
+ONE_DTYPE = {"matcher.mixed-precision"}
+"""What the reference's matcher does not declare, as it refuses narrow predictions; its criterion does."""
+
 
 def test_every_invariant_has_a_mutant_that_it_must_find() -> None:
     must = {name for mutant in bank() for name in mutant.expected}
-    assert {item.id for item in all_invariants()} - must == UNASKED | ONE_DEVICE
+    assert {item.id for item in all_invariants()} - must == UNASKED | ONE_DEVICE | ONE_DTYPE
+    assert not any(reference.limits.of("matcher").mixed_dtypes for reference in IMPLEMENTATIONS)
     assert not any(item.applies(profile) for item in find_all(UNASKED) for profile in PROFILES.values())
 
 

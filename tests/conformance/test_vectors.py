@@ -32,7 +32,11 @@ from detr_spec.profile import PROFILES
 from detr_spec.values import DTYPES
 
 HERE = Place("here")
-ONE_OF_EACH = {invariant.component: invariant for invariant in all_invariants()}
+ONE_OF_EACH = {
+    invariant.component: invariant
+    for invariant in all_invariants()
+    if any(invariant.applies(profile) for profile in PROFILES.values())
+}
 
 
 @st.composite

@@ -89,6 +89,24 @@ class BufferLikeLogits(SetCriterion):
         return super().forward(outputs, targets)
 
 
+@pytest.mark.parametrize("dtype", MIXED_DTYPES)
+def test_in_each_regime_a_matcher_that_asks_for_one_dtype_is_seen(dtype: str) -> None:
+    def of_one_dtype(configuration: Any) -> Callable[..., Any]:
+        matcher = detr_matcher(configuration)
+
+        def match(outputs: Any, targets: Any) -> Any:
+            if outputs["pred_logits"].dtype != targets[0]["boxes"].dtype:
+                raise RuntimeError("expected both inputs to have the same dtype")
+            return matcher(outputs, targets)
+
+        return match
+
+    limits = Limits(dtypes=("float32", dtype))
+    one = torch_implementation(name="one", profile=DETR, limits=limits, matcher=of_one_dtype)
+    assert failure("matcher.mixed-precision", one, EXAMPLES) is not None
+    assert failure("matcher.optimal-cost", one, EXAMPLES) is None
+
+
 @pytest.mark.parametrize("kind", [RoundedTargets, BufferLikeLogits])
 @pytest.mark.parametrize("dtype", MIXED_DTYPES)
 def test_in_each_regime_a_defect_is_seen(dtype: str, kind: type[SetCriterion]) -> None:
