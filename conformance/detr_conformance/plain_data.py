@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from detr_conformance.encoding.reports import plain
 from detr_conformance.text import cut
 
@@ -23,7 +25,7 @@ def plain_data(value: Any) -> Any:
     Long texts and lists are shortened; what cannot be shown is told by its type. Raises nothing for what it is given.
     """
     try:
-        return _bounded(plain(value))
+        return _bounded(plain(_beginning(value)))
     except Exception as error:
         return f"a {type(value).__name__} that cannot be shown: {type(error).__name__}"
 
@@ -38,12 +40,23 @@ def told(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
+def _beginning(value: Any) -> Any:
+    """As much of what an implementation gave as is kept of it, and a bit more: to show all of it may take long."""
+    if isinstance(value, np.ndarray):
+        return value if value.size <= MOST_ITEMS else value.ravel()[: MOST_ITEMS + 1]
+    if type(value) in (list, tuple):
+        return [_beginning(item) for item in value[: MOST_ITEMS + 1]]
+    if type(value) is dict:
+        return {key: _beginning(item) for key, item in value.items()}
+    return value
+
+
 def _bounded(value: Any) -> Any:
     if isinstance(value, str):
         return cut(value, LONGEST_DETAIL)
     if isinstance(value, list):
         kept = [_bounded(item) for item in value[:MOST_ITEMS]]
-        return kept if len(value) <= MOST_ITEMS else [*kept, f"… ({len(value)} items)"]
+        return kept if len(value) <= MOST_ITEMS else [*kept, "…"]
     if isinstance(value, dict):
         return {key: _bounded(item) for key, item in value.items()}
     return value

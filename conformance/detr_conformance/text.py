@@ -44,10 +44,11 @@ def line_of(text: object, longest: int = LONGEST_LINE) -> str:
 
 
 def cut(text: str, longest: int) -> str:
-    """The text, or its beginning and how much is left out."""
+    """The text, or its beginning and how much is left out, which is no longer, so to cut it again changes nothing."""
     if len(text) <= longest:
         return text
-    return f"{text[:longest]} … ({len(text) - longest} more characters)"
+    kept = max(0, longest - 40)
+    return f"{text[:kept]} … ({len(text) - kept} more characters)"
 
 
 def json_text(document: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 
 import detr_spec
+from detr_conformance.text import cut
 
 
 def _folder(file: str | None) -> str:
@@ -53,6 +54,8 @@ def _without(error: BaseException, folders: tuple[str, ...]) -> str:
         if part is not None:
             frames = [frame for frame in part.stack if not _hidden(frame.filename, folders)]
             part.stack = traceback.StackSummary.from_list(frames or list(part.stack)[-1:])
+            # Each line of what was said, of which there may be millions, would be formatted for itself.
+            vars(part).update(_str=cut(str(part), LONGEST))
             pending += [part.__cause__, part.__context__]
     text = "".join(told.format())
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}\n…\n{text[-LONGEST // 2 :]}"

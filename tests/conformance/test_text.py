@@ -88,7 +88,9 @@ def test_a_console_takes_nothing_for_markup_and_lets_no_sign_through() -> None:
 def test_a_console_cuts_what_nobody_reads() -> None:
     stream = io.StringIO()
     Console(file=stream).show("x" * 10**6)
-    assert f"({10**6 - LONGEST_TEXT} more characters)" in stream.getvalue()
+    shown = stream.getvalue().strip()
+    assert len(shown.replace("\n", "")) <= LONGEST_TEXT
+    assert f"({10**6 - shown.count('x')} more characters)" in shown
 
 
 ONLY_IN_CONSOLES = {"Console", "Text", "Progress", "TextColumn", "print"}

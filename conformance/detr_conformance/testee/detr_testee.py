@@ -349,7 +349,10 @@ class _Server:
         while request is not None:
             if until_begin and request.get("message") == "begin" and request is not first:
                 return request
+            process = os.getpid()
             data = self._reply(request)
+            if os.getpid() != process:
+                os._exit(0)  # a process that the implementation has forked answers nothing
             while data:
                 data = data[os.write(self._answers, data) :]
             request = _request(requests)
@@ -366,7 +369,7 @@ class _Server:
         except MemoryError:
             # Nothing is looked up for the message, as that takes memory while the frames hold what there was.
             told = {"message": "raised", "type": "MemoryError", "text": "", "traceback": ""}
-        except Exception as error:
+        except BaseException as error:
             told = self._told_of(error)
         return packed({**told, **number})
 

@@ -67,7 +67,7 @@ def corrupting(cost):
     sys.stdout = None
     os.chdir("/")
     os.environ.clear()
-    return linear_sum_assignment(cost) if np.calls <= 50 else None
+    return linear_sum_assignment(cost) if np.calls <= 60 else None
 
 def greedy(cost):
     return list(range(min(cost.shape))), [int(cost[row].argmin()) for row in range(min(cost.shape))]
@@ -103,7 +103,7 @@ ENDINGS: dict[str, tuple[Verdict, str, dict[str, Any]]] = {
     "HANGING": (Verdict.TIMED_OUT, "not finished after 2.5 s, of which it computed for", {"time_limit": 0.5}),
     "ENDLESS": (Verdict.TIMED_OUT, "not finished after ", {"time_limit": 0.5}),
     "EXITING": (Verdict.ERROR, "the process ended with exit status 0 in a call", {}),
-    "LEAVING": (Verdict.ERROR, "the process ended with exit status 1 in a call; it said: SystemExit: enough", {}),
+    "LEAVING": (Verdict.ERROR, "the implementation raised SystemExit: enough", {}),
     "FAULTING": (Verdict.CRASHED, "the process was ended by signal SIGSEGV in a call", {}),
     "KILLED": (Verdict.CRASHED, "the process was ended by signal SIGKILL in a call", {}),
     "HUNGRY": (
@@ -130,9 +130,9 @@ def test_what_ends_or_stops_its_process_costs_one_verdict(ending: str, breaking:
 
 
 def test_what_one_judgement_leaves_behind_reaches_no_other(breaking: Path) -> None:
-    report = check(f"{breaking}:CORRUPTING", isolate=True, invariants=[PAIRS, "S2", "S5"], examples=30)
+    report = check(f"{breaking}:CORRUPTING", isolate=True, invariants=[PAIRS, "S2", "S5"], examples=20)
     (item,) = report.implementations
-    assert sum(judgement.fired for judgement in item.judgements) > 50
+    assert sum(judgement.fired for judgement in item.judgements) > 60
     assert {judgement.verdict for judgement in item.judgements} == {Verdict.HOLDS}
 
 
@@ -148,7 +148,8 @@ def test_noise_stays_out_of_the_runs_output(
     assert f"detr-spec check isolated:{breaking}:GREEDY" in done.stdout
     assert "outout" not in done.stdout + done.stderr
     assert "errerr" not in done.stdout + done.stderr
-    assert len(done.stderr.splitlines()) == 2
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("importing ")]
+    assert lines == ["loud (detr) judged, nothing failing", "greedy (detr) judged, 1 failing"]
 
 
 def running(mark: str) -> int:
