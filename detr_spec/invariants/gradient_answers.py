@@ -16,7 +16,7 @@ from detr_spec.implementation import Gradients
 from detr_spec.invariants.criterion_answers import known_matchings, loss_key, require_key
 from detr_spec.invariants.shared import unique_matchings
 from detr_spec.losses import TRAINING_TERMS
-from detr_spec.tolerance import SPACING, Interval
+from detr_spec.tolerance import SPACING, Interval, summation_growth
 from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGradients, Outputs, Targets
 from detr_spec.violation import Violation, premise, require, require_close, require_shape
 
@@ -24,9 +24,6 @@ Build = Callable[[Configuration], Gradients]
 
 RANDOM_COORDINATES = 2
 """How many coordinates of each kind are held against a difference quotient, in each layer, beside the directions."""
-
-DOT_ROUNDINGS = 8.0
-"""In units of the spacing of float64: what a sum of products may lose, of any length that a case has."""
 
 
 def training_weights(configuration: Configuration) -> dict[str, float]:
@@ -190,7 +187,7 @@ def require_along(
     lengths = direction[moved]
     below, above = (expected.value - expected.lower)[moved], (expected.upper - expected.value)[moved]
     products = got[moved] * lengths
-    slack = quotient.error + DOT_ROUNDINGS * SPACING["float64"] * float(np.abs(products).sum())
+    slack = quotient.error + (1 + summation_growth(products.size)) * SPACING["float64"] * float(np.abs(products).sum())
     least = float(np.where(lengths > 0, lengths * below, -lengths * above).sum()) + slack
     most = float(np.where(lengths > 0, lengths * above, -lengths * below).sum()) + slack
     slope = float(products.sum())

@@ -30,7 +30,8 @@ FIRST_STEP = 2.0**-4
 """The longest step against a gradient, in logits, and in sides of boxes."""
 
 SHORTER = 2.0**-3
-SHORTEST = SHORTER**12
+LAST_OF_STEPS = 12
+"""Each step is that part of the one before, and so many are tried."""
 
 CLEAR = 8.0
 """How many times what float64 may lose the promised fall of the loss is, for a step to be judged by it."""
@@ -102,10 +103,9 @@ def _steps(layer: JudgedLayer, pairs: np.ndarray, logits: Floats, rows: Floats) 
     room = layer.objective.box_steps(FIRST_STEP)[pairs][:, None]
     with np.errstate(divide="ignore"):
         limits = [FIRST_STEP / np.abs(logits).max(initial=0.0), (room / np.abs(rows)).min(initial=np.inf)]
-    step = longest = float(min(limits))
-    while np.isfinite(longest) and step > longest * SHORTEST:
-        yield step
-        step *= SHORTER
+    longest = float(min(limits))
+    if np.isfinite(longest):
+        yield from (longest * SHORTER**place for place in range(LAST_OF_STEPS))
 
 
 ENOUGH = 0.99

@@ -9,7 +9,6 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant, with_no_object
 from detr_spec.invariants.gradient_answers import (
-    DOT_ROUNDINGS,
     Build,
     bounded,
     gradients_of,
@@ -21,7 +20,7 @@ from detr_spec.invariants.gradient_answers import (
 )
 from detr_spec.losses import classification_has_value
 from detr_spec.strategies import ALL_REGIMES, set_cases
-from detr_spec.tolerance import SPACING
+from detr_spec.tolerance import SPACING, summation_growth
 from detr_spec.values import LayerGradient, LossGradients, Targets
 from detr_spec.violation import premise, require
 
@@ -245,7 +244,8 @@ def logits_sum_to_zero(component: Build, case: SetCase) -> None:
     layers = judged_layers(component, case, CLASSIFICATION)
     for layer in layers:
         known = bounded(layer.range.logits).all(axis=-1)
-        sums, rounding = layer.logits.sum(axis=-1), DOT_ROUNDINGS * SPACING["float64"] * np.abs(layer.logits).sum(-1)
+        lost = summation_growth(layer.logits.shape[-1]) * SPACING["float64"]
+        sums, rounding = layer.logits.sum(axis=-1), lost * np.abs(layer.logits).sum(axis=-1)
         widths = [layer.range.logits.lower.sum(axis=-1) - rounding, layer.range.logits.upper.sum(axis=-1) + rounding]
         for image, query in np.argwhere(known & ~((sums >= widths[0]) & (sums <= widths[1]))):
             require(

@@ -10,6 +10,8 @@ rounding does here, enlarged by the input's own change. So
 
     allowance = 16 · (max ρ over 3 seeded perturbations + 1 spacing of the largest magnitude of the answer).
 
+This is the one allowance that is not derived, and the norm names it so (§10).
+
 The second term stands for sums whose order changes where the perturbation happens to change nothing. The factor is
 there since the maximum of three samples is not the maximum of all: over some ten thousand cases in five dtypes, right
 implementations (PyTorch's attention, its explicit form for some shapes, one in float64 inside, one image at a time)
