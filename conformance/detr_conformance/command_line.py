@@ -13,6 +13,7 @@ from detr_conformance import interrupts
 from detr_conformance.bench.command import bench
 from detr_conformance.errors import UsageError
 from detr_conformance.files import OutputPath
+from detr_conformance.interrupts import INTERRUPTED
 from detr_conformance.lock.command import lock
 from detr_conformance.merge_command import merge
 from detr_conformance.mutants.command import mutants
@@ -22,8 +23,6 @@ from detr_conformance.reports.options import Outputs, output_options
 from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
 from detr_conformance.testee.names import isolated_name
 from detr_conformance.vectors.command import replay, vectors
-
-INTERRUPTED = 130
 
 
 def _version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:  # noqa: ARG001

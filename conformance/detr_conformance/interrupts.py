@@ -8,6 +8,9 @@ from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
+INTERRUPTED = 130
+"""The exit code of a command that was ended by Ctrl-C, which shows what is known by then."""
+
 SAME = 1.0
 """Signals within so many seconds are one wish: a terminal sends it to every process, and a supervisor passes it on."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from detr_conformance.interrupts import INTERRUPTED
 from detr_conformance.judge import DEFAULT_DEVICE
 from detr_conformance.sharding import Shard
 from detr_conformance.text import json_text
@@ -84,7 +85,7 @@ class Report:
         Violated, error, timed out, crashed and unexpectedly holds fail; vacuous is reported and does not.
         """
         if self.interrupted:
-            return 130
+            return INTERRUPTED
         return 1 if self.failing else 0
 
     @cached_property

@@ -15,6 +15,7 @@ from rich.table import Table
 from detr_conformance.consoles import Console, error_console, output_console, progress_bar
 from detr_conformance.errors import UsageError
 from detr_conformance.files import require_writable, write_whole
+from detr_conformance.interrupts import INTERRUPTED
 from detr_conformance.run import Plan, Request, judges_for
 from detr_conformance.soak import Soak, asked_of, names_in_round, read_soak, rounds, to_json
 
@@ -23,7 +24,9 @@ SAVED_EVERY = 10.0
 
 
 def run_soak(names: Sequence[str], asked: Request, *, minutes: float, workers: int, path: Path | None) -> int:
-    """The exit code of a soak: 0 where nothing was found, else 1; raises `UsageError` for a wrong request.
+    """The exit code of a soak: 0 where nothing was found, else 1, and 130 where it was interrupted.
+
+    Raises `UsageError` for a wrong request.
 
     path: where the soak is kept, and goes on from where it is there already.
     """
@@ -39,8 +42,7 @@ def run_soak(names: Sequence[str], asked: Request, *, minutes: float, workers: i
             return first if found == list(names) else asked.plan(found, judges.find)
 
         begun = _begun(asked_of(names, first), asked.seed, path)
-        soak = _soaked(begun, rounds(begun, asked, plan_of, judges), 60 * minutes, path)
-    return 1 if soak.findings else 0
+        return _soaked(begun, rounds(begun, asked, plan_of, judges), 60 * minutes, path)
 
 
 def _begun(asked: dict[str, Any], seed: int, path: Path | None) -> Soak:
@@ -51,8 +53,8 @@ def _begun(asked: dict[str, Any], seed: int, path: Path | None) -> Soak:
     return Soak(asked, seed)
 
 
-def _soaked(begun: Soak, course: Iterator[Soak], seconds: float, path: Path | None) -> Soak:
-    """The soak after so many seconds of its course, or when that ends; it is shown, and in its file, by then."""
+def _soaked(begun: Soak, course: Iterator[Soak], seconds: float, path: Path | None) -> int:
+    """The exit code of a soak that lasts so many seconds, or until its course ends; it is shown and kept by then."""
     console = error_console()
     soak, start = begun, time.monotonic()
     saved = start
@@ -71,13 +73,14 @@ def _soaked(begun: Soak, course: Iterator[Soak], seconds: float, path: Path | No
                     break
     except KeyboardInterrupt:
         console.show("interrupted: this is what was known so far")
+        return INTERRUPTED
     finally:
         try:
             _show(soak, output_console())
         finally:
             if path is not None:
                 write_whole(to_json(soak), path)
-    return soak
+    return 1 if soak.findings else 0
 
 
 def _show(soak: Soak, console: Console) -> None:

@@ -113,16 +113,18 @@ def _run(plan: Plan, json_path: Path | None, markdown_path: Path | None, plot_pa
 
     results = Results(described_machine(plan.how.device), _base())
     console = output_console()
-    for setting in plan.settings():
-        results = replace(results, settings=(*results.settings, setting))
-        show_setting(setting, results.base[setting.kind], console)
-        # After each setting, so that an interruption loses the one in progress alone.
-        if json_path is not None:
-            write_whole(as_json(results), json_path)
-    if markdown_path is not None:
-        write_whole(as_markdown(results) + "\n", markdown_path)
-    if plot_path is not None:
-        write_whole(picture(results, plot_path.suffix.lower().lstrip(".")), plot_path)
+    try:
+        for setting in plan.settings():
+            results = replace(results, settings=(*results.settings, setting))
+            show_setting(setting, results.base[setting.kind], console)
+            # After each setting, so that whatever ends it loses the one in progress alone.
+            if json_path is not None:
+                write_whole(as_json(results), json_path)
+    finally:
+        if results.settings and markdown_path is not None:
+            write_whole(as_markdown(results) + "\n", markdown_path)
+        if results.settings and plot_path is not None:
+            write_whole(picture(results, plot_path.suffix.lower().lstrip(".")), plot_path)
     return 1 if results.disagreeing else 0
 
 

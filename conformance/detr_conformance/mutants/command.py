@@ -13,6 +13,7 @@ from detr_conformance.files import OutputPath, require_writable, write_whole
 
 if TYPE_CHECKING:
     from detr_conformance.consoles import Console
+    from detr_conformance.mutants.hunt import Hunt
 
 Item = TypeVar("Item")
 
@@ -74,7 +75,13 @@ def mutants(
     from detr_conformance.mutants.matrix import matrix_of  # noqa: PLC0415
     from detr_conformance.mutants.page import matrix_page  # noqa: PLC0415
     from detr_conformance.mutants.picture import matrix_picture, require_picture  # noqa: PLC0415
-    from detr_conformance.mutants.show import as_json, as_markdown, show_bank, show_matrix  # noqa: PLC0415
+    from detr_conformance.mutants.show import (  # noqa: PLC0415
+        as_json,
+        as_markdown,
+        interrupted_lines,
+        show_bank,
+        show_matrix,
+    )
 
     chosen = chosen_mutants(mutants)
     matrix_paths = [path for path in (page_path, markdown_path, picture_path) if path is not None]
@@ -108,7 +115,14 @@ def mutants(
         require_picture()
     tasks = expected_tasks(chosen, range(seeds), examples) + survey_tasks(chosen, 0, survey_examples)
     searches = _shown(hunts(tasks, workers), len(tasks), error_console())
-    found = [hunt for search in searches for hunt in search]
+    found: list[Hunt] = []
+    try:
+        for search in searches:
+            found += search
+    except KeyboardInterrupt:
+        for line in interrupted_lines(chosen, found):
+            output_console().show(line)
+        raise
     matrix = matrix_of(chosen, found, range(seeds), examples, survey_examples)
     show_matrix(matrix, output_console())
     if json_path is not None:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from detr_conformance.consoles import Console
 from detr_conformance.mutants.bank import Mutant
+from detr_conformance.mutants.hunt import Hunt
 from detr_conformance.mutants.matrix import Matrix
 from detr_conformance.version import installed_version
 
@@ -41,6 +42,18 @@ def show_matrix(matrix: Matrix, console: Console) -> None:
     console.print()
     for line in summary(matrix):
         console.show(line)
+
+
+def interrupted_lines(mutants: Sequence[Mutant], hunts: Sequence[Hunt]) -> list[str]:
+    """What is known of a campaign that is not finished: what was to be found and was not, and how much was."""
+    expected = {(mutant.id, name) for mutant in mutants for name in mutant.expected}
+    asked = [hunt for hunt in hunts if (hunt.mutant, hunt.invariant) in expected]
+    missed = [hunt for hunt in asked if not hunt.killed]
+    killed = {hunt.mutant for hunt in asked if hunt.killed}
+    return [
+        *(f"not found: {hunt.mutant} by {hunt.invariant} ({hunt.profile}), seed {hunt.seed}" for hunt in missed),
+        f"interrupted: {len(hunts)} searches are finished, and have found {len(killed)} of {len(mutants)} mutants",
+    ]
 
 
 def summary(matrix: Matrix) -> list[str]:
