@@ -143,13 +143,17 @@ class Workers:
         """The judgement of each task with its place, as the workers finish them."""
         where = tuple(map(located, database))
         how = {"examples": examples, "seed": seed, "device": device, "database": where}
+        addresses = [subject.address or "" for subject, _, _ in tasks]
+        # Of each subject, what takes longest comes first, so that no worker is left with it alone.
+        first = {address: place for place, address in reversed(list(enumerate(addresses)))}
+        order = sorted(range(len(tasks)), key=lambda place: (first[addresses[place]], -tasks[place].invariant.cost))
         jobs = []
-        for subject, invariant, entries in tasks:
-            assert subject.address is not None
-            arguments = subject.address, subject.place, invariant.id, entries, how
-            jobs.append(self._job(subject.address, BOUNDS.seconds, worker.judge_at, *arguments))
-        for place, outcome in self._pool.outcomes(jobs):
-            yield place, _judgement(outcome, tasks[place].invariant)
+        for place in order:
+            subject, invariant, entries = tasks[place]
+            arguments = addresses[place], subject.place, invariant.id, entries, how
+            jobs.append(self._job(addresses[place], BOUNDS.seconds, worker.judge_at, *arguments))
+        for index, outcome in self._pool.outcomes(jobs):
+            yield order[index], _judgement(outcome, tasks[order[index]].invariant)
 
     def _job(self, address: str, seconds: float, function: Callable[..., Any], *arguments: Any) -> Job:
         if is_testee(address):
