@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -212,3 +214,11 @@ def test_a_callable_that_raises_says_what(file: Path) -> None:
 
 def test_objects_are_taken_as_they_are(right: Implementation) -> None:
     assert implementations([right], "it") == (right,)
+
+
+@pytest.mark.parametrize("name", [None, 5, "", "\x1b[31m", "a\nb", "x" * 101, "\u202e"])
+def test_what_is_no_name_is_refused_where_it_is_found(right: Implementation, name: Any) -> None:
+    for given in (replace(right, name=name), replace(right, profile=replace(right.profile, name=name))):
+        with pytest.raises(UsageError, match="expected text of 1 to 100 characters that are shown") as refusal:
+            implementations([right, given], "it")
+        assert "\n" not in str(refusal.value)

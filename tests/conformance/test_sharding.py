@@ -153,6 +153,20 @@ def test_an_interrupted_shard_makes_the_whole_interrupted(shards: Sequence[tuple
     assert merged([first, (second[0], replace(second[1], interrupted=True)), third]).exit_code == 130
 
 
+def test_what_the_norm_does_not_have_is_merged_last(shards: Sequence[tuple[str, Report]]) -> None:
+    strange = []
+    for name, report in shards:
+        items = tuple(
+            replace(item, judgements=tuple(replace(one, id=f"no.{one.id}") for one in item.judgements[:1]))
+            for item in report.implementations
+        )
+        strange.append((name, replace(report, implementations=items)))
+    found = [[one.id for one in item.judgements] for item in merged([strange[0], *shards[1:]]).implementations]
+    assert any(name.startswith("no.") for ids in found for name in ids)
+    for ids in found:
+        assert ids == sorted(ids, key=lambda name: name.startswith("no."))
+
+
 def test_a_passing_run_passes_when_merged() -> None:
     parts = [
         (
