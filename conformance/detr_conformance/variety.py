@@ -18,7 +18,7 @@ Summary = tuple[float, ...]
 """What tells sets of numbers apart cheaply: none at all, their only number, or the least, the greatest and the mean."""
 
 MANY = 10
-"""With fewer cases, the same answer to different inputs can be the right one to each."""
+"""With fewer cases, what is answered alike can be right: one query and one target have one matching."""
 
 
 class Variety:
@@ -32,12 +32,11 @@ class Variety:
     def is_lacking(self, cases: int) -> bool:
         """Whether all answers to so many cases had no finite number, or one number alone, or were one and the same.
 
-        What was never asked is not said to lack any.
+        What was never asked, or of few cases alone, is not said to lack any.
         """
-        if len(self._answered) != 1:
-            return self._asked and not self._answered
-        (answer,) = self._answered
-        return len(answer) == 1 or (cases >= MANY and len(self._given) > 1)
+        if cases < MANY or not self._asked or len(self._answered) > 1:
+            return False
+        return all(len(answer) == 1 or len(self._given) > 1 for answer in self._answered)
 
     def watched(self, component: Any) -> Any:
         """The component, looked at in every call until two answers differ."""

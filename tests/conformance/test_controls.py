@@ -140,3 +140,8 @@ def test_the_judge_knows_nothing_of_what_answers_all_alike() -> None:
     (item,) = find_invariants("criterion.query-order")
     zeros = degenerate(IMPLEMENTATIONS[0], altering(filled(0.0)))
     assert judge(item, zeros, examples=20).verdict is Verdict.VACUOUS
+
+
+def test_of_few_cases_a_right_answer_may_be_the_same() -> None:
+    (item,) = find_invariants("assignment.valid-pairs")
+    assert judge(item, SOLVER, examples=2).verdict is Verdict.HOLDS
