@@ -11,11 +11,22 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from detr_conformance.judge import judge
 from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Domain, find_invariants
+from detr_spec.invariant import Domain, Invariant, all_invariants, find_invariants
 from detr_spec.violation import PremiseFailed, Raised, Violation
 
 Failing = Callable[..., set[str]]
 """What the fixture `failing` is."""
+
+
+ELSEWHERE = ("detr_spec.invariants.mixed", "detr_spec.invariants.sizes")
+"""The modules that speak about several components, and have tests of their own."""
+
+
+def own_invariants(component: str) -> tuple[Invariant, ...]:
+    """The invariants of a component, but those that several components share."""
+    return tuple(
+        item for item in all_invariants() if item.component == component and item.check.__module__ not in ELSEWHERE
+    )
 
 
 def judged(id: str, subject: Implementation, examples: int) -> Judgement:

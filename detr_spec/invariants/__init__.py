@@ -32,6 +32,7 @@ from detr_spec.invariants import (
     postprocess,
     postprocess_broken,
     postprocess_rules,
+    sizes,
 )
 
 __all__ = [
@@ -66,4 +67,5 @@ __all__ = [
     "postprocess",
     "postprocess_broken",
     "postprocess_rules",
+    "sizes",
 ]

@@ -6,6 +6,14 @@ from detr_spec.strategies.close_calls import close_calls
 from detr_spec.strategies.coco import CocoImage, coco_images
 from detr_spec.strategies.detections import detection_cases
 from detr_spec.strategies.features import feature_cases, image_cases
+from detr_spec.strategies.large import (
+    large_box_cases,
+    large_cost_cases,
+    large_detection_cases,
+    large_rank_cases,
+    large_set_cases,
+    many_layer_cases,
+)
 from detr_spec.strategies.learning import learning_cases
 from detr_spec.strategies.masks import mask_cases
 from detr_spec.strategies.mixed import mixed_cases
@@ -32,7 +40,13 @@ __all__ = [
     "feature_cases",
     "hidden_cases",
     "image_cases",
+    "large_box_cases",
+    "large_cost_cases",
+    "large_detection_cases",
+    "large_rank_cases",
+    "large_set_cases",
     "learning_cases",
+    "many_layer_cases",
     "mask_cases",
     "mixed_cases",
     "rank_cases",

@@ -77,12 +77,12 @@ def _set_case(
     numbers: Numbers = Drawn(draw)
     if large:
         numbers = Seeded(draw(st.integers(0, 2**32 - 1)), configuration.dtype)
-    scene = _rounded(REGIMES[regime](numbers, extent), configuration.dtype)
+    scene = rounded(REGIMES[regime](numbers, extent), configuration.dtype)
     return SetCase(
         configuration=configuration,
         regime=regime,
         seed=draw(st.integers(0, 255)),
-        outputs=_outputs(scene),
+        outputs=outputs_of(scene),
         targets=scene.targets,
         sizes=1 + 4 * numbers.integers(0, 249, (batch, 2)),
     )
@@ -107,13 +107,14 @@ def _lengths(draw: DrawFn, regime: str, batch: int, bounds: tuple[int, int], que
     return tuple(int(length) for length in lengths)
 
 
-def _rounded(scene: Scene, dtype: str) -> Scene:
+def rounded(scene: Scene, dtype: str) -> Scene:
     """The scene in numbers that the dtypes of its parts hold: some of the grid's are too fine for the narrow ones."""
     parts = part_dtypes(dtype)
     targets = tuple(replace(target, boxes=round_to(target.boxes, parts.targets)) for target in scene.targets)
     return Scene(round_to(scene.logits, parts.logits), round_to(scene.boxes, parts.boxes), targets)
 
 
-def _outputs(scene: Scene) -> Outputs:
+def outputs_of(scene: Scene) -> Outputs:
+    """What a scene's decoder layers predict, the last with those before it as auxiliary ones."""
     layers = [Outputs(logits, boxes) for logits, boxes in zip(scene.logits, scene.boxes, strict=True)]
     return Outputs(layers[-1].logits, layers[-1].boxes, auxiliary=tuple(layers[:-1]))

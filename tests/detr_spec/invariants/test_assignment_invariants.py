@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from judging import Failing, judged, share_fired
+from judging import Failing, judged, own_invariants, share_fired
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
@@ -19,7 +19,7 @@ from detr_conformance.verdict import Verdict
 from detr_spec.assignment import exhaustive_minimum, lower_bound, solve, total_allowance
 from detr_spec.cases import CostCase
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Domain, all_invariants
+from detr_spec.invariant import Domain
 from detr_spec.profile import DEFORMABLE, DETR, Profile
 from detr_spec.strategies import cost_cases
 
@@ -28,7 +28,7 @@ Pairs = tuple[Any, Any]
 Solver = Callable[[Array], Pairs]
 BatchSolver = Callable[[list[Array]], list[Pairs]]
 
-ASSIGNMENT = tuple(item for item in all_invariants() if item.component == "assignment")
+ASSIGNMENT = own_invariants("assignment")
 EXAMPLES = 40
 OPEN = replace(DETR, non_finite_costs="unchecked")
 FORBIDDING = replace(DETR, non_finite_costs="forbid")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from judging import Failing, judged, share_fired
+from judging import Failing, judged, own_invariants, share_fired
 from numpy.typing import NDArray
 
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
@@ -21,7 +21,7 @@ from detr_reference import box_area, generalized_box_iou
 from detr_spec.boxes import rational_giou
 from detr_spec.cases import BoxCase
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Domain, all_invariants
+from detr_spec.invariant import Domain
 from detr_spec.invariants.box_answers import overlap_range
 from detr_spec.profile import DEFORMABLE, DETR, BoxRules, Profile
 from detr_spec.strategies import box_cases
@@ -29,7 +29,7 @@ from detr_spec.strategies import box_cases
 Array = NDArray[Any]
 Overlap = Callable[[Array, Array], Array]
 
-BOXES = tuple(item for item in all_invariants() if item.component == "boxes")
+BOXES = own_invariants("boxes")
 EXAMPLES = 30
 NARROW, NARROW_LIMITS = "boxes.narrow-to-float32", Limits(dtypes=("float16", "bfloat16"))
 

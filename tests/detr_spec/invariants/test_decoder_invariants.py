@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from judging import Failing, judged, share_fired
+from judging import Failing, judged, own_invariants, share_fired
 from subjects import move_biases_and_norms
 from torch import Tensor, nn
 
@@ -19,13 +19,12 @@ from detr_conformance.verdict import Verdict
 from detr_reference import Transformer
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import all_invariants
 from detr_spec.invariants.rounding import allowances, moved, spacing
 from detr_spec.profile import DETR
 from detr_spec.violation import NotProvided
 
 EXAMPLES = 30
-DECODER_IDS = [item.id for item in all_invariants() if item.component == "decoder"]
+DECODER_IDS = [item.id for item in own_invariants("decoder")]
 NARROW = ("float16", "bfloat16", "autocast")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from judging import Failing, judged, share_fired
+from judging import Failing, judged, own_invariants, share_fired
 from subjects import Factory, Losses, focal, hidden, softmax
 from torch import Tensor
 
@@ -19,12 +19,12 @@ from detr_conformance.reference import IMPLEMENTATIONS
 from detr_conformance.verdict import Verdict
 from detr_reference import FocalSetCriterion, SetCriterion
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.invariant import Invariant
 from detr_spec.profile import DEFORMABLE, DETR, Profile
 
 pytestmark = pytest.mark.skipif(not ranks_available(), reason="needs gloo, and a process that may fork")
 
-INVARIANTS = tuple(item for item in all_invariants() if item.component == "distributed")
+INVARIANTS = own_invariants("distributed")
 EXAMPLES = 30
 FEWER = 15
 

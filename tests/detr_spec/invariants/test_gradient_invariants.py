@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from judging import Failing, judged, share_fired, share_fired_where_it_applies
+from judging import Failing, judged, own_invariants, share_fired, share_fired_where_it_applies
 from subjects import Losses, focal, hidden, matched_boxes, softmax, subject
 from torch import Tensor
 from torch.nn import functional
@@ -25,12 +25,10 @@ from detr_reference import (
 from detr_reference.batch import matched_queries, matched_targets
 from detr_reference.masks import pad_masks
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.invariant import Invariant
 from detr_spec.profile import DEFORMABLE, DETR, PROFILES
 
-INVARIANTS = tuple(
-    item for item in all_invariants() if item.component == "gradients" and any(map(item.applies, PROFILES.values()))
-)
+INVARIANTS = tuple(item for item in own_invariants("gradients") if any(map(item.applies, PROFILES.values())))
 LEARNABILITY = "gradients.learnability"
 QUICK = [item.id for item in INVARIANTS if item.id != LEARNABILITY]
 EXAMPLES = 30

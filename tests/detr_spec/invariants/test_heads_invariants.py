@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from judging import failure, judged, share_fired
+from judging import failure, judged, own_invariants, share_fired
 from torch import Tensor, nn
 
 from detr_conformance.bridges.torch_bridge import torch_implementation
@@ -17,12 +17,11 @@ from detr_conformance.verdict import Verdict
 from detr_reference import DetectionHeads
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import all_invariants
 from detr_spec.profile import DEFORMABLE, DETR, Profile
 from detr_spec.violation import Violation
 
 EXAMPLES = 30
-HEADS_IDS = [item.id for item in all_invariants() if item.component == "heads"]
+HEADS_IDS = [item.id for item in own_invariants("heads")]
 WEIGHT_IDS = ["heads.linear-maps", "heads.class-head", "heads.box-head"]
 
 

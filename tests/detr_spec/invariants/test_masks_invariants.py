@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from judging import Failing, share_fired
+from judging import Failing, own_invariants, share_fired
 from subjects import BackToFront, Factory, Losses, focal, hidden, matching_by, softmax
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,10 +17,10 @@ from detr_conformance.reference import IMPLEMENTATIONS, detr_matcher
 from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.invariant import Invariant
 from detr_spec.profile import DEFORMABLE, DETR, Keys, Profile, replace
 
-INVARIANTS = tuple(item for item in all_invariants() if item.component == "masks")
+INVARIANTS = own_invariants("masks")
 EXAMPLES = 20
 FEWER = 10
 

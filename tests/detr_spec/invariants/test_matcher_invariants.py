@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from judging import failure, judged, share_fired, share_fired_where_it_applies
+from judging import failure, judged, own_invariants, share_fired, share_fired_where_it_applies
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -20,7 +20,7 @@ from detr_reference import HungarianMatcher, box_cxcywh_to_xyxy, generalized_box
 from detr_spec.configuration import Configuration
 from detr_spec.costs import focal_cost
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import all_invariants, find_invariants
+from detr_spec.invariant import find_invariants
 from detr_spec.profile import DEFORMABLE, DETR, Profile
 from detr_spec.tolerance import lift
 from detr_spec.violation import Violation
@@ -29,7 +29,7 @@ Matcher = Callable[[Any, Any], Any]
 Wrapper = Callable[[Matcher, Configuration], Matcher]
 
 EXAMPLES = 30
-MATCHER_IDS = [item.id for item in all_invariants() if item.component == "matcher"]
+MATCHER_IDS = [item.id for item in own_invariants("matcher")]
 RANKING_IDS = ["matcher.broken-queries-rank-last", "matcher.sound-queries-stay-optimal"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from judging import Failing, judged, share_fired
+from judging import Failing, judged, own_invariants, share_fired
 from subjects import move_biases_and_norms
 from torch import Tensor, nn
 
@@ -21,11 +21,10 @@ from detr_conformance.verdict import Verdict
 from detr_reference import Backbone, ImageBatch, Transformer, group_norm, pad_images
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import all_invariants
 from detr_spec.profile import DEFORMABLE, DETR
 
 EXAMPLES = 20
-MODEL_IDS = [item.id for item in all_invariants() if item.component == "model"]
+MODEL_IDS = [item.id for item in own_invariants("model")]
 
 
 def implementation(

@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
-from judging import drawing, share_fired_where_it_applies
+from judging import drawing, own_invariants, share_fired_where_it_applies
 from torch import Tensor
 
 from detr_conformance import torch_implementation
@@ -17,11 +17,11 @@ from detr_conformance.reference import IMPLEMENTATIONS
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Domain, Invariant, all_invariants
+from detr_spec.invariant import Domain, Invariant
 from detr_spec.profile import DEFORMABLE, DETR, DetectionRules, Profile
 from detr_spec.violation import PremiseFailed, Raised, Violation
 
-INVARIANTS = tuple(item for item in all_invariants() if item.component == "postprocess")
+INVARIANTS = own_invariants("postprocess")
 EXAMPLES = 20
 
 Picked = tuple[Tensor, Tensor, Tensor]
