@@ -72,8 +72,12 @@ def giou_gradient(predicted: Numbers, targets: Numbers, rules: BoxRules) -> Numb
     intersection, union, enclosing = (rounded_like(part, predicted) for part in areas)
     with np.errstate(all="ignore"):
         # Wider by a rounding, as right implementations chain their derivatives in other orders than this one.
-        union_divisor = box_definitions.union_divisor(union + 0.0, rules)
-        enclosing_divisor = box_definitions.enclosing_divisor(enclosing + 0.0, rules)
+        divisors = (
+            box_definitions.union_divisor(union + 0.0, rules),
+            box_definitions.enclosing_divisor(enclosing + 0.0, rules),
+        )
+        # A parameter may be held in a finer dtype; the gradient is rounded to that of the boxes all the same.
+        union_divisor, enclosing_divisor = (rounded_like(divisor, predicted) for divisor in divisors)
         per_union, per_enclosing = 1.0 / union_divisor, 1.0 / enclosing_divisor
         shared = _by_divisor(intersection * per_union * per_union, union_divisor, rules)
         apart = _by_divisor((enclosing - union) * per_enclosing * per_enclosing, enclosing_divisor, rules)
