@@ -13,6 +13,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, BoxOperations, Heads, Implementation
 from detr_spec.profile import DETR
 from detr_spec.tolerance import lift
+from detr_spec.values import Outputs
 from detr_spec.violation import (
     NotProvided,
     PremiseFailed,
@@ -113,10 +114,11 @@ def violating(*_: Any) -> Any:
 
 
 CONFIGURATION = Configuration(profile=DETR)
+OUTPUTS = Outputs(np.zeros((0, 1, 2)), np.zeros((0, 1, 4)))
 
 COMPONENTS: dict[str, tuple[str, Any, Callable[[Any], Any]]] = {
     "when it is built": ("matcher", failing, lambda built: built),
-    "when it is called": ("matcher", lambda configuration: failing, lambda built: built(1, 2)),
+    "when it is called": ("matcher", lambda configuration: failing, lambda built: built(OUTPUTS, ())),
     "in a box operation": (
         "boxes",
         lambda configuration: BoxOperations(giou=failing),
@@ -125,9 +127,13 @@ COMPONENTS: dict[str, tuple[str, Any, Callable[[Any], Any]]] = {
     "in a solver": (
         "assignment",
         lambda configuration: Assignment(solve=failing),
-        lambda built: built.solve(0),
+        lambda built: built.solve(np.zeros((1, 1))),
     ),
-    "in heads": ("heads", lambda configuration: Heads(forward=failing), lambda built: built.forward(0)),
+    "in heads": (
+        "heads",
+        lambda configuration: Heads(forward=failing),
+        lambda built: built.forward(np.zeros((1, 1, 1, 8))),
+    ),
     "in the heads' weights": (
         "heads",
         lambda configuration: Heads(forward=failing, parameters=failing),
@@ -146,7 +152,7 @@ def test_what_an_implementation_raises_arrives_as_such(name: str, factory: Any, 
 def test_what_a_bridge_says_passes_unchanged() -> None:
     implementation = Implementation(name="it", profile=DETR, matcher=lambda configuration: violating)
     with pytest.raises(Violation, match="a wrong type came back"):
-        implementation.component("matcher")(CONFIGURATION)(1, 2)
+        implementation.component("matcher")(CONFIGURATION)(OUTPUTS, ())
 
 
 def test_components_that_are_missing() -> None:
