@@ -92,6 +92,9 @@ UNASKED = {
     "gradients.encoder-losses",
     "matcher.broken-queries-rank-last",
     "matcher.sound-queries-stay-optimal",
+    "postprocess.broken-boxes-refused",
+    "postprocess.broken-scores-refused",
+    "postprocess.no-score-passes",
     "postprocess.threshold",
 }
 """What only profiles that declare it are held to, which the reference's are not."""
