@@ -102,7 +102,7 @@ def test_what_is_missing_is_said_in_one_line(
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
-    [(["--steps", "3"], "steps is 3"), (["--images", "0"], "images is 0"), ([], "is a file")],
+    [(["--steps", "3"], "steps is 3"), (["--images", "0"], "images is 0"), ([], "cannot be made a folder")],
 )
 def test_a_wrong_use_is_one_line(
     tmp_path: Path, arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
