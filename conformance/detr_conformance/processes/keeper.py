@@ -100,10 +100,10 @@ def _prctl(option: int, value: int) -> None:
         ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
-def kill_children(spared: frozenset[int] = frozenset()) -> None:
-    """Kills the children of this process, but for those, and whatever becomes its child thereby."""
+def kill_children() -> None:
+    """Kills the children of this process, and whatever becomes its child thereby."""
     while True:
-        found = set(children()) - spared
+        found = children()
         for process in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)

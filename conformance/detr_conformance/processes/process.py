@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detr_conformance.processes import keeper
-from detr_conformance.processes.usage import most_memory, processor_seconds
+from detr_conformance.processes.usage import kill_marked, most_memory, processor_seconds
 from detr_conformance.text import line_of
 from detr_conformance.time_limit import LOOK, TimeLimit
 
@@ -25,8 +25,8 @@ _TOLD = 2000
 """How many bytes of what a process wrote last to standard error are kept."""
 _GRACE = 2.0
 """Seconds from when a process closes its standard output until that is told, and not the end of the process."""
-_KEEPERS: set[int] = set()
-"""The keepers that this process has started, and not yet seen the end of."""
+_MARK = "DETR_SPEC_PROCESS"
+"""The variable of the environment by which all that a process started is known, should its keeper be killed."""
 
 
 class Died(Exception):
@@ -71,9 +71,8 @@ class Process:
         mebibytes: int = 0,
         listen: bool = True,
     ) -> None:
-        keeper.adopt_orphans()
         self._longest, self._bytes = longest, mebibytes << 20
-        self._others = frozenset(keeper.children())
+        self._mark = os.urandom(16).hex()
         self._lifeline, theirs = socket.socketpair()
         with theirs:
             self._keeper = subprocess.Popen(
@@ -81,12 +80,11 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE if listen else None,
-                env=dict(environment),
+                env={**environment, _MARK: self._mark},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
                 bufsize=0,
             )
-        _KEEPERS.add(self._keeper.pid)
         self._streams = [self._keeper.stdin, self._keeper.stdout, self._keeper.stderr]
         streams = [-1 if stream is None else stream.fileno() for stream in self._streams]
         self._requests, self._answers, self._errors = streams
@@ -240,8 +238,5 @@ class Process:
             self._keeper.wait(10)
         except subprocess.TimeoutExpired:
             self._keeper.kill()
-        killed = self._keeper.wait() < 0
-        if killed and self._keeper.pid in _KEEPERS:
-            # Whoever killed it is an orphan now, and so a child of this process.
-            keeper.kill_children(spared=self._others | _KEEPERS)
-        _KEEPERS.discard(self._keeper.pid)
+        if self._keeper.wait() < 0:
+            kill_marked(_MARK, self._mark)
