@@ -15,9 +15,8 @@ from detr_spec.invariants.criterion_answers import (
     Judged,
     judged,
     loss_key,
-    premise_same_matchings,
     require_key,
-    require_same_terms,
+    require_same_layers,
 )
 from detr_spec.invariants.gradient_answers import Build as BuildGradients
 from detr_spec.invariants.gradient_answers import (
@@ -77,10 +76,7 @@ def _require_apart(component: Build, case: SetCase, name: Apart) -> None:
     declared = {key for term in TERMS if (key := loss_key(configuration, term, name)) is not None}
     foreign = sorted(added - declared)
     require(not foreign, f"{NAMES[name]} add {', '.join(foreign)}", expected=sorted(declared), got=sorted(added))
-    for layer in (None, *range(len(case.outputs.auxiliary))):
-        place = -1 if layer is None else layer
-        premise_same_matchings(before.matchings[place], after.matchings[place])
-        require_same_terms(after.terms(layer=layer), before.terms(layer=layer), f"with {NAMES[name]}")
+    require_same_layers(after, before, f"with {NAMES[name]}")
 
 
 @invariant(

@@ -20,6 +20,7 @@ from detr_spec.invariants.criterion_answers import (
     judged,
     loss_key,
     premise_same_matchings,
+    require_all_same_terms,
     require_optimal_layers,
     require_same_terms,
     shown_matchings,
@@ -91,12 +92,14 @@ def layer_alone(component: Build, case: SetCase) -> None:
     Each layer is supervised as if it were the last, with a matching of its own.
     """
     whole = judged(component, case.configuration, case.outputs, case.targets)
-    for layer, outputs in enumerate(case.outputs.auxiliary):
-        alone = judged(component, _alone(case.configuration), outputs, case.targets)
-        premise_same_matchings(whole.matchings[layer], alone.last)
+    alone = [judged(component, _alone(case.configuration), outputs, case.targets) for outputs in case.outputs.auxiliary]
+    for layer, answer in enumerate(alone):
+        premise_same_matchings(whole.matchings[layer], answer.last)
         for name in TRAINING_TERMS:
             whole.term(name, layer)  # raises where the layer lacks the term
-        require_same_terms(whole.terms(layer=layer), alone.terms(), "against the layer alone")
+    require_all_same_terms(
+        (whole.terms(layer=layer), answer.terms(), "against the layer alone") for layer, answer in enumerate(alone)
+    )
 
 
 @invariant(
@@ -218,11 +221,11 @@ def layer_order(component: Build, case: SetCase) -> None:
     permuted = replace(case.outputs, auxiliary=tuple(auxiliary[layer] for layer in order))
     before = judged(component, case.configuration, case.outputs, case.targets)
     after = judged(component, case.configuration, permuted, case.targets)
-    for new, old in (*enumerate(map(int, order)), (None, None)):
-        places = (-1 if old is None else old, -1 if new is None else new)
-        premise_same_matchings(before.matchings[places[0]], after.matchings[places[1]])
-        when = "when auxiliary layers are permuted"
-        require_same_terms(after.terms(layer=new), before.terms(layer=old), when)
+    places: tuple[tuple[int | None, int | None], ...] = (*enumerate(map(int, order)), (None, None))
+    for new, old in places:
+        premise_same_matchings(before.matching(old), after.matching(new))
+    when = "when auxiliary layers are permuted"
+    require_all_same_terms((after.terms(layer=new), before.terms(layer=old), when) for new, old in places)
 
 
 @invariant(

@@ -110,20 +110,31 @@ def allowance(*terms: Term) -> float:
     return (upper - lower) * min(max(scale, 1.0), LARGEST_SCALE)
 
 
-def require_same_terms(got: Mapping[str, Term], expected: Mapping[str, Term], when: str) -> None:
-    """Raises `Violation` unless the terms that both have agree; that terms are there is asked elsewhere.
+Comparison = tuple[Mapping[str, Term], Mapping[str, Term], str]
+"""Terms that were got, those that they are to agree with, and what was done: "when the queries are permuted"."""
 
-    `when` says in the message what was done: "when the queries are permuted". Ends the check where no term is a number
-    other than 0: what is constant agrees with itself, and shows nothing.
+
+def require_same_terms(got: Mapping[str, Term], expected: Mapping[str, Term], when: str) -> None:
+    """As `require_all_same_terms`, for one comparison."""
+    require_all_same_terms([(got, expected, when)])
+
+
+def require_all_same_terms(comparisons: Iterable[Comparison]) -> None:
+    """Raises `Violation` unless the terms that both sides have agree; that terms are there is asked elsewhere.
+
+    Ends the check where no term of any comparison is a number other than 0: what is constant agrees with itself, and
+    shows nothing. That is known when all are made, since a layer or a rank may well have nothing to show.
     """
-    both = [(got[name], expected[name]) for name in expected if name in got]
-    premise(bool(both), "the losses to compare are missing")
-    for first, second in both:
-        if first.value != second.value:
-            margin = allowance(first, second)
-            require_close(f"{first.key}, {when},", first.value, second.value, margin)
-    numbers = np.array([term.value for pair in both for term in pair])
-    premise(bool((np.isfinite(numbers) & (numbers != 0)).any()), "no loss to compare is a number other than 0")
+    numbers: list[float] = []
+    for got, expected, when in comparisons:
+        for first, second in ((got[name], expected[name]) for name in expected if name in got):
+            numbers += [first.value, second.value]
+            if first.value != second.value:
+                margin = allowance(first, second)
+                require_close(f"{first.key}, {when},", first.value, second.value, margin)
+    premise(bool(numbers), "the losses to compare are missing")
+    shown = np.isfinite(numbers) & (np.array(numbers) != 0)
+    premise(bool(shown.any()), "no loss to compare is a number other than 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +148,15 @@ class Judged:
     matchings: tuple[tuple[Matching, ...], ...]
     normaliser: Interval | None = None
     """What losses over num_boxes are divided by, where that is not the batch's own number."""
+
+    @property
+    def layers(self) -> tuple[int | None, ...]:
+        """The decoder layers, the last one first."""
+        return (None, *range(len(self.outputs.auxiliary)))
+
+    def matching(self, layer: int | None) -> tuple[Matching, ...]:
+        """The matching of each image in a decoder layer."""
+        return self.matchings[-1 if layer is None else layer]
 
     @property
     def last(self) -> tuple[Matching, ...]:
@@ -244,6 +264,13 @@ def premise_same_matchings(before: Sequence[Matching], after: Sequence[Matching]
     premise(same, "the matching changed")
 
 
+def require_same_layers(after: Judged, before: Judged, when: str) -> None:
+    """Raises `Violation` unless the terms of each decoder layer agree; ends the check where a matching is another."""
+    for layer in before.layers:
+        premise_same_matchings(before.matching(layer), after.matching(layer))
+    require_all_same_terms((after.terms(layer=layer), before.terms(layer=layer), when) for layer in before.layers)
+
+
 def require_same_losses(
     when: str, configuration: Configuration, batch: tuple[Outputs, Targets], got: Losses, expected: Losses
 ) -> None:
@@ -257,10 +284,8 @@ def require_same_losses(
     require(names[0] == names[1], f"the losses, {when}, are others", expected=names[1], got=names[0])
     outputs, targets = batch
     matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
-    for layer in (None, *range(len(outputs.auxiliary))):
-        of_masks = MASK_TERMS if configuration.masks and layer is None else ()
-        first, second = (
-            Judged(configuration, outputs, targets, losses, matchings).terms((*TERMS, *of_masks), layer)
-            for losses in (got, expected)
-        )
-        require_same_terms(first, second, when)
+    first, second = (Judged(configuration, outputs, targets, losses, matchings) for losses in (got, expected))
+    asked = {layer: (*TERMS, *(MASK_TERMS if configuration.masks and layer is None else ())) for layer in first.layers}
+    require_all_same_terms(
+        (first.terms(asked[layer], layer), second.terms(asked[layer], layer), when) for layer in asked
+    )

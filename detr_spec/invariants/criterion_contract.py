@@ -17,9 +17,8 @@ from detr_spec.invariants.criterion_answers import (
     Build,
     judged,
     loss_key,
-    premise_same_matchings,
+    require_same_layers,
     require_same_losses,
-    require_same_terms,
 )
 from detr_spec.invariants.shared import require_unchanged, vary
 from detr_spec.losses import METRICS, TRAINING_TERMS
@@ -183,10 +182,7 @@ def unweighted_losses(component: Build, case: SetCase) -> None:
     changed = _doubled(case, _one_coefficient(case))
     before = judged(component, case.configuration, case.outputs, case.targets)
     after = judged(component, changed, case.outputs, case.targets)
-    for layer in (None, *range(len(case.outputs.auxiliary))):
-        place = -1 if layer is None else layer
-        premise_same_matchings(before.matchings[place], after.matchings[place])
-        require_same_terms(after.terms(layer=layer), before.terms(layer=layer), "when a loss weight doubles")
+    require_same_layers(after, before, "when a loss weight doubles")
 
 
 @invariant(

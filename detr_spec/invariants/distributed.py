@@ -6,7 +6,7 @@ accused by the criterion's own invariants. A rank that gives no answer is accuse
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 
@@ -16,11 +16,12 @@ from detr_spec.implementation import Distributed
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     TERMS,
+    Comparison,
     Judged,
     Term,
     known_matchings,
     premise_same_matchings,
-    require_same_terms,
+    require_all_same_terms,
 )
 from detr_spec.invariants.criterion_counts import divided_terms
 from detr_spec.losses import boxes_counted, num_boxes, num_boxes_of_ranks
@@ -123,12 +124,14 @@ def mean_of_box_losses(component: Build, case: RankCase) -> None:
     premise(_count(ranks) >= size, "there are fewer boxes than ranks")
     union = _alone(component, configuration, case.union)
     _premise_same_matchings(ranks, union)
-    for layer in _layers(configuration):
+
+    def means(layer: int | None) -> dict[str, Term]:
         answers = [rank.terms(divided_terms(configuration.profile), layer) for rank in ranks]
         shared = [name for name in answers[0] if all(name in answer for answer in answers)]
-        sums = {name: reduce(Term.plus, (answer[name] for answer in answers)) for name in shared}
-        means = {name: term.times(1 / size) for name, term in sums.items()}
-        require_same_terms(means, union.terms(layer=layer), f"as the mean over {size} ranks")
+        return {name: reduce(Term.plus, (answer[name] for answer in answers)).times(1 / size) for name in shared}
+
+    when = f"as the mean over {size} ranks"
+    require_all_same_terms((means(layer), union.terms(layer=layer), when) for layer in _layers(configuration))
 
 
 def _require_divisor_of_every_layer(component: Build, case: RankCase, ranks: Sequence[Judged]) -> None:
@@ -141,21 +144,20 @@ def _require_declared_divisor(
     component: Build, case: RankCase, ranks: Sequence[Judged], names: Sequence[str], layers: Sequence[int | None]
 ) -> None:
     """Raises `Violation` unless each rank's losses times the declared num_boxes are those of its batch, undivided."""
-    compared = False
-    for number, (rank, batch) in enumerate(zip(ranks, case.batches, strict=True)):
-        alone = _alone(component, case.configuration, batch)
-        _premise_same_matchings([alone], rank)
-        assert rank.normaliser is not None
-        divisor, own = float(rank.normaliser.value), num_boxes(alone.targets, alone.last, alone.configuration)
-        for layer in layers:
-            got = {name: term.times(divisor) for name, term in rank.terms(names, layer).items()}
-            expected = {name: term.times(own) for name, term in alone.terms(names, layer).items()}
+
+    def comparisons() -> Iterator[Comparison]:
+        for number, (rank, batch) in enumerate(zip(ranks, case.batches, strict=True)):
+            alone = _alone(component, case.configuration, batch)
+            _premise_same_matchings([alone], rank)
+            assert rank.normaliser is not None
+            divisor, own = float(rank.normaliser.value), num_boxes(alone.targets, alone.last, alone.configuration)
             when = f"times the num_boxes of rank {number} among {len(ranks)}, which is {divisor:g}"
-            # A rank without objects has losses of 0, and says nothing of the others.
-            if any(term.value for term in (*got.values(), *expected.values())):
-                require_same_terms(got, expected, when)
-                compared = True
-    premise(compared, "no rank has a loss other than 0")
+            for layer in layers:
+                got = {name: term.times(divisor) for name, term in rank.terms(names, layer).items()}
+                expected = {name: term.times(own) for name, term in alone.terms(names, layer).items()}
+                yield got, expected, when
+
+    require_all_same_terms(comparisons())
 
 
 @invariant(
@@ -237,12 +239,16 @@ def local_classification(component: Build, case: RankCase) -> None:
 
     It is a mean over its queries already, which are as many on every rank.
     """
-    for number, rank in enumerate(_ranks(component, case.configuration, case.batches)):
-        alone = _alone(component, case.configuration, case.batches[number])
-        _premise_same_matchings([alone], rank)
-        for layer in _layers(case.configuration):
-            got, expected = (answer.terms(["classification"], layer) for answer in (rank, alone))
-            require_same_terms(got, expected, f"on rank {number} among {len(case.batches)}")
+
+    def comparisons() -> Iterator[Comparison]:
+        for number, rank in enumerate(_ranks(component, case.configuration, case.batches)):
+            alone = _alone(component, case.configuration, case.batches[number])
+            _premise_same_matchings([alone], rank)
+            for layer in _layers(case.configuration):
+                got, expected = (answer.terms(["classification"], layer) for answer in (rank, alone))
+                yield got, expected, f"on rank {number} among {len(case.batches)}"
+
+    require_all_same_terms(comparisons())
 
 
 @invariant(
@@ -262,11 +268,15 @@ def same_batch(component: Build, case: RankCase) -> None:
     configuration, size = case.configuration, len(case.batches)
     batch = case.batches[case.seed % size]
     alone = _alone(component, configuration, batch)
-    for number, rank in enumerate(_ranks(component, configuration, [batch] * size)):
-        _premise_same_matchings([alone], rank)
-        for layer in _layers(configuration):
-            when = f"on rank {number} of {size} with the same batch"
-            require_same_terms(rank.terms(TERMS, layer), alone.terms(TERMS, layer), when)
+
+    def comparisons() -> Iterator[Comparison]:
+        for number, rank in enumerate(_ranks(component, configuration, [batch] * size)):
+            _premise_same_matchings([alone], rank)
+            for layer in _layers(configuration):
+                when = f"on rank {number} of {size} with the same batch"
+                yield rank.terms(TERMS, layer), alone.terms(TERMS, layer), when
+
+    require_all_same_terms(comparisons())
 
 
 @invariant(

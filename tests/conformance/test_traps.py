@@ -84,7 +84,7 @@ def dropped_truths(source: str, names: Mapping[str, Any]) -> list[str]:
 
 def is_truth(value: ast.expr, names: Mapping[str, Any]) -> bool:
     if not isinstance(value, ast.Call):
-        return not isinstance(value, (ast.Constant, ast.Yield))
+        return not isinstance(value, (ast.Constant, ast.Yield, ast.YieldFrom))
     if isinstance(value.func, ast.Name):
         function = names.get(value.func.id)
         return getattr(function, "__annotations__", {}).get("return") in (bool, "bool")
