@@ -37,7 +37,9 @@ COMMANDS = "\n::error::x\n  ::stop-commands::y\n##[add-mask]z ##vso[task.complet
 MARKUP = "[/x] [link=https://x.org]y[/link] [bold] :smile:"
 
 SOURCE = f"""
+import sys
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 from detr_conformance import numpy_implementation, torch_implementation
 
 WORDS = {(SIGNS + COMMANDS + MARKUP)!r}
@@ -52,6 +54,12 @@ def giou(first, second):
 def criterion(configuration):
     return lambda outputs, targets: {{WORDS: outputs["pred_logits"].sum()}}
 
+def talking(cost):
+    print(WORDS, file=sys.stderr)
+    print(WORDS.replace("\\ud800", ""))
+    return linear_sum_assignment(cost)
+
+TALKS = numpy_implementation(name="talks", solver=talking)
 IT = numpy_implementation(name={MARKUP!r}, solver=raising, boxes={{"giou": giou}})
 SAME = numpy_implementation(name={MARKUP!r}, boxes={{"giou": lambda first, second: giou(first, second) / 2}})
 LOSS = torch_implementation(name={MARKUP!r}, profile="detr", criterion=criterion)
@@ -125,6 +133,7 @@ CHECK = ("check", "it.py:IT", "--examples", "2", "--invariant", "S1", "--invaria
 def calls() -> Iterator[tuple[tuple[object, ...], int | None]]:
     """Commands, in an order in which each finds the files that it needs, and their exit codes."""
     yield (*CHECK, "-n", "0", "--json", "r.json", "--html", "r.html", "--markdown", "r.md", "--junit", "r.xml"), 1
+    yield ("check", "it.py:TALKS", "--examples", "2", "--invariant", "S1"), 0
     yield ("check", "it.py:LOSS", "--examples", "3", "--invariant", "C1", "-n", "0", "--vectors", "v\x1b[95;41m"), 1
     yield (*CHECK, "-n", "0", "--ledger", "l.toml", "--accept"), None
     yield (*CHECK, "-n", "0", "--ledger", "l.toml"), None

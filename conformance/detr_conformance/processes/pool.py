@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pickle
 import selectors
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -125,7 +127,7 @@ class Pool:
                 self._end(worker)
         if len(self._workers) < self._count:
             environment = {**os.environ, **ONE_THREAD}
-            self._workers.append(_Worker(Process(command(), environment, longest=LONGEST, listen=False)))
+            self._workers.append(_Worker(Process(command(), environment, longest=LONGEST, say=_print)))
         return next(worker for worker in reversed(self._workers) if worker not in busy)
 
     def _end(self, worker: _Worker) -> None:
@@ -163,6 +165,12 @@ class Pool:
             self._end(worker)
             return Outcome(failure=failure, told=worker.told)
         return None
+
+
+def _print(line: str) -> None:
+    """Shows what a worker wrote to standard error, above the bar where there is one; nothing where nobody reads."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _sound(worker: _Worker) -> bool:

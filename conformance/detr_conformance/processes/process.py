@@ -10,12 +10,12 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from detr_conformance.processes import keeper
 from detr_conformance.processes.usage import kill_marked, most_memory, processor_seconds
-from detr_conformance.text import line_of
+from detr_conformance.text import LONGEST_TEXT, cut, line_of, printable
 from detr_conformance.time_limit import LOOK, TimeLimit
 
 KEEPER = Path(keeper.__file__)
@@ -23,6 +23,8 @@ KEEPER = Path(keeper.__file__)
 _CHUNK = 1 << 16
 _TOLD = 2000
 """How many bytes of what a process wrote last to standard error are kept."""
+_MOST_BUFFERED = 1 << 20
+"""The most bytes that a pipe holds."""
 _GRACE = 2.0
 """Seconds from when a process closes its standard output until that is told, and not the end of the process."""
 _MARK = "DETR_SPEC_PROCESS"
@@ -58,8 +60,8 @@ class Process:
     """A process and its keeper. `close` ends both and all that they started; it is also done if this process ends.
 
     command, environment: what is run. mebibytes: the memory that each of its processes may hold, 0 for any. longest:
-    the most bytes of one of its messages. Without `listen`, what it writes to standard error goes where this process's
-    own goes, and is not told. Raises `OSError` where no process can be started.
+    the most bytes of one of its messages. say: called with each line that it writes to standard error, fit to be
+    shown. Raises `OSError` where no process can be started.
     """
 
     def __init__(
@@ -69,9 +71,9 @@ class Process:
         *,
         longest: int,
         mebibytes: int = 0,
-        listen: bool = True,
+        say: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self._longest, self._bytes = longest, mebibytes << 20
+        self._longest, self._bytes, self._say = longest, mebibytes << 20, say
         self._mark = os.urandom(16).hex()
         self._lifeline, theirs = socket.socketpair()
         with theirs:
@@ -79,24 +81,24 @@ class Process:
                 [sys.executable, "-I", "-S", str(KEEPER), str(theirs.fileno()), str(mebibytes), *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if listen else None,
+                stderr=subprocess.PIPE,
                 env={**environment, _MARK: self._mark},
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
                 bufsize=0,
             )
+        assert self._keeper.stdin and self._keeper.stdout and self._keeper.stderr
         self._streams = [self._keeper.stdin, self._keeper.stdout, self._keeper.stderr]
-        streams = [-1 if stream is None else stream.fileno() for stream in self._streams]
+        streams = [stream.fileno() for stream in self._streams]
         self._requests, self._answers, self._errors = streams
         self._selector = selectors.DefaultSelector()
         for descriptor in (*streams, self._lifeline.fileno()):
-            if descriptor >= 0:
-                os.set_blocking(descriptor, False)
-                if descriptor != self._requests:
-                    self._selector.register(descriptor, selectors.EVENT_READ)
+            os.set_blocking(descriptor, False)
+            if descriptor != self._requests:
+                self._selector.register(descriptor, selectors.EVENT_READ)
         self._outgoing = memoryview(b"")
         self._received = bytearray()
-        self._told = b""
+        self._told = self._line = b""
         self._status: int | None = None
         self._silent_since: float | None = None
         self._looked = time.monotonic()
@@ -207,9 +209,26 @@ class Process:
         if not data:
             self._selector.unregister(descriptor)
         elif descriptor == self._errors:
-            self._told = (self._told + data)[-_TOLD:]
+            self._hear(data)
         elif len(self._received) <= self._longest + 4:
             self._received += data
+
+    def _hear(self, data: bytes) -> None:
+        """Keeps the last of what was written to standard error, and passes on each line that is complete, or long."""
+        self._told = (self._told + data)[-_TOLD:]
+        *lines, self._line = (self._line + data).split(b"\n")
+        if len(self._line) > LONGEST_TEXT:
+            lines, self._line = [*lines, self._line], b""
+        for line in lines:
+            self._say(printable(cut(line.decode(errors="replace"), LONGEST_TEXT)))
+
+    def _hear_last(self) -> None:
+        """Passes on what is left of standard error, where it is not closed."""
+        if not self._streams[-1].closed:
+            with contextlib.suppress(OSError):
+                self._hear(os.read(self._errors, _MOST_BUFFERED))
+            if self._line:
+                self._hear(b"\n")
 
     def _read_status(self) -> int:
         """The wait status of the process; that of a killed one where the keeper is gone without a word."""
@@ -230,13 +249,13 @@ class Process:
         """Ends the process and all that it started; may be called again."""
         self._lifeline.close()
         self._selector.close()
-        for stream in self._streams:
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
         try:
             self._keeper.wait(10)
         except subprocess.TimeoutExpired:
             self._keeper.kill()
         if self._keeper.wait() < 0:
             kill_marked(_MARK, self._mark)
+        self._hear_last()
+        for stream in self._streams:
+            with contextlib.suppress(OSError):
+                stream.close()

@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 
 from detr_conformance.processes import pool as pools
+from detr_conformance.processes import process
 from detr_conformance.processes.pool import Job, Outcome, Pool
 from detr_conformance.processes.process import Died, Garbled, Late
 from detr_conformance.processes.serving import WorkerError
@@ -49,6 +50,10 @@ def tell_and(end):
 def print_much():
     print("noise")
     os.write(1, b"noise")
+
+def write_errors(*texts):
+    for text in texts:
+        os.write(2, text)
 
 def leave_a_thread():
     threading.Thread(target=lambda: (time.sleep(0.1), os._exit(3))).start()
@@ -124,6 +129,18 @@ def test_what_closes_or_copies_descriptors_is_answered(functions: ModuleType) ->
     assert forked.value == after.value
     assert closed == Outcome("closed")
     assert printed == next_one == Outcome(None)
+
+
+def test_what_a_worker_writes_is_shown_line_by_line(
+    functions: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "LONGEST_TEXT", 1000)
+    texts = b"\x1b[31mred\n::error::x\n##vso[", b"task]\n\xff", b"a" * 2000 + b"\nthe end"
+    with Pool(1) as pool:
+        assert outcomes(pool, (functions.write_errors, texts)) == [Outcome(None)]
+    colour, command, azure, long, last = capsys.readouterr().err.splitlines()
+    assert (colour, command, azure, last) == ("\\x1b[31mred", "\\x3a:error::x", "\\x23#vso[task]", "the end")
+    assert "more characters" in long
 
 
 @pytest.mark.parametrize(("end", "failure"), [("die", Died), ("hang", Late), ("raise", WorkerError)])
