@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import record
 
 from detr_conformance import numpy_implementation
 from detr_conformance.command_line import run
 from detr_conformance.errors import UsageError
+from detr_conformance.lock.answers import numbers_of
 from detr_conformance.lock.comparing import compared, moves_between, unit_in_last_place
 from detr_conformance.lock.recording import LockedAnswer, lock_text, parsed_lock, recorded
 from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.schema import lock_schema
 from detr_conformance.vectors.validation import schema_text
 from detr_spec import boxes
-from detr_spec.values import Floats
+from detr_spec.values import Detections, Floats, LayerGradient, Losses, LossGradients, Matching
 
 HERE = Place("here")
 
@@ -133,6 +135,18 @@ def test_a_lock_of_something_else_is_refused(text: str) -> None:
 
 def test_the_published_schema_is_that_of_the_values() -> None:
     assert json.loads(schema_text("lock")) == lock_schema(), "renew it: detr-spec vectors schema lock"
+
+
+@pytest.mark.parametrize("kind", [Detections, LayerGradient, LossGradients, Losses, Matching])
+def test_every_field_of_an_answer_is_locked(kind: type) -> None:
+    paths = " ".join(path for path, _ in numbers_of(record(kind), "answer"))
+    for field in fields(kind):
+        assert f"answer.{field.name}" in paths
+
+
+def test_the_paths_to_numbers_are_those_of_python() -> None:
+    found = LossGradients(Losses({"loss_ce": 1.0}), 2.0, (LayerGradient(np.zeros(1), None),), denoising=None)
+    assert [path for path, _ in numbers_of(found)] == ["losses.values[loss_ce]", "total", "layers[0].logits"]
 
 
 SUBJECT = """

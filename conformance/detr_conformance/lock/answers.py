@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -11,21 +12,34 @@ from detr_spec.boxes import xyxy_to_cxcywh
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, Model
 from detr_spec.invariants.detections import declared_sizes
-from detr_spec.values import Floats, Losses, Matching, Outputs, round_to
-
-Named = Iterator[tuple[str, Any]]
+from detr_spec.values import Detections, Floats, Losses, LossGradients, Matching, Outputs, round_to
 
 
 def answers_of(component: str, build: Callable[..., Any], case: Any) -> dict[str, Floats]:
-    """All numbers of an implementation's answer to a case, float64, by the name of the part of the answer.
+    """All numbers of an implementation's answer to a case, float64, by the path to them, such as layers[0].logits.
 
     build: the guarded factory of the component, whose exceptions pass through.
     """
-    named = _ANSWERS[component](build(case.configuration), case)
-    return {name: np.array(numbers, dtype=np.float64) for name, numbers in named}
+    answer = _ANSWERS[component](build(case.configuration), case)
+    return {path: np.array(numbers, dtype=np.float64) for path, numbers in numbers_of(answer)}
 
 
-def _boxes(operations: BoxOperations, case: BoxCase) -> Named:
+def numbers_of(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The numbers and arrays in a value, each with its path: fields, entries and items; what is None has none."""
+    if is_dataclass(value):
+        for field in fields(value):
+            yield from numbers_of(getattr(value, field.name), f"{path}.{field.name}" if path else field.name)
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from numbers_of(value[key], f"{path}[{key}]" if path else key)
+    elif isinstance(value, (list, tuple)):
+        for place, item in enumerate(value):
+            yield from numbers_of(item, f"{path}[{place}]")
+    elif value is not None and not isinstance(value, bool):
+        yield path, value
+
+
+def _boxes(operations: BoxOperations, case: BoxCase) -> dict[str, Floats]:
     count = min(len(case.first), len(case.second))
     arguments = {
         "cxcywh_to_xyxy": (round_to(xyxy_to_cxcywh(case.first), case.configuration.dtype),),
@@ -34,85 +48,51 @@ def _boxes(operations: BoxOperations, case: BoxCase) -> Named:
         "giou": (case.first, case.second),
         "elementwise_giou": (case.first[:count], case.second[:count]),
     }
-    for name, given in arguments.items():
-        operation = getattr(operations, name)
-        if operation is not None:
-            yield name, operation(*given).value
+    provided = {name: getattr(operations, name) for name in arguments}
+    return {name: call(*arguments[name]).value for name, call in provided.items() if call is not None}
 
 
-def _pairs(name: str, matching: Matching) -> Named:
-    yield f"{name} queries", matching.queries
-    yield f"{name} targets", matching.targets
+def _assignment(solver: Assignment, case: CostCase) -> dict[str, tuple[Matching, ...]]:
+    alone = {"problem": tuple(solver.solve(cost).value for cost in case.costs)}
+    return alone if solver.solve_batch is None else {**alone, "batch": solver.solve_batch(case.costs).value}
 
 
-def _assignment(solver: Assignment, case: CostCase) -> Named:
-    for number, cost in enumerate(case.costs):
-        yield from _pairs(f"problem {number}", solver.solve(cost).value)
-    if solver.solve_batch is not None:
-        for number, matching in enumerate(solver.solve_batch(case.costs).value):
-            yield from _pairs(f"batch, problem {number}", matching)
+def _matcher(matcher: Any, case: SetCase) -> dict[str, tuple[Matching, ...]]:
+    return {"image": matcher(case.outputs, case.targets).value}
 
 
-def _matcher(matcher: Any, case: SetCase) -> Named:
-    for image, matching in enumerate(matcher(case.outputs, case.targets).value):
-        yield from _pairs(f"image {image}", matching)
+def _criterion(criterion: Any, case: SetCase) -> Losses:
+    losses: Losses = criterion(case.outputs, case.targets).value
+    return losses
 
 
-def _losses(losses: Losses, prefix: str = "") -> Named:
-    for key, value in sorted(losses.values.items()):
-        yield f"{prefix}{key}", value
-    for layer, matchings in enumerate(losses.matchings or ()):
-        for image, matching in enumerate(matchings):
-            yield from _pairs(f"{prefix}layer {layer}, image {image}", matching)
+def _gradients(gradients: Any, case: SetCase) -> LossGradients:
+    found: LossGradients = gradients(case.outputs, case.targets, case.configuration.weight_dict).value
+    return found
 
 
-def _criterion(criterion: Any, case: SetCase) -> Named:
-    yield from _losses(criterion(case.outputs, case.targets).value)
+def _distributed(distributed: Any, case: RankCase) -> dict[str, tuple[Losses, ...]]:
+    return {"rank": distributed(case.batches).value}
 
 
-def _gradients(gradients: Any, case: SetCase) -> Named:
-    found = gradients(case.outputs, case.targets, case.configuration.weight_dict).value
-    yield from _losses(found.losses)
-    yield "total", found.total
-    for number, layer in enumerate(found.layers):
-        for name, gradient in (("logits", layer.logits), ("boxes", layer.boxes)):
-            if gradient is not None:
-                yield f"gradient of layer {number}, {name}", gradient
+def _postprocess(postprocess: Any, case: SetCase) -> dict[str, tuple[Detections, ...]]:
+    return {"image": postprocess(case.outputs, declared_sizes(case.sizes, case.configuration.profile)).value}
 
 
-def _distributed(distributed: Any, case: RankCase) -> Named:
-    for rank, losses in enumerate(distributed(case.batches).value):
-        yield from _losses(losses, f"rank {rank}, ")
+def _heads(heads: Heads, case: HiddenCase) -> Outputs:
+    return heads.forward(case.hidden).value
 
 
-def _postprocess(postprocess: Any, case: SetCase) -> Named:
-    sizes = declared_sizes(case.sizes, case.configuration.profile)
-    for image, found in enumerate(postprocess(case.outputs, sizes).value):
-        for name in ("scores", "labels", "boxes"):
-            yield f"image {image}, {name}", getattr(found, name)
+def _decoder(decoder: Decoder, case: FeatureCase) -> dict[str, Floats | None]:
+    last = None if decoder.last is None else decoder.last(case.features).value
+    return {"stacked": decoder.stacked(case.features).value, "last": last}
 
 
-def _outputs(outputs: Outputs) -> Named:
-    for number, layer in enumerate(outputs.layers):
-        yield f"layer {number}, logits", layer.logits
-        yield f"layer {number}, boxes", layer.boxes
+def _model(model: Model, case: ImagesCase) -> Outputs:
+    return model.call(case.images).value
 
 
-def _heads(heads: Heads, case: HiddenCase) -> Named:
-    yield from _outputs(heads.forward(case.hidden).value)
-
-
-def _decoder(decoder: Decoder, case: FeatureCase) -> Named:
-    yield "stacked", decoder.stacked(case.features).value
-    if decoder.last is not None:
-        yield "last", decoder.last(case.features).value
-
-
-def _model(model: Model, case: ImagesCase) -> Named:
-    yield from _outputs(model.call(case.images).value)
-
-
-_ANSWERS: dict[str, Callable[[Any, Any], Named]] = {
+_ANSWERS: dict[str, Callable[[Any, Any], Any]] = {
     "boxes": _boxes,
     "assignment": _assignment,
     "matcher": _matcher,

@@ -87,7 +87,9 @@ class Process:
                 start_new_session=True,
                 bufsize=0,
             )
-        assert self._keeper.stdin and self._keeper.stdout and self._keeper.stderr
+        assert self._keeper.stdin is not None
+        assert self._keeper.stdout is not None
+        assert self._keeper.stderr is not None
         self._streams = [self._keeper.stdin, self._keeper.stdout, self._keeper.stderr]
         streams = [stream.fileno() for stream in self._streams]
         self._requests, self._answers, self._errors = streams
