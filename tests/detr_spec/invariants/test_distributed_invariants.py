@@ -31,6 +31,7 @@ FEWER = 15
 MEAN, DENOMINATOR, CLAMP = "distributed.mean-of-box-losses", "distributed.denominator", "distributed.clamp"
 MASKS = "distributed.mask-denominator"
 LOCAL, SAME, JOINS = "distributed.local-classification", "distributed.same-batch", "distributed.every-rank-joins"
+SIZES = "distributed.large-sizes"
 
 
 def subject(criterion: Factory, profile: Profile = DETR, patience: float = PATIENCE) -> Implementation:
@@ -202,19 +203,19 @@ class MasksByTheirOwn(SetCriterion):
 
 
 DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
-    "each rank's own count": (subject(softmax(OwnCount)), {MEAN, DENOMINATOR, MASKS, CLAMP}),
-    "not divided by the ranks": (subject(softmax(NotDivided)), {MEAN, DENOMINATOR, MASKS, CLAMP, SAME}),
-    "divided by the ranks twice": (subject(softmax(DividedTwice)), {MEAN, DENOMINATOR, MASKS, SAME}),
+    "each rank's own count": (subject(softmax(OwnCount)), {MEAN, DENOMINATOR, MASKS, CLAMP, SIZES}),
+    "not divided by the ranks": (subject(softmax(NotDivided)), {MEAN, DENOMINATOR, MASKS, CLAMP, SAME, SIZES}),
+    "divided by the ranks twice": (subject(softmax(DividedTwice)), {MEAN, DENOMINATOR, MASKS, SAME, SIZES}),
     "clamped before the division": (subject(softmax(ClampedFirst)), {CLAMP}),
     "matches counted": (subject(softmax(Matches)), {DENOMINATOR, MASKS}),
-    "rank 0's count for all": (subject(softmax(FirstRanks)), {MEAN, DENOMINATOR, MASKS, CLAMP}),
+    "rank 0's count for all": (subject(softmax(FirstRanks)), {MEAN, DENOMINATOR, MASKS, CLAMP, SIZES}),
     "losses averaged": (subject(softmax(Averages)), {DENOMINATOR, MASKS, CLAMP, LOCAL}),
     "masks by their own count": (subject(softmax(MasksByTheirOwn)), {MASKS}),
     "classification averaged": (subject(softmax(AveragesClassification)), {LOCAL}),
     "a metric summed": (subject(softmax(SumsMetrics)), {SAME}),
     "focal loss by its own count": (
         subject(focal(DividesClassificationByItsOwn), DEFORMABLE),
-        {MEAN, DENOMINATOR, CLAMP, SAME},
+        {MEAN, DENOMINATOR, CLAMP, SAME, SIZES},
     ),
     "undeclared means": (subject(softmax(), replace(DETR, rank_reduction="local")), {DENOMINATOR, MASKS}),
 }

@@ -235,7 +235,8 @@ def hooked(change: Callable[[Tensor], Tensor], of: str) -> type[SetCriterion]:
     class Hooked(SetCriterion):
         def forward(self, outputs: Any, targets: Any) -> Losses:
             passed = outputs[of] * 1.0
-            passed.register_hook(change)
+            if passed.requires_grad:
+                passed.register_hook(change)
             return super().forward({**outputs, of: passed}, targets)
 
     return Hooked

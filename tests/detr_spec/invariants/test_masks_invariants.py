@@ -412,6 +412,7 @@ DEFECTS: dict[str, tuple[Factory, set[str]]] = {
             "masks.not-auxiliary",
             "masks.optimal-matching",
             "masks.other-losses",
+            "masks.ways-of-calling",
             "masks.zero-dimensional",
         },
     ),
