@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
+from typing import Any
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
@@ -13,6 +18,9 @@ INTERRUPTED = 130
 
 SAME = 1.0
 """Signals within so many seconds are one wish: a terminal sends it to every process, and a supervisor passes it on."""
+
+SOON = 0.02
+"""The seconds after which a signal comes again that was swallowed."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -23,7 +31,11 @@ _RECEIVED: list[tuple[int, float]] = []
 
 
 def listen() -> None:
-    """Raises `Interrupted` in the main thread on each of the signals, but for those that are ignored already."""
+    """Raises `Interrupted` in the main thread on each of the signals, but for those that are ignored already.
+
+    One that comes where Python swallows what is raised, such as in a finalizer, comes again.
+    """
+    sys.unraisablehook = partial(_send_again, sys.unraisablehook)
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
@@ -35,6 +47,17 @@ def _interrupt(number: int, _: FrameType | None) -> None:
     _RECEIVED.append((number, now))
     if not again:
         raise Interrupted
+
+
+def _send_again(otherwise: Callable[[Any], object], swallowed: Any) -> None:
+    if isinstance(swallowed.exc_value, Interrupted):
+        number, _ = _RECEIVED.pop()
+        main = threading.main_thread().ident or 0
+        timer = threading.Timer(SOON, signal.pthread_kill, [main, number])
+        timer.daemon = True
+        timer.start()
+    else:
+        otherwise(swallowed)
 
 
 def received() -> int | None:

@@ -13,13 +13,13 @@ from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 from detr_conformance.consoles import error_console, output_console, progress_bar
 from detr_conformance.errors import UsageError
 from detr_conformance.files import require_folder
+from detr_conformance.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     from detr_conformance.demonstration.learning import Progress as Callback
     from detr_reference.training import StepMetrics
 
 NEEDED = ("torch", "torchvision", "matplotlib")
-INTERRUPTED = 130
 SHOWN = ("loss_ce", "loss_bbox", "loss_giou")
 LEAST_STEPS = 20
 """The schedule of the learning rate has a rise and a fall, which take a few steps."""
@@ -44,7 +44,10 @@ def run_demo(folder: Path, steps: int, images: int, seed: int) -> int:
         f"{len(learning.history)} steps in {learning.seconds:.0f} s"
     )
     console.show(f"the page: {page}")
-    return INTERRUPTED if learning.interrupted else 0
+    if learning.interrupted:
+        console.show("interrupted: this is what was learnt so far")
+        return INTERRUPTED
+    return 0
 
 
 def _require(steps: int, images: int, folder: Path) -> None:

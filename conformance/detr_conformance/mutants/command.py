@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from detr_conformance.files import OutputPath, require_writable, write_whole
+from detr_conformance.interrupts import INTERRUPTED
 
 if TYPE_CHECKING:
     from detr_conformance.consoles import Console
@@ -122,7 +123,7 @@ def mutants(
     except KeyboardInterrupt:
         for line in interrupted_lines(chosen, found):
             output_console().show(line)
-        raise
+        return INTERRUPTED
     matrix = matrix_of(chosen, found, range(seeds), examples, survey_examples)
     show_matrix(matrix, output_console())
     if json_path is not None:

@@ -96,6 +96,13 @@ def test_signals_interrupt_the_command_once(number: signal.Signals, supervised: 
     assert (process.returncode, output, errors) == (128 + number, "interrupted\n", "")
 
 
+def test_a_signal_that_comes_in_a_finalizer_is_not_lost(supervised: Begin) -> None:
+    finalizer = "weakref.finalize(threading.Thread(), os.kill, os.getpid(), signal.SIGTERM)"
+    with supervised(f"import weakref\n{finalizer}\nreturn wait('once')") as process:
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output, errors) == (143, "waiting\ninterrupted\n", "")
+
+
 @pytest.mark.parametrize("end", ["return 1", "os._exit(0)", "wait('for ever')"])
 def test_what_it_started_ends_with_it(end: str, supervised: Begin, running: Callable[..., int]) -> None:
     mark = f"mark-{uuid.uuid4()}"

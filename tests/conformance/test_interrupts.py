@@ -1,0 +1,114 @@
+"""Each long command that is asked to end says so in one line, exits as shells expect, and leaves no half of a file."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from detr_conformance import interrupts
+from detr_conformance.command_line import command, run
+
+pytest.importorskip("torch")
+
+SHORT = {"catalogue", "explain", "init", "list", "merge", "report", "export", "schema"}
+"""The commands that run for a moment."""
+
+ELSEWHERE = {"demo"}
+"""It shows what was learnt, see `test_demonstration`."""
+
+PACKAGE = "detr_conformance"
+JUDGE = f"{PACKAGE}.judges.judge_listed"
+BOXES = ("--component", "boxes", "-n", "0")
+SOURCE = """
+from detr_conformance import numpy_implementation
+from scipy.optimize import linear_sum_assignment
+IT = numpy_implementation(name="solver", solver=linear_sum_assignment)
+"""
+GIVEN = {"vectors": ("vectors", "export", "vectors"), "lock.json": ("lock", "it.py:IT", "--file", "lock.json")}
+"""How the files are made that some of the commands need."""
+
+LONG = {
+    "check": (("check", "reference", *BOXES, "--json", "kept"), JUDGE, ["kept"]),
+    "check --accept": (("check", "reference", *BOXES, "--ledger", "ledger.toml", "--accept"), JUDGE, []),
+    "check --lock": (
+        ("check", "it.py:IT", "--examples", "1", "--invariant", "S1", "-n", "0", "--lock", "lock.json"),
+        f"{PACKAGE}.lock.recording.answers_of",
+        ["lock.json"],
+    ),
+    "soak": (("soak", "reference", *BOXES, "--file", "kept"), JUDGE, ["kept"]),
+    "soak declared": (("soak", "declared", *BOXES, "--file", "kept"), JUDGE, ["kept"]),
+    "replay": (
+        ("replay", "vectors/boxes.jsonl", "reference"),
+        f"{PACKAGE}.vectors.replaying.judge_vector",
+        ["vectors"],
+    ),
+    "lock": (("lock", "it.py:IT", "--file", "made"), f"{PACKAGE}.lock.recording.answers_of", []),
+    "limits": (("limits", "--json", "made", *BOXES), f"{PACKAGE}.limits.ladder.search", []),
+    "mutants": (("mutants", "boxes", "-n", "0", "--json", "made"), f"{PACKAGE}.mutants.hunt.search", []),
+    "mutants --shrink": (
+        ("mutants", "boxes", "-n", "0", "--shrink", "--json", "made"),
+        f"{PACKAGE}.mutants.shrinking.judge",
+        [],
+    ),
+    "mutants --others": (("mutants", "boxes", "--others"), f"{PACKAGE}.mutants.others.finds", []),
+    "bench": (("bench", "--quick", "--json", "made"), f"{PACKAGE}.bench.plan.criterion_contest", []),
+    "vectors draw": (("vectors", "draw", "."), f"{PACKAGE}.vectors.drawing.search", []),
+}
+"""Each long command: how it is called, a function in the midst of its work, and what it leaves in its folder."""
+
+
+@pytest.fixture
+def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Listens to signals as the command line does."""
+    monkeypatch.setattr(interrupts, "_RECEIVED", [])
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
+    interrupts.listen()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("name", "number"), zip(LONG, itertools.cycle(interrupts.SIGNALS)))
+def test_a_command_that_is_asked_to_end_says_so(
+    name: str,
+    number: signal.Signals,
+    listening: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    called, function, left = LONG[name]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "it.py").write_text(SOURCE)
+    for files, arguments in GIVEN.items():
+        if files in left:
+            assert run(list(arguments)) == 0
+    capsys.readouterr()
+
+    def asks_to_end(*_: Any, **__: Any) -> None:
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(function, asks_to_end)
+    assert run(list(called)) == 128 + number
+    out, err = capsys.readouterr()
+    (line,) = [line for line in (out + err).splitlines() if "interrupted" in line]
+    assert line.startswith(("detr-spec: interrupted", "interrupted: "))
+    assert {path.name for path in tmp_path.iterdir()} == {"it.py", *left}
+
+
+def test_every_command_is_short_or_among_them() -> None:
+    names = {arguments[: 1 + (arguments[0] == "vectors")] for arguments, *_ in LONG.values()}
+    assert {names[-1] for names in commands(command)} == SHORT | ELSEWHERE | {name[-1] for name in names}
+
+
+def commands(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
+    for name, item in group.commands.items():
+        yield from commands(item, *above, name) if isinstance(item, click.Group) else [(*above, name)]
