@@ -125,16 +125,20 @@ def require_all_same_terms(comparisons: Iterable[Comparison]) -> None:
     Ends the check where no term of any comparison is a number other than 0: what is constant agrees with itself, and
     shows nothing. That is known when all are made, since a layer or a rank may well have nothing to show.
     """
-    numbers: list[float] = []
-    for got, expected, when in comparisons:
-        for first, second in ((got[name], expected[name]) for name in expected if name in got):
-            numbers += [first.value, second.value]
-            if first.value != second.value:
-                margin = allowance(first, second)
-                require_close(f"{first.key}, {when},", first.value, second.value, margin)
+    numbers = [number for comparison in comparisons for number in require_agreement(*comparison)]
     premise(bool(numbers), "the losses to compare are missing")
     shown = np.isfinite(numbers) & (np.array(numbers) != 0)
     premise(bool(shown.any()), "no loss to compare is a number other than 0")
+
+
+def require_agreement(got: Mapping[str, Term], expected: Mapping[str, Term], when: str) -> list[float]:
+    """The losses of the terms that both sides have; raises `Violation` unless they agree, as in a `Comparison`."""
+    both = [(got[name], expected[name]) for name in expected if name in got]
+    for first, second in both:
+        if first.value != second.value:
+            margin = allowance(first, second)
+            require_close(f"{first.key}, {when},", first.value, second.value, margin)
+    return [term.value for pair in both for term in pair]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from detr_spec.invariants.criterion_answers import (
     judged,
     premise_same_matchings,
     renamed,
+    require_agreement,
     require_same_terms,
 )
 from detr_spec.strategies import set_cases
@@ -215,9 +216,7 @@ def matched_label(component: Build, case: SetCase) -> None:
     was, now = before.term("classification"), after.term("classification")
     premise(was.rises_to(now) or now.rises_to(was), "the loss moves by no more than rounding")
     _require_move(was, now, was.rises_to(now), "as by definition when a matched target has another label")
-    boxes = before.terms(BOX_TERMS), after.terms(BOX_TERMS)
-    if boxes[0] and boxes[1]:
-        require_same_terms(boxes[1], boxes[0], "when a label is another")
+    require_agreement(after.terms(BOX_TERMS), before.terms(BOX_TERMS), "when a label is another")
 
 
 @invariant(
