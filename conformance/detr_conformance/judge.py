@@ -48,7 +48,7 @@ def blank_judgement(invariant: Invariant, verdict: Verdict, message: str = "") -
         component=invariant.component,
         statement=invariant.statement,
         verdict=verdict,
-        message=message,
+        message=cut(message, LONGEST),
     )
 
 
@@ -177,7 +177,7 @@ def _failed(invariant: Invariant, found: Search, failure: Exception, seed: int) 
     built_with = plain_data(numbers_built_with(invariant, found.failing_case.configuration))
     counterexample = Counterexample(plain_data(found.failing_case), vector=vector, built_with=built_with)
     if isinstance(failure, Violation):
-        verdict, message = Verdict.VIOLATED, cut(failure.message, LONGEST)
+        verdict, message = Verdict.VIOLATED, failure.message
         counterexample = replace(
             counterexample,
             expected=plain_data(failure.expected),
@@ -189,7 +189,7 @@ def _failed(invariant: Invariant, found: Search, failure: Exception, seed: int) 
         message = f"the implementation raised {told(failure.error)}"
         details = {"traceback": implementation_traceback(failure.error)}
     elif isinstance(failure, RankFailure):
-        message = cut(str(failure), LONGEST)
+        message = str(failure)
     else:
         message = f"the check itself raised {told(failure)}"
         details = {"traceback": check_traceback(failure)}

@@ -18,6 +18,7 @@ from detr_conformance.resolve import resolve
 from detr_conformance.selection import Subject
 from detr_conformance.testee.bounds import BOUNDS
 from detr_conformance.testee.client import close_all
+from detr_conformance.testee.ended import NotStarted
 from detr_conformance.testee.names import is_testee
 from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
@@ -133,7 +134,8 @@ class Workers:
         if isinstance(outcome.failure, UsageError):
             raise outcome.failure
         if outcome.failure is not None:
-            raise UsageError(f"{address} cannot be imported: {_reason(outcome.failure)}")
+            reason = f"as it was imported, {_reason(outcome.failure)}"
+            raise NotStarted(address, _verdict(outcome.failure), reason)
         found: tuple[Implementation, ...] = outcome.value
         return found
 
@@ -171,12 +173,14 @@ def _judgement(outcome: Outcome, invariant: Invariant) -> Judgement:
     told: Judgement | None = outcome.told
     if told is not None:
         return not_made_smaller(told, _reason(outcome.failure))
-    verdict = Verdict.ERROR
-    if isinstance(outcome.failure, Late):
-        verdict = Verdict.TIMED_OUT
-    elif isinstance(outcome.failure, Died):
-        verdict = Verdict.CRASHED
-    return blank_judgement(invariant, verdict, _reason(outcome.failure))
+    return blank_judgement(invariant, _verdict(outcome.failure), _reason(outcome.failure))
+
+
+def _verdict(failure: Exception) -> Verdict:
+    """What it is called that a worker did not do what it was asked."""
+    if isinstance(failure, Late):
+        return Verdict.TIMED_OUT
+    return Verdict.CRASHED if isinstance(failure, Died) else Verdict.ERROR
 
 
 def _reason(failure: Exception) -> str:

@@ -26,6 +26,7 @@ Bounds = tuple[float, int]
 def described(bounds: Bounds, address: str) -> tuple[Implementation, ...]:
     """The implementations at an address in a form that can be sent: their components cannot be built."""
     set_bounds(*bounds)
+    serving.ready()
 
     def sendable(item: Implementation) -> Implementation:
         absent: dict[str, Any] = dict.fromkeys(item.components, _elsewhere)

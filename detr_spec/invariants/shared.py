@@ -26,9 +26,9 @@ def require_valid(what: str, matching: Matching, rows: int, columns: int) -> Non
             expected="int64",
             got=str(indices.dtype),
         )
-        numbers = [int(index) for index in indices]
         count = min(rows, columns)
-        require(len(numbers) == count, f"{what}: a wrong number of pairs", expected=count, got=len(numbers))
+        require(len(indices) == count, f"{what}: a wrong number of pairs", expected=count, got=len(indices))
+        numbers = [int(index) for index in indices]
         require(len(set(numbers)) == count, f"{what}: the {side} indices repeat", expected="distinct", got=numbers)
         require(
             all(0 <= index < size for index in numbers),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import click
 import pytest
 
-from detr_conformance import interrupts
+from detr_conformance import interrupts, progress
 from detr_conformance.command_line import command, run
 
 pytest.importorskip("torch")
@@ -102,6 +103,20 @@ def test_a_command_that_is_asked_to_end_says_so(
     (line,) = [line for line in (out + err).splitlines() if "interrupted" in line]
     assert line.startswith(("detr-spec: interrupted", "interrupted: "))
     assert {path.name for path in tmp_path.iterdir()} == {"it.py", *left}
+
+
+def test_an_import_that_hangs_in_this_process_is_named_and_can_be_ended(
+    listening: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "LONG_IMPORT", 0.1)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hangs.py").write_text("import time\ntime.sleep(1000)")
+    main = threading.main_thread().ident or 0
+    timer = threading.Timer(1, signal.pthread_kill, [main, signal.SIGTERM])
+    timer.start()
+    assert run(["check", "hangs.py:X", "-n", "0"]) == 143
+    told = [line for line in capsys.readouterr().err.splitlines() if line]
+    assert told == ["importing hangs.py:X …", "detr-spec: interrupted"]
 
 
 def test_every_command_is_short_or_among_them() -> None:

@@ -15,6 +15,7 @@ import pytest
 from detr_conformance import Report, Verdict, check
 from detr_conformance.errors import UsageError
 from detr_conformance.run import default_time_limit
+from detr_conformance.testee.bounds import BOUNDS
 from detr_conformance.verdict import Judgement
 from detr_spec.implementation import Implementation
 
@@ -95,9 +96,25 @@ def test_what_dies_has_crashed_and_nothing_else_is_lost(subjects: Path) -> None:
 @pytest.mark.parametrize("code", [0, 9])
 def test_what_dies_when_it_is_imported_is_a_usage_error(python_file: Callable[..., Path], code: int) -> None:
     path = python_file("fatal.py", f"import os\nos._exit({code})")
-    told = f"fatal.py:X cannot be imported: the worker process died, with exit code {code}"
+    told = f"fatal.py:X cannot be judged: as it was imported, the worker process died, with exit code {code}"
     with pytest.raises(UsageError, match=told):
         check(f"{path}:X", workers=1)
+
+
+def test_what_hangs_when_it_is_imported_costs_its_own_judgements(
+    python_file: Callable[..., Path], subjects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = f"{python_file('hanging.py', 'import time; time.sleep(1000)')}:X"
+    monkeypatch.setattr(BOUNDS, "start", 0.5)
+    with pytest.raises(UsageError, match=r"hanging.py:X cannot be judged: not finished after 2\.5 s"):
+        check(hanging, isolate=True, time_limit=0.5)
+    monkeypatch.setattr(BOUNDS, "start", 1.0)
+    chosen: dict[str, Any] = {"invariants": ["assignment.valid-pairs"], "examples": 3, "time_limit": 1.0}
+    report = check([hanging, f"{subjects}:RIGHT"], workers=2, **chosen)
+    late, right = (item.judgements[0] for item in report.implementations)
+    assert (late.verdict, right.verdict) == (Verdict.TIMED_OUT, Verdict.HOLDS)
+    assert late.message.startswith("as it was imported, not finished after 5 s, of which it computed for 0")
+    assert report.exit_code == 1
 
 
 def test_progress_is_told_for_each_judgement(right: Implementation) -> None:

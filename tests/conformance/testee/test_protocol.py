@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -104,6 +105,32 @@ def test_what_does_not_answer_has_timed_out(source: str, raw: Raw, judged: Judge
     assert judgement.verdict is Verdict.TIMED_OUT
     assert judgement.message.startswith("not finished after ")
     assert judgement.message.endswith("; --time-limit allows more")
+
+
+VAST = {
+    "numbers": (
+        'ARRAY.update(dtype="uint8", shape=[15 << 20], data="AAAA" * (5 << 20)); reply(request)',
+        "the assignment: a wrong number of pairs",
+    ),
+    "an excuse": (
+        'write(packed({"message": "not provided", "text": "no " * (10 << 20), "id": request["id"]}))',
+        "no no no",
+    ),
+    "an error": (
+        'write(packed({"message": "rank failure", "text": "no " * (10 << 20), "id": request["id"]}))',
+        "no no no",
+    ),
+}
+
+
+@pytest.mark.parametrize("vast", VAST)
+def test_what_is_said_in_30_megabytes_takes_no_more_than_seconds(vast: str, raw: Raw, judged: Judged) -> None:
+    source, told = VAST[vast]
+    start = time.process_time()
+    judgement = judged(raw(f"request = until('call')\n{source}\nwhile True: read(); {source}"), examples=1)
+    assert judgement.message.startswith(told)
+    assert len(judgement.message) <= 2000
+    assert time.process_time() - start < 10
 
 
 def test_endless_output_is_no_answer(raw: Raw, judged: Judged) -> None:
