@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,7 @@ def remembered() -> Restore:
     Putting it back begins a case.
     """
     restores = [remembered_process(), _remembered_numpy()]
-    if "torch" in sys.modules:
-        restores.append(_remembered_torch(sys.modules["torch"]))
+    _with_torch(lambda torch: restores.append(_remembered_torch(torch)))
 
     def restore() -> None:
         MOMENT.case += 1
@@ -82,11 +82,56 @@ def _prepare() -> None:
     """Seeds the global generators, and gives torch one thread, which is fastest for small tensors."""
     random.seed(0)
     np.random.seed(0)
+    _with_torch(_prepare_torch)
+
+
+def _prepare_torch(torch: Any) -> None:
+    torch.default_generator.manual_seed(0)
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
+_TORCH_AWAITED: list[Callable[[Any], object]] = []
+"""What is done with torch as soon as it is imported, which an implementation may do in its first call."""
+
+
+def _with_torch(act: Callable[[Any], object]) -> None:
     if "torch" in sys.modules:
-        torch = sys.modules["torch"]
-        torch.default_generator.manual_seed(0)
-        if torch.get_num_threads() != 1:
-            torch.set_num_threads(1)
+        act(sys.modules["torch"])
+    else:
+        _TORCH_AWAITED.append(act)
+
+
+class _TorchFinder:
+    """Finds torch as Python does, and does what awaits it once it is imported."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, _: Any = None) -> ModuleSpec | None:
+        """Called for each module that is imported."""
+        spec = PathFinder.find_spec(name, path) if name == "torch" else None
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def exec_module(torch: Any) -> None:
+                load(torch)
+                for act in _TORCH_AWAITED:
+                    act(torch)
+
+            setattr(spec.loader, "exec_module", exec_module)  # noqa: B010, as mypy takes methods for fixed
+        return spec
+
+
+@contextlib.contextmanager
+def _torch_awaited() -> Iterator[None]:
+    """A context in which what is to be done with torch is done even where it is imported later."""
+    count = len(_TORCH_AWAITED)
+    sys.meta_path.insert(0, _TorchFinder)
+    try:
+        yield
+    finally:
+        del _TORCH_AWAITED[count:]
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(_TorchFinder)
 
 
 @contextlib.contextmanager
@@ -97,11 +142,12 @@ def isolated() -> Iterator[Restore]:
     start alike. Standard output is sent to standard error, so that what an implementation prints does not mix
     with a report.
     """
-    restore = remembered()
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
-            warnings.simplefilter("ignore")
-            _prepare()
-            yield remembered()
-    finally:
-        restore()
+    with _torch_awaited():
+        restore = remembered()
+        try:
+            with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+                warnings.simplefilter("ignore")
+                _prepare()
+                yield remembered()
+        finally:
+            restore()

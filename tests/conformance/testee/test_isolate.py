@@ -72,10 +72,14 @@ def corrupting(cost):
 def greedy(cost):
     return list(range(min(cost.shape))), [int(cost[row].argmin()) for row in range(min(cost.shape))]
 
+def random(cost):
+    import random, torch
+    raise ValueError(f"{random.random()} {np.random.rand()} {torch.rand(1).item()} {torch.get_num_threads()}")
+
 def named(function):
     return numpy_implementation(name=function.__name__, solver=function)
 
-for function in (hanging, endless, exiting, leaving, faulting, killed, hungry, loud, leaky, corrupting, greedy):
+for function in (hanging, endless, exiting, leaving, faulting, killed, hungry, loud, leaky, corrupting, greedy, random):
     globals()[function.__name__.upper()] = named(function)
 RIGHT = numpy_implementation(name="right", solver=linear_sum_assignment)
 """
@@ -210,6 +214,18 @@ def test_verdicts_are_those_of_an_implementation_that_is_not_isolated(breaking: 
     alone = check(names, **chosen)
     assert alone.violated
     assert timeless(check(names, isolate=True, workers=2, **chosen)) == timeless(alone)
+
+
+def test_random_numbers_are_the_same_however_late_torch_is_imported(breaking: Path) -> None:
+    pytest.importorskip("torch")
+    chosen: dict[str, Any] = {"invariants": [PAIRS], "examples": 3}
+    here, isolated = (check(f"{breaking}:RANDOM", isolate=isolate, **chosen) for isolate in (False, True))
+    assert "implementation raised ValueError: 0.8444218515250481 0.5488135039273248 0.4962565" in told(here)[0]
+    assert told(isolated) == told(here)
+
+
+def told(report: Report) -> list[str]:
+    return [judgement.message for item in report.implementations for judgement in item.judgements]
 
 
 def test_the_reference_is_judged_as_it_is_without_isolation() -> None:
