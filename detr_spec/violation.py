@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -127,8 +128,21 @@ def _place(where: tuple[int, ...]) -> str:
     return str(list(where)) if where else ""
 
 
+FARTHEST = ", the farthest of"
+"""How a message goes on that names one of several numbers."""
+
+_NUMBERS = re.compile(r"\[[-+\d\s.,e]*\]|[-+]?\d[\d.]*(?:e[-+]?\d+)?")
+_REPEATED = re.compile(r"(\b[\w-]+)(?:, \1)+(?!\w)")
+
+
+def without_numbers(message: str) -> str:
+    """What a message says whatever its numbers are, how many they are, and where the farthest is."""
+    said = _NUMBERS.sub("", message.partition(FARTHEST)[0])
+    return _REPEATED.sub(r"\1", said)
+
+
 def _among(right: ArrayLike) -> str:
     """How many numbers are not right, where there are several: the one that is named is the farthest of them."""
     count = int(np.size(right))
     wrong = count - int(np.sum(right))
-    return f", the farthest of {wrong} such numbers among {count}" if wrong > 1 else ""
+    return f"{FARTHEST} {wrong} such numbers among {count}" if wrong > 1 else ""

@@ -57,6 +57,12 @@ class Search:
     not_provided: str | None = None
     unanswered: str | None = None
 
+    def count(self, other: Search) -> None:
+        """Adds the numbers of cases of another search."""
+        self.examples += other.examples
+        self.fired += other.fired
+        self.dtypes += other.dtypes
+
 
 BATCH = 10
 """Cases are drawn in batches of this many.

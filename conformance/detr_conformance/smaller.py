@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from detr_conformance.plain_data import plain_data
+from detr_conformance.reduction import reduce_found
 from detr_conformance.search import Component, Search, search
 from detr_conformance.time_limit import TimeLimit
 from detr_spec.invariant import Domain, Invariant
@@ -18,6 +19,9 @@ SEARCHES = 3
 
 FEW = 2
 """How many images, queries and targets the smallest cases have that are looked for."""
+
+REDUCING = 0.2
+"""The share of the time in which what a failing case does not need is left out of it."""
 
 TOLD_EVERY = 1.0
 """The least seconds between two failing cases that are told, as telling takes time."""
@@ -40,19 +44,30 @@ class Smaller:
         """Takes notice of a case that fails."""
         self.found = found
         if self._limit is None:
-            self._limit = TimeLimit(self._seconds, self._clock)
+            self._limit = TimeLimit(self._seconds * (1 - REDUCING), self._clock)
         if time.monotonic() - self._told >= TOLD_EVERY:
             self._tell(found)
             self._told = time.monotonic()
 
     def over(self) -> bool:
-        """Whether the time is up."""
+        """Whether the time for searches is up."""
         return self._limit is not None and self._limit.exceeded() is not None
 
     def seek(
         self, invariant: Invariant, domain: Domain, component: Component, found: Search, examples: int, seed: int
     ) -> None:
-        """Puts the smallest failure of the same kind into `found` that more searches, of small cases, find.
+        """Puts the smallest failure of the same kind that is found, with what it needs alone, into `found`.
+
+        The same failing case is made as small again, so it is the unreduced one that a database keeps.
+        """
+        self._search(invariant, domain, component, found, examples, seed)
+        limit = TimeLimit(self._seconds * REDUCING, self._clock)
+        reduce_found(invariant, domain, component, found, over=lambda: limit.exceeded() is not None)
+
+    def _search(
+        self, invariant: Invariant, domain: Domain, component: Component, found: Search, examples: int, seed: int
+    ) -> None:
+        """Looks for a smaller failure in more searches, of small cases.
 
         Shrinking can end in a case from which no single step leads on; a search from elsewhere often does not. Sets of
         few are searched first, and larger ones where no set of few fails.
@@ -62,9 +77,7 @@ class Smaller:
             few = replace(domain, small=True, most=most)
             for attempt in range(SEARCHES):
                 small = search(invariant, few, component, examples, seed + attempt, over=self.over)
-                found.examples += small.examples
-                found.fired += small.fired
-                found.dtypes += small.dtypes
+                found.count(small)
                 if type(small.failure) is type(found.failure) and not small.not_repeatable:
                     failed = True
                     if _length(small.failing_case) < _length(found.failing_case):

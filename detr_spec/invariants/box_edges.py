@@ -27,9 +27,11 @@ from detr_spec.invariants.box_answers import (
 )
 from detr_spec.invariants.shared import require_refusal, require_unchanged
 from detr_spec.profile import Profile
-from detr_spec.strategies import box_cases
+from detr_spec.strategies import Promised, box_cases
 from detr_spec.values import NARROW_DTYPES, Floats
 from detr_spec.violation import NotProvided, premise, require, require_shape, require_within
+
+BOX_CASES = box_cases()
 
 
 def refuses_invalid(profile: Profile) -> bool:
@@ -56,7 +58,7 @@ def _require_broken_refused(what: str, overlap: Operation, case: BoxCase, spoil:
     source="norm §2",
     breaks="only one argument, one axis or one box looked at; sizes clamped to 0 in silence",
     applies=refuses_invalid,
-    cases=box_cases(),
+    cases=BOX_CASES,
 )
 def negative_size_refused(component: Build, case: BoxCase) -> None:
     """GIoU refuses a box whose corners are exchanged on an axis, in either argument.
@@ -80,7 +82,7 @@ def negative_size_refused(component: Build, case: BoxCase) -> None:
     source="norm §2",
     breaks="a check written as x1 < x0, which is false for NaN; minima and maxima that drop NaN",
     applies=refuses_invalid,
-    cases=box_cases(),
+    cases=BOX_CASES,
 )
 def nan_refused(component: Build, case: BoxCase) -> None:
     """GIoU refuses a NaN coordinate, in either argument.
@@ -124,7 +126,7 @@ def divides_by_zero(profile: Profile) -> bool:
     source="norm §2: two points at one place, two different points, two collinear segments",
     breaks="an undeclared epsilon or clamp; NaN replaced by a number that then looks like an overlap",
     applies=divides_by_zero,
-    cases=box_cases(),
+    cases=BOX_CASES,
 )
 def zero_over_zero(component: Build, case: BoxCase) -> None:
     """GIoU is NaN where it is 0/0: for two points at one place or at two, and for two segments of one line.
@@ -157,7 +159,7 @@ def zero_over_zero(component: Build, case: BoxCase) -> None:
     formula="GIoU(a, b) = −(E − |b|)/E for |a| = 0 < |b|",
     source="norm §2: a point against a proper box is finite",
     breaks="flat boxes refused together with negative ones; a division by the smaller area",
-    cases=box_cases(),
+    cases=BOX_CASES,
 )
 def flat_against_proper(component: Build, case: BoxCase) -> None:
     """The GIoU of a point or a segment with a proper box is finite and as defined, in either order.
@@ -178,7 +180,7 @@ def flat_against_proper(component: Build, case: BoxCase) -> None:
     formula="IoU = I / (U + ε), I = |a ∩ b|, U = |a| + |b| − I",
     source="norm §2",
     breaks="the union not reduced by the intersection; the wrong corners compared; an undeclared epsilon",
-    cases=box_cases(),
+    cases=BOX_CASES,
 )
 def iou_definition(component: Build, case: BoxCase) -> None:
     """Each entry of the pairwise IoU is the area of the intersection over the area of the union.
@@ -194,7 +196,7 @@ def iou_definition(component: Build, case: BoxCase) -> None:
     formula="GIoU = IoU − (E − U) / (E + ε), E the area of the smallest box that encloses both",
     source=f"{GIOU_SOURCE}, algorithm 1; norm §2",
     breaks="the enclosing box from wrong corners; the penalty over U; an undeclared epsilon; DIoU or CIoU",
-    cases=box_cases(),
+    cases=BOX_CASES,
 )
 def giou_definition(component: Build, case: BoxCase) -> None:
     """Each entry of the pairwise GIoU is IoU less the share of the enclosing box that the union leaves empty.
@@ -216,7 +218,7 @@ def _equal_to_definition(component: Build, case: BoxCase, name: str) -> None:
     formula="elementwise GIoU(a, b)_i = GIoU(a, b)_ii",
     source="norm §2",
     breaks="an epsilon in one form alone; two write-ups of one formula that drifted apart",
-    cases=box_cases(),
+    cases=BOX_CASES,
 )
 def elementwise_giou(component: Build, case: BoxCase) -> None:
     """The diagonal of the pairwise GIoU is the elementwise GIoU.
@@ -275,7 +277,7 @@ def empty_lists(component: Build, case: BoxCase) -> None:
     formula="boxes after the call = before",
     source="norm §2: box operations are functions of their arguments",
     breaks="corners written over centres; coordinates clamped or sorted in place",
-    cases=box_cases(),
+    cases=BOX_CASES,
 )
 def inputs_unchanged(component: Build, case: BoxCase) -> None:
     """No operation changes the boxes that it is given.
@@ -298,7 +300,7 @@ def inputs_unchanged(component: Build, case: BoxCase) -> None:
 def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
     """Cases in the narrow dtypes that the implementation declares; in any of its dtypes where it declares none."""
     narrow = tuple(dtype for dtype in domain.limits.dtypes if dtype in NARROW_DTYPES)
-    return box_cases()(domain.in_dtypes(narrow or domain.limits.dtypes))
+    return BOX_CASES(domain.in_dtypes(narrow or domain.limits.dtypes))
 
 
 @invariant(
@@ -308,7 +310,7 @@ def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
     formula="dtype(a) = dtype(b) ∈ {float16, bfloat16} ⇒ dtype(IoU) = dtype(GIoU) = float32",
     source="norm §2: float16 in, float32 out, as areas are computed in float32",
     breaks="areas in float16, where those of small boxes are 0 and those of boxes in pixels infinite",
-    cases=_narrow_cases,
+    cases=Promised(_narrow_cases, BOX_CASES.admits),
 )
 def narrow_to_float32(component: Build, case: BoxCase) -> None:
     """Overlaps of float16 and bfloat16 boxes come in float32.

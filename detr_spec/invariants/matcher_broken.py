@@ -17,7 +17,7 @@ from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
 from detr_spec.invariants.shared import boxes_decide, require_optimal, require_optimal_matchings, require_refusal, vary
 from detr_spec.profile import Profile
-from detr_spec.strategies import set_cases
+from detr_spec.strategies import Promised, set_cases
 from detr_spec.values import NARROW_DTYPES, UNIFORM_DTYPES, Booleans, Floats, Integers, Matching, Outputs, part_dtypes
 from detr_spec.violation import Raised, premise, require
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 SOUND_REGIMES = ("general", "confident", "crowded", "one-class")
+SOUND_CASES = set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5))
 FEW_QUERIES_REGIMES = ("general", "crowded", "more-targets-than-queries")
 """Regimes in which, with few queries and as many targets, a broken query is matched beside the sound ones."""
 
@@ -69,7 +70,7 @@ def _with_logit(case: SetCase, number: float) -> Outputs:
     source="norm §3: a NaN logit is refused; the profile's `non_finite_logits`",
     breaks="NaN costs replaced although the profile does not say so; a solver that accepts NaN",
     applies=_refuses_logits,
-    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+    cases=SOUND_CASES,
 )
 def nan_logit_refused(component: Build, case: SetCase) -> None:
     """A NaN logit of a target's class is refused, as the profile says.
@@ -93,7 +94,7 @@ def nan_logit_refused(component: Build, case: SetCase) -> None:
     source="norm §3: a +inf logit is refused; the profile's `non_finite_logits`",
     breaks="NaN costs replaced although the profile does not say so; a solver that accepts NaN",
     applies=_refuses_infinite_logits,
-    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+    cases=SOUND_CASES,
 )
 def infinite_logit_refused(component: Build, case: SetCase) -> None:
     """A logit of +inf is refused by a softmax matcher, as the profile says.
@@ -116,7 +117,7 @@ def infinite_logit_refused(component: Build, case: SetCase) -> None:
     source="norm §2 and §3: a NaN box is refused; the profile's `non_finite_boxes`; detr issue 101",
     breaks="boxes that are not checked; NaN costs replaced; a comparison that NaN passes",
     applies=_refuses_boxes,
-    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+    cases=SOUND_CASES,
 )
 def nan_box_refused(component: Build, case: SetCase) -> None:
     """A NaN in a predicted or a target box is refused, as the profile says.
@@ -153,7 +154,7 @@ def _costs_of_nothing_are_finite(profile: Profile) -> bool:
     source="norm §3: a −inf logit is fine",
     breaks="every logit that is not finite refused; 0 · ∞ in a formula with logarithms of probabilities",
     applies=_costs_of_nothing_are_finite,
-    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+    cases=SOUND_CASES,
 )
 def minus_infinite_logit(component: Build, case: SetCase) -> None:
     """A logit of −inf counts as a probability of 0: it is accepted, and the matching is optimal.
@@ -178,8 +179,7 @@ def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
     """Cases in the narrow dtypes that the implementation does not declare; in float32 where it declares both."""
     declared = {part_dtypes(dtype).logits for dtype in domain.limits.dtypes}
     undeclared = tuple(dtype for dtype in NARROW_DTYPES if dtype not in declared)
-    cases = set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5))
-    return cases(domain.in_dtypes(undeclared or ("float32",)))
+    return SOUND_CASES(domain.in_dtypes(undeclared or ("float32",)))
 
 
 @invariant(
@@ -190,7 +190,7 @@ def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
     source="norm §3: float16 and bfloat16 on the CPU are refused; the profile's `narrow_dtypes`",
     breaks="costs computed in three digits, in which most queries tie; a silent conversion of one input alone",
     applies=_refuses_narrow_dtypes,
-    cases=_narrow_cases,
+    cases=Promised(_narrow_cases, SOUND_CASES.admits),
     undeclared_dtypes=True,
 )
 def narrow_dtype_refused(component: Build, case: SetCase) -> None:
@@ -232,7 +232,7 @@ def _refuses_foreign_labels(profile: Profile) -> bool:
     source="norm §3: a label beyond K is refused; the profile's `label_beyond_range`",
     breaks="labels clamped to the last column, or wrapped round; category ids in place of class indices",
     applies=_refuses_foreign_labels,
-    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+    cases=SOUND_CASES,
 )
 def foreign_label_refused(component: Build, case: SetCase) -> None:
     """A target whose label has no logit column is refused, as the profile says.
@@ -262,7 +262,7 @@ def foreign_label_refused(component: Build, case: SetCase) -> None:
     formula="λ_class = λ_bbox = λ_giou = 0 ⇒ an exception",
     source="norm §3: all three weights zero is refused",
     breaks="weights that are not looked at: every matching is then optimal, and training follows none",
-    cases=set_cases(regimes=SOUND_REGIMES, images=(1, 2), targets=(1, 5)),
+    cases=SOUND_CASES,
     cost=10,
 )
 def no_weight_refused(component: Build, case: SetCase) -> None:

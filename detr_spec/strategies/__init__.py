@@ -5,7 +5,7 @@ from detr_spec.strategies.calls import called_cases
 from detr_spec.strategies.close_calls import close_calls
 from detr_spec.strategies.coco import CocoImage, coco_images
 from detr_spec.strategies.detections import detection_cases
-from detr_spec.strategies.features import feature_cases, image_cases
+from detr_spec.strategies.features import feature_cases, image_cases, padding_regime, sizes_regime
 from detr_spec.strategies.large import (
     large_box_cases,
     large_cost_cases,
@@ -17,6 +17,7 @@ from detr_spec.strategies.large import (
 from detr_spec.strategies.learning import learning_cases
 from detr_spec.strategies.masks import mask_cases
 from detr_spec.strategies.mixed import mixed_cases
+from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.ranks import LOADS, rank_cases
 from detr_spec.strategies.regimes import REGIMES
 from detr_spec.strategies.sets import ALL_REGIMES, DISTINCT_REGIMES, set_cases
@@ -30,6 +31,7 @@ __all__ = [
     "LOADS",
     "REGIMES",
     "CocoImage",
+    "Promised",
     "apart_cases",
     "box_cases",
     "called_cases",
@@ -49,6 +51,8 @@ __all__ = [
     "many_layer_cases",
     "mask_cases",
     "mixed_cases",
+    "padding_regime",
     "rank_cases",
     "set_cases",
+    "sizes_regime",
 ]

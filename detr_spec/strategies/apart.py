@@ -11,7 +11,8 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.apart import Apart, has_losses
 from detr_spec.cases import SetCase
-from detr_spec.invariant import Cases, Domain
+from detr_spec.invariant import Domain
+from detr_spec.strategies.promises import Promised, SetPromise
 from detr_spec.strategies.sets import ALL_REGIMES, set_cases
 from detr_spec.values import Outputs
 
@@ -24,7 +25,7 @@ def apart_cases(
     regimes: Sequence[str] = ALL_REGIMES,
     layers: tuple[int, int] = (1, 1),
     targets: tuple[int, int] = (0, 5),
-) -> Cases:
+) -> Promised:
     """Set cases as `set_cases` draws them, with those predictions apart; `declared`: those that have losses, alone.
 
     They are drawn like a decoder layer's. The encoder may have fewer queries. Denoising queries are one or two groups
@@ -37,7 +38,23 @@ def apart_cases(
         cases = set_cases(regimes=regimes, layers=bounds, targets=targets)(domain)
         return _apart_case(cases, given) if given else cases
 
-    return strategy
+    of_sets = SetPromise(layers=layers[0], targets=targets[0])
+
+    def admits(domain: Domain, drawn: SetCase, left: SetCase) -> bool:
+        return of_sets(domain, drawn, left) and _encoder_fits(left.outputs) and _denoising_fits(left)
+
+    return Promised(strategy, admits)
+
+
+def _encoder_fits(outputs: Outputs) -> bool:
+    return outputs.encoder is None or 1 <= outputs.encoder.queries <= outputs.queries
+
+
+def _denoising_fits(case: SetCase) -> bool:
+    if case.outputs.denoising is None:
+        return True
+    groups, rest = divmod(case.outputs.denoising.queries, 2 * max(1, *map(len, case.targets)))
+    return rest == 0 and 1 <= groups <= MOST_GROUPS and any(map(len, case.targets))
 
 
 @st.composite

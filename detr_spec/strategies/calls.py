@@ -12,11 +12,12 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.calls import PLAIN
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, SetCase
-from detr_spec.invariant import Cases, Domain
-from detr_spec.values import Floats
+from detr_spec.invariant import Domain
+from detr_spec.strategies.promises import Promised
+from detr_spec.values import Floats, Target
 
 
-def called_cases(cases: Cases, ways: Sequence[str]) -> Cases:
+def called_cases(cases: Promised, ways: Sequence[str]) -> Promised:
     """Cases of a strategy, each to be called in one of the ways that the limits allow; in the plain one if none is.
 
     In the way "expanded" all images of a batch are the first one, as are all boxes and all rows of a cost matrix.
@@ -25,7 +26,20 @@ def called_cases(cases: Cases, ways: Sequence[str]) -> Cases:
     def strategy(domain: Domain) -> SearchStrategy[Any]:
         return _called_case(cases(domain), [way for way in ways if way in domain.limits.calls] or [PLAIN])
 
-    return strategy
+    def admits(domain: Domain, drawn: Any, left: Any) -> bool:
+        return cases.admits(domain, drawn, left) and (left.configuration.call != "expanded" or _repeats(left))
+
+    return Promised(strategy, admits)
+
+
+def _repeats(case: Any) -> bool:
+    """Whether all images of a set have the same targets; what else is repeated stays so, whatever is left out."""
+    return not isinstance(case, SetCase) or len(set(map(_contents, case.targets))) == 1
+
+
+def _contents(target: Target) -> tuple[tuple[tuple[int, ...], bytes] | None, ...]:
+    arrays = target.labels, target.boxes, target.masks
+    return tuple(None if array is None else (array.shape, array.tobytes()) for array in arrays)
 
 
 @st.composite

@@ -19,9 +19,10 @@ from scipy.optimize import brentq
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.costs import matching_cost
-from detr_spec.invariant import Cases, Domain
+from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.numbers import Drawn
+from detr_spec.strategies.promises import Promised, SetPromise
 from detr_spec.strategies.regimes import SMALLEST_SIDE
 from detr_spec.values import Floats, Outputs, Target, round_to
 
@@ -41,7 +42,7 @@ LAST_DIGIT, FINE_LAST_DIGIT = 2.0**-18, 2.0**-30
 """What coordinates are multiples of: too fine for float16 and bfloat16, and for float32 in cases in float64."""
 
 
-def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Cases:
+def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Promised:
     """Images with two queries whose boxes are near each other, and one target; in each decoder layer another two.
 
     The second query's logit for the target's class is sought at which both cost the same, and then nudged. Where there
@@ -51,7 +52,7 @@ def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Cases:
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
         return _close_calls(domain, layers)
 
-    return strategy
+    return Promised(strategy, SetPromise(layers=layers[0], queries=2, targets=1))
 
 
 @st.composite

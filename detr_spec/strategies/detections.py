@@ -8,23 +8,39 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import SetCase
-from detr_spec.invariant import Cases, Domain
+from detr_spec.configuration import Configuration
+from detr_spec.invariant import Domain
+from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.sets import set_cases
 
 LARGEST_TOP_K = 120
 
 
-def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -> Cases:
+def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -> Promised:
     """Set-prediction cases of all regimes; where the rule is top-k, k is 1 to Q·K, often at most Q, and 120 at most.
 
     k > Q·K comes with `beyond` alone, for what happens then is a matter of its own. An implementation that
     cannot vary k keeps its own.
     """
 
-    def strategy(domain: Domain) -> SearchStrategy[SetCase]:
-        return _detection_case(set_cases(images=images, targets=(0, 2))(domain), beyond)
+    cases = set_cases(images=images, targets=(0, 2))
 
-    return strategy
+    def strategy(domain: Domain) -> SearchStrategy[SetCase]:
+        return _detection_case(cases(domain), beyond)
+
+    def admits(domain: Domain, drawn: SetCase, left: SetCase) -> bool:
+        return cases.admits(domain, drawn, left) and _top_k_fits(left, beyond)
+
+    return Promised(strategy, admits)
+
+
+def _top_k_fits(case: SetCase, beyond: bool) -> bool:
+    pairs = case.outputs.queries * case.configuration.num_classes
+    return not _varies_top_k(case.configuration) or (case.configuration.top_k > pairs) == beyond
+
+
+def _varies_top_k(configuration: Configuration) -> bool:
+    return configuration.profile.detection.rule == "top-k" and "top_k" not in configuration.fixed
 
 
 @st.composite
@@ -32,7 +48,7 @@ def _detection_case(draw: DrawFn, cases: SearchStrategy[SetCase], beyond: bool) 
     case = draw(cases)
     configuration = case.configuration
     detection = configuration.profile.detection
-    if detection.rule != "top-k" or "top_k" in configuration.fixed:
+    if not _varies_top_k(configuration):
         return case
     pairs = case.outputs.queries * configuration.num_classes
     if beyond:

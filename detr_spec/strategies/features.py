@@ -10,9 +10,10 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import FeatureCase, ImagesCase
 from detr_spec.configuration import Configuration
-from detr_spec.invariant import Cases, Domain
+from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
+from detr_spec.strategies.promises import Promised
 from detr_spec.values import Booleans, FeatureMap, Integers
 
 HIDDEN_DIMS = (8, 16)
@@ -30,7 +31,7 @@ def feature_cases(
     images: tuple[int, int] = (1, 3),
     queries: tuple[int, int] = (1, 5),
     padded: bool = False,
-) -> Cases:
+) -> Promised:
     """What a decoder is given, with features, positions and query embeddings in ±2 that the dtype holds exactly.
 
     D is 8 or 16, h and w are 1 to 5. Each image has a height and width of its own, and is padded right and below to
@@ -41,7 +42,23 @@ def feature_cases(
     def strategy(domain: Domain) -> SearchStrategy[FeatureCase]:
         return _feature_case(domain, layers, images, queries, padded)
 
-    return strategy
+    def admits(_: Domain, __: FeatureCase, left: FeatureCase) -> bool:
+        padding, count = left.features.padding, len(left.features.queries)
+        enough = left.configuration.decoder_layers >= layers[0] and len(padding) >= images[0] and count >= queries[0]
+        return enough and _is_margin(padding) and (not padded or bool(padding.any()))
+
+    return Promised(strategy, admits)
+
+
+def padding_regime(padding: Booleans) -> str:
+    """The regime of feature maps with that padding."""
+    return "padded" if padding.any() else "unpadded"
+
+
+def _is_margin(padding: Booleans) -> bool:
+    """Whether the padding is that of images in a batch that is larger by at most one row and column."""
+    sizes = np.stack([(~padding).any(axis=2).sum(axis=1), (~padding).any(axis=1).sum(axis=1)], axis=1)
+    return any(np.array_equal(padding, _padding(sizes, margin)) for margin in (0, 1))
 
 
 @st.composite
@@ -66,7 +83,7 @@ def _feature_case(
     shape = (len(sizes), configuration.hidden_dim, *padding.shape[1:])
     return FeatureCase(
         configuration=configuration,
-        regime="padded" if padding.any() else "unpadded",
+        regime=padding_regime(padding),
         seed=draw(st.integers(0, 255)),
         features=FeatureMap(
             features=numbers.reals(-2.0, 2.0, shape),
@@ -107,7 +124,9 @@ def _padding(sizes: Integers, margin: int) -> Booleans:
     return np.asarray(below | right)
 
 
-def image_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3), covering: bool = False) -> Cases:
+def image_cases(
+    *, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3), covering: bool = False
+) -> Promised:
     """Images [3, H, W] with values in [0, 1], H and W from 16 to 48, each of its own size.
 
     With `covering`, the first image is as high as the highest and as wide as the widest. Their values come from a
@@ -117,7 +136,17 @@ def image_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (
     def strategy(domain: Domain) -> SearchStrategy[ImagesCase]:
         return _images_case(domain, layers, images, covering)
 
-    return strategy
+    def admits(_: Domain, __: ImagesCase, left: ImagesCase) -> bool:
+        sizes = np.array([image.shape[1:] for image in left.images])
+        enough = left.configuration.decoder_layers >= layers[0] and len(sizes) >= images[0]
+        return enough and (not covering or bool((sizes[0] == sizes.max(axis=0)).all()))
+
+    return Promised(strategy, admits)
+
+
+def sizes_regime(sizes: Integers) -> str:
+    """The regime of images of those (height, width)."""
+    return "one size" if (sizes == sizes[0]).all() else "several sizes"
 
 
 @st.composite
@@ -132,7 +161,7 @@ def _images_case(
     numbers = Seeded(draw(st.integers(0, 2**32 - 1)), configuration.dtype)
     return ImagesCase(
         configuration=configuration,
-        regime="one size" if (sizes == sizes[0]).all() else "several sizes",
+        regime=sizes_regime(sizes),
         seed=draw(st.integers(0, 255)),
         images=tuple(numbers.reals(0.0, 1.0, (3, height, width)) for height, width in sizes.tolist()),
     )

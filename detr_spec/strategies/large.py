@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import BoxCase, CostCase, RankCase, SetCase
-from detr_spec.invariant import Cases, Domain
+from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.detections import detection_cases
 from detr_spec.strategies.numbers import Seeded
+from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.ranks import rank_cases
 from detr_spec.strategies.regimes import CONFIDENT_LOGIT, Extent, Scene, general
 from detr_spec.strategies.sets import outputs_of, rounded, set_cases
@@ -43,7 +44,7 @@ FEW_LAYERS = 12
 """The decoder layers of which the last auxiliary one has a number of two digits."""
 
 
-def large_set_cases() -> Cases:
+def large_set_cases() -> Promised:
     """Sets with more than 256 targets in an image, or as many queries; the numbers beyond 256 are matched.
 
     "many-targets": 17 images of 2 to 4 queries and 260 to 300 classes; the first has 257 to 300 targets, of which the
@@ -53,38 +54,39 @@ def large_set_cases() -> Cases:
     return _large(_set_case, set_cases(targets=(1, 5)))
 
 
-def many_layer_cases() -> Cases:
+def many_layer_cases() -> Promised:
     """Sets of 12 or 13 decoder layers, with few queries and targets."""
     return set_cases(layers=(FEW_LAYERS, FEW_LAYERS + 1), images=(1, 2), queries=(1, 3), targets=(1, 3))
 
 
-def large_detection_cases() -> Cases:
+def large_detection_cases() -> Promised:
     """One image of 257 to 300 queries and as many classes, 32 769 to 70 000 pixels wide and high, less in float16."""
     return _large(_detection_case, detection_cases())
 
 
-def large_box_cases() -> Cases:
+def large_box_cases() -> Promised:
     """Lists of 257 to 300 boxes, and of 1 to 3."""
     return _large(_box_case, box_cases())
 
 
-def large_cost_cases() -> Cases:
+def large_cost_cases() -> Promised:
     """Cost matrices of 257 to 300 rows or columns, the last of which are cheapest, by 2 to 6."""
     return _large(_cost_case, cost_cases())
 
 
-def large_rank_cases() -> Cases:
+def large_rank_cases() -> Promised:
     """Two ranks of one image each, with 1 025 targets and more: twice as many as the mean, and odd together."""
     return _large(_rank_case, rank_cases(loads=("uneven",)))
 
 
-def _large(draw_case: Callable[..., Any], ordinary: Cases) -> Cases:
+def _large(draw_case: Callable[..., Any], ordinary: Promised) -> Promised:
+    """Large cases that promise what the ordinary ones do, of whatever size."""
     large = st.composite(draw_case)
 
     def strategy(domain: Domain) -> SearchStrategy[Any]:
         return ordinary(domain) if domain.small or domain.most is not None else large(domain)
 
-    return strategy
+    return Promised(strategy, ordinary.admits)
 
 
 def _many(draw: DrawFn) -> int:

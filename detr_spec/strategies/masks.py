@@ -12,11 +12,13 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from numpy.typing import NDArray
 
 from detr_spec.cases import SetCase
-from detr_spec.invariant import Cases, Domain
+from detr_spec.invariant import Domain
+from detr_spec.masks import common_size
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
+from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.regimes import SATURATED_LOGIT
 from detr_spec.strategies.sets import ALL_REGIMES, LARGE_SHARE, set_cases
-from detr_spec.values import Booleans, Floats, Integers
+from detr_spec.values import Booleans, Floats, Integers, Outputs, Targets
 
 LONGEST_PREDICTED_SIDE = 4
 LONGEST_TARGET_SIDE = 8
@@ -32,7 +34,7 @@ def mask_cases(
     images: tuple[int, int] = (1, 3),
     queries: tuple[int, int] = (1, 6),
     targets: tuple[int, int] = (0, 5),
-) -> Cases:
+) -> Promised:
     """Cases of `set_cases`, whose last layer predicts masks and whose targets have masks; mask losses are asked for.
 
     Predicted masks [B, Q, h, w] are logits in ±6, or of −120, −60, 0, 60 and 120 in one case out of four, with sides
@@ -45,11 +47,23 @@ def mask_cases(
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
         return _with_masks(domain, base)
 
-    return strategy
+    def admits(domain: Domain, drawn: SetCase, left: SetCase) -> bool:
+        return base.admits(domain, drawn, left) and masks_fit(left.outputs, left.targets)
+
+    return Promised(strategy, admits)
+
+
+def masks_fit(outputs: Outputs, targets: Targets) -> bool:
+    """Whether all masks have pixels, and those that are predicted are no larger than the largest of the targets'."""
+    if outputs.masks is None:
+        return True
+    predicted, largest = outputs.masks.shape[2:], common_size(targets)
+    has_pixels = all(target.masks is not None and 0 not in target.masks.shape[1:] for target in targets)
+    return has_pixels and 0 < predicted[0] <= largest[0] and 0 < predicted[1] <= largest[1]
 
 
 @st.composite
-def _with_masks(draw: DrawFn, domain: Domain, base: Cases) -> SetCase:
+def _with_masks(draw: DrawFn, domain: Domain, base: Promised) -> SetCase:
     case: SetCase = draw(base(domain))
     height, width = (draw(st.integers(1, LONGEST_PREDICTED_SIDE)) for _ in range(2))
     sizes = _sizes(draw, len(case.targets), (height, width))

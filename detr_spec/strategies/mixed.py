@@ -7,14 +7,15 @@ from dataclasses import replace
 from hypothesis.strategies import SearchStrategy
 
 from detr_spec.cases import SetCase
-from detr_spec.invariant import Cases, Domain
+from detr_spec.invariant import Domain
+from detr_spec.strategies.promises import Promised
 from detr_spec.values import MIXED_DTYPES, Floats, Outputs, round_to
 
 SHRINKING = 1.0 - 2.0**-12
 """What float32 boxes are multiplied by, so that no narrower dtype holds any of their numbers but 0."""
 
 
-def mixed_cases(cases: Cases) -> Cases:
+def mixed_cases(cases: Promised) -> Promised:
     """Cases of a strategy in the mixed dtypes that are declared, and in the others where none is.
 
     Boxes in float32 have numbers that the narrow dtype does not hold.
@@ -23,7 +24,7 @@ def mixed_cases(cases: Cases) -> Cases:
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
         return cases(domain.in_dtypes(domain.limits.mixed_dtypes or domain.limits.dtypes)).map(_with_fine_boxes)
 
-    return strategy
+    return Promised(strategy, cases.admits)
 
 
 def _with_fine_boxes(case: SetCase) -> SetCase:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import RankCase, SetCase
-from detr_spec.invariant import Cases, Domain
+from detr_spec.invariant import Domain
 from detr_spec.masks import common_size
-from detr_spec.strategies.masks import mask_cases
+from detr_spec.strategies.masks import mask_cases, masks_fit
+from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.sets import DISTINCT_REGIMES, set_cases
 from detr_spec.values import Outputs, Target, Targets
 
@@ -30,7 +31,7 @@ def rank_cases(
     layers: tuple[int, int] = (1, 3),
     images: tuple[int, int] = (1, 3),
     masks: bool = False,
-) -> Cases:
+) -> Promised:
     """Batches of some images for each of two or three ranks, with the same queries and layers.
 
     "uneven": each image has targets, at times more than queries. "rank-without-boxes": one rank has none. "clamped":
@@ -45,7 +46,37 @@ def rank_cases(
     def strategy(domain: Domain) -> SearchStrategy[RankCase]:
         return _rank_case(replace(domain, small=True), tuple(loads), layers, images, masks)
 
-    return strategy
+    def admits(_: Domain, drawn: RankCase, left: RankCase) -> bool:
+        enough = len(left.batches) >= min(WORLD_SIZES) and all(
+            len(outputs.layers) >= layers[0] and outputs.batch >= images[0] and outputs.queries >= 1
+            for outputs, _ in left.batches
+        )
+        return enough and _masks_kept(left) and _load_kept(left) and _crowding_kept(drawn, left)
+
+    return Promised(strategy, admits)
+
+
+def _masks_kept(case: RankCase) -> bool:
+    return all(masks_fit(outputs, targets) for outputs, targets in case.batches)
+
+
+def _load_kept(case: RankCase) -> bool:
+    lengths = [[len(target) for target in targets] for _, targets in case.batches]
+    if case.regime in ("uneven", "many-targets"):
+        return all(map(all, lengths))
+    if case.regime == "rank-without-boxes":
+        return sum(not any(rank) for rank in lengths) == 1 and all(all(rank) for rank in lengths if any(rank))
+    total = sum(map(sum, lengths))
+    return total == 0 if case.regime == "all-empty" else case.regime == "clamped" and 0 < total < len(lengths)
+
+
+def _crowding_kept(drawn: RankCase, left: RankCase) -> bool:
+    """Whether no image has more targets than queries where none had before."""
+
+    def crowded(case: RankCase) -> bool:
+        return any(len(target) > outputs.queries for outputs, targets in case.batches for target in targets)
+
+    return crowded(drawn) or not crowded(left)
 
 
 @st.composite

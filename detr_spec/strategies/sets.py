@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import SetCase
-from detr_spec.invariant import Cases, Domain
+from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
+from detr_spec.strategies.promises import Promised, SetPromise
 from detr_spec.strategies.regimes import COCO_CLASSES, REGIMES, Extent, Scene
 from detr_spec.values import Outputs, part_dtypes, round_to
 
@@ -30,7 +31,7 @@ def set_cases(
     images: tuple[int, int] = (1, 3),
     queries: tuple[int, int] = (1, 6),
     targets: tuple[int, int] = (0, 5),
-) -> Cases:
+) -> Promised:
     """Set-prediction cases of the given regimes; sizes are inclusive ranges for the small cases.
 
     Large cases have up to 40 queries, 20 targets and 20 classes. An image has at most as many targets as
@@ -45,7 +46,7 @@ def set_cases(
         bounds = map(domain.capped, (images, queries, targets))
         return _set_case(domain, tuple(regimes), layers, *bounds)
 
-    return strategy
+    return Promised(strategy, SetPromise(layers[0], images[0], queries[0], targets[0]))
 
 
 @st.composite

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import BoxCase, CostCase, HiddenCase
-from detr_spec.invariant import Cases, Domain
+from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
+from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.regimes import TINY_STEP
 from detr_spec.strategies.sets import LARGE_SHARE
 from detr_spec.tolerance import SPACING
@@ -30,10 +31,12 @@ def _source(draw: DrawFn, domain: Domain, dtype: str) -> tuple[Numbers, int]:
 PIXEL_STEP = 16.0
 """Boxes in pixels have sides of 1 to 256 of these, which every dtype holds."""
 
+PAIRED_REGIMES = ("nested", "identical")
+
 BOX_REGIMES = ("general", "crowded", "tiny-boxes", "nested", "identical", "pixels")
 
 
-def box_cases(*, regimes: Sequence[str] = BOX_REGIMES, count: tuple[int, int] = (1, 4)) -> Cases:
+def box_cases(*, regimes: Sequence[str] = BOX_REGIMES, count: tuple[int, int] = (1, 4)) -> Promised:
     """Two lists of boxes with an area, in xyxy, that the dtype holds exactly.
 
     They lie around the unit square, or in "pixels" with sides up to 4096, whose areas are too large for float16. In
@@ -44,7 +47,13 @@ def box_cases(*, regimes: Sequence[str] = BOX_REGIMES, count: tuple[int, int] = 
     def strategy(domain: Domain) -> SearchStrategy[BoxCase]:
         return _box_case(domain, tuple(regimes), count)
 
-    return strategy
+    def admits(_: Domain, __: BoxCase, left: BoxCase) -> bool:
+        paired = left.regime in PAIRED_REGIMES
+        return min(len(left.first), len(left.second)) >= count[0] and (
+            not paired or len(left.first) == len(left.second)
+        )
+
+    return Promised(strategy, admits)
 
 
 @st.composite
@@ -54,7 +63,7 @@ def _box_case(draw: DrawFn, domain: Domain, regimes: tuple[str, ...], count: tup
     numbers, factor = _source(draw, domain, configuration.dtype)
     sizes = st.integers(count[0], count[1] * factor)
     length = draw(sizes)
-    paired = regime in ("nested", "identical")
+    paired = regime in PAIRED_REGIMES
     first, second = _two_lists(numbers, regime, length, length if paired else draw(sizes))
     first, second = round_to(first, configuration.dtype), round_to(second, configuration.dtype)
     assume(all((boxes[:, 2:] > boxes[:, :2]).all() for boxes in (first, second)))
@@ -106,7 +115,7 @@ def cost_cases(
     regimes: Sequence[str] = COST_REGIMES,
     problems: tuple[int, int] = (1, 1),
     size: tuple[int, int] = (1, 6),
-) -> Cases:
+) -> Promised:
     """Cost matrices [n, m], wide, tall and square, that the dtype holds exactly.
 
     "tied": small integers. "huge": from 2³⁰ to 2³³. "large-offset": differences of 1/64 on top of 2¹², and of
@@ -117,7 +126,22 @@ def cost_cases(
     def strategy(domain: Domain) -> SearchStrategy[CostCase]:
         return _cost_case(domain, tuple(regimes), problems, size)
 
-    return strategy
+    def admits(domain: Domain, _: CostCase, left: CostCase) -> bool:
+        shapes = [cost.shape for cost in left.costs]
+        alike = len(set(shapes)) <= 1 or not domain.limits.equal_shapes
+        return (
+            len(shapes) >= problems[0] and alike and all(_shape_kept(left.regime, shape, size[0]) for shape in shapes)
+        )
+
+    return Promised(strategy, admits)
+
+
+def _shape_kept(regime: str, shape: tuple[int, ...], least: int) -> bool:
+    if regime == "one-by-one":
+        return shape == (1, 1)
+    if regime == "empty":
+        return 0 in shape and (max(shape) == 0 or max(shape) >= least)
+    return min(shape) >= least
 
 
 @st.composite
@@ -178,13 +202,17 @@ SATURATING = 64.0
 """What the hidden states are multiplied by in one case of four; a power of two, so that every dtype holds them."""
 
 
-def hidden_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3)) -> Cases:
+def hidden_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3)) -> Promised:
     """Hidden states [L, B, Q, D] of a decoder, with D of 4 or 8: in ±2, or in ±128, where the sigmoid saturates."""
 
     def strategy(domain: Domain) -> SearchStrategy[HiddenCase]:
         return _hidden_case(domain, layers, images)
 
-    return strategy
+    def admits(_: Domain, __: HiddenCase, left: HiddenCase) -> bool:
+        count, batch, queries, _ = left.hidden.shape
+        return bool(count >= layers[0] and batch >= images[0] and queries >= 1)
+
+    return Promised(strategy, admits)
 
 
 @st.composite

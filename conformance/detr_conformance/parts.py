@@ -1,0 +1,297 @@
+"""The parts of a case that may be left out: ranks, images, layers, queries, targets, classes, rows and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
+from detr_spec.strategies import padding_regime, sizes_regime
+from detr_spec.values import FeatureMap, Outputs, Target, Targets
+
+Kept = Sequence[int]
+"""The indices of what is kept, in their order."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A number of things of one kind in a case, and what is left of the case with some of them alone.
+
+    `keep` raises `InvalidValue` where that is no case.
+    """
+
+    name: str
+    size: int
+    keep: Callable[[Kept], Case]
+
+
+def parts(case: Case) -> list[Part]:
+    """The parts of a case, the larger ones first; of a kind that is not known, none."""
+    of_kind = _PARTS.get(type(case))
+    return [] if of_kind is None else list(of_kind(case))
+
+
+Batch = tuple[Outputs, Targets]
+Rebuild = Callable[..., Case]
+"""Called with the batches of a case, and with fields of its configuration that change with them."""
+
+
+def _set_parts(case: SetCase) -> Iterator[Part]:
+    def keep_images(kept: Kept) -> Case:
+        sizes = case.sizes[list(kept)]
+        return replace(case, outputs=case.outputs.take(images=kept), targets=_chosen(case.targets, kept), sizes=sizes)
+
+    def rebuild(batches: Sequence[Batch], **changes: Any) -> Case:
+        ((outputs, targets),) = batches
+        sizes = case.sizes
+        masks = [target.masks for target in targets if target.masks is not None]
+        if masks:
+            sizes = np.array([mask.shape[1:] for mask in masks])
+        configuration = replace(case.configuration, **changes)
+        return replace(case, outputs=outputs, targets=targets, sizes=sizes, configuration=configuration)
+
+    yield Part("images", len(case.targets), keep_images)
+    yield from _batch_parts([(case.outputs, case.targets)], case, rebuild)
+    yield from _encoder_parts(case)
+    yield from _denoising_parts(case)
+
+
+def _rank_parts(case: RankCase) -> Iterator[Part]:
+    def rebuild(batches: Sequence[Batch], **changes: Any) -> Case:
+        return replace(case, batches=tuple(batches), configuration=replace(case.configuration, **changes))
+
+    def keep_images(rank: int, kept: Kept) -> Case:
+        outputs, targets = case.batches[rank]
+        return rebuild(_with_one(case.batches, rank, (outputs.take(images=kept), _chosen(targets, kept))))
+
+    yield Part("ranks", len(case.batches), lambda kept: rebuild(_chosen(case.batches, kept)))
+    for rank, (_, targets) in enumerate(case.batches):
+        yield Part("images", len(targets), partial(keep_images, rank))
+    yield from _batch_parts(case.batches, case, rebuild)
+
+
+def _batch_parts(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Iterator[Part]:
+    """What all batches of a case have in common, then each image's targets, then the pixels of masks."""
+
+    def keep_everywhere(keep: Callable[[Outputs, Kept], Outputs], kept: Kept) -> Case:
+        return rebuild([(keep(outputs, kept), targets) for outputs, targets in batches])
+
+    def keep_layers(kept: Kept) -> Case:
+        left = [(replace(outputs, auxiliary=_chosen(outputs.auxiliary, kept)), own) for outputs, own in batches]
+        return rebuild(left, decoder_layers=len(kept) + 1)
+
+    def keep_targets(rank: int, image: int, kept: Kept) -> Case:
+        return _with_target(rank, image, batches[rank][1][image].take(kept))
+
+    def keep_mask_rows(rank: int, image: int, axis: int, kept: Kept) -> Case:
+        target = batches[rank][1][image]
+        assert target.masks is not None
+        return _with_target(rank, image, replace(target, masks=np.take(target.masks, kept, axis)))
+
+    def _with_target(rank: int, image: int, target: Target) -> Case:
+        outputs, targets = batches[rank]
+        return rebuild(_with_one(batches, rank, (outputs, _with_one(targets, image, target))))
+
+    first, _ = batches[0]
+    yield Part("auxiliary layers", len(first.auxiliary), keep_layers)
+    yield Part("queries", first.queries, partial(keep_everywhere, _with_queries))
+    yield _classes(batches, case, rebuild)
+    for rank, (_, targets) in enumerate(batches):
+        for image, target in enumerate(targets):
+            yield Part("targets", len(target), partial(keep_targets, rank, image))
+    for axis in (2, 3):
+        if first.masks is not None:
+            size = max(outputs.masks.shape[axis] for outputs, _ in batches if outputs.masks is not None)
+            yield Part("pixels of predicted masks", size, partial(keep_everywhere, partial(_with_pixels, axis)))
+        for rank, (_, targets) in enumerate(batches):
+            for image, target in enumerate(targets):
+                if target.masks is not None:
+                    keep = partial(keep_mask_rows, rank, image, axis - 1)
+                    yield Part("pixels of targets' masks", target.masks.shape[axis - 1], keep)
+
+
+def _with_queries(outputs: Outputs, kept: Kept) -> Outputs:
+    """The outputs with those queries of the decoder's layers."""
+    decoder = replace(outputs, encoder=None, denoising=None)
+    return replace(decoder.take(queries=kept), encoder=outputs.encoder, denoising=outputs.denoising)
+
+
+def _with_pixels(axis: int, outputs: Outputs, kept: Kept) -> Outputs:
+    assert outputs.masks is not None
+    own = [index for index in kept if index < outputs.masks.shape[axis]]
+    return replace(outputs, masks=np.take(outputs.masks, own, axis))
+
+
+def _classes(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Part:
+    """The classes that no target has."""
+    used = {int(label) for _, targets in batches for target in targets for label in target.labels}
+    unused = [label for label in range(case.configuration.num_classes) if label not in used]
+
+    def keep(kept: Kept) -> Case:
+        labels = sorted(used | set(_chosen(unused, kept)))
+        others = range(case.configuration.num_classes, batches[0][0].logits.shape[-1])
+        left = [
+            (
+                _with_columns(outputs, [*labels, *others]),
+                tuple(replace(target, labels=np.searchsorted(labels, target.labels)) for target in targets),
+            )
+            for outputs, targets in batches
+        ]
+        return rebuild(left, num_classes=len(labels))
+
+    return Part("classes", len(unused), keep)
+
+
+def _with_columns(outputs: Outputs, columns: Kept) -> Outputs:
+    """The outputs with those columns of logits, in all that is predicted."""
+    encoder, denoising = (
+        None if apart is None else _with_columns(apart, columns) for apart in (outputs.encoder, outputs.denoising)
+    )
+    return replace(
+        outputs,
+        logits=outputs.logits[..., list(columns)],
+        auxiliary=tuple(_with_columns(layer, columns) for layer in outputs.auxiliary),
+        encoder=encoder,
+        denoising=denoising,
+    )
+
+
+def _encoder_parts(case: SetCase) -> Iterator[Part]:
+    encoder = case.outputs.encoder
+    if encoder is not None:
+        yield Part(
+            "queries of the encoder",
+            encoder.queries,
+            lambda kept: replace(case, outputs=replace(case.outputs, encoder=encoder.take(queries=kept))),
+        )
+
+
+def _denoising_parts(case: SetCase) -> Iterator[Part]:
+    """The groups of denoising queries, and one target of each image with its queries in all groups."""
+    denoising, most = case.outputs.denoising, max(map(len, case.targets), default=0)
+    if denoising is None or not most:
+        return
+
+    def keep_groups(kept: Kept) -> Case:
+        return keep_queries([group * 2 * most + query for group in kept for query in range(2 * most)], case.targets)
+
+    def keep_targets(kept: Kept) -> Case:
+        targets = tuple(target.take([index for index in kept if index < len(target)]) for target in case.targets)
+        halves = range(0, denoising.queries, most)
+        return keep_queries([half + index for half in halves for index in kept], targets)
+
+    def keep_queries(queries: Kept, targets: Targets) -> Case:
+        outputs = replace(case.outputs, denoising=denoising.take(queries=queries))
+        return replace(case, outputs=outputs, targets=targets)
+
+    yield Part("groups of denoising queries", denoising.queries // (2 * most), keep_groups)
+    yield Part("targets with denoising queries", most, keep_targets)
+
+
+def _box_parts(case: BoxCase) -> Iterator[Part]:
+    first, second = case.first, case.second
+    if len(first) == len(second):
+        yield Part(
+            "pairs of boxes", len(first), lambda kept: replace(case, first=first[list(kept)], second=second[list(kept)])
+        )
+    yield Part("first boxes", len(first), lambda kept: replace(case, first=first[list(kept)]))
+    yield Part("second boxes", len(second), lambda kept: replace(case, second=second[list(kept)]))
+
+
+def _cost_parts(case: CostCase) -> Iterator[Part]:
+    costs = case.costs
+
+    def keep_in_all(axis: int, kept: Kept) -> Case:
+        return replace(case, costs=tuple(np.take(cost, kept, axis) for cost in costs))
+
+    def keep_in_one(problem: int, axis: int, kept: Kept) -> Case:
+        return replace(case, costs=_with_one(costs, problem, np.take(costs[problem], kept, axis)))
+
+    yield Part("problems", len(costs), lambda kept: replace(case, costs=_chosen(costs, kept)))
+    for axis, name in enumerate(("rows", "columns")):
+        if len({cost.shape[axis] for cost in costs}) == 1:
+            yield Part(f"{name} of all matrices", costs[0].shape[axis], partial(keep_in_all, axis))
+        for problem, cost in enumerate(costs):
+            yield Part(f"{name} of a matrix", cost.shape[axis], partial(keep_in_one, problem, axis))
+
+
+def _hidden_parts(case: HiddenCase) -> Iterator[Part]:
+    hidden = case.hidden
+    count, batch, queries, _ = hidden.shape
+
+    def keep_layers(kept: Kept) -> Case:
+        left: HiddenCase = replace(_configured(case, "decoder_layers", kept), hidden=hidden[list(kept)])
+        return left
+
+    yield Part("images", batch, lambda kept: replace(case, hidden=hidden[:, list(kept)]))
+    if "decoder_layers" not in case.configuration.fixed:
+        yield Part("decoder layers", count, keep_layers)
+    yield Part("queries", queries, lambda kept: replace(case, hidden=hidden[:, :, list(kept)]))
+    yield from _numbers(case, "num_classes")
+
+
+def _feature_parts(case: FeatureCase) -> Iterator[Part]:
+    whole = case.features
+
+    def keep(axes: Sequence[int], kept: Kept) -> Case:
+        """For each array, the axis of images, rows or columns."""
+        of_features, of_padding = axes
+        features, positions = (np.take(array, kept, of_features) for array in (whole.features, whole.positions))
+        padding = np.take(whole.padding, kept, of_padding)
+        left = FeatureMap(features=features, positions=positions, padding=padding, queries=whole.queries)
+        return replace(case, features=left, regime=padding_regime(padding))
+
+    yield Part("images", len(whole.features), partial(keep, (0, 0)))
+    yield Part("rows", whole.features.shape[2], partial(keep, (2, 1)))
+    yield Part("columns", whole.features.shape[3], partial(keep, (3, 2)))
+    yield Part(
+        "queries",
+        len(whole.queries),
+        lambda kept: replace(case, features=replace(whole, queries=whole.queries[list(kept)])),
+    )
+    yield from _numbers(case, "decoder_layers", "num_classes")
+
+
+def _images_parts(case: ImagesCase) -> Iterator[Part]:
+    def keep(kept: Kept) -> Case:
+        images = _chosen(case.images, kept)
+        regime = sizes_regime(np.array([image.shape[1:] for image in images])) if images else case.regime
+        return replace(case, images=images, regime=regime)
+
+    yield Part("images", len(case.images), keep)
+    yield from _numbers(case, "decoder_layers", "num_classes")
+
+
+def _numbers(case: Case, *names: str) -> Iterator[Part]:
+    """What the configuration alone counts, as far as the implementation can vary it."""
+    for name in names:
+        if name not in case.configuration.fixed:
+            yield Part(name, getattr(case.configuration, name), partial(_configured, case, name))
+
+
+def _configured(case: Any, name: str, kept: Kept) -> Any:
+    return replace(case, configuration=replace(case.configuration, **{name: len(kept)}))
+
+
+def _chosen(items: Sequence[Any], kept: Kept) -> tuple[Any, ...]:
+    return tuple(items[index] for index in kept)
+
+
+def _with_one(items: Sequence[Any], index: int, item: Any) -> tuple[Any, ...]:
+    """The items with another one at an index."""
+    return (*items[:index], item, *items[index + 1 :])
+
+
+_PARTS: dict[type, Callable[[Any], Iterator[Part]]] = {
+    BoxCase: _box_parts,
+    CostCase: _cost_parts,
+    SetCase: _set_parts,
+    RankCase: _rank_parts,
+    HiddenCase: _hidden_parts,
+    FeatureCase: _feature_parts,
+    ImagesCase: _images_parts,
+}

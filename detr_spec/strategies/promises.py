@@ -1,0 +1,128 @@
+"""What strategies promise of their cases, by which a case with something left out is known to be one of theirs, too.
+
+A failing case is made smaller by leaving out what the failure does not need. What an invariant may rely on must stay:
+as many images as it speaks of, no more targets than queries, a regime that keeps its name. Only what has been drawn is
+asked about, with something left out, so upper bounds matter where they depend on what was left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis.strategies import SearchStrategy
+
+from detr_spec.cases import SetCase
+from detr_spec.invariant import Cases, Domain
+from detr_spec.values import Floats, Target
+
+Admits = Callable[[Domain, Any, Any], bool]
+"""Called with a domain, a case that was drawn from it, and the same with something left out."""
+
+
+@dataclass(frozen=True)
+class Promised:
+    """Cases of a strategy that tells whether what is left of one of its cases may be drawn, too."""
+
+    cases: Cases
+    admits: Admits
+
+    def __call__(self, domain: Domain) -> SearchStrategy[Any]:
+        """The strategy in a domain."""
+        return self.cases(domain)
+
+
+CROWDED_REGIMES = ("more-targets-than-queries", "many-targets")
+"""The regimes in which no image has fewer targets than queries, and one has more."""
+
+
+@dataclass(frozen=True)
+class SetPromise:
+    """The promise of set-prediction cases: the least numbers of decoder layers, images, queries and targets.
+
+    An image has at most as many targets as queries, except in crowded regimes, and where the least number of targets is
+    larger.
+    """
+
+    layers: int = 1
+    images: int = 1
+    queries: int = 1
+    targets: int = 0
+
+    def __call__(self, _: Domain, drawn: SetCase, left: SetCase) -> bool:
+        """Whether a case with something left out keeps the promise."""
+        outputs, lengths = left.outputs, [len(target) for target in left.targets]
+        enough = len(outputs.layers) >= self.layers and outputs.batch >= self.images and outputs.queries >= self.queries
+        return enough and self._lengths_kept(left.regime, lengths, outputs.queries) and _regime_kept(drawn, left)
+
+    def _lengths_kept(self, regime: str, lengths: Sequence[int], queries: int) -> bool:
+        if regime in CROWDED_REGIMES:
+            return min(lengths) >= queries and max(lengths) > queries
+        if regime == "empty" and 0 not in lengths:
+            return False
+        most = max(queries, self.targets)
+        return all(self.targets <= length <= most or (regime == "empty" and length == 0) for length in lengths)
+
+
+def _regime_kept(drawn: SetCase, left: SetCase) -> bool:
+    return left.regime in KEPT and KEPT[left.regime](drawn, left)
+
+
+def _always(_: SetCase, __: SetCase) -> bool:
+    return True
+
+
+def _same_classes(drawn: SetCase, left: SetCase) -> bool:
+    return drawn.configuration.num_classes == left.configuration.num_classes
+
+
+def _confident(_: SetCase, left: SetCase) -> bool:
+    """Whether in each layer and image as many queries are sure of each class as there are targets of it."""
+    foreground = slice(left.configuration.num_classes)
+    return all(
+        sorted(np.nonzero(logits[:, foreground] > 0)[1].tolist()) == sorted(target.labels.tolist())
+        for layer in left.outputs.layers
+        for logits, target in zip(layer.logits, left.targets, strict=True)
+    )
+
+
+def _tied(_: SetCase, left: SetCase) -> bool:
+    """Whether at most half of the queries, and of each image's targets, differ from one another."""
+    layers = left.outputs.layers
+    queries = [array.swapaxes(0, 1) for layer in layers for array in (layer.logits, layer.boxes)]
+    return _half_alike(queries) and all(map(_targets_tied, left.targets))
+
+
+def _targets_tied(target: Target) -> bool:
+    return _half_alike([target.labels[:, None].astype(np.float64), target.boxes])
+
+
+def _half_alike(arrays: Sequence[Floats]) -> bool:
+    """Whether at most half of the rows of these arrays, side by side, differ from one another."""
+    rows = np.concatenate([array.reshape(len(array), int(np.prod(array.shape[1:]))) for array in arrays], axis=1)
+    return len(rows) == 0 or len(np.unique(rows, axis=0)) <= max(len(rows) // 2, 1)
+
+
+KEPT: dict[str, Callable[[SetCase, SetCase], bool]] = {
+    "general": _always,
+    "confident": _confident,
+    "tied": _tied,
+    "crowded": _always,
+    "empty": _always,
+    "more-targets-than-queries": _always,
+    "degenerate": _always,
+    "saturated": _always,
+    "tiny-boxes": _always,
+    "one-class": _always,
+    "coco": _same_classes,
+    "close-call": _same_classes,
+    "many-targets": _always,
+    "many-queries": _always,
+    "large-image": _always,
+}
+"""Whether a set case with something left out is still of its regime, by the regime's name.
+
+What two queries cost almost the same for depends on all classes where their probabilities do.
+"""
