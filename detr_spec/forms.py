@@ -7,8 +7,9 @@ another form is a violation, whoever asks and from wherever it comes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any, Literal, get_args, get_origin
 
@@ -51,32 +52,52 @@ class Where:
         return Violation(what, expected=expected, got=described(value))
 
 
-def formed(value: Any, hint: Any, where: Where, sizes: Sizes | None = None) -> Any:
+class _Wrong(Exception):
+    """A value, or the part of one that lies at `part`, is not of the expected form."""
+
+    def __init__(self, value: Any, expected: str) -> None:
+        super().__init__(expected)
+        self.value, self.expected, self.part = value, expected, ""
+
+
+def formed(value: Any, hint: Any, where: Where) -> Any:
     """`value` as its type says; raises `Violation` for what is not of that form.
 
     A function, or a component of several, comes back with its arguments and answers held to its type; whatever it
-    raises arrives as `Raised`. sizes: those of the value that this one is a part of.
+    raises arrives as `Raised`.
     """
+    try:
+        return _form(hint)(value, where, {})
+    except _Wrong as wrong:
+        raise where.within(wrong.part).wrong(wrong.value, wrong.expected) from wrong.__cause__
+
+
+Form = Callable[[Any, Where, Sizes], Any]
+"""Gives a value as its type says, or raises `_Wrong`. The sizes are those of the value that it is a part of."""
+
+
+@cache
+def _form(hint: Any) -> Form:
     optional, array = optional_type(hint), array_type(hint)
     if optional is not None:
-        return None if value is None else formed(value, optional, where, sizes)
+        some = _form(optional)
+        return lambda value, where, sizes: None if value is None else some(value, where, sizes)
     if array is not None:
-        return _array(value, *array, where, {} if sizes is None else sizes)
+        return partial(_array, *array)
     if is_function(hint):
-        return _function(value, hint, where)
+        return partial(_function, *get_args(hint))
     if is_record(hint):
-        return _record(value, hint, where)
+        return partial(_record, hint)
     if is_mapping(hint):
-        return _mapping(value, get_args(hint)[1], where)
+        return partial(_mapping, _form(get_args(hint)[1]))
     if item_types(hint, 0) is not None:
-        return _items(value, hint, where)
-    return _scalar(value, hint, where)
+        return partial(_items, hint)
+    return partial(_scalar, hint)
 
 
-def _function(function: Any, hint: Any, where: Where) -> Callable[..., Any]:
+def _function(takes: Sequence[Any], gives: Any, function: Any, where: Where, _: Sizes) -> Callable[..., Any]:
     if not callable(function):
-        raise where.wrong(function, "a function")
-    takes, gives = get_args(hint)
+        raise _Wrong(function, "a function")
     where = Where(where.function + where.part)
 
     def call(*arguments: Any) -> Any:
@@ -95,37 +116,60 @@ def _function(function: Any, hint: Any, where: Where) -> Callable[..., Any]:
     return call
 
 
-def _record(value: Any, hint: Any, where: Where) -> Any:
+@cache
+def _field_forms(kind: Any) -> Sequence[tuple[str, str, bool, Form]]:
+    """The name of each field of a dataclass, how messages name it, whether it is a function, and its form."""
+    return [
+        (name, "" if name == "value" else f".{name}", is_function(optional_type(hint) or hint), _form(hint))
+        for name, hint in field_types(kind).items()
+    ]
+
+
+def _record(hint: Any, value: Any, where: Where, _: Sizes) -> Any:
     kind = get_origin(hint) or hint
     if not isinstance(value, kind):
-        raise where.wrong(value, f"a value of type {kind.__name__}")
+        raise _Wrong(value, f"a value of type {kind.__name__}")
     sizes: Sizes = {}
-    given = {name: getattr(value, name) for name in field_types(hint)}
-    parts = {
-        name: formed(given[name], part, where.within("" if name == "value" else f".{name}"), sizes)
-        for name, part in field_types(hint).items()
-    }
-    changed = {name: part for name, part in parts.items() if part is not given[name]}
+    changed: dict[str, Any] = {}
+    for name, place, named, form in _field_forms(hint):
+        given = getattr(value, name)
+        try:
+            part = form(given, where.within(place) if named else where, sizes)
+        except _Wrong as wrong:
+            wrong.part = place + wrong.part
+            raise
+        if part is not given:
+            changed[name] = part
     return replace(value, **changed) if changed else value
 
 
-def _mapping(value: Any, hint: Any, where: Where) -> dict[str, Any]:
+def _mapping(form: Form, value: Any, where: Where, _: Sizes) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise where.wrong(value, "a dictionary by strings")
-    return {key: formed(item, hint, where.within(f"[{key!r}]")) for key, item in value.items()}
+        raise _Wrong(value, "a dictionary by strings")
+    return {key: _part(form, item, where, {}, repr(key)) for key, item in value.items()}
 
 
-def _items(value: Any, hint: Any, where: Where) -> Any:
+def _items(hint: Any, value: Any, where: Where, _: Sizes) -> Any:
     is_set = get_origin(hint) is frozenset
     if not isinstance(value, (list, tuple, Set) if is_set else (list, tuple)):
-        raise where.wrong(value, "a set" if is_set else "a tuple")
+        raise _Wrong(value, "a set" if is_set else "a tuple")
     kinds = item_types(hint, len(value)) or ()
     if len(kinds) != len(value):
-        raise where.wrong(value, f"a tuple of {len(kinds)}")
-    sizes: Sizes | None = {} if get_origin(hint) is tuple and Ellipsis not in get_args(hint) else None
-    parts = enumerate(zip(value, kinds, strict=True))
-    items = (formed(item, kind, where.within(f"[{place}]"), sizes) for place, (item, kind) in parts)
+        raise _Wrong(value, f"a tuple of {len(kinds)}")
+    shared: Sizes | None = {} if get_origin(hint) is tuple and Ellipsis not in get_args(hint) else None
+    items = (
+        _part(_form(kind), item, where, {} if shared is None else shared, place)
+        for place, (item, kind) in enumerate(zip(value, kinds, strict=True))
+    )
     return frozenset(items) if is_set else tuple(items)
+
+
+def _part(form: Form, value: Any, where: Where, sizes: Sizes, place: object) -> Any:
+    try:
+        return form(value, where, sizes)
+    except _Wrong as wrong:
+        wrong.part = f"[{place}]{wrong.part}"
+        raise
 
 
 _KINDS: dict[Any, tuple[str, str]] = {
@@ -138,18 +182,18 @@ _KINDS: dict[Any, tuple[str, str]] = {
 """The kinds of dtypes that stand for a declared one, and what they are in words."""
 
 
-def _array(value: Any, scalar: Any, shape: str, where: Where, sizes: Sizes) -> NDArray[Any]:
+def _array(scalar: Any, shape: str, value: Any, _: Where, sizes: Sizes) -> NDArray[Any]:
     kinds, words = _KINDS[scalar]
     expected = f"{words} of shape {shape}" if shape else words
     try:
         array = np.asarray(value)
     except Exception as error:
-        raise where.wrong(value, expected) from error
+        raise _Wrong(value, expected) from error
     if array.dtype.kind not in (kinds if array.size else "biuf"):
-        raise where.wrong(value, expected)
+        raise _Wrong(value, expected)
     if shape and not _fits(array.shape, shape, sizes):
         known = ", ".join(f"{letter} = {length}" for letter, length in sizes.items() if letter in shape)
-        raise where.wrong(value, f"{expected}, {known}" if known else expected)
+        raise _Wrong(value, f"{expected}, {known}" if known else expected)
     return _own(array, array.dtype if scalar in (Any, np.integer) else np.dtype(scalar))
 
 
@@ -176,7 +220,7 @@ def _own(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     return own
 
 
-def _scalar(value: Any, hint: Any, where: Where) -> Any:
+def _scalar(hint: Any, value: Any, _: Where, __: Sizes) -> Any:
     """A number as Python's own, with one NaN for all; anything else as it is."""
     if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
         value = value.item()
@@ -184,14 +228,14 @@ def _scalar(value: Any, hint: Any, where: Where) -> Any:
         try:
             number = float(value)
         except OverflowError as error:
-            raise where.wrong(value, "a number that float64 holds") from error
+            raise _Wrong(value, "a number that float64 holds") from error
         return math.nan if math.isnan(number) else number
     if hint is int and isinstance(value, Integral) and not isinstance(value, bool) and -(2**63) <= int(value) < 2**63:
         return int(value)
     if get_origin(hint) is Literal and value in get_args(hint):
         return value
     if get_origin(hint) is Literal or hint in (int, float) or not isinstance(value, hint):
-        raise where.wrong(value, _WORDS.get(hint, str(hint)))
+        raise _Wrong(value, _WORDS.get(hint, str(hint)))
     return value
 
 
