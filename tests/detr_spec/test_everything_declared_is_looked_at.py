@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 import pytest
+import torch
 from judging import failure
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
+import detr_reference as reference
 from detr_conformance import torch_implementation
 from detr_conformance.declared.criterion import DeclaredCriterion
 from detr_conformance.declared.implementation import declared_implementation
+from detr_conformance.declared.matcher import DeclaredMatcher
+from detr_conformance.mutants.hunt import hunt
 from detr_spec.configuration import Configuration, weights_of
 from detr_spec.declarable import declarable_values, parts
 from detr_spec.implementation import Implementation
@@ -198,6 +205,58 @@ def test_a_departure_from_what_is_declared_is_found(path: str, value: Any) -> No
     assert invariant.applies(declared), f"{name} does not apply where {path} is {value!r}"
     assert failure(name, declared_implementation(declared), FEW) is None
     assert failure(name, implementation(declared, built, look.numbers), EXAMPLES) is not None
+
+
+def softmax_of_others(logits: Tensor, labels: Tensor) -> Tensor:
+    return reference.focal_cost(0.25, 2.0, 1e-8)(logits.softmax(-1).logit(eps=1e-9), labels)
+
+
+def focal_of_classes(logits: Tensor, classes: Tensor, num_boxes: float) -> Tensor:
+    scores = logits[..., :-1]
+    positive = classes[..., None] == torch.arange(scores.shape[-1])
+    return reference.sigmoid_focal_loss(scores, positive, 0.25, 2.0).sum() / num_boxes
+
+
+def cross_entropy_of_matched(logits: Tensor, classes: Tensor, num_boxes: float) -> Tensor:
+    matched = classes < logits.shape[-1]
+    return cross_entropy(logits[matched], classes[matched], reduction="sum") / num_boxes
+
+
+PARTS: list[tuple[Profile, str, str, Any]] = [
+    (DETR, "matcher.close-call", "matcher.matcher.class_cost", lambda logits, labels: -logits.sigmoid()[:, labels]),
+    (DEFORMABLE, "matcher.close-call", "matcher.matcher.class_cost", softmax_of_others),
+    (DETR, "criterion.classification-value", "criterion.criterion.classification_loss", focal_of_classes),
+    (DEFORMABLE, "criterion.classification-value", "criterion.criterion.classification_loss", cross_entropy_of_matched),
+]
+
+
+@pytest.mark.parametrize(("profile", "id", "path", "planted"), PARTS)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_other_dialect_in_one_part_alone_is_found(
+    profile: Profile, id: str, path: str, planted: Any, seed: int
+) -> None:
+    component, *inner, name = path.split(".")
+    kind = {"matcher": DeclaredMatcher, "criterion": DeclaredCriterion}[component]
+
+    def build(configuration: Configuration) -> Any:
+        built = kind(configuration)
+        setattr(attrgetter(".".join(inner))(built), name, planted)
+        return built
+
+    planted_in: Any = torch_implementation(name="planted", profile=profile, **{component: build})
+    (invariant,) = find_invariants(id)
+    assert not hunt(invariant, declared_implementation(profile), examples=FEW, seed=seed).killed
+    found = hunt(invariant, planted_in, examples=EXAMPLES, seed=seed)
+    assert found.killed
+    assert found.sound
+
+
+@pytest.mark.parametrize(("declared", "built"), [(None, 1e-7), (1e-7, None), (1e-7, 1e-6), (1e-6, 1e-7)])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_least_divisor_is_found(declared: float | None, built: float | None, seed: int) -> None:
+    profiles = [with_value(DETR, "boxes.least_divisor", value) for value in (declared, built)]
+    (invariant,) = find_invariants("boxes.identical")
+    assert hunt(invariant, declared_implementation(*profiles), examples=EXAMPLES, seed=seed).killed
 
 
 def test_a_departure_from_the_cardinality_of_a_softmax_is_found() -> None:
