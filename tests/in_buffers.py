@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import detr_reference as reference
 from detr_conformance import torch_implementation
 from detr_conformance.declared.boxes import Overlaps
 from detr_conformance.declared.criterion import DeclaredCriterion
@@ -57,18 +56,11 @@ class Criterion(DeclaredCriterion):
 def in_buffers(profile: Profile, limits: Limits) -> Implementation:
     """The implementation of a profile whose numbers are held in float32."""
     held: Any = InBuffers
-    overlaps = Overlaps(held(profile.boxes))
     return torch_implementation(
         name="in buffers",
         profile=profile,
         limits=limits,
-        boxes={
-            "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
-            "xyxy_to_cxcywh": reference.box_xyxy_to_cxcywh,
-            "iou": overlaps.iou,
-            "giou": overlaps.giou,
-            "elementwise_giou": overlaps.elementwise_giou,
-        },
+        boxes=Overlaps(held(profile.boxes)).operations,
         matcher=lambda configuration: DeclaredMatcher(held(configuration)),
         criterion=Criterion,
         masks=Criterion,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from detr_reference.boxes import box_area, generalized_box_iou, upcast_half
+from detr_reference.boxes import box_area, box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou, upcast_half
 from detr_spec.profile import BoxRules
 
 
@@ -19,6 +20,17 @@ class Overlaps:
     """
 
     rules: BoxRules
+
+    @property
+    def operations(self) -> dict[str, Callable[..., Tensor]]:
+        """All operations on boxes, by their names."""
+        return {
+            "cxcywh_to_xyxy": box_cxcywh_to_xyxy,
+            "xyxy_to_cxcywh": box_xyxy_to_cxcywh,
+            "iou": self.iou,
+            "giou": self.giou,
+            "elementwise_giou": self.elementwise_giou,
+        }
 
     def iou(self, first: Tensor, second: Tensor) -> Tensor:
         """The IoU of all pairs."""

@@ -10,7 +10,6 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
-import detr_reference as reference
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_conformance.bridges.torch_inputs import Factory
@@ -39,7 +38,6 @@ def declared_implementation(profile: Profile, built_to: Profile | None = None) -
     built_to: another profile that it is built to, so that it is right but for what the two differ in.
     """
     built = profile if built_to is None else built_to
-    overlaps = Overlaps(built.boxes)
 
     def to(factory: Factory) -> Factory:
         return lambda configuration: factory(replace(configuration, profile=built))
@@ -48,13 +46,7 @@ def declared_implementation(profile: Profile, built_to: Profile | None = None) -
         name=NAME,
         profile=profile,
         limits=replace(LIMITS, component_dtypes={**LIMITS.component_dtypes, **SOLVED}),
-        boxes={
-            "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
-            "xyxy_to_cxcywh": reference.box_xyxy_to_cxcywh,
-            "iou": overlaps.iou,
-            "giou": overlaps.giou,
-            "elementwise_giou": overlaps.elementwise_giou,
-        },
+        boxes=Overlaps(built.boxes).operations,
         matcher=to(DeclaredMatcher),
         criterion=to(DeclaredCriterion),
         masks=to(DeclaredCriterion),
