@@ -293,3 +293,16 @@ def require_same_losses(
     require_all_same_terms(
         (first.terms(asked[layer], layer), second.terms(asked[layer], layer), when) for layer in asked
     )
+
+
+def require_layer(answer: Judged, layer: int | None, names: Sequence[str] = TERMS) -> None:
+    """Raises `Violation` unless a layer's matching is optimal, where it is shown, and its terms are as defined.
+
+    layer: as for `Judged.term`. names: of the terms; one that is not computed is passed over.
+    """
+    if answer.losses.matchings is not None:
+        place = -1 if layer is None else layer
+        given = answer.outputs.layers[place], answer.targets, answer.configuration
+        require_optimal_matchings("the criterion's matching", answer.matchings[place], *given)
+    for term in answer.terms(names, layer).values():
+        term.require_definition()

@@ -14,7 +14,7 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant
-from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES, TERMS, judged
+from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES, TERMS, judged, require_layer
 from detr_spec.invariants.detections import detect, image_candidates, within
 from detr_spec.invariants.gradient_answers import judged_layers, training_weights
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, answered
@@ -55,14 +55,7 @@ def _require_definitions(component: Callable[..., Any], case: SetCase, of_last: 
     require_mixed(case)
     answer = judged(component, case.configuration, case.outputs, case.targets)
     for layer in (None, *range(len(case.outputs.auxiliary))):
-        if answer.losses.matchings is not None:
-            place = -1 if layer is None else layer
-            given = case.outputs.layers[place], case.targets, case.configuration
-            require_optimal_matchings("the criterion's matching", answer.matchings[place], *given)
-        for name in (*TERMS, *(of_last if layer is None else ())):
-            term = answer.terms((name,), layer).get(name)
-            if term is not None:
-                term.require_definition()
+        require_layer(answer, layer, (*TERMS, *(of_last if layer is None else ())))
 
 
 @invariant(

@@ -13,7 +13,7 @@ from detr_spec.cases import BoxCase, CostCase, RankCase, SetCase
 from detr_spec.invariant import invariant
 from detr_spec.invariants.assignment import SOURCE
 from detr_spec.invariants.box_answers import GIOU_SOURCE, NAMES, overlaps, pairs_range, pairwise
-from detr_spec.invariants.criterion_answers import TERMS, Judged, judged
+from detr_spec.invariants.criterion_answers import judged, require_layer
 from detr_spec.invariants.detections import best_class_rule
 from detr_spec.invariants.distributed import averages_over_ranks, mean_of_box_losses
 from detr_spec.invariants.matcher import answered
@@ -97,16 +97,6 @@ def matcher_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None
     require_optimal_matchings("the matching", matchings, case.outputs.main, case.targets, case.configuration)
 
 
-def _require_layer(answer: Judged, layer: int | None) -> None:
-    """Raises `Violation` unless one layer's matching is optimal, where it is shown, and its losses as defined."""
-    place = -1 if layer is None else layer
-    if answer.losses.matchings is not None:
-        given = answer.outputs.layers[place], answer.targets, answer.configuration
-        require_optimal_matchings("the criterion's matching", answer.matchings[place], *given)
-    for term in answer.terms(TERMS, layer).values():
-        term.require_definition()
-
-
 @invariant(
     "criterion.large-sizes",
     number="C21",
@@ -121,7 +111,7 @@ def criterion_of_large_sizes(component: Callable[..., Any], case: SetCase) -> No
 
     A count that is rounded scales every box loss, by as little as a thousandth.
     """
-    _require_layer(judged(component, case.configuration, case.outputs, case.targets), None)
+    require_layer(judged(component, case.configuration, case.outputs, case.targets), None)
 
 
 @invariant(
@@ -145,7 +135,7 @@ def many_layers(component: Callable[..., Any], case: SetCase) -> None:
             key = answer.term(name, layer).key
             weights = answer.losses.weights
             require(weights is None or key in weights, f"{key} has no weight", expected=key, got=sorted(weights or ()))
-        _require_layer(answer, layer)
+        require_layer(answer, layer)
 
 
 @invariant(
