@@ -22,7 +22,7 @@ from detr_spec.strategies.detections import detection_cases
 from detr_spec.strategies.numbers import Seeded
 from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.ranks import rank_cases
-from detr_spec.strategies.regimes import CONFIDENT_LOGIT, Extent, Scene, general
+from detr_spec.strategies.regimes import CONFIDENT_LOGIT, Extent, Scene, general, order
 from detr_spec.strategies.sets import outputs_of, rounded, set_cases
 from detr_spec.strategies.simple import box_cases, cost_cases
 from detr_spec.values import Floats, Integers, Target, part_dtypes, round_to
@@ -49,7 +49,8 @@ def large_set_cases() -> Promised:
 
     "many-targets": 17 images of 2 to 4 queries and 260 to 300 classes; the first has 257 to 300 targets, of which the
     last are predicted, in classes beyond 256, and the total is odd and greater than 2 048. "many-queries": one image,
-    whose last queries predict its targets.
+    whose last queries predict its targets. "many-pairs": one image of as many queries as targets or about so, half of
+    which are predicted, so that the others are contested.
     """
     return _large(_set_case, set_cases(targets=(1, 5)))
 
@@ -65,12 +66,12 @@ def large_detection_cases() -> Promised:
 
 
 def large_box_cases() -> Promised:
-    """Lists of 257 to 300 boxes, and of 1 to 3."""
+    """Lists of 257 to 300 boxes, and of 1 to 3, or of 65 to 80."""
     return _large(_box_case, box_cases())
 
 
 def large_cost_cases() -> Promised:
-    """Cost matrices of 257 to 300 rows or columns, the last of which are cheapest, by 2 to 6."""
+    """Cost matrices of 257 to 300 rows or columns, the last of which are cheapest, by 2 to 6, or by as many."""
     return _large(_cost_case, cost_cases())
 
 
@@ -98,7 +99,7 @@ def _numbers(draw: DrawFn, dtype: str) -> Seeded:
 
 
 def _set_case(draw: DrawFn, domain: Domain) -> SetCase:
-    return draw(st.sampled_from((_many_targets, _many_queries)))(draw, domain)
+    return draw(st.sampled_from((_many_targets, _many_queries, _many_pairs)))(draw, domain)
 
 
 def _many_targets(draw: DrawFn, domain: Domain) -> SetCase:
@@ -121,6 +122,16 @@ def _many_queries(draw: DrawFn, domain: Domain) -> SetCase:
     scene = general(_numbers(draw, configuration.dtype), extent)
     last = queries - 1 - np.arange(length)
     return _case(draw, configuration, "many-queries", _predicting(scene, scene.targets, last))
+
+
+def _many_pairs(draw: DrawFn, domain: Domain) -> SetCase:
+    queries, targets, classes = _many(draw), _many(draw), draw(st.integers(2, 8))
+    configuration = draw_configuration(draw, domain, num_classes=classes)
+    extent = Extent(1, queries, configuration.columns, classes, (targets,), configuration.dtype)
+    numbers = _numbers(draw, configuration.dtype)
+    scene = general(numbers, extent)
+    predicting = order(numbers, queries)[: min(queries, targets) // 2]
+    return _case(draw, configuration, "many-pairs", _predicting(scene, scene.targets, predicting))
 
 
 def _predicting(scene: Scene, targets: tuple[Target, ...], queries: Integers) -> Scene:
@@ -167,7 +178,7 @@ def _with_sure_queries(numbers: Seeded, scene: Scene, classes: int) -> Scene:
 
 def _box_case(draw: DrawFn, domain: Domain) -> BoxCase:
     configuration = draw_configuration(draw, domain, num_classes=1)
-    numbers, few = _numbers(draw, configuration.dtype), draw(st.integers(1, 3))
+    numbers, fewer = _numbers(draw, configuration.dtype), draw(st.integers(1, 3) | st.integers(65, 80))
 
     def boxes(count: int) -> Floats:
         near = numbers.reals(-0.5, 1.0, (count, 2))
@@ -178,15 +189,15 @@ def _box_case(draw: DrawFn, domain: Domain) -> BoxCase:
         regime="long-list",
         seed=draw(st.integers(0, 255)),
         first=boxes(_many(draw)),
-        second=boxes(few),
+        second=boxes(fewer),
     )
 
 
 def _cost_case(draw: DrawFn, domain: Domain) -> CostCase:
     configuration = draw_configuration(draw, domain, num_classes=1)
-    many, few = _many(draw), draw(st.integers(2, 6))
-    cost = _numbers(draw, configuration.dtype).reals(0.0, 8.0, (many, few))
-    cost[-few:] -= 8.0
+    many, fewer = _many(draw), draw(st.integers(2, 6) | st.integers(BYTE + 1, MOST))
+    cost = _numbers(draw, configuration.dtype).reals(0.0, 8.0, (many, fewer))
+    cost[-fewer:] -= 8.0
     cost = round_to(cost.T if draw(st.booleans()) else cost, configuration.dtype)
     return CostCase(configuration=configuration, regime="long-side", seed=draw(st.integers(0, 255)), costs=(cost,))
 

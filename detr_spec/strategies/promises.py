@@ -120,6 +120,7 @@ KEPT: dict[str, Callable[[SetCase, SetCase], bool]] = {
     "close-call": _same_classes,
     "many-targets": _always,
     "many-queries": _always,
+    "many-pairs": _always,
     "large-image": _always,
 }
 """Whether a set case with something left out is still of its regime, by the regime's name.
