@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from detr_conformance.parts import parts
-from detr_conformance.reduction import admitted, kind_of, without
+from detr_conformance.reduction import kind_of, may_be_drawn, without
 from detr_conformance.search import search_case
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
@@ -20,7 +20,7 @@ def needless(invariant: Invariant, implementation: Implementation, case: Any) ->
 
     def fails_alike(index: int, number: int) -> bool:
         left = without(case, index, number, number + 1)
-        if left is None or not admitted(invariant, domain, case, left):
+        if left is None or not may_be_drawn(invariant, domain, case, left):
             return False
         found = search_case(invariant, component, left)
         return found.failure is not None and kind_of(found.failure) == kind_of(failure)

@@ -13,7 +13,10 @@ from detr_spec.strategies import Promised
 from detr_spec.values import InvalidValue
 from detr_spec.violation import Raised, Violation, without_numbers
 
-MOST_CASES = 1000
+MANY, SHARES = 64, 16
+"""Of what there is more of than this, no less than such a share is left out: what needs so many needs nearly all."""
+
+MOST_CASES = 500
 """How many cases with something left out are run at most."""
 
 
@@ -28,7 +31,7 @@ def reduce_found(
     kind, drawn, most = kind_of(found.failure), found.failing_case, found.examples + MOST_CASES
 
     def fails_alike(left: Any) -> bool:
-        if over() or found.examples >= most or not admitted(invariant, domain, drawn, left):
+        if over() or found.examples >= most or not may_be_drawn(invariant, domain, drawn, left):
             return False
         for _ in range(2):
             again = search_case(invariant, component, left)
@@ -38,14 +41,14 @@ def reduce_found(
         found.failing_case, found.failure = left, again.failure
         return True
 
-    reduced(drawn, fails_alike)
+    reduction(drawn, fails_alike)
 
 
-def reduced(case: Any, suffices: Callable[[Any], bool]) -> Any:
+def reduction(case: Any, suffices: Callable[[Any], bool]) -> Any:
     """What is left of a case, from which nothing more can be left out so that what is left suffices.
 
-    Half of a part is tried first, then ever less, down to single things; one part after the other, until all of each
-    is needed.
+    Half of a part is tried first, then ever less, down to single things where there are not many; one part after the
+    other, until all of each is needed.
     """
     index = needed = 0
     while needed < len(parts(case)):
@@ -56,8 +59,9 @@ def reduced(case: Any, suffices: Callable[[Any], bool]) -> Any:
 
 
 def _with_less(case: Any, index: int, suffices: Callable[[Any], bool]) -> Any:
-    step = (_size(case, index) + 1) // 2
-    while step:
+    size = _size(case, index)
+    step, finest = (size + 1) // 2, 1 if size <= MANY else size // SHARES
+    while step >= finest:
         start = 0
         while start < _size(case, index):
             left = without(case, index, start, start + step)
@@ -84,7 +88,7 @@ def without(case: Any, index: int, start: int, stop: int) -> Any:
         return None
 
 
-def admitted(invariant: Invariant, domain: Domain, drawn: Any, left: Any) -> bool:
+def may_be_drawn(invariant: Invariant, domain: Domain, drawn: Any, left: Any) -> bool:
     """Whether what is left of a case that was drawn is known to be one that may be drawn, too."""
     return isinstance(invariant.cases, Promised) and invariant.cases.admits(domain, drawn, left)
 

@@ -20,7 +20,7 @@ SEARCHES = 3
 FEW = 2
 """How many images, queries and targets the smallest cases have that are looked for."""
 
-REDUCING = 0.2
+REDUCING = 0.25
 """The share of the time in which what a failing case does not need is left out of it."""
 
 TOLD_EVERY = 1.0

@@ -45,7 +45,9 @@ def feature_cases(
     def admits(_: Domain, __: FeatureCase, left: FeatureCase) -> bool:
         padding, count = left.features.padding, len(left.features.queries)
         enough = left.configuration.decoder_layers >= layers[0] and len(padding) >= images[0] and count >= queries[0]
-        return enough and _is_margin(padding) and (not padded or bool(padding.any()))
+        # In calls with one image repeated, the batch may be as large as the images that it stands for.
+        fits = enough and (left.configuration.call == "expanded" or _is_margin(padding))
+        return fits and (not padded or bool(padding.any()))
 
     return Promised(strategy, admits)
 

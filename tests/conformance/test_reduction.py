@@ -17,7 +17,7 @@ from detr_conformance import smaller
 from detr_conformance.judge import judge
 from detr_conformance.mutants.patch import mutant_implementations
 from detr_conformance.parts import parts
-from detr_conformance.reduction import admitted, kind_of, reduce_found, reduced
+from detr_conformance.reduction import kind_of, may_be_drawn, reduce_found, reduction
 from detr_conformance.resolve import resolve
 from detr_conformance.search import Search, search_case
 from detr_conformance.vectors.places import Place
@@ -151,7 +151,7 @@ PROMISED: dict[type[Case], Promised] = {
 def test_all_but_one_of_each_part_can_be_left_out(kind: type[Case]) -> None:
     large, domain = LARGE[kind], Domain(DETR)
     assert all(part.size > 1 for part in parts(large) if part.name not in ("auxiliary layers", "classes"))
-    left = reduced(large, lambda case: PROMISED[kind].admits(domain, large, case))
+    left = reduction(large, lambda case: PROMISED[kind].admits(domain, large, case))
     sizes = [(part.name, part.size) for part in parts(left)]
     assert sizes
     assert all(size <= (2 if name == "ranks" else 1) for name, size in sizes)
@@ -239,13 +239,13 @@ def require_sound_down_to_the_least(cases: Promised, invariant: Invariant, subje
     @drawing(1)
     @given(case=cases(domain))
     def sound_down_to_the_least(case: Any) -> None:
-        assert admitted(invariant, domain, case, case), case
+        assert may_be_drawn(invariant, domain, case, case), case
 
         def sound(left: Any) -> bool:
-            is_case = admitted(invariant, domain, case, left)
+            is_case = may_be_drawn(invariant, domain, case, left)
             assert not is_case or search_case(invariant, component, left).failure is None
             return is_case
 
-        reduced(case, sound)
+        reduction(case, sound)
 
     sound_down_to_the_least()
