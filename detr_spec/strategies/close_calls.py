@@ -1,4 +1,4 @@
-"""Strategy for close calls: images in which two queries that cost almost the same for one target, by different terms.
+"""Strategy for close calls: images in which a query costs almost too much for a target, by one term or the other.
 
 Among costs drawn at random one is usually the least by far, so a matching seldom notices a cost that is a little off.
 Here any term that is off decides the matching the other way, half of the time. Boxes are of ordinary size or tiny:
@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
-from scipy.optimize import brentq
+from scipy.optimize import brentq, linear_sum_assignment
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
@@ -27,6 +27,10 @@ from detr_spec.strategies.regimes import SMALLEST_SIDE
 from detr_spec.values import Floats, Outputs, Target, round_to
 
 MOST_IMAGES = 4
+MOST_QUERIES = 12
+MORE_TARGETS = 2
+"""How many more targets than queries an image may have."""
+
 HIGHEST_LOGIT = 6.0
 NUDGES = (2.0**-8, 2.0**-13)
 FINE_NUDGES = (2.0**-26, 2.0**-34)
@@ -43,10 +47,12 @@ LAST_DIGIT, FINE_LAST_DIGIT = 2.0**-18, 2.0**-30
 
 
 def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Promised:
-    """Images with two queries whose boxes are near each other, and one target; in each decoder layer another two.
+    """Images in which the first target nearly goes to another query, in each decoder layer to one of its own.
 
-    The second query's logit for the target's class is sought at which both cost the same, and then nudged. Where there
-    is none in ±6, as its box is too far off, the image stays a plain one.
+    A third of the cases have two queries, whose boxes are near each other, and one target; the others have 3 to 12
+    queries, the first two of which are near the first of 1 to 14 targets. The second query's logit for the class of
+    that target is sought at which the best matchings with and without the pair cost the same, and then nudged. Where
+    there is none in ±6, as its box is too far off, the image stays a plain one.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
@@ -61,7 +67,10 @@ def _close_calls(draw: DrawFn, domain: Domain, layers: tuple[int, int]) -> SetCa
         draw, domain, num_classes=draw(st.integers(1, 3)), decoder_layers=draw(st.integers(*layers))
     )
     count = draw(st.integers(*domain.capped((1, MOST_IMAGES))))
-    images = [_image(draw, configuration) for _ in range(count)]
+    few = domain.small or domain.most is not None or draw(st.sampled_from((True, False, False)))
+    queries = 2 if few else draw(st.integers(3, MOST_QUERIES))
+    lengths = st.just(1) if few else st.integers(1, queries) | st.integers(queries + 1, queries + MORE_TARGETS)
+    images = [_image(draw, configuration, queries, draw(lengths)) for _ in range(count)]
     layers_of_images = zip(*(layers for layers, _ in images), strict=True)
     predictions = [_outputs(predictions, configuration.dtype) for predictions in layers_of_images]
     return SetCase(
@@ -80,43 +89,66 @@ def _outputs(predictions: Sequence[tuple[Floats, Floats]], dtype: str) -> Output
     return Outputs(round_to(np.stack(logits), dtype), np.stack(boxes))
 
 
-def _image(draw: DrawFn, configuration: Configuration) -> tuple[list[tuple[Floats, Floats]], Target]:
-    """The logits [2, C] and boxes [2, 4] of one image's queries, in each decoder layer, and its target."""
-    label = draw(st.integers(0, configuration.num_classes - 1))
+def _image(
+    draw: DrawFn, configuration: Configuration, queries: int, length: int
+) -> tuple[list[tuple[Floats, Floats]], Target]:
+    """The logits [Q, C] and boxes [Q, 4] of one image's queries, in each decoder layer, and its targets."""
+    labels = Drawn(draw).integers(0, configuration.num_classes - 1, (length,))
     scale = draw(st.sampled_from(SCALES))
-    target = Target(np.array([label]), round_to(_boxes(draw, configuration, scale), configuration.dtype))
-    return [_close_call(draw, configuration, target, scale) for _ in range(configuration.decoder_layers)], target
+    target = Target(labels, round_to(_boxes(draw, configuration, scale, length), configuration.dtype))
+    return [
+        _close_call(draw, configuration, target, scale, queries) for _ in range(configuration.decoder_layers)
+    ], target
 
 
-def _boxes(draw: DrawFn, configuration: Configuration, scale: float) -> Floats:
-    """A box somewhere about the middle of the image; [1, 4]."""
+def _boxes(draw: DrawFn, configuration: Configuration, scale: float, count: int) -> Floats:
+    """Boxes somewhere about the middle of the image; [n, 4]."""
     numbers = Drawn(draw)
-    centres, sides = numbers.integers(-24, 24, (1, 2)) / 64, numbers.integers(4, 56, (1, 2)) / 64
-    box: Floats = np.array([[0.5, 0.5, 0.0, 0.0]]) + scale * np.concatenate([centres, sides], axis=1)
+    centres, sides = numbers.integers(-24, 24, (count, 2)) / 64, numbers.integers(4, 56, (count, 2)) / 64
+    boxes: Floats = np.array([[0.5, 0.5, 0.0, 0.0]]) + scale * np.concatenate([centres, sides], axis=1)
     if scale < 1:
-        return box
+        return boxes
     last = FINE_LAST_DIGIT if configuration.dtype == "float64" else LAST_DIGIT
-    return np.asarray(box + last * numbers.integers(-127, 127, (1, 4)))
+    return np.asarray(boxes + last * numbers.integers(-127, 127, (count, 4)))
 
 
-def _close_call(draw: DrawFn, configuration: Configuration, target: Target, scale: float) -> tuple[Floats, Floats]:
-    """The logits [2, C] and boxes [2, 4] of two queries that cost almost the same for the target."""
-    numbers, (label,) = Drawn(draw), target.labels
-    first = _boxes(draw, configuration, scale)
-    near = first + scale * numbers.integers(-4, 4, (1, 4)) / 64
-    smallest = scale * SMALLEST_SIDE
-    predicted = round_to(np.concatenate([first, np.clip(near, [0, 0, smallest, smallest], 1.0)]), configuration.dtype)
-    logits = numbers.reals(-HIGHEST_LOGIT, HIGHEST_LOGIT, (2, configuration.columns))
+def _close_call(
+    draw: DrawFn, configuration: Configuration, target: Target, scale: float, queries: int
+) -> tuple[Floats, Floats]:
+    """The logits [Q, C] and boxes [Q, 4] of queries of which the second costs almost too much for the first target."""
+    numbers, label = Drawn(draw), target.labels[0]
+
+    def near(box: Floats, steps: int) -> Floats:
+        smallest = scale * SMALLEST_SIDE
+        return np.clip(box + scale * numbers.integers(-steps, steps, (1, 4)) / 64, [0, 0, smallest, smallest], 1.0)
+
+    boxes = _boxes(draw, configuration, scale, queries - 1)
+    first, others = boxes[:1] if queries == 2 else near(target.boxes[:1], 16), boxes[1:]
+    predicted = round_to(np.concatenate([first, near(first, 4), others]), configuration.dtype)
+    logits = numbers.reals(-HIGHEST_LOGIT, HIGHEST_LOGIT, (queries, configuration.columns))
 
     def lead(logit: float) -> float:
-        """How much more the second query costs than the first."""
+        """How much more the best matching costs that has the second query and the first target than one without."""
         logits[1, label] = logit
-        first, second = matching_cost(logits, predicted, target, configuration)[:, 0]
-        return float(second - first)
+        return price_of_pair(matching_cost(logits, predicted, target, configuration), 1, 0)
 
     nudge = draw(st.sampled_from(FINE_NUDGES if configuration.dtype == "float64" else NUDGES))
     logits[1, label] = _where_zero(lead) + nudge * draw(st.sampled_from((1, -1)))
     return logits, predicted
+
+
+def price_of_pair(cost: Floats, row: int, column: int) -> float:
+    """How much more the best assignment with that pair costs than the best without it."""
+    rest = np.delete(np.delete(cost, row, axis=0), column, axis=1)
+    without = cost.copy()
+    # More than all of what is paid otherwise, so the pair is avoided.
+    without[row, column] = 1 + 2 * np.abs(cost).sum()
+    return float(cost[row, column] + _least_total(rest) - _least_total(without))
+
+
+def _least_total(cost: Floats) -> float:
+    rows, columns = linear_sum_assignment(cost)
+    return float(cost[rows, columns].sum())
 
 
 def _where_zero(falling: Callable[[float], float]) -> float:

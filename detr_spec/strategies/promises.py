@@ -42,8 +42,8 @@ CROWDED_REGIMES = ("more-targets-than-queries", "many-targets")
 class SetPromise:
     """The promise of set-prediction cases: the least numbers of decoder layers, images, queries and targets.
 
-    An image has at most as many targets as queries, except in crowded regimes, and where the least number of targets is
-    larger.
+    An image has at most as many targets as queries, except in crowded regimes and close calls, and where the least
+    number of targets is larger.
     """
 
     layers: int = 1
@@ -62,7 +62,7 @@ class SetPromise:
             return min(lengths) >= queries and max(lengths) > queries
         if regime == "empty" and 0 not in lengths:
             return False
-        most = max(queries, self.targets)
+        most = max(queries, self.targets) if regime != "close-call" else max(lengths)
         return all(self.targets <= length <= most or (regime == "empty" and length == 0) for length in lengths)
 
 
