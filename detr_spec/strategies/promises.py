@@ -7,6 +7,7 @@ asked about, with something left out, so upper bounds matter where they depend o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,13 +38,16 @@ class Promised:
 CROWDED_REGIMES = ("more-targets-than-queries", "many-targets")
 """The regimes in which no image has fewer targets than queries, and one has more."""
 
+FREE_REGIMES = ("close-call", "many-pairs")
+"""The regimes in which images have fewer targets than queries, as many, or more."""
+
 
 @dataclass(frozen=True)
 class SetPromise:
     """The promise of set-prediction cases: the least numbers of decoder layers, images, queries and targets.
 
-    An image has at most as many targets as queries, except in crowded regimes and close calls, and where the least
-    number of targets is larger.
+    An image has at most as many targets as queries, except in crowded and in free regimes, and where the least number
+    of targets is larger.
     """
 
     layers: int = 1
@@ -62,7 +66,7 @@ class SetPromise:
             return min(lengths) >= queries and max(lengths) > queries
         if regime == "empty" and 0 not in lengths:
             return False
-        most = max(queries, self.targets) if regime != "close-call" else max(lengths)
+        most = math.inf if regime in FREE_REGIMES else max(queries, self.targets)
         return all(self.targets <= length <= most or (regime == "empty" and length == 0) for length in lengths)
 
 
