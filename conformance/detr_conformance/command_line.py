@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ import click
 
 from detr_conformance import interrupts
 from detr_conformance.bench.command import bench
-from detr_conformance.errors import UsageError
+from detr_conformance.errors import UsageError, one_line, place_of
 from detr_conformance.files import OutputPath
 from detr_conformance.interrupts import INTERRUPTED
 from detr_conformance.lock.command import lock
@@ -20,6 +20,7 @@ from detr_conformance.mutants.command import mutants
 from detr_conformance.processes.supervisor import supervised
 from detr_conformance.reports.command import render_report
 from detr_conformance.reports.options import Outputs, output_options
+from detr_conformance.streams import discard_output, open_streams
 from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
 from detr_conformance.testee.names import isolated_name
 from detr_conformance.vectors.command import replay, vectors
@@ -44,6 +45,11 @@ def command(context: click.Context) -> None:
     """What a DETR set-prediction loss must do, as executable invariants, for any implementation."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+    elif sys.flags.optimize:
+        raise UsageError(
+            "Python leaves out assertions here, and what is judged may refuse a wrong input by one; "
+            "run it without -O and PYTHONOPTIMIZE"
+        )
 
 
 @command.command()
@@ -292,6 +298,7 @@ command.add_command(vectors)
 
 def main() -> None:
     """Runs the command; a wrong use is told in a line on standard error, and exit code 2."""
+    open_streams()
     sys.exit(supervised(lambda: run(sys.argv[1:])))
 
 
@@ -306,14 +313,29 @@ def _run(arguments: list[str]) -> int:
         return int(command.main(arguments, prog_name="detr-spec", standalone_mode=False) or 0)
     except (click.ClickException, UsageError) as error:
         usage = UsageError(error.format_message()) if isinstance(error, click.ClickException) else error
-        for line in str(usage).splitlines():
-            click.echo(f"detr-spec: {line}", err=True)
+        _tell(*str(usage).splitlines())
         return 2
     except (click.Abort, KeyboardInterrupt):
-        click.echo("detr-spec: interrupted", err=True)
+        _tell("interrupted")
         return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except SystemExit:
-        return 1  # so rich ends where nobody reads any more
+    except BaseException as error:
+        if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+            discard_output()  # click makes it `SystemExit`
+            return 1
+        _tell(str(UsageError(_failure(error))))
+        discard_output()
+        return 2
+
+
+def _failure(error: BaseException) -> str:
+    """What nobody expected to be raised, in a line."""
+    if isinstance(error, OSError) and error.filename is None:
+        return f"what is said or asked does not arrive: {error.strerror}"
+    return f"the command cannot be carried out: {one_line(error)}{place_of(error)}"
+
+
+def _tell(*lines: str) -> None:
+    """Says lines on standard error, if it takes them."""
+    with contextlib.suppress(OSError):
+        for line in lines:
+            click.echo(f"detr-spec: {line}", err=True)

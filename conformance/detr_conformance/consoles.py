@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import Any
@@ -25,6 +26,15 @@ class Console(RichConsole):
     def render_str(self, text: str, **how: Any) -> Text:
         """The text that rich makes of each string."""
         return super().render_str(printable(cut(text, LONGEST_TEXT)), **how)
+
+    def print(self, *parts: Any, **how: Any) -> None:
+        """Prints as rich does; standard error that takes nothing costs nothing but what would be said there."""
+        with contextlib.suppress(OSError) if self.stderr else contextlib.nullcontext():
+            super().print(*parts, **how)
+
+    def on_broken_pipe(self) -> None:
+        """Raises again what is handled here, and not `SystemExit` as rich does."""
+        raise BrokenPipeError
 
     def show(self, text: str, style: str = "") -> None:
         """Prints a text whose lines are as long as they are; its first line in a style."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -31,6 +32,19 @@ def one_line(error: BaseException) -> str:
     except Exception:
         lines = []  # what others raise may have anything as its text
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def place_of(error: BaseException, *passed_over: str) -> str:
+    """The innermost line of a file at which something was raised, in brackets; empty where none is known.
+
+    passed_over: files that tell nothing.
+    """
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and frame.filename not in passed_over
+    ]
+    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
 
 
 def cause_of_death(code: int) -> str:

@@ -76,4 +76,6 @@ def is_wanted(error: KeyboardInterrupt) -> bool:
 
     It can where this process listens to signals, or ignores them.
     """
-    return isinstance(error, Interrupted) or signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return (isinstance(error, Interrupted) and bool(_RECEIVED)) or (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )

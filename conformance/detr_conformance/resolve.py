@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -12,14 +13,13 @@ import inspect
 import os
 import re
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from detr_conformance.errors import UsageError, close_names, one_line
+from detr_conformance.errors import UsageError, close_names, one_line, place_of
 from detr_conformance.interrupts import is_wanted
 from detr_conformance.testee.names import is_testee
 from detr_conformance.text import LONGEST_NAME, is_name
@@ -44,8 +44,13 @@ def resolve(name: str) -> tuple[Implementation, ...]:
     script, and stays there for what the implementation imports later. `mutant:` and an id name a mutant of the
     bank, `declared:` and a seed the reference built to a drawn profile, `process:` and a command a program that speaks
     for itself, and `isolated:` before any of the other names has that in a process of its own. Raises `UsageError` with
-    one line that says what is wrong.
+    one line that says what is wrong, whatever a module or an object raises when it is looked at.
     """
+    with _explained(f"{name} cannot be found: ", UsageError):
+        return _found(name)
+
+
+def _found(name: str) -> tuple[Implementation, ...]:
     if is_testee(name):
         from detr_conformance.testee.client import testee_implementations  # noqa: PLC0415
 
@@ -92,7 +97,8 @@ def implementations(value: Any, name: str) -> tuple[Implementation, ...]:
     """
     what = name
     if not isinstance(value, (Implementation, list, tuple)) and callable(value) and _needs_no_argument(value):
-        value, what = _called(value, name), f"{name}()"
+        with _explained(f"{name}() raised "):
+            value, what = value(), f"{name}()"
     items = [value] if isinstance(value, Implementation) else value
     if not isinstance(items, (list, tuple)):
         raise UsageError(f"{what} is {_description(value)}, not an Implementation; {HOW_TO_WRAP}")
@@ -150,7 +156,8 @@ def _from_file(path: Path) -> ModuleType:
     _put_on_path(str(full.parent))
     sys.modules[name] = module
     try:
-        _imported(str(path), lambda: loader.exec_module(module))
+        with _explained(f"{path} cannot be imported: "):
+            loader.exec_module(module)
     except UsageError:
         del sys.modules[name]
         raise
@@ -162,7 +169,8 @@ def _from_module(place: str) -> ModuleType:
         raise UsageError(f"{place!r} is no module name; expected package.module:attribute or path/to/file.py:attribute")
     _put_on_path(str(Path.cwd()))
     try:
-        _imported(place, lambda: importlib.import_module(place))
+        with _explained(f"{place} cannot be imported: "):
+            importlib.import_module(place)
         return sys.modules[place]
     except UsageError as error:
         missing = getattr(error.__cause__, "name", None)
@@ -178,31 +186,24 @@ def _put_on_path(folder: str) -> None:
         sys.path.insert(0, folder)
 
 
-def _imported(place: str, load: Callable[[], object]) -> None:
-    """Calls `load`; whatever it raises, `SystemExit` included, comes as a `UsageError` that says where."""
+@contextlib.contextmanager
+def _explained(said: str, *passed_on: type[Exception]) -> Iterator[None]:
+    """What is raised in it, `SystemExit` included, comes as a `UsageError` that begins with `said` and says where."""
     try:
-        load()
+        yield
+    except passed_on:
+        raise
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and is_wanted(error):
             raise
-        raise UsageError(f"{place} cannot be imported: {_reason(error)}") from error
+        raise UsageError(f"{said}{_reason(error)}") from error
 
 
 def _reason(error: BaseException) -> str:
     """What was raised, and where."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
-    return f"{one_line(error)}{_where(error)}"
-
-
-def _where(error: BaseException) -> str:
-    """The innermost line of a file at which an import failed, or an empty string where none is known."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<") and frame.filename not in (__file__, importlib.__file__)
-    ]
-    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+    return f"{one_line(error)}{place_of(error, __file__, importlib.__file__)}"
 
 
 def _attribute(module: ModuleType, place: str, attribute: str) -> Any:
@@ -230,15 +231,6 @@ def _needs_no_argument(function: Callable[..., Any]) -> bool:
     except (TypeError, ValueError):
         return False
     return all(parameter.default is not parameter.empty for parameter in parameters)
-
-
-def _called(function: Callable[[], Any], name: str) -> Any:
-    try:
-        return function()
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) and is_wanted(error):
-            raise
-        raise UsageError(f"{name}() raised {_reason(error)}") from error
 
 
 def _description(value: Any) -> str:

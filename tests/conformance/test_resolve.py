@@ -165,6 +165,20 @@ def test_a_file_that_cannot_be_imported_says_why_and_where(
     assert message.count("broken.py, line ") == 1
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def __getattr__(name):\n    raise SystemExit(0)",
+        "class Odd:\n    @property\n    def __class__(self):\n        raise SystemExit(0)\n\nX = Odd()",
+        "class Odd:\n    @property\n    def __signature__(self):\n        raise SystemExit(0)\n"
+        "    def __call__(self):\n        pass\n\nX = Odd()",
+    ],
+)
+def test_what_ends_the_process_when_it_is_looked_at_is_refused(python_file: Callable[..., Path], source: str) -> None:
+    path = python_file("odd.py", source)
+    assert refusal(f"{path}:X").startswith(f"{path}:X cannot be found: SystemExit: 0 ({path}, line ")
+
+
 def test_a_file_that_failed_is_imported_anew(python_file: Callable[..., Path]) -> None:
     path = python_file("mended.py", "1 / 0")
     refusal(f"{path}:ONE")
