@@ -13,6 +13,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from detr_spec.calls import PLAIN
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, SetCase
 from detr_spec.invariant import Domain
+from detr_spec.strategies.masks import fit_masks
 from detr_spec.strategies.promises import Promised
 from detr_spec.values import Floats, Target
 
@@ -56,8 +57,9 @@ def _first(count: int) -> Any:
 
 def _same_images(case: SetCase) -> SetCase:
     count = len(case.targets)
-    outputs, sizes = case.outputs.take(images=_first(count)), case.sizes[_first(count)]
-    return replace(case, outputs=outputs, targets=case.targets[:1] * count, sizes=sizes)
+    targets, sizes = case.targets[:1] * count, case.sizes[_first(count)]
+    outputs = fit_masks(case.outputs.take(images=_first(count)), targets)
+    return replace(case, outputs=outputs, targets=targets, sizes=sizes)
 
 
 def _same_boxes(case: BoxCase) -> BoxCase:

@@ -53,6 +53,14 @@ def mask_cases(
     return Promised(strategy, admits)
 
 
+def fit_masks(outputs: Outputs, targets: Targets) -> Outputs:
+    """The outputs, with masks that are predicted no larger than the largest of those targets' masks."""
+    if outputs.masks is None:
+        return outputs
+    height, width = common_size(targets)
+    return replace(outputs, masks=outputs.masks[..., :height, :width])
+
+
 def masks_fit(outputs: Outputs, targets: Targets) -> bool:
     """Whether all masks have pixels, and those that are predicted are no larger than the largest of the targets'."""
     if outputs.masks is None:

@@ -12,8 +12,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import RankCase, SetCase
 from detr_spec.invariant import Domain
-from detr_spec.masks import common_size
-from detr_spec.strategies.masks import mask_cases, masks_fit
+from detr_spec.strategies.masks import fit_masks, mask_cases, masks_fit
 from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.sets import DISTINCT_REGIMES, set_cases
 from detr_spec.values import Outputs, Target, Targets
@@ -54,6 +53,10 @@ def rank_cases(
         return enough and _masks_kept(left) and _load_kept(left) and _crowding_kept(drawn, left)
 
     return Promised(strategy, admits)
+
+
+def _batch(outputs: Outputs, targets: Targets) -> tuple[Outputs, Targets]:
+    return fit_masks(outputs, targets), targets
 
 
 def _masks_kept(case: RankCase) -> bool:
@@ -97,14 +100,6 @@ def _rank_case(
         seed=whole.seed,
         batches=tuple(_batch(whole.outputs.take(images=own), tuple(kept[image] for image in own)) for own in dealt),
     )
-
-
-def _batch(outputs: Outputs, targets: Targets) -> tuple[Outputs, Targets]:
-    """What one rank is given; masks are predicted no larger than the largest of its targets' masks, as elsewhere."""
-    if outputs.masks is None:
-        return outputs, targets
-    height, width = common_size(targets)
-    return replace(outputs, masks=outputs.masks[..., :height, :width]), targets
 
 
 def _kept(draw: DrawFn, load: str, dealt: Sequence[Sequence[int]], targets: Sequence[Target]) -> tuple[Target, ...]:

