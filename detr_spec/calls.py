@@ -25,6 +25,7 @@ CALLS = {
     "frozen-boxes": "with boxes that need no gradient, as of a head that is not trained",
     "evaluation": "in evaluation mode",
     "training": "in training mode",
+    "validation": "in evaluation mode and without gradients, after calls of the same object with other batches",
     "after-errors": "after calls of the same object with broken inputs",
     "extra-keys": "with outputs and targets that have other entries too, as a data loader's do",
     "int32-labels": "with labels in int32",

@@ -32,7 +32,7 @@ from detr_spec.violation import NotProvided, PremiseFailed, Violation, require
 
 SOURCE = "norm §4 to §6: the answer is a function of the numbers that are passed"
 
-MODES = ("no-grad", "inference", "evaluation", "after-errors", "extra-keys")
+MODES = ("no-grad", "inference", "evaluation", "validation", "after-errors", "extra-keys")
 SET_CALLS = (*LAYOUTS, *MODES, *LABEL_CALLS)
 CRITERION_CALLS = (*SET_CALLS, "frozen-boxes")
 
@@ -110,7 +110,7 @@ def _require_same_losses(component: Callable[..., Any], case: SetCase) -> None:
     number="C19",
     formula="L(x, y) called in any way = L(x, y) called in the plain way",
     source=SOURCE,
-    breaks="`view` of what is not contiguous; a term left out in evaluation; totals that a failed call has added to",
+    breaks="`view` of what is not contiguous; a term left out in evaluation; running means; keys of a batch before",
     cases=called_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), **SEVERAL), CRITERION_CALLS),
 )
 def criterion_ways(component: Callable[..., Any], case: SetCase) -> None:
@@ -181,7 +181,8 @@ def gradient_ways(component: Callable[..., Any], case: SetCase) -> None:
     source=SOURCE,
     breaks="`view` of what is not contiguous; a top-k over memory; other rules in training mode",
     cases=called_cases(
-        detection_cases(images=(2, 3)), (*LAYOUTS, "no-grad", "inference", "training", "after-errors", "extra-keys")
+        detection_cases(images=(2, 3)),
+        (*LAYOUTS, "no-grad", "inference", "training", "validation", "after-errors", "extra-keys"),
     ),
 )
 def postprocess_ways(component: Callable[..., Any], case: SetCase) -> None:

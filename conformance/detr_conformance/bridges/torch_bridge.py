@@ -16,8 +16,10 @@ from detr_conformance.bridges.torch_calls import (
     Mode,
     broken_batches,
     broken_sizes,
-    call_with_errors,
+    call_before,
     mode_of_call,
+    other_batches,
+    other_detections,
     precision,
 )
 from detr_conformance.bridges.torch_criterion import call_criterion, matchings
@@ -157,7 +159,8 @@ def _call_matcher(
 ) -> Answer[tuple[Matching, ...]]:
     inputs = Inputs(configuration)
     given = inputs.outputs(outputs), inputs.targets(targets)
-    call_with_errors(module, configuration, broken_batches(configuration, *given))
+    batch = configuration, *given
+    call_before(module, configuration, broken=broken_batches(*batch), others=other_batches(*batch))
     answer = module(*given)
     found, parts = matchings("the matcher", answer, len(targets))
     return Answer(found, observation(inputs, parts))
@@ -169,7 +172,8 @@ def _call_postprocess(
     inputs = Inputs(configuration)
     what, names = "the post-processing", [field.name for field in fields(Detections)]
     given = inputs.outputs(outputs), inputs.integers("target_sizes", sizes)
-    call_with_errors(module, configuration, broken_sizes(configuration, *given))
+    batch = configuration, *given
+    call_before(module, configuration, broken=broken_sizes(*batch), others=other_detections(*batch))
     images = sequence(what, module(*given), "a list of dictionaries, one an image", len(sizes))
     read = [{name: entry(what, image, name) for name in names} for image in images]
     parts = {f"{name} of image {place}": image[name] for place, image in enumerate(read) for name in names}

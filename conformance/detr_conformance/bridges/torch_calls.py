@@ -24,14 +24,14 @@ class Mode:
     training: bool
 
 
-Broken = Iterator[tuple[Any, ...]]
-"""The arguments of calls that are to raise."""
+Batches = Iterator[tuple[Any, ...]]
+"""The arguments of calls."""
 
 TRAINING = Mode(gradient=True, training=True)
 EVALUATION = Mode(gradient=False, training=False)
 
-_GRADIENT = {"with-gradient": True, "no-grad": False, "inference": False}
-_TRAINING = {"training": True, "evaluation": False}
+_GRADIENT = {"with-gradient": True, "no-grad": False, "inference": False, "validation": False}
+_TRAINING = {"training": True, "evaluation": False, "validation": False}
 
 
 @contextlib.contextmanager
@@ -89,18 +89,31 @@ def _within(tensor: Tensor, shape: tuple[int, ...], view: Callable[[Tensor], Ten
     return Laid(memory, view)
 
 
-def call_with_errors(module: Callable[..., Any], configuration: Configuration, broken: Broken) -> None:
-    """Calls a module with arguments that are broken, where the configuration asks for a call after such calls.
+def call_before(module: Callable[..., Any], configuration: Configuration, *, broken: Batches, others: Batches) -> None:
+    """Calls a module with what is broken, or with other batches, where the configuration asks for a call after these.
 
-    What these raise is their own affair.
+    What such calls raise is their own affair.
     """
-    if configuration.call == "after-errors":
-        for arguments in broken:
-            with contextlib.suppress(Exception):
-                module(*arguments)
+    before: Mapping[str, Batches] = {"after-errors": broken, "validation": others}
+    for arguments in before.get(configuration.call, ()):
+        with contextlib.suppress(Exception):
+            module(*arguments)
 
 
-def broken_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: Sequence[Any]) -> Broken:
+def other_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: Sequence[Any]) -> Batches:
+    """What a matcher or a criterion may be called with before: other predictions, and those of more decoder layers."""
+    auxiliary, others = configuration.profile.keys.auxiliary, _others(outputs, configuration)
+    yield others, list(targets)
+    if auxiliary in others:
+        yield {**others, auxiliary: others[auxiliary] * 2}, list(targets)
+
+
+def other_detections(configuration: Configuration, outputs: Mapping[str, Any], sizes: Tensor) -> Batches:
+    """What post-processing may be called with before: other predictions and image sizes."""
+    yield _others(outputs, configuration), sizes.flip(1)
+
+
+def broken_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: Sequence[Any]) -> Batches:
     """What breaks a matcher or a criterion: late, at the layer that comes last, and then early, at a target.
 
     The queries are in reverse, so that what is kept of such a call is not what the sound one needs.
@@ -114,9 +127,17 @@ def broken_batches(configuration: Configuration, outputs: Mapping[str, Any], tar
     yield _turned(outputs, configuration), [*first, {**last, keys.target_boxes: last[keys.target_boxes][:, :3]}]
 
 
-def broken_sizes(configuration: Configuration, outputs: Mapping[str, Any], sizes: Tensor) -> Broken:
+def broken_sizes(configuration: Configuration, outputs: Mapping[str, Any], sizes: Tensor) -> Batches:
     """What breaks post-processing: image sizes of one number each, beside outputs whose queries are in reverse."""
     yield _turned(outputs, configuration), sizes[:, :1]
+
+
+def _others(outputs: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
+    """Predictions with other losses and detections: the queries in reverse, each with the logits of other classes."""
+    keys, others = configuration.profile.keys, _turned(outputs, configuration)
+    for layer in (others, *others.get(keys.auxiliary, ())):
+        layer[keys.logits] = layer[keys.logits].flip(-1)
+    return others
 
 
 def _turned(outputs: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:

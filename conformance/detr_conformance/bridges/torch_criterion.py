@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detr_conformance.bridges.answers import index_vectors, mapping, sequence, single
-from detr_conformance.bridges.torch_calls import broken_batches, call_with_errors
+from detr_conformance.bridges.torch_calls import broken_batches, call_before, other_batches
 from detr_conformance.bridges.torch_inputs import Inputs, observation, to_numpy
 from detr_spec.configuration import Configuration
 from detr_spec.values import Answer, Losses, Matching, Outputs, Targets
@@ -30,7 +30,8 @@ def called(
     """The losses that the criterion returns for tensors, as numbers and as it returned them."""
     keys = configuration.profile.keys
     predictions = layer_predictions(given, configuration)
-    call_with_errors(module, configuration, broken_batches(configuration, given, targets))
+    batch = configuration, given, targets
+    call_before(module, configuration, broken=broken_batches(*batch), others=other_batches(*batch))
     with _MatcherCalls(module) as calls:
         answer = mapping("the criterion", module(given, targets), "a dictionary of losses")
     answer = {str(key): value for key, value in answer.items()}

@@ -153,6 +153,7 @@ DEFECTS: dict[str, tuple[str, Callable[[Sees], Implementation], Sees]] = {
     "frozen-boxes": ("criterion", wrong_criterion, lambda _, boxes, __: torch.is_grad_enabled() > boxes.requires_grad),
     "evaluation": ("criterion", wrong_criterion, lambda module, *_: not module.training),
     "training": ("postprocess", wrong_postprocess, lambda module, *_: bool(module.training)),
+    "validation": ("criterion", wrong_criterion, lambda module, *_: module.calls > 0 and not module.training),
     "after-errors": ("criterion", wrong_criterion, lambda module, *_: module.calls > 0),
     "extra-keys": ("criterion", wrong_criterion, lambda _, __, given: len(given[1][0]) > 2),
     "int32-labels": ("criterion", wrong_criterion, lambda _, __, given: label_dtype(given) == torch.int32),
