@@ -27,7 +27,7 @@ from detr_spec.strategies.regimes import SMALLEST_SIDE
 from detr_spec.values import Floats, Outputs, Target, round_to
 
 MOST_IMAGES = 4
-MOST_QUERIES = 12
+MOST_QUERIES = 16
 MORE_TARGETS = 2
 """How many more targets than queries an image may have."""
 
@@ -49,8 +49,8 @@ LAST_DIGIT, FINE_LAST_DIGIT = 2.0**-18, 2.0**-30
 def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Promised:
     """Images in which the first target nearly goes to another query, in each decoder layer to one of its own.
 
-    A third of the cases have two queries, whose boxes are near each other, and one target; the others have 3 to 12
-    queries, the first two of which are near the first of 1 to 14 targets. The second query's logit for the class of
+    A third of the cases have two queries, whose boxes are near each other, and one target; the others have 3 to 16
+    queries, the first two of which are near the first of 1 to 18 targets. The second query's logit for the class of
     that target is sought at which the best matchings with and without the pair cost the same, and then nudged. Where
     there is none in ±6, as its box is too far off, the image stays a plain one.
     """

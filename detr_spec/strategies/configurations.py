@@ -11,13 +11,13 @@ from detr_spec.configuration import Configuration, weights_of
 from detr_spec.invariant import Domain
 from detr_spec.strategies.numbers import Drawn
 
-_EXACT_EOS = (0.125, 0.25, 0.5, 1.0)
-"""Weights of the no-object class that every dtype holds exactly, so the dtype of a buffer cannot matter."""
+_EXACT_EOS = 0.125
+"""A weight of the no-object class that every dtype holds exactly, so the dtype of a buffer cannot matter."""
 
 _CHOICES = {
-    "eos_coef": _EXACT_EOS,
-    "focal_alpha": (0.25, 0.5, 0.75),
-    "focal_gamma": (2.0, 1.0, 3.0),
+    "eos_coef": (0.25, 0.5, 1.0, 0.0),
+    "focal_alpha": (0.25, 0.5, 0.75, 0.0),
+    "focal_gamma": (2.0, 1.0, 3.0, 1.5, 0.0, 2.5),
     "threshold": (0.5, 0.25, 0.75),
 }
 """What else is drawn, and from what; the numbers of options divide 12."""
@@ -30,7 +30,7 @@ def draw_configuration(
     profile, fixed = domain.profile, domain.limits.fixed
     dtype = domain.dtype or draw(st.sampled_from(domain.limits.usual_dtypes))
     fields: dict[str, Any] = dict(
-        weights_of(profile), eos_coef=profile.eos_coef if dtype == "float32" else _EXACT_EOS[0]
+        weights_of(profile), eos_coef=profile.eos_coef if dtype == "float32" else _EXACT_EOS
     )
     if varied and draw(st.booleans()):
         numbers = Drawn(draw)

@@ -22,6 +22,9 @@ HIDDEN_DIMS = (8, 16)
 DRAWN_SIDE, SEEDED_SIDE = 3, 5
 """The longest side of a feature map whose numbers are drawn one by one, and of one whose numbers come from a seed."""
 
+SEEDED_FACTOR = 4
+"""How many times more queries there are where the numbers come from a seed."""
+
 SHORTEST_IMAGE, LONGEST_IMAGE, LONGEST_SMALL_IMAGE = 16, 48, 20
 
 
@@ -77,7 +80,7 @@ def _feature_case(
     numbers: Numbers = Drawn(draw)
     if seeded:
         numbers = Seeded(draw(st.integers(0, 2**32 - 1)), configuration.dtype)
-    side = SEEDED_SIDE if seeded else DRAWN_SIDE
+    side, factor = (SEEDED_SIDE, SEEDED_FACTOR) if seeded else (DRAWN_SIDE, 1)
     sizes = Drawn(draw).integers(1, side, (draw(st.integers(*images)), 2))
     padding = _padding(sizes, margin=draw(st.integers(0, 1)))
     if padded and not padding.any():
@@ -91,7 +94,7 @@ def _feature_case(
             features=numbers.reals(-2.0, 2.0, shape),
             positions=numbers.reals(-2.0, 2.0, shape),
             padding=padding,
-            queries=numbers.reals(-2.0, 2.0, (draw(st.integers(*queries)), configuration.hidden_dim)),
+            queries=numbers.reals(-2.0, 2.0, (draw(st.integers(*queries)) * factor, configuration.hidden_dim)),
         ),
     )
 

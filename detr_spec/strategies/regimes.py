@@ -18,6 +18,9 @@ from detr_spec.values import Floats, Integers, Target, round_to
 SMALLEST_SIDE = 1 / 64
 CONFIDENT_LOGIT = 8.0
 SATURATED_LOGIT = 120.0
+FURTHER = 4
+"""How many times larger the largest logits are."""
+
 TINY_STEP = 2.0**-13
 """Tiny boxes have sides of 1 to 8 of these: from 0.00012 to 0.00098."""
 
@@ -111,7 +114,10 @@ def crowded(numbers: Numbers, extent: Extent) -> Scene:
 
 
 def degenerate(numbers: Numbers, extent: Extent) -> Scene:
-    """Targets of zero width or height, or zero in both, against proper predictions: every cost is still finite."""
+    """Targets of zero width or height, or both, against proper predictions: every cost is still finite.
+
+    Some are zero altogether, as what pads a list of targets is.
+    """
     scene = general(numbers, extent)
 
     def flattened(target: Target) -> Target:
@@ -119,24 +125,31 @@ def degenerate(numbers: Numbers, extent: Extent) -> Scene:
         flat = numbers.integers(1, 3, (len(target),))
         boxes[flat != 2, 2] = 0.0
         boxes[flat != 1, 3] = 0.0
+        boxes[(flat == 3) & (numbers.integers(0, 1, (len(target),)) == 1)] = 0.0
         return replace(target, boxes=boxes)
 
     return replace(scene, targets=tuple(flattened(target) for target in scene.targets))
 
 
 def saturated(numbers: Numbers, extent: Extent) -> Scene:
-    """Logits of −120, −60, 0, 60 and 120, where probabilities are 0 or 1 in every dtype."""
+    """Logits of −120, −60, 0, 60 and 120, or four times that: probabilities are 0 or 1 in every dtype, but at 0."""
     scene = general(numbers, extent)
     steps = numbers.integers(-2, 2, scene.logits.shape).astype(np.float64)
-    return replace(scene, logits=steps * (SATURATED_LOGIT / 2))
+    return replace(scene, logits=steps * (SATURATED_LOGIT / 2) * (1, FURTHER)[_either(numbers)])
+
+
+def _either(numbers: Numbers) -> int:
+    """0 or 1."""
+    return int(numbers.integers(0, 1, (1,))[0])
 
 
 def tiny(numbers: Numbers, extent: Extent) -> Scene:
-    """Boxes with sides below 0.001, in predictions and targets, some of them overlapping."""
+    """Boxes with sides below 0.001, in predictions and targets: near each other, some overlapping, or all over."""
     scene = general(numbers, extent)
+    step = (TINY_STEP, 1 / 16)[_either(numbers)]
 
     def shrunk(boxes: Floats) -> Floats:
-        centres = 0.5 + numbers.integers(-8, 8, (*boxes.shape[:-1], 2)) * TINY_STEP
+        centres = 0.5 + numbers.integers(-8, 8, (*boxes.shape[:-1], 2)) * step
         sides = numbers.integers(1, 8, (*boxes.shape[:-1], 2)) * TINY_STEP
         return np.concatenate([centres, sides], axis=-1)
 
