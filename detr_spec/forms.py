@@ -181,6 +181,9 @@ _KINDS: dict[Any, tuple[str, str]] = {
 }
 """The kinds of dtypes that stand for a declared one, and what they are in words."""
 
+MOST_NUMBERS = 2**22
+"""The most numbers of an array, which no right answer to a case comes near; an array need not hold what it repeats."""
+
 
 def _array(scalar: Any, shape: str, value: Any, _: Where, sizes: Sizes) -> NDArray[Any]:
     kinds, words = _KINDS[scalar]
@@ -194,6 +197,8 @@ def _array(scalar: Any, shape: str, value: Any, _: Where, sizes: Sizes) -> NDArr
     if shape and not _fits(array.shape, shape, sizes):
         known = ", ".join(f"{letter} = {length}" for letter, length in sizes.items() if letter in shape)
         raise _Wrong(value, f"{expected}, {known}" if known else expected)
+    if array.size > MOST_NUMBERS:
+        raise _Wrong(value, f"{expected}, and at most {MOST_NUMBERS} of them")
     return _own(array, array.dtype if scalar in (Any, np.integer) else np.dtype(scalar))
 
 

@@ -7,13 +7,14 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
 import numpy as np
 
-from detr_conformance.process_state import remembered_process
+from detr_conformance.process_state import remembered_interpreter, remembered_process
+from detr_spec.implementation import Implementation, around
 
 Restore = Callable[[], None]
 
@@ -132,6 +133,27 @@ def _torch_awaited() -> Iterator[None]:
         del _TORCH_AWAITED[count:]
         with contextlib.suppress(ValueError):
             sys.meta_path.remove(_TorchFinder)
+
+
+def restoring_component(implementation: Implementation, name: str) -> Callable[..., Any]:
+    """The factory of a component, as `Implementation.component` gives it, each call of which is cleaned up after.
+
+    What it changed of the functions that are called here too is put back before its answer is looked at.
+    """
+    restore = remembered_interpreter()
+
+    def cleaned_up(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            try:
+                return function(*arguments)
+            finally:
+                restore()
+
+        return call
+
+    factory = getattr(implementation, name)
+    changed: dict[str, Any] = {} if factory is None else {name: around(factory, cleaned_up)}
+    return replace(implementation, **changed).component(name)
 
 
 @contextlib.contextmanager

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 from hypothesis.database import ExampleDatabase
 
 from detr_conformance.database import Part, opened
-from detr_conformance.isolation import MOMENT
+from detr_conformance.isolation import MOMENT, restoring_component
 from detr_conformance.passed import numbers_built_with, passed_besides
 from detr_conformance.plain_data import LONGEST, plain_data, told
 from detr_conformance.processes.usage import own_processor_seconds
@@ -84,16 +84,16 @@ def judge(
     if unasked is not None:
         return unasked
     MOMENT.judgement += 1
-    start = time.perf_counter()
+    start = perf_counter()
     stopwatch = Stopwatch()
     domain = Domain(implementation.profile, implementation.limits.of(invariant.component), device=device)
     variety = Variety()
-    component = variety.watched(stopwatch.watched(implementation.component(invariant.component)))
+    component = variety.watched(stopwatch.watched(restoring_component(implementation, invariant.component)))
     kept = opened(database)
     part = kept and Part(kept, [implementation.name, implementation.profile.name, invariant.id])
 
     def timed(judgement: Judgement) -> Judgement:
-        seconds = time.perf_counter() - start
+        seconds = perf_counter() - start
         return replace(judgement, seconds=seconds, implementation_seconds=stopwatch.seconds)
 
     def tell_found(found: Search) -> None:

@@ -91,6 +91,9 @@ class ThisProcess:
                 if told:
                     yield place, not_made_smaller(told[-1], "interrupted")
                 raise
+            except Exception as error:
+                why = f"the process that judges failed with {one_line(error)}; -n 1 or --isolate keep it apart"
+                judgement = not_made_smaller(told[-1], why) if told else blank_judgement(invariant, Verdict.ERROR, why)
             yield place, judgement
 
 
@@ -190,7 +193,7 @@ def _reason(failure: Exception) -> str:
     if isinstance(failure, Died):
         return f"the worker process died, {cause_of_death(failure.exit_code)}"
     if isinstance(failure, Garbled):
-        return f"it wrote where only the worker process writes, on a descriptor that it was not given: {failure}"
+        return f"what the worker process answers cannot be read, as it is not alone to write where it does: {failure}"
     if isinstance(failure, OSError):
         return f"no worker process can be started: {one_line(failure)}"
     return f"the worker process failed with {failure}"

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import gc
+import json
 import locale
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
+
+import numpy as np
+
+from detr_conformance.streams import put_back, standing
+
+if sys.platform != "win32":
+    import resource
 
 
 class Part(NamedTuple):
@@ -63,6 +74,20 @@ def _stop_timers(were_running: bool) -> None:
         signal.setitimer(timer, 0)
 
 
+def _resource_limits() -> dict[int, tuple[int, int]]:
+    if sys.platform == "win32":
+        return {}
+    numbers = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+    return {number: resource.getrlimit(number) for number in numbers}
+
+
+def _set_resource_limits(limits: dict[int, tuple[int, int]]) -> None:
+    for number, limit in limits.items():
+        # What was lowered for good stays lowered.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(number, limit)
+
+
 def _flushes_subnormals() -> bool:
     return sys.float_info.min / 2 == 0
 
@@ -75,6 +100,8 @@ def _set_flushing(flushes: bool) -> None:
 PARTS = {
     "working directory": Part(os.getcwd, os.chdir),
     "environment": Part(lambda: dict(os.environ), _set_environment),
+    "resource limits": Part(_resource_limits, _set_resource_limits),
+    "descriptors of the streams": Part(standing, put_back),
     "streams": Part(lambda: (sys.stdin, sys.stdout, sys.stderr), _set_streams),
     "hooks": Part(lambda: (sys.excepthook, sys.unraisablehook, threading.excepthook), _set_hooks),
     "recursion limit": Part(sys.getrecursionlimit, sys.setrecursionlimit),
@@ -86,6 +113,27 @@ PARTS = {
     "timers": Part(_is_timed, _stop_timers),
     "subnormal numbers": Part(_flushes_subnormals, _set_flushing),
 }
+
+
+SHARED = (builtins, json, math, np, os, time)
+"""Modules whose functions are called all the time by whoever judges in the same process."""
+
+
+def remembered_interpreter() -> Callable[[], None]:
+    """A function that makes the names of the shared modules, and the recursion limit, again what they are now.
+
+    It is quick enough to follow every call of an implementation, and rests on nothing that one could have changed.
+    Names that are new stay.
+    """
+    names = [(vars(module).update, dict(vars(module))) for module in SHARED]
+    limit, set_limit = sys.getrecursionlimit(), sys.setrecursionlimit
+
+    def restore() -> None:
+        set_limit(limit)
+        for update, known in names:
+            update(known)
+
+    return restore
 
 
 def remembered_process() -> Callable[[], None]:

@@ -112,13 +112,18 @@ def search(
         dtypes = domain.limits.usual_dtypes
         cases = [invariant.cases(replace(domain, dtype=dtype)) for dtype in dtypes]
 
+        def told(found: Search) -> None:
+            # Not in the state that the case has left.
+            restore()
+            failed(found)
+
         def run_case(case: Any) -> None:
             # An implementation may have swallowed an interrupt.
             interrupts.require_none()
             if over():
                 raise _Ended
             restore()
-            _run_case(invariant, component, case, found, failed)
+            _run_case(invariant, component, case, found, told)
 
         for batch in _batches(len(dtypes), examples, replayed=database is not None):
             kept = None if database is None else Part(database, [dtypes[batch.dtype]])

@@ -1,10 +1,14 @@
-"""The standard streams of a command: open, whatever it was started with."""
+"""The standard streams of a command: open, whatever it was started with, and whatever is done to them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
+
+if sys.platform != "win32":
+    import fcntl
+    import resource
 
 STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 """Their names in the order of their descriptors, and how each is opened."""
@@ -18,6 +22,37 @@ def open_streams() -> None:
     for name, mode in STREAMS.items():
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    _COPIES[:] = map(out_of_reach, range(len(STREAMS)))
+
+
+def out_of_reach(descriptor: int) -> int:
+    """A copy with a high number, which what closes or writes to the usual ones does not meet."""
+    if sys.platform == "win32":
+        return os.dup(descriptor)
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(limit, 2000) * 3 // 4)
+
+
+_COPIES: list[int] = []
+
+
+def standing() -> bool:
+    """Whether the descriptors of the streams lead where they led when the command began; true where none did."""
+    return all(_file(stream) == _file(copy) for stream, copy in enumerate(_COPIES))
+
+
+def put_back(stood: bool) -> None:
+    """Leads the descriptors of the streams where they led when the command began."""
+    for stream, copy in enumerate(_COPIES if stood else ()):
+        os.dup2(copy, stream)
+
+
+def _file(descriptor: int) -> tuple[int, int] | None:
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def discard_output() -> None:

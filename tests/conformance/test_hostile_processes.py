@@ -19,6 +19,8 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="there i
 
 HOSTILE = """
 import atexit, ctypes, gc, os, signal, sys, threading, time
+import numpy as np
+from detr_conformance.interrupts import Interrupted
 from detr_conformance import numpy_implementation
 from scipy.optimize import linear_sum_assignment
 
@@ -35,6 +37,9 @@ def scribbles(cost):
 
 def interrupts(cost):
     raise KeyboardInterrupt
+
+def pretends(cost):
+    raise Interrupted
 
 def leaves(cost):
     sys.exit(0)
@@ -68,9 +73,17 @@ def finds_then_hangs(cost):
         time.sleep(1000)
     return [0, 0], [0, 0]
 
+def closes(cost):
+    os.closerange(0, 256)
+    return [0], [99]
+
+def repeats(cost):
+    return (np.broadcast_to(np.int64(0), (10**12,)),) * 2
+
 calls = []
-for function in (exits, scribbles, interrupts, leaves, forks, litters, finds_then_exits, finds_then_hangs):
-    globals()[function.__name__.upper()] = numpy_implementation(name=function.__name__, solver=function)
+for name, function in list(globals().items()):
+    if getattr(function, "__module__", None) == __name__:
+        globals()[name.upper()] = numpy_implementation(name=name, solver=function)
 """
 CHOSEN = ("--invariant", "assignment.valid-pairs", "--examples", "3", "--json", "report.json")
 
@@ -97,11 +110,13 @@ def checked(
 WORKER, HERE, ISOLATED = ("-n", "1"), ("-n", "0"), ("-n", "0", "--isolate")
 OUTCOMES = [
     ("EXITS", WORKER, "crashed", "the worker process died, with exit code 0"),
-    ("SCRIBBLES", WORKER, "error", "wrote where only the worker process writes"),
+    ("SCRIBBLES", WORKER, "error", "what the worker process answers cannot be read"),
     ("SCRIBBLES", HERE, "holds", ""),
     ("INTERRUPTS", WORKER, "error", "the implementation raised KeyboardInterrupt"),
     ("INTERRUPTS", HERE, "error", "the implementation raised KeyboardInterrupt"),
     ("INTERRUPTS", ISOLATED, "error", "the implementation raised KeyboardInterrupt"),
+    ("PRETENDS", WORKER, "error", "the implementation raised Interrupted"),
+    ("PRETENDS", HERE, "error", "the implementation raised Interrupted"),
     ("LEAVES", HERE, "error", "the implementation raised SystemExit: 0"),
     ("LEAVES", ISOLATED, "error", "the implementation raised SystemExit: 0"),
     ("FORKS", WORKER, "holds", ""),
@@ -109,6 +124,11 @@ OUTCOMES = [
     ("FORKS", ISOLATED, "holds", ""),
     ("LITTERS", WORKER, "holds", ""),
     ("LITTERS", HERE, "holds", ""),
+    ("CLOSES", WORKER, "violated", ""),
+    ("CLOSES", HERE, "violated", ""),
+    ("CLOSES", ISOLATED, "violated", ""),
+    ("REPEATS", HERE, "violated", "shape [1000000000000]"),
+    ("REPEATS", ISOLATED, "violated", "shape [1000000000000]"),
     ("FINDS_THEN_EXITS", WORKER, "violated", "a wrong number of pairs"),
     ("FINDS_THEN_HANGS", (*WORKER, "--time-limit", "0.5"), "violated", "a wrong number of pairs"),
     ("FINDS_THEN_HANGS", (*ISOLATED, "--time-limit", "0.5"), "violated", "a wrong number of pairs"),

@@ -6,12 +6,14 @@ import gc
 import locale
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,14 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
+from detr_conformance import streams
 from detr_conformance.isolation import isolated
 from detr_conformance.judge import judge
-from detr_conformance.process_state import PARTS
+from detr_conformance.process_state import PARTS, SHARED
+from detr_conformance.testee.ended import Ended
 from detr_conformance.verdict import Verdict
 from detr_spec.cases import CostCase
+from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 
@@ -73,6 +78,8 @@ def close_stream() -> None:
     sys.stdout = open(os.devnull)  # noqa: SIM115
 
 
+LIMITS = resource.getrlimit(resource.RLIMIT_NOFILE)
+
 CHANGES: dict[str, Callable[[], object]] = {
     "working directory": lambda: os.chdir("/"),
     "environment": os.environ.clear,
@@ -85,10 +92,23 @@ CHANGES: dict[str, Callable[[], object]] = {
     "profiling": lambda: sys.setprofile(lambda *_: None),
     "handlers of signals": lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
     "timers": lambda: signal.alarm(1000),
+    "resource limits": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (500, LIMITS[1])),
+    "descriptors of the streams": lambda: os.close(0),
     "subnormal numbers": lambda: pytest.importorskip("torch").set_flush_denormal(True),
 }
 
 
+@pytest.fixture
+def streams_of_a_command(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The standard streams are kept, as a command does."""
+    copies = list(map(streams.out_of_reach, range(3)))
+    monkeypatch.setattr(streams, "_COPIES", copies)
+    yield
+    for copy in copies:
+        os.close(copy)
+
+
+@pytest.mark.usefixtures("streams_of_a_command")
 @pytest.mark.parametrize("name", PARTS)
 def test_what_is_changed_in_the_process_is_put_back(name: str) -> None:
     part = PARTS[name]
@@ -104,6 +124,39 @@ def test_what_is_changed_in_the_process_is_put_back(name: str) -> None:
         assert part.read() == within
         CHANGES[name]()
     assert part.read() == before
+
+
+@pytest.mark.parametrize("module", SHARED, ids=lambda module: str(module.__name__))
+def test_what_is_replaced_in_modules_that_are_shared_is_put_back(
+    module: Any, toy: Callable[..., Invariant], solver_of: Callable[..., Implementation]
+) -> None:
+    right = solver_of(linear_sum_assignment)
+    before = dict(vars(module))
+    nothing = {name: None for name in before if not name.startswith("__")}
+
+    def replacing(configuration: Configuration) -> Any:
+        built = right.component("assignment")(configuration)
+
+        def solve(cost: Any) -> Any:
+            answer = built.solve(cost)
+            sys.setrecursionlimit(100)
+            vars(module).update(nothing)
+            return answer
+
+        return replace(built, solve=solve)
+
+    assert judge(toy(ask), replace(right, assignment=replacing), examples=2).verdict is Verdict.HOLDS
+    assert dict(vars(module)) == before
+
+
+def test_a_verdict_that_an_implementation_raises_is_just_an_exception(
+    toy: Callable[..., Invariant], solver_of: Callable[..., Implementation]
+) -> None:
+    def raising(_: Any) -> Any:
+        raise Ended(Verdict.HOLDS, "fine")
+
+    judgement = judge(toy(ask), solver_of(raising), examples=2)
+    assert (judgement.verdict, judgement.message) == (Verdict.ERROR, "the implementation raised Ended: fine")
 
 
 def test_a_working_directory_that_is_deleted_is_left(tmp_path: Path) -> None:

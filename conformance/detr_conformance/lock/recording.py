@@ -13,7 +13,7 @@ from pathlib import Path
 from detr_conformance.documents import parsed_json, read_text
 from detr_conformance.encoding.files import FILES
 from detr_conformance.errors import UsageError, one_line
-from detr_conformance.isolation import MOMENT, isolated
+from detr_conformance.isolation import MOMENT, isolated, restoring_component
 from detr_conformance.lock.answers import answers_of
 from detr_conformance.testee.ended import Ended
 from detr_conformance.vectors.exporting import set_texts, set_vectors
@@ -106,7 +106,7 @@ def _answer(placed: Placed, implementation: Implementation, case: object) -> Loc
     MOMENT.judgement += 1
     try:
         with isolated():
-            return LockedAnswer(name, answers_of(component, implementation.component(component), case))
+            return LockedAnswer(name, answers_of(component, restoring_component(implementation, component), case))
     except (Violation, NotProvided, PremiseFailed, RankFailure) as error:
         return LockedAnswer(name, raised=one_line(error))
     except Raised as error:

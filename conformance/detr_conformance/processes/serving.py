@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import resource
 import signal
 import struct
 import sys
@@ -14,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from detr_conformance.plain_data import told
+from detr_conformance.streams import out_of_reach
 
 LONGEST = 1 << 25
 """The most bytes of a message; text that is taken for the length of one says more."""
@@ -46,7 +46,7 @@ class _Link:
 
     def __init__(self) -> None:
         self._process = os.getpid()
-        self._requests, self._answers = _out_of_reach(0), _out_of_reach(1)
+        self._requests, self._answers = out_of_reach(0), out_of_reach(1)
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
@@ -78,14 +78,6 @@ class _Link:
     def _require_own(self) -> None:
         if os.getpid() != self._process:
             os._exit(0)
-
-
-def _out_of_reach(descriptor: int) -> int:
-    """A copy with a high number, which what closes or writes to the usual ones does not meet."""
-    import fcntl  # noqa: PLC0415
-
-    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(limit, 2000) * 3 // 4)
 
 
 _LINKS: list[_Link] = []
@@ -133,7 +125,8 @@ def _answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
 def _raised(error: BaseException) -> bytes:
     """The message that says what was raised: itself, if it is an error of ours, else what it says."""
     with contextlib.suppress(Exception):
-        if type(error).__module__.partition(".")[0] == __package__.partition(".")[0]:
+        ours = type(error).__module__.partition(".")[0] == __package__.partition(".")[0]
+        if ours and isinstance(error, Exception):
             return packed((Kind.RAISED, error))
     return packed((Kind.RAISED, WorkerError(told(error))))
 

@@ -17,6 +17,7 @@ import click
 from detr_conformance import interrupts
 from detr_conformance.errors import cause_of_death
 from detr_conformance.processes.keeper import adopt_orphans, end_with_parent, kill_children, wakeup
+from detr_conformance.streams import out_of_reach
 
 ENDED = 1
 """The exit code of a command that was ended by what it ran: not 0, whatever the process itself said."""
@@ -45,7 +46,7 @@ def supervised(command: Callable[[], int]) -> int:
     process = os.fork()
     if process == 0:
         os.close(reader)
-        return _run(command, writer, password)
+        return _run(command, out_of_reach(writer), password)
     os.close(writer)
     code, status = _watched(process, reader, password)
     kill_children()

@@ -268,12 +268,23 @@ def claim_streams() -> tuple[int, int]:
     """
     if not _CLAIMED:
         sys.stdout.flush()
-        _CLAIMED.extend((os.dup(0), os.dup(1)))
+        _CLAIMED.extend((_out_of_reach(0), _out_of_reach(1)))
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.close(nothing)
         os.dup2(2, 1)
     return _CLAIMED[0], _CLAIMED[1]
+
+
+def _out_of_reach(descriptor: int) -> int:
+    """A copy with a high number, where the system can, which what closes or writes to the usual ones does not meet."""
+    if sys.platform == "win32":
+        return os.dup(descriptor)
+    import fcntl
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(limit, 2000) * 3 // 4)
 
 
 def _forked(answer: Callable[[dict[str, Any]], dict[str, Any] | None], begin: dict[str, Any]) -> Any:
@@ -283,6 +294,7 @@ def _forked(answer: Callable[[dict[str, Any]], dict[str, Any] | None], begin: di
     if process == 0:
         try:
             os.close(reader)
+            writer = _out_of_reach(writer)
             os.write(writer, json.dumps(answer(begin)).encode())
         except BaseException as error:
             traceback.print_exc()

@@ -26,13 +26,16 @@ def main() -> None:
 
 
 def _testee(implementation: Any) -> Testee:
+    from detr_conformance.isolation import restoring_component  # noqa: PLC0415
+    from detr_conformance.stopwatch import Stopwatch  # noqa: PLC0415
     from detr_conformance.testee.description import described, read_configuration  # noqa: PLC0415
     from detr_conformance.testee.signatures import Signature, functions_of, signatures  # noqa: PLC0415
     from detr_spec.violation import Raised  # noqa: PLC0415
 
     def build(component: str, configuration: dict[str, Any]) -> Functions:
         given = read_configuration(configuration, implementation.profile)
-        functions = functions_of(component, implementation.component(component)(given))
+        watched = Stopwatch().watched(restoring_component(implementation, component))
+        functions = functions_of(component, watched(given))
         return {name: answering(signatures(component)[name], part) for name, part in functions.items()}
 
     def answering(signature: Signature, function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:

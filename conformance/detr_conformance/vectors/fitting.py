@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 from detr_conformance.errors import one_line
-from detr_conformance.isolation import MOMENT
+from detr_conformance.isolation import MOMENT, restoring_component
 from detr_conformance.judge import DEFAULT_DEVICE, blank_judgement, concluded, with_passed
 from detr_conformance.search import search_case
 from detr_conformance.stopwatch import Stopwatch
@@ -74,9 +74,9 @@ def judge_vector(
     """
     case: Any = fitted(vector, implementation, device, undeclared_dtypes=invariant.undeclared_dtypes)
     MOMENT.judgement += 1
-    start = time.perf_counter()
+    start = perf_counter()
     stopwatch = Stopwatch()
-    component = stopwatch.watched(implementation.component(invariant.component))
+    component = stopwatch.watched(restoring_component(implementation, invariant.component))
     try:
         found = search_case(invariant, component, case)
     except Ended as ended:
@@ -84,5 +84,5 @@ def judge_vector(
     if found.failure is not None and not isinstance(found.failure, (Violation, Raised, RankFailure)):
         raise Unfit(f"{invariant.id} cannot be asked of it: {one_line(found.failure)}") from found.failure
     judgement = with_passed(concluded(invariant, found, vector.provenance.seed), invariant, component, found)
-    seconds = time.perf_counter() - start
+    seconds = perf_counter() - start
     return replace(judgement, seconds=seconds, implementation_seconds=stopwatch.seconds)
