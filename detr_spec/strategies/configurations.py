@@ -29,9 +29,7 @@ def draw_configuration(
     """A configuration with the profile's weights half of the time (always, if not `varied`), else with drawn ones."""
     profile, fixed = domain.profile, domain.limits.fixed
     dtype = domain.dtype or draw(st.sampled_from(domain.limits.usual_dtypes))
-    fields: dict[str, Any] = dict(
-        weights_of(profile), eos_coef=profile.eos_coef if dtype == "float32" else _EXACT_EOS
-    )
+    fields: dict[str, Any] = dict(weights_of(profile), eos_coef=profile.eos_coef if dtype == "float32" else _EXACT_EOS)
     if varied and draw(st.booleans()):
         numbers = Drawn(draw)
         names = ("cost_class", "cost_bbox", "cost_giou", "loss_class", "loss_bbox", "loss_giou")
