@@ -134,7 +134,7 @@ def learnability(component: Build, case: SetCase) -> None:
     """Gradient descent on the loss, from random logits and boxes, finds every object of real images: AP ≥ 0.99.
 
     Whatever else is wrong, a loss is one of detection if what minimises it detects. Premise: every term has a weight,
-    boxes weigh as much as classes in the matching, and the L1 distance as much as GIoU in the loss.
+    GIoU and the L1 distance weigh as much as classes in the matching, and the L1 distance as much as GIoU in the loss.
     """
     configuration, targets = case.configuration, case.targets
     premise(configuration.dtype in FINE_DTYPES, "small boxes need a finer dtype")
@@ -167,13 +167,14 @@ def _premise_learnable(configuration: Configuration) -> None:
     """Ends the check unless the least loss is that of the right classes in the right boxes, and steps lead there.
 
     Without boxes in the matching nothing binds a target to a box. Rates and steps are chosen for weights like those
-    that dialects train with: GIoU moves boxes that are apart slowly, and a matching by classes settles late.
+    that dialects train with: GIoU moves boxes that are apart slowly, and a matching by classes settles late. Between
+    boxes that are far apart only the L1 distance decides, and between small ones that are near only GIoU.
     """
     weights = training_weights(configuration)
     premise(min(weights.values()) > 0, "a term has no weight")
     premise(weights["box_l1"] >= weights["box_giou"], "GIoU weighs more in the loss than the L1 distance")
-    boxes = configuration.cost_bbox + configuration.cost_giou
-    premise(boxes >= configuration.cost_class, "classes weigh more in the matching than boxes")
+    boxes = min(configuration.cost_bbox, configuration.cost_giou)
+    premise(boxes >= configuration.cost_class, "classes weigh more in the matching than a box term")
     softmax = configuration.profile.class_loss == "cross-entropy"
     taught = configuration.eos_coef > 0 if softmax else 0 < configuration.focal_alpha < 1
     premise(taught, "objects, or what is no object, have no part in the classification loss")
