@@ -83,7 +83,8 @@ def tensors(case: Any) -> tuple[dict[str, Any], list[dict[str, Tensor]], list[Te
 
 def assert_equal(ours: Tensor, theirs: Tensor, what: str) -> None:
     assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype), what
-    scale = max(theirs.abs().max().item(), 1.0) if theirs.numel() else 1.0
+    # In this order, as what is NaN is not greater than 1.
+    scale = max(1.0, theirs.abs().max().item()) if theirs.numel() else 1.0
     torch.testing.assert_close(
         ours, theirs, rtol=EXACT, atol=EXACT * scale, equal_nan=True, msg=lambda text: f"{what}: {text}"
     )
