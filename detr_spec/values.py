@@ -347,9 +347,9 @@ class LossGradients:
 class Detections:
     """The detections of one image: scores [n], labels [n] int64, boxes [n, 4] as (x0, y0, x1, y1) in pixels."""
 
-    scores: Annotated[Floats, "[n]"]
+    scores: Annotated[AnyNumbers, "[n]"]
     labels: Annotated[AnyNumbers, "[n]"]
-    boxes: Annotated[Floats, "[n, 4]"]
+    boxes: Annotated[AnyNumbers, "[n, 4]"]
 
 
 @dataclass(frozen=True, eq=False)

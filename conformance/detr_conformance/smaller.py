@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from detr_conformance.parts import parts
 from detr_conformance.plain_data import plain_data
 from detr_conformance.reduction import reduce_found
 from detr_conformance.search import Component, Search, search
@@ -80,11 +81,12 @@ class Smaller:
                 found.count(small)
                 if type(small.failure) is type(found.failure) and not small.not_repeatable:
                     failed = True
-                    if _length(small.failing_case) < _length(found.failing_case):
+                    if _extent(small.failing_case) < _extent(found.failing_case):
                         found.failing_case, found.failure = small.failing_case, small.failure
             if failed:
                 return
 
 
-def _length(case: Any) -> int:
-    return len(json.dumps(plain_data(case)))
+def _extent(case: Any) -> tuple[int, int]:
+    """How many things a case has, then how much there is to read of it."""
+    return sum(part.size for part in parts(case)), len(json.dumps(plain_data(case)))

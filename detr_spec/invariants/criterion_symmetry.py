@@ -30,6 +30,7 @@ SEVERAL_CLASSES = set_cases(
     regimes=tuple(name for name in DISTINCT_ORDINARY_REGIMES if name != "one-class"),
     queries=(2, 6),
     targets=(2, 5),
+    least_classes=2,
 )
 SEVERAL_TARGETS = set_cases(regimes=DISTINCT_ORDINARY_REGIMES, queries=(2, 6), targets=(2, 5))
 

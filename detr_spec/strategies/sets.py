@@ -31,20 +31,21 @@ def set_cases(
     images: tuple[int, int] = (1, 3),
     queries: tuple[int, int] = (1, 6),
     targets: tuple[int, int] = (0, 5),
+    least_classes: int = 1,
 ) -> Promised:
     """Set-prediction cases of the given regimes; sizes are inclusive ranges for the small cases.
 
-    Large cases have up to 40 queries, 20 targets and 20 classes. An image has at most as many targets as
-    queries, except in the regime "more-targets-than-queries". Raises `ValueError` for a regime that does not
-    exist.
+    Large cases have up to 40 queries, 20 targets and 20 classes, others 4 classes, and the regime "one-class" has one.
+    An image has at most as many targets as queries, except in the regime "more-targets-than-queries". Raises
+    `ValueError` for a regime that does not exist.
     """
     unknown = [name for name in regimes if name not in REGIMES]
     if unknown:
         raise ValueError(f"no regime is called {unknown[0]!r}; the regimes are {', '.join(REGIMES)}")
 
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
-        bounds = map(domain.capped, (images, queries, targets))
-        return _set_case(domain, tuple(regimes), layers, *bounds)
+        capped = (domain.capped(bounds) for bounds in (images, queries, targets))
+        return _set_case(domain, tuple(regimes), layers, tuple(capped), least_classes)
 
     return Promised(strategy, SetPromise(layers[0], images[0], queries[0], targets[0]))
 
@@ -55,14 +56,14 @@ def _set_case(
     domain: Domain,
     regimes: tuple[str, ...],
     layers: tuple[int, int],
-    images: tuple[int, int],
-    queries: tuple[int, int],
-    targets: tuple[int, int],
+    bounds: tuple[tuple[int, int], ...],
+    least_classes: int,
 ) -> SetCase:
+    images, queries, targets = bounds
     regime = draw(st.sampled_from([name for name in regimes if name != "coco" or not domain.small]))
     large = not domain.small and (regime == "coco" or draw(st.integers(1, LARGE_SHARE)) == LARGE_SHARE)
     factor = 6 if large else 1
-    num_classes = draw(_class_counts(regime, large))
+    num_classes = draw(_class_counts(regime, least_classes, large))
     configuration = draw_configuration(draw, domain, num_classes=num_classes, decoder_layers=draw(st.integers(*layers)))
     query_count = draw(st.integers(queries[0], queries[1] * factor))
     longest = max(min(targets[1] * (4 if large else 1), query_count), targets[0])
@@ -89,12 +90,12 @@ def _set_case(
     )
 
 
-def _class_counts(regime: str, large: bool) -> SearchStrategy[int]:
+def _class_counts(regime: str, least: int, large: bool) -> SearchStrategy[int]:
     if regime == "one-class":
         return st.just(1)
     if regime == "coco":
         return st.just(COCO_CLASSES)
-    return st.integers(1, 20 if large else 4)
+    return st.integers(least, 20 if large else 4)
 
 
 def _lengths(draw: DrawFn, regime: str, batch: int, bounds: tuple[int, int], queries: int) -> tuple[int, ...]:
