@@ -81,6 +81,8 @@ class Smaller:
                 found.count(small)
                 if type(small.failure) is type(found.failure) and not small.not_repeatable:
                     failed = True
+                    # What is left of a case with more in it may be less.
+                    reduce_found(invariant, domain, component, small, over=self.over)
                     if _extent(small.failing_case) < _extent(found.failing_case):
                         found.failing_case, found.failure = small.failing_case, small.failure
             if failed:
