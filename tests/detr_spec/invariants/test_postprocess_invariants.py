@@ -216,8 +216,8 @@ RIGHT = {
     "another class among ties": replace(EACH_QUERY, pick=last_class_among_ties),
     "sigmoid from its complement": replace(TOP_K, probabilities=lambda logits: 1 - torch.sigmoid(-logits)),
     "sigmoid from tanh": replace(TOP_K, probabilities=lambda logits: 0.5 + 0.5 * torch.tanh(0.5 * logits)),
-    "sigmoid through a view": replace(
-        TOP_K, probabilities=lambda logits: logits.sigmoid().view(len(logits), -1).view(logits.shape)
+    "sigmoid in rows": replace(
+        TOP_K, probabilities=lambda logits: logits.sigmoid().reshape(len(logits), -1).reshape(logits.shape)
     ),
     "top-k, scaled first": replace(TOP_K, boxes=scaled_first),
     "other pairs among ties": replace(TOP_K, pick=last_among_ties),
