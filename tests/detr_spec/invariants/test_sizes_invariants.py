@@ -58,9 +58,9 @@ def drawn(cases: Cases, profile: Profile = DETR, count: int = 6, *, small: bool 
 
 
 def test_sets_have_more_than_a_byte_and_narrow_floats_can_count() -> None:
-    cases: list[SetCase] = drawn(large_set_cases(), count=12)
+    cases: list[SetCase] = drawn(large_set_cases(), count=20)
     many = [case for case in cases if case.regime == "many-targets"]
-    assert {case.regime for case in cases} == {"many-targets", "many-queries"}
+    assert {case.regime for case in cases} == {"many-targets", "many-queries", "many-pairs"}
     for case in many:
         lengths = [len(target) for target in case.targets]
         assert len(lengths) > 16
@@ -68,7 +68,8 @@ def test_sets_have_more_than_a_byte_and_narrow_floats_can_count() -> None:
         assert sum(lengths) > 2048
         assert float(np.float16(sum(lengths))) != sum(lengths)
         assert max(target.labels.max() for target in case.targets) > 255
-    assert all(case.outputs.queries > 256 for case in cases if case not in many)
+    assert all(case.outputs.queries > 256 for case in cases if case.regime != "many-targets")
+    assert all(len(case.targets[0]) > 256 for case in cases if case.regime == "many-pairs")
 
 
 def test_detections_have_more_than_two_bytes_can_count() -> None:
