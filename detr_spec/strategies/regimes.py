@@ -146,10 +146,11 @@ def _either(numbers: Numbers) -> int:
 def tiny(numbers: Numbers, extent: Extent) -> Scene:
     """Boxes with sides below 0.001, in predictions and targets: near each other, some overlapping, or all over."""
     scene = general(numbers, extent)
-    step = (TINY_STEP, 1 / 16)[_either(numbers)]
+    spread = _either(numbers)
 
     def shrunk(boxes: Floats) -> Floats:
-        centres = 0.5 + numbers.integers(-8, 8, (*boxes.shape[:-1], 2)) * step
+        shape = (*boxes.shape[:-1], 2)
+        centres = numbers.reals(0.0, 1.0, shape) if spread else 0.5 + numbers.integers(-8, 8, shape) * TINY_STEP
         sides = numbers.integers(1, 8, (*boxes.shape[:-1], 2)) * TINY_STEP
         return np.concatenate([centres, sides], axis=-1)
 

@@ -132,7 +132,8 @@ def test_the_references_gradient_lies_in_the_range(reference: Implementation, dt
             known.extend(expected.smooth[matched_places(matchings)])
 
     over(cases(reference.profile, dtype, layers=(1, 2)), check, 200)
-    assert np.mean(known) > 0.5
+    # Boxes that are exact, or repeat one another, lie on kinks.
+    assert np.mean(known) > 0.25
 
 
 def giou_values(values: Any, targets: Any) -> Any:
