@@ -48,7 +48,7 @@ def test_feature_maps_keep_to_their_ranges() -> None:
     assert {shape[1] for shape in shapes} == {8, 16}
     assert {shape[2] for shape in shapes} >= {1, 2, 3, 4, 5}
     assert {case.configuration.decoder_layers for case in cases} == {2, 3}
-    assert {len(case.features.queries) for case in cases} == {2, 3, 4}
+    assert {len(case.features.queries) for case in cases} == {2, 3, 4, 8, 12, 16}
     for case in cases:
         assert case.configuration.hidden_dim == case.features.features.shape[1]
 

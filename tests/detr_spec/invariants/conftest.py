@@ -61,12 +61,11 @@ def failing() -> Failing:
             item for item in all_invariants() if item.component in subject.components and item.applies(subject.profile)
         ]
 
-        def fails(item: Invariant) -> bool:
-            fewer = suspected is not None and item.id not in suspected
-            if fewer:
-                return _fails(item, subject, item.case_count(-(-examples // 3)))
-            return _fails(item, subject, max(item.case_count(examples), min(examples, ENOUGH)))
+        def cases(item: Invariant) -> int:
+            if suspected is None:
+                return max(item.case_count(examples), min(examples, ENOUGH))
+            return examples if item.id in suspected else item.case_count(-(-examples // 3))
 
-        return {item.id for item in asked if (among is None or item.id in among) and fails(item)}
+        return {item.id for item in asked if (among is None or item.id in among) and _fails(item, subject, cases(item))}
 
     return find
