@@ -166,8 +166,7 @@ DEFECTS: dict[str, tuple[Factory, set[str]]] = {
     "one layer less": (softmax(OneLayerLess), {KEYS, ALONE, ORDER}),
     "the last layer too": (softmax(LastLayerToo), {KEYS}),
     "class errors of all layers": (softmax(ClassErrors), {"auxiliary.no-class-error"}),
-    # Where two layers predict the same boxes, the wrong layer is the right one under another layer's matching.
-    "reversed": (softmax(Reversed), {ALONE, OWN, ORDER}),
+    "reversed": (softmax(Reversed), {ALONE, ORDER}),
     "one matching for all": (softmax(MatchesOnce), {ALONE, OWN, CLOSE}),
     "one matching for all, unseen": (softmax(MatchesInVain), {ALONE, OWN}),
     "the last layer under the first matching": (softmax(LastLayerOfTheFirst), {LAST, OWN, CLOSE, ORDER}),
