@@ -110,7 +110,7 @@ def test_what_does_not_answer_has_timed_out(source: str, raw: Raw, judged: Judge
 VAST = {
     "numbers": (
         'ARRAY.update(dtype="uint8", shape=[15 << 20], data="AAAA" * (5 << 20)); reply(request)',
-        "the assignment: a wrong number of pairs",
+        "assignment.solve answered ndarray of uint8 and shape [15728640]",
     ),
     "an excuse": (
         'write(packed({"message": "not provided", "text": "no " * (10 << 20), "id": request["id"]}))',
