@@ -215,7 +215,7 @@ DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
     "a metric summed": (subject(softmax(SumsMetrics)), {SAME}),
     "focal loss by its own count": (
         subject(focal(DividesClassificationByItsOwn), DEFORMABLE),
-        {MEAN, DENOMINATOR, CLAMP, SAME, SIZES},
+        {MEAN, DENOMINATOR, CLAMP, SIZES},
     ),
     "undeclared means": (subject(softmax(), replace(DETR, rank_reduction="local")), {DENOMINATOR, MASKS}),
 }
