@@ -301,8 +301,8 @@ def require_layer(answer: Judged, layer: int | None, names: Sequence[str] = TERM
     layer: as for `Judged.term`. names: of the terms; one that is not computed is passed over.
     """
     if answer.losses.matchings is not None:
-        place = -1 if layer is None else layer
-        given = answer.outputs.layers[place], answer.targets, answer.configuration
-        require_optimal_matchings("the criterion's matching", answer.matchings[place], *given)
+        outputs = answer.outputs.layers[-1 if layer is None else layer]
+        given = outputs, answer.targets, answer.configuration
+        require_optimal_matchings("the criterion's matching", answer.matching(layer), *given)
     for term in answer.terms(names, layer).values():
         term.require_definition()

@@ -101,8 +101,7 @@ def empty_batch(component: Build, case: SetCase) -> None:
     """
     empty = tuple(target.take(np.arange(0)) for target in case.targets)
     answer = judged(component, case.configuration, case.outputs, empty)
-    layers = (None, *range(len(case.outputs.auxiliary)))
-    terms = [(name, term) for layer in layers for name, term in answer.terms(TRAINING_TERMS, layer).items()]
+    terms = [(name, term) for layer in answer.layers for name, term in answer.terms(TRAINING_TERMS, layer).items()]
     premise(bool(terms), "the criterion returned none of the losses")
     for name, term in terms:
         require_finite(term)

@@ -166,8 +166,7 @@ def other_losses(component: Build, case: SetCase) -> None:
     Detection and segmentation are trained together, and compared with runs that detect only.
     """
     answer = judged(component, case.configuration, case.outputs, case.targets)
-    layers = (None, *range(len(case.outputs.auxiliary)))
-    terms = [term for layer in layers for term in answer.terms(TERMS, layer).values()]
+    terms = [term for layer in answer.layers for term in answer.terms(TERMS, layer).values()]
     premise(bool(terms), "the criterion returned none of the other losses")
     for term in terms:
         term.require_definition()

@@ -54,7 +54,7 @@ def matcher_in_mixed_precision(component: Callable[..., Any], case: SetCase) -> 
 def _require_definitions(component: Callable[..., Any], case: SetCase, of_last: tuple[str, ...] = ()) -> None:
     require_mixed(case)
     answer = judged(component, case.configuration, case.outputs, case.targets)
-    for layer in (None, *range(len(case.outputs.auxiliary))):
+    for layer in answer.layers:
         require_layer(answer, layer, (*TERMS, *(of_last if layer is None else ())))
 
 

@@ -129,8 +129,7 @@ def many_layers(component: Callable[..., Any], case: SetCase) -> None:
     Most decoders have six layers, and what reads one digit works with them.
     """
     answer = judged(component, case.configuration, case.outputs, case.targets)
-    layers: list[int | None] = [None, *range(len(case.outputs.auxiliary))]
-    for layer in layers:
+    for layer in answer.layers:
         for name in TRAINING_TERMS:
             key = answer.term(name, layer).key
             weights = answer.losses.weights
