@@ -12,6 +12,7 @@ upper end elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -180,14 +181,31 @@ def unique_optimum(cost: Floats | Interval, solver_dtype: str = "float64") -> Ma
         harsh[best.rows, best.columns] = cost.upper[best.rows, best.columns]
     if not np.isfinite(harsh).all():
         return None
-    largest = float(np.abs(harsh).max(initial=0.0))
-    matched = len(best.rows)
     allowance = total_allowance(harsh, solver_dtype)
     total = float(harsh[best.rows, best.columns].sum())
-    forbidden_cost = (2 * matched + 1) * (2 * largest + allowance + 1.0)
-    for row, column in zip(best.rows, best.columns, strict=True):
-        without = harsh.copy()
-        without[row, column] = forbidden_cost
-        if solve(without).total - total <= allowance:
-            return None
+    if any(other.total - total <= allowance for other in _without_each_pair(harsh, best, allowance)):
+        return None
     return Matching(best.rows, best.columns)
+
+
+def second_best(cost: Floats) -> Matching:
+    """The least costly assignment of a finite matrix [n, m] that differs from the one `solve` finds, if there are two.
+
+    Source: Murty 1968, whose first step this is.
+    """
+    best = solve(cost)
+    other = min(_without_each_pair(cost, best, 0.0), key=lambda found: found.total, default=best)
+    return Matching(other.rows, other.columns)
+
+
+def _without_each_pair(cost: Floats, best: Solution, allowance: float) -> Iterator[Solution]:
+    """The best assignments of a finite matrix [n, m] without each pair of the best one in turn.
+
+    Where there is none, one that costs more than the best one by more than the allowance.
+    """
+    largest = float(np.abs(cost).max(initial=0.0))
+    forbidden_cost = (2 * len(best.rows) + 1) * (2 * largest + allowance + 1.0)
+    for row, column in zip(best.rows, best.columns, strict=True):
+        without = cost.copy()
+        without[row, column] = forbidden_cost
+        yield solve(without)

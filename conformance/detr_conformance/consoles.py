@@ -74,3 +74,9 @@ def progress_bar(console: Console, *columns: ProgressColumn) -> Progress:
     counted = columns or (MofNCompleteColumn(), TimeElapsedColumn())
     shown = (BarColumn(), *counted, _Description())
     return Progress(*shown, console=console, transient=True, disable=not console.is_terminal)
+
+
+def print_above_bar(line: str) -> None:
+    """Writes one clean line to standard error, above the bar where one is shown; nothing where nobody reads."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
-import numpy as np
-
+from detr_spec.assignment import second_best
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
+from detr_spec.costs import image_costs
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
@@ -126,22 +126,27 @@ def own_matching(component: Build, case: SetCase) -> None:
     conflict = any(not _same(first, matchings[-1]) for first in matchings[:-1])
     premise(conflict, "all layers have the same matching")
     others = [(f"of decoder layer {layer}", own) for layer, own in enumerate(matchings)]
-    _require_own(Judged(configuration, case.outputs, targets, losses, matchings), others)
+    _require_own(Judged(configuration, case.outputs, targets, losses, matchings), [others] * len(matchings))
 
 
 def _same(first: tuple[Matching, ...], second: tuple[Matching, ...]) -> bool:
     return all(map(same_pairs, first, second))
 
 
-def _require_own(answer: Judged, others: Sequence[tuple[str, Sequence[Matching]]]) -> None:
-    """Raises `Violation` if a loss of some layer is that of another matching, by its name, and not that of its own."""
-    for layer, outputs in zip((*range(len(answer.outputs.auxiliary)), None), answer.outputs.layers, strict=True):
-        for name, term in answer.terms(TRAINING_TERMS, layer).items():
-            if _explains(term.definition, term.value):
-                continue
-            for whose, matchings in others:
-                other = set_losses(answer.configuration, outputs, answer.targets, matchings)[name]
-                if _explains(other, term.value):
+Others = Sequence[tuple[str, Sequence[Matching]]]
+"""Matchings of a layer's images that are not its own, each with its name."""
+
+
+def _require_own(answer: Judged, others: Sequence[Others]) -> None:
+    """Raises `Violation` if a loss of some layer is that of one of its other matchings, and not that of its own."""
+    layers = zip((*range(len(answer.outputs.auxiliary)), None), answer.outputs.layers, others, strict=True)
+    for layer, outputs, matchings_of in layers:
+        terms = answer.terms(TRAINING_TERMS, layer)
+        wrong = {name: term for name, term in terms.items() if not _explains(term.definition, term.value)}
+        for whose, matchings in matchings_of if wrong else ():
+            definitions = set_losses(answer.configuration, outputs, answer.targets, matchings)
+            for name, term in wrong.items():
+                if _explains(definitions[name], term.value):
                     raise Violation(
                         f"{term.key} is the loss under the matching {whose}",
                         expected=float(term.definition.value),
@@ -169,7 +174,7 @@ def close_call(component: Build, case: SetCase) -> None:
     """In each decoder layer, of two queries that cost almost the same for a target, the cheaper is trained towards it.
 
     Queries of early layers are near each other. Judged by the matchings that the criterion shows, or else by its
-    losses, which then must not be those of the dearer query.
+    losses, which then must not be those under the matching that costs a little more.
     """
     configuration, outputs, targets = case.configuration, case.outputs, case.targets
     losses = component(configuration)(outputs, targets).value
@@ -178,8 +183,14 @@ def close_call(component: Build, case: SetCase) -> None:
         require_optimal_layers(shown, configuration, outputs, targets)
         return
     matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
-    pairs = [Matching(np.array([query]), np.array([0])) for query in range(outputs.queries)]
-    dearer = [("of a dearer query", chosen) for chosen in product(pairs, repeat=len(targets))]
+    choices = [
+        [
+            (best, second_best(cost.value))
+            for best, cost in zip(own, image_costs(layer, targets, configuration), strict=True)
+        ]
+        for own, layer in zip(matchings, outputs.layers, strict=True)
+    ]
+    dearer = [[("that costs a little more", chosen) for chosen in product(*both)] for both in choices]
     _require_own(Judged(configuration, outputs, targets, losses, matchings), dearer)
 
 

@@ -88,6 +88,7 @@ def test_a_command_that_is_asked_to_end_says_so(
 ) -> None:
     called, function, left = LONG[name]
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     (tmp_path / "it.py").write_text(SOURCE)
     for files, arguments in GIVEN.items():
         if files in left:

@@ -14,6 +14,7 @@ from detr_spec.assignment import (
     lower_bound,
     minimum_total,
     optimality,
+    second_best,
     solve,
     total_allowance,
     unique_optimum,
@@ -215,6 +216,19 @@ def test_uniqueness_is_that_of_the_second_best(kind: str) -> None:
         judged[found is not None] += 1
     assert judged[True] > 0
     assert judged[False] > 0 or kind in ("general", "large numbers")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_second_best_is_the_next_of_all_assignments(kind: str) -> None:
+    for cost in problems(kind, 150, 4):
+        ranked, best = all_assignments(cost), solve(cost)
+        found = second_best(cost).pairs()
+        if len(ranked) == 1:
+            assert found == ranked[0][1]
+        else:
+            assert found != Matching(best.rows, best.columns).pairs()
+            totals = {tuple(pairs): total for total, pairs in ranked}
+            assert totals[tuple(found)] - ranked[1][0] <= resolution(cost)
 
 
 def test_uniqueness_holds_for_all_costs_in_range() -> None:

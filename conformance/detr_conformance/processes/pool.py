@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import pickle
 import selectors
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from detr_conformance.consoles import print_above_bar
 from detr_conformance.one_thread import ONE_THREAD
 from detr_conformance.processes.process import Died, Garbled, Late, Process
 from detr_conformance.processes.serving import LONGEST, Kind, command, packed
@@ -127,7 +126,7 @@ class Pool:
                 self._end(worker)
         if len(self._workers) < self._count:
             environment = {**os.environ, **ONE_THREAD}
-            self._workers.append(_Worker(Process(command(), environment, longest=LONGEST, say=_print)))
+            self._workers.append(_Worker(Process(command(), environment, longest=LONGEST, say=print_above_bar)))
         return next(worker for worker in reversed(self._workers) if worker not in busy)
 
     def _end(self, worker: _Worker) -> None:
@@ -165,12 +164,6 @@ class Pool:
             self._end(worker)
             return Outcome(failure=failure, told=worker.told)
         return None
-
-
-def _print(line: str) -> None:
-    """Shows what a worker wrote to standard error, above the bar where there is one; nothing where nobody reads."""
-    with contextlib.suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
 
 
 def _sound(worker: _Worker) -> bool:

@@ -251,4 +251,4 @@ def test_a_rank_that_does_not_join_is_accused_once_and_soon(name: str) -> None:
 
 
 def test_every_invariant_has_a_defect() -> None:
-    assert set().union(*(expected for _, expected in DEFECTS.values())) == {item.id for item in INVARIANTS} - {JOINS}
+    assert set().union(*(expected for _, expected in DEFECTS.values())) >= {item.id for item in INVARIANTS} - {JOINS}

@@ -395,8 +395,10 @@ DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
         subject(softmax(DetachedAuxiliary)),
         {CE, L1, GIOU, TOTAL, CONNECTED, LOGITS_NOT_ZERO},
     ),
-    # With a weight of 1 no logit has a gradient above 1.
-    "logits clipped": (subject(softmax(hooked(lambda gradient: gradient.clamp(-1, 1), "pred_logits"))), {TOTAL}),
+    "logits clipped": (
+        subject(softmax(hooked(lambda gradient: gradient.clamp(-0.1, 0.1), "pred_logits"))),
+        {CE, TOTAL, SUM},
+    ),
     "boxes clipped": (subject(softmax(hooked(lambda gradient: gradient.clamp(-4, 4), "pred_boxes"))), {GIOU, TOTAL}),
     "a graph that is kept": (subject(softmax(GraphKept)), {AGAIN}),
     "a scale that is kept": (subject(softmax(ScaleKept)), {AGAIN}),
