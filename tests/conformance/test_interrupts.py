@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -118,6 +120,19 @@ def test_an_import_that_hangs_in_this_process_is_named_and_can_be_ended(
     assert run(["check", "hangs.py:X", "-n", "0"]) == 143
     told = [line for line in capsys.readouterr().err.splitlines() if line]
     assert told == ["importing hangs.py:X …", "detr-spec: interrupted"]
+
+
+def test_a_command_that_is_still_being_imported_ends_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import sys, time\nprint('imported', flush=True)\ntime.sleep(60)")
+    code = "from detr_conformance.entry import main; main()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code, "list"], env=environment, **streams) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == ("", "")
+        assert process.returncode == -signal.SIGINT
 
 
 def test_every_command_is_short_or_among_them() -> None:

@@ -36,6 +36,7 @@ def supervised(command: Callable[[], int]) -> int:
     without having returned, that is said in a line on standard error. In the forked process, this returns as well.
     """
     if not hasattr(os, "fork"):
+        interrupts.listen()
         return command()
     reader, writer = os.pipe()
     # What is judged may write to every descriptor that there is, and must not be believed.

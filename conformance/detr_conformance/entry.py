@@ -1,0 +1,14 @@
+"""Where the command `detr-spec` begins: until it can say that it was interrupted, Ctrl-C ends it without a word."""
+
+from __future__ import annotations
+
+import signal
+
+
+def main() -> None:
+    """Runs the command, whose modules take a moment to import."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from detr_conformance.command_line import main as run_command  # noqa: PLC0415
+
+    run_command()
