@@ -6,6 +6,7 @@ import signal
 
 
 def pytest_configure() -> None:
-    """Interrupts arrive, also where the tests run in the background of a shell, which ignores them for its children."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Signals arrive, also where the tests run in the background of a shell or under `nohup`, whose children ignore some."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
