@@ -6,7 +6,7 @@ import signal
 
 
 def pytest_configure() -> None:
-    """Signals arrive, also where the tests run in the background of a shell or under `nohup`, whose children ignore some."""
+    """Signals arrive, also where tests run in the background of a shell or under `nohup`, whose children ignore some."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
