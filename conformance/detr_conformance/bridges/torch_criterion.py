@@ -13,6 +13,7 @@ from detr_conformance.bridges.torch_calls import broken_batches, call_before, ot
 from detr_conformance.bridges.torch_inputs import Inputs, observation, to_numpy
 from detr_spec.configuration import Configuration
 from detr_spec.values import Answer, Losses, Matching, Outputs, Targets
+from detr_spec.violation import Violation
 
 
 def call_criterion(
@@ -32,11 +33,11 @@ def called(
     predictions = layer_predictions(given, configuration)
     batch = configuration, given, targets
     call_before(module, configuration, broken=broken_batches(*batch), others=other_batches(*batch))
-    with _MatcherCalls(module) as calls:
+    with _MatcherCalls(module, len(targets)) as calls:
         answer = mapping("the criterion", module(given, targets), "a dictionary of losses")
     answer = {str(key): value for key, value in answer.items()}
     values = {key: single(f"the criterion, for {key!r},", value, to_numpy) for key, value in answer.items()}
-    losses = Losses(values, _weights(module), calls.of_layers(predictions, keys, len(targets)))
+    losses = Losses(values, _weights(module), calls.of_layers(predictions, keys))
     return losses, answer
 
 
@@ -74,11 +75,15 @@ def matchings(what: str, answer: Any, images: int) -> tuple[tuple[Matching, ...]
 
 
 class _MatcherCalls:
-    """Watches the matcher inside a criterion, where that is a module of its own."""
+    """Watches the matcher inside a criterion, where that is a module of its own.
 
-    def __init__(self, criterion: Callable[..., Any]) -> None:
+    An answer is read when it is given, for the next call may write over it.
+    """
+
+    def __init__(self, criterion: Callable[..., Any], images: int) -> None:
         self._matcher = getattr(criterion, "matcher", None)
-        self._calls: list[tuple[Any, Any]] = []
+        self._images = images
+        self._calls: list[tuple[dict[str, Any], tuple[Matching, ...] | Violation]] = []
 
     def __enter__(self) -> _MatcherCalls:
         if isinstance(self._matcher, nn.Module):
@@ -91,18 +96,26 @@ class _MatcherCalls:
 
     def _record(self, _: nn.Module, arguments: Any, named: Any, answer: Any) -> None:
         given = arguments[0] if arguments else next(iter(named.values()), None)
-        self._calls.append((dict(given) if isinstance(given, Mapping) else None, answer))
+        if isinstance(given, Mapping):
+            self._calls.append((dict(given), self._read(answer)))
 
-    def of_layers(
-        self, layers: list[tuple[Tensor, Tensor]], keys: Any, images: int
-    ) -> tuple[tuple[Matching, ...], ...] | None:
+    def _read(self, answer: Any) -> tuple[Matching, ...] | Violation:
+        """The matchings, or what is wrong with the answer: that of a layer, and no other, is held against it."""
+        try:
+            return matchings("the criterion's matcher", answer, self._images)[0]
+        except Violation as violation:
+            return violation
+
+    def of_layers(self, layers: list[tuple[Tensor, Tensor]], keys: Any) -> tuple[tuple[Matching, ...], ...] | None:
         """The matching of each layer, told by the tensors the matcher was called with; None where one is not seen."""
-        found = [self._of_layer(layer, keys, images) for layer in layers]
+        found = [self._of_layer(layer, keys) for layer in layers]
         return None if None in found else tuple(item for item in found if item is not None)
 
-    def _of_layer(self, layer: tuple[Tensor, Tensor], keys: Any, images: int) -> tuple[Matching, ...] | None:
+    def _of_layer(self, layer: tuple[Tensor, Tensor], keys: Any) -> tuple[Matching, ...] | None:
         for given, answer in self._calls:
-            parts = None if given is None else (given.get(keys.logits), given.get(keys.boxes))
-            if parts and all(isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(parts, layer, strict=True)):
-                return matchings("the criterion's matcher", answer, images)[0]
+            parts = given.get(keys.logits), given.get(keys.boxes)
+            if all(isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(parts, layer, strict=True)):
+                if isinstance(answer, Violation):
+                    raise answer
+                return answer
         return None

@@ -176,12 +176,12 @@ def instance(what: str, value: Any, kind: type) -> Any:
 
 
 def numbers(what: str, value: Any, convert: Callable[[Any], Any] = np.asarray) -> np.ndarray[Any, Any]:
-    """The value as an array of numbers, those of floating point as float64; raises `WrongAnswer` for what is none.
+    """The value as an array of its own of numbers, those of floating point as float64.
 
-    convert: makes an array of what the framework has.
+    convert: makes an array of what the framework has. Raises `WrongAnswer` for what is none.
     """
     try:
-        array = np.asarray(convert(value))
+        array = np.array(convert(value))
     except MemoryError:
         raise
     except Exception as error:
@@ -712,21 +712,23 @@ class _TorchCalls:
         value = {
             "values": {key: self._number(f"the criterion, for {key!r},", loss) for key, loss in losses.items()},
             "weights": weights,
-            "matchings": self._seen(calls, layers, len(targets)),
+            "matchings": self._seen(calls, layers),
         }
         return value, losses
 
     def _number(self, what: str, value: Any) -> Any:
         return encode_number(single(what, value, self._numpy))
 
-    def _seen(self, calls: list[Any], layers: list[Any], images: int) -> list[Any] | None:
+    def _seen(self, calls: list[Any], layers: list[Any]) -> list[Any] | None:
         """The matching of each layer, told by the tensors that the matcher was called with; None where one is not."""
         found = []
         for layer in layers:
             answers = [answer for given, answer in calls if self._same_layer(given, layer)]
             if not answers:
                 return None
-            found.append(self._matchings("the criterion's matcher", answers[0], images))
+            if isinstance(answers[0], WrongAnswer):
+                raise answers[0]
+            found.append(answers[0])
         return found
 
     def _same_layer(self, given: dict[str, Any], layer: dict[str, Any]) -> bool:
@@ -734,7 +736,10 @@ class _TorchCalls:
         return all(isinstance(part, self.torch.Tensor) and self.torch.equal(part, tensor) for part, tensor in parts)
 
     def _watched(self, outputs: Any, targets: Any) -> tuple[Any, list[Any]]:
-        """The criterion's answer, and what its own matcher, if it is a module, was called with and gave."""
+        """The criterion's answer, and what its own matcher, if it is a module, was called with and gave.
+
+        What it gave is read at once, for its next call may write over it.
+        """
         calls: list[Any] = []
         matcher = getattr(self.module, "matcher", None)
         handle = None
@@ -742,7 +747,7 @@ class _TorchCalls:
 
             def record(_: Any, given: Any, pairs: Any) -> None:
                 if given and isinstance(given[0], Mapping):
-                    calls.append((dict(given[0]), pairs))
+                    calls.append((dict(given[0]), self._read(pairs, len(targets))))
 
             handle = matcher.register_forward_hook(record)
         try:
@@ -750,6 +755,13 @@ class _TorchCalls:
         finally:
             if handle is not None:
                 handle.remove()
+
+    def _read(self, pairs: Any, images: int) -> Any:
+        """The matchings, or what is wrong with them."""
+        try:
+            return self._matchings("the criterion's matcher", pairs, images)
+        except WrongAnswer as wrong_answer:
+            return wrong_answer
 
     def gradients(self, outputs: Any, targets: Any, weights: Any) -> Any:
         given = self._outputs(outputs)

@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from samples import sample
+from subjects import InOneBuffer, matching_by, softmax
 
 from detr_conformance import check
 from detr_conformance.encoding.reports import plain
@@ -19,9 +21,11 @@ from detr_conformance.testee.description import encode_configuration
 from detr_conformance.testee.detr_testee import WrongAnswer, torch_testee
 from detr_conformance.testee.signatures import component_of, functions_of, signatures
 from detr_conformance.verdict import Judgement, Verdict
+from detr_reference import HungarianMatcher, SetCriterion
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.profile import DETR
+from detr_spec.values import Outputs, Target
 from detr_spec.violation import NotProvided, Raised, RankFailure, Violation
 
 FILE = Path(__file__).with_name("odd_answers.py")
@@ -138,6 +142,27 @@ def test_the_file_that_stands_alone_tells_odd_answers_alike(component: str) -> N
     assert [outcomes(there, component, number) for number in several] == [
         outcomes(odd.IN_TORCH, component, number) for number in several
     ]
+
+
+LOGITS = np.array([[[4.0, 0.0], [-4.0, 0.0]]])
+BOXES = np.full((1, 2, 4), 0.5)
+TURNED = Outputs(LOGITS, BOXES, auxiliary=(Outputs(LOGITS[:, ::-1], BOXES),))
+"""Two decoder layers, in which the one target is matched with the first query and with the second."""
+TARGETS = (Target(np.zeros(1, dtype=np.int64), np.full((1, 4), 0.5)),)
+
+
+def test_the_file_that_stands_alone_reads_a_matching_before_it_is_written_over() -> None:
+    subjects = [softmax(SetCriterion, matching_by(matcher)) for matcher in (InOneBuffer, HungarianMatcher)]
+    answers = [told_alone(criterion) for criterion in subjects]
+    assert answers[0] == answers[1]
+
+
+def told_alone(criterion: Callable[[Configuration], Any]) -> Any:
+    """What the file that stands alone tells of a criterion's answer to two decoder layers that match otherwise."""
+    configuration = Configuration(profile=DETR, decoder_layers=2)
+    testee = torch_testee(name="alone", profile="detr", criterion=criterion)
+    function = testee.build("criterion", encode_configuration(configuration))["call"]
+    return function(*signatures("criterion")["call"].encoded_arguments((TURNED, TARGETS)))
 
 
 def timeless(judgement: Judgement) -> Judgement:

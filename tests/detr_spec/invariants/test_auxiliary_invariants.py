@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from judging import Failing, share_fired
-from subjects import BackToFront, Factory, LargeScale, Losses, focal, hidden, matching_by, softmax, subject
+from subjects import BackToFront, Factory, InOneBuffer, LargeScale, Losses, focal, hidden, matching_by, softmax, subject
 
 from detr_conformance.reference import IMPLEMENTATIONS
 from detr_reference import FocalSetCriterion, SetCriterion
@@ -40,6 +40,7 @@ class OtherNames(SetCriterion):
 
 NOT_ACCUSED: dict[str, Implementation] = {
     "other ties": subject(softmax(SetCriterion, matching_by(BackToFront))),
+    "one buffer": subject(softmax(SetCriterion, matching_by(InOneBuffer))),
     "hidden": subject(hidden(softmax(SetCriterion))),
     "hidden focal": subject(hidden(focal(FocalSetCriterion)), DEFORMABLE),
     "another scale": subject(softmax(LargeScale)),
