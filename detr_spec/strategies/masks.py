@@ -20,8 +20,11 @@ from detr_spec.strategies.regimes import SATURATED_LOGIT
 from detr_spec.strategies.sets import ALL_REGIMES, LARGE_SHARE, set_cases
 from detr_spec.values import Booleans, Floats, Integers, Outputs, Targets
 
-LONGEST_PREDICTED_SIDE = 4
-LONGEST_TARGET_SIDE = 8
+LONGEST_DRAWN_SIDE, LONGEST_SEEDED_SIDE = 8, 40
+"""The longest side of a target's mask whose pixels are drawn one by one, and of one whose pixels come from a seed.
+
+Those that are predicted have at most half of it. 1 600 pixels are more than a byte counts, and than a tile holds.
+"""
 
 MOST_DRAWN = 2100
 """With more pixels than this, they come from a seed; no small case has."""
@@ -38,9 +41,9 @@ def mask_cases(
     """Cases of `set_cases`, whose last layer predicts masks and whose targets have masks; mask losses are asked for.
 
     Predicted masks [B, Q, h, w] are logits in ±6, or of −120, −60, 0, 60 and 120 in one case out of four, with sides
-    of 1 to 4. The targets' masks have a size for each image, with sides of 1 to 8, and some image's is at least as
-    high, some at least as wide, as the predictions: what right implementations do with a mask that becomes smaller is
-    not one thing. Auxiliary layers predict none, as in DETR.
+    of 1 to 4, and where they come from a seed to 20. The targets' masks have a size for each image, with sides of 1 to
+    8, or 40, and some image's is at least as high, some at least as wide, as the predictions: what right
+    implementations do with a mask that becomes smaller is not one thing. Auxiliary layers predict none, as in DETR.
     """
     base = set_cases(regimes=regimes, layers=layers, images=images, queries=queries, targets=targets)
 
@@ -73,12 +76,14 @@ def masks_fit(outputs: Outputs, targets: Targets) -> bool:
 @st.composite
 def _with_masks(draw: DrawFn, domain: Domain, base: Promised) -> SetCase:
     case: SetCase = draw(base(domain))
-    height, width = (draw(st.integers(1, LONGEST_PREDICTED_SIDE)) for _ in range(2))
-    sizes = _sizes(draw, len(case.targets), (height, width))
     numbers = _source(draw, domain, case)
-    logits = _logits(numbers, draw(st.integers(1, 4)) == 4, case.outputs.logits.shape[:2])
+    longest = LONGEST_SEEDED_SIDE if isinstance(numbers, Seeded) else LONGEST_DRAWN_SIDE
+    height, width = (draw(st.integers(1, longest // 2)) for _ in range(2))
+    sizes = _sizes(draw, len(case.targets), (height, width), longest)
+    predicted = (*case.outputs.logits.shape[:2], longest // 2, longest // 2)
+    logits = _logits(numbers, draw(st.integers(1, 4)) == 4, predicted)
     targets = [
-        replace(target, masks=_corner(_shapes(numbers, len(target)), *size))
+        replace(target, masks=_corner(_shapes(numbers, (len(target), longest, longest)), *size))
         for target, size in zip(case.targets, sizes.tolist(), strict=True)
     ]
     return replace(
@@ -91,15 +96,15 @@ def _with_masks(draw: DrawFn, domain: Domain, base: Promised) -> SetCase:
 
 
 def _source(draw: DrawFn, domain: Domain, case: SetCase) -> Numbers:
-    predicted = case.outputs.batch * case.outputs.queries * LONGEST_PREDICTED_SIDE**2
-    pixels = predicted + sum(map(len, case.targets)) * LONGEST_TARGET_SIDE**2
+    predicted = case.outputs.batch * case.outputs.queries * (LONGEST_DRAWN_SIDE // 2) ** 2
+    pixels = predicted + sum(map(len, case.targets)) * LONGEST_DRAWN_SIDE**2
     seeded = pixels > MOST_DRAWN or (not domain.small and draw(st.integers(1, LARGE_SHARE)) == LARGE_SHARE)
     return Seeded(draw(st.integers(0, 2**32 - 1)), case.configuration.dtype) if seeded else Drawn(draw)
 
 
-def _sizes(draw: DrawFn, batch: int, smallest: tuple[int, int]) -> Integers:
+def _sizes(draw: DrawFn, batch: int, smallest: tuple[int, int], longest: int) -> Integers:
     """The (height, width) of each image's masks, int64 [B, 2]; the largest of each is at least `smallest`."""
-    sizes = 1 + Drawn(draw).integers(0, LONGEST_TARGET_SIDE - 1, (batch, 2))
+    sizes = 1 + Drawn(draw).integers(0, longest - 1, (batch, 2))
     for axis, side in enumerate(smallest):
         image = draw(st.integers(0, batch - 1))
         sizes[image, axis] = max(sizes[image, axis], side)
@@ -107,16 +112,13 @@ def _sizes(draw: DrawFn, batch: int, smallest: tuple[int, int]) -> Integers:
 
 
 def _logits(numbers: Numbers, saturated: bool, shape: tuple[int, ...]) -> Floats:
-    """Logits of masks of the largest size."""
-    shape = (*shape, LONGEST_PREDICTED_SIDE, LONGEST_PREDICTED_SIDE)
     if saturated:
         return numbers.integers(-2, 2, shape).astype(np.float64) * (SATURATED_LOGIT / 2)
     return numbers.reals(-6.0, 6.0, shape)
 
 
-def _shapes(numbers: Numbers, count: int) -> Booleans:
-    """Masks of the largest size."""
-    return numbers.integers(0, 1, (count, LONGEST_TARGET_SIDE, LONGEST_TARGET_SIDE)).astype(np.bool_)
+def _shapes(numbers: Numbers, shape: tuple[int, ...]) -> Booleans:
+    return numbers.integers(0, 1, shape).astype(np.bool_)
 
 
 def _corner(masks: NDArray[Any], height: int, width: int) -> NDArray[Any]:
