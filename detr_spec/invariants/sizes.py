@@ -53,7 +53,8 @@ COST = 10
 def boxes_of_large_sizes(component: Callable[..., Any], case: BoxCase) -> None:
     """Overlaps of more boxes than a byte can count are what they are for few.
 
-    A detector has hundreds of queries, and an image of a crowd hundreds of targets.
+    A detector has hundreds of queries, and an image of a crowd hundreds of targets. Where few boxes fail as well, they
+    are shown.
     """
     for name, overlap in overlaps(component(case.configuration)).items():
         for first, second in ((case.first, case.second), (case.second, case.first)):
@@ -73,7 +74,7 @@ def boxes_of_large_sizes(component: Callable[..., Any], case: BoxCase) -> None:
 def assignment_of_large_sizes(component: Callable[..., Any], case: CostCase) -> None:
     """A matrix with more rows or columns than a byte can count is solved at least cost.
 
-    A detector has hundreds of queries.
+    A detector has hundreds of queries. Where a small matrix fails as well, it is shown.
     """
     matching = component(case.configuration).solve(case.costs[0]).value
     require_optimal("the assignment", matching, case.costs[0], case.configuration.dtype)
@@ -91,7 +92,8 @@ def assignment_of_large_sizes(component: Callable[..., Any], case: CostCase) -> 
 def matcher_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
     """More queries, targets, classes and images than a byte can count are matched at least cost.
 
-    LVIS has 1 203 classes, DINO 900 queries, and an image of a crowd hundreds of targets.
+    LVIS has 1 203 classes, DINO 900 queries, and an image of a crowd hundreds of targets. Where a small case fails as
+    well, it is shown.
     """
     matchings = answered(component, case.configuration, case.outputs, case.targets)
     require_optimal_matchings("the matching", matchings, case.outputs.main, case.targets, case.configuration)
@@ -109,7 +111,8 @@ def matcher_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None
 def criterion_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
     """Batches with more queries, targets, classes and images than a byte can count have losses as defined.
 
-    A count that is rounded scales every box loss, by as little as a thousandth.
+    A count that is rounded scales every box loss, by as little as a thousandth. Where a small case fails as well, it is
+    shown.
     """
     require_layer(judged(component, case.configuration, case.outputs, case.targets), None)
 
@@ -149,7 +152,8 @@ def many_layers(component: Callable[..., Any], case: SetCase) -> None:
 def postprocess_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
     """More queries and classes than a byte can count, in images wider than two bytes can, have detections as defined.
 
-    Aerial and microscopic images are that wide, and their pairs of query and class number more than 65 536.
+    Aerial and microscopic images are that wide, and their pairs of query and class number more than 65 536. Where a
+    small case fails as well, it is shown.
     """
     by_rule = (labels, boxes_of_queries) if best_class_rule(case.configuration.profile) else (distinct_pairs,)
     for check in (foreground_labels, scores, pixels_of_each_axis, *by_rule):
@@ -169,6 +173,7 @@ def postprocess_of_large_sizes(component: Callable[..., Any], case: SetCase) -> 
 def ranks_of_large_sizes(component: Callable[..., Any], case: RankCase) -> None:
     """The mean over the ranks of a loss that is divided by num_boxes is that of all images, for thousands of boxes.
 
-    What is reduced over ranks is often sent in the dtype of the gradients.
+    What is reduced over ranks is often sent in the dtype of the gradients. Where few boxes fail as well, they are
+    shown.
     """
     mean_of_box_losses(component, case)

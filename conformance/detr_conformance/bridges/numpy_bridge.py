@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from detr_conformance.bridges.answers import index_vectors, instance, numbers, sequence
+from detr_conformance.bridges.box_operations import box_operations
 from detr_spec.calls import LAYOUTS, PLAIN
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import Assignment, BoxOperations, Implementation, Limits
+from detr_spec.implementation import Assignment, Implementation, Limits
 from detr_spec.profile import DETR, Profile, named_profile
 from detr_spec.values import Answer, Floats, Matching, Observation
 
@@ -35,15 +36,15 @@ def numpy_implementation(
     """An implementation from functions on NumPy arrays.
 
     boxes: functions by the names of `BoxOperations`, arrays [n, 4] in the case's dtype → arrays. solver: a cost
-    matrix [n, m] → (row indices, column indices). batch_solver: a list of cost matrices → a list of those.
+    matrix [n, m] → (row indices, column indices). batch_solver: a list of cost matrices → a list of those. Raises
+    `UsageError` for a box operation that there is not.
     """
     declared = named_profile(profile) if isinstance(profile, str) else profile
-    box_functions = boxes
     return Implementation(
         name=name,
         profile=declared,
         limits=_of_numpy(limits or Limits()),
-        boxes=None if box_functions is None else lambda configuration: _boxes(box_functions, configuration),
+        boxes=None if boxes is None else box_operations(boxes, _box_operation),
         assignment=None if solver is None else lambda configuration: _assignment(solver, batch_solver, configuration),
     )
 
@@ -102,12 +103,6 @@ def _within(array: np.ndarray, shape: tuple[int, ...], place: tuple[Any, ...]) -
 def _same(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether two arrays hold the same values, NaN being the same as NaN."""
     return first.shape == second.shape and bool(np.array_equal(first, second, equal_nan=True))
-
-
-def _boxes(functions: Mapping[str, Callable[..., Any]], configuration: Configuration) -> BoxOperations:
-    return BoxOperations(
-        **{name: _box_operation(name, function, configuration) for name, function in functions.items()}
-    )
 
 
 def _box_operation(

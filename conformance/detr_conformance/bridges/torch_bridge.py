@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from detr_conformance.bridges.answers import entry, instance, mapping, numbers, sequence
+from detr_conformance.bridges.box_operations import box_operations
 from detr_conformance.bridges.torch_calls import (
     EVALUATION,
     TRAINING,
@@ -28,7 +29,7 @@ from detr_conformance.bridges.torch_gradients import call_gradients
 from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, devices, observation, to_numpy
 from detr_conformance.bridges.torch_ranks import Ranks, ranks_available
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import BoxOperations, Distributed, Heads, Implementation, Limits
+from detr_spec.implementation import Distributed, Heads, Implementation, Limits
 from detr_spec.profile import Profile, named_profile
 from detr_spec.values import (
     Answer,
@@ -67,15 +68,14 @@ def torch_implementation(
     builds what is called with (features, padding, query_embed, positions), and `model` what is called with a list of
     images; both are put in evaluation mode. `backbone_reach` is the number of pixels beyond which the model's backbone
     sees nothing, half the receptive field of a ResNet; where it is given, padding that is farther away is judged.
-    Raises `KeyError` for a profile name that does not exist.
+    Raises `KeyError` for a profile name that does not exist, and `UsageError` for a box operation that there is not.
     """
     declared = named_profile(profile) if isinstance(profile, str) else profile
-    box_functions = boxes
     return Implementation(
         name=name,
         profile=declared,
         limits=_of_torch(limits or Limits()),
-        boxes=None if box_functions is None else lambda configuration: _boxes(box_functions, configuration),
+        boxes=None if boxes is None else box_operations(boxes, _box_operation),
         matcher=None if matcher is None else _component(matcher, _call_matcher),
         criterion=None if criterion is None else _component(criterion, call_criterion),
         masks=None if masks is None else _component(masks, call_criterion),
@@ -131,12 +131,6 @@ def _of_torch(limits: Limits) -> Limits:
     """The limits, with the devices that there are where none are given, and no way of calling that torch lacks."""
     calls = tuple(call for call in limits.calls if call != "read-only")
     return replace(limits, devices=limits.devices or devices(), calls=calls)
-
-
-def _boxes(functions: Mapping[str, Callable[..., Tensor]], configuration: Configuration) -> BoxOperations:
-    return BoxOperations(
-        **{name: _box_operation(name, function, configuration) for name, function in functions.items()}
-    )
 
 
 def _box_operation(
