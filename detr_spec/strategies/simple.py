@@ -205,7 +205,7 @@ SATURATING = 64.0
 def hidden_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3)) -> Promised:
     """Hidden states [L, B, Q, D] of a decoder, with D of 4 or 8: in ±2, or in ±128, where the sigmoid saturates.
 
-    There are 1 to 4 queries, or up to 40 where the numbers come from a seed.
+    There are 1 to 4 queries; where the numbers come from a seed up to 40, and up to four times as many layers.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[HiddenCase]:
@@ -223,8 +223,10 @@ def _hidden_case(draw: DrawFn, domain: Domain, layers: tuple[int, int], images: 
     base = draw_configuration(
         draw, domain, num_classes=draw(st.integers(1, 4)), decoder_layers=draw(st.integers(*layers))
     )
+    numbers, factor = _source(draw, domain, base.dtype)
+    if factor > 1:
+        base = replace(base, decoder_layers=draw(st.integers(layers[0], 4 * layers[1])))
     configuration = replace(base, hidden_dim=draw(st.sampled_from((4, 8))))
-    numbers, factor = _source(draw, domain, configuration.dtype)
     saturated = draw(st.integers(1, 4)) == 4
     shape = (
         configuration.decoder_layers,
