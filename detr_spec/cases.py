@@ -65,7 +65,8 @@ class SetCase(Case):
             return
         if len(self.targets) != outputs.batch:
             raise InvalidValue(
-                f"{len(self.targets)} targets for {outputs.batch} images; expected one target for each image"
+                f"the targets are {len(self.targets)} in number, and the images {outputs.batch}; "
+                "expected one for each image"
             )
         if outputs.logits.shape[-1] != configuration.columns:
             raise InvalidValue(
@@ -95,7 +96,8 @@ class RankCase(Case):
         for rank, (outputs, targets) in enumerate(self.batches):
             if len(targets) != outputs.batch:
                 raise InvalidValue(
-                    f"rank {rank} has {len(targets)} targets for {outputs.batch} images; expected one for each image"
+                    f"rank {rank}: the targets are {len(targets)} in number, and the images {outputs.batch}; "
+                    "expected one for each image"
                 )
 
     @property

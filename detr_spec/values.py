@@ -254,7 +254,8 @@ class Target:
         )
         if len(labels) != len(boxes):
             raise InvalidValue(
-                f"a target has {len(labels)} labels and {len(boxes)} boxes; expected one label for each box"
+                f"a target's labels are {len(labels)} in number, and its boxes {len(boxes)}; "
+                "expected one label for each box"
             )
         if not self.broken:
             if (labels < 0).any():

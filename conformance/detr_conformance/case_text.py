@@ -6,10 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from detr_conformance.text import counted
 from detr_spec.calls import CALLS, PLAIN
 
 MOST_ROWS = 24
 """A longer table is cut, and says how much is left out; the JSON file has all of it."""
+
+CORNERS = ("x0", "y0", "x1", "y1")
+CENTRES = ("cx", "cy", "w", "h")
 
 Row = Sequence[str]
 
@@ -25,18 +29,20 @@ def case_lines(case: Any, built_with: Mapping[str, Any] | None = None) -> list[s
 
 
 def passed_lines(passed: Mapping[str, Any], case: Mapping[str, Any]) -> list[str]:
-    """The lines that show what was passed besides a case, where it differs from the case."""
+    """The lines that show what else than a case was passed: of images and ranks, those that differ from the case's."""
     numbers = _numbers(passed.get("built_with", {}))
-    return [*([f"built with {numbers}"] if numbers else []), *_part_lines(passed, case.get("configuration", {}))]
+    return [*([f"built with {numbers}"] if numbers else []), *_part_lines(passed, case["configuration"], case)]
 
 
-def _part_lines(parts: Mapping[str, Any], configuration: Mapping[str, Any]) -> list[str]:
-    """The lines that show those parts of a case that are given."""
-    lines: list[str] = []
-    if parts.keys() & {"outputs", "targets", "sizes"}:
-        lines += _images(parts.get("outputs"), parts.get("targets", ()), parts.get("sizes", ()), configuration)
+def _part_lines(
+    parts: Mapping[str, Any], configuration: Mapping[str, Any], case: Mapping[str, Any] | None = None
+) -> list[str]:
+    """The lines that show those parts of a case that are given; of those beside a case, what differs from it."""
+    lines = _images(parts, configuration, case)
     for rank, (outputs, targets) in enumerate(parts.get("batches", ())):
-        lines += ["", f"rank {rank}", *_indented(_images(outputs, targets, (), configuration))]
+        if case is None or [outputs, targets] not in case["batches"][rank : rank + 1]:
+            batch = {"outputs": outputs, "targets": targets}
+            lines += ["", f"rank {rank}", *_indented(_images(batch, configuration))]
     for place, cost in enumerate(parts.get("costs", ())):
         lines += ["", f"cost matrix {place}, {_shape(cost)}", *_indented(matrix_lines(cost))]
     lines += _hidden_states(parts["hidden"]) if "hidden" in parts else []
@@ -44,9 +50,18 @@ def _part_lines(parts: Mapping[str, Any], configuration: Mapping[str, Any]) -> l
     if "images" in parts:
         sizes = [f"image {place}: {len(image[0])} x {len(image[0][0])}" for place, image in enumerate(parts["images"])]
         lines += ["", "images, height x width in pixels", *_indented(sizes)]
+    return lines + _box_lists(parts)
+
+
+def _box_lists(parts: Mapping[str, Any]) -> list[str]:
+    """The lists of boxes, in the format of the function that they were given to; those of a case are corners."""
+    function = parts.get("function")
+    columns = CENTRES if function == "cxcywh_to_xyxy" else CORNERS
+    lines: list[str] = []
     for name in ("first", "second"):
         if name in parts:
-            lines += ["", f"{name} boxes (x0 y0 x1 y1)", *_indented(_boxes(parts[name]))]
+            title = f"{name} boxes" if function is None else f"{name} argument of {function}"
+            lines += ["", f"{title} ({' '.join(columns)})", *_indented(_boxes(parts[name], columns))]
     return lines
 
 
@@ -76,7 +91,7 @@ def table_lines(heading: Row, rows: Sequence[Row]) -> list[str]:
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (heading, *shown)
     ]
-    return lines if len(rows) <= MOST_ROWS else [*lines, f"… and {len(rows) - MOST_ROWS} more rows"]
+    return lines if len(rows) <= MOST_ROWS else [*lines, f"… and {counted(len(rows) - MOST_ROWS, 'more row')}"]
 
 
 def _indented(lines: Sequence[str]) -> list[str]:
@@ -101,25 +116,54 @@ def _numbers(named: Mapping[str, Any]) -> str:
 
 
 def _images(
-    outputs: Mapping[str, Any] | None,
-    targets: Sequence[Mapping[str, Any]],
-    sizes: Sequence[Sequence[int]],
-    configuration: Mapping[str, Any],
+    parts: Mapping[str, Any], configuration: Mapping[str, Any], case: Mapping[str, Any] | None = None
 ) -> list[str]:
-    parts = [] if outputs is None else list(_parts(outputs))
+    """The images of outputs, targets and sizes; of those beside a case, where any differs, those that differ."""
+    images = list(range(_count(parts)))
+    if case is not None:
+        beside = {name: case[name] for name in ("outputs", "targets", "sizes") if name in parts}
+        every = range(max(len(images), _count(beside)))
+        images = [image for image in every if _of_image(parts, image) != _of_image(beside, image)] or images
     lines: list[str] = []
-    for image in range(max(len(targets), len(sizes), *(len(part["logits"]) for _, part in parts), 0)):
-        size = f", {sizes[image][0]} x {sizes[image][1]} pixels (height x width)" if image < len(sizes) else ""
-        lines += ["", f"image {image}{size}"]
-        for name, part in parts:
-            if image < len(part["logits"]):
-                lines += [f"  {name}", *_indented(_indented(_queries(part, image, configuration)))]
-                if part.get("masks"):
-                    lines += ["  mask logits", *_indented(_indented(_mask_logits(part["masks"][image])))]
-        if image < len(targets):
-            lines += ["  targets", *_indented(_indented(_targets(targets[image])))]
-            if targets[image].get("masks"):
-                lines += ["  masks of targets", *_indented(_indented(_target_masks(targets[image]["masks"])))]
+    for image in images:
+        lines += _image(_of_image(parts, image), image, configuration)
+    return lines
+
+
+def _count(parts: Mapping[str, Any]) -> int:
+    """The number of images in the longest of those parts of a case that are given."""
+    layers = _parts(parts["outputs"]) if "outputs" in parts else ()
+    lists = [*(layer["logits"] for _, layer in layers), parts.get("targets", ()), parts.get("sizes", ())]
+    return max(map(len, lists))
+
+
+def _of_image(parts: Mapping[str, Any], image: int) -> dict[str, Any]:
+    """What those parts of a case that are given hold for one image; None for a part that has no such image."""
+    found: dict[str, Any] = {}
+    for title, layer in _parts(parts["outputs"]) if "outputs" in parts else ():
+        queries = {name: layer[name][image : image + 1] for name in ("logits", "boxes", "masks") if layer.get(name)}
+        found[title] = queries if queries.get("logits") else None
+    for name in ("targets", "sizes"):
+        if name in parts:
+            found[name] = next(iter(parts[name][image : image + 1]), None)
+    return found
+
+
+def _image(parts: Mapping[str, Any], image: int, configuration: Mapping[str, Any]) -> list[str]:
+    """An image: the queries of each of its layers, and its targets; what it lacks beside others is named."""
+    size = parts.get("sizes")
+    lines = ["", f"image {image}" + (f", {size[0]} x {size[1]} pixels (height x width)" if size else "")]
+    for name, part in parts.items():
+        if part is None:
+            lines += [f"  {name}: nothing was given for this image"]
+        elif name == "targets":
+            lines += ["  targets", *_indented(_indented(_targets(part)))]
+            if part.get("masks"):
+                lines += ["  masks of targets", *_indented(_indented(_target_masks(part["masks"])))]
+        elif name != "sizes":
+            lines += [f"  {name}", *_indented(_indented(_queries(part, 0, configuration)))]
+            if part.get("masks"):
+                lines += ["  mask logits", *_indented(_indented(_mask_logits(part["masks"][0])))]
     return lines
 
 
@@ -162,7 +206,7 @@ def _queries(layer: Mapping[str, Any], image: int, configuration: Mapping[str, A
         [f"query {place}", *map(number, scores), "|", *map(number, box)]
         for place, (scores, box) in enumerate(zip(logits, boxes, strict=True))
     ]
-    return table_lines(["", *columns, "|", "cx", "cy", "w", "h"], rows)
+    return table_lines(["", *columns, "|", *CENTRES], rows)
 
 
 def _targets(target: Mapping[str, Any]) -> list[str]:
@@ -170,13 +214,11 @@ def _targets(target: Mapping[str, Any]) -> list[str]:
         [f"target {place}", number(label), "|", *map(number, box)]
         for place, (label, box) in enumerate(zip(target["labels"], target["boxes"], strict=True))
     ]
-    return table_lines(["", "label", "|", "cx", "cy", "w", "h"], rows)
+    return table_lines(["", "label", "|", *CENTRES], rows)
 
 
-def _boxes(boxes: Sequence[Sequence[float]]) -> list[str]:
-    return table_lines(
-        ["", "x0", "y0", "x1", "y1"], [[f"[{place}]", *map(number, box)] for place, box in enumerate(boxes)]
-    )
+def _boxes(boxes: Sequence[Sequence[float]], columns: Row) -> list[str]:
+    return table_lines(["", *columns], [[f"[{place}]", *map(number, box)] for place, box in enumerate(boxes)])
 
 
 def _hidden_states(hidden: Sequence[Sequence[Any]]) -> list[str]:
@@ -193,7 +235,7 @@ def _hidden_states(hidden: Sequence[Sequence[Any]]) -> list[str]:
 
 def _feature_map(given: Mapping[str, Any]) -> list[str]:
     features, padding = given["features"], given["padding"]
-    lines = ["", f"{len(given['queries'])} queries, {len(features[0])} channels"]
+    lines = ["", f"{counted(len(given['queries']), 'query', 'queries')}, {counted(len(features[0]), 'channel')}"]
     for image, rows in enumerate(padding):
         pictured = ["".join("x" if outside else "." for outside in row) for row in rows]
         lines += [f"image {image}, with padding as x", *_indented(pictured)]

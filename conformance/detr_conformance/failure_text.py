@@ -11,7 +11,9 @@ from detr_conformance.verdict import Counterexample, Judgement
 
 WIDTH = 100
 
-PASSED = "passed besides, where it differs from the case:"
+OTHER_CALL = "called with, where it differs from the case:"
+CASE = "the case: "
+MADE_FROM = "the case, from which the inputs below are made: "
 UNBOUNDED = "rounding in this dtype may move it without bound, as where it overflows or divides by nearly 0"
 ANYTHING = f"any number, but a number: {UNBOUNDED}"
 
@@ -49,15 +51,17 @@ def counterexample_lines(counterexample: Counterexample) -> list[str]:
 
 
 def _case_lines(counterexample: Counterexample) -> list[str]:
-    """The lines of a case, and of what was passed besides; a case of another form, which a file may hold, as it is."""
+    """The lines of a case, and of a call that was given another; of a case in another form, what it is."""
     case, passed = counterexample.case, counterexample.passed
     try:
         shown = case_lines(case, counterexample.built_with)
-        besides = passed_lines(passed, case) if passed else []
+        other = passed_lines(passed, case) if passed else []
     except (TypeError, ValueError, KeyError, IndexError, AttributeError):
-        shown, besides = [_value(case)], []
-    lines = ["", "the case: " + shown[0], *(f"  {line}".rstrip() for line in shown[1:])] if shown else []
-    return lines + (["", PASSED, *(f"  {line}".rstrip() for line in besides)] if besides else [])
+        shown, other = [_value(case)], []
+    case_too = not other or (passed or {}).get("case_too", True)
+    heading, also = (CASE, f"also {OTHER_CALL}") if case_too else (MADE_FROM, OTHER_CALL)
+    lines = ["", heading + shown[0], *(f"  {line}".rstrip() for line in shown[1:])] if shown else []
+    return lines + (["", also, *(f"  {line}".rstrip() for line in other)] if other else [])
 
 
 def _allowed(allowance: Any) -> str | None:

@@ -11,7 +11,7 @@ from hypothesis.database import ExampleDatabase
 
 from detr_conformance.database import Part, opened
 from detr_conformance.isolation import MOMENT, restoring_component
-from detr_conformance.passed import numbers_built_with, passed_besides
+from detr_conformance.passed import numbers_built_with, other_call
 from detr_conformance.plain_data import LONGEST, plain_data, told
 from detr_conformance.processes.usage import own_processor_seconds
 from detr_conformance.search import Component, Search, search
@@ -138,10 +138,10 @@ def not_made_smaller(judgement: Judgement, why: str) -> Judgement:
 
 
 def with_passed(judgement: Judgement, invariant: Invariant, component: Component, found: Search) -> Judgement:
-    """The judgement, with what was passed besides the case that failed; runs the check once more where one did."""
+    """The judgement, with a call that was not given the case that failed; runs the check once more where one did."""
     if judgement.counterexample is None or found.failure is None or found.unanswered is not None:
         return judgement
-    passed = passed_besides(invariant, component, found.failing_case)
+    passed = other_call(invariant, component, found.failing_case)
     return replace(judgement, counterexample=replace(judgement.counterexample, passed=passed))
 
 

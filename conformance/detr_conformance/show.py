@@ -12,6 +12,7 @@ from detr_conformance.consoles import Console, styled
 from detr_conformance.failure_text import failure_text
 from detr_conformance.overview import failures, line_of, overview, told
 from detr_conformance.report import ImplementationReport, Report, missing_components
+from detr_conformance.text import counted
 from detr_conformance.verdict import Judgement, Verdict
 
 WORDS = {
@@ -102,7 +103,7 @@ def cost_lines(report: Report) -> Iterator[str]:
         f"in the implementations and their bridges; {1000 * cost.beyond:.1f} ms a case beyond them"
     )
     shard = f", shard {report.shard}" if report.shard else ""
-    yield f"detr-spec {report.version}, seed {report.seed}, {report.examples} examples{shard}"
+    yield f"detr-spec {report.version}, seed {report.seed}, {counted(report.examples, 'example')}{shard}"
     if report.interrupted:
         yield "interrupted: this is what was known so far"
 

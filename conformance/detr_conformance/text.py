@@ -35,6 +35,11 @@ def printable(text: str) -> str:
     return _COMMAND.sub(_escape, _UNUSUAL.sub(_escape_hidden, text))
 
 
+def counted(number: int, what: str, several: str | None = None) -> str:
+    """So many of something, such as "1 case" and "2 cases". several: its plural, where that is more than an s."""
+    return f"{number} {what}" if number == 1 else f"{number} {several or f'{what}s'}"
+
+
 def line_of(text: object, longest: int = LONGEST_LINE) -> str:
     """What is said in one printable line; of a longer one its beginning, and how much is left out."""
     said = str(text)

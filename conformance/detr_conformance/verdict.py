@@ -40,7 +40,7 @@ class Counterexample:
 
     vector: the case as a vector's document, exact to the bit, which `detr-spec replay` takes. built_with: the numbers
     that the component was built with and that decide, by name. passed: what the last call was given that was not the
-    case itself, where it differs from the case.
+    case itself, where it differs from the case, as `other_call` gives it.
     """
 
     case: Any

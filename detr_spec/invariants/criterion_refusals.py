@@ -41,7 +41,7 @@ def _with_label(case: SetCase, label: int) -> Targets:
 def _require_label_refused(component: Build, case: SetCase, label: int) -> None:
     criterion, targets = component(case.configuration), _with_label(case, label)
     require_refusal(
-        f"a target of label {label}, where there are {case.configuration.num_classes} classes,",
+        f"a target of label {label}, where num_classes is {case.configuration.num_classes},",
         sound=lambda: criterion(case.outputs, case.targets),
         broken=lambda: criterion(case.outputs, targets),
     )
@@ -106,7 +106,7 @@ def target_count_refused(component: Build, case: SetCase) -> None:
     targets = (*case.targets, case.targets[-1]) if more else case.targets[:-1]
     criterion = component(case.configuration)
     require_refusal(
-        f"a batch of {case.outputs.batch} images with {len(targets)} targets",
+        f"a batch with another number of targets ({len(targets)}) than of images ({case.outputs.batch})",
         sound=lambda: criterion(case.outputs, case.targets),
         broken=lambda: criterion(case.outputs, targets),
     )
@@ -132,7 +132,7 @@ def logit_columns_refused(component: Build, case: SetCase) -> None:
     logits = case.outputs.logits[..., chosen]
     criterion, outputs = component(case.configuration), Outputs(logits, case.outputs.boxes, broken=True)
     require_refusal(
-        f"a batch with {len(chosen)} columns of logits, where there should be {columns},",
+        f"a batch with another number of logit columns ({len(chosen)}) than there should be ({columns})",
         sound=lambda: criterion(case.outputs, case.targets),
         broken=lambda: criterion(outputs, case.targets),
     )

@@ -249,7 +249,7 @@ def foreign_label_refused(component: Build, case: SetCase) -> None:
     targets = (*case.targets[:image], broken, *case.targets[image + 1 :])
     matcher = component(case.configuration)
     require_refusal(
-        f"a target of label {label}, where there are {case.configuration.columns} columns,",
+        f"a target of label {label}, where the number of columns is {case.configuration.columns},",
         sound=lambda: matcher(case.outputs, case.targets),
         broken=lambda: matcher(case.outputs, targets),
     )

@@ -45,7 +45,7 @@ def _sound(outputs: Outputs, images: Sequence[Floats]) -> Outputs:
         for part, numbers in (("logits", layer.logits), ("boxes", layer.boxes)):
             require(
                 len(numbers) == len(images),
-                f"the {part} of {name} are for {len(numbers)} images",
+                f"the {part} of {name} are for another number of images than were given",
                 expected=len(images),
                 got=len(numbers),
             )

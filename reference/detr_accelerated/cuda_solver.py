@@ -61,8 +61,8 @@ def solve_unchecked(cost: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
     problems, targets, queries = cost.shape
     if max(targets, queries) > MOST_COLUMNS:
         raise ValueError(
-            f"{queries} queries and {targets} targets are given; this solver takes at most {MOST_COLUMNS} of either, "
-            "the one for the CPU any number"
+            f"the queries are {queries} in number, and the targets {targets}; "
+            f"this solver takes at most {MOST_COLUMNS} of either, the one for the CPU any number"
         )
     query_of_target = torch.empty((problems, targets), dtype=torch.int64, device=cost.device)
     statuses = torch.empty(problems, dtype=torch.int32, device=cost.device)

@@ -77,7 +77,7 @@ def test_a_block_covers_the_columns_with_whole_warps(columns: int) -> None:
         (torch.zeros(2, 3, 4), torch.tensor([1]), r"sizes \[1\]; give \[P, T, Q\] and \[P\]"),
         (torch.zeros(1, 3, 4).half(), torch.tensor([1]), "costs are torch.float16; convert them"),
         (torch.zeros(1, 3, 4), torch.tensor([1.0]), "sizes are torch.float32 on cpu; give integers on cpu"),
-        (torch.zeros(1, 1, 4097), torch.tensor([1]), "4097 queries and 1 targets are given.*at most 4096"),
+        (torch.zeros(1, 1, 4097), torch.tensor([1]), "the queries are 4097 in number, and the targets 1.*at most 4096"),
     ],
 )
 def test_what_the_kernel_cannot_take_is_refused(cost: torch.Tensor, sizes: torch.Tensor, message: str) -> None:

@@ -1,4 +1,4 @@
-"""The case shows what decides: the numbers that count, defaults included, and what was passed besides the case."""
+"""The case shows what decides: the numbers that count, defaults included, and what else than the case was passed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from scipy.optimize import linear_sum_assignment
 from detr_conformance import torch_implementation
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.declared.implementation import declared_implementation
-from detr_conformance.failure_text import PASSED, failure_text
+from detr_conformance.failure_text import MADE_FROM, OTHER_CALL, failure_text
 from detr_conformance.judge import judge
 from detr_conformance.verdict import Judgement
 from detr_reference import HungarianMatcher, SetCriterion
+from detr_spec.boxes import xyxy_to_cxcywh
 from detr_spec.configuration import Configuration
 from detr_spec.deciding import deciding_numbers
 from detr_spec.implementation import COMPONENTS, Implementation
@@ -39,6 +40,20 @@ def forgets_infinity(cost: Any) -> Any:
     return linear_sum_assignment(np.where(np.isinf(cost), 0.5, cost))
 
 
+class ZipsTargets(SetCriterion):
+    """Takes the targets that there are, if any, and repeats the last one."""
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        images = len(outputs["pred_logits"])
+        if not 0 < len(targets) <= images:
+            raise ValueError("no targets, or more than images")
+        return super().forward(outputs, [*targets, *[targets[-1]] * (images - len(targets))])
+
+
+def keeps_sides(boxes: Any) -> Any:
+    return np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]], axis=1)
+
+
 LAST = replace(DETR, name="last", non_finite_logits="rank-last")
 WRONG: dict[str, Implementation] = {
     "criterion.label-k-refused": torch_implementation(
@@ -54,6 +69,14 @@ WRONG: dict[str, Implementation] = {
     "matcher.broken-queries-rank-last": torch_implementation(
         name="replaces", profile=LAST, matcher=lambda c: ReplacesNan(*c.cost_weights)
     ),
+    "criterion.target-count-refused": torch_implementation(
+        name="zips",
+        profile=DETR,
+        criterion=lambda c: ZipsTargets(
+            c.num_classes, HungarianMatcher(*c.cost_weights), c.weight_dict, c.eos_coef, c.losses
+        ),
+    ),
+    "boxes.cxcywh-to-xyxy": numpy_implementation(name="sides", boxes={"cxcywh_to_xyxy": keeps_sides}),
     "assignment.infinity-forbids": numpy_implementation(name="forgets", solver=forgets_infinity),
 }
 
@@ -74,8 +97,31 @@ def judged(name: str) -> Judgement:
 )
 def test_what_an_invariant_made_of_the_case_is_shown(name: str, shown: str | tuple[str, ...]) -> None:
     text = failure_text("subject", judged(name), "the command")
-    besides = text.partition(PASSED)[2]
-    assert any(part in besides for part in ([shown] if isinstance(shown, str) else shown)), text
+    other = text.partition(OTHER_CALL)[2]
+    assert any(part in other for part in ([shown] if isinstance(shown, str) else shown)), text
+
+
+def test_boxes_have_the_format_of_the_function_that_got_them() -> None:
+    """The case has corners; the function was called with centres alone, and these are the numbers that it got."""
+    judgement = judged("boxes.cxcywh-to-xyxy")
+    text = failure_text("subject", judgement, "the command")
+    case, _, other = text.partition(OTHER_CALL)
+    assert MADE_FROM in case
+    assert "also" not in case
+    assert "first argument of cxcywh_to_xyxy (cx cy w h)" in other
+    assert "x0" not in other
+    found = judgement.counterexample
+    assert found is not None
+    assert found.passed is not None
+    assert np.allclose(found.passed["first"], xyxy_to_cxcywh(np.array(found.case["first"])))
+
+
+def test_of_the_images_those_are_shown_that_differ_from_the_case() -> None:
+    text = failure_text("subject", judged("criterion.target-count-refused"), "the command")
+    _, heading, other = text.partition(f"also {OTHER_CALL}")
+    assert heading, text
+    assert "image 1\n    targets: nothing was given for this image" in other
+    assert "image 0" not in other
 
 
 def test_the_numbers_that_decide_are_shown_though_they_are_defaults() -> None:

@@ -100,7 +100,7 @@ def test_the_union_has_all_images_in_order() -> None:
 def test_a_batch_with_a_target_too_few_is_refused() -> None:
     outputs = Outputs(np.zeros((2, 1, 2)), np.zeros((2, 1, 4)))
     target = Target(np.zeros(0, dtype=np.int64), np.zeros((0, 4)))
-    with pytest.raises(InvalidValue, match="rank 1 has 1 targets for 2 images"):
+    with pytest.raises(InvalidValue, match="rank 1: the targets are 1 in number, and the images 2"):
         RankCase(configuration=Configuration(profile=DETR), batches=((outputs, (target, target)), (outputs, (target,))))
 
 

@@ -120,8 +120,8 @@ REFUSED_TARGETS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: Target(np.array([3, -1]), boxes(2)),
         "labels contain -1; expected class indices from 0",
     ),
-    "fewer boxes than labels": (lambda: Target(np.array([0, 1]), boxes(1)), "2 labels and 1 boxes"),
-    "boxes without labels": (lambda: Target(np.array([], int), boxes(1)), "0 labels and 1 boxes"),
+    "fewer boxes than labels": (lambda: Target(np.array([0, 1]), boxes(1)), "labels are 2 in number, and its boxes 1"),
+    "boxes without labels": (lambda: Target(np.array([], int), boxes(1)), "labels are 0 in number, and its boxes 1"),
     "boxes of five numbers": (lambda: Target(np.array([0]), np.zeros((1, 5))), r"boxes has shape \[1, 5\]"),
     "boxes beyond 1": (lambda: Target(np.array([0]), with_number(boxes(1), 1.5)), r"boxes\[0, 3\] is 1.5"),
     "infinite boxes": (
@@ -156,7 +156,7 @@ def case(**changed: Any) -> SetCase:
 REFUSED_CASES: dict[str, tuple[Callable[[], Any], str]] = {
     "a target too few": (
         lambda: case(targets=case().targets[:1]),
-        "1 targets for 2 images; expected one target for each",
+        "the targets are 1 in number, and the images 2; expected one for each",
     ),
     "a column too many": (
         lambda: case(outputs=Outputs(logits(2, 3, 4), boxes(2, 3))),

@@ -7,7 +7,7 @@ from xml.etree import ElementTree as Xml
 
 from detr_conformance.failure_text import failure_text
 from detr_conformance.report import ImplementationReport, Report
-from detr_conformance.text import LONGEST_TEXT, cut, line_of, printable
+from detr_conformance.text import LONGEST_TEXT, counted, cut, line_of, printable
 from detr_conformance.verdict import Judgement, Verdict
 
 OUTCOMES = {
@@ -101,7 +101,7 @@ def _interruption(report: Report) -> Xml.Element:
     suite = Xml.Element("testsuite", name="the run")
     case = Xml.SubElement(suite, "testcase", classname="detr-spec", name="the run reached its end", time="0.000")
     known = sum(len(item.judgements) for item in report.implementations)
-    message = f"interrupted: this report is partial, with the {known} judgements that were known"
+    message = f"interrupted: this report is partial; {counted(known, 'judgement')} of it known"
     Xml.SubElement(case, "error", message=message, type="interrupted").text = message
     _count(suite, 0.0)
     return suite

@@ -7,7 +7,7 @@ import re
 
 from detr_conformance.failure_text import counterexample_lines
 from detr_conformance.report import ImplementationReport, Report
-from detr_conformance.text import LONGEST_TEXT, cut, line_of, printable
+from detr_conformance.text import LONGEST_TEXT, counted, cut, line_of, printable
 from detr_conformance.verdict import Judgement, Verdict
 
 LARGEST = 1_000_000
@@ -45,7 +45,10 @@ def as_markdown(report: Report, largest: int = LARGEST) -> str:
         if left < 0:
             rows = max(0, len(noticed) - max(0, place - 1))
             failures = len(blocks) - max(place, 1 + len(noticed))
-            return "".join(blocks[:place]) + f"\n**Cut: {rows} rows and {failures} failures are left out.**\n"
+            return (
+                "".join(blocks[:place])
+                + f"\n**Cut; left out: {counted(rows, 'row')} and {counted(failures, 'failure')}.**\n"
+            )
     return "".join(blocks)
 
 
@@ -59,7 +62,7 @@ def _head(report: Report) -> str:
         lines.append(f"| {_inline(item.title)} | {counts or 'nothing judged'} |")
     if len(report.implementations) > 100:
         lines.append(f"| … and {len(report.implementations) - 100} more | |")
-    given = f"detr-spec {_inline(report.version)}, seed {report.seed}, {report.examples} examples"
+    given = f"detr-spec {_inline(report.version)}, seed {report.seed}, {counted(report.examples, 'example')}"
     given += f", shard {report.shard}" if report.shard else ""
     return "\n".join([*lines, "", f"{given}, {report.cost.examples} cases in {report.cost.seconds:.1f} s", ""]) + "\n"
 
@@ -67,7 +70,7 @@ def _head(report: Report) -> str:
 def _outcome(report: Report) -> str:
     failing = len(report.failing)
     if failing:
-        return f"{failing} of {sum(1 for _ in report)} judgements fail"
+        return f"{failing} of {counted(sum(1 for _ in report), 'judgement')} {'fails' if failing == 1 else 'fail'}"
     return "interrupted" if report.interrupted else "nothing failed"
 
 

@@ -23,6 +23,7 @@ from detr_conformance.reports.scene import (
     scenes,
 )
 from detr_conformance.reports.svg import short
+from detr_conformance.text import counted
 from detr_conformance.verdict import Judgement
 
 NO_PAIRS = "theirs is not shown as pairs: see the numbers"
@@ -83,7 +84,8 @@ def _frame(scene: Scene, pairs: Pairs | None, costs: Costs | None, side: str, wh
     if pairs is not None and costs is not None and _fits(pairs, costs):
         lines.append(f"total cost {short(costs.total(pairs))}")
     title = f"{scene.name}: {whose}" if pairs is None else f"{scene.name}: {whose} matching"
-    label = f"{title}; {len(scene.boxes)} queries and {len(scene.labels)} targets; {', '.join(lines)}"
+    given = f"{counted(len(scene.boxes), 'query', 'queries')} and {counted(len(scene.labels), 'target')}"
+    label = f"{title}; {given}; {', '.join(lines)}"
     return Picture(title, image_frame(scene, pairs, side, label), (*lines, scale_text(scene)), side)
 
 
@@ -121,7 +123,9 @@ def _box_pictures(judgement: Judgement) -> Iterator[Picture]:
         chosen = None
     names = f"a{chosen[0]} and b{chosen[1]}" if chosen else "all of them"
     title = f"boxes: {names}"
-    label = f"{title}; {len(first)} boxes a, solid, and {len(second)} boxes b, dashed"
+    label = (
+        f"{title}; a, solid: {counted(len(first), 'box', 'boxes')}; b, dashed: {counted(len(second), 'box', 'boxes')}"
+    )
     yield Picture(title, two_lists(first, second, chosen, label), ("a: solid, first argument; b: dashed, second",))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from detr_conformance.files import OutputPath, write_whole
+from detr_conformance.text import counted
 
 
 @click.group()
@@ -26,7 +27,7 @@ def export_vectors(folder: Path) -> None:
     from detr_conformance.vectors.exporting import export  # noqa: PLC0415
 
     count, written = export(folder)
-    output_console().show(f"{folder}: {count} vectors in {written} files")
+    output_console().show(f"{folder}: {counted(count, 'vector')} in {counted(written, 'file')}")
 
 
 @vectors.command("schema")
@@ -56,7 +57,7 @@ def draw_vectors(folder: Path) -> None:
     drawn = drawn_vectors([*IMPLEMENTATIONS, right_solver()])
     for component, content in packed(drawn).items():
         write_whole(content, folder / f"{component}.jsonl.gz")
-    output_console().show(f"{folder}: {len(drawn)} vectors")
+    output_console().show(f"{folder}: {counted(len(drawn), 'vector')}")
 
 
 @click.command()
@@ -99,12 +100,8 @@ def replay(file: Path, implementation: tuple[str, ...], device: str) -> int:
     for reason, count in reasons.items():
         console.show(f"{count} x {reason}")
     told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in Verdict if counts[verdict])
-    counted = f"{_counted(len(placed), 'vector')}, {_counted(sum(counts.values()), 'judgement')}"
-    console.show(f"{counted}: {told}")
+    asked = f"{counted(len(placed), 'vector')}, {counted(sum(counts.values()), 'judgement')}"
+    console.show(f"{asked}: {told}")
     if not any(verdict is Verdict.HOLDS or verdict.fails for verdict in counts):
         raise UsageError(f"no vector of {file} says anything of {', '.join(implementation)}; the reasons are above")
     return 1 if any(verdict.fails for verdict in counts) else 0
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
