@@ -14,6 +14,7 @@ WIDTH = 100
 OTHER_CALL = "called with, where it differs from the case:"
 CASE = "the case: "
 MADE_FROM = "the case, from which the inputs below are made: "
+AS_FILE = "with --vectors FOLDER it leaves the case there as a file, which detr-spec replay takes"
 UNBOUNDED = "rounding in this dtype may move it without bound, as where it overflows or divides by nearly 0"
 ANYTHING = f"any number, but a number: {UNBOUNDED}"
 
@@ -31,7 +32,14 @@ def failure_text(title: str, judgement: Judgement, command: str) -> str:
     ]
     if judgement.counterexample is not None:
         lines += counterexample_lines(judgement.counterexample)
-    return "\n".join([*lines, "", "reproduce:", f"  {command}"])
+    again = [command, *file_lines(judgement, command)]
+    return "\n".join([*lines, "", "reproduce:", *(f"  {line}" for line in again)])
+
+
+def file_lines(judgement: Judgement, command: str) -> list[str]:
+    """How the command that gives a judgement again gives its case as a file; no line where it does not."""
+    has_vector = judgement.counterexample is not None and judgement.counterexample.vector is not None
+    return [AS_FILE] if has_vector and command.startswith("detr-spec check ") else []
 
 
 def counterexample_lines(counterexample: Counterexample) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from detr_conformance.interrupts import INTERRUPTED
 from detr_conformance.judge import DEFAULT_DEVICE
 from detr_conformance.sharding import Shard
-from detr_conformance.text import json_text
+from detr_conformance.text import counted, json_text
 from detr_conformance.verdict import Judgement, Verdict
 
 FORMAT = "detr-spec-report/1"
@@ -130,11 +130,20 @@ class Report:
 
 @dataclass(frozen=True)
 class Cost:
-    """How many cases were run, how long they took, and how much of that the implementations took."""
+    """How many cases were run, how long they took, and how much of that the implementations took.
+
+    The cases of searches for smaller ones count, and the times of workers that run side by side are added up.
+    """
 
     examples: int
     seconds: float
     implementation_seconds: float
+
+    @property
+    def told(self) -> str:
+        """The cases and their time in words."""
+        cases = counted(self.examples, "case")
+        return f"{cases}, those tried to find smaller ones included, in {self.seconds:.1f} s, summed over the workers"
 
     @property
     def beyond(self) -> float:

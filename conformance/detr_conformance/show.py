@@ -98,9 +98,10 @@ def count_lines(report: Report) -> Iterator[str]:
 def cost_lines(report: Report) -> Iterator[str]:
     """What the cases cost, and what the run was given."""
     cost = report.cost
+    yield cost.told
     yield (
-        f"{cost.examples} cases, {cost.seconds:.1f} s, of which {cost.implementation_seconds:.1f} s "
-        f"in the implementations and their bridges; {1000 * cost.beyond:.1f} ms a case beyond them"
+        f"{cost.implementation_seconds:.1f} s of these in the implementations and their bridges; "
+        f"{1000 * cost.beyond:.1f} ms a case beyond them"
     )
     shard = f", shard {report.shard}" if report.shard else ""
     yield f"detr-spec {report.version}, seed {report.seed}, {counted(report.examples, 'example')}{shard}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -56,6 +57,9 @@ def test_what_is_right_passes(command_line: Run, subjects: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "assignment.valid-pairs" in done.stdout
     assert "ms a case beyond" in done.stdout
+    assert re.search(
+        r"\d+ cases, those tried to find smaller ones included, in .* s, summed over the workers", done.stdout
+    )
     assert "right (detr) judged, nothing failing" in done.stderr
 
 

@@ -15,7 +15,7 @@ from detr_conformance.case_text import MOST_ROWS, case_lines, number, table_line
 from detr_conformance.consoles import Console
 from detr_conformance.encoding.reports import plain
 from detr_conformance.explain import show_explanation, show_list
-from detr_conformance.failure_text import counterexample_lines, failure_text
+from detr_conformance.failure_text import AS_FILE, counterexample_lines, failure_text
 from detr_conformance.report import ImplementationReport
 from detr_conformance.show import show_report
 from detr_conformance.verdict import Counterexample, Judgement
@@ -231,6 +231,20 @@ def test_a_failure_tells_everything_in_order() -> None:
     ]
     places = [text.index(part) for part in parts]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("command", "vector", "told"),
+    [
+        ("detr-spec check mine.py:IT", {"format": 1}, True),
+        ("detr-spec check mine.py:IT", None, False),
+        ("detr-spec replay file.json mine.py:IT", {"format": 1}, False),
+        ("check(mine)", {"format": 1}, False),
+    ],
+)
+def test_how_the_case_becomes_a_file_is_said_where_the_command_can(command: str, vector: Any, told: bool) -> None:
+    found = judgement(counterexample=Counterexample(plain(set_case()), vector=vector))
+    assert failure_text("mine (detr)", found, command).endswith(f"{command}\n  {AS_FILE}" if told else command)
 
 
 def test_a_range_of_allowance_and_a_matrix_are_readable() -> None:

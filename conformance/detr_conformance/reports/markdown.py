@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from detr_conformance.failure_text import counterexample_lines
+from detr_conformance.failure_text import counterexample_lines, file_lines
 from detr_conformance.report import ImplementationReport, Report
 from detr_conformance.text import LONGEST_TEXT, counted, cut, line_of, printable
 from detr_conformance.verdict import Judgement, Verdict
@@ -64,7 +64,7 @@ def _head(report: Report) -> str:
         lines.append(f"| … and {len(report.implementations) - 100} more | |")
     given = f"detr-spec {_inline(report.version)}, seed {report.seed}, {counted(report.examples, 'example')}"
     given += f", shard {report.shard}" if report.shard else ""
-    return "\n".join([*lines, "", f"{given}, {report.cost.examples} cases in {report.cost.seconds:.1f} s", ""]) + "\n"
+    return "\n".join([*lines, "", f"{given}, {report.cost.told}", ""]) + "\n"
 
 
 def _outcome(report: Report) -> str:
@@ -89,6 +89,7 @@ def _failure(report: Report, implementation: ImplementationReport, judgement: Ju
     numbers = [judgement.message]
     if judgement.counterexample is not None:
         numbers += counterexample_lines(judgement.counterexample)
+    command = report.command(implementation, judgement)
     return "\n".join(
         [
             "",
@@ -100,7 +101,7 @@ def _failure(report: Report, implementation: ImplementationReport, judgement: Ju
             "",
             _fenced(cut("\n".join(numbers), LONGEST_TEXT), "text"),
             "",
-            _fenced(report.command(implementation, judgement), "sh"),
+            _fenced("\n".join([command, *(f"# {line}" for line in file_lines(judgement, command))]), "sh"),
             "",
             "</details>",
             "",

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from detr_conformance.failure_text import counterexample_lines
+from detr_conformance.failure_text import counterexample_lines, file_lines
 from detr_conformance.report import ImplementationReport, Report, missing_components
 from detr_conformance.reports.pictures import Picture, pictures_of
 from detr_conformance.text import LONGEST_TEXT, cut, line_of, printable
@@ -50,12 +50,16 @@ QUIET = frozenset({Verdict.HOLDS, Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE})
 
 @dataclass(frozen=True)
 class Finding:
-    """A judgement to be read, with all that is shown of it. number: its place on the page."""
+    """A judgement to be read, with all that is shown of it. number: its place on the page.
+
+    as_file: the lines that say how to get its case as a file.
+    """
 
     number: int
     judgement: Judgement
     numbers: str
     command: str
+    as_file: tuple[str, ...]
     pictures: tuple[Picture, ...]
     note: str
 
@@ -139,7 +143,8 @@ def _columns(report: Report) -> Iterator[Column]:
             drawn += bool(pictures)
             without += drawn >= most and not pictures and judgement.counterexample is not None
             command = report.command(implementation, judgement)
-            shown.append(Finding(number, judgement, _numbers(judgement, longest), command, pictures, note))
+            as_file = tuple(file_lines(judgement, command))
+            shown.append(Finding(number, judgement, _numbers(judgement, longest), command, as_file, pictures, note))
             number += 1
         yield Column(implementation, tuple(shown), without)
 
