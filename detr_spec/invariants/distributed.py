@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
 
+from detr_spec.calls import PLAIN
 from detr_spec.cases import RankCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Distributed
@@ -27,14 +28,14 @@ from detr_spec.invariants.criterion_counts import divided_terms
 from detr_spec.losses import boxes_counted, num_boxes, num_boxes_of_ranks
 from detr_spec.masks import MASK_TERMS
 from detr_spec.profile import Profile
-from detr_spec.strategies import rank_cases
+from detr_spec.strategies import called_cases, rank_cases
 from detr_spec.values import Losses, Matching, Outputs, Targets
 from detr_spec.violation import PremiseFailed, RankFailure, Violation, premise, require
 
 Build = Callable[[Configuration], Distributed]
 Batch = tuple[Outputs, Targets]
 
-LOADED_CASES = rank_cases(loads=("uneven", "rank-without-boxes"))
+LOADED_CASES = called_cases(rank_cases(loads=("uneven", "rank-without-boxes")), (PLAIN, PLAIN, "evaluation", "no-grad"))
 MASKED_CASES = rank_cases(loads=("uneven", "rank-without-boxes"), masks=True)
 CLAMPED_CASES = rank_cases(loads=("clamped", "clamped", "clamped", "all-empty"))
 

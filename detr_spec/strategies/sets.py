@@ -50,6 +50,10 @@ def set_cases(
     return Promised(strategy, SetPromise(layers[0], images[0], queries[0], targets[0]))
 
 
+FAMILIAR_CLASS_COUNTS = (20, 80, 90, 91)
+"""Those of VOC and COCO, at which code may do otherwise than at others."""
+
+
 @st.composite
 def _set_case(
     draw: DrawFn,
@@ -95,7 +99,7 @@ def _class_counts(regime: str, least: int, large: bool) -> SearchStrategy[int]:
         return st.just(1)
     if regime == "coco":
         return st.just(COCO_CLASSES)
-    return st.integers(least, 20 if large else 4)
+    return st.integers(least, 20) | st.sampled_from(FAMILIAR_CLASS_COUNTS) if large else st.integers(least, 4)
 
 
 def _lengths(draw: DrawFn, regime: str, batch: int, bounds: tuple[int, int], queries: int) -> tuple[int, ...]:
