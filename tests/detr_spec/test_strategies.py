@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from detr_conformance.encoding.reports import plain
+from detr_conformance.search import BATCH
 from detr_spec.assignment import unique_optimum
 from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase
 from detr_spec.costs import image_costs
@@ -65,8 +66,10 @@ def draw(strategy: Cases, domain: Domain, count: int, seed: int = 0) -> list[Any
 
 @cache
 def some(name: str, profile: str, small: bool = False) -> tuple[Any, ...]:
+    """Cases in fresh batches, as a search draws them."""
     [declared] = [item for item in PROFILES if item.name == profile]
-    return tuple(draw(STRATEGIES[name], Domain(declared, small=small), 100 if small else 250))
+    domain, batches = Domain(declared, small=small), 10 if small else 25
+    return tuple(case for seed in range(batches) for case in draw(STRATEGIES[name], domain, BATCH, seed))
 
 
 def sets(regime: str) -> list[SetCase]:
