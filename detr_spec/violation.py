@@ -74,8 +74,8 @@ def require_shape(what: str, got: ArrayLike, shape: tuple[int, ...]) -> None:
     require(actual == shape, f"{what} has shape {list(actual)}", expected=list(shape), got=list(actual))
 
 
-def require_within(what: str, got: ArrayLike, expected: Interval) -> None:
-    """Raises `Violation` unless every number lies in the range in which a right evaluation lies.
+def require_within(what: str, got: ArrayLike, expected: Interval, **details: Any) -> None:
+    """Raises `Violation`, with the details, unless every number lies in the range in which a right evaluation lies.
 
     The message names the number that lies farthest outside, and how many do. NaN is never inside, and farthest.
     """
@@ -92,6 +92,7 @@ def require_within(what: str, got: ArrayLike, expected: Interval) -> None:
             expected=value,
             got=float(numbers[where]),
             allowance=(float(expected.lower[where] - value), float(expected.upper[where] - value)),
+            **details,
         )
 
 

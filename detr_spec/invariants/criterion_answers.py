@@ -67,11 +67,15 @@ def require_key(losses: Losses, key: str) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """One loss as the implementation gave it, and the range in which it lies by its definition."""
+    """One loss as the implementation gave it, and the range in which it lies by its definition.
+
+    matchings: the matching of each image that the definition rests on, where it rests on one alone.
+    """
 
     key: str
     value: float
     evaluate: Callable[[], Interval]
+    matchings: tuple[Matching, ...] = ()
 
     @cached_property
     def definition(self) -> Interval:
@@ -80,7 +84,7 @@ class Term:
 
     def times(self, factor: float) -> Term:
         """The loss without its normaliser, where the factor is that."""
-        return Term(self.key, self.value * factor, lambda: self.definition * factor)
+        return Term(self.key, self.value * factor, lambda: self.definition * factor, self.matchings)
 
     def plus(self, other: Term) -> Term:
         """The sum of two losses."""
@@ -89,7 +93,16 @@ class Term:
     def require_definition(self) -> None:
         """Raises `Violation` unless the loss lies in its range; ends the check for a definition of NaN."""
         premise(bool(np.isfinite(self.definition.value)), f"{self.key} has no value by its definition")
-        require_within(self.key, self.value, self.definition)
+        require_within(self.key, self.value, self.definition, **self._matching())
+
+    def _matching(self) -> dict[str, str]:
+        """The pairs of the matchings in words, as a detail of a violation."""
+        told = [
+            f"image {image}: query {query} → target {target}"
+            for image, matching in enumerate(self.matchings)
+            for query, target in matching.pairs()
+        ]
+        return {"matching": "\n".join(told) or "no pairs"} if self.matchings else {}
 
     def rises_to(self, other: Term) -> bool:
         """Whether the definition of the other lies above this one's by more than rounding."""
@@ -196,7 +209,12 @@ class Judged:
         key = loss_key(self.configuration, name, layer)
         assert key is not None
         loss = require_key(self.losses, key)
-        return Term(key, loss, lambda: (self.mask_definitions if name in MASK_TERMS else self.definitions(layer))[name])
+        matchings = self.matchings[layer if isinstance(layer, int) else -1]
+
+        def evaluate() -> Interval:
+            return (self.mask_definitions if name in MASK_TERMS else self.definitions(layer))[name]
+
+        return Term(key, loss, evaluate, matchings)
 
     def pairs(self) -> list[tuple[int, int, int]]:
         """The (image, query, target) matches of the last layer."""

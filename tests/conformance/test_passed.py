@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, replace
 from typing import Any
 
@@ -48,6 +49,27 @@ class ZipsTargets(SetCriterion):
         if not 0 < len(targets) <= images:
             raise ValueError("no targets, or more than images")
         return super().forward(outputs, [*targets, *[targets[-1]] * (images - len(targets))])
+
+
+class Doubled(SetCriterion):
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        losses = super().forward(outputs, targets)
+        return {**losses, "loss_bbox": 2 * losses["loss_bbox"]}
+
+
+def doubled(configuration: Configuration) -> Doubled:
+    given = configuration
+    matcher = HungarianMatcher(*given.cost_weights)
+    return Doubled(given.num_classes, matcher, given.weight_dict, given.eos_coef, given.losses)
+
+
+def doubled_unseen(configuration: Configuration) -> Any:
+    """The same, with a matcher that nobody can look at."""
+
+    def losses(outputs: Any, targets: Any) -> Any:
+        return doubled(configuration)(outputs, targets)
+
+    return losses
 
 
 def keeps_sides(boxes: Any) -> Any:
@@ -122,6 +144,20 @@ def test_of_the_images_those_are_shown_that_differ_from_the_case() -> None:
     assert heading, text
     assert "image 1\n    targets: nothing was given for this image" in other
     assert "image 0" not in other
+
+
+@pytest.mark.parametrize("criterion", [doubled, doubled_unseen])
+def test_the_pairs_are_shown_under_which_a_loss_was_judged(criterion: Any) -> None:
+    (invariant,) = find_invariants("criterion.l1-value")
+    subject = torch_implementation(name="doubled", profile=DETR, criterion=criterion)
+    judgement = judge(invariant, subject, examples=30)
+    found = judgement.counterexample
+    assert found is not None
+    text = failure_text("subject", judgement, "the command")
+    image, query, target = map(int, re.findall(r"image (\d+): query (\d+) → target (\d+)", text)[0])
+    box = np.array(found.case["outputs"]["boxes"][image][query])
+    of_target = np.array(found.case["targets"][image]["boxes"][target])
+    assert np.isclose(np.abs(box - of_target).sum(), found.expected)
 
 
 def test_the_numbers_that_decide_are_shown_though_they_are_defaults() -> None:
