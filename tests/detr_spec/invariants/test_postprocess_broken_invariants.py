@@ -117,7 +117,7 @@ def test_nan_passes_no_threshold_whatever_is_declared() -> None:
 
 
 def test_a_number_in_place_of_nan_is_found() -> None:
-    for number in (0.0, 9.0, -9.0):
+    for number in (9.0, -99.0):
         wrong = above(lambda scores, threshold: scores > threshold, partial(torch.nan_to_num, nan=number))
         assert ("postprocess.broken-scores" in found(wrong)) is (number > 0), number
 
