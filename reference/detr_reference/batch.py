@@ -71,7 +71,7 @@ def check_targets(targets: Targets, num_images: int, num_labels: int) -> None:
     """Raise ValueError unless each image has one well-formed target, with labels in [0, num_labels - 1]."""
     if len(targets) != num_images:
         raise ValueError(
-            f"each image needs one target: the images are {num_images} in number, and the targets {len(targets)}"
+            f"there is not one target for each image: images {num_images}, targets {len(targets)}"
         )
     for image, target in enumerate(targets):
         labels, boxes = target["labels"], target["boxes"]

@@ -330,7 +330,7 @@ def test_broken_predictions_are_refused(criterion: Any, batch: Any, change: Any,
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ([], "2 images, 0 targets"),
+        ([], "images 2, targets 0"),
         ([target([2], [FULL_BOX]), target([], [])], r"\[0, 1\], got 2"),
         ([target([-1], [FULL_BOX]), target([], [])], "got -1"),
         ([target([0], [FULL_BOX, FULL_BOX]), target([], [])], "one box for each label"),

@@ -145,7 +145,7 @@ def test_broken_targets_are_refused(change: dict[str, Tensor], message: str) -> 
 
 def test_wrong_shapes_are_refused() -> None:
     outputs, targets = random_batch([2])
-    with pytest.raises(ValueError, match="1 images, 2 targets"):
+    with pytest.raises(ValueError, match="images 1, targets 2"):
         HungarianMatcher()(outputs, targets * 2)
     with pytest.raises(ValueError, match="pred_boxes must have shape"):
         HungarianMatcher()({**outputs, "pred_boxes": torch.rand(1, 4, 4)}, targets)
