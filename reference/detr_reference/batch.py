@@ -70,9 +70,7 @@ def check_output_values(outputs: Outputs) -> None:
 def check_targets(targets: Targets, num_images: int, num_labels: int) -> None:
     """Raise ValueError unless each image has one well-formed target, with labels in [0, num_labels - 1]."""
     if len(targets) != num_images:
-        raise ValueError(
-            f"there is not one target for each image: images {num_images}, targets {len(targets)}"
-        )
+        raise ValueError(f"there is not one target for each image: images {num_images}, targets {len(targets)}")
     for image, target in enumerate(targets):
         labels, boxes = target["labels"], target["boxes"]
         if labels.dim() != 1 or labels.dtype != torch.int64:
