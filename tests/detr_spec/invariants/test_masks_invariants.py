@@ -276,7 +276,7 @@ class LargeMasksFirst(HungarianMatcher):
     def forward(self, outputs: Any, targets: Any) -> Any:
         logits = outputs["pred_logits"]
         if "pred_masks" in outputs:
-            size = outputs["pred_masks"].flatten(2).mean(-1, keepdim=True)
+            size = outputs["pred_masks"].flatten(2).sum(-1, keepdim=True)
             logits = torch.cat([logits[..., :-1] + size, logits[..., -1:]], dim=-1)
         return super().forward({"pred_logits": logits, "pred_boxes": outputs["pred_boxes"]}, targets)
 
