@@ -148,7 +148,7 @@ def _replace(data: bytes, path: Path, mode: int | None) -> None:
 
 
 def _created(temporary: Path) -> int:
-    """A new file: where the system can, without a name, so that a kill leaves nothing behind; else of that name."""
+    """A new file: where the system can, without a name, so that a kill leaves no half of one; else of that name."""
     if sys.platform == "linux" and Path("/proc/self/fd").is_dir():
         with contextlib.suppress(OSError):
             return os.open(temporary.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)

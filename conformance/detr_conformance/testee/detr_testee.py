@@ -176,12 +176,14 @@ def instance(what: str, value: Any, kind: type) -> Any:
 
 
 def numbers(what: str, value: Any, convert: Callable[[Any], Any] = np.asarray) -> np.ndarray[Any, Any]:
-    """The value as an array of its own of numbers, those of floating point as float64.
+    """The value as an array of numbers that later calls do not change, those of floating point as float64.
 
     convert: makes an array of what the framework has. Raises `WrongAnswer` for what is none.
     """
     try:
-        array = np.array(convert(value))
+        array = np.asarray(convert(value))
+        if 0 not in array.strides:  # what repeats one number may be larger than memory
+            array = array.copy()
     except MemoryError:
         raise
     except Exception as error:
