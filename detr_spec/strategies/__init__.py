@@ -17,7 +17,7 @@ from detr_spec.strategies.large import (
 from detr_spec.strategies.learning import learning_cases
 from detr_spec.strategies.masks import mask_cases
 from detr_spec.strategies.mixed import mixed_cases
-from detr_spec.strategies.promises import Promised
+from detr_spec.strategies.promises import Promised, either
 from detr_spec.strategies.ranks import LOADS, rank_cases
 from detr_spec.strategies.regimes import REGIMES
 from detr_spec.strategies.sets import ALL_REGIMES, DISTINCT_REGIMES, set_cases
@@ -39,6 +39,7 @@ __all__ = [
     "coco_images",
     "cost_cases",
     "detection_cases",
+    "either",
     "feature_cases",
     "hidden_cases",
     "image_cases",

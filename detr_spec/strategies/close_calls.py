@@ -33,13 +33,13 @@ MORE_TARGETS = 2
 
 HIGHEST_LOGIT = 6.0
 NUDGES = (2.0**-8, 2.0**-13)
-FINE_NUDGES = (2.0**-26, 2.0**-34)
+FINE_NUDGES = (2.0**-26, 2.0**-36, 2.0**-36)
 """How far the second query's logit is moved away from the one at which both cost the same; fine ones in float64.
 
 The finer, the smaller the error that decides; but what rounding may decide shows nothing.
 """
 
-SCALES = (1.0, 2.0**-10)
+SCALES = (1.0, 1.0, 2.0**-10)
 """Of sides and distances: ordinary, and with sides below 0.001."""
 
 LAST_DIGIT, FINE_LAST_DIGIT = 2.0**-18, 2.0**-30
@@ -123,7 +123,7 @@ def _close_call(
         return np.clip(box + scale * numbers.integers(-steps, steps, (1, 4)) / 64, [0, 0, smallest, smallest], 1.0)
 
     boxes = _boxes(draw, configuration, scale, queries - 1)
-    first, others = boxes[:1] if queries == 2 else near(target.boxes[:1], 16), boxes[1:]
+    first, others = boxes[:1] if queries == 2 else near(target.boxes[:1], 6), boxes[1:]
     predicted = round_to(np.concatenate([first, near(first, 4), others]), configuration.dtype)
     logits = numbers.reals(-HIGHEST_LOGIT, HIGHEST_LOGIT, (queries, configuration.columns))
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from detr_spec.cases import SetCase
@@ -33,6 +34,18 @@ class Promised:
     def __call__(self, domain: Domain) -> SearchStrategy[Any]:
         """The strategy in a domain."""
         return self.cases(domain)
+
+
+def either(*several: Promised) -> Promised:
+    """Cases of one of several strategies."""
+
+    def strategy(domain: Domain) -> SearchStrategy[Any]:
+        return st.one_of(*(item(domain) for item in several))
+
+    def admits(domain: Domain, drawn: Any, left: Any) -> bool:
+        return any(item.admits(domain, drawn, left) for item in several)
+
+    return Promised(strategy, admits)
 
 
 CROWDED_REGIMES = ("more-targets-than-queries", "many-targets")
