@@ -64,7 +64,7 @@ def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Promised:
 @st.composite
 def _close_calls(draw: DrawFn, domain: Domain, layers: tuple[int, int]) -> SetCase:
     configuration = draw_configuration(
-        draw, domain, num_classes=draw(st.integers(1, 3)), decoder_layers=draw(st.integers(*layers))
+        draw, domain, num_classes=draw(st.integers(1, 16)), decoder_layers=draw(st.integers(*layers))
     )
     count = draw(st.integers(*domain.capped((1, MOST_IMAGES))))
     few = domain.small or domain.most is not None or draw(st.sampled_from((True, False, False, False)))
