@@ -26,7 +26,7 @@ from detr_spec.invariants.criterion_answers import (
     shown_matchings,
 )
 from detr_spec.invariants.criterion_values import reports_class_error, require_keys
-from detr_spec.invariants.shared import same_pairs, unique_matchings
+from detr_spec.invariants.shared import same_pairs, unique_matchings, unique_optima
 from detr_spec.losses import TRAINING_TERMS, set_losses
 from detr_spec.strategies import close_calls, set_cases
 from detr_spec.tolerance import Interval
@@ -182,15 +182,15 @@ def close_call(component: Build, case: SetCase) -> None:
     if shown is not None:
         require_optimal_layers(shown, configuration, outputs, targets)
         return
-    matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
-    choices = [
+    costs = [image_costs(layer, targets, configuration) for layer in outputs.layers]
+    matchings = tuple(unique_optima(of_layer, configuration.dtype) for of_layer in costs)
+    dearer = [
         [
-            (best, second_best(cost.value))
-            for best, cost in zip(own, image_costs(layer, targets, configuration), strict=True)
+            ("that costs a little more", chosen)
+            for chosen in product(*((best, second_best(cost.value)) for best, cost in zip(own, of_layer, strict=True)))
         ]
-        for own, layer in zip(matchings, outputs.layers, strict=True)
+        for own, of_layer in zip(matchings, costs, strict=True)
     ]
-    dearer = [[("that costs a little more", chosen) for chosen in product(*both)] for both in choices]
     _require_own(Judged(configuration, outputs, targets, losses, matchings), dearer)
 
 

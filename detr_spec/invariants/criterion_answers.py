@@ -171,9 +171,9 @@ class Judged:
         """The decoder layers, the last one first."""
         return (None, *range(len(self.outputs.auxiliary)))
 
-    def matching(self, layer: int | None) -> tuple[Matching, ...]:
-        """The matching of each image in a decoder layer."""
-        return self.matchings[-1 if layer is None else layer]
+    def matching(self, layer: Layer) -> tuple[Matching, ...]:
+        """The matching of each image in a decoder layer, or of predictions that stand apart."""
+        return self.matchings[layer if isinstance(layer, int) else -1]
 
     @property
     def last(self) -> tuple[Matching, ...]:
@@ -209,12 +209,11 @@ class Judged:
         key = loss_key(self.configuration, name, layer)
         assert key is not None
         loss = require_key(self.losses, key)
-        matchings = self.matchings[layer if isinstance(layer, int) else -1]
 
         def evaluate() -> Interval:
             return (self.mask_definitions if name in MASK_TERMS else self.definitions(layer))[name]
 
-        return Term(key, loss, evaluate, matchings)
+        return Term(key, loss, evaluate, self.matching(layer))
 
     def pairs(self) -> list[tuple[int, int, int]]:
         """The (image, query, target) matches of the last layer."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from detr_spec.assignment import optimality, solve, total_allowance, unique_optimum
+from detr_spec.assignment import minimum_total, optimality, solve, total_allowance, unique_optimum
 from detr_spec.configuration import Configuration
 from detr_spec.costs import image_costs
 from detr_spec.tolerance import Interval
@@ -50,11 +50,8 @@ def require_optimal(what: str, matching: Matching, cost: Floats | Interval, solv
     judged = optimality(matching, cost, solver_dtype)
     if not judged.holds:
         exact = cost.value if isinstance(cost, Interval) else cost
-        best, least, total = (
-            unique_optimum(exact),
-            solve(exact).total,
-            float(exact[matching.queries, matching.targets].sum()),
-        )
+        best, least = unique_optimum(exact), minimum_total(exact)
+        total = float(exact[matching.queries, matching.targets].sum())
         # The most favourable costs in their range decide; the exact ones, which are shown, may differ by so much more.
         favour = (total - least) - (judged.total - judged.bound) if isinstance(cost, Interval) else 0.0
         raise Violation(
@@ -78,7 +75,12 @@ def require_optimal_matchings(
 
 def unique_matchings(layer: Outputs, targets: Targets, configuration: Configuration) -> tuple[Matching, ...]:
     """Each image's optimal matching in one layer; ends the check unless each is unique by a margin."""
-    found = [unique_optimum(cost, configuration.dtype) for cost in image_costs(layer, targets, configuration)]
+    return unique_optima(image_costs(layer, targets, configuration), configuration.dtype)
+
+
+def unique_optima(costs: Sequence[Interval], solver_dtype: str) -> tuple[Matching, ...]:
+    """The optimal matching of each cost matrix; ends the check unless each is unique by a margin."""
+    found = [unique_optimum(cost, solver_dtype) for cost in costs]
     premise(all(item is not None for item in found), "an image has several matchings that are as good")
     return tuple(item for item in found if item is not None)
 

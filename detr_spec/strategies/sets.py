@@ -23,6 +23,9 @@ DISTINCT_REGIMES = tuple(name for name in REGIMES if name not in ("tied", "satur
 LARGE_SHARE = 5
 """One case in this many is large, drawn as (extent, regime, seed)."""
 
+FAMILIAR_CLASS_COUNTS = (20, 80, 90, 91)
+"""Those of VOC and COCO, at which code may do otherwise than at others."""
+
 
 def set_cases(
     *,
@@ -35,9 +38,9 @@ def set_cases(
 ) -> Promised:
     """Set-prediction cases of the given regimes; sizes are inclusive ranges for the small cases.
 
-    Large cases have up to 40 queries, 20 targets and 20 classes, others 4 classes, and the regime "one-class" has one.
-    An image has at most as many targets as queries, except in the regime "more-targets-than-queries". Raises
-    `ValueError` for a regime that does not exist.
+    Large cases have up to 40 queries, 20 targets, and 20 classes or as many as VOC or COCO; others have up to 4
+    classes, and the regime "one-class" has one. An image has at most as many targets as queries, except in the regime
+    "more-targets-than-queries". Raises `ValueError` for a regime that does not exist.
     """
     unknown = [name for name in regimes if name not in REGIMES]
     if unknown:
@@ -48,10 +51,6 @@ def set_cases(
         return _set_case(domain, tuple(regimes), layers, tuple(capped), least_classes)
 
     return Promised(strategy, SetPromise(layers[0], images[0], queries[0], targets[0]))
-
-
-FAMILIAR_CLASS_COUNTS = (20, 80, 90, 91)
-"""Those of VOC and COCO, at which code may do otherwise than at others."""
 
 
 @st.composite
