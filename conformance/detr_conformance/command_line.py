@@ -315,10 +315,10 @@ def _run(arguments: list[str]) -> int:
         usage = UsageError(error.format_message()) if isinstance(error, click.ClickException) else error
         _tell(*str(usage).splitlines())
         return 2
-    except (click.Abort, KeyboardInterrupt):
-        _tell("interrupted")
-        return INTERRUPTED
     except BaseException as error:
+        if isinstance(error, (click.Abort, KeyboardInterrupt)) or interrupts.received():
+            _tell("interrupted")
+            return INTERRUPTED
         if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
             discard_output()  # click makes it `SystemExit`
             return 1

@@ -140,6 +140,9 @@ def search(
             except hypothesis.errors.Flaky:
                 found.not_repeatable = True
                 break
+            finally:
+                # Inside of Hypothesis, an interrupt may have become another exception.
+                interrupts.require_none()
             if found.not_provided is not None and found.fired == 0:
                 break
     return found

@@ -203,7 +203,7 @@ def test_a_soak_that_is_terminated_shows_what_it_did(python_file: Callable[..., 
 
 
 def test_a_campaign_that_is_terminated_shows_what_it_found(tmp_path: Path) -> None:
-    arguments = ("mutants", "assignment", "-n", "0", "--seeds", "1", "--examples", "5", "--survey-examples", "0")
+    arguments = ("mutants", "assignment", "-n", "0", "--seeds", "5", "--examples", "100", "--survey-examples", "0")
 
     def begun(process: subprocess.Popen[str]) -> bool:
         assert process.stderr is not None

@@ -9,14 +9,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 import pytest
+from hypothesis import strategies
 
 from detr_conformance import interrupts, progress
 from detr_conformance.command_line import command, run
+from detr_conformance.search import search
+from detr_spec.invariant import Domain, find_invariants
+from detr_spec.profile import DETR
 
 pytest.importorskip("torch")
 
@@ -106,6 +111,28 @@ def test_a_command_that_is_asked_to_end_says_so(
     (line,) = [line for line in (out + err).splitlines() if "interrupted" in line]
     assert line.startswith(("detr-spec: interrupted", "interrupted: "))
     assert {path.name for path in tmp_path.iterdir()} == {"it.py", *left}
+
+
+def another_exception() -> None:
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        raise AssertionError from None
+
+
+def test_an_interrupt_that_becomes_another_exception_ends_a_search(listening: None) -> None:
+    invariant = next(iter(find_invariants("assignment.optimal-total")))
+    unsound = replace(invariant, cases=lambda _: strategies.builds(another_exception))
+    with pytest.raises(KeyboardInterrupt):
+        search(unsound, Domain(DETR), lambda _: None, examples=1, seed=0)
+
+
+def test_an_interrupt_that_becomes_another_exception_ends_a_command(
+    listening: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(f"{PACKAGE}.catalogue.catalogue", another_exception)
+    assert run(["catalogue"]) == 143
+    assert capsys.readouterr().err == "detr-spec: interrupted\n"
 
 
 def test_an_import_that_hangs_in_this_process_is_named_and_can_be_ended(
