@@ -336,6 +336,6 @@ def _failure(error: BaseException) -> str:
 
 def _tell(*lines: str) -> None:
     """Says lines on standard error, if it takes them."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         for line in lines:
             click.echo(f"detr-spec: {line}", err=True)

@@ -47,12 +47,19 @@ def located(location: str) -> str:
 def _opened(location: str) -> ExampleDatabase:
     if "://" not in location:
         return _folder(Path(located(location)))
-    url = urlsplit(location)
+    url = _split(location)
     if url.scheme in ("redis", "rediss", "unix"):
         return _redis(location)
     if url.scheme == "github":
         return _artifact(location, url)
     raise UsageError(f"database is {shown(location)!r}; expected {FORMS}")
+
+
+def _split(location: str) -> SplitResult:
+    try:
+        return urlsplit(location)
+    except ValueError as error:
+        raise UsageError(f"the location of a database cannot be read, {error}; expected {FORMS}") from error
 
 
 def _folder(path: Path) -> ExampleDatabase:
@@ -89,7 +96,7 @@ def shown(location: str) -> str:
     """A location as it may be shown: without the user and password that it may hold."""
     if "://" not in location:
         return location
-    url = urlsplit(location)
+    url = _split(location)
     return url._replace(netloc=url.netloc.rpartition("@")[2], query="").geturl()
 
 

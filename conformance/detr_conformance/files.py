@@ -40,6 +40,11 @@ class OutputPath(click.Path):
         return path if str(path) == "-" else Path(os.path.abspath(str(path)))
 
 
+def real_path(path: Path) -> Path:
+    """Where links lead to; the path itself where they lead in a circle."""
+    return Path(os.path.realpath(path))
+
+
 def require_writable(path: Path) -> None:
     """Raises `UsageError` unless a file can be written at `path`; leaves nothing behind."""
     with _told(path):
@@ -47,7 +52,7 @@ def require_writable(path: Path) -> None:
         if mode is not None and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         if _is_regular(mode):
-            with tempfile.TemporaryFile(dir=path.resolve().parent):
+            with tempfile.TemporaryFile(dir=real_path(path).parent):
                 pass
 
 
@@ -68,7 +73,7 @@ def write_whole(content: str | bytes, path: Path) -> None:
     with _told(path):
         mode = _mode(path)
         if _is_regular(mode):
-            _replace(data, path.resolve(), mode)
+            _replace(data, real_path(path), mode)
         else:
             _write_into(data, path)
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detr_conformance.streams import put_back, standing
+from detr_conformance.streams import is_closed, opened_again, put_back, standing
 
 if sys.platform != "win32":
     import resource
@@ -36,8 +36,12 @@ def _set_environment(variables: dict[str, str]) -> None:
     os.environ.update(variables)
 
 
+def _streams() -> tuple[Any, ...]:
+    return tuple(None if is_closed(stream) else stream for stream in (sys.stdin, sys.stdout, sys.stderr))
+
+
 def _set_streams(streams: tuple[Any, ...]) -> None:
-    sys.stdin, sys.stdout, sys.stderr = streams
+    sys.stdin, sys.stdout, sys.stderr = map(opened_again, range(len(streams)), streams)
 
 
 def _set_hooks(hooks: tuple[Any, ...]) -> None:
@@ -102,7 +106,7 @@ PARTS = {
     "environment": Part(lambda: dict(os.environ), _set_environment),
     "resource limits": Part(_resource_limits, _set_resource_limits),
     "descriptors of the streams": Part(standing, put_back),
-    "streams": Part(lambda: (sys.stdin, sys.stdout, sys.stderr), _set_streams),
+    "streams": Part(_streams, _set_streams),
     "hooks": Part(lambda: (sys.excepthook, sys.unraisablehook, threading.excepthook), _set_hooks),
     "recursion limit": Part(sys.getrecursionlimit, sys.setrecursionlimit),
     "collector": Part(gc.isenabled, lambda on: gc.enable() if on else gc.disable()),

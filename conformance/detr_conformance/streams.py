@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
+from typing import Any
 
 if sys.platform != "win32":
     import fcntl
@@ -15,13 +17,19 @@ STREAMS = {"stdin": "r", "stdout": "w", "stderr": "w"}
 
 
 def open_streams() -> None:
-    """Opens the null device in place of each standard stream that is closed, as files would take their descriptors."""
+    """Opens the null device in place of each standard stream that is closed, as files would take their descriptors.
+
+    What the encoding of an output does not have is written with a backslash.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < len(STREAMS):
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
     for name, mode in STREAMS.items():
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     _COPIES[:] = map(out_of_reach, range(len(STREAMS)))
 
 
@@ -53,6 +61,25 @@ def _file(descriptor: int) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def is_closed(stream: Any) -> bool:
+    """Whether a stream takes or gives nothing any more."""
+    return bool(getattr(stream, "closed", False))
+
+
+def opened_again(descriptor: int, stream: Any) -> Any:
+    """A standard stream as it was, or, where it was closed, another one of its descriptor."""
+    if not is_closed(stream):
+        return stream
+    if is_closed(_REOPENED.get(descriptor, stream)):
+        mode = list(STREAMS.values())[descriptor]
+        how = {"encoding": stream.encoding, "errors": stream.errors, "closefd": False}
+        _REOPENED[descriptor] = open(descriptor, mode, **how)  # noqa: SIM115
+    return _REOPENED[descriptor]
+
+
+_REOPENED: dict[int, Any] = {}
 
 
 def discard_output() -> None:

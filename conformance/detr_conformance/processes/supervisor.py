@@ -63,7 +63,11 @@ def _run(command: Callable[[], int], writer: int, password: bytes) -> int:
     interrupts.listen()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupts.SIGNALS)
     own = os.getpid()
-    code = command()
+    try:
+        code = command()
+    except BaseException:
+        # Else this process would wait for threads that an implementation has left.
+        os._exit(ENDED)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()

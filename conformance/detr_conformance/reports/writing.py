@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from detr_conformance.errors import UsageError, one_line
-from detr_conformance.files import require_writable, write_whole
+from detr_conformance.files import real_path, require_writable, write_whole
 from detr_conformance.report import Report
 from detr_conformance.reports.junit import as_junit
 from detr_conformance.reports.markdown import LARGEST, as_markdown
@@ -24,7 +24,7 @@ def require_all_writable(outputs: Outputs) -> None:
     """Raises `UsageError` unless each of the files can be written, and no two of them are the same."""
     seen: dict[Path, str] = {}
     for form, path in outputs.paths.items():
-        place = path if path == STANDARD_OUTPUT else path.resolve()
+        place = path if path == STANDARD_OUTPUT else real_path(path)
         if place in seen:
             raise UsageError(f"--{seen[place]} and --{form} are both {path}; expected different files")
         seen[place] = form
@@ -47,6 +47,8 @@ def write_outputs(report: Report, outputs: Outputs) -> None:
                 click.echo(FORMS[form](report).encode(), nl=False)
             else:
                 write_whole(FORMS[form](report), path)
+        except UsageError as error:
+            failed.append(str(error))
         except Exception as error:
             failed.append(f"{path} was not written, {one_line(error)}")
     if failed:
@@ -63,7 +65,7 @@ FORMS: Mapping[str, Callable[[Report], str]] = {
 
 def _is_summary(path: Path) -> bool:
     summary = os.environ.get(SUMMARY)
-    return bool(summary) and path.resolve() == Path(str(summary)).resolve()
+    return bool(summary) and real_path(path) == real_path(Path(str(summary)))
 
 
 def _append_summary(report: Report, path: Path) -> None:
