@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -88,6 +89,42 @@ class InOneBuffer(HungarianMatcher):
         lengths = [pair.shape[1] for pair in pairs]
         self.buffer[:, : sum(lengths)] = torch.cat(pairs, dim=1)
         return [tuple(part) for part in self.buffer[:, : sum(lengths)].split(lengths, dim=1)]
+
+
+class FlatMatcher(HungarianMatcher):
+    """Gives the pairs of all images at once: (images, queries, targets)."""
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        pairs = super().forward(outputs, targets)
+        images = [torch.full_like(queries, image) for image, (queries, _) in enumerate(pairs)]
+        return (torch.cat(images), *(torch.cat(part) for part in zip(*pairs, strict=True)))
+
+
+class OfFlatPairs(SetCriterion):
+    """Reads pairs of all images at once."""
+
+    def _match(self, outputs: Any, targets: Any) -> Any:
+        images, *sides = super()._match(outputs, targets)
+        return [tuple(side[images == image] for side in sides) for image in range(len(targets))]
+
+
+class OffsetMatcher(HungarianMatcher):
+    """Counts the targets of all images on, as ultralytics does."""
+
+    def forward(self, outputs: Any, targets: Any) -> Any:
+        return _shifted(super().forward(outputs, targets), targets, 1)
+
+
+class OfOffsetPairs(SetCriterion):
+    """Reads such pairs."""
+
+    def _match(self, outputs: Any, targets: Any) -> Any:
+        return _shifted(super()._match(outputs, targets), targets, -1)
+
+
+def _shifted(pairs: Any, targets: Any, sign: int) -> Any:
+    starts = itertools.accumulate((len(target["labels"]) for target in targets), initial=0)
+    return [(queries, objects + sign * start) for (queries, objects), start in zip(pairs, starts, strict=False)]
 
 
 class LargeScale(SetCriterion):

@@ -169,6 +169,7 @@ def test_an_artifact_is_read_beside_a_folder_that_is_written(tmp_path: Path) -> 
         ("github://owner/repository/cases/more", "expected github://OWNER/REPOSITORY"),
         ("redis://user:secret@localhost:1/0", "redis://localhost:1/0 cannot be used as a database: ConnectionError"),
         ("redis://localhost:many/0", "redis://localhost:many/0 cannot be used as a database: ValueError"),
+        ("redis://[1:1/0", "the location of a database cannot be read, Invalid IPv6 URL; expected a folder"),
         ("taken/cases", "taken/cases cannot be used as a database: Not a directory"),
     ],
 )

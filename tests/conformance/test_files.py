@@ -128,7 +128,9 @@ def test_a_pipe_is_written_to_and_not_waited_for(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
     refused = {
+        tmp_path / "circle": "cannot be written: Too many levels of symbolic links",
         tmp_path: "is a folder; expected a file",
         tmp_path / "missing" / "report.json": "cannot be written: No such file or directory",
         tmp_path / "file" / "report.json": "cannot be written: Not a directory",

@@ -77,6 +77,11 @@ def closes(cost):
     os.closerange(0, 256)
     return [0], [99]
 
+def shuts(cost):
+    sys.stdout.close()
+    sys.stderr.close()
+    return linear_sum_assignment(cost)
+
 def repeats(cost):
     return (np.broadcast_to(np.int64(0), (10**12,)),) * 2
 
@@ -124,6 +129,8 @@ OUTCOMES = [
     ("FORKS", ISOLATED, "holds", ""),
     ("LITTERS", WORKER, "holds", ""),
     ("LITTERS", HERE, "holds", ""),
+    ("SHUTS", WORKER, "holds", ""),
+    ("SHUTS", HERE, "holds", ""),
     ("CLOSES", WORKER, "violated", ""),
     ("CLOSES", HERE, "violated", ""),
     ("CLOSES", ISOLATED, "violated", ""),

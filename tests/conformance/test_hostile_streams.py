@@ -18,6 +18,7 @@ from detr_conformance import numpy_implementation
 from scipy.optimize import linear_sum_assignment
 
 RIGHT = numpy_implementation(name="right", solver=linear_sum_assignment)
+WRONG = numpy_implementation(name="wrong", solver=lambda cost: ([0] * len(cost), [0] * len(cost)))
 """
 CHECK = "check right.py:RIGHT --invariant assignment.valid-pairs --examples 3 --json report.json"
 FULL = "detr-spec: what is said or asked does not arrive: No space left on device"
@@ -53,6 +54,14 @@ def test_streams_that_take_nothing_cost_no_report(streams: str, shell: Shell) ->
 
 def test_results_that_cannot_be_said_are_written_and_not_green(shell: Shell) -> None:
     assert shell(f"{CHECK} -n 0 >/dev/full") == (2, [FULL], "holds")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_signs_that_an_encoding_does_not_have_cost_no_verdict(encoding: str, shell: Shell, tmp_path: Path) -> None:
+    check = CHECK.replace("RIGHT", "WRONG")
+    assert shell(f"{check} -n 0 > said.txt", PYTHONIOENCODING=encoding) == (1, [], "violated")
+    assert "assignment.valid-pairs" in (tmp_path / "said.txt").read_text(encoding=encoding)
+    assert shell("explain C4 > said.txt", PYTHONIOENCODING=encoding)[0] == 0
 
 
 def test_nothing_is_said_where_nothing_can_be(shell: Shell) -> None:

@@ -107,6 +107,16 @@ def test_a_file_of_another_soak_is_refused(soaking: Callable[..., Any], tmp_path
         read_soak(path, {**json.loads(to_json(soak))["asked"], "examples": 6})
 
 
+@pytest.mark.parametrize(("field", "value"), [("seed", 1e308), ("finished", -1), ("seconds", 1e308)])
+def test_numbers_that_no_soak_can_have_are_refused(
+    soaking: Callable[..., Any], tmp_path: Path, field: str, value: float
+) -> None:
+    path = tmp_path / "soak.json"
+    path.write_text(json.dumps({**json.loads(to_json(soaking()[0])), field: value}))
+    with pytest.raises(UsageError, match=field):
+        read_soak(path, {})
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"asked": {}}', "nonsense"])
 def test_a_file_that_holds_no_soak_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "soak.json"

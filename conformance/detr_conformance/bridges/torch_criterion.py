@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from detr_conformance.bridges.answers import index_vectors, mapping, sequence, s
 from detr_conformance.bridges.torch_calls import broken_batches, call_before, other_batches
 from detr_conformance.bridges.torch_inputs import Inputs, observation, to_numpy
 from detr_spec.configuration import Configuration
+from detr_spec.profile import Keys
 from detr_spec.values import Answer, Losses, Matching, Outputs, Targets
 from detr_spec.violation import Violation
 
@@ -33,11 +34,11 @@ def called(
     predictions = layer_predictions(given, configuration)
     batch = configuration, given, targets
     call_before(module, configuration, broken=broken_batches(*batch), others=other_batches(*batch))
-    with _MatcherCalls(module, len(targets)) as calls:
+    with _MatcherCalls(module, keys, [len(target[keys.labels]) for target in targets]) as calls:
         answer = mapping("the criterion", module(given, targets), "a dictionary of losses")
     answer = {str(key): value for key, value in answer.items()}
     values = {key: single(f"the criterion, for {key!r},", value, to_numpy) for key, value in answer.items()}
-    losses = Losses(values, _weights(module), calls.of_layers(predictions, keys))
+    losses = Losses(values, _weights(module), calls.of_layers(predictions))
     return losses, answer
 
 
@@ -77,13 +78,14 @@ def matchings(what: str, answer: Any, images: int) -> tuple[tuple[Matching, ...]
 class _MatcherCalls:
     """Watches the matcher inside a criterion, where that is a module of its own.
 
-    An answer is read when it is given, for the next call may write over it.
+    An answer is read when it is given, for the next call may write over it. What is between a criterion and its matcher
+    is theirs: pairs in another form, or by other indices than those of each image, are not seen.
     """
 
-    def __init__(self, criterion: Callable[..., Any], images: int) -> None:
+    def __init__(self, criterion: Callable[..., Any], keys: Keys, counts: Sequence[int]) -> None:
         self._matcher = getattr(criterion, "matcher", None)
-        self._images = images
-        self._calls: list[tuple[dict[str, Any], tuple[Matching, ...] | Violation]] = []
+        self._keys, self._counts = keys, counts
+        self._calls: list[tuple[dict[str, Any], tuple[Matching, ...] | None]] = []
 
     def __enter__(self) -> _MatcherCalls:
         if isinstance(self._matcher, nn.Module):
@@ -99,23 +101,23 @@ class _MatcherCalls:
         if isinstance(given, Mapping):
             self._calls.append((dict(given), self._read(answer)))
 
-    def _read(self, answer: Any) -> tuple[Matching, ...] | Violation:
-        """The matchings, or what is wrong with the answer: that of a layer, and no other, is held against it."""
+    def _read(self, answer: Any) -> tuple[Matching, ...] | None:
+        """The matchings, None where they are not the pairs of each image."""
         try:
-            return matchings("the criterion's matcher", answer, self._images)[0]
-        except Violation as violation:
-            return violation
+            found = matchings("the criterion's matcher", answer, len(self._counts))[0]
+        except Violation:
+            return None
+        beyond = (max(own.targets, default=-1) >= count for own, count in zip(found, self._counts, strict=True))
+        return None if any(beyond) else found
 
-    def of_layers(self, layers: list[tuple[Tensor, Tensor]], keys: Any) -> tuple[tuple[Matching, ...], ...] | None:
+    def of_layers(self, layers: list[tuple[Tensor, Tensor]]) -> tuple[tuple[Matching, ...], ...] | None:
         """The matching of each layer, told by the tensors the matcher was called with; None where one is not seen."""
-        found = [self._of_layer(layer, keys) for layer in layers]
+        found = [self._of_layer(layer) for layer in layers]
         return None if None in found else tuple(item for item in found if item is not None)
 
-    def _of_layer(self, layer: tuple[Tensor, Tensor], keys: Any) -> tuple[Matching, ...] | None:
+    def _of_layer(self, layer: tuple[Tensor, Tensor]) -> tuple[Matching, ...] | None:
         for given, answer in self._calls:
-            parts = given.get(keys.logits), given.get(keys.boxes)
+            parts = given.get(self._keys.logits), given.get(self._keys.boxes)
             if all(isinstance(a, Tensor) and torch.equal(a, b) for a, b in zip(parts, layer, strict=True)):
-                if isinstance(answer, Violation):
-                    raise answer
                 return answer
         return None

@@ -726,10 +726,8 @@ class _TorchCalls:
         found = []
         for layer in layers:
             answers = [answer for given, answer in calls if self._same_layer(given, layer)]
-            if not answers:
+            if not answers or answers[0] is None:
                 return None
-            if isinstance(answers[0], WrongAnswer):
-                raise answers[0]
             found.append(answers[0])
         return found
 
@@ -749,7 +747,7 @@ class _TorchCalls:
 
             def record(_: Any, given: Any, pairs: Any) -> None:
                 if given and isinstance(given[0], Mapping):
-                    calls.append((dict(given[0]), self._read(pairs, len(targets))))
+                    calls.append((dict(given[0]), self._read(pairs, targets)))
 
             handle = matcher.register_forward_hook(record)
         try:
@@ -758,12 +756,15 @@ class _TorchCalls:
             if handle is not None:
                 handle.remove()
 
-    def _read(self, pairs: Any, images: int) -> Any:
-        """The matchings, or what is wrong with them."""
+    def _read(self, pairs: Any, targets: Any) -> Any:
+        """The matchings; None where they are not the pairs of each image, which a criterion may keep to itself."""
         try:
-            return self._matchings("the criterion's matcher", pairs, images)
-        except WrongAnswer as wrong_answer:
-            return wrong_answer
+            found = self._matchings("the criterion's matcher", pairs, len(targets))
+        except WrongAnswer:
+            return None
+        counts = [len(target[self.keys.labels]) for target in targets]
+        indices = [decode_array(own["targets"], "the target indices").tolist() for own in found]
+        return None if any(max(own, default=-1) >= count for own, count in zip(indices, counts)) else found
 
     def gradients(self, outputs: Any, targets: Any, weights: Any) -> Any:
         given = self._outputs(outputs)

@@ -68,6 +68,7 @@ ENDINGS = {
     "scribbles": ("return scribble()", 3, ""),
     "exits at the end": ("atexit.register(os._exit, 0)\nreturn 1", 1, ""),
     "leaves a thread": ("threading.Thread(target=time.sleep, args=(100,)).start()\nreturn 1", 1, ""),
+    "raises": ("threading.Thread(target=time.sleep, args=(100,)).start()\nraise ValueError", 1, "with exit code 1"),
     "sets an alarm": ("signal.alarm(1)\ntime.sleep(5)", 1, "by signal SIGALRM"),
     "forks": ("os.fork()\nreturn 1", 1, ""),
 }

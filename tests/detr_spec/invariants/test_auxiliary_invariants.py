@@ -6,7 +6,22 @@ from typing import Any
 
 import pytest
 from judging import Failing, share_fired
-from subjects import BackToFront, Factory, InOneBuffer, LargeScale, Losses, focal, hidden, matching_by, softmax, subject
+from subjects import (
+    BackToFront,
+    Factory,
+    FlatMatcher,
+    InOneBuffer,
+    LargeScale,
+    Losses,
+    OfFlatPairs,
+    OffsetMatcher,
+    OfOffsetPairs,
+    focal,
+    hidden,
+    matching_by,
+    softmax,
+    subject,
+)
 
 from detr_conformance.reference import IMPLEMENTATIONS
 from detr_reference import FocalSetCriterion, SetCriterion
@@ -42,6 +57,8 @@ NOT_ACCUSED: dict[str, Implementation] = {
     "other ties": subject(softmax(SetCriterion, matching_by(BackToFront))),
     "one buffer": subject(softmax(SetCriterion, matching_by(InOneBuffer))),
     "hidden": subject(hidden(softmax(SetCriterion))),
+    "flat pairs": subject(softmax(OfFlatPairs, matching_by(FlatMatcher))),
+    "pairs counted on": subject(softmax(OfOffsetPairs, matching_by(OffsetMatcher))),
     "hidden focal": subject(hidden(focal(FocalSetCriterion)), DEFORMABLE),
     "another scale": subject(softmax(LargeScale)),
     "other names": subject(softmax(OtherNames), replace(DETR, keys=Keys(auxiliary_loss="d{layer}.{loss}"))),

@@ -10,9 +10,13 @@ from judging import Failing, share_fired_where_it_applies
 from subjects import (
     BackToFront,
     Factory,
+    FlatMatcher,
     LargeScale,
     LastClassIsNoObject,
     Losses,
+    OfFlatPairs,
+    OffsetMatcher,
+    OfOffsetPairs,
     focal,
     hidden,
     matched_boxes,
@@ -49,6 +53,8 @@ NOT_ACCUSED: dict[str, tuple[Profile, Factory]] = {
     "hidden": (DETR, hidden(softmax(SetCriterion))),
     "hidden focal": (DEFORMABLE, hidden(focal(FocalSetCriterion))),
     "another scale": (DETR, softmax(LargeScale)),
+    "flat pairs": (DETR, softmax(OfFlatPairs, matching_by(FlatMatcher))),
+    "pairs counted on": (DETR, softmax(OfOffsetPairs, matching_by(OffsetMatcher))),
 }
 
 
