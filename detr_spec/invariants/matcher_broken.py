@@ -225,6 +225,23 @@ def _refuses_foreign_labels(profile: Profile) -> bool:
     return profile.label_beyond_range == "refuse"
 
 
+def _require_label_refused(component: Build, case: SetCase, *labels: int) -> None:
+    """Raises `Violation` unless one of these labels, in place of a target's own, is refused."""
+    _premise_classes_count(case.configuration)
+    generator = case.generator("foreign label")
+    image = int(generator.integers(case.outputs.batch))
+    own, label = case.targets[image].labels.copy(), int(generator.choice(labels))
+    own[generator.integers(len(own))] = label
+    broken = replace(case.targets[image], labels=own, broken=True)
+    targets = (*case.targets[:image], broken, *case.targets[image + 1 :])
+    matcher = component(case.configuration)
+    require_refusal(
+        f"a target of label {label}, where the number of columns is {case.configuration.columns},",
+        sound=lambda: matcher(case.outputs, case.targets),
+        broken=lambda: matcher(case.outputs, targets),
+    )
+
+
 @invariant(
     "matcher.foreign-label-refused",
     number="M18",
@@ -239,20 +256,26 @@ def foreign_label_refused(component: Build, case: SetCase) -> None:
 
     Clamped, a category id beyond num_classes is matched, and trained, as whatever class is the last.
     """
-    _premise_classes_count(case.configuration)
-    generator = case.generator("foreign label")
-    image = int(generator.integers(case.outputs.batch))
-    labels = case.targets[image].labels.copy()
-    label = case.configuration.columns + int(generator.choice([0, 1, 100]))
-    labels[generator.integers(len(labels))] = label
-    broken = replace(case.targets[image], labels=labels, broken=True)
-    targets = (*case.targets[:image], broken, *case.targets[image + 1 :])
-    matcher = component(case.configuration)
-    require_refusal(
-        f"a target of label {label}, where the number of columns is {case.configuration.columns},",
-        sound=lambda: matcher(case.outputs, case.targets),
-        broken=lambda: matcher(case.outputs, targets),
-    )
+    columns = case.configuration.columns
+    _require_label_refused(component, case, columns, columns + 1, columns + 100)
+
+
+@invariant(
+    "matcher.negative-label-refused",
+    number="M18",
+    level=SHOULD,
+    formula="y_j < 0 ⇒ an exception",
+    source="norm §3: classes are 0 … K − 1; the published DETR lets −1 pass; the profile's `label_beyond_range`",
+    breaks="a negative label that indexes from the end; an ignore index left in the targets",
+    applies=_refuses_foreign_labels,
+    cases=SOUND_CASES,
+)
+def negative_label_refused(component: Build, case: SetCase) -> None:
+    """A target whose label is negative is refused, as the profile says.
+
+    Most frameworks count it from the end: −1, the mark of what is to be ignored, is matched as the last column.
+    """
+    _require_label_refused(component, case, -1, -case.configuration.columns, -100)
 
 
 @invariant(

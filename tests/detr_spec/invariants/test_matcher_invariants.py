@@ -325,6 +325,16 @@ def labels_clamped(matcher: Matcher, configuration: Configuration) -> Matcher:
     return match
 
 
+def labels_from_the_end(matcher: Matcher, configuration: Configuration) -> Matcher:
+    def match(outputs: Any, targets: Any) -> Any:
+        def counted(labels: Tensor) -> Tensor:
+            return labels + configuration.columns * (labels < 0)
+
+        return matcher(outputs, [dict(target, labels=counted(target["labels"])) for target in targets])
+
+    return match
+
+
 def next_label(matcher: Matcher, configuration: Configuration) -> Matcher:
     def match(outputs: Any, targets: Any) -> Any:
         classes = configuration.num_classes
@@ -506,6 +516,7 @@ DEFECTS: dict[str, tuple[Implementation, list[str]]] = {
         ["no-weight-refused"],
     ),
     "labels clamped": (around(labels_clamped, DEFORMABLE), ["foreign-label-refused"]),
+    "labels from the end": (around(labels_from_the_end), ["negative-label-refused"]),
     "labels sorted": (around(labels_sorted), ["target-order", "optimal-cost"]),
     "image 0 for all": (
         around(first_image_for_all),
