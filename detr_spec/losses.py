@@ -125,10 +125,13 @@ def _percentage_wrong(surely_right: Booleans, maybe_right: Booleans, dtype: str)
 
 
 def _counted(logits: Floats, rule: str, dtype: str) -> tuple[Booleans, Booleans]:
-    """Which queries are surely, and which may be, counted as predicted objects; [..., C] → two of [...]."""
+    """Which queries are surely, and which may be, counted as predicted objects; [..., C] → two of [...].
+
+    The sigmoid of 0 is 1/2 in every dtype, and rounding lifts that of no logit below 0 above it.
+    """
     if rule == "score-above-half":
-        score = sigmoid(lift(logits.max(axis=-1), dtype))
-        return score.lower > 0.5, score.upper > 0.5
+        highest = logits.max(axis=-1)
+        return sigmoid(lift(highest, dtype)).lower > 0.5, highest > 0
     last = logits[..., -1]
     others = logits[..., :-1].max(axis=-1, initial=-np.inf)
     return others > last, others >= last

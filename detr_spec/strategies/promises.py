@@ -134,6 +134,7 @@ KEPT: dict[str, Callable[[SetCase, SetCase], bool]] = {
     "tiny-boxes": _always,
     "one-class": _always,
     "coco": _same_classes,
+    "undecided": _always,
     "close-call": _same_classes,
     "many-targets": _always,
     "many-queries": _always,

@@ -21,6 +21,12 @@ SATURATED_LOGIT = 120.0
 FURTHER = 4
 """How many times larger the largest logits are."""
 
+UNDECIDED_LEVEL = 4
+FINE_STEPS = {"float64": 2.0**-30, "float32": 2.0**-12}
+COARSE_STEP = 2.0**-6
+"""By how much the logits of an undecided query differ: as softmax and sigmoid in its dtype still tell, and a narrower
+dtype does not."""
+
 TINY_STEP = 2.0**-13
 """Tiny boxes have sides of 1 to 8 of these: from 0.00012 to 0.00098."""
 
@@ -138,6 +144,17 @@ def saturated(numbers: Numbers, extent: Extent) -> Scene:
     return replace(scene, logits=steps * (SATURATED_LOGIT / 2) * (1, FURTHER)[_either(numbers)])
 
 
+def undecided(numbers: Numbers, extent: Extent) -> Scene:
+    """All logits of a query nearly the same, about −4, 0 or 4: which is the highest, fine digits decide.
+
+    About 0 the highest is often 0 itself, a probability of exactly 1/2.
+    """
+    scene = general(numbers, extent)
+    levels = UNDECIDED_LEVEL * numbers.integers(-1, 1, (*scene.logits.shape[:-1], 1))
+    steps = numbers.integers(-2, 2, scene.logits.shape)
+    return replace(scene, logits=levels + FINE_STEPS.get(extent.dtype, COARSE_STEP) * steps)
+
+
 def _either(numbers: Numbers) -> int:
     """0 or 1."""
     return int(numbers.integers(0, 1, (1,))[0])
@@ -194,5 +211,6 @@ REGIMES: dict[str, Callable[[Numbers, Extent], Scene]] = {
     "tiny-boxes": tiny,
     "one-class": general,
     "coco": coco,
+    "undecided": undecided,
 }
 """All regimes by name. "empty", "more-targets-than-queries" and "one-class" differ from "general" in their extent."""

@@ -16,8 +16,10 @@ from detr_spec.strategies.promises import Promised, SetPromise
 from detr_spec.strategies.regimes import COCO_CLASSES, REGIMES, Extent, Scene
 from detr_spec.values import Outputs, part_dtypes, round_to
 
-ALL_REGIMES = tuple(REGIMES)
-DISTINCT_REGIMES = tuple(name for name in REGIMES if name not in ("tied", "saturated"))
+ALL_REGIMES = tuple(name for name in REGIMES if name != "undecided")
+"""All but the one that is made for metrics, which go by the highest logit of a query."""
+
+DISTINCT_REGIMES = tuple(name for name in ALL_REGIMES if name not in ("tied", "saturated"))
 """Regimes in which the optimum is usually unique."""
 
 LARGE_SHARE = 5

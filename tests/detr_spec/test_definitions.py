@@ -265,6 +265,14 @@ def test_cardinality_error_by_hand() -> None:
     assert tied.upper >= 2.0
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16", "autocast"])
+def test_a_probability_of_one_half_is_never_counted(dtype: str) -> None:
+    scores = replace(configured(DEFORMABLE, num_classes=2), dtype=dtype)
+    logits = np.array([[[0.0, 0.0], [0.0, -1.0], [-(2.0**-14), -9.0], [1.0, 0.0]]])
+    found = cardinality_error(logits, (target([], []),), scores)
+    assert 0.9 < found.lower <= found.upper < 1.1
+
+
 def test_what_box_losses_are_divided_by() -> None:
     targets = (target([0] * 5, [[0.5, 0.5, 0.5, 0.5]] * 5), target([], []))
     matchings = (matching((0, 0), (1, 3), (2, 4)), matching())

@@ -94,6 +94,20 @@ def test_every_regime_has_its_share(strategy: Cases, regimes: tuple[str, ...]) -
     assert min(counts.values()) >= sum(counts.values()) / len(regimes) / 4, counts
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+def test_the_highest_logit_of_undecided_queries_is_told_by_fine_digits_or_is_0(dtype: str) -> None:
+    domain = Domain(DEFORMABLE, Limits(dtypes=(dtype,)))
+    cases = draw(set_cases(regimes=["undecided"], least_classes=2), domain, 40)
+    logits = [case.outputs.logits.reshape(-1, case.configuration.columns) for case in cases]
+    highest = [np.sort(rows, axis=1)[:, ::-1] for rows in logits]
+    assert all((rows[:, 0] - rows[:, -1] < 0.25).all() for rows in highest)
+    assert sum((rows[:, 0] == 0).sum() for rows in highest) > 5
+    narrower = {"float64": "float32", "float32": "bfloat16"}.get(dtype)
+    if narrower is not None:
+        told = [(rows[:, 0] > rows[:, 1]) & (np.diff(round_to(rows[:, :2], narrower))[:, 0] == 0) for rows in highest]
+        assert sum(some.sum() for some in told) > 5
+
+
 @pytest.mark.parametrize("regime", ALL_REGIMES)
 def test_a_regime_asked_for_is_the_only_one(regime: str) -> None:
     assert {case.regime for case in draw(set_cases(regimes=[regime]), Domain(DETR), 5)} == {regime}
