@@ -247,8 +247,12 @@ def _subtract(a: Interval, b: Interval) -> Interval:
 
 
 def _extremes(a: Floats, b: Floats, c: Floats, d: Floats) -> tuple[Floats, Floats]:
-    """The least and greatest of four products of interval ends; 0 × ∞ is left out, as such a range has 0 too."""
-    return np.fmin(np.fmin(a, b), np.fmin(c, d)), np.fmax(np.fmax(a, b), np.fmax(c, d))
+    """The least and greatest of four products of interval ends; 0 × ∞ is left out, as such a range has 0 too.
+
+    Where there is nothing else, of 0 and a number of which nothing is known, nothing is known.
+    """
+    lower, upper = np.fmin(np.fmin(a, b), np.fmin(c, d)), np.fmax(np.fmax(a, b), np.fmax(c, d))
+    return np.where(np.isnan(lower), -np.inf, lower), np.where(np.isnan(upper), np.inf, upper)
 
 
 def _multiply(a: Interval, b: Interval) -> Interval:

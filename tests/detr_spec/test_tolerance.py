@@ -479,3 +479,11 @@ def test_a_solver_may_lose_more_in_a_coarser_dtype_and_on_larger_costs(dtype: st
     assert solver_allowance(4.0, 3, dtype) == 9 * 4.0 * SPACING[dtype]
     assert solver_allowance(0.0, 3, dtype) == 0.0
     assert [summation_growth(count) for count in (1, 4, 36, 10_000)] == [1.0, 4.0, 36.0, 600.0]
+
+
+def test_nothing_is_known_of_a_product_with_what_is_not_known() -> None:
+    unknown = lift(1.0, "float32") / (lift(1.0, "float32") - lift(1.0 + 2.0**-23, "float32") + 2.0**-23)
+    assert (unknown.lower, unknown.upper) == (-np.inf, np.inf)
+    for number in (0.0, 0.5, -2.0):
+        product = lift(number, "float32") * unknown
+        assert (product.lower, product.upper) == (-np.inf, np.inf)
