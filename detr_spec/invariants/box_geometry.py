@@ -31,9 +31,16 @@ from detr_spec.values import Floats, round_to
 from detr_spec.violation import premise, require_within
 
 
+def _reach(case: BoxCase) -> float:
+    """A power of two, above all coordinates in magnitude."""
+    farthest = max(float(np.abs(boxes).max()) for boxes in (case.first, case.second))
+    return float(2.0 ** np.ceil(np.log2(farthest)))
+
+
 def _on_grid(case: BoxCase) -> BoxCase:
-    """The case with coordinates rounded to multiples of 2⁻¹⁸, which float32 holds exactly when moved."""
-    first, second = (np.round(boxes * 2.0**18) / 2.0**18 for boxes in (case.first, case.second))
+    """The case with coordinates rounded to 2⁻¹⁸ of their reach, which float32 holds exactly when moved."""
+    step = _reach(case) * 2.0**-18
+    first, second = (np.round(boxes / step) * step for boxes in (case.first, case.second))
     return replace(case, first=first, second=second)
 
 
@@ -63,7 +70,7 @@ def translation(component: Build, case: BoxCase) -> None:
 
     Predictions may leave the image, and crops move everything.
     """
-    shift = case.generator("translation").choice([-4.0, -3.0, -2.0, 2.0, 3.0, 4.0], size=2)
+    shift = case.generator("translation").choice([-4.0, -3.0, -2.0, 2.0, 3.0, 4.0], size=2) * _reach(case)
     _moved_alike(component, _on_grid(case), "moved by one vector", lambda boxes: boxes + np.tile(shift, 2))
 
 
@@ -160,7 +167,7 @@ def _apart(case: BoxCase, steps: int) -> Floats:
     Each step is a power of two, at least as long as the region that all boxes lie in.
     """
     numbers = np.concatenate([case.first.ravel(), case.second.ravel()])
-    step = 2.0 ** np.ceil(np.log2(max(float(np.ptp(numbers)), 2.0**-20)))
+    step = 2.0 ** np.ceil(np.log2(np.ptp(numbers)))
     direction = case.generator("direction").choice(_COMPASS)
     moved: Floats = case.second + np.tile(direction, 2) * step * steps
     premise(

@@ -235,8 +235,10 @@ def matched_box(component: Build, case: SetCase) -> None:
     """
     before = judged(component, case.configuration, case.outputs, case.targets)
     image, query, target = _one_pair(before, case)
+    box = case.outputs.boxes[image, query]
+    premise(bool((box[2:] > 0).all()), "the GIoU of a flat box with itself is no number")
     boxes = case.targets[image].boxes.copy()
-    boxes[target] = case.outputs.boxes[image, query]
+    boxes[target] = box
     moved = replace(case.targets[image], boxes=boxes)
     after = _with_targets(component, before, (*case.targets[:image], moved, *case.targets[image + 1 :]))
     terms = [(was, after.term(name)) for name, was in before.terms(BOX_TERMS).items()]

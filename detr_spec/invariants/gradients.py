@@ -181,8 +181,11 @@ def _loose(answer: LossGradients, names: list[str]) -> list[str]:
     number="G4",
     formula="∂(Σ_k w_k loss_k)/∂b̂_i = 0 for every query i without a target",
     source="norm §4: box losses are sums over matched pairs",
-    breaks="box losses of all queries; an auxiliary layer's boxes indexed by the last layer's matching; 0 · NaN",
-    cases=set_cases(layers=(1, 3), queries=(2, 6), targets=(0, 4)),
+    breaks=(
+        "box losses of all queries; an auxiliary layer's boxes indexed by the last layer's matching; 0 · NaN where the "
+        "losses of flat boxes are computed and then masked"
+    ),
+    cases=set_cases(regimes=(*ALL_REGIMES, "degenerate"), layers=(1, 3), queries=(2, 6), targets=(0, 4)),
 )
 def unmatched_boxes_zero(component: Build, case: SetCase) -> None:
     """The boxes of queries without a target get a gradient of exactly zero.

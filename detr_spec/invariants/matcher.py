@@ -33,6 +33,7 @@ CONTESTED_REGIMES = (
     "degenerate",
     "saturated",
     "tiny-boxes",
+    "minute-boxes",
     "one-class",
     "coco",
 )

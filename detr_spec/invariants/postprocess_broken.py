@@ -1,7 +1,8 @@
 """Invariants of post-processing for what is no number: it becomes what is declared. norm §5, P12.
 
-Some queries are broken, by NaN logits or by a NaN in the box. What the other, sound ones give beside them is
-held to what they give alone, so that a defect that has nothing to do with broken numbers is not accused here.
+Some queries are broken, by NaN logits or by a number of the box that is not finite. What the other, sound ones give
+beside them is held to what they give alone, so that a defect that has nothing to do with broken numbers is not accused
+here.
 """
 
 from __future__ import annotations
@@ -74,9 +75,14 @@ def _with_broken_scores(case: SetCase, sound: Integers) -> SetCase:
 
 
 def _with_broken_boxes(case: SetCase, sound: Integers) -> SetCase:
-    """The case with NaN for one number of the boxes of all other queries."""
-    boxes = case.outputs.boxes.copy()
-    boxes[:, _broken(case, sound), case.generator("broken number").integers(4)] = np.nan
+    """The case with NaN, or ∞, or −∞, for one number of the boxes of all other queries.
+
+    No side is −∞: that is negative too, and what becomes of a negative side is open.
+    """
+    boxes, generator = case.outputs.boxes.copy(), case.generator("broken number")
+    column = generator.integers(4)
+    numbers = (np.nan, np.inf, -np.inf) if column < 2 else (np.nan, np.inf)
+    boxes[:, _broken(case, sound), column] = generator.choice(numbers)
     return replace(case, outputs=Outputs(case.outputs.logits, boxes, broken=True))
 
 
@@ -187,7 +193,10 @@ def _require_refused(what: str, component: Build, case: SetCase, broken: Outputs
     number="P12",
     formula="b̂_i is not finite ⇒ its detection is kept as it is, or dropped, as declared; all others are as without it",
     source=BOX_SOURCE,
-    breaks="a box of 0 or of the whole image in place of NaN; an image without detections because of one box",
+    breaks=(
+        "a box of 0 or of the whole image in place of NaN; infinite boxes treated otherwise than NaN; an image without "
+        "detections because of one box"
+    ),
     applies=_says_where_boxes_go,
     cases=CASES,
 )
@@ -220,7 +229,7 @@ def broken_boxes(component: Build, case: SetCase) -> None:
     number="P12",
     formula="b̂_i is not finite ⇒ an exception",
     source=BOX_SOURCE,
-    breaks="a check of one coordinate, or of the boxes that are returned alone",
+    breaks="a check of one coordinate, or of the boxes that are returned alone; a check for NaN, which ∞ passes",
     applies=_refuses_boxes,
     cases=CASES,
 )

@@ -16,6 +16,7 @@ from detr_spec.invariants.box_answers import GIOU_SOURCE, NAMES, overlaps, pairs
 from detr_spec.invariants.criterion_answers import judged, require_layer
 from detr_spec.invariants.detections import best_class_rule
 from detr_spec.invariants.distributed import averages_over_ranks, mean_of_box_losses
+from detr_spec.invariants.mask_values import dice_value, mask_value
 from detr_spec.invariants.matcher import answered
 from detr_spec.invariants.postprocess import (
     boxes_of_queries,
@@ -31,6 +32,7 @@ from detr_spec.strategies import (
     large_box_cases,
     large_cost_cases,
     large_detection_cases,
+    large_mask_cases,
     large_rank_cases,
     large_set_cases,
     many_layer_cases,
@@ -138,6 +140,24 @@ def many_layers(component: Callable[..., Any], case: SetCase) -> None:
             weights = answer.losses.weights
             require(weights is None or key in weights, f"{key} has no weight", expected=key, got=sorted(weights or ()))
         require_layer(answer, layer)
+
+
+@invariant(
+    "masks.large-sizes",
+    number="C21",
+    formula="Σ t > 32 767 ⇒ loss_mask and loss_dice = their definitions",
+    source="norm §4",
+    breaks="pixels counted in integers of two bytes; sums over the pixels in a narrow float",
+    cases=large_mask_cases(),
+    cost=COST,
+)
+def masks_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
+    """Masks of objects with more pixels than two bytes count have losses as defined.
+
+    An object that fills an image of 640 × 480 has 307 200 pixels. Where small masks fail as well, they are shown.
+    """
+    mask_value(component, case)
+    dice_value(component, case)
 
 
 @invariant(

@@ -19,6 +19,7 @@ from detr_spec.cases import BoxCase, CostCase, RankCase, SetCase
 from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.detections import detection_cases
+from detr_spec.strategies.masks import mask_cases
 from detr_spec.strategies.numbers import Seeded
 from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.ranks import rank_cases
@@ -40,6 +41,9 @@ WIDEST = {"float16": 43_000}
 
 WIDEST_OF_OTHERS = 70_000
 WIDER_THAN_INT16 = 2**15
+MASK_SIDES = (192, 200)
+"""Of masks with more pixels than an integer of two bytes counts, and with sums that float16 still holds."""
+
 FEW_LAYERS = 12
 """The decoder layers of which the last auxiliary one has a number of two digits."""
 
@@ -63,6 +67,11 @@ def many_layer_cases() -> Promised:
 def large_detection_cases() -> Promised:
     """One image of 257 to 300 queries and as many classes, 32 769 to 70 000 pixels wide and high, less in float16."""
     return _large(_detection_case, detection_cases())
+
+
+def large_mask_cases() -> Promised:
+    """One image of 1 or 2 queries and at most as many targets, whose masks have some 35 000 pixels of the object."""
+    return _large(_mask_case, mask_cases(targets=(1, 5)))
 
 
 def large_box_cases() -> Promised:
@@ -153,6 +162,24 @@ def _case(draw: DrawFn, configuration: Any, regime: str, scene: Scene) -> SetCas
         outputs=outputs_of(scene),
         targets=scene.targets,
         sizes=np.ones((len(scene.targets), 2), dtype=np.int64),
+    )
+
+
+def _mask_case(draw: DrawFn, domain: Domain) -> SetCase:
+    queries = draw(st.integers(1, 2))
+    length, classes = draw(st.integers(1, queries)), draw(st.integers(1, 3))
+    height, width = draw(st.integers(*MASK_SIDES)), draw(st.integers(*MASK_SIDES))
+    configuration = replace(draw_configuration(draw, domain, num_classes=classes), masks=True)
+    numbers = _numbers(draw, configuration.dtype)
+    extent = Extent(1, queries, configuration.columns, classes, (length,), configuration.dtype)
+    case = _case(draw, configuration, "many-pixels", general(numbers, extent))
+    masks = numbers.reals(-6.0, 6.0, (1, queries, height // 4, width // 4))
+    target = replace(case.targets[0], masks=numbers.integers(0, 15, (length, height, width)) > 0)
+    return replace(
+        case,
+        outputs=replace(case.outputs, masks=masks),
+        targets=(target,),
+        sizes=np.array([[height, width]], dtype=np.int64),
     )
 
 

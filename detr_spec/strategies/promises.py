@@ -132,6 +132,7 @@ KEPT: dict[str, Callable[[SetCase, SetCase], bool]] = {
     "degenerate": _always,
     "saturated": _always,
     "tiny-boxes": _always,
+    "minute-boxes": _always,
     "one-class": _always,
     "coco": _same_classes,
     "undecided": _always,
@@ -140,6 +141,7 @@ KEPT: dict[str, Callable[[SetCase, SetCase], bool]] = {
     "many-queries": _always,
     "many-pairs": _always,
     "large-image": _always,
+    "many-pixels": _always,
 }
 """Whether a set case with something left out is still of its regime, by the regime's name.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from detr_spec.strategies.coco import coco_images
 from detr_spec.strategies.numbers import Numbers
+from detr_spec.tolerance import SMALLEST
 from detr_spec.values import Floats, Integers, Target, round_to
 
 SMALLEST_SIDE = 1 / 64
@@ -29,6 +30,14 @@ dtype does not."""
 
 TINY_STEP = 2.0**-13
 """Tiny boxes have sides of 1 to 8 of these: from 0.00012 to 0.00098."""
+
+MINUTE_STEP = 2.0**-30
+"""Minute boxes have sides of 1 to 8 of these: areas from 2⁻⁶⁰, below every epsilon that is met with."""
+
+
+def minute_step(dtype: str) -> float:
+    """The step of minute boxes, longer in dtypes that do not hold a 64th of it; moved and halved boxes need that."""
+    return max(MINUTE_STEP, 64 * SMALLEST[dtype])
 
 
 @dataclass(frozen=True)
@@ -120,21 +129,25 @@ def crowded(numbers: Numbers, extent: Extent) -> Scene:
 
 
 def degenerate(numbers: Numbers, extent: Extent) -> Scene:
-    """Targets of zero width or height, or both, against proper predictions: every cost is still finite.
+    """Targets or predictions of zero width or height, or both, against proper ones: every cost is still finite.
 
     Some are zero altogether, as what pads a list of targets is.
     """
     scene = general(numbers, extent)
+    if _either(numbers):
+        return replace(scene, boxes=_flattened(numbers, scene.boxes))
+    targets = tuple(replace(target, boxes=_flattened(numbers, target.boxes)) for target in scene.targets)
+    return replace(scene, targets=targets)
 
-    def flattened(target: Target) -> Target:
-        boxes = target.boxes.copy()
-        flat = numbers.integers(1, 3, (len(target),))
-        boxes[flat != 2, 2] = 0.0
-        boxes[flat != 1, 3] = 0.0
-        boxes[(flat == 3) & (numbers.integers(0, 1, (len(target),)) == 1)] = 0.0
-        return replace(target, boxes=boxes)
 
-    return replace(scene, targets=tuple(flattened(target) for target in scene.targets))
+def _flattened(numbers: Numbers, boxes: Floats) -> Floats:
+    """The boxes with one side of zero, or both; [..., 4] → [..., 4]."""
+    flat, zero = numbers.integers(1, 3, boxes.shape[:-1]), numbers.integers(0, 1, boxes.shape[:-1])
+    flattened: Floats = boxes.copy()
+    flattened[flat != 2, 2] = 0.0
+    flattened[flat != 1, 3] = 0.0
+    flattened[(flat == 3) & (zero == 1)] = 0.0
+    return flattened
 
 
 def saturated(numbers: Numbers, extent: Extent) -> Scene:
@@ -162,17 +175,40 @@ def _either(numbers: Numbers) -> int:
 
 def tiny(numbers: Numbers, extent: Extent) -> Scene:
     """Boxes with sides below 0.001, in predictions and targets: near each other, some overlapping, or all over."""
-    scene = general(numbers, extent)
     spread = _either(numbers)
 
-    def shrunk(boxes: Floats) -> Floats:
-        shape = (*boxes.shape[:-1], 2)
-        centres = numbers.reals(0.0, 1.0, shape) if spread else 0.5 + numbers.integers(-8, 8, shape) * TINY_STEP
-        sides = numbers.integers(1, 8, (*boxes.shape[:-1], 2)) * TINY_STEP
-        return np.concatenate([centres, sides], axis=-1)
+    def boxes(shape: tuple[int, ...]) -> Floats:
+        centres = numbers.reals(0.0, 1.0, (*shape, 2)) if spread else 0.5 + _steps(numbers, shape) * TINY_STEP
+        return np.concatenate([centres, _sides(numbers, shape) * TINY_STEP], axis=-1)
 
-    targets = tuple(replace(target, boxes=shrunk(target.boxes)) for target in scene.targets)
-    return Scene(scene.logits, shrunk(scene.boxes), targets)
+    return _with_boxes(general(numbers, extent), boxes)
+
+
+def minute(numbers: Numbers, extent: Extent) -> Scene:
+    """Boxes with areas from 2⁻⁶⁰, some overlapping, at the corner of the image, where their own corners are exact."""
+    step = minute_step(extent.dtype)
+
+    def boxes(shape: tuple[int, ...]) -> Floats:
+        centres = 8 + _steps(numbers, shape)
+        return np.asarray(np.concatenate([centres, _sides(numbers, shape)], axis=-1) * step)
+
+    return _with_boxes(general(numbers, extent), boxes)
+
+
+def _steps(numbers: Numbers, shape: tuple[int, ...]) -> Integers:
+    """How many steps centres are moved by; [..., 2]."""
+    return numbers.integers(-8, 8, (*shape, 2))
+
+
+def _sides(numbers: Numbers, shape: tuple[int, ...]) -> Integers:
+    """How many steps sides are long; [..., 2]."""
+    return numbers.integers(1, 8, (*shape, 2))
+
+
+def _with_boxes(scene: Scene, boxes: Callable[[tuple[int, ...]], Floats]) -> Scene:
+    """The scene with other boxes, in predictions and targets."""
+    targets = tuple(replace(target, boxes=boxes((len(target),))) for target in scene.targets)
+    return Scene(scene.logits, boxes(scene.boxes.shape[:-1]), targets)
 
 
 def coco(numbers: Numbers, extent: Extent) -> Scene:
@@ -209,6 +245,7 @@ REGIMES: dict[str, Callable[[Numbers, Extent], Scene]] = {
     "degenerate": degenerate,
     "saturated": saturated,
     "tiny-boxes": tiny,
+    "minute-boxes": minute,
     "one-class": general,
     "coco": coco,
     "undecided": undecided,

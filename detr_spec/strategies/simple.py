@@ -15,7 +15,7 @@ from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
 from detr_spec.strategies.promises import Promised
-from detr_spec.strategies.regimes import TINY_STEP
+from detr_spec.strategies.regimes import TINY_STEP, minute_step
 from detr_spec.strategies.sets import LARGE_SHARE
 from detr_spec.tolerance import SPACING
 from detr_spec.values import Floats, round_to
@@ -33,13 +33,14 @@ PIXEL_STEP = 16.0
 
 PAIRED_REGIMES = ("nested", "identical")
 
-BOX_REGIMES = ("general", "crowded", "tiny-boxes", "nested", "identical", "pixels")
+BOX_REGIMES = ("general", "crowded", "tiny-boxes", "minute-boxes", "nested", "identical", "pixels")
 
 
 def box_cases(*, regimes: Sequence[str] = BOX_REGIMES, count: tuple[int, int] = (1, 4)) -> Promised:
     """Two lists of boxes with an area, in xyxy, that the dtype holds exactly.
 
     They lie around the unit square, or in "pixels" with sides up to 4096, whose areas are too large for float16. In
+    "minute-boxes" they are near the origin, with sides of 2⁻³⁰ to 2⁻²⁷, or as short as narrow dtypes hold. In
     "nested" and "identical" the lists have one length. "nested": each of the first lies inside its partner of
     the second. "identical": the lists are equal.
     """
@@ -64,35 +65,41 @@ def _box_case(draw: DrawFn, domain: Domain, regimes: tuple[str, ...], count: tup
     sizes = st.integers(count[0], count[1] * factor)
     length = draw(sizes)
     paired = regime in PAIRED_REGIMES
-    first, second = _two_lists(numbers, regime, length, length if paired else draw(sizes))
-    first, second = round_to(first, configuration.dtype), round_to(second, configuration.dtype)
+    dtype = configuration.dtype
+    first, second = _two_lists(numbers, regime, dtype, length, length if paired else draw(sizes))
+    first, second = round_to(first, dtype), round_to(second, dtype)
     assume(all((boxes[:, 2:] > boxes[:, :2]).all() for boxes in (first, second)))
     return BoxCase(
         configuration=configuration, regime=regime, seed=draw(st.integers(0, 255)), first=first, second=second
     )
 
 
-def _two_lists(numbers: Numbers, regime: str, first: int, second: int) -> tuple[Floats, Floats]:
-    outer = _corner_boxes(numbers, regime, second)
+def _two_lists(numbers: Numbers, regime: str, dtype: str, first: int, second: int) -> tuple[Floats, Floats]:
+    outer = _corner_boxes(numbers, regime, dtype, second)
     if regime == "identical":
         return outer, outer.copy()
     if regime != "nested":
-        return _corner_boxes(numbers, regime, first), outer
+        return _corner_boxes(numbers, regime, dtype, first), outer
     inset = numbers.integers(0, 3, (second, 4)) / 8
     size = np.tile(outer[:, 2:] - outer[:, :2], 2)
     return outer + inset * size * np.array([1, 1, -1, -1]), outer
 
 
-def _corner_boxes(numbers: Numbers, regime: str, count: int) -> Floats:
+def _corner_boxes(numbers: Numbers, regime: str, dtype: str, count: int) -> Floats:
     """Proper boxes in xyxy, whose corners lie on the dyadic grid when drawn; [count, 4]."""
+
+    def stepped(low: tuple[int, int], sides: tuple[int, int], step: float) -> list[Floats]:
+        return [numbers.integers(*bounds, (count, 2)).astype(np.float64) * step for bounds in (low, sides)]
+
     if regime == "crowded":
-        low, side = numbers.integers(20, 24, (count, 2)) / 64, numbers.integers(8, 12, (count, 2)) / 64
+        low, side = stepped((20, 24), (8, 12), 1 / 64)
     elif regime == "tiny-boxes":
-        steps = numbers.integers(-8, 8, (count, 2)), numbers.integers(1, 8, (count, 2))
-        low, side = 0.5 + steps[0].astype(np.float64) * TINY_STEP, steps[1].astype(np.float64) * TINY_STEP
+        low, side = stepped((-8, 8), (1, 8), TINY_STEP)
+        low = 0.5 + low
+    elif regime == "minute-boxes":
+        low, side = stepped((-8, 8), (1, 8), minute_step(dtype))
     elif regime == "pixels":
-        steps = numbers.integers(0, 255, (count, 2)), numbers.integers(1, 256, (count, 2))
-        low, side = (part.astype(np.float64) * PIXEL_STEP for part in steps)
+        low, side = stepped((0, 255), (1, 256), PIXEL_STEP)
     else:
         low, side = numbers.reals(-0.5, 1.0, (count, 2)), numbers.reals(1 / 64, 1.0, (count, 2))
     return np.concatenate([low, low + side], axis=-1)

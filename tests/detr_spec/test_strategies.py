@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, Phase, settings
 from detr_conformance.encoding.reports import plain
 from detr_conformance.search import BATCH
 from detr_spec.assignment import unique_optimum
+from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase
 from detr_spec.costs import image_costs
 from detr_spec.implementation import Limits
@@ -32,7 +33,7 @@ from detr_spec.strategies import (
     set_cases,
 )
 from detr_spec.tolerance import SPACING
-from detr_spec.values import round_to
+from detr_spec.values import DTYPES, round_to
 
 PROFILES = [DETR, DEFORMABLE]
 SETS, BOXES, COSTS, HIDDEN, DETECTIONS = (
@@ -199,7 +200,7 @@ def test_small_cases_are_small_and_on_the_grid(profile: Profile) -> None:
         assert case.configuration.num_classes <= 4
         assert max(len(target) for target in case.targets) <= 9
         for numbers in arrays(case):
-            assert (numbers * 2**13 % 1 == 0).all()
+            assert (numbers * 2**30 % 1 == 0).all()
     assert all(max(len(case.first), len(case.second)) <= 4 for case in some("boxes", profile.name, small=True))
     assert all(max(cost.shape) <= 6 for case in some("costs", profile.name, small=True) for cost in case.costs)
     assert all((case.hidden * 64 % 1 == 0).all() for case in some("hidden", profile.name, small=True))
@@ -279,18 +280,19 @@ def test_empty_images_come_alone_and_among_others() -> None:
     assert any(some < whole for some, whole in zip(empty, batches, strict=True))
 
 
-def test_degenerate_targets_have_zero_sides_and_finite_costs() -> None:
-    kinds = set()
+def test_degenerate_targets_or_predictions_have_zero_sides_and_finite_costs() -> None:
+    kinds: dict[bool, set[tuple[bool, ...]]] = {False: set(), True: set()}
     for case in sets("degenerate"):
-        assert (case.outputs.boxes[..., 2:] > 0).all()
-        for target, cost in zip(
-            case.targets, image_costs(case.outputs.main, case.targets, case.configuration), strict=True
-        ):
-            zero = target.boxes[:, 2:] == 0
-            assert zero.any(axis=-1).all()
+        predicted = case.outputs.boxes[..., 2:].reshape(-1, 2) == 0
+        truth = np.concatenate([target.boxes[:, 2:] for target in case.targets]) == 0
+        of_predictions = bool(predicted.any())
+        flat, proper = (predicted, truth) if of_predictions else (truth, predicted)
+        assert flat.any(axis=-1).all()
+        assert not proper.any()
+        for cost in image_costs(case.outputs.main, case.targets, case.configuration):
             assert np.isfinite(cost.value).all()
-            kinds |= set(map(tuple, zero.tolist()))
-    assert kinds == {(True, True), (True, False), (False, True)}
+        kinds[of_predictions] |= set(map(tuple, flat.tolist()))
+    assert kinds[False] == kinds[True] == {(True, True), (True, False), (False, True)}
 
 
 def test_saturated_logits_are_far_from_0_or_very_far() -> None:
@@ -307,6 +309,19 @@ def test_tiny_boxes_are_tiny_and_some_overlap() -> None:
         apart = np.abs(boxes[:1, :2] - boxes[1:, :2]) < (boxes[:1, 2:] + boxes[1:, 2:]) / 2
         overlaps += bool(apart.all(axis=-1).any())
     assert overlaps > len(sets("tiny-boxes")) / 4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_minute_boxes_have_areas_below_every_epsilon_and_exact_corners(dtype: str) -> None:
+    domain = Domain(DETR, Limits(dtypes=(dtype,)))
+    largest = 1e-8 if dtype.startswith("float16") else 1e-14
+    for case in draw(set_cases(regimes=("minute-boxes",), targets=(1, 5)), domain, 20):
+        boxes = all_boxes(case)
+        corners = cxcywh_to_xyxy(boxes)
+        assert (boxes >= 0).all()
+        assert (boxes[:, 2:] > 0).all()
+        assert np.array_equal(corners, round_to(corners, dtype))
+        assert np.prod(np.ptp(corners.reshape(-1, 2, 2), axis=(0, 1))) < largest
 
 
 def test_one_class_is_one_class() -> None:

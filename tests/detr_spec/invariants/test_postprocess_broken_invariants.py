@@ -16,7 +16,7 @@ from torch import Tensor
 
 from detr_conformance import torch_implementation
 from detr_conformance.declared.implementation import declared_implementation
-from detr_reference import box_cxcywh_to_xyxy
+from detr_reference import PostProcess, box_cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import all_invariants
@@ -120,6 +120,30 @@ def test_a_number_in_place_of_nan_is_found() -> None:
     for number in (9.0, -99.0):
         wrong = above(lambda scores, threshold: scores > threshold, partial(torch.nan_to_num, nan=number))
         assert ("postprocess.broken-scores" in found(wrong)) is (number > 0), number
+
+
+def acting_on(policy: str, broken: Callable[[Tensor], Tensor]) -> Implementation:
+    """The reference, which drops or refuses boxes with a number that is broken, and declares so of all not finite."""
+
+    def build(_: Configuration) -> Any:
+        def call(outputs: dict[str, Tensor], sizes: Tensor) -> list[dict[str, Tensor]]:
+            spoilt = broken(outputs["pred_boxes"]).any(dim=2)
+            if policy == "refuse" and spoilt.any():
+                raise ValueError("broken boxes")
+            images = zip(PostProcess()(outputs, sizes), spoilt, strict=True)
+            return [{name: part[~rows] for name, part in found.items()} for found, rows in images]
+
+        return call
+
+    profile = declaring(DETR, non_finite_boxes=policy)
+    return torch_implementation(name="acting on boxes", profile=profile, postprocess=build)
+
+
+@pytest.mark.parametrize("policy", ["drop", "refuse"])
+def test_infinite_boxes_are_not_finite_either(policy: str) -> None:
+    assert not found(acting_on(policy, lambda boxes: ~boxes.isfinite()))
+    for broken in (torch.isnan, torch.isinf, torch.isposinf):
+        assert found(acting_on(policy, broken)), broken
 
 
 def test_the_case_from_the_field() -> None:

@@ -21,6 +21,7 @@ from detr_spec.strategies import (
     large_box_cases,
     large_cost_cases,
     large_detection_cases,
+    large_mask_cases,
     large_rank_cases,
     large_set_cases,
     many_layer_cases,
@@ -77,6 +78,12 @@ def test_detections_have_more_than_two_bytes_can_count() -> None:
         assert case.sizes.min() > 2**15
         assert case.outputs.queries * case.configuration.num_classes > 2**16
         assert case.configuration.top_k > 256
+
+
+def test_objects_have_more_pixels_than_two_bytes_count() -> None:
+    for case in drawn(large_mask_cases()):
+        assert min(target.masks.sum(axis=(1, 2)).min() for target in case.targets) > 2**15
+        assert case.outputs.masks is not None
 
 
 def test_ranks_have_more_targets_than_float16_counts() -> None:
