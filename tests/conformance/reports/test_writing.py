@@ -115,7 +115,7 @@ def test_no_file_is_lost_because_of_another(full: Report, tmp_path: Path, monkey
     files = in_folder(tmp_path)
     require_all_writable(files)
     (tmp_path / "r.xml").mkdir()
-    with pytest.raises(UsageError, match=r"r\.xml was not written"):
+    with pytest.raises(UsageError, match=r"r\.xml is a folder; expected a file"):
         write_outputs(full, files)
     assert {path.name for path in tmp_path.iterdir()} == {"r.json", "r.xml", "r.md", "r.html"}
 
