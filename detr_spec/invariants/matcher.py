@@ -127,8 +127,8 @@ def int64_indices(component: Build, case: SetCase) -> None:
     number="M2",
     formula="Σ_(i,j)∈M C_ij = min over assignments; C_ij = λ_class c_ij + λ_bbox ‖b̂_i − b_j‖₁ − λ_giou GIoU(b̂_i, b_j)",
     source="Carion et al. 2020, equation 1; norm §3",
-    breaks="a cost term with the wrong sign, weight or box format; greedy matching; costs of another image",
-    cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
+    breaks="a cost term with the wrong sign, weight or box format; greedy matching; costs of another image; an epsilon",
+    cases=set_cases(regimes=(*CONTESTED_REGIMES, "minute-boxes"), queries=(2, 7), targets=(1, 6)),
 )
 def optimal_cost(component: Build, case: SetCase) -> None:
     """The total cost of each image's matching is the minimum over all assignments.
