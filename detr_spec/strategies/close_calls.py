@@ -24,14 +24,19 @@ from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.numbers import Drawn
 from detr_spec.strategies.promises import Promised, SetPromise
 from detr_spec.strategies.regimes import SMALLEST_SIDE
+from detr_spec.strategies.sets import FAMILIAR_CLASS_COUNTS
 from detr_spec.values import Floats, Outputs, Target, round_to
 
 MOST_IMAGES = 4
 MOST_QUERIES = 16
+MOST_CLASSES = 16
 MORE_TARGETS = 2
 """How many more targets than queries an image may have."""
 
 HIGHEST_LOGIT = 6.0
+LOWER = 6.0
+"""By how much the logits of classes beyond `MOST_CLASSES` are lower, so that all of them take little probability."""
+
 NUDGES = (2.0**-8, 2.0**-13)
 FINE_NUDGES = (2.0**-26, 2.0**-36, 2.0**-36)
 """How far the second query's logit is moved away from the one at which both cost the same; fine ones in float64.
@@ -50,7 +55,8 @@ def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Promised:
     """Images in which the first target nearly goes to another query, in each decoder layer to one of its own.
 
     A quarter of the cases have two queries, whose boxes are near each other, and one target; the others have 3 to 16
-    queries, the first two of which are near the first of 1 to 18 targets. The second query's logit for the class of
+    queries, the first two of which are near the first of 1 to 18 targets, a third of the time as many as queries. There
+    are 1 to 16 classes, or as many as VOC or COCO have. The second query's logit for the class of
     that target is sought at which the best matchings with and without the pair cost the same, and then nudged. Where
     there is none in ±6, as its box is too far off, the image stays a plain one.
     """
@@ -63,13 +69,15 @@ def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Promised:
 
 @st.composite
 def _close_calls(draw: DrawFn, domain: Domain, layers: tuple[int, int]) -> SetCase:
+    classes = st.integers(1, MOST_CLASSES) | st.sampled_from(FAMILIAR_CLASS_COUNTS)
     configuration = draw_configuration(
-        draw, domain, num_classes=draw(st.integers(1, 16)), decoder_layers=draw(st.integers(*layers))
+        draw, domain, num_classes=draw(classes), decoder_layers=draw(st.integers(*layers))
     )
     count = draw(st.integers(*domain.capped((1, MOST_IMAGES))))
     few = domain.small or domain.most is not None or draw(st.sampled_from((True, False, False, False)))
     queries = 2 if few else draw(st.integers(3, MOST_QUERIES))
-    lengths = st.just(1) if few else st.integers(1, queries) | st.integers(queries + 1, queries + MORE_TARGETS)
+    fewer, more = st.integers(1, queries), st.integers(queries + 1, queries + MORE_TARGETS)
+    lengths = st.just(1) if few else fewer | st.just(queries) | more
     images = [_image(draw, configuration, queries, draw(lengths)) for _ in range(count)]
     layers_of_images = zip(*(layers for layers, _ in images), strict=True)
     predictions = [_outputs(predictions, configuration.dtype) for predictions in layers_of_images]
@@ -125,7 +133,7 @@ def _close_call(
     boxes = _boxes(draw, configuration, scale, queries - 1)
     first, others = boxes[:1] if queries == 2 else near(target.boxes[:1], 6), boxes[1:]
     predicted = round_to(np.concatenate([first, near(first, 4), others]), configuration.dtype)
-    logits = numbers.reals(-HIGHEST_LOGIT, HIGHEST_LOGIT, (queries, configuration.columns))
+    logits = _logits(numbers, queries, configuration.columns)
 
     def lead(logit: float) -> float:
         """How much more the best matching costs that has the second query and the first target than one without."""
@@ -135,6 +143,13 @@ def _close_call(
     nudge = draw(st.sampled_from(FINE_NUDGES if configuration.dtype == "float64" else NUDGES))
     logits[1, label] = _where_zero(lead) + nudge * draw(st.sampled_from((1, -1)))
     return logits, predicted
+
+
+def _logits(numbers: Drawn, queries: int, columns: int) -> Floats:
+    """Logits [Q, C] in ±6, those of many columns repeated from the first, but lower."""
+    logits = numbers.reals(-HIGHEST_LOGIT, HIGHEST_LOGIT, (queries, min(columns, MOST_CLASSES + 1)))
+    place = np.arange(columns)
+    return np.asarray(logits[:, place % logits.shape[1]] - LOWER * (place >= logits.shape[1]))
 
 
 def price_of_pair(cost: Floats, row: int, column: int) -> float:

@@ -61,6 +61,19 @@ def test_close_calls_decide_beyond_rounding_in_float32() -> None:
     assert np.mean(decided) > 0.8
 
 
+@pytest.mark.parametrize("profile", [DETR, DEFORMABLE], ids=lambda profile: profile.name)
+@pytest.mark.parametrize("kind", ["many classes", "as many targets as queries"])
+def test_some_close_calls_have_many_classes_and_some_as_many_targets_as_queries(kind: str, profile: Profile) -> None:
+    close = 0
+    cases = drawn(close_calls(), Domain(profile, Limits(dtypes=("float64",))), 100)
+    for case in cases:
+        for cost in image_costs(case.outputs.main, case.targets, case.configuration):
+            square = cost.shape[0] == cost.shape[1] > 3
+            asked = case.configuration.num_classes >= 80 if kind == "many classes" else square
+            close += asked and abs(price_of_pair(cost.value, 1, 0)) < 1e-6
+    assert close > 10
+
+
 def test_half_of_the_close_calls_are_about_tiny_boxes_some_of_which_overlap() -> None:
     cases = drawn(close_calls(), Domain(DETR, Limits(dtypes=("float64",))), 100)
     pairs = [(case.outputs.boxes[i, 0], case.targets[i].boxes[0]) for case in cases for i in range(len(case.targets))]
