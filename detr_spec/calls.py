@@ -27,6 +27,7 @@ CALLS = {
     "training": "in training mode",
     "validation": "in evaluation mode and without gradients, after calls of the same object with other batches",
     "after-errors": "after calls of the same object with broken inputs",
+    "refilled": "after calls of the same object in which the same memory and lists held other numbers",
     "extra-keys": "with outputs and targets that have other entries too, as a data loader's do",
     "int32-labels": "with labels in int32",
     "uint8-labels": "with labels in uint8",

@@ -41,8 +41,10 @@ from detr_spec.violation import NotProvided, PremiseFailed, Violation, require
 
 SOURCE = "norm §4 to §6: the answer is a function of the numbers that are passed"
 
-MODES = ("no-grad", "inference", "evaluation", "validation", "after-errors", "extra-keys")
-SET_CALLS = (*LAYOUTS, *MODES, *LABEL_CALLS)
+MODES = ("no-grad", "inference", "evaluation", "validation", "after-errors", "refilled", "extra-keys")
+SET_CALLS = (*LAYOUTS, *MODES, *LABEL_CALLS, *LABEL_CALLS)
+"""The ways of calling what takes a set; labels twice, as wrong ones of one image may lead to the same matching."""
+
 CRITERION_CALLS = (*SET_CALLS, "frozen-boxes")
 
 SEVERAL: dict[str, Any] = {"images": (2, 3), "queries": (2, 6), "targets": (1, 5)}
@@ -83,7 +85,10 @@ def both_answers(component: Callable[..., Any], case: Any, *arguments: Any) -> t
     number="M20",
     formula="M(x, y) called in any way = M(x, y) called in the plain way, or as cheap",
     source=SOURCE,
-    breaks="`view` of what is not contiguous; pointers without strides; a cache that an exception leaves half written",
+    breaks=(
+        "`view` of what is not contiguous; pointers without strides; a cache that an exception leaves half written, or "
+        "that goes by addresses; labels narrowed, or read as of another width"
+    ),
     cases=called_cases(
         either(set_cases(regimes=CONTESTED_REGIMES, images=(2, 3), queries=(2, 7), targets=(1, 6)), close_calls()),
         SET_CALLS,
@@ -122,7 +127,10 @@ def _require_same_losses(component: Callable[..., Any], case: SetCase) -> None:
     number="C19",
     formula="L(x, y) called in any way = L(x, y) called in the plain way",
     source=SOURCE,
-    breaks="`view` of what is not contiguous; a term left out in evaluation; running means; keys of a batch before",
+    breaks=(
+        "`view` of what is not contiguous; a term left out in evaluation; running means; keys of a batch before; a "
+        "cache that goes by addresses; labels narrowed"
+    ),
     cases=called_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), **SEVERAL), CRITERION_CALLS),
 )
 def criterion_ways(component: Callable[..., Any], case: SetCase) -> None:
@@ -158,7 +166,7 @@ def mask_ways(component: Callable[..., Any], case: SetCase) -> None:
     breaks="gradients written into memory by position; predictions changed in place; a mode that detaches a term",
     cases=called_cases(
         set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), **SEVERAL),
-        (*LAYOUTS, "evaluation", "after-errors", "extra-keys", "frozen-boxes", *LABEL_CALLS),
+        (*LAYOUTS, "evaluation", "after-errors", "refilled", "extra-keys", "frozen-boxes", *LABEL_CALLS),
     ),
 )
 def gradient_ways(component: Callable[..., Any], case: SetCase) -> None:
@@ -191,10 +199,10 @@ def gradient_ways(component: Callable[..., Any], case: SetCase) -> None:
     number="P11",
     formula="detections called in any way = detections called in the plain way",
     source=SOURCE,
-    breaks="`view` of what is not contiguous; a top-k over memory; other rules in training mode",
+    breaks="`view` of what is not contiguous; a top-k over memory; other rules in training mode; caches by address",
     cases=called_cases(
         detection_cases(images=(2, 3)),
-        (*LAYOUTS, "no-grad", "inference", "training", "validation", "after-errors", "extra-keys"),
+        (*LAYOUTS, "no-grad", "inference", "training", "validation", "after-errors", "refilled", "extra-keys"),
     ),
 )
 def postprocess_ways(component: Callable[..., Any], case: SetCase) -> None:
@@ -252,7 +260,8 @@ def box_ways(component: Callable[..., Any], case: BoxCase) -> None:
     source=SOURCE,
     breaks="rows read one after the other in memory; a block of a batch's costs taken for a matrix of its own",
     cases=called_cases(
-        cost_cases(regimes=("general", "negative", "huge"), size=(2, 6)), (*LAYOUTS, "read-only", "after-errors")
+        cost_cases(regimes=("general", "negative", "huge"), size=(2, 6)),
+        (*LAYOUTS, "read-only", "after-errors", "refilled"),
     ),
 )
 def assignment_ways(component: Callable[..., Any], case: CostCase) -> None:

@@ -10,18 +10,25 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from detr_spec.calls import PLAIN
+from detr_spec.calls import LABEL_CALLS, PLAIN
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, SetCase
 from detr_spec.invariant import Domain
 from detr_spec.strategies.masks import fit_masks
-from detr_spec.strategies.promises import Promised
-from detr_spec.values import Floats, Target
+from detr_spec.strategies.promises import CROWDED_REGIMES, Promised
+from detr_spec.values import Floats, Outputs, Target
+
+HIGH_LABEL = 128
+"""The first label that int8 does not hold; with it as many as a case may have fit in uint8."""
+
+IMPROBABLE_LOGIT = -120.0
+DECISIVE_WEIGHT = 64.0
 
 
 def called_cases(cases: Promised, ways: Sequence[str]) -> Promised:
     """Cases of a strategy, each to be called in one of the ways that the limits allow; in the plain one if none is.
 
-    In the way "expanded" all images of a batch are the first one, as are all boxes and all rows of a cost matrix.
+    In the way "expanded" all images of a batch are the first one, as are all boxes and all rows of a cost matrix. With
+    labels in a dtype of their own, classes decide, two images have as many targets, and labels go beyond 128.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[Any]:
@@ -48,6 +55,8 @@ def _called_case(draw: DrawFn, cases: SearchStrategy[Any], ways: list[str]) -> A
     way, case = draw(st.sampled_from(ways)), draw(cases)
     if way == "expanded":
         case = _REPEATED[type(case)](case)
+    if way in LABEL_CALLS and "num_classes" not in case.configuration.fixed:
+        case = _told_by_labels(case)
     return replace(case, configuration=replace(case.configuration, call=way))
 
 
@@ -60,6 +69,33 @@ def _same_images(case: SetCase) -> SetCase:
     targets, sizes = case.targets[:1] * count, case.sizes[_first(count)]
     outputs = fit_masks(case.outputs.take(images=_first(count)), targets)
     return replace(case, outputs=outputs, targets=targets, sizes=sizes)
+
+
+def _told_by_labels(case: SetCase) -> SetCase:
+    """The case with 128 classes more, which nothing predicts: before the others in every other image, else after them.
+
+    Classes decide whom a query is matched to. The first two images have as many targets, so that those of one can stand
+    for those of the other.
+    """
+    count = case.configuration.num_classes
+    late = np.arange(len(case.targets))[::-1] % 2 == 0
+
+    def widened(outputs: Outputs) -> Outputs:
+        classes, no_object = np.split(outputs.logits, [count], axis=-1)
+        others = np.full((*classes.shape[:2], HIGH_LABEL), IMPROBABLE_LOGIT)
+        low, high = np.concatenate([classes, others], axis=-1), np.concatenate([others, classes], axis=-1)
+        logits = np.concatenate([np.where(late[:, None, None], high, low), no_object], axis=-1)
+        return replace(outputs, logits=logits, auxiliary=tuple(map(widened, outputs.auxiliary)))
+
+    shortest = min(map(len, case.targets[:2]))
+    lengths = [shortest if place < 2 and case.regime not in CROWDED_REGIMES else None for place in range(len(late))]
+    targets = tuple(
+        replace(target, labels=target.labels + HIGH_LABEL * shifted).take(np.arange(len(target))[:length])
+        for target, shifted, length in zip(case.targets, late, lengths, strict=True)
+    )
+    weight = {} if "cost_class" in case.configuration.fixed else {"cost_class": DECISIVE_WEIGHT}
+    configuration = replace(case.configuration, num_classes=count + HIGH_LABEL, **weight)
+    return replace(case, configuration=configuration, outputs=widened(case.outputs), targets=targets)
 
 
 def _same_boxes(case: BoxCase) -> BoxCase:

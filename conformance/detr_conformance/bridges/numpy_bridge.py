@@ -17,7 +17,7 @@ from detr_spec.implementation import Assignment, Implementation, Limits
 from detr_spec.profile import DETR, Profile, named_profile
 from detr_spec.values import Answer, Floats, Matching, Observation
 
-CALLS = (*LAYOUTS, "read-only", "after-errors")
+CALLS = (*LAYOUTS, "read-only", "after-errors", "refilled")
 """The ways in which functions on arrays are called."""
 
 Solver = Callable[[Any], Any]
@@ -63,8 +63,21 @@ def observed(
     """
     laid = {name: laid_out(array, call) for name, array in inputs.items()}
     before = {name: memory.copy() for name, (memory, _) in laid.items()}
+    if call == "refilled":
+        _call_refilled(function, [view for _, view in laid.values()])
     answer = function(*(view for _, view in laid.values()))
     return answer, tuple(name for name, (memory, _) in laid.items() if not _same(memory, before[name]))
+
+
+def _call_refilled(function: Callable[..., Any], arrays: Sequence[np.ndarray]) -> None:
+    """Calls the function with arrays that hold their rows in reverse order, and puts these back."""
+    own = [array.copy() for array in arrays]
+    for array, held in zip(arrays, own, strict=True):
+        array[:] = held[::-1]
+    with contextlib.suppress(Exception):
+        function(*arrays)
+    for array, held in zip(arrays, own, strict=True):
+        array[:] = held
 
 
 def laid_out(array: np.ndarray, call: str) -> tuple[np.ndarray, np.ndarray]:

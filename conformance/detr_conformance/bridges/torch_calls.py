@@ -94,14 +94,23 @@ def call_before(module: Callable[..., Any], configuration: Configuration, *, bro
 
     What such calls raise is their own affair.
     """
-    before: Mapping[str, Batches] = {"after-errors": broken, "validation": others}
+    before: Mapping[str, Batches] = {"after-errors": broken, "validation": others, "refilled": others}
     for arguments in before.get(configuration.call, ()):
         with contextlib.suppress(Exception):
             module(*arguments)
 
 
-def other_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: Sequence[Any]) -> Batches:
-    """What a matcher or a criterion may be called with before: other predictions, and those of more decoder layers."""
+def other_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: list[Any]) -> Batches:
+    """What a matcher or a criterion may be called with before: other predictions, and those of more decoder layers.
+
+    Or the same objects: first without targets, and then with other numbers.
+    """
+    if configuration.call == "refilled":
+        with _emptied(targets):
+            yield outputs, targets
+        with _refilled(outputs, (0, 1)), _refilled(targets, (0,)):
+            yield outputs, targets
+        return
     auxiliary, others = configuration.profile.keys.auxiliary, _others(outputs, configuration)
     yield others, list(targets)
     if auxiliary in others:
@@ -109,8 +118,47 @@ def other_batches(configuration: Configuration, outputs: Mapping[str, Any], targ
 
 
 def other_detections(configuration: Configuration, outputs: Mapping[str, Any], sizes: Tensor) -> Batches:
-    """What post-processing may be called with before: other predictions and image sizes."""
+    """What post-processing may be called with before: other predictions and image sizes, or the same objects."""
+    if configuration.call == "refilled":
+        with _refilled((outputs, sizes), (0, 1)):
+            yield outputs, sizes
+        return
     yield _others(outputs, configuration), sizes.flip(1)
+
+
+@contextlib.contextmanager
+def _emptied(targets: list[Any]) -> Iterator[None]:
+    """A context in which a list of targets has the same images, but no object in them."""
+    whole = list(targets)
+    targets[:] = [{name: part[:0] for name, part in target.items()} for target in targets]
+    try:
+        yield
+    finally:
+        targets[:] = whole
+
+
+@contextlib.contextmanager
+def _refilled(values: Any, axes: tuple[int, ...]) -> Iterator[None]:
+    """A context in which the memory of all tensors in the values holds other numbers: these in reverse along axes."""
+    tensors = [(tensor, tensor.detach().clone()) for tensor in _tensors(values)]
+    with torch.no_grad():
+        for tensor, own in tensors:
+            tensor.copy_(own.flip(axes))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, own in tensors:
+                tensor.copy_(own)
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors in dictionaries, lists and tuples."""
+    if isinstance(value, Tensor):
+        yield value
+        return
+    for part in value.values() if isinstance(value, Mapping) else value:
+        yield from _tensors(part)
 
 
 def broken_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: Sequence[Any]) -> Batches:

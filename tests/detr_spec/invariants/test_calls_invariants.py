@@ -155,6 +155,7 @@ DEFECTS: dict[str, tuple[str, Callable[[Sees], Implementation], Sees]] = {
     "training": ("postprocess", wrong_postprocess, lambda module, *_: bool(module.training)),
     "validation": ("criterion", wrong_criterion, lambda module, *_: module.calls > 0 and not module.training),
     "after-errors": ("criterion", wrong_criterion, lambda module, *_: module.calls > 0),
+    "refilled": ("criterion", wrong_criterion, lambda module, *_: module.calls > 0),
     "extra-keys": ("criterion", wrong_criterion, lambda _, __, given: len(given[1][0]) > 2),
     "int32-labels": ("criterion", wrong_criterion, lambda _, __, given: label_dtype(given) == torch.int32),
     "uint8-labels": ("criterion", wrong_criterion, lambda _, __, given: label_dtype(given) == torch.uint8),
