@@ -55,7 +55,7 @@ def _called_case(draw: DrawFn, cases: SearchStrategy[Any], ways: list[str]) -> A
     way, case = draw(st.sampled_from(ways)), draw(cases)
     if way == "expanded":
         case = _REPEATED[type(case)](case)
-    if way in LABEL_CALLS and "num_classes" not in case.configuration.fixed:
+    if way in LABEL_CALLS:
         case = _told_by_labels(case)
     return replace(case, configuration=replace(case.configuration, call=way))
 
@@ -93,8 +93,8 @@ def _told_by_labels(case: SetCase) -> SetCase:
         replace(target, labels=target.labels + HIGH_LABEL * shifted).take(np.arange(len(target))[:length])
         for target, shifted, length in zip(case.targets, late, lengths, strict=True)
     )
-    weight = {} if "cost_class" in case.configuration.fixed else {"cost_class": DECISIVE_WEIGHT}
-    configuration = replace(case.configuration, num_classes=count + HIGH_LABEL, **weight)
+    weight = case.configuration.cost_class if "cost_class" in case.configuration.fixed else DECISIVE_WEIGHT
+    configuration = replace(case.configuration, num_classes=count + HIGH_LABEL, cost_class=weight)
     return replace(case, configuration=configuration, outputs=widened(case.outputs), targets=targets)
 
 

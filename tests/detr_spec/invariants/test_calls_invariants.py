@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from judging import failure, judged, share_fired
+from hypothesis import given, seed
+from judging import drawing, failure, judged, share_fired
 from torch import Tensor
 
 from detr_conformance import numpy_implementation, torch_implementation
@@ -22,6 +23,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain, all_invariants, find_invariants
 from detr_spec.profile import DETR
+from detr_spec.strategies import called_cases, set_cases
 from detr_spec.violation import Raised, Violation
 
 INVARIANTS = tuple(item for item in all_invariants() if item.check.__module__ == "detr_spec.invariants.calls")
@@ -184,6 +186,62 @@ def test_what_is_wrong_in_one_way_is_seen_when_it_is_called_so(way: str) -> None
     search(replace(invariant, check=check), domain, subject.component(component), EXAMPLES, seed=0)
     assert found
     assert CALLS[way] in str(found[0]) or way == "read-only"
+
+
+@pytest.mark.parametrize("fixed", [{}, {"cost_class": 3.0}])
+def test_with_labels_in_other_dtypes_images_have_as_many_targets_of_other_classes(fixed: dict[str, float]) -> None:
+    domain = Domain(DETR, Limits(calls=LABEL_CALLS, fixed=fixed))
+
+    @seed(0)
+    @drawing(40)
+    @given(called_cases(set_cases(images=(2, 3), targets=(1, 5)), LABEL_CALLS)(domain))
+    def check(case: Any) -> None:
+        first, second, *_ = (target.labels for target in case.targets)
+        assert case.outputs.logits.shape[-1] == case.configuration.columns <= 256
+        assert case.configuration.cost_class == fixed.get("cost_class", 64.0)
+        assert case.targets[-1].labels.min(initial=128) >= 128
+        assert not {*first.tolist()} & {*second.tolist()}
+        assert len(first) == len(second) or case.regime == "more-targets-than-queries"
+
+    check()
+
+
+def test_a_solver_that_goes_by_the_address_of_its_costs_is_found() -> None:
+    kept: dict[int, Any] = {}
+
+    def solve(cost: Any) -> Any:
+        address = cost.__array_interface__["data"][0]
+        if address not in kept:
+            kept.clear()
+            kept[address] = solver(cost)
+        return kept[address]
+
+    limits = Limits(calls=("refilled",))
+    subject = numpy_implementation(name="subject", limits=limits, solver=solve)
+    assert failure("assignment.ways-of-calling", subject, EXAMPLES) is not None
+    sound = numpy_implementation(name="sound", limits=limits, solver=solver)
+    assert judged("assignment.ways-of-calling", sound, EXAMPLES).verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize("sees", ["boxes", "labels", "list"])
+def test_in_refilled_memory_predictions_and_targets_were_others(sees: str) -> None:
+    """What is told of the first call is the same at the last, though its numbers are others."""
+
+    def key(outputs: Any, targets: Any) -> Any:
+        if sees == "list":
+            return id(targets)
+        return [part.data_ptr() for part in ([outputs["pred_boxes"]] if sees == "boxes" else [targets[0]["labels"]])]
+
+    class Kept(SetCriterion):
+        def forward(self, outputs: Any, targets: Any) -> Any:
+            known = self.__dict__.setdefault("known", {})
+            return known.setdefault(str(key(outputs, targets)), super().forward(outputs, targets))
+
+    def build(c: Configuration) -> SetCriterion:
+        return Kept(c.num_classes, detr_matcher(c), c.weight_dict, c.eos_coef, c.losses)
+
+    subject = torch_implementation(name="kept", profile=DETR, limits=Limits(calls=("refilled",)), criterion=build)
+    assert failure("criterion.ways-of-calling", subject, EXAMPLES) is not None
 
 
 def test_a_wrong_answer_in_the_plain_way_too_is_not_accused_again() -> None:
