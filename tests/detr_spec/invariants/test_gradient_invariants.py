@@ -401,7 +401,7 @@ DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
     ),
     "boxes clipped": (subject(softmax(hooked(lambda gradient: gradient.clamp(-4, 4), "pred_boxes"))), {GIOU, TOTAL}),
     "a graph that is kept": (subject(softmax(GraphKept)), {AGAIN}),
-    "a scale that is kept": (subject(softmax(ScaleKept)), {AGAIN}),
+    "a scale that is kept": (subject(softmax(ScaleKept)), {AGAIN, WAYS}),
     "another scale in evaluation": (subject(softmax(OtherInEvaluation)), {WAYS}),
     "a drift of logits": (subject(softmax(hooked(lambda gradient: gradient + 1e-4, "pred_logits"))), {CE, TOTAL, SUM}),
 }
