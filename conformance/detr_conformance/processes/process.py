@@ -159,7 +159,7 @@ class Process:
         for key, _ in self._selector.select(seconds):
             if key.fd == self._requests:
                 self._write()
-            else:
+            elif key.fd in self._selector.get_map():  # what came before it may have ended it
                 self._take(key.fd)
 
     def _write(self) -> None:

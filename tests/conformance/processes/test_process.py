@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +67,23 @@ def test_who_kills_its_keeper_is_killed(source: str, start: Start, mark: str, ru
     assert death.value.exit_code == -9
     process.close()
     assert running(mark, none=True) == 0
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_an_end_may_be_seen_before_or_after_what_was_said(
+    last: bool, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start("say(b'all')")
+    selector, lifeline = process._selector, process._lifeline.fileno()
+    wait, deadline = selector.select, time.monotonic() + 20
+    while len(wait(0)) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    def ordered(seconds: float) -> list[Any]:
+        return sorted(wait(seconds), key=lambda ready: (ready[0].fd == lifeline) is last)
+
+    monkeypatch.setattr(selector, "select", ordered)
+    assert answered(process) == b"all"
 
 
 @pytest.mark.parametrize(
