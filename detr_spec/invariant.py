@@ -97,14 +97,15 @@ class Invariant:
     applies: Callable[[Profile], bool]
     cases: Cases
     check: Check
-    cost: int = 1
-    """How many ordinary cases one of its cases takes as long as; it gets so many times fewer."""
+    cost: float = 1
+    """How many ordinary cases one of its cases takes as long as: it gets so many times fewer. Less than one where each
+    case asks about one of many ways, so that there are more cases for each."""
     undeclared_dtypes: bool = False
     """Whether its cases are in dtypes that the implementation does not declare."""
 
     def case_count(self, examples: int) -> int:
         """How many cases it gets where `examples` are asked for: at least one."""
-        return max(1, examples // self.cost)
+        return max(1, int(examples / self.cost))
 
 
 _REGISTER: dict[str, Invariant] = {}
@@ -120,7 +121,7 @@ def invariant(
     breaks: str,
     cases: Cases,
     applies: Callable[[Profile], bool] = every_profile,
-    cost: int = 1,
+    cost: float = 1,
     undeclared_dtypes: bool = False,
 ) -> Callable[[Check], Check]:
     """Registers a check function as an invariant, with its docstring as statement and reason.

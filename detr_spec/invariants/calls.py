@@ -47,6 +47,9 @@ SET_CALLS = (*LAYOUTS, *MODES, *LABEL_CALLS, *LABEL_CALLS)
 
 CRITERION_CALLS = (*SET_CALLS, "frozen-boxes")
 
+COST = 0.5
+"""Twice as many cases as usual are called in one of a dozen ways each, so that each way meets some that show it."""
+
 SEVERAL: dict[str, Any] = {"images": (2, 3), "queries": (2, 6), "targets": (1, 5)}
 """Sizes at which a layout in memory shows."""
 
@@ -93,6 +96,7 @@ def both_answers(component: Callable[..., Any], case: Any, *arguments: Any) -> t
         either(set_cases(regimes=CONTESTED_REGIMES, images=(2, 3), queries=(2, 7), targets=(1, 6)), close_calls()),
         SET_CALLS,
     ),
+    cost=COST,
 )
 def matcher_ways(component: Callable[..., Any], case: SetCase) -> None:
     """The matching does not depend on the way of the call: memory layout, modes, other entries, calls before.
@@ -132,6 +136,7 @@ def _require_same_losses(component: Callable[..., Any], case: SetCase) -> None:
         "cache that goes by addresses; labels narrowed"
     ),
     cases=called_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), **SEVERAL), CRITERION_CALLS),
+    cost=COST,
 )
 def criterion_ways(component: Callable[..., Any], case: SetCase) -> None:
     """Losses do not depend on the way of the call: memory layout, gradients, modes, other entries, calls before.

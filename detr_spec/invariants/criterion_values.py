@@ -18,12 +18,13 @@ from detr_spec.invariants.criterion_answers import (
 )
 from detr_spec.invariants.shared import require_optimal_matchings, unique_matchings, vary
 from detr_spec.profile import Profile
-from detr_spec.strategies import either, set_cases
+from detr_spec.strategies import ALL_REGIMES, either, set_cases
 from detr_spec.violation import NotProvided, premise, require, require_within
 
 ORDINARY_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
 
 UNDECIDED = ("undecided",)
+MORE_TARGETS = ("more-targets-than-queries",) * 2
 
 
 def reports_cardinality(profile: Profile) -> bool:
@@ -213,7 +214,7 @@ def optimal_matching(component: Build, case: SetCase) -> None:
         "argmax ≠ last where the last column is a class; argmax = no object counted; lengths of the whole batch; a "
         "probability of exactly 1/2 counted"
     ),
-    cases=either(set_cases(), set_cases(regimes=UNDECIDED)),
+    cases=either(set_cases(regimes=(*ALL_REGIMES, *MORE_TARGETS)), set_cases(regimes=UNDECIDED)),
     applies=reports_cardinality,
 )
 def cardinality_value(component: Build, case: SetCase) -> None:

@@ -22,7 +22,7 @@ from detr_spec.invariants.shared import (
     unique_matchings,
 )
 from detr_spec.profile import Profile
-from detr_spec.strategies import close_calls, set_cases
+from detr_spec.strategies import ALL_REGIMES, close_calls, set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets
 from detr_spec.violation import PremiseFailed, Violation, premise, require
 
@@ -86,7 +86,7 @@ def matched_as_drawn(
     formula="|M_b| = min(Q, n_b); queries and targets distinct and in range",
     source="norm §3; Carion et al. 2020, section 3.1: the assignment is one-to-one",
     breaks="swapped index vectors; indices offset into the concatenated targets; padding matched to queries",
-    cases=set_cases(),
+    cases=set_cases(regimes=(*ALL_REGIMES, "degenerate", "degenerate")),
 )
 def valid_pairs(component: Build, case: SetCase) -> None:
     """Each image gets min(Q, n) pairs of distinct queries and distinct targets, all in range.
