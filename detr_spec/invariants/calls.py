@@ -209,6 +209,7 @@ def gradient_ways(component: Callable[..., Any], case: SetCase) -> None:
         detection_cases(images=(2, 3)),
         (*LAYOUTS, "no-grad", "inference", "training", "validation", "after-errors", "refilled", "extra-keys"),
     ),
+    cost=COST,
 )
 def postprocess_ways(component: Callable[..., Any], case: SetCase) -> None:
     """Detections do not depend on the way of the call: memory layout, modes, other entries, calls before.

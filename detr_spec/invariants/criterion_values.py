@@ -116,7 +116,7 @@ def l1_value(component: Build, case: SetCase) -> None:
         "GIoU of cxcywh numbers taken as corners; IoU in its place; an undeclared epsilon; the diagonal of "
         "the wrong pairs"
     ),
-    cases=set_cases(regimes=(*ORDINARY_REGIMES, "tiny-boxes", "degenerate"), targets=(1, 5)),
+    cases=set_cases(regimes=(*ORDINARY_REGIMES, *("tiny-boxes",) * 3, *("degenerate",) * 2), targets=(1, 5)),
 )
 def giou_value(component: Build, case: SetCase) -> None:
     """The GIoU loss equals its definition under the criterion's matching, with the declared epsilons.

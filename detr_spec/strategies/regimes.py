@@ -134,7 +134,7 @@ def degenerate(numbers: Numbers, extent: Extent) -> Scene:
     Some are zero altogether, as what pads a list of targets is.
     """
     scene = general(numbers, extent)
-    if numbers.integers(0, 2, (1,))[0] == 2:
+    if _either(numbers):
         return replace(scene, boxes=_flattened(numbers, scene.boxes))
     targets = tuple(replace(target, boxes=_flattened(numbers, target.boxes)) for target in scene.targets)
     return replace(scene, targets=targets)
