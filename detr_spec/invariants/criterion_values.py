@@ -24,7 +24,7 @@ from detr_spec.violation import NotProvided, premise, require, require_within
 ORDINARY_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
 
 UNDECIDED = ("undecided",)
-MORE_TARGETS = ("more-targets-than-queries",) * 2
+MORE_TARGETS = ("more-targets-than-queries", "more-targets-than-queries")
 
 
 def reports_cardinality(profile: Profile) -> bool:
