@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detr_spec.configuration import Configuration
-from detr_spec.values import FeatureMap, Floats, Integers, InvalidValue, Outputs, Targets
+from detr_spec.values import FeatureMap, Floats, Integers, InvalidValue, Outputs, Target, Targets
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,6 +81,10 @@ class SetCase(Case):
                     f"targets[{image}].labels contain {target.labels.max()}; "
                     f"expected class indices below {configuration.num_classes}"
                 )
+
+    def targets_with(self, image: int, target: Target) -> Targets:
+        """The targets, with another one for one image."""
+        return (*self.targets[:image], target, *self.targets[image + 1 :])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -36,12 +36,15 @@ def _set_environment(variables: dict[str, str]) -> None:
     os.environ.update(variables)
 
 
-def _streams() -> tuple[Any, ...]:
-    return tuple(None if is_closed(stream) else stream for stream in (sys.stdin, sys.stdout, sys.stderr))
+def _streams() -> list[tuple[Any, bool]]:
+    return [(stream, is_closed(stream)) for stream in (sys.stdin, sys.stdout, sys.stderr)]
 
 
-def _set_streams(streams: tuple[Any, ...]) -> None:
-    sys.stdin, sys.stdout, sys.stderr = map(opened_again, range(len(streams)), streams)
+def _set_streams(streams: list[tuple[Any, bool]]) -> None:
+    sys.stdin, sys.stdout, sys.stderr = (
+        stream if was_closed else opened_again(descriptor, stream)
+        for descriptor, (stream, was_closed) in enumerate(streams)
+    )
 
 
 def _set_hooks(hooks: tuple[Any, ...]) -> None:

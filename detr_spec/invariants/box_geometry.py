@@ -31,10 +31,14 @@ from detr_spec.values import Floats, round_to
 from detr_spec.violation import premise, require_within
 
 
+def _power_of_two(least: float) -> float:
+    """The first that is not less."""
+    return float(2.0 ** np.ceil(np.log2(least)))
+
+
 def _reach(case: BoxCase) -> float:
-    """A power of two, above all coordinates in magnitude."""
-    farthest = max(float(np.abs(boxes).max()) for boxes in (case.first, case.second))
-    return float(2.0 ** np.ceil(np.log2(farthest)))
+    """A power of two that no coordinate exceeds in magnitude."""
+    return _power_of_two(max(float(np.abs(boxes).max()) for boxes in (case.first, case.second)))
 
 
 def _on_grid(case: BoxCase) -> BoxCase:
@@ -167,7 +171,7 @@ def _apart(case: BoxCase, steps: int) -> Floats:
     Each step is a power of two, at least as long as the region that all boxes lie in.
     """
     numbers = np.concatenate([case.first.ravel(), case.second.ravel()])
-    step = 2.0 ** np.ceil(np.log2(np.ptp(numbers)))
+    step = _power_of_two(float(np.ptp(numbers)))
     direction = case.generator("direction").choice(_COMPASS)
     moved: Floats = case.second + np.tile(direction, 2) * step * steps
     premise(

@@ -7,10 +7,10 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.invariant import SHOULD, invariant
 from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, Build
-from detr_spec.invariants.shared import require_refusal
+from detr_spec.invariants.shared import require_refusal, with_broken_label
 from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
-from detr_spec.values import Outputs, Target, Targets
+from detr_spec.values import Outputs, Targets
 from detr_spec.violation import premise
 
 FILLED_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
@@ -32,10 +32,7 @@ def _with_label(case: SetCase, label: int) -> Targets:
     premise(bool(filled), "there are no targets")
     generator = case.generator("broken label")
     image = filled[int(generator.integers(len(filled)))]
-    labels = case.targets[image].labels.copy()
-    labels[generator.integers(len(labels))] = label
-    broken = Target(labels, case.targets[image].boxes, broken=True)
-    return (*case.targets[:image], broken, *case.targets[image + 1 :])
+    return with_broken_label(case, image, label, generator)
 
 
 def _require_label_refused(component: Build, case: SetCase, label: int) -> None:

@@ -212,8 +212,7 @@ def matched_label(component: Build, case: SetCase) -> None:
     labels = case.targets[image].labels.copy()
     labels[target] = (labels[target] + case.generator("label").integers(1, classes)) % classes
     changed = replace(case.targets[image], labels=labels)
-    targets = (*case.targets[:image], changed, *case.targets[image + 1 :])
-    after = _with_targets(component, before, targets)
+    after = _with_targets(component, before, case.targets_with(image, changed))
     was, now = before.term("classification"), after.term("classification")
     premise(was.rises_to(now) or now.rises_to(was), "the loss moves by no more than rounding")
     _require_move(was, now, was.rises_to(now), "as by definition when a matched target has another label")
@@ -240,7 +239,7 @@ def matched_box(component: Build, case: SetCase) -> None:
     boxes = case.targets[image].boxes.copy()
     boxes[target] = box
     moved = replace(case.targets[image], boxes=boxes)
-    after = _with_targets(component, before, (*case.targets[:image], moved, *case.targets[image + 1 :]))
+    after = _with_targets(component, before, case.targets_with(image, moved))
     terms = [(was, after.term(name)) for name, was in before.terms(BOX_TERMS).items()]
     falling = [(was, now) for was, now in terms if now.rises_to(was)]
     premise(bool(falling), "the losses fall by no more than rounding")

@@ -15,7 +15,14 @@ from detr_spec.configuration import Configuration
 from detr_spec.costs import image_costs
 from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
-from detr_spec.invariants.shared import boxes_decide, require_optimal, require_optimal_matchings, require_refusal, vary
+from detr_spec.invariants.shared import (
+    boxes_decide,
+    require_optimal,
+    require_optimal_matchings,
+    require_refusal,
+    vary,
+    with_broken_label,
+)
 from detr_spec.profile import Profile
 from detr_spec.strategies import Promised, set_cases
 from detr_spec.values import NARROW_DTYPES, UNIFORM_DTYPES, Booleans, Floats, Integers, Matching, Outputs, part_dtypes
@@ -230,10 +237,8 @@ def _require_label_refused(component: Build, case: SetCase, *labels: int) -> Non
     _premise_classes_count(case.configuration)
     generator = case.generator("foreign label")
     image = int(generator.integers(case.outputs.batch))
-    own, label = case.targets[image].labels.copy(), int(generator.choice(labels))
-    own[generator.integers(len(own))] = label
-    broken = replace(case.targets[image], labels=own, broken=True)
-    targets = (*case.targets[:image], broken, *case.targets[image + 1 :])
+    label = int(generator.choice(labels))
+    targets = with_broken_label(case, image, label, generator)
     matcher = component(case.configuration)
     require_refusal(
         f"a target of label {label}, where the number of columns is {case.configuration.columns},",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from detr_spec.assignment import minimum_total, optimality, solve, total_allowance, unique_optimum
+from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.costs import image_costs
 from detr_spec.tolerance import Interval
@@ -167,6 +168,13 @@ def vary(configuration: Configuration, **numbers: float) -> Configuration:
     if fixed:
         raise NotProvided(f"the implementation cannot vary {', '.join(fixed)}")
     return replace(configuration, **numbers)  # type: ignore[arg-type]
+
+
+def with_broken_label(case: SetCase, image: int, label: int, generator: np.random.Generator) -> Targets:
+    """The targets, one of an image's with another label, in or out of range; the generator chooses which."""
+    labels = case.targets[image].labels.copy()
+    labels[generator.integers(len(labels))] = label
+    return case.targets_with(image, replace(case.targets[image], labels=labels, broken=True))
 
 
 def require_refusal(what: str, *, sound: Callable[[], object], broken: Callable[[], object]) -> None:

@@ -16,7 +16,6 @@ from detr_spec.invariants.box_answers import GIOU_SOURCE, NAMES, overlaps, pairs
 from detr_spec.invariants.criterion_answers import judged, require_layer
 from detr_spec.invariants.detections import best_class_rule
 from detr_spec.invariants.distributed import averages_over_ranks, mean_of_box_losses
-from detr_spec.invariants.mask_values import dice_value, mask_value
 from detr_spec.invariants.matcher import answered
 from detr_spec.invariants.postprocess import (
     boxes_of_queries,
@@ -28,6 +27,7 @@ from detr_spec.invariants.postprocess import (
 )
 from detr_spec.invariants.shared import require_optimal, require_optimal_matchings
 from detr_spec.losses import TRAINING_TERMS
+from detr_spec.masks import MASK_TERMS
 from detr_spec.strategies import (
     large_box_cases,
     large_cost_cases,
@@ -156,8 +156,9 @@ def masks_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
 
     An object that fills an image of 640 × 480 has 307 200 pixels. Where small masks fail as well, they are shown.
     """
-    mask_value(component, case)
-    dice_value(component, case)
+    answer = judged(component, case.configuration, case.outputs, case.targets)
+    for name in MASK_TERMS:
+        answer.term(name).require_definition()
 
 
 @invariant(
