@@ -3,7 +3,8 @@
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, BoxOperations, Heads, Implementation, Limits
 from detr_spec.invariant import MUST, SHOULD, Invariant, all_invariants, find_invariants, invariant
-from detr_spec.profile import DEFORMABLE, DETR, PROFILES, Profile, named_profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR, PROFILES, named_profile
 from detr_spec.values import Answer, Detections, InvalidValue, Losses, Matching, Outputs, Target
 from detr_spec.violation import NotProvided, Violation
 

@@ -8,12 +8,49 @@ Areas, and what follows from them, are in float32 where the boxes are in a narro
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, Literal
 
 import numpy as np
 
-from detr_spec.profile import BoxRules
+from detr_spec.declarations import require_choices, require_number
+from detr_spec.parameters import Held
 from detr_spec.tolerance import SPACING, Interval, Numbers, hull
+from detr_spec.values import NARROW_DTYPES, Floats, part_dtypes
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxRules:
+    """Box arithmetic: what is added to denominators, and what happens to boxes that are none."""
+
+    iou_epsilon: float = 0.0
+    """Added to the union before the division that gives the IoU."""
+    giou_epsilon: float = 0.0
+    """Added to the enclosing area before the division in the GIoU."""
+    least_divisor: float | None = None
+    """What the union and the enclosing area are raised to before a division, where they are less; None where not."""
+    invalid: Literal["refuse", "unchecked"] = "refuse"
+    """What GIoU does with a box of x1 < x0 or y1 < y0, or with a NaN: raises, or leaves the answer open."""
+    zero_over_zero: Literal["nan", "unchecked"] = "nan"
+    """What GIoU answers for two boxes whose union or enclosing area is 0."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        for name in ("iou_epsilon", "giou_epsilon", "least_divisor"):
+            if getattr(self, name) is not None:
+                require_number(name, getattr(self, name))
+
+    @property
+    def are_exact(self) -> bool:
+        """Whether overlaps are divided by the areas themselves, and so do not depend on the unit of length."""
+        return self.iou_epsilon == 0 and self.giou_epsilon == 0 and self.least_divisor is None
+
+    def held(self, dtype: str) -> Any:
+        """The same with its numbers as ranges; overlaps of narrow dtypes are in float32, and so are these."""
+        boxes = part_dtypes(dtype).boxes
+        return Held(self, "float32" if boxes in NARROW_DTYPES else boxes)
+
 
 EXACT = BoxRules()
 
@@ -127,6 +164,23 @@ def iou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
 def giou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
     """The GIoU of every pair; xyxy [n, 4] and [m, 4] → [n, m]."""
     return elementwise_giou(first[:, None, :], second[None, :, :], rules)
+
+
+def kink_distance(predicted: Floats, targets: Floats, rules: BoxRules) -> Floats:
+    """How far each pair is from where its box terms have no derivative; cxcywh [m, 4] and [m, 4] → [m, 10 or 12].
+
+    These are the places where a coordinate or a corner of both boxes coincides, where they begin to overlap along an
+    axis, and where a divisor becomes the least one.
+    """
+    first, second = cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(targets)
+    overlap = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    distances: Floats = np.concatenate([np.abs(predicted - targets), np.abs(first - second), np.abs(overlap)], axis=-1)
+    if rules.least_divisor is None:
+        return distances
+    _, union = intersection_and_union(first, second)
+    divisors = np.stack([union + rules.iou_epsilon, enclosing_area(first, second) + rules.giou_epsilon], axis=-1)
+    # Half, as an area of the unit square changes by at most 6 times what its corners are moved, a distance by 3 times.
+    return np.concatenate([distances, np.abs(divisors - rules.least_divisor) * 0.5], axis=-1)
 
 
 def is_valid(boxes: Numbers) -> bool:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from operator import attrgetter
+from typing import Any
 
 from detr_spec.calls import CALLS, PLAIN
+from detr_spec.costs import ClassCost, Cost, GiouCost, L1Cost
 from detr_spec.profile import Profile
+from detr_spec.terms import ClassTerm, Term
 from detr_spec.values import DTYPES, InvalidValue
 
-__all__ = ["Configuration", "replace", "weights_of"]
+__all__ = [
+    "PARTS",
+    "Configuration",
+    "drawn_numbers",
+    "number_names",
+    "number_of",
+    "replace",
+    "weights_of",
+    "with_numbers",
+]
+
+PARTS = ("class_cost", "class_loss")
+"""The fields that are parts of the profile with the numbers of the case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +55,22 @@ class Configuration:
     loss_dice: float = 1.0
     masks: bool = False
     """Whether mask losses are asked for."""
-    eos_coef: float = 0.125
-    focal_alpha: float = 0.25
-    focal_gamma: float = 2.0
+    class_cost: ClassCost = None  # type: ignore[assignment]
+    """The profile's class cost with the numbers of the case; where it is not given, with those of the profile."""
+    class_loss: ClassTerm = None  # type: ignore[assignment]
+    """The profile's classification loss, likewise."""
     top_k: int = 100
     threshold: float = 0.5
     hidden_dim: int = 8
     return_intermediate: bool = True
     """Whether a decoder returns the states of all its layers, or the last layer's alone."""
     fixed: tuple[str, ...] = ()
-    """The fields that the implementation under test cannot vary, by name."""
+    """The numbers that the implementation under test cannot vary, by the names that `with_numbers` takes."""
 
     def __post_init__(self) -> None:
+        for name in PARTS:
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(self.profile, name))
         if self.dtype not in DTYPES:
             raise InvalidValue(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
         if self.call not in CALLS:
@@ -66,7 +87,6 @@ class Configuration:
             "loss_giou",
             "loss_mask",
             "loss_dice",
-            "eos_coef",
         ):
             if not getattr(self, name) >= 0:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected a number of at least 0")
@@ -80,6 +100,16 @@ class Configuration:
     def cost_weights(self) -> tuple[float, float, float]:
         """The weights of class, L1 and GIoU in the matching cost."""
         return self.cost_class, self.cost_bbox, self.cost_giou
+
+    @property
+    def costs(self) -> tuple[Cost, Cost, Cost]:
+        """The terms of the matching cost, in the order of their weights."""
+        return self.class_cost, L1Cost(), GiouCost()
+
+    @property
+    def terms(self) -> dict[str, Term]:
+        """The training terms of the decoder's layers but for those of masks, by neutral name."""
+        return self.profile.terms | {"classification": self.class_loss}
 
     @property
     def losses(self) -> list[str]:
@@ -106,6 +136,33 @@ class Configuration:
         return self.base_weights | {
             name(loss=key): weight for name in names for key, weight in self.base_weights.items()
         }
+
+
+def number_names(profile: Profile) -> tuple[str, ...]:
+    """What `with_numbers` takes: the fields of a configuration that are numbers, and those of a profile's parts."""
+    own = [item.name for item in fields(Configuration) if item.type in ("int", "float")]
+    return (*own, *(f"{part}.{name}" for part in PARTS for name in getattr(profile, part).numbers))
+
+
+def drawn_numbers(profile: Profile) -> dict[str, tuple[float, ...]]:
+    """What cases draw for the numbers of a profile's parts, by the names that `with_numbers` takes."""
+    return {f"{part}.{name}": drawn for part in PARTS for name, drawn in getattr(profile, part).drawn.items()}
+
+
+def with_numbers(configuration: Configuration, numbers: Mapping[str, float]) -> Configuration:
+    """The configuration with other numbers, those of its parts by names such as "class_loss.alpha"."""
+    changed: dict[str, Any] = {name: number for name, number in numbers.items() if "." not in name}
+    for part in PARTS:
+        own = {name.removeprefix(f"{part}."): item for name, item in numbers.items() if name.startswith(f"{part}.")}
+        if own:
+            changed[part] = replace(getattr(configuration, part), **own)
+    return replace(configuration, **changed)
+
+
+def number_of(configuration: Configuration, name: str) -> float:
+    """A number of a configuration by a name that `with_numbers` takes."""
+    value: float = attrgetter(name)(configuration)
+    return value
 
 
 def weights_of(profile: Profile) -> dict[str, float]:

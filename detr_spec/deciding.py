@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from detr_spec.configuration import Configuration
+from detr_spec.configuration import Configuration, number_of
 from detr_spec.profile import Profile
 
 CRITERIA = ("criterion", "masks", "gradients", "distributed")
@@ -14,7 +14,6 @@ LAYERED = (*CRITERIA, "heads", "decoder", "model")
 """The components that know of several decoder layers."""
 
 _OVERLAPS = ("iou_epsilon", "giou_epsilon", "least_divisor")
-_FOCAL = ("focal_alpha", "focal_gamma")
 
 
 def deciding_numbers(component: str, configuration: Configuration, *, weighted: bool = False) -> Mapping[str, float]:
@@ -27,7 +26,7 @@ def deciding_numbers(component: str, configuration: Configuration, *, weighted: 
     if component in CRITERIA and (weighted or component == "gradients"):
         fields += ["loss_class", "loss_bbox", "loss_giou"]
         fields += ["loss_mask", "loss_dice"] if configuration.masks else []
-    found = {name: getattr(configuration, name) for name in dict.fromkeys(fields)}
+    found = {name: number_of(configuration, name) for name in dict.fromkeys(fields)}
     return found | _declared(component, profile)
 
 
@@ -37,9 +36,9 @@ def _fields(component: str, profile: Profile) -> list[str]:
     fields += ["hidden_dim"] if component in ("heads", "decoder", "model") else []
     if component in ("matcher", *CRITERIA):
         fields += ["cost_class", "cost_bbox", "cost_giou"]
-        fields += _FOCAL if profile.class_cost == "focal" else []
+        fields += [f"class_cost.{name}" for name in profile.class_cost.numbers]
     if component in CRITERIA:
-        fields += _FOCAL if profile.class_loss == "focal" else ["eos_coef"]
+        fields += [f"class_loss.{name}" for name in profile.class_loss.numbers]
     if component == "postprocess":
         fields += ["top_k"] if profile.detection.rule == "top-k" else []
         fields += ["threshold"] if profile.detection.threshold else []
@@ -50,6 +49,4 @@ def _declared(component: str, profile: Profile) -> dict[str, float]:
     """The numbers of the profile itself that count, and are not none or 0."""
     overlaps = component in ("boxes", "matcher", *CRITERIA)
     declared = {name: getattr(profile.boxes, name) for name in _OVERLAPS} if overlaps else {}
-    if profile.class_cost == "focal" and component in ("matcher", *CRITERIA):
-        declared["focal_cost_epsilon"] = profile.focal_cost_epsilon
     return {name: number for name, number in declared.items() if number}

@@ -13,7 +13,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from detr_spec.profile import PROFILES, Profile
+from detr_spec.hints import default_of, is_part
+from detr_spec.parts import Part, known_parts
+from detr_spec.profile import Profile
+from detr_spec.profiles import PROFILES
 from detr_spec.values import InvalidValue
 
 WORDS = ("name", "summary")
@@ -24,7 +27,7 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
     "giou_epsilon": (0.0, 1e-7, 1e-6, 1e-3),
     "least_divisor": (None, 1e-7, 1e-6, 1e-2),
     "top_k": (100, 300, 1, 7),
-    "focal_cost_epsilon": (1e-8, 0.0, 1e-12, 1e-3),
+    "epsilon": (1e-8, 0.0, 1e-12, 1e-3),
     "cost_weights": (
         (1.0, 5.0, 2.0),
         (2.0, 5.0, 2.0),
@@ -67,10 +70,26 @@ def declarable_values(kind: Any) -> dict[str, tuple[Any, ...]]:
     """
     hints = get_type_hints(kind)
     return {
-        field.name: _values(field.name, hints[field.name], field.default)
+        field.name: _values(field.name, hints[field.name], default_of(field))
         for field in fields(kind)
-        if field.name not in WORDS and not is_dataclass(hints[field.name])
+        if field.name not in WORDS and not _is_made_of_fields(hints[field.name])
     }
+
+
+def _is_made_of_fields(hint: Any) -> bool:
+    return is_dataclass(hint) and not is_part(hint)
+
+
+def _parts_of(kind: type[Part]) -> tuple[Part, ...]:
+    """Every part of a kind that is defined here: with its own numbers, and with each number worth trying."""
+    plain = [part() for part in known_parts(kind).values() if part.__module__.startswith(f"{__package__}.")]
+    others = [
+        replace(part, **{name: number})
+        for part in plain
+        for name in part.numbers
+        for number in (*NUMBERS.get(name, ()), *part.drawn.get(name, ()))
+    ]
+    return tuple(dict.fromkeys([*plain, *others]))
 
 
 def _values(name: str, hint: Any, default: Any) -> tuple[Any, ...]:
@@ -78,6 +97,8 @@ def _values(name: str, hint: Any, default: Any) -> tuple[Any, ...]:
         return (default, *(choice for choice in get_args(hint) if choice != default))
     if hint is bool:
         return default, not default
+    if is_part(hint):
+        return tuple(sorted(_parts_of(hint), key=lambda part: part != default))
     known = NUMBERS.get(name) or TEMPLATES.get(name)
     if known is not None:
         return known
@@ -93,7 +114,7 @@ def _values(name: str, hint: Any, default: Any) -> tuple[Any, ...]:
 def parts(kind: Any = Profile) -> dict[str, Any]:
     """The fields of `Profile` that are made of fields themselves, with their types."""
     hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind) if is_dataclass(hints[field.name])}
+    return {field.name: hints[field.name] for field in fields(kind) if _is_made_of_fields(hints[field.name])}
 
 
 def drawn_profile(seed: int) -> Profile:

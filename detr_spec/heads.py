@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from detr_spec.costs import sigmoid
+from detr_spec.activations import sigmoid
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, HeadParameters
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from detr_spec.parts import Part
+
 
 @cache
 def field_types(kind: Any) -> Mapping[str, Any]:
@@ -40,8 +42,13 @@ def optional_type(hint: Any) -> Any | None:
 
 
 def is_record(hint: Any) -> bool:
-    """Whether a type is a dataclass, also one with arguments."""
-    return is_dataclass(get_origin(hint) or hint)
+    """Whether a type is a dataclass, also one with arguments, but no part of a profile, which its name tells apart."""
+    return is_dataclass(get_origin(hint) or hint) and not is_part(hint)
+
+
+def is_part(hint: Any) -> bool:
+    """Whether a type is one of the parts that a profile is put together from."""
+    return isinstance(hint, type) and issubclass(hint, Part)
 
 
 def is_function(hint: Any) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, TypeAlias
 
 from detr_spec.calls import USUAL_CALLS
-from detr_spec.configuration import Configuration
+from detr_spec.configuration import Configuration, number_names
 from detr_spec.forms import Where, formed
 from detr_spec.hints import field_types, optional_type
 from detr_spec.profile import Profile
@@ -23,6 +23,7 @@ from detr_spec.values import (
     Floats,
     HeadParameters,
     Integers,
+    InvalidValue,
     Losses,
     LossGradients,
     Matching,
@@ -135,7 +136,7 @@ class Limits:
 
     `component_dtypes={"postprocess": ("float16", "float32")}` gives a component dtypes of its own; mixed ones, such as
     "bfloat16-logits", are for invariants of their own, where there are others too;
-    `fixed={"focal_alpha": 0.25}` says that the focal loss's α is always 0.25 in it; `equal_shapes=True` says
+    `fixed={"class_loss.alpha": 0.25}` says that the focal loss's α is always 0.25 in it; `equal_shapes=True` says
     that the cost matrices of a batch must have one shape; `devices` are those that it can compute on, which the
     bridge of a framework finds where they are not given; `calls=(*USUAL_CALLS, "int32-labels")` says that it takes
     labels in int32 too, and any shorter list in which ways it is not to be called.
@@ -165,7 +166,10 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Implementation:
-    """An implementation under test: its name, the profile that it declares, its limits, and a factory per component."""
+    """An implementation under test: its name, the profile that it declares, its limits, and a factory per component.
+
+    Raises `InvalidValue` where a number is fixed that its profile does not have.
+    """
 
     name: str
     profile: Profile
@@ -182,6 +186,12 @@ class Implementation:
     heads: Callable[[Configuration], Heads] | None = None
     decoder: Callable[[Configuration], Decoder] | None = None
     model: Callable[[Configuration], Model] | None = None
+
+    def __post_init__(self) -> None:
+        known = number_names(self.profile)
+        for name in self.limits.fixed:
+            if name not in known:
+                raise InvalidValue(f"{name!r} is fixed in {self.name}; expected one of {', '.join(known)}")
 
     @property
     def components(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
-"""The losses of one decoder layer under a given matching. norm §4; Carion et al. 2020, section 3.1; Lin et al. 2017.
+"""The losses of one decoder layer under a given matching. norm §4; Carion et al. 2020, section 3.1.
 
-The plain formulas take arrays or intervals. `set_losses` puts them together for a case: every term by its neutral name
-("classification", "box_l1", "box_giou", "class_error", "cardinality"), each an interval in which a right answer lies.
+`set_losses` puts the terms of a configuration together for a case: each by its neutral name ("classification",
+"box_l1", "box_giou", "class_error", "cardinality"), an interval in which a right answer lies.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detr_spec import boxes as box_definitions
+from detr_spec.activations import sigmoid
 from detr_spec.configuration import Configuration
-from detr_spec.costs import log_softmax, sigmoid
 from detr_spec.parameters import held
-from detr_spec.tolerance import SPACING, Interval, Numbers, lift, rounded_like
+from detr_spec.terms import Layer
+from detr_spec.tolerance import SPACING, Interval, Numbers, lift
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, part_dtypes, round_to
 
 TRAINING_TERMS = ("classification", "box_l1", "box_giou")
@@ -51,51 +51,6 @@ def target_classes(shape: tuple[int, int], targets: Targets, matchings: Sequence
     for image, (target, matching) in enumerate(zip(targets, matchings, strict=True)):
         classes[image, matching.queries] = target.labels[matching.targets]
     return classes
-
-
-def weighted_cross_entropy(logits: Numbers, classes: Integers, class_weights: Numbers) -> Numbers:
-    """Σ w[t] · (−log softmax(z)[t]) / Σ w[t] over all B·Q queries; [B, Q, C], [B, Q] and weights [C] → []."""
-    log_probability = np.take_along_axis(log_softmax(logits), classes[..., None], axis=-1)[..., 0]
-    weights = class_weights[classes]
-    with np.errstate(invalid="ignore"):
-        return (-log_probability * weights).reshape(-1).sum() / weights.reshape(-1).sum()
-
-
-def focal_terms(logits: Numbers, positive: Booleans, alpha: Numbers, gamma: Numbers) -> Numbers:
-    """α_t (1 − p_t)^γ · −log p_t of each logit, p_t = p where `positive`, else 1 − p; [...] → [...].
-
-    The logarithm is taken from the logit, so it is finite for every finite logit. −log p_t and 1 − p_t are
-    written as the differences that they are in the usual implementations, so that the range holds what cancels
-    in those: log(1 + exp z) − z, and 1 − exp(−(−log p_t)). Source: Lin et al. 2017, equation 5.
-    """
-    toward = np.where(positive, logits, -logits)
-    softplus = np.maximum(toward, 0.0) + np.log1p(np.exp(-np.abs(toward)))
-    surprise = np.maximum(softplus - toward, 0.0)
-    away = np.maximum(1.0 - np.exp(-surprise), 0.0)
-    return surprise * away**gamma * np.where(positive, alpha, 1.0 - alpha)
-
-
-def focal_classification(
-    logits: Numbers, classes: Integers, normaliser: Numbers, alpha: Numbers, gamma: Numbers
-) -> Numbers:
-    """Σ focal terms over all B·Q·K logits / num_boxes; a class of K stands for no object; logits [B, Q, K] → []."""
-    positive = classes[..., None] == np.arange(logits.shape[-1])
-    return focal_terms(logits, positive, alpha, gamma).reshape(-1).sum() / normaliser
-
-
-def box_l1(predicted: Numbers, targets: Numbers, normaliser: Numbers) -> Numbers:
-    """Σ ‖b̂ − b‖₁ over matched pairs / num_boxes; cxcywh [m, 4] and [m, 4] → []."""
-    return np.abs(predicted - targets).reshape(-1).sum() / normaliser
-
-
-def box_giou(predicted: Numbers, targets: Numbers, normaliser: Numbers, configuration: Configuration) -> Numbers:
-    """Σ (1 − GIoU) over matched pairs / num_boxes; cxcywh [m, 4] and [m, 4] → []."""
-    giou = box_definitions.elementwise_giou(
-        box_definitions.cxcywh_to_xyxy(predicted),
-        box_definitions.cxcywh_to_xyxy(targets),
-        configuration.profile.boxes,
-    )
-    return (1.0 - rounded_like(giou, predicted)).sum() / normaliser
 
 
 def metric_dtype(dtype: str) -> str:
@@ -164,6 +119,31 @@ def matched_targets(targets: Targets, matchings: Sequence[Matching]) -> Target:
     )
 
 
+def matched_places(matchings: Sequence[Matching]) -> tuple[Integers, Integers]:
+    """The image and query indices of all matched pairs, in the order of `matched_rows`; [m] twice."""
+    images = [np.full(len(matching.queries), image, dtype=np.int64) for image, matching in enumerate(matchings)]
+    queries = [np.asarray(matching.queries, dtype=np.int64) for matching in matchings]
+    return np.concatenate(images), np.concatenate(queries)
+
+
+def shown_layer(
+    configuration: Configuration, layer: Outputs, targets: Targets, matchings: Sequence[Matching], normaliser: Numbers
+) -> Layer:
+    """What a decoder layer shows its terms under a matching of each image, as intervals of a single number each."""
+    dtypes, matched = part_dtypes(configuration.dtype), matched_targets(targets, matchings)
+    images, queries = matched_places(matchings)
+    return Layer(
+        logits=lift(layer.logits, dtypes.logits),
+        classes=target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes),
+        boxes=lift(matched_rows(layer.boxes, matchings), dtypes.boxes),
+        truth=lift(matched.boxes, dtypes.targets),
+        images=images,
+        queries=queries,
+        normaliser=normaliser,
+        rules=configuration.profile.boxes.held(configuration.dtype),
+    )
+
+
 def set_losses(
     configuration: Configuration,
     layer: Outputs,
@@ -175,35 +155,17 @@ def set_losses(
 
     normaliser: what box losses are divided by, [], where that is not `num_boxes`.
     """
-    dtype, parameters = configuration.dtype, held(configuration)
-    parts = part_dtypes(dtype)
+    dtype = configuration.dtype
     normaliser = lift(num_boxes(targets, matchings, configuration), dtype) if normaliser is None else normaliser
-    matched = matched_targets(targets, matchings)
-    predicted, truth = lift(matched_rows(layer.boxes, matchings), parts.boxes), lift(matched.boxes, parts.targets)
-    classes = target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes)
+    shown = shown_layer(configuration, layer, targets, matchings, normaliser)
+    labels = matched_targets(targets, matchings).labels
     return {
-        "classification": classification(parameters, lift(layer.logits, parts.logits), classes, normaliser),
-        "box_l1": box_l1(predicted, truth, normaliser),
-        "box_giou": box_giou(predicted, truth, normaliser, parameters),
-        "class_error": class_error(matched_rows(layer.logits, matchings), matched.labels, metric_dtype(dtype)),
+        **{name: term.value(shown) for name, term in held(configuration).terms.items()},
+        "class_error": class_error(matched_rows(layer.logits, matchings), labels, metric_dtype(dtype)),
         "cardinality": cardinality_error(layer.logits, targets, configuration),
     }
 
 
 def classification_has_value(configuration: Configuration, targets: Targets) -> bool:
-    """Whether the classification loss of a batch has a value: a mean of weights that are all 0 has none."""
-    weighted = configuration.profile.class_loss == "cross-entropy"
-    return not weighted or configuration.eos_coef > 0 or any(map(len, targets))
-
-
-def classification(configuration: Configuration, logits: Numbers, classes: Integers, normaliser: Numbers) -> Numbers:
-    """The profile's classification loss; logits [B, Q, C], classes [B, Q] with K for no object → []."""
-    if configuration.profile.class_loss == "focal":
-        return focal_classification(logits, classes, normaliser, configuration.focal_alpha, configuration.focal_gamma)
-    return weighted_cross_entropy(logits, classes, class_weights(configuration))
-
-
-def class_weights(configuration: Configuration) -> Numbers:
-    """The weights of the cross-entropy: 1 for each class, and `eos_coef` for no object, the last; [C]."""
-    classes: Numbers = np.ones(configuration.num_classes)
-    return np.concatenate([classes, np.reshape(configuration.eos_coef, 1)])
+    """Whether the classification loss of a batch has a value."""
+    return configuration.class_loss.has_value(sum(map(len, targets)))

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detr_spec.activations import sigmoid
 from detr_spec.configuration import Configuration
-from detr_spec.costs import sigmoid
-from detr_spec.losses import focal_terms, matched_rows, num_boxes
+from detr_spec.losses import matched_rows, num_boxes
+from detr_spec.terms.focal import focal_terms
 from detr_spec.tolerance import Interval, Numbers, hull, lift
 from detr_spec.values import Booleans, InvalidValue, Matching, Outputs, Target, Targets
 

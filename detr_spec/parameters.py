@@ -12,10 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from detr_spec.configuration import Configuration
-from detr_spec.profile import BoxRules
 from detr_spec.tolerance import Interval
-from detr_spec.values import NARROW_DTYPES, part_dtypes, round_to
+from detr_spec.values import round_to
 
 HELD_BY_ALL = "bfloat16"
 """The dtype whose few digits every other one has too."""
@@ -32,8 +30,13 @@ def parameter(number: float, dtype: str) -> Interval:
     return Interval(exact, ways.min(), ways.max(), own, single=bool((ways == number).all()))
 
 
+def is_held_by_all(number: Any) -> bool:
+    """Whether every dtype holds a number exactly; so it does what is none."""
+    return not isinstance(number, float) or float(round_to(number, HELD_BY_ALL)) == number
+
+
 class Held:
-    """Stands where a configuration, a profile or rules do in a definition: each number that rounds is its range.
+    """Stands where a configuration or a profile does in a definition: each number that rounds is its range.
 
     What is no number is as it was given, and its parts are held likewise.
     """
@@ -42,22 +45,21 @@ class Held:
         self._given, self._dtype = given, dtype
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._given, name)
-        if isinstance(value, BoxRules):
-            return held_rules(value, self._dtype)
-        if is_dataclass(value):
-            return Held(value, self._dtype)
-        if not isinstance(value, float) or float(round_to(value, HELD_BY_ALL)) == value:
-            return value
-        return parameter(value, self._dtype)
+        return _held(getattr(self._given, name), self._dtype)
 
 
-def held(configuration: Configuration) -> Any:
-    """The configuration with its numbers, and those of its profile, as ranges for calls of its dtype."""
+def _held(value: Any, dtype: str) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_held(item, dtype) for item in value)
+    if isinstance(value, dict):
+        return {key: _held(item, dtype) for key, item in value.items()}
+    if hasattr(value, "held"):
+        return value.held(dtype)
+    if is_dataclass(value):
+        return Held(value, dtype)
+    return value if is_held_by_all(value) else parameter(value, dtype)
+
+
+def held(configuration: Any) -> Any:
+    """A configuration with its numbers, and those of its profile, as ranges for calls of its dtype."""
     return Held(configuration, configuration.dtype)
-
-
-def held_rules(rules: BoxRules, dtype: str) -> Any:
-    """The rules of boxes with their numbers as ranges; overlaps of narrow dtypes are in float32, and so are these."""
-    boxes = part_dtypes(dtype).boxes
-    return Held(rules, "float32" if boxes in NARROW_DTYPES else boxes)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from detr_spec.activations import sigmoid, softmax
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
-from detr_spec.costs import sigmoid, softmax
 from detr_spec.parameters import parameter
 from detr_spec.tolerance import Interval, Numbers, hull, lift
 from detr_spec.values import Booleans, Detections, Floats, Integers, part_dtypes

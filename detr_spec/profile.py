@@ -1,32 +1,30 @@
-"""Profiles: the parameters in which right implementations differ, and the dialects that have a name.
+"""Profiles: the parameters in which right implementations differ, and the parts that each puts together.
 
 A difference that an implementation declares in its profile is no violation; one that it does not declare is. Start from
-a named profile and replace what differs: `replace(DETR, name="mine", keys=replace(DETR.keys, logits="logits"))`. What
-contradicts itself, and a choice that does not exist, is refused with `InvalidValue`.
+a named one of `detr_spec.profiles` and replace what differs:
+`replace(DETR, name="mine", keys=replace(DETR.keys, logits="logits"))`. What contradicts itself, and a choice that does
+not exist, is refused with `InvalidValue`.
 """
 
 from __future__ import annotations
 
-import math
-import string
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal
 
+from detr_spec.boxes import BoxRules
+from detr_spec.costs import ClassCost, NegativeProbability
+from detr_spec.declarations import (
+    choices_of,
+    require_choices,
+    require_different,
+    require_template,
+    require_weights,
+)
+from detr_spec.parts import Part, known_parts
+from detr_spec.terms import BoxGiou, BoxL1, ClassTerm, CrossEntropy, Term
 from detr_spec.values import InvalidValue
 
-__all__ = [
-    "DEFORMABLE",
-    "DETR",
-    "PROFILES",
-    "BoxRules",
-    "DetectionRules",
-    "Keys",
-    "Profile",
-    "named_profile",
-    "replace",
-]
+__all__ = ["BoxRules", "DetectionRules", "Keys", "Profile", "replace"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,44 +57,17 @@ class Keys:
     "{loss}_dn"; None where they have no losses."""
 
     def __post_init__(self) -> None:
-        _require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, self.encoder, self.denoising)
-        _require_different("parts of a target", self.labels, self.target_boxes, self.target_masks)
+        require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, self.encoder, self.denoising)
+        require_different("parts of a target", self.labels, self.target_boxes, self.target_masks)
         templates = {"auxiliary_loss": ("loss", "layer"), "encoder_loss": ("loss",), "denoising_loss": ("loss",)}
         for name, parts in templates.items():
             if getattr(self, name) is not None:
-                _require_template(name, getattr(self, name), *parts)
+                require_template(name, getattr(self, name), *parts)
         losses = self.classification, self.box_l1, self.box_giou, self.mask, self.dice, self.class_error
         main = [loss for loss in (*losses, self.cardinality) if loss is not None]
         others = [self.auxiliary_loss, self.encoder_loss, self.denoising_loss]
         apart = [template.format(loss=loss, layer=0) for template in others if template is not None for loss in main]
-        _require_different("losses", *main, *apart)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BoxRules:
-    """Box arithmetic: what is added to denominators, and what happens to boxes that are none."""
-
-    iou_epsilon: float = 0.0
-    """Added to the union before the division that gives the IoU."""
-    giou_epsilon: float = 0.0
-    """Added to the enclosing area before the division in the GIoU."""
-    least_divisor: float | None = None
-    """What the union and the enclosing area are raised to before a division, where they are less; None where not."""
-    invalid: Literal["refuse", "unchecked"] = "refuse"
-    """What GIoU does with a box of x1 < x0 or y1 < y0, or with a NaN: raises, or leaves the answer open."""
-    zero_over_zero: Literal["nan", "unchecked"] = "nan"
-    """What GIoU answers for two boxes whose union or enclosing area is 0."""
-
-    def __post_init__(self) -> None:
-        _require_choices(self)
-        for name in ("iou_epsilon", "giou_epsilon", "least_divisor"):
-            if getattr(self, name) is not None:
-                _require_number(name, getattr(self, name))
-
-    @property
-    def are_exact(self) -> bool:
-        """Whether overlaps are divided by the areas themselves, and so do not depend on the unit of length."""
-        return self.iou_epsilon == 0 and self.giou_epsilon == 0 and self.least_divisor is None
+        require_different("losses", *main, *apart)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +96,7 @@ class DetectionRules:
     open."""
 
     def __post_init__(self) -> None:
-        _require_choices(self)
+        require_choices(self)
         if self.top_k < 1:
             raise InvalidValue(f"top_k is {self.top_k}; expected at least 1")
 
@@ -134,23 +105,19 @@ class DetectionRules:
 class Profile:
     """Every parameter in which right implementations of DETR's set prediction differ. The defaults are DETR's own.
 
-    `activation` softmax has a no-object class, the last column; sigmoid has none. `class_cost` and `class_loss` name
-    formulas of `detr_spec.costs` and `detr_spec.losses`. Raises `InvalidValue` for what contradicts itself.
+    `activation` softmax has a no-object class, the last column; sigmoid has none. `class_cost` and `class_loss` are the
+    formulas, with the numbers that the dialect trains with. Raises `InvalidValue` for what contradicts itself.
     """
 
     name: str
     summary: str
     activation: Literal["softmax", "sigmoid"] = "softmax"
-    class_cost: Literal["negative-probability", "focal"] = "negative-probability"
-    class_loss: Literal["cross-entropy", "focal"] = "cross-entropy"
-    focal_cost_epsilon: float = 1e-8
-    """Added to probabilities before the logarithm in the focal class cost."""
+    class_cost: ClassCost = field(default_factory=NegativeProbability)
+    class_loss: ClassTerm = field(default_factory=CrossEntropy)
     cost_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
     """Weights of class, L1 and GIoU in the matching cost that the dialect trains with."""
     loss_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
     """Weights of class, L1 and GIoU in the training loss."""
-    eos_coef: float = 0.1
-    """The weight of the no-object class in the weighted cross-entropy."""
     ascending_queries: bool = True
     """Whether a matching lists its pairs by ascending query index."""
     non_finite_logits: Literal["refuse", "rank-last", "unchecked"] = "refuse"
@@ -183,19 +150,31 @@ class Profile:
     detection: DetectionRules = field(default_factory=DetectionRules)
 
     def __post_init__(self) -> None:
-        _require_choices(self)
-        _require_number("focal_cost_epsilon", self.focal_cost_epsilon)
-        _require_number("eos_coef", self.eos_coef)
-        _require_weights("cost_weights", self.cost_weights)
-        _require_weights("loss_weights", self.loss_weights)
-        for name, only in _ACTIVATIONS.items():
-            value = getattr(self, name)
-            if only.get(value, self.activation) != self.activation:
-                possible = [choice for choice in _choices(Profile)[name] if only.get(choice) in (None, self.activation)]
-                raise InvalidValue(
-                    f"{name} is {value!r}, which needs the activation {only[value]!r}, and activation is "
-                    f"{self.activation!r}; expected {' or '.join(map(repr, possible))}, or the other activation"
-                )
+        require_choices(self)
+        require_weights("cost_weights", self.cost_weights)
+        require_weights("loss_weights", self.loss_weights)
+        self._require_activation("class_cost", self.class_cost, ClassCost)
+        self._require_activation("class_loss", self.class_loss, ClassTerm)
+        needed = _CARDINALITY.get(self.cardinality, self.activation)
+        if needed != self.activation:
+            others = [name for name in choices_of(Profile)["cardinality"] if _CARDINALITY.get(name) != needed]
+            raise InvalidValue(self._unfit("cardinality", self.cardinality, needed, others))
+
+    def _require_activation(self, field: str, part: Part, kind: type[Part]) -> None:
+        if part.activation not in (None, self.activation):
+            others = [name for name, one in known_parts(kind).items() if one.activation in (None, self.activation)]
+            raise InvalidValue(self._unfit(field, part.name, part.activation, others))
+
+    def _unfit(self, field: str, given: str, needed: str | None, others: list[str]) -> str:
+        return (
+            f"{field} is {given!r}, which needs the activation {needed!r}, and activation is {self.activation!r}; "
+            f"expected {' or '.join(map(repr, others))}, or the other activation"
+        )
+
+    @property
+    def terms(self) -> dict[str, Term]:
+        """The training terms of the decoder's layers but for those of masks, by neutral name."""
+        return {"classification": self.class_loss, "box_l1": BoxL1(), "box_giou": BoxGiou()}
 
     @property
     def has_no_object(self) -> bool:
@@ -207,82 +186,5 @@ class Profile:
         return num_classes + 1 if self.has_no_object else num_classes
 
 
-_ACTIVATIONS = {
-    "class_cost": {"focal": "sigmoid"},
-    "class_loss": {"cross-entropy": "softmax", "focal": "sigmoid"},
-    "cardinality": {"argmax-is-foreground": "softmax", "score-above-half": "sigmoid"},
-}
-"""Which choices of a field make sense under one activation alone: with a no-object column, or without."""
-
-
-@cache
-def _choices(kind: Any) -> dict[str, tuple[Any, ...]]:
-    """The values of each field that is a choice among some."""
-    hints = get_type_hints(kind)
-    choices = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
-    return choices | {name: (False, True) for name, hint in hints.items() if hint is bool}
-
-
-def _require_choices(rules: Any) -> None:
-    kind: Any = type(rules)
-    for name, known in _choices(kind).items():
-        value = getattr(rules, name)
-        if value not in known:
-            raise InvalidValue(f"{name} is {value!r}; expected one of {', '.join(map(repr, known))}")
-
-
-def _require_number(name: str, number: float) -> None:
-    if not (math.isfinite(number) and number >= 0):
-        raise InvalidValue(f"{name} is {number}; expected a finite number of at least 0")
-
-
-def _require_weights(name: str, weights: Sequence[float]) -> None:
-    for weight in weights:
-        _require_number(f"a weight of {name}", weight)
-    if not any(weights):
-        raise InvalidValue(f"{name} are all 0; expected at least one that counts")
-
-
-def _require_different(what: str, *names: str) -> None:
-    twice = [name for place, name in enumerate(names) if name in names[:place]]
-    if twice:
-        raise InvalidValue(f"two {what} are called {twice[0]!r}; expected a name of its own for each")
-
-
-def _require_template(name: str, template: str, *parts: str) -> None:
-    """Raises `InvalidValue` unless a template holds each of these parts, plainly, and nothing else in braces."""
-    try:
-        found = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
-    except ValueError:
-        found = []
-    if {part[0] for part in found} != set(parts) or any(part[1] or part[2] for part in found):
-        expected = " and ".join(f"{{{part}}}" for part in parts)
-        raise InvalidValue(f"{name} is {template!r}; expected text with {expected}, and nothing else in braces")
-
-
-DETR = Profile(
-    name="detr",
-    summary="softmax with a no-object class, weighted cross-entropy, one detection a query (Carion et al. 2020)",
-)
-
-DEFORMABLE = Profile(
-    name="deformable",
-    summary="sigmoid focal without a no-object class, top-k post-processing (Zhu et al. 2021)",
-    activation="sigmoid",
-    class_cost="focal",
-    class_loss="focal",
-    cost_weights=(2.0, 5.0, 2.0),
-    loss_weights=(2.0, 5.0, 2.0),
-    cardinality="score-above-half",
-    detection=DetectionRules(rule="top-k"),
-)
-
-PROFILES: dict[str, Profile] = {profile.name: profile for profile in (DETR, DEFORMABLE)}
-
-
-def named_profile(name: str) -> Profile:
-    """The profile of that name; raises `KeyError` with the known names otherwise."""
-    try:
-        return PROFILES[name]
-    except KeyError:
-        raise KeyError(f"no profile is called {name!r}; the profiles are {', '.join(PROFILES)}") from None
+_CARDINALITY = {"argmax-is-foreground": "softmax", "score-above-half": "sigmoid"}
+"""The ways of counting that make sense under one activation alone: with a no-object column, or without."""

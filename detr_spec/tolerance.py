@@ -102,6 +102,34 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         single = self.single and _held(self.value, dtype)
         return Interval(self.value, self.lower, self.upper, dtype, single=single)
 
+    def within(self, least: float, most: float) -> Interval:
+        """These numbers, brought into bounds that only rounding leaves."""
+        return self._rearranged(lambda part: np.clip(part, least, most))
+
+    def placed(self, shape: tuple[int, ...], index: Any) -> Interval:
+        """These numbers at an index of an array of a shape, with zeros elsewhere."""
+        return self._rearranged(lambda part: placed(part, shape, index))
+
+    def with_slope(self, result: Interval, back: Callable[[Interval], Interval]) -> Interval:  # noqa: ARG002
+        """A function's value of these numbers, computed as constants.
+
+        back: from the gradient with respect to the value to that with respect to these numbers, where one is asked for.
+        """
+        return result
+
+    def constant(self) -> Interval:
+        """These numbers, for which no gradient is asked."""
+        return self
+
+    @classmethod
+    def of_ways(cls, ways: Sequence[Interval]) -> Interval:
+        """What `hull` is of these."""
+        first = ways[0]
+        if all(way.single and (way.value == first.value).all() for way in ways):
+            return first
+        lower, upper = np.min([way.lower for way in ways], axis=0), np.max([way.upper for way in ways], axis=0)
+        return Interval(first.value, np.asarray(lower), np.asarray(upper), first.dtype)
+
     def sum(self, axis: int | None = None) -> Interval:
         """The sum over an axis (or all), widened for any order of summation."""
         terms = self.value.size if axis is None else self.value.shape[axis]
@@ -119,17 +147,17 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         return self._rearranged(lambda part: part.max(axis=axis, keepdims=keepdims))
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        if method != "__call__" or options or ufunc not in _OPERATIONS:
+        if method != "__call__" or options or ufunc not in OPERATIONS:
             return NotImplemented
-        dtype = _finest(_intervals_in(inputs))
-        operands = [_in_dtype(operand, dtype) for operand in inputs]
+        dtype = finest(intervals_in(inputs))
+        operands = [in_dtype(operand, dtype) for operand in inputs]
         with np.errstate(all="ignore"):
-            return _OPERATIONS[ufunc](*operands)
+            return OPERATIONS[ufunc](*operands)
 
     def __array_function__(
         self, function: Callable[..., Any], types: Sequence[type], args: Sequence[Any], options: dict[str, Any]
     ) -> Any:
-        if function not in _REARRANGEMENTS:
+        if function not in REARRANGEMENTS:
             return NotImplemented
 
         def part(name: str) -> Floats:
@@ -140,27 +168,27 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 
             return np.asarray(function(*map(pick, args), **options))
 
-        value, dtype = part("value"), _finest(_intervals_in(args))
-        if all(item.single for item in _intervals_in(args)) and _held(value, dtype):
+        value, dtype = part("value"), finest(intervals_in(args))
+        if all(item.single for item in intervals_in(args)) and _held(value, dtype):
             return _single(value, dtype)
         return Interval(value, part("lower"), part("upper"), dtype)
 
 
-def _intervals_in(given: Any) -> Iterator[Interval]:
+def intervals_in(given: Any) -> Iterator[Interval]:
     """The intervals among arguments, in lists and tuples too."""
     if isinstance(given, Interval):
         yield given
     elif isinstance(given, (list, tuple)):
         for item in given:
-            yield from _intervals_in(item)
+            yield from intervals_in(item)
 
 
-def _finest(intervals: Iterable[Interval]) -> str:
+def finest(intervals: Iterable[Interval]) -> str:
     """The dtype of an operation between dtypes, which frameworks do in the finer one."""
     return min((item.dtype for item in intervals), key=SPACING.__getitem__)
 
 
-def _in_dtype(operand: Any, dtype: str) -> Interval:
+def in_dtype(operand: Any, dtype: str) -> Interval:
     """An operand of an operation in `dtype`, to which an interval of a coarser one is widened exactly."""
     if not isinstance(operand, Interval):
         return _constant(operand, dtype)
@@ -170,7 +198,7 @@ def _in_dtype(operand: Any, dtype: str) -> Interval:
 Numbers: TypeAlias = Any
 """What the definitions compute with: float64 arrays, or intervals. NumPy's types cannot say so."""
 
-_REARRANGEMENTS = {
+REARRANGEMENTS = {
     np.broadcast_to,
     np.concatenate,
     np.expand_dims,
@@ -202,10 +230,29 @@ def hull(first: Interval, *others: Interval) -> Interval:
     It is a single number where every way gives exactly that.
     """
     ways = (first, *others)
-    if all(way.single and (way.value == first.value).all() for way in ways):
-        return first
-    lower, upper = np.min([way.lower for way in ways], axis=0), np.max([way.upper for way in ways], axis=0)
-    return Interval(first.value, np.asarray(lower), np.asarray(upper), first.dtype)
+    kind = next((type(way) for way in ways if type(way) is not Interval), Interval)
+    return kind.of_ways(ways)
+
+
+def within(numbers: Numbers, least: float = -np.inf, most: float = np.inf) -> Numbers:
+    """Numbers that are in these bounds but for rounding, brought back into them; no kink, for their gradient."""
+    if isinstance(numbers, Interval):
+        return numbers.within(least, most)
+    return np.clip(numbers, least, most)
+
+
+def placed(numbers: Numbers, shape: tuple[int, ...], index: Any) -> Numbers:
+    """Numbers at an index of an array of a shape, with zeros elsewhere."""
+    if isinstance(numbers, Interval):
+        return numbers.placed(shape, index)
+    whole: Floats = np.zeros(shape)
+    whole[index] = numbers
+    return whole
+
+
+def stop_gradient(numbers: Numbers) -> Numbers:
+    """The same numbers as constants: a gradient does not follow how they were computed."""
+    return numbers.constant() if isinstance(numbers, Interval) else numbers
 
 
 def _constant(number: Any, dtype: str) -> Interval:
@@ -309,7 +356,7 @@ def _exact(function: Callable[[Floats, Floats], Any]) -> Callable[[Interval, Int
     return apply
 
 
-_OPERATIONS: dict[Any, Callable[..., Interval]] = {
+OPERATIONS: dict[Any, Callable[..., Interval]] = {
     np.add: _add,
     np.subtract: _subtract,
     np.multiply: _multiply,

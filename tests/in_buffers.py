@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,9 @@ from detr_conformance.declared.postprocess import DeclaredPostProcess
 from detr_reference.losses import weighted_cross_entropy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
+from detr_spec.parts import Part
 from detr_spec.profile import Profile
+from detr_spec.terms import CrossEntropy
 
 
 class InBuffers:
@@ -36,6 +38,8 @@ def _held(value: Any) -> Any:
         return tuple(map(_held, value))
     if isinstance(value, dict):
         return {key: _held(item) for key, item in value.items()}
+    if isinstance(value, Part):
+        return replace(value, **{name: _held(number) for name, number in value.numbers.items()})
     return InBuffers(value) if is_dataclass(value) else value
 
 
@@ -45,8 +49,8 @@ class Criterion(DeclaredCriterion):
     def __init__(self, configuration: Configuration) -> None:
         held: Any = InBuffers(configuration)
         super().__init__(held)
-        if configuration.profile.class_loss == "cross-entropy":
-            self.table = torch.cat([torch.ones(configuration.num_classes), held.eos_coef[None]])
+        if isinstance(configuration.class_loss, CrossEntropy):
+            self.table = torch.cat([torch.ones(configuration.num_classes), held.class_loss.eos_coef[None]])
             self.criterion.classification_loss = self._classification_loss
 
     def _classification_loss(self, logits: Tensor, query_classes: Tensor, _: float) -> Tensor:

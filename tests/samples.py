@@ -8,7 +8,17 @@ from typing import Any, Literal, get_args, get_origin
 import numpy as np
 
 from detr_spec.configuration import Configuration
-from detr_spec.hints import array_type, default_of, field_types, is_mapping, is_record, item_types, optional_type
+from detr_spec.hints import (
+    array_type,
+    default_of,
+    field_types,
+    is_mapping,
+    is_part,
+    is_record,
+    item_types,
+    optional_type,
+)
+from detr_spec.parts import known_parts
 from detr_spec.profile import Keys, Profile
 from detr_spec.values import Outputs
 
@@ -41,6 +51,8 @@ def sample(hint: Any, default: Any = MISSING, names: str = "text") -> Any:
         return sample(optional, default, names)
     if is_record(hint):
         return record(hint)
+    if is_part(hint):
+        return record(known_parts(hint)["focal"])
     array = array_type(hint)
     if array is not None:
         return _array(*array)

@@ -15,7 +15,8 @@ from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion
 from detr_reference.batch import matched_queries, matched_targets
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.profile import DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DETR
 
 Losses = dict[str, Tensor]
 Factory = Callable[[Configuration], Callable[..., Any]]
@@ -23,12 +24,12 @@ Factory = Callable[[Configuration], Callable[..., Any]]
 
 def softmax(kind: type[SetCriterion] = SetCriterion, matcher: Factory = detr_matcher) -> Factory:
     """Criteria of a kind, in the softmax dialect."""
-    return lambda c: kind(c.num_classes, matcher(c), c.weight_dict, c.eos_coef, c.losses)
+    return lambda c: kind(c.num_classes, matcher(c), c.weight_dict, c.class_loss.eos_coef, c.losses)
 
 
 def focal(kind: type[FocalSetCriterion] = FocalSetCriterion) -> Factory:
     """Criteria of a kind, in the sigmoid dialect."""
-    return lambda c: kind(c.num_classes, deformable_matcher(c), c.weight_dict, c.losses, c.focal_alpha, c.focal_gamma)
+    return lambda c: kind(c.num_classes, deformable_matcher(c), c.weight_dict, c.losses, *c.class_loss.numbers.values())
 
 
 def matching_by(kind: type[HungarianMatcher]) -> Factory:

@@ -89,9 +89,7 @@ def detr_matcher(configuration: Configuration) -> RecordingMatcher:
 
 def deformable_matcher(configuration: Configuration) -> RecordingMatcher:
     """The matcher of the sigmoid dialect."""
-    class_cost = accelerated.focal_cost(
-        configuration.focal_alpha, configuration.focal_gamma, configuration.profile.focal_cost_epsilon
-    )
+    class_cost = accelerated.focal_cost(**configuration.class_cost.numbers)
     return RecordingMatcher(*configuration.cost_weights, class_cost=class_cost)
 
 
@@ -102,7 +100,7 @@ def detr_criterion(configuration: Configuration) -> ToldCriterion:
         configuration.num_classes,
         matcher,
         configuration.weight_dict,
-        configuration.eos_coef,
+        configuration.class_loss.numbers["eos_coef"],
         configuration.losses,
     )
     return ToldCriterion(criterion, matcher)
@@ -116,8 +114,7 @@ def deformable_criterion(configuration: Configuration) -> ToldCriterion:
         matcher,
         configuration.weight_dict,
         configuration.losses,
-        configuration.focal_alpha,
-        configuration.focal_gamma,
+        *configuration.class_loss.numbers.values(),
     )
     return ToldCriterion(criterion, matcher)
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from detr_conformance.consoles import Console, styled
 from detr_spec.invariant import Invariant
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 
 
 def profiles_of(invariant: Invariant) -> list[str]:

@@ -28,9 +28,7 @@ def detr_matcher(configuration: Configuration) -> reference.HungarianMatcher:
 
 def deformable_matcher(configuration: Configuration) -> reference.HungarianMatcher:
     """The matcher of the sigmoid dialect."""
-    class_cost = reference.focal_cost(
-        configuration.focal_alpha, configuration.focal_gamma, configuration.profile.focal_cost_epsilon
-    )
+    class_cost = reference.focal_cost(**configuration.class_cost.numbers)
     return reference.HungarianMatcher(*configuration.cost_weights, class_cost=class_cost)
 
 
@@ -40,7 +38,7 @@ def detr_criterion(configuration: Configuration) -> reference.SetCriterion:
         configuration.num_classes,
         detr_matcher(configuration),
         configuration.weight_dict,
-        configuration.eos_coef,
+        configuration.class_loss.numbers["eos_coef"],
         configuration.losses,
     )
 
@@ -52,8 +50,7 @@ def deformable_criterion(configuration: Configuration) -> reference.FocalSetCrit
         deformable_matcher(configuration),
         configuration.weight_dict,
         configuration.losses,
-        configuration.focal_alpha,
-        configuration.focal_gamma,
+        *configuration.class_loss.numbers.values(),
     )
 
 

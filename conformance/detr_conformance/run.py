@@ -31,7 +31,7 @@ from detr_conformance.version import installed_version
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import Invariant
-from detr_spec.profile import DETR, PROFILES
+from detr_spec.profiles import DETR, PROFILES
 
 MOST = 10**9
 """Of cases, workers and MiB: what is beyond it is a slip, and some of it is beyond every float."""

@@ -10,7 +10,8 @@ from detr_conformance.judge import DEFAULT_DEVICE, not_asked
 from detr_conformance.testee.ended import NotStarted
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import Invariant, Level, UnknownInvariant, all_invariants, find_invariants
-from detr_spec.profile import PROFILES, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import PROFILES
 
 
 @dataclass(frozen=True)

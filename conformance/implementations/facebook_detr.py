@@ -30,7 +30,7 @@ def criterion(configuration: Configuration) -> SetCriterion:
         configuration.num_classes,
         matcher(configuration),
         configuration.weight_dict,
-        configuration.eos_coef,
+        configuration.class_loss.eos_coef,
         configuration.losses,
     )
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
-from detr_spec.profile import DEFORMABLE, DetectionRules
+from detr_spec.profile import DetectionRules
+from detr_spec.profiles import DEFORMABLE
 
 
 def postprocess(configuration: Configuration) -> Callable[[dict[str, Tensor], Tensor], list[dict[str, Tensor]]]:

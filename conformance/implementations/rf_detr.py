@@ -21,8 +21,10 @@ from rfdetr.utilities.box_ops import box_cxcywh_to_xyxy, box_iou, box_xyxy_to_cx
 
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
+from detr_spec.costs import FocalCost
 from detr_spec.implementation import Limits
-from detr_spec.profile import DEFORMABLE, BoxRules, DetectionRules
+from detr_spec.profile import BoxRules, DetectionRules
+from detr_spec.profiles import DEFORMABLE
 
 UP_TO_FLOAT32 = ("float32", "float16", "bfloat16")
 NARROW_LOGITS = ("float16-logits", "bfloat16-logits")
@@ -30,7 +32,7 @@ ALL_DTYPES = (*UP_TO_FLOAT32, "float64")
 
 PROFILE = replace(
     DEFORMABLE,
-    focal_cost_epsilon=0.0,
+    class_cost=FocalCost(epsilon=0.0),
     non_finite_logits="rank-last",
     non_finite_boxes="rank-last",
     boxes=BoxRules(least_divisor=1e-7, invalid="unchecked"),
@@ -41,7 +43,7 @@ PROFILE = replace(
 
 def matcher(configuration: Configuration) -> HungarianMatcher:
     """The matcher."""
-    return HungarianMatcher(*configuration.cost_weights, focal_alpha=configuration.focal_alpha)
+    return HungarianMatcher(*configuration.cost_weights, focal_alpha=configuration.class_cost.alpha)
 
 
 def criterion(configuration: Configuration) -> SetCriterion:
@@ -50,7 +52,7 @@ def criterion(configuration: Configuration) -> SetCriterion:
         configuration.num_classes,
         matcher(configuration),
         configuration.weight_dict,
-        configuration.focal_alpha,
+        configuration.class_loss.alpha,
         configuration.losses,
     )
 
@@ -61,7 +63,7 @@ IMPLEMENTATION = torch_implementation(
     limits=Limits(
         dtypes=(*UP_TO_FLOAT32, *NARROW_LOGITS),
         component_dtypes={"boxes": ALL_DTYPES, "postprocess": (*ALL_DTYPES, *NARROW_LOGITS)},
-        fixed={"focal_gamma": 2.0},
+        fixed={"class_cost.gamma": 2.0, "class_loss.gamma": 2.0},
     ),
     boxes={
         "cxcywh_to_xyxy": box_cxcywh_to_xyxy,

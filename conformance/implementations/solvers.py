@@ -19,7 +19,7 @@ from torch_linear_assignment import assignment_to_indices, batch_linear_assignme
 
 from detr_conformance import numpy_implementation
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 
 Cost = NDArray[Any]
 Pairs = tuple[NDArray[Any], NDArray[Any]]

@@ -11,7 +11,8 @@ from dataclasses import replace
 from torchvision import ops
 
 from detr_conformance import torch_implementation
-from detr_spec.profile import DETR, BoxRules
+from detr_spec.profile import BoxRules
+from detr_spec.profiles import DETR
 
 IMPLEMENTATION = torch_implementation(
     name="torchvision",

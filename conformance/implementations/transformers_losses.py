@@ -26,7 +26,8 @@ from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Limits
-from detr_spec.profile import DEFORMABLE, DETR, DetectionRules, Keys
+from detr_spec.profile import DetectionRules, Keys
+from detr_spec.profiles import DEFORMABLE, DETR
 
 KEYS = Keys(logits="logits", auxiliary="auxiliary_outputs", labels="class_labels", class_error=None)
 
@@ -58,20 +59,22 @@ def detr_criterion(configuration: Configuration) -> ImageLoss:
     """The softmax criterion."""
     set_up_accelerate()
     matcher = detr_matcher(configuration)
-    return ImageLoss(matcher, configuration.num_classes, configuration.eos_coef, configuration.losses)
+    return ImageLoss(matcher, configuration.num_classes, configuration.class_loss.eos_coef, configuration.losses)
 
 
 def deformable_criterion(configuration: Configuration) -> DeformableDetrImageLoss:
     """The sigmoid focal criterion."""
     set_up_accelerate()
     matcher = deformable_matcher(configuration)
-    return DeformableDetrImageLoss(matcher, configuration.num_classes, configuration.focal_alpha, configuration.losses)
+    alpha = configuration.class_loss.alpha
+    return DeformableDetrImageLoss(matcher, configuration.num_classes, alpha, configuration.losses)
 
 
 def deformable_segmentation(configuration: Configuration) -> DeformableDetrImageLoss:
     """The sigmoid focal criterion with masks, with the matcher that `DeformableDetrForSegmentationLoss` gives it."""
     matcher = detr_matcher(configuration)
-    return DeformableDetrImageLoss(matcher, configuration.num_classes, configuration.focal_alpha, configuration.losses)
+    alpha = configuration.class_loss.alpha
+    return DeformableDetrImageLoss(matcher, configuration.num_classes, alpha, configuration.losses)
 
 
 def detr_postprocess(configuration: Configuration) -> Any:
@@ -104,8 +107,8 @@ def rt_detr_matcher(configuration: Configuration) -> RTDetrHungarianMatcher:
             matcher_class_cost=cost_class,
             matcher_bbox_cost=cost_bbox,
             matcher_giou_cost=cost_giou,
-            matcher_alpha=configuration.focal_alpha,
-            matcher_gamma=configuration.focal_gamma,
+            matcher_alpha=configuration.class_cost.alpha,
+            matcher_gamma=configuration.class_cost.gamma,
             use_focal_loss=not configuration.profile.has_no_object,
         )
     )
@@ -126,7 +129,7 @@ IMPLEMENTATIONS = (
         profile=replace(
             DEFORMABLE, keys=KEYS, non_finite_logits="rank-last", detection=DetectionRules(rule="top-k", threshold=True)
         ),
-        limits=Limits(fixed={"focal_alpha": 0.25, "focal_gamma": 2.0}),
+        limits=Limits(fixed={"class_cost.alpha": 0.25, "class_cost.gamma": 2.0, "class_loss.gamma": 2.0}),
         boxes=BOXES,
         matcher=deformable_matcher,
         criterion=deformable_criterion,

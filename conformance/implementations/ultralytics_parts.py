@@ -25,7 +25,8 @@ from ultralytics.utils.metrics import bbox_iou
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Limits
-from detr_spec.profile import DEFORMABLE, BoxRules
+from detr_spec.profile import BoxRules
+from detr_spec.profiles import DEFORMABLE
 
 PROFILE = replace(DEFORMABLE, boxes=BoxRules(iou_epsilon=1e-7, giou_epsilon=1e-7, invalid="unchecked"))
 
@@ -38,7 +39,7 @@ def overlap(**kind: bool) -> Callable[[Tensor, Tensor], Tensor]:
 def matcher(configuration: Configuration) -> Callable[[Any, Any], Any]:
     """The matcher, on DETR's outputs and targets."""
     gains = dict(zip(("class", "bbox", "giou"), configuration.cost_weights, strict=True))
-    own = HungarianMatcher(gains, alpha=configuration.focal_alpha, gamma=configuration.focal_gamma)
+    own = HungarianMatcher(gains, alpha=configuration.class_cost.alpha, gamma=configuration.class_cost.gamma)
 
     def match(outputs: Any, targets: Any) -> Any:
         labels, boxes = (torch.cat([target[name] for target in targets]) for name in ("labels", "boxes"))

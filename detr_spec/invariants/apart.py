@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from detr_spec.apart import Apart, denoising_targets, encoder_targets, has_losses
 from detr_spec.cases import SetCase
-from detr_spec.differences import LayerObjective
+from detr_spec.gradients import LayerObjective
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
@@ -168,8 +168,8 @@ def _require_slopes(component: BuildGradients, case: SetCase, name: Apart) -> No
         raise NotProvided(f"the gradient by {NAMES[name]} cannot be seen")
     require_shapes(NAMES[name], gradient, outputs)
     objective = LayerObjective(configuration, outputs, targets, matchings, weights)
-    layer = JudgedLayer(NAMES[name], outputs, gradient, objective, case.generator("directions"))
-    known = layer.require_logit_quotients(), layer.require_box_quotients()
+    layer = JudgedLayer(NAMES[name], outputs, gradient, objective)
+    known = layer.require_logit_slopes(), layer.require_box_slopes()
     premise(any(known), "no gradient is known")
 
 

@@ -11,7 +11,6 @@ from detr_spec import boxes
 from detr_spec.cases import BoxCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import BoxOperations
-from detr_spec.parameters import held_rules
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Answer, Floats
 from detr_spec.violation import NotProvided, Violation, require_close, require_shape
@@ -56,7 +55,7 @@ def pairwise(name: str, overlap: Operation, first: Floats, second: Floats) -> Fl
 def overlap_range(name: str, case: BoxCase, first: Floats, second: Floats) -> Interval:
     """The overlap of boxes in xyxy, position by position with broadcasting; [..., 4] and [..., 4] → [...]."""
     dtype = case.configuration.dtype
-    rules = held_rules(case.configuration.profile.boxes, dtype)
+    rules = case.configuration.profile.boxes.held(dtype)
     overlap = boxes.elementwise_iou if name == "iou" else boxes.elementwise_giou
     right: Interval = overlap(lift(first, dtype), lift(second, dtype), rules)
     return right

@@ -29,7 +29,7 @@ from detr_spec.violation import premise, require
 
 def divided_terms(profile: Profile) -> tuple[str, ...]:
     """The terms that the dialect divides by num_boxes."""
-    return TRAINING_TERMS if profile.class_loss == "focal" else BOX_TERMS
+    return tuple(name for name, term in profile.terms.items() if "divided by boxes" in term.laws)
 
 
 def undivided(answer: Judged) -> dict[str, Term]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.invariant import invariant, with_no_object
+from detr_spec.configuration import number_names, number_of
+from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     BOX_TERMS,
     ORDINARY_REGIMES,
@@ -25,6 +26,14 @@ ORDINARY_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
 
 UNDECIDED = ("undecided",)
 MORE_TARGETS = ("more-targets-than-queries", "more-targets-than-queries")
+
+
+NO_OBJECT_WEIGHT = "class_loss.eos_coef"
+
+
+def weighs_no_object(profile: Profile) -> bool:
+    """Whether the classification loss has a weight for what is no object."""
+    return NO_OBJECT_WEIGHT in number_names(profile)
 
 
 def reports_cardinality(profile: Profile) -> bool:
@@ -160,7 +169,7 @@ def perfect_boxes(component: Build, case: SetCase) -> None:
         "eos_coef ignored, fixed, or put on class 0; normalised by the number of queries instead of the weights' sum"
     ),
     cases=set_cases(regimes=ORDINARY_REGIMES, queries=(2, 6), targets=(1, 4)),
-    applies=with_no_object,
+    applies=weighs_no_object,
 )
 def no_object_weight(component: Build, case: SetCase) -> None:
     """Another eos_coef moves the classification loss by as much as its definition.
@@ -168,8 +177,8 @@ def no_object_weight(component: Build, case: SetCase) -> None:
     Most queries are unmatched: without that weight they outvote the objects, and the detector learns to see
     nothing.
     """
-    other = 0.125 if case.configuration.eos_coef == 0.5 else 0.5
-    changed = vary(case.configuration, eos_coef=other)
+    other = 0.125 if number_of(case.configuration, NO_OBJECT_WEIGHT) == 0.5 else 0.5
+    changed = vary(case.configuration, **{NO_OBJECT_WEIGHT: other})
     before = judged(component, case.configuration, case.outputs, case.targets)
     after = judged(component, changed, case.outputs, case.targets)
     premise_same_matchings(before.last, after.last)

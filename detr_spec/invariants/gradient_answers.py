@@ -10,20 +10,16 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.differences import LayerObjective, Quotient
-from detr_spec.gradients import GradientRange, gradient_range, matched_places
+from detr_spec.gradients import GradientRange, LayerObjective
 from detr_spec.implementation import Gradients
 from detr_spec.invariants.criterion_answers import known_matchings, loss_key, require_key
 from detr_spec.invariants.shared import unique_matchings
-from detr_spec.losses import TRAINING_TERMS
-from detr_spec.tolerance import SPACING, Interval, summation_growth
+from detr_spec.losses import TRAINING_TERMS, matched_places
+from detr_spec.tolerance import Interval
 from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGradients, Outputs, Targets
-from detr_spec.violation import Violation, premise, require, require_close, require_shape
+from detr_spec.violation import premise, require, require_close, require_shape, require_within
 
 Build = Callable[[Configuration], Gradients]
-
-RANDOM_COORDINATES = 2
-"""How many coordinates of each kind are held against a difference quotient, in each layer, beside the directions."""
 
 
 def training_weights(configuration: Configuration) -> dict[str, float]:
@@ -75,7 +71,7 @@ def premise_moved(kind: str, *layers: LayerGradient) -> None:
 
 @dataclass(frozen=True, eq=False)
 class JudgedLayer:
-    """The gradient in one decoder layer, and what it is to be: an objective and the range that rounding allows.
+    """The gradient in one decoder layer, and the objective whose slope it is to be.
 
     A prediction that is not connected has a gradient of zeros here.
     """
@@ -84,13 +80,11 @@ class JudgedLayer:
     layer: Outputs
     gradient: LayerGradient
     objective: LayerObjective
-    random: np.random.Generator
 
-    @cached_property
+    @property
     def range(self) -> GradientRange:
         """Where a right gradient lies."""
-        own = self.objective
-        return gradient_range(own.configuration, self.layer, own.targets, own.matchings, own.weights)
+        return self.objective.range
 
     @cached_property
     def places(self) -> tuple[Integers, Integers]:
@@ -114,92 +108,26 @@ class JudgedLayer:
         free[self.places] = False
         return free
 
-    @cached_property
-    def smooth_pairs(self) -> Booleans:
-        """Which matched pairs are away from kinks, and have a gradient whose rounding is bounded; [m]."""
-        places = self.places
-        known = bounded(self.range.boxes)[places].all(axis=-1)
-        smooth: Booleans = self.range.smooth[places] & known & (self.objective.box_steps() > 0)
-        return smooth
+    def require_logit_slopes(self) -> bool:
+        """Raises `Violation` unless the logits' gradient is that of the definition; false if nothing is known."""
+        return require_slopes(f"the gradient of the logits of {self.name}", self.logits, self.range.logits)
 
-    def require_logit_quotients(self) -> bool:
-        """Raises `Violation` unless the logits' gradient is that of the definition; false if nothing is known.
-
-        Held along coordinates, one of them of a matched label if there is one, and along a random direction.
-        """
-        known = bounded(self.range.logits)
-        if not known.any():
-            return False
-        directions = [np.where(known, self.random.uniform(-1.0, 1.0, known.shape), 0.0)]
-        directions += [unit(known.shape, place) for place in self._logit_places(known)]
-        for direction in directions:
-            quotient = self.objective.along_logits(direction)
-            self._require_along("logits", self.logits, self.range.logits, direction, quotient)
-        return True
-
-    def _logit_places(self, known: Booleans) -> list[tuple[int, ...]]:
-        places = np.argwhere(known)
-        chosen = [tuple(map(int, places[index])) for index in self.random.integers(0, len(places), RANDOM_COORDINATES)]
-        images, queries = self.places
-        if len(images):
-            pair = int(self.random.integers(len(images)))
-            place = int(images[pair]), int(queries[pair]), int(self.objective.labels[pair])
-            chosen += [place] if known[place] else []
-        return chosen
-
-    def require_box_quotients(self) -> bool:
-        """Raises `Violation` unless the gradient of smooth pairs' boxes is that of the definition.
-
-        Held along coordinates of single pairs, and along a random direction of all. False if no pair is smooth.
-        """
-        (pairs,) = np.nonzero(self.smooth_pairs)
-        if not len(pairs):
-            return False
-        steps = self.objective.box_steps()
-        longest = float(steps[pairs].max())
-        # A tiny box moves by less than a large one, so that the step suits each.
-        everywhere = self.random.uniform(-1.0, 1.0, (len(pairs), 4)) * (steps[pairs] / longest)[:, None]
-        self._require_along_boxes(everywhere, pairs, longest)
-        for pair in self.random.choice(pairs, RANDOM_COORDINATES + 1):
-            direction = unit((1, 4), (0, int(self.random.integers(4))))
-            self._require_along_boxes(direction, np.array([pair]), float(steps[pair]))
-        return True
-
-    def _require_along_boxes(self, rows: Floats, pairs: np.ndarray, step: float) -> None:
-        quotient = self.objective.along_boxes(rows, pairs, step)
-        images, queries = self.places
-        direction = np.zeros(self.layer.boxes.shape)
-        direction[images[pairs], queries[pairs]] = rows
-        self._require_along("boxes", self.boxes, self.range.boxes, direction, quotient)
-
-    def _require_along(self, kind: str, got: Floats, expected: Interval, direction: Floats, quotient: Quotient) -> None:
-        require_along(f"the gradient of the {kind}", self.name, got, expected, direction, quotient)
+    def require_box_slopes(self) -> bool:
+        """Raises `Violation` unless the gradient of matched boxes is that of the definition; false if none is known."""
+        matched = ~self.unmatched
+        known = bounded(self.range.boxes) & matched[..., None]
+        return require_slopes(f"the gradient of the boxes of {self.name}", self.boxes, self.range.boxes, known)
 
 
-def require_along(
-    what: str, layer: str, got: Floats, expected: Interval, direction: Floats, quotient: Quotient
-) -> None:
-    """Raises `Violation` unless the gradient's product with a direction is the quotient, up to both errors.
+def require_slopes(what: str, got: Floats, expected: Interval, known: Booleans | None = None) -> bool:
+    """Raises `Violation` unless a gradient lies in its range where both ends are known; false if none are.
 
-    what, layer: what has the gradient, and in which decoder layer, for the message.
+    known: where else to look, in place of wherever the range is bounded.
     """
-    moved = np.nonzero(direction)
-    lengths = direction[moved]
-    below, above = (expected.value - expected.lower)[moved], (expected.upper - expected.value)[moved]
-    products = got[moved] * lengths
-    slack = quotient.error + (1 + summation_growth(products.size)) * SPACING["float64"] * float(np.abs(products).sum())
-    least = float(np.where(lengths > 0, lengths * below, -lengths * above).sum()) + slack
-    most = float(np.where(lengths > 0, lengths * above, -lengths * below).sum()) + slack
-    slope = float(products.sum())
-    if not quotient.value - least <= slope <= quotient.value + most:
-        place = f"[{', '.join(str(int(index[0])) for index in moved)}]" if len(lengths) == 1 else ""
-        where = place or " along a random direction"
-        raise Violation(
-            f"{what}{where} of {layer} is not the difference quotient",
-            expected=quotient.value,
-            got=slope,
-            allowance=(-least, most),
-        )
+    judged = bounded(expected) if known is None else known
+    ends = np.where(judged, expected.lower, -np.inf), np.where(judged, expected.upper, np.inf)
+    require_within(what, np.where(judged, got, 0.0), Interval(expected.value, *ends, expected.dtype))
+    return bool(judged.any())
 
 
 def require_zero(message: str, gradient: Floats | None) -> None:
@@ -232,13 +160,6 @@ def bounded(numbers: Interval) -> Booleans:
     return np.isfinite(numbers.lower) & np.isfinite(numbers.upper)
 
 
-def unit(shape: tuple[int, ...], place: tuple[int, ...]) -> Floats:
-    """The direction of one coordinate."""
-    direction = np.zeros(shape)
-    direction[place] = 1.0
-    return direction
-
-
 def judged_layers(
     component: Build, case: SetCase, weights: Mapping[str, float], targets: Targets | None = None
 ) -> list[JudgedLayer]:
@@ -262,7 +183,6 @@ def judged_layers(
             layer,
             gradient,
             LayerObjective(configuration, layer, given, matching, _present(answer, configuration, weights, place)),
-            case.generator(f"directions in {name}"),
         )
         for name, layer, gradient, matching, place in zip(
             names, case.outputs.layers, answer.layers, matchings, places, strict=True

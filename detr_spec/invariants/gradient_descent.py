@@ -8,13 +8,13 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.differences import noise
 from detr_spec.evaluation import average_precision
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES
 from detr_spec.invariants.gradient_answers import (
     Build,
     JudgedLayer,
+    bounded,
     gradients_of,
     judged_layers,
     premise_moved,
@@ -61,8 +61,10 @@ def _descends(layer: JudgedLayer) -> bool:
     Where the right gradient is at least twice its rounding, any in its range has a slope of at least half its
     square, so a step short enough for the loss to be straight must lower it.
     """
-    (pairs,) = np.nonzero(layer.smooth_pairs)
-    images, queries = (places[pairs] for places in layer.places)
+    images, queries = layer.places
+    known = bounded(layer.range.boxes)[images, queries].all(axis=-1)
+    (pairs,) = np.nonzero(known & (layer.objective.box_steps(FIRST_STEP) > 0))
+    images, queries = images[pairs], queries[pairs]
     expected = np.concatenate([layer.range.logits.value.ravel(), layer.range.boxes.value[images, queries].ravel()])
     width = np.concatenate(
         [
@@ -74,7 +76,7 @@ def _descends(layer: JudgedLayer) -> bool:
         return False
     objective, rows = layer.objective, layer.objective.rows[pairs]
     against, against_rows = layer.logits, layer.boxes[images, queries]
-    lost = objective.noise_of_logits + noise(lambda moved: objective.of_boxes(moved, pairs), rows)
+    lost = objective.noise(pairs)
 
     def loss(step: float) -> float:
         moved = objective.of_logits(layer.layer.logits - step * against)
@@ -175,9 +177,9 @@ def _premise_learnable(configuration: Configuration) -> None:
     premise(weights["box_l1"] >= weights["box_giou"], "GIoU weighs more in the loss than the L1 distance")
     boxes = min(configuration.cost_bbox, configuration.cost_giou)
     premise(boxes >= configuration.cost_class, "classes weigh more in the matching than a box term")
-    softmax = configuration.profile.class_loss == "cross-entropy"
-    taught = configuration.eos_coef > 0 if softmax else 0 < configuration.focal_alpha < 1
-    premise(taught, "objects, or what is no object, have no part in the classification loss")
+    premise(
+        configuration.class_loss.teaches(), "objects, or what is no object, have no part in the classification loss"
+    )
 
 
 def _gradient(component: Build, case: SetCase, outputs: Outputs) -> tuple[Floats, Floats]:

@@ -44,7 +44,7 @@ def without_objects(targets: Targets) -> Targets:
 @invariant(
     "gradients.classification",
     number="G1",
-    formula="∂loss_ce/∂z = w[t] (softmax(z) − 1[c = t]) / Σ w, or the focal loss's, = lim (L(z + h) − L(z − h)) / 2h",
+    formula="∂loss_ce/∂z = w[t] (softmax(z) − 1[c = t]) / Σ w, or the focal loss's",
     source="norm §7; Carion et al. 2020, equation 2; Lin et al. 2017, equation 5",
     breaks="the no-object weight in the value alone; a detached factor (1 − p)^γ; a clipped or scaled gradient",
     cases=ALL_CASES,
@@ -56,20 +56,20 @@ def classification(component: Build, case: SetCase) -> None:
     something else.
     """
     layers = judged_layers(component, case, CLASSIFICATION)
-    known = [layer.require_logit_quotients() for layer in layers]
+    known = [layer.require_logit_slopes() for layer in layers]
     premise(any(known), "rounding in the dtype may move every gradient without bound")
 
 
 def _require_box_slopes(component: Build, case: SetCase, weights: Mapping[str, float]) -> None:
     layers = judged_layers(component, case, weights)
-    smooth = [layer.require_box_quotients() for layer in layers]
-    premise(any(smooth), "every matched pair lies at a kink, where the loss has no derivative")
+    known = [layer.require_box_slopes() for layer in layers]
+    premise(any(known), "rounding in the dtype may move every gradient without bound")
 
 
 @invariant(
     "gradients.box-l1",
     number="G1",
-    formula="∂loss_bbox/∂b̂ = sign(b̂ − b) / num_boxes = lim (L(b̂ + h) − L(b̂ − h)) / 2h where b̂ ≠ b",
+    formula="∂loss_bbox/∂b̂ = sign(b̂ − b) / num_boxes where b̂ ≠ b, and between −1 and 1 elsewhere",
     source="norm §7; Carion et al. 2020, section 3.1",
     breaks="a detached term; the gradient of a smooth L1 or L2 distance; another normaliser in the backward pass",
     cases=UNMET_CASES,
@@ -85,7 +85,7 @@ def box_l1(component: Build, case: SetCase) -> None:
 @invariant(
     "gradients.box-giou",
     number="G1",
-    formula="∂loss_giou/∂b̂ = −∂GIoU(b̂, b)/∂b̂ / num_boxes = lim (L(b̂ + h) − L(b̂ − h)) / 2h away from kinks",
+    formula="∂loss_giou/∂b̂ = −∂GIoU(b̂, b)/∂b̂ / num_boxes, at a kink between the slopes on its sides",
     source="norm §7; Rezatofighi et al. 2019, algorithm 1",
     breaks="a detached enclosing area or union; areas clamped by an epsilon; indices in place of boxes; no graph",
     cases=UNMET_CASES,
@@ -113,7 +113,7 @@ def weighted_total(component: Build, case: SetCase) -> None:
     It is what the optimiser is given.
     """
     layers = judged_layers(component, case, training_weights(case.configuration))
-    known = [(layer.require_logit_quotients(), layer.require_box_quotients()) for layer in layers]
+    known = [(layer.require_logit_slopes(), layer.require_box_slopes()) for layer in layers]
     premise(any(map(any, known)), "no gradient is known")
 
 

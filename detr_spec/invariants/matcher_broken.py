@@ -12,7 +12,7 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.costs import image_costs
+from detr_spec.costs.matching import image_costs
 from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
 from detr_spec.invariants.shared import (
@@ -151,7 +151,7 @@ def nan_box_refused(component: Build, case: SetCase) -> None:
 
 def _costs_of_nothing_are_finite(profile: Profile) -> bool:
     """Dialects whose class cost is finite for a probability of 0, and not the logarithm of it."""
-    return profile.has_no_object or profile.focal_cost_epsilon > 0
+    return profile.class_cost.of_nothing_is_finite
 
 
 @invariant(

@@ -112,7 +112,7 @@ def gradients_in_mixed_precision(component: Callable[..., Any], case: SetCase) -
     """
     require_mixed(case)
     layers = judged_layers(component, case, training_weights(case.configuration))
-    known = [(layer.require_logit_quotients(), layer.require_box_quotients()) for layer in layers]
+    known = [(layer.require_logit_slopes(), layer.require_box_slopes()) for layer in layers]
     premise(any(map(any, known)), "no gradient is known")
 
 

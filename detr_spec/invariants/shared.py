@@ -10,8 +10,8 @@ import numpy as np
 
 from detr_spec.assignment import minimum_total, optimality, solve, total_allowance, unique_optimum
 from detr_spec.cases import SetCase
-from detr_spec.configuration import Configuration
-from detr_spec.costs import image_costs
+from detr_spec.configuration import Configuration, with_numbers
+from detr_spec.costs.matching import image_costs
 from detr_spec.tolerance import Interval
 from detr_spec.values import Answer, Floats, Matching, Outputs, Targets
 from detr_spec.violation import NotProvided, Raised, Violation, premise, require
@@ -163,11 +163,11 @@ def boxes_decide(configuration: Configuration) -> bool:
 
 
 def vary(configuration: Configuration, **numbers: float) -> Configuration:
-    """The configuration with other numbers; raises `NotProvided` for one that cannot be varied."""
+    """The configuration with other numbers, as `with_numbers`; raises `NotProvided` for one that cannot be varied."""
     fixed = sorted(numbers.keys() & set(configuration.fixed))
     if fixed:
         raise NotProvided(f"the implementation cannot vary {', '.join(fixed)}")
-    return replace(configuration, **numbers)  # type: ignore[arg-type]
+    return with_numbers(configuration, numbers)
 
 
 def with_broken_label(case: SetCase, image: int, label: int, generator: np.random.Generator) -> Targets:

@@ -19,7 +19,8 @@ from detr_conformance.accelerated import IMPLEMENTATIONS
 from detr_conformance.bridges.torch_inputs import Inputs
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain, Invariant, all_invariants
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import mask_cases, set_cases
 from detr_spec.violation import PremiseFailed
 
@@ -66,7 +67,7 @@ def built_matcher(module: Any, configuration: Any) -> Any:
 def built_criterion(module: Any, configuration: Any, matcher: Any) -> Any:
     arguments = (configuration.num_classes, matcher, configuration.weight_dict)
     if configuration.profile.has_no_object:
-        return module.SetCriterion(*arguments, configuration.eos_coef, configuration.losses)
+        return module.SetCriterion(*arguments, configuration.class_loss.eos_coef, configuration.losses)
     return module.FocalSetCriterion(
         *arguments, configuration.losses, configuration.focal_alpha, configuration.focal_gamma
     )

@@ -21,7 +21,8 @@ from detr_conformance.bench.parts import PARTS, PROCESSOR, STEP
 from detr_conformance.bench.registry import CONTESTANTS
 from detr_conformance.bench.sizes import Size
 from detr_conformance.bench.solvers import SOLVERS, SolverContestant
-from detr_spec.profile import DEFORMABLE, DETR, PROFILES, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR, PROFILES
 
 TINY = Size(3, 12, 6, 4, layers=2)
 ONCE = How(repeats=2)

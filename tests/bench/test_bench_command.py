@@ -32,7 +32,7 @@ from detr_conformance.errors import UsageError
 from detr_conformance.processes.pool import Outcome, Pool
 from detr_conformance.processes.process import Died, Late
 from detr_conformance.processes.serving import WorkerError
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 
 TINY = Size(2, 6, 5, 3, layers=2)
 REFERENCE = finds_by_dialect()["detr"][0]

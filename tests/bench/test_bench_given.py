@@ -18,7 +18,7 @@ from detr_conformance.bench.sizes import Size
 from detr_conformance.bench.solvers import SOLVERS
 from detr_conformance.command_line import run
 from detr_conformance.errors import UsageError
-from detr_spec.profile import DEFORMABLE, DETR
+from detr_spec.profiles import DEFORMABLE, DETR
 
 TINY = Size(2, 6, 5, 3, layers=3)
 
@@ -69,7 +69,7 @@ class Criterion(nn.Module):
     def __init__(self, c, factor=1.0):
         super().__init__()
         self.matcher = UsualMatcher(*c.cost_weights)
-        self.losses = SetCriterion(c.num_classes, self.matcher, c.weight_dict, c.eos_coef, c.losses)
+        self.losses = SetCriterion(c.num_classes, self.matcher, c.weight_dict, c.class_loss.eos_coef, c.losses)
         self.factor = factor
 
     def forward(self, outputs, targets):
@@ -97,7 +97,7 @@ unseen = torch_implementation(
 heavy = torch_implementation(
     name="heavy",
     profile=replace(DETR, cost_weights=(2.0, 1.0, 1.0)),
-    limits=Limits(fixed={"eos_coef": 0.5, "cost_giou": 4.0}),
+    limits=Limits(fixed={"class_loss.eos_coef": 0.5, "cost_giou": 4.0}),
     criterion=lambda c: SetCriterion(
         c.num_classes, HungarianMatcher(2.0, 1.0, 4.0), c.weight_dict, 0.5, c.losses
     ),
@@ -174,7 +174,7 @@ def test_declared_weights_and_numbers_that_cannot_be_varied_are_heeded(given: Pa
     batch = make_batch(TINY, "untrained", DETR)
     configuration = batch.configuration(heavy.profile, heavy.fixed)
     assert configuration.cost_weights == (2.0, 1.0, 4.0)
-    assert (configuration.eos_coef, configuration.fixed) == (0.5, ("cost_giou", "eos_coef"))
+    assert (configuration.class_loss.eos_coef, configuration.fixed) == (0.5, ("class_loss.eos_coef", "cost_giou"))
     code, entries, _ = found(given.parent, f"{given}:heavy")
     assert (code, entries["criterion", "heavy"]["status"]) == (0, "timed")
 

@@ -26,7 +26,7 @@ from detr_spec.cases import CostCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant, Level, every_profile
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.strategies import cost_cases
 
 SUBJECTS = '''

@@ -220,11 +220,10 @@ def test_what_cannot_be_varied_is_declared(project: Made, capsys: pytest.Capture
         {"focal_alpha=0.25, focal_gamma=2.0)": "focal_alpha=0.25)", "= focal_alpha, focal_gamma": "= focal_alpha, 2.0"}
     )
     assert run(["init", f"{package}.criterion:SetCriterion"]) == 0
-    assert (
-        "focal_gamma cannot be varied, as there is no argument for it: it is taken to be 2" in capsys.readouterr().out
-    )
+    told = "class_cost.gamma cannot be varied, as there is no argument for it: it is taken to be 2"
+    assert told in capsys.readouterr().out
     adapter = (folder / "detr_spec_adapter.py").read_text()
-    assert 'limits=Limits(fixed={"focal_gamma": 2.0}),' in adapter
+    assert 'limits=Limits(fixed={"class_cost.gamma": 2.0}),' in adapter
     assert "    It keeps the defaults of group_detr.\n" in adapter
     assert check("detr_spec_adapter.py:implementation", invariants=["matcher.optimal-cost"], examples=20).exit_code == 0
 

@@ -23,7 +23,7 @@ from detr_conformance.verdict import Verdict
 from detr_spec.declarable import declarable_values, drawn_profile, parts
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant, all_invariants, find_invariants
-from detr_spec.profile import DEFORMABLE, DETR
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
 
 SOLVER = numpy_implementation(name="solver", solver=solver, batch_solver=lambda costs: [solver(cost) for cost in costs])

@@ -21,7 +21,7 @@ from detr_conformance import interrupts, progress
 from detr_conformance.command_line import command, run
 from detr_conformance.search import search
 from detr_spec.invariant import Domain, find_invariants
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 
 pytest.importorskip("torch")
 

@@ -25,7 +25,7 @@ from detr_spec.cases import CostCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Invariant, find_invariants
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.violation import NotProvided, PremiseFailed, RankFailure, Violation, premise, require
 
 Toy = Callable[..., Invariant]

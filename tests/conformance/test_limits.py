@@ -23,7 +23,7 @@ from detr_conformance.resolve import resolve
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import BoxOperations, Heads, Implementation
 from detr_spec.invariant import Invariant, all_invariants, find_invariants
-from detr_spec.profile import DETR, PROFILES
+from detr_spec.profiles import DETR, PROFILES
 from detr_spec.strategies import box_cases
 from detr_spec.values import Answer, Detections, LayerGradient, Losses, LossGradients, Outputs
 from detr_spec.violation import require

@@ -20,7 +20,7 @@ from detr_conformance.mutants.sources import components_reached
 from detr_conformance.reference import IMPLEMENTATIONS
 from detr_conformance.resolve import resolve
 from detr_spec.invariant import Invariant, all_invariants, find_invariants
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 
 ENTRY = """
 [[mutant]]

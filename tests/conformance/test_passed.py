@@ -22,7 +22,8 @@ from detr_spec.configuration import Configuration
 from detr_spec.deciding import deciding_numbers
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariant import find_invariants
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.values import Outputs, Target
 
 
@@ -60,7 +61,7 @@ class Doubled(SetCriterion):
 def doubled(configuration: Configuration) -> Doubled:
     given = configuration
     matcher = HungarianMatcher(*given.cost_weights)
-    return Doubled(given.num_classes, matcher, given.weight_dict, given.eos_coef, given.losses)
+    return Doubled(given.num_classes, matcher, given.weight_dict, given.class_loss.eos_coef, given.losses)
 
 
 def doubled_unseen(configuration: Configuration) -> Any:
@@ -82,7 +83,7 @@ WRONG: dict[str, Implementation] = {
         name="clamps",
         profile=DETR,
         criterion=lambda c: ClampsLabels(
-            c.num_classes, HungarianMatcher(*c.cost_weights), c.weight_dict, c.eos_coef, c.losses
+            c.num_classes, HungarianMatcher(*c.cost_weights), c.weight_dict, c.class_loss.eos_coef, c.losses
         ),
     ),
     "matcher.nan-logit-refused": torch_implementation(
@@ -95,7 +96,7 @@ WRONG: dict[str, Implementation] = {
         name="zips",
         profile=DETR,
         criterion=lambda c: ZipsTargets(
-            c.num_classes, HungarianMatcher(*c.cost_weights), c.weight_dict, c.eos_coef, c.losses
+            c.num_classes, HungarianMatcher(*c.cost_weights), c.weight_dict, c.class_loss.eos_coef, c.losses
         ),
     ),
     "boxes.cxcywh-to-xyxy": numpy_implementation(name="sides", boxes={"cxcywh_to_xyxy": keeps_sides}),
@@ -162,8 +163,8 @@ def test_the_pairs_are_shown_under_which_a_loss_was_judged(criterion: Any) -> No
 
 def test_the_numbers_that_decide_are_shown_though_they_are_defaults() -> None:
     text = failure_text("subject", judged("criterion.label-k-refused"), "the command")
-    assert "cost_class = 1, cost_bbox = 5, cost_giou = 2, eos_coef = 0.1" in text
-    assert not any(name in text for name in ("focal_alpha", "threshold", "top_k", "loss_bbox", "hidden_dim"))
+    assert "cost_class = 1, cost_bbox = 5, cost_giou = 2, class_loss.eos_coef = 0.1" in text
+    assert not any(name in text for name in ("alpha", "threshold", "top_k", "loss_bbox", "hidden_dim"))
 
 
 NUMBERS = [field.name for field in fields(Configuration) if type(field.default) in (int, float)]

@@ -26,7 +26,7 @@ from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, Im
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Cases, Domain, Invariant, all_invariants, find_invariants
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.strategies import (
     Promised,
     apart_cases,

@@ -19,7 +19,7 @@ from detr_conformance.vectors.replaying import replays
 from detr_conformance.verdict import Verdict
 from detr_spec.implementation import COMPONENTS
 from detr_spec.invariant import all_invariants, find_invariants
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 from detr_spec.strategies import BOX_REGIMES, COST_REGIMES, LOADS, REGIMES
 
 MATRIX = '{"dtype": "float64", "shape": [2, 2], "values": [0.0, 0.0, 0.0, 0.0]}'

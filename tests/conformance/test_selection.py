@@ -11,7 +11,7 @@ from detr_conformance.errors import UsageError
 from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import all_invariants
-from detr_spec.profile import DEFORMABLE, DETR
+from detr_spec.profiles import DEFORMABLE, DETR
 
 
 def refusal(call: Callable[[], object]) -> str:

@@ -22,7 +22,7 @@ from detr_conformance.verdict import Counterexample, Judgement
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import find_invariants
-from detr_spec.profile import DEFORMABLE, DETR
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.values import FeatureMap, Outputs, Target
 
 

@@ -15,7 +15,7 @@ from detr_conformance.reference import IMPLEMENTATIONS, detr_criterion
 from detr_conformance.verdict import Verdict
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import find_invariants
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.values import Outputs, Target
 from detr_spec.violation import Raised
 

@@ -24,7 +24,7 @@ from detr_conformance.processes.pool import Job, Pool
 from detr_conformance.reference import IMPLEMENTATIONS
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.values import Answer, Losses, Observation, Outputs, Target, Targets
 from detr_spec.violation import NotProvided, RankFailure, Violation
 

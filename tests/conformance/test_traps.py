@@ -26,7 +26,7 @@ from detr_spec.cases import CostCase
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant, all_invariants, find_invariants
 from detr_spec.invariants.shared import same_pairs
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.violation import NotProvided, require
 
 Toy = Callable[..., Invariant]

@@ -28,7 +28,7 @@ from detr_conformance.vectors.vector import KINDS, Provenance, Vector, to_docume
 from detr_spec.cases import Case
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Domain, all_invariants
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 from detr_spec.values import DTYPES
 
 HERE = Place("here")
@@ -143,7 +143,7 @@ def drop(*path: str | int) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (put("format", value=2), "at /format: found 2; expected format 1, which this version reads"),
+        (put("format", value=1), "at /format: found 1; expected format 2, which this version reads; `detr-spec vec"),
         (put("colour", value=2), "no field is called \"colour\"; the fields are format, component"),
         (put("profile", "keys", "logit", value="x"), "at /profile/keys: no field is called \"logit\"; did you mean"),
         (put("case", "output", value={}), "at /case: no field is called \"output\"; did you mean outputs"),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from detr_spec.configuration import Configuration, replace
-from detr_spec.profile import DEFORMABLE, DETR, Keys
+from detr_spec.profile import Keys
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.values import DTYPES, InvalidValue
 
 
@@ -64,7 +65,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
             "loss_class",
             "loss_bbox",
             "loss_giou",
-            "eos_coef",
         )
     },
     "a weight that is no number": (
@@ -84,4 +84,4 @@ def test_what_nobody_could_be_asked_is_refused(fields: dict[str, Any], message: 
 
 def test_weights_of_zero_and_all_dtypes_can_be_asked() -> None:
     for dtype in DTYPES:
-        assert Configuration(profile=DETR, dtype=dtype, cost_giou=0.0, eos_coef=0.0).dtype == dtype
+        assert Configuration(profile=DETR, dtype=dtype, cost_giou=0.0).dtype == dtype

@@ -8,7 +8,9 @@ from typing import Any, Literal
 import pytest
 
 from detr_spec.declarable import declarable_values, differences, drawn_profile, parts
-from detr_spec.profile import DETR, Keys, Profile, replace
+from detr_spec.profile import Keys, Profile, replace
+from detr_spec.profiles import DETR
+from detr_spec.terms import CrossEntropy
 
 SEEDS = range(300)
 
@@ -60,6 +62,6 @@ def test_a_new_choice_is_tried_and_a_new_number_is_asked_for() -> None:
 
 
 def test_the_summary_says_in_what_a_drawn_profile_differs() -> None:
-    other = replace(DETR, eos_coef=1.0, keys=Keys(class_error=None))
-    assert differences(other, DETR) == ["eos_coef 1.0", "keys.class_error None"]
+    other = replace(DETR, class_loss=CrossEntropy(eos_coef=1.0), keys=Keys(class_error=None))
+    assert differences(other, DETR) == ["class_loss cross-entropy(eos_coef=1)", "keys.class_error None"]
     assert drawn_profile(0).summary.startswith(("detr, ", "deformable, "))

@@ -10,33 +10,21 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from formulas import box_giou, box_l1, classification, focal_cost, l1_cost, negative_probability_cost
 from torch.nn import functional as F
 
 from detr_spec import boxes as box_definitions
 from detr_spec import heads as head_definitions
+from detr_spec.activations import softmax
 from detr_spec.configuration import Configuration
-from detr_spec.costs import (
-    focal_cost,
-    image_costs,
-    l1_cost,
-    matching_cost,
-    negative_probability_cost,
-    softmax,
-)
-from detr_spec.losses import (
-    box_giou,
-    box_l1,
-    cardinality_error,
-    class_error,
-    classification,
-    focal_terms,
-    num_boxes,
-    set_losses,
-    target_classes,
-    weighted_cross_entropy,
-)
+from detr_spec.costs.matching import image_costs, matching_cost
+from detr_spec.losses import cardinality_error, class_error, num_boxes, set_losses, target_classes
 from detr_spec.postprocess import candidates, count_range, expected_count, scaled_boxes
-from detr_spec.profile import DEFORMABLE, DETR, BoxRules, DetectionRules, replace
+from detr_spec.profile import BoxRules, DetectionRules, replace
+from detr_spec.profiles import DEFORMABLE, DETR
+from detr_spec.terms import CrossEntropy, Focal
+from detr_spec.terms.cross_entropy import weighted_cross_entropy
+from detr_spec.terms.focal import focal_terms
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import HeadParameters, Matching, Outputs, Target
 
@@ -144,7 +132,7 @@ QUARTERS = np.log(np.array([[1.0, 2.0, 1.0], [3.0, 4.0, 1.0]]))
 def test_the_matching_cost_by_hand() -> None:
     boxes = np.array([[0.5, 0.5, 0.5, 0.5], [0.25, 0.5, 0.5, 1.0]])
     truth = target([0, 1], [[0.5, 0.5, 0.5, 0.5], [0.75, 0.5, 0.5, 1.0]])
-    close(negative_probability_cost(QUARTERS, truth.labels, "softmax"), [[-1 / 4, -1 / 2], [-3 / 8, -1 / 2]])
+    close(negative_probability_cost(QUARTERS, truth.labels), [[-1 / 4, -1 / 2], [-3 / 8, -1 / 2]])
     close(l1_cost(boxes, truth.boxes), [[0.0, 0.75], [0.75, 0.5]])
     giou = [[Fraction(1), Fraction(1, 8) / Fraction(5, 8) - Fraction(1, 8) / Fraction(3, 4)]]
     giou.append([Fraction(1, 8) / Fraction(5, 8) - Fraction(1, 8) / Fraction(3, 4), Fraction(0)])
@@ -216,12 +204,12 @@ def test_focal_terms_by_hand_and_by_torchvision() -> None:
 
 def test_the_classification_loss_of_each_dialect() -> None:
     classes = np.array([[1, 2]])
-    configuration = configured(num_classes=2, eos_coef=0.25)
+    configuration = configured(num_classes=2, class_loss=CrossEntropy(eos_coef=0.25))
     close(
         classification(configuration, lift(QUARTERS[None], "float64"), classes, 7.0),
         (log(2) + log(8) / 4) / 1.25,
     )
-    focal = configured(DEFORMABLE, num_classes=2, focal_alpha=0.25, focal_gamma=2.0)
+    focal = configured(DEFORMABLE, num_classes=2, class_loss=Focal(alpha=0.25, gamma=2.0))
     logits = np.array([[[log(3.0), log(3.0)], [0.0, 0.0]]])
     expected = (27 / 64 * log(4) + log(4 / 3) / 64 + 2 * 0.75 / 4 * log(2)) / 5
     close(classification(focal, lift(logits, "float64"), classes, 5.0), expected)
@@ -231,16 +219,16 @@ def test_box_losses_by_hand() -> None:
     predicted = np.array([[0.5, 0.5, 0.5, 0.5], [0.25, 0.5, 0.5, 1.0]])
     truth = np.array([[0.5, 0.5, 0.25, 0.25], [0.75, 0.5, 0.5, 1.0]])
     close(box_l1(predicted, truth, 4.0), (0.5 + 0.5) / 4)
-    close(box_giou(predicted, truth, 4.0, configured()), ((1 - 1 / 4) + (1 - 0)) / 4)
+    close(box_giou(predicted, truth, 4.0), ((1 - 1 / 4) + (1 - 0)) / 4)
     empty = np.zeros((0, 4))
     close(box_l1(empty, empty, 1.0), 0.0)
-    close(box_giou(empty, empty, 1.0, configured()), 0.0)
+    close(box_giou(empty, empty, 1.0), 0.0)
     pairs = torchvision.ops.generalized_box_iou_loss(
         *(torch.tensor(box_definitions.cxcywh_to_xyxy(boxes)) for boxes in (predicted, truth)),
         reduction="sum",
         eps=0.0,
     )
-    close(box_giou(predicted, truth, 4.0, configured()), pairs / 4)
+    close(box_giou(predicted, truth, 4.0), pairs / 4)
 
 
 def test_class_error_by_hand() -> None:
@@ -302,7 +290,7 @@ def test_set_losses_put_the_terms_together(profile: Any) -> None:
     predicted = np.stack([outputs.boxes[0, 1], outputs.boxes[0, 3], outputs.boxes[1, 2]])
     truth = np.stack([targets[0].boxes[1], targets[0].boxes[0], targets[1].boxes[0]])
     close(found["box_l1"], F.l1_loss(torch.tensor(predicted), torch.tensor(truth), reduction="sum") / 3)
-    close(found["box_giou"], box_giou(predicted, truth, 3.0, configuration))
+    close(found["box_giou"], box_giou(predicted, truth, 3.0, configuration.profile.boxes))
     rows = np.stack([outputs.logits[0, 1], outputs.logits[0, 3], outputs.logits[1, 2]])
     close(found["class_error"], 100 - 100 * np.mean(rows.argmax(-1) == [0, 2, 1]))
     classes = np.array([[3, 0, 3, 2], [3, 3, 1, 3]])

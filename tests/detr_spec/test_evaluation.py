@@ -12,7 +12,7 @@ from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
 from detr_spec.evaluation import average_precision, coco_annotations, coco_results
 from detr_spec.postprocess import detections
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 from detr_spec.strategies import coco_images
 from detr_spec.values import Detections, InvalidValue, Outputs, Target
 

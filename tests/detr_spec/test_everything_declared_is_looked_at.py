@@ -27,7 +27,10 @@ from detr_spec.configuration import Configuration, weights_of
 from detr_spec.declarable import declarable_values, parts
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import find_invariants
-from detr_spec.profile import DEFORMABLE, DETR, DetectionRules, Keys, Profile, replace
+from detr_spec.parts import Part
+from detr_spec.profile import DetectionRules, Keys, Profile, replace
+from detr_spec.profiles import DEFORMABLE, DETR
+from detr_spec.terms import CrossEntropy, Focal
 
 EXAMPLES = 100
 FEW = 10
@@ -62,12 +65,10 @@ COSTS, LOSSES = ("cost_class", "cost_bbox", "cost_giou"), ("loss_class", "loss_b
 
 LOOKED_AT: dict[str, Look] = {
     "activation": Look("postprocess.scores"),
-    "class_cost": Look("matcher.close-call", DEFORMABLE),
-    "class_loss": Look("criterion.classification-value"),
-    "focal_cost_epsilon": Look("matcher.close-call", DEFORMABLE, {1e-8: 1e-3, 0.0: 1e-3, 1e-12: 1e-3}),
+    "class_cost": Look("matcher.close-call", DEFORMABLE, numbers=("class_cost",)),
+    "class_loss": Look("criterion.classification-value", numbers=("class_loss",)),
     "cost_weights": Look("matcher.close-call", numbers=COSTS, built_to={(1.0, 5.0, 2.0): (8.0, 0.25, 0.5)}),
     "loss_weights": Look("criterion.doubled-weight", numbers=LOSSES),
-    "eos_coef": Look("criterion.classification-value", numbers=("eos_coef",)),
     "ascending_queries": Look("matcher.ascending-queries", open=(False,)),
     "non_finite_logits": Look(
         {"refuse": "matcher.nan-logit-refused", "rank-last": "matcher.broken-queries-rank-last"}, open=("unchecked",)
@@ -161,20 +162,36 @@ def values_of(path: str) -> list[Any]:
 
 def departure(path: str, value: Any, look: Look) -> tuple[Profile, Profile]:
     """The profile that declares a value, and the other one that the implementation is built to."""
-    if path in ("activation", "class_loss"):
-        softmax = value in ("softmax", "cross-entropy")
+    if path == "activation" or value in (CrossEntropy(), Focal()):
+        softmax = value in ("softmax", CrossEntropy())
         declared, built = ACTIVATIONS["softmax" if softmax else "sigmoid"]
         return (replace(declared, detection=DetectionRules()), replace(built, detection=DetectionRules()))
+    if isinstance(value, Part) and value != type(value)():
+        base = DETR if value.activation == "softmax" else DEFORMABLE
+        return with_value(base, path, value), with_value(base, path, with_another_number(value))
     other = look.built_to.get(value, next(item for item in values_of(path) if item != value))
     if path == "cardinality" and other == "argmax-is-foreground":
         other = next(item for item in values_of(path) if item not in (value, other))
     return with_value(look.base, path, value), with_value(look.base, path, other)
 
 
+def with_another_number(part: Part) -> Part:
+    """A part of the same name that answers otherwise: with its own number in place of the other, or a visible one."""
+    own = type(part)()
+    (name,) = [name for name, number in part.numbers.items() if number != own.numbers[name]]
+    visible = {"epsilon": 1e-3 if part.numbers[name] < 1e-8 else 1e-8}
+    return replace(own, **{name: visible.get(name, own.numbers[name])})
+
+
 def implementation(declared: Profile, built: Profile, numbers: tuple[str, ...]) -> Implementation:
     """The reference that is built to one profile and declares another one; `numbers` are always those of its own."""
     whole = declared_implementation(declared, built)
-    own: dict[str, Any] = {**weights_of(built), "eos_coef": built.eos_coef, "top_k": built.detection.top_k}
+    own: dict[str, Any] = {
+        **weights_of(built),
+        "class_cost": built.class_cost,
+        "class_loss": built.class_loss,
+        "top_k": built.detection.top_k,
+    }
     fixed = {name: own[name] for name in numbers}
 
     def stubborn(name: str) -> Any:

@@ -26,10 +26,11 @@ from detr_reference import FocalSetCriterion, PostProcess, SetCriterion
 from detr_spec.assignment import unique_optimum
 from detr_spec.cases import CostCase, SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.costs import image_costs
+from detr_spec.costs.matching import image_costs
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Cases, Domain, all_invariants, find_invariants
-from detr_spec.profile import DEFORMABLE, DETR, PROFILES, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR, PROFILES
 from detr_spec.strategies import (
     ALL_REGIMES,
     BOX_REGIMES,

@@ -21,7 +21,6 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
 from detr_spec.losses import matched_rows
-from detr_spec.mask_gradients import mask_gradients
 from detr_spec.masks import (
     bilinear,
     common_size,
@@ -32,7 +31,9 @@ from detr_spec.masks import (
     matched_masks,
     padded,
 )
-from detr_spec.profile import DEFORMABLE, DETR, replace
+from detr_spec.profile import replace
+from detr_spec.profiles import DEFORMABLE, DETR
+from detr_spec.reverse import gradient
 from detr_spec.strategies import mask_cases
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, InvalidValue, Matching, Outputs, Target, round_to
@@ -391,7 +392,8 @@ def test_gradients_by_differentiation_lie_in_their_range(dtype: str, resized: st
         given = torch.tensor(masks, dtype=working, requires_grad=True)
         logits = RESIZED[resized](given, *common_size(targets)).flatten(1)
         found = WAYS[way](logits, torch.tensor(truth, dtype=working).flatten(1), 3.0)
-        for loss, expected in zip(found, mask_gradients(masks, truth, 3.0, dtype).values(), strict=True):
+        for loss, definition in zip(found, (mask_focal, mask_dice), strict=True):
+            (expected,) = gradient(lambda m: definition(bilinear(m, *truth.shape[1:]), truth, 3.0), lift(masks, dtype))  # noqa: B023
             (slope,) = (part.double().numpy() for part in torch.autograd.grad(loss, given, retain_graph=True))
             assert ((expected.lower <= slope) & (slope <= expected.upper)).all()
             if dtype == "float64":

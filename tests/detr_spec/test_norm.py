@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import detr_spec
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 
 PACKAGE = Path(detr_spec.__file__).parent
 NORM = (Path(__file__).parents[2] / "docs" / "norm.md").read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ DECISIONS = NORM.partition("## 10.")[2]
 
 FILES = [
     *sorted((PACKAGE / "invariants").glob("*.py")),
-    *(PACKAGE / name for name in ("differences.py", "assignment.py")),
+    *(PACKAGE / name for name in ("reverse.py", "assignment.py")),
 ]
 
 ARITHMETIC = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Tuple, ast.Dict, ast.operator, ast.unaryop, ast.expr_context)

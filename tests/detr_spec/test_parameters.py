@@ -14,16 +14,17 @@ from judging import judged
 from detr_conformance.reference import EVERY_DTYPE, LIMITS
 from detr_conformance.verdict import Verdict
 from detr_spec.cases import BoxCase
-from detr_spec.configuration import Configuration
-from detr_spec.costs import image_costs
-from detr_spec.gradients import gradient_range
+from detr_spec.configuration import Configuration, number_names, with_numbers
+from detr_spec.costs.matching import image_costs
+from detr_spec.gradients import LayerObjective
 from detr_spec.invariant import all_invariants
 from detr_spec.invariants.box_answers import overlap_range
 from detr_spec.invariants.gradient_answers import training_weights
 from detr_spec.losses import TRAINING_TERMS, set_losses
 from detr_spec.parameters import parameter
 from detr_spec.postprocess import above_threshold
-from detr_spec.profile import DEFORMABLE, DETR, BoxRules, Profile
+from detr_spec.profile import BoxRules, Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import NARROW_DTYPES, Matching, Outputs, Target, round_to
 
@@ -32,7 +33,7 @@ ROUNDED = (0.1, 0.3, 1 / 3)
 
 DIALECTS = (DETR, DEFORMABLE)
 
-DRAWN_BY_STRATEGIES = {"cost_weights", "loss_weights", "Profile.eos_coef"}
+DRAWN_BY_STRATEGIES = {"cost_weights", "loss_weights"}
 """Numbers of a profile that cases take their configurations' from."""
 
 READ_ELSEWHERE = {"threshold", "loss_mask", "loss_dice"}
@@ -43,26 +44,46 @@ def numeric_fields(kind: type[Any]) -> Iterator[str]:
     """The fields of a dataclass that hold a number, or several, or perhaps none."""
     for name, hint in get_type_hints(kind).items():
         if name in {item.name for item in fields(kind)} and float in (hint, *get_args(hint)):
-            yield name if kind is not Profile or name != "eos_coef" else "Profile.eos_coef"
+            yield name
 
 
 def with_number(base: Profile, name: str, number: float, dtype: str = "float64") -> Configuration:
     """A configuration in which the field of that name has that number."""
     if name in numeric_fields(BoxRules):
-        return Configuration(profile=replace(base, boxes=BoxRules(**{name: number})), dtype=dtype)
+        return exact_configuration(replace(base, boxes=BoxRules(**{name: number})), dtype)
     if name in numeric_fields(Profile):
-        return Configuration(profile=replace(base, **{name: number}), dtype=dtype)
-    return Configuration(profile=base, dtype=dtype, **{name: number})
+        return exact_configuration(replace(base, **{name: number}), dtype)
+    return with_numbers(exact_configuration(base, dtype), {name: number})
+
+
+def exact_configuration(profile: Profile, dtype: str) -> Configuration:
+    """A configuration whose parts have numbers that every dtype holds."""
+    return Configuration(
+        profile=profile, dtype=dtype, class_cost=profile.class_cost.exact(), class_loss=profile.class_loss.exact()
+    )
+
+
+def part_numbers(base: Profile) -> list[str]:
+    """The numbers of a dialect's parts."""
+    return [name for name in number_names(base) if "." in name]
+
+
+def bases(name: str) -> list[Profile]:
+    """The dialects that have a number of that name."""
+    return [base for base in DIALECTS if "." not in name or name in part_numbers(base)]
 
 
 FIELDS = [
-    name
-    for kind in (Configuration, Profile, BoxRules)
-    for name in numeric_fields(kind)
-    if name not in DRAWN_BY_STRATEGIES | READ_ELSEWHERE
+    *(
+        name
+        for kind in (Configuration, Profile, BoxRules)
+        for name in numeric_fields(kind)
+        if name not in DRAWN_BY_STRATEGIES | READ_ELSEWHERE
+    ),
+    *(name for base in DIALECTS for name in part_numbers(base)),
 ]
 
-BOXES = np.array([[[0.25, 0.5, 0.25, 0.125], [0.375, 0.5, 0.25, 0.25], [0.75, 0.75, 0.125, 0.125]]])
+BOXES = np.array([[[0.25, 0.5, 0.25, 0.125], [0.375, 0.453125, 0.3125, 0.25], [0.75, 0.75, 0.125, 0.125]]])
 TARGETS = (Target([0], [[0.3125, 0.5, 0.25, 0.1875]]),)
 MATCHING = (Matching(np.array([1]), np.array([0])),)
 
@@ -71,7 +92,8 @@ def definitions(configuration: Configuration) -> list[Interval]:
     """The ranges of all that is defined for one image."""
     logits = np.array([[[0.5, -2.0], [1.0, 0.25], [-0.75, 0.0]]])[..., : configuration.columns]
     outputs = Outputs(logits, BOXES)
-    gradient = gradient_range(configuration, outputs, TARGETS, MATCHING, training_weights(configuration))
+    weights = training_weights(configuration)
+    gradient = LayerObjective(configuration, outputs, TARGETS, MATCHING, weights).range
     losses = set_losses(configuration, outputs, TARGETS, MATCHING)
     corners = np.array([[0.0, 0.0, 0.25, 0.25], [0.125, 0.125, 0.375, 0.25]])
     case = BoxCase(configuration=configuration, first=corners[:1], second=corners[1:])
@@ -90,7 +112,7 @@ def moves(before: list[Interval], after: list[Interval]) -> bool:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_number_is_read_by_a_definition(name: str) -> None:
-    pairs = [[with_number(base, name, number) for number in (0.1, 0.3)] for base in DIALECTS]
+    pairs = [[with_number(base, name, number) for number in (0.1, 0.3)] for base in bases(name)]
     assert any(moves(*map(definitions, pair)) for pair in pairs)
 
 
@@ -103,7 +125,7 @@ def ways_to_hold(name: str, number: float, dtype: str) -> set[float]:
 @pytest.mark.parametrize("dtype", EVERY_DTYPE)
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_number_that_is_held_in_another_dtype_gives_right_answers(name: str, dtype: str) -> None:
-    base = DEFORMABLE if name.startswith("focal") else DETR
+    base = bases(name)[0]
     for number in ROUNDED:
         ranges = definitions(with_number(base, name, number, dtype))
         for way in ways_to_hold(name, number, dtype) - {number}:
@@ -114,7 +136,7 @@ def test_a_number_that_is_held_in_another_dtype_gives_right_answers(name: str, d
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_nothing_is_given_up_for_a_number_that_every_dtype_holds(name: str) -> None:
-    for base in DIALECTS:
+    for base in bases(name):
         for exact in definitions(with_number(base, name, 0.5)):
             assert float((exact.upper - exact.lower).max()) < 1e-12
 
@@ -148,12 +170,10 @@ def rotated(base: Profile, turn: int) -> tuple[Profile, dict[str, float]]:
         base,
         boxes=rules,
         detection=replace(base.detection, threshold=True),
-        focal_cost_epsilon=third,
         cost_weights=(first, second, third),
         loss_weights=(first, second, third),
-        eos_coef=second,
     )
-    names = numeric_fields(Configuration)
+    names = [*numeric_fields(Configuration), *part_numbers(base)]
     return profile, {name: ROUNDED[(place + turn) % len(ROUNDED)] for place, name in enumerate(names)}
 
 

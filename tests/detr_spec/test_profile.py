@@ -9,8 +9,11 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from detr_spec.costs import FocalCost, NegativeProbability
 from detr_spec.invariant import every_profile, with_no_object, without_no_object
-from detr_spec.profile import DEFORMABLE, DETR, PROFILES, BoxRules, DetectionRules, Keys, named_profile, replace
+from detr_spec.profile import BoxRules, DetectionRules, Keys, replace
+from detr_spec.profiles import DEFORMABLE, DETR, PROFILES, named_profile
+from detr_spec.terms import CrossEntropy, Focal
 from detr_spec.values import InvalidValue
 
 
@@ -27,9 +30,8 @@ def test_the_softmax_dialect_has_a_column_for_no_object() -> None:
     assert DETR.columns(91) == 92
     assert with_no_object(DETR)
     assert not without_no_object(DETR)
-    assert (DETR.class_cost, DETR.class_loss) == ("negative-probability", "cross-entropy")
+    assert (DETR.class_cost, DETR.class_loss) == (NegativeProbability(), CrossEntropy(eos_coef=0.1))
     assert DETR.cost_weights == DETR.loss_weights == (1.0, 5.0, 2.0)
-    assert DETR.eos_coef == 0.1
     assert DETR.detection.rule == "best-foreground-class"
 
 
@@ -38,7 +40,7 @@ def test_the_sigmoid_dialect_has_none() -> None:
     assert DEFORMABLE.columns(91) == 91
     assert without_no_object(DEFORMABLE)
     assert not with_no_object(DEFORMABLE)
-    assert (DEFORMABLE.class_cost, DEFORMABLE.class_loss) == ("focal", "focal")
+    assert (DEFORMABLE.class_cost, DEFORMABLE.class_loss) == (FocalCost(), Focal())
     assert DEFORMABLE.cost_weights == DEFORMABLE.loss_weights == (2.0, 5.0, 2.0)
     assert (DEFORMABLE.detection.rule, DEFORMABLE.detection.top_k) == ("top-k", 100)
 
@@ -63,14 +65,17 @@ def test_nothing_is_dropped_clamped_or_tolerated_unless_declared() -> None:
             lambda: replace(DETR, activation="sigmoid"),
             "class_loss is 'cross-entropy', which needs the activation 'soft",
         ),
-        (lambda: replace(DETR, class_cost="focal"), "expected 'negative-probability', or the other activation"),
+        (lambda: replace(DETR, class_cost=FocalCost()), "expected 'negative-probability', or the other activation"),
         (lambda: replace(DEFORMABLE, cardinality="argmax-is-foreground"), "'argmax-is-not-last' or 'score-above-half'"),
         (lambda: replace(DETR, non_finite_costs="refuses"), "expected one of 'refuse', 'forbid', 'unchecked'"),
         (lambda: replace(DETR, ascending_queries="no"), "ascending_queries is 'no'; expected one of False, True"),
         (lambda: replace(DETR, cost_weights=(0.0, 0.0, 0.0)), "cost_weights are all 0; expected at least one"),
         (lambda: replace(DETR, loss_weights=(1.0, -1.0, 0.0)), "a weight of loss_weights is -1.0; expected a finite"),
-        (lambda: replace(DETR, eos_coef=math.nan), "eos_coef is nan; expected a finite number of at least 0"),
-        (lambda: replace(DETR, focal_cost_epsilon=-1e-8), "focal_cost_epsilon is -1e-08; expected a finite number"),
+        (
+            lambda: CrossEntropy(eos_coef=math.nan),
+            "eos_coef of cross-entropy is nan; expected a finite number of at least 0",
+        ),
+        (lambda: FocalCost(epsilon=-1e-8), "epsilon of focal is -1e-08; expected a finite number"),
         (lambda: BoxRules(least_divisor=math.inf), "least_divisor is inf; expected a finite number of at least 0"),
         (lambda: BoxRules(invalid="clamp"), "invalid is 'clamp'; expected one of 'refuse', 'unchecked'"),  # type: ignore[arg-type]
         (lambda: DetectionRules(top_k=0), "top_k is 0; expected at least 1"),

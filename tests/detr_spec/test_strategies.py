@@ -17,10 +17,13 @@ from detr_conformance.search import BATCH
 from detr_spec.assignment import unique_optimum
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase
-from detr_spec.costs import image_costs
+from detr_spec.configuration import number_of
+from detr_spec.costs.matching import image_costs
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Cases, Domain
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.parameters import is_held_by_all
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import (
     ALL_REGIMES,
     BOX_REGIMES,
@@ -164,11 +167,11 @@ def test_coarse_dtypes_are_obeyed(dtype: str) -> None:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_what_an_implementation_fixes_stays(name: str) -> None:
-    fixed = {"focal_alpha": 0.3, "cost_giou": 7.0, "top_k": 9, "threshold": 0.05}
+    fixed = {"class_loss.alpha": 0.3, "cost_giou": 7.0, "top_k": 9, "threshold": 0.05}
     for case in draw(STRATEGIES[name], Domain(DEFORMABLE, Limits(fixed=fixed)), 30):
         for field, number in fixed.items():
-            assert getattr(case.configuration, field) == number
-        assert case.configuration.fixed == ("cost_giou", "focal_alpha", "threshold", "top_k")
+            assert number_of(case.configuration, field) == number
+        assert case.configuration.fixed == ("class_loss.alpha", "cost_giou", "threshold", "top_k")
 
 
 def test_configurations_are_the_profiles_and_others() -> None:
@@ -176,10 +179,10 @@ def test_configurations_are_the_profiles_and_others() -> None:
     own = [item for item in configurations if item.cost_weights == DEFORMABLE.cost_weights]
     assert 0.3 < len(own) / len(configurations) < 0.8
     assert len({item.cost_weights for item in configurations}) > 15
-    assert len({(item.focal_alpha, item.focal_gamma) for item in configurations}) > 5
+    assert len({item.class_loss for item in configurations}) > 5
     assert {item.decoder_layers for item in configurations} == {1, 2, 3}
     for item in configurations:
-        assert item.dtype == "float32" or item.eos_coef in (0.125, 0.25, 0.5, 1.0, 0.0)
+        assert item.dtype == "float32" or all(map(is_held_by_all, item.class_loss.numbers.values()))
 
 
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda profile: profile.name)

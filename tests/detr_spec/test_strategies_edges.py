@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from detr_spec.costs import image_costs
+from detr_spec.costs.matching import image_costs
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Cases, Domain
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import close_calls, hidden_cases
 from detr_spec.strategies.close_calls import price_of_pair
 from detr_spec.values import round_to

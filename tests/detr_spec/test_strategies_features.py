@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, find, given, seed, settings
 from detr_spec.cases import FeatureCase, ImagesCase
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Domain
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.strategies import feature_cases, image_cases
 from detr_spec.values import UNIFORM_DTYPES, round_to
 
@@ -83,7 +83,7 @@ def test_feature_maps_shrink_to_one_position() -> None:
 
 
 def test_what_an_implementation_cannot_vary_stays() -> None:
-    fixed = {"hidden_dim": 12, "decoder_layers": 6, "num_classes": 91, "eos_coef": 0.25}
+    fixed = {"hidden_dim": 12, "decoder_layers": 6, "num_classes": 91, "class_loss.eos_coef": 0.25}
     for strategy in (feature_cases(), image_cases()):
         for case in drawn(strategy(Domain(DETR, Limits(fixed=fixed))), 20):
             assert {name: getattr(case.configuration, name) for name in fixed} == fixed

@@ -14,7 +14,8 @@ from detr_spec.cases import RankCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Cases, Domain
 from detr_spec.losses import num_boxes_of_ranks
-from detr_spec.profile import DETR, PROFILES, replace
+from detr_spec.profile import replace
+from detr_spec.profiles import DETR, PROFILES
 from detr_spec.strategies import LOADS, rank_cases
 from detr_spec.values import InvalidValue, Outputs, Target
 

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from formulas import box_giou, focal_cost, l1_cost
 from torch import Tensor
 from torch.nn import functional as F
 
 from detr_spec import boxes as box_definitions
+from detr_spec.activations import log_softmax, sigmoid, softmax
 from detr_spec.configuration import Configuration
-from detr_spec.costs import focal_cost, l1_cost, log_softmax, sigmoid, softmax
-from detr_spec.losses import box_giou, focal_terms, weighted_cross_entropy
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
+from detr_spec.terms.cross_entropy import weighted_cross_entropy
+from detr_spec.terms.focal import focal_terms
 from detr_spec.tolerance import SPACING, Interval, hull, lift, solver_allowance, summation_growth
 from detr_spec.values import DTYPES, Floats, InvalidValue, round_to
 
@@ -222,7 +224,7 @@ def test_the_giou_loss_lies_in_its_range(dtype: str, kind: str) -> None:
             part = slice(start, start + 1 + start % 4)
             pair = lift(first[part], dtype), lift(second[part], dtype)
             loss = (found.dtype.type(1) - found[part]).sum() / found.dtype.type(3)
-            assert_inside(loss, box_giou(*pair, 3.0, configuration)), name
+            assert_inside(loss, box_giou(*pair, 3.0, configuration.profile.boxes)), name
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])

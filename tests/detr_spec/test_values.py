@@ -13,7 +13,7 @@ import torch
 from detr_conformance.encoding.reports import plain
 from detr_spec.cases import BoxCase, CostCase, SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.profile import DEFORMABLE, DETR
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.values import DTYPES, InvalidValue, Matching, Outputs, Target, round_to
 
 NAN, INFINITE = float("nan"), float("inf")

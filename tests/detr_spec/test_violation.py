@@ -11,7 +11,7 @@ import pytest
 
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, BoxOperations, Heads, Implementation
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.tolerance import lift
 from detr_spec.values import Outputs
 from detr_spec.violation import (

@@ -12,7 +12,8 @@ from torch import Tensor
 from detr_conformance.adoption.construction import Construction
 from detr_conformance.errors import one_line
 from detr_spec.configuration import Configuration
-from detr_spec.profile import PROFILES, DetectionRules, Keys, Profile
+from detr_spec.profile import DetectionRules, Keys, Profile
+from detr_spec.profiles import PROFILES
 
 Role = Literal["matcher", "criterion", "postprocess"]
 
@@ -58,7 +59,7 @@ def called(built: Construction, base: Profile) -> Called | str:
 
 def configuration_of(profile: Profile, dtype: str = "float32") -> Configuration:
     """The configuration of the tiny batch."""
-    return Configuration(profile=profile, num_classes=CLASSES, decoder_layers=2, dtype=dtype, eos_coef=0.25)
+    return Configuration(profile=profile, num_classes=CLASSES, decoder_layers=2, dtype=dtype)
 
 
 def _called(built: Construction, profile: Profile) -> Called:

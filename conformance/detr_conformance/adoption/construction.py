@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from detr_conformance.adoption.sources import Source, source_of
@@ -13,19 +14,27 @@ from detr_spec.configuration import Configuration
 NAMES = {
     "num_classes": ("num_classes", "n_classes", "nb_classes"),
     "weight_dict": ("weight_dict", "loss_weights", "weights"),
-    "eos_coef": ("eos_coef", "eos_coefficient", "no_object_weight"),
     "losses": ("losses",),
     "cost_class": ("cost_class", "set_cost_class", "class_cost", "class_weight"),
     "cost_bbox": ("cost_bbox", "set_cost_bbox", "bbox_cost", "cost_l1"),
     "cost_giou": ("cost_giou", "set_cost_giou", "giou_cost", "cost_iou"),
-    "focal_alpha": ("focal_alpha", "alpha"),
-    "focal_gamma": ("focal_gamma", "gamma"),
     "top_k": ("top_k", "topk", "num_select", "num_top_queries", "max_detections"),
     "threshold": ("threshold", "score_threshold"),
 }
 """The fields of a configuration, and the names that arguments for them go by."""
 
 FIELDS = {name: field for field, names in NAMES.items() for name in names}
+
+NUMBERS = {
+    "eos_coef": ("eos_coef", "eos_coefficient", "no_object_weight"),
+    "alpha": ("focal_alpha", "alpha"),
+    "gamma": ("focal_gamma", "gamma"),
+}
+"""The numbers of the class cost or of the classification loss, likewise."""
+
+USUAL = {"eos_coef": 0.1, "alpha": 0.25, "gamma": 2.0}
+"""What goes for a number that the profile's own formula does not have."""
+
 PLAIN = (bool, int, float, str, type(None), list, tuple, dict)
 
 
@@ -33,12 +42,13 @@ PLAIN = (bool, int, float, str, type(None), list, tuple, dict)
 class Argument:
     """An argument of a constructor: how an adapter writes it, and what it is for a configuration.
 
-    expression is None where it is not known what to give.
+    expression is None where it is not known what to give. field: which number of a configuration it is, if it is one.
     """
 
     name: str
     expression: str | None
     value: Callable[[Configuration], Any]
+    field: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ class Construction:
     @property
     def takes(self) -> frozenset[str]:
         """The fields of a configuration that an argument is for."""
-        return frozenset(FIELDS[argument.name] for argument in self.arguments or () if argument.name in FIELDS)
+        return frozenset(argument.field for argument in self.arguments or () if argument.field is not None)
 
     def built(self, configuration: Configuration) -> Any:
         """The component for a configuration; raises what the constructor raises."""
@@ -81,8 +91,10 @@ def construction(source: Source, matcher: Construction | None) -> Construction:
         if made is source:
             return Construction(source, None)
     arguments, unasked = [], []
-    for parameter in _parameters(made.value):
-        known = _known(parameter, matcher, instance)
+    parameters = _parameters(made.value)
+    fields = {**FIELDS, **_number_fields(parameters)}
+    for parameter in parameters:
+        known = _known(parameter, matcher, instance, fields.get(parameter.name))
         if known is not None:
             arguments.append(known)
         elif parameter.default is parameter.empty:
@@ -105,16 +117,29 @@ def _parameters(callable_: Callable[..., Any]) -> Sequence[inspect.Parameter]:
     return [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
 
 
-def _known(parameter: inspect.Parameter, matcher: Construction | None, instance: Source | None) -> Argument | None:
+def _number_fields(parameters: Iterable[inspect.Parameter]) -> dict[str, str]:
+    """The names that arguments for numbers of a formula go by, with its field: what takes costs has that of a cost."""
+    takes_costs = any(FIELDS.get(parameter.name, "").startswith("cost_") for parameter in parameters)
+    part = "class_cost" if takes_costs else "class_loss"
+    return {name: f"{part}.{number}" for number, names in NUMBERS.items() for name in names}
+
+
+def _known(
+    parameter: inspect.Parameter, matcher: Construction | None, instance: Source | None, field: str | None
+) -> Argument | None:
     name = parameter.name
     if name == "matcher" and matcher is not None:
         return Argument(name, "build_matcher(configuration)", matcher.built)
-    field = FIELDS.get(name)
     if field is not None and _may_be(field, parameter.default):
-        return Argument(name, f"configuration.{field}", lambda configuration: getattr(configuration, field))
+        return Argument(name, f"configuration.{field}", partial(_field_of, field=field), field)
     if instance is not None and isinstance(getattr(instance.value, name, instance), PLAIN):
         return Argument(name, f"{instance.expression}.{name}", lambda _: getattr(instance.value, name))
     return None
+
+
+def _field_of(configuration: Configuration, field: str) -> Any:
+    part, _, number = field.rpartition(".")
+    return getattr(configuration, part).numbers.get(number, USUAL[number]) if part else getattr(configuration, field)
 
 
 def _may_be(field: str, default: Any) -> bool:

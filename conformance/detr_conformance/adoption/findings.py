@@ -15,7 +15,7 @@ from detr_conformance.adoption.sources import Source, beside, members
 from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_conformance.errors import UsageError
 from detr_conformance.isolation import isolated
-from detr_spec.configuration import weights_of
+from detr_spec.configuration import Configuration, drawn_numbers, number_of, weights_of, with_numbers
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.profile import Profile
 
@@ -25,16 +25,6 @@ HINTS: dict[Role, tuple[str, ...]] = {
     "postprocess": ("postprocess", "post_process"),
 }
 """What the names of objects hold that are tried for a role, beside the object that was given."""
-
-
-VARIED: dict[Role, dict[str, tuple[str, ...]]] = {
-    "matcher": {
-        "softmax": ("cost_class", "cost_bbox", "cost_giou"),
-        "sigmoid": ("cost_class", "cost_bbox", "cost_giou", "focal_alpha", "focal_gamma"),
-    },
-    "criterion": {"softmax": ("eos_coef",), "sigmoid": ("focal_alpha", "focal_gamma")},
-}
-"""What the cases vary of a component, by the profile's activation, as far as its constructor takes it."""
 
 
 @dataclass(frozen=True)
@@ -205,13 +195,20 @@ def _dtypes(parts: Iterable[Part], profile: str) -> tuple[str, ...]:
 
 def _fixed(parts: Iterable[Part], profile: Profile) -> dict[str, float]:
     """What cannot be varied, as a constructor takes no argument for it, with the value that the profile has."""
-    usual = {**weights_of(profile), "eos_coef": profile.eos_coef, "focal_alpha": 0.25, "focal_gamma": 2.0}
+    usual = with_numbers(Configuration(profile=profile), weights_of(profile))
     return {
-        field: usual[field]
+        field: number_of(usual, field)
         for part in parts
-        for field in VARIED.get(part.role, {}).get(profile.activation, ())
+        for field in _varied(part.role, profile)
         if field not in part.construction.takes
     }
+
+
+def _varied(role: Role, profile: Profile) -> list[str]:
+    """What the cases vary of a component, as far as its constructor takes it."""
+    part = {"matcher": "class_cost.", "criterion": "class_loss."}.get(role, "none")
+    weights = ["cost_class", "cost_bbox", "cost_giou"] if role == "matcher" else []
+    return weights + [name for name in drawn_numbers(profile) if name.startswith(part)]
 
 
 def _implementation(

@@ -13,8 +13,10 @@ from detr_conformance.adoption.construction import Argument, Construction
 from detr_conformance.adoption.findings import Findings, Part
 from detr_conformance.files import require_folder, write_whole
 from detr_conformance.version import installed_version
+from detr_spec.configuration import Configuration, number_names
 from detr_spec.implementation import Limits
-from detr_spec.profile import PROFILES, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import PROFILES
 
 ADAPTER = "detr_spec_adapter.py"
 LEDGER = "detr-spec.toml"
@@ -81,7 +83,7 @@ def _adapter(findings: Findings) -> dict[str, Any]:
         "modules": sorted(modules),
         "base": None if profile is None else profile.name.upper(),
         "left": list(left(findings)),
-        "parts": [_part(part) for part in findings.parts],
+        "parts": [_part(part, profile) for part in findings.parts],
         "boxes": findings.boxes,
         "differences": None if profile is None else _differences(findings, profile),
         "limits": _limits(findings.limits),
@@ -104,19 +106,22 @@ def _from_instance(part: Part, findings: Findings) -> bool:
     return any((argument.expression or "").startswith(start) for argument in part.construction.arguments or ())
 
 
-def _part(part: Part) -> dict[str, Any]:
+def _part(part: Part, profile: Profile | None) -> dict[str, Any]:
     built: Construction = part.construction
     kept = f"It keeps the defaults of {', '.join(built.unasked)}." if built.unasked else ""
     return {
         "role": part.role,
         "kept": textwrap.wrap(kept, width=110, break_long_words=False),
         "expression": built.source.expression,
-        "arguments": None if built.arguments is None else [_argument(one) for one in built.arguments],
+        "arguments": None if built.arguments is None else [_argument(one, profile) for one in built.arguments],
     }
 
 
-def _argument(argument: Argument) -> dict[str, str]:
-    return {"name": argument.name, "expression": argument.expression or _constant(argument.name)}
+def _argument(argument: Argument, profile: Profile | None) -> dict[str, str]:
+    expression = argument.expression or _constant(argument.name)
+    if profile is not None and "." in (argument.field or "") and argument.field not in number_names(profile):
+        expression = repr(argument.value(Configuration(profile=profile)))
+    return {"name": argument.name, "expression": expression}
 
 
 def _constant(name: str) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -20,24 +21,10 @@ from detr_conformance.bench.batches import DTYPE, Batch
 from detr_conformance.bench.contestant import TERMS, Contestant, Step
 from detr_spec.assignment import optimality
 from detr_spec.configuration import Configuration
-from detr_spec.costs import matching_cost
-from detr_spec.gradients import (
-    cross_entropy_gradient,
-    focal_gradient,
-    giou_gradient,
-    kink_distance,
-    l1_gradient,
-    matched_places,
-)
-from detr_spec.losses import (
-    box_giou,
-    box_l1,
-    classification,
-    matched_rows,
-    matched_targets,
-    num_boxes,
-    target_classes,
-)
+from detr_spec.costs.matching import matching_cost
+from detr_spec.gradients import LayerObjective
+from detr_spec.losses import matched_places
+from detr_spec.reverse import gradient
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, Matching, Outputs, Targets
 
@@ -51,10 +38,11 @@ class _Layer:
     targets: Targets
     matchings: tuple[Matching, ...]
     box_slack: float
+    weights: Mapping[str, float]
 
-    @property
-    def normaliser(self) -> float:
-        return num_boxes(self.targets, self.matchings, self.configuration)
+    @cached_property
+    def objective(self) -> LayerObjective:
+        return LayerObjective(self.configuration, self.outputs, self.targets, self.matchings, self.weights)
 
     def boxes(self, numbers: Floats) -> Interval:
         """Boxes as intervals; with a slack their sides may be so much longer."""
@@ -67,12 +55,11 @@ class _Layer:
 
 @dataclass(frozen=True)
 class _Ranges:
-    """What a layer's terms and gradients may be. smooth: of which matched boxes the gradient is known, [m]."""
+    """What a layer's terms may be, and the gradients of their weighted sum: of logits, and of matched boxes [m, 4]."""
 
     terms: Mapping[str, Interval]
     logits: Interval
     boxes: Interval
-    smooth: np.ndarray
 
 
 class Judge:
@@ -97,7 +84,7 @@ class Judge:
         ]
         configuration = self._batch.configuration(contestant.profile, contestant.fixed)
         layers = [
-            _Layer(configuration, outputs, self._targets, found, contestant.box_slack)
+            _Layer(configuration, outputs, self._targets, found, contestant.box_slack, self._weights)
             for outputs, found in zip(self._layers, matchings, strict=True)
         ]
         step.forget_gradients()
@@ -118,8 +105,7 @@ class Judge:
         return self._known[1]
 
     def _of_layer(self, layer: _Layer) -> _Ranges:
-        boxes, smooth = _box_range(layer, self._weights)
-        return _Ranges(_term_ranges(layer), _logit_range(layer) * self._weights["classification"], boxes, smooth)
+        return _Ranges(_term_ranges(layer), _logit_range(layer), _box_range(layer))
 
 
 def _of_matchings(layers: Sequence[_Layer]) -> str | None:
@@ -148,31 +134,23 @@ def _of_terms(ranges: Sequence[_Ranges], terms: Mapping[str, Tensor]) -> str | N
 
 
 def _term_ranges(layer: _Layer) -> dict[str, Interval]:
-    configuration, normaliser = layer.configuration, lift(layer.normaliser, DTYPE)
-    predicted = layer.boxes(matched_rows(layer.outputs.boxes, layer.matchings))
-    truth = lift(matched_targets(layer.targets, layer.matchings).boxes, DTYPE)
-    classes = _classes(layer)
-    return {
-        "classification": classification(configuration, lift(layer.outputs.logits, DTYPE), classes, normaliser),
-        "box_l1": box_l1(predicted, truth, normaliser),
-        "box_giou": box_giou(predicted, truth, normaliser, configuration),
-    }
-
-
-def _classes(layer: _Layer) -> np.ndarray:
-    shape = layer.outputs.logits.shape
-    return target_classes((shape[0], shape[1]), layer.targets, layer.matchings, layer.configuration.num_classes)
+    found = {}
+    for name in TERMS:
+        term = replace(layer.objective, weights={name: 1.0})
+        logits, boxes = lift(layer.outputs.logits, DTYPE), layer.boxes(layer.objective.rows)
+        found[name] = term.of_logits(logits) if name == "classification" else term.of_boxes(boxes)
+    return found
 
 
 def _of_gradients(layers: Sequence[_Layer], ranges: Sequence[_Ranges], step: Step) -> str | None:
     logit_gradients, box_gradients = _gradients(step.logits), _gradients(step.boxes)
     for number, (layer, known) in enumerate(zip(layers, ranges, strict=True)):
-        complaint = _outside(logit_gradients[number], known.logits, np.ones(known.logits.shape, dtype=bool))
+        complaint = _outside(logit_gradients[number], known.logits)
         if complaint is not None:
             return f"the gradient of the logits of layer {number} {complaint}"
         got = box_gradients[number]
         places = matched_places(layer.matchings)
-        complaint = _outside(got[places], known.boxes, np.broadcast_to(known.smooth[:, None], known.boxes.shape))
+        complaint = _outside(got[places], known.boxes)
         if complaint is not None:
             return f"the gradient of the boxes of layer {number} {complaint}"
         unmatched = np.ones(got.shape[:2], dtype=bool)
@@ -188,8 +166,8 @@ def _gradients(leaves: Sequence[Tensor]) -> list[Floats]:
     return [layer.cpu().numpy().astype(np.float64) for given in found for layer in given.view(-1, *given.shape[-3:])]
 
 
-def _outside(got: Floats, known: Interval, judged: np.ndarray) -> str | None:
-    wrong = np.argwhere(judged & ~((known.lower <= got) & (got <= known.upper)))
+def _outside(got: Floats, known: Interval) -> str | None:
+    wrong = np.argwhere(~((known.lower <= got) & (got <= known.upper)))
     if not len(wrong):
         return None
     place = tuple(int(index) for index in wrong[0])
@@ -200,28 +178,12 @@ def _outside(got: Floats, known: Interval, judged: np.ndarray) -> str | None:
 
 
 def _logit_range(layer: _Layer) -> Interval:
-    configuration, logits = layer.configuration, lift(layer.outputs.logits, DTYPE)
-    classes = _classes(layer)
-    if configuration.profile.class_loss == "focal":
-        positive = classes[..., None] == np.arange(logits.shape[-1])
-        alpha, gamma = configuration.focal_alpha, configuration.focal_gamma
-        focal: Interval = focal_gradient(logits, positive, alpha, gamma) / layer.normaliser
-        return focal
-    class_weights = np.ones(configuration.columns)
-    class_weights[configuration.num_classes] = configuration.eos_coef
-    entropy: Interval = cross_entropy_gradient(logits, classes, class_weights)
-    return entropy
+    objective = layer.objective
+    (slope,) = gradient(objective.of_logits, lift(layer.outputs.logits, DTYPE))
+    return slope
 
 
-def _box_range(layer: _Layer, weights: Mapping[str, float]) -> tuple[Interval, np.ndarray]:
-    """The gradient of the matched boxes [m, 4], and of which of them it is known, [m]."""
-    given = matched_rows(layer.outputs.boxes, layer.matchings)
-    predicted, truth = layer.boxes(given), lift(matched_targets(layer.targets, layer.matchings).boxes, DTYPE)
-    rules = layer.configuration.profile.boxes
-    slope: Interval = (
-        l1_gradient(given, truth.value, DTYPE) * weights["box_l1"]
-        + giou_gradient(predicted, truth, rules) * weights["box_giou"]
-    ) / layer.normaliser
-    if not len(given):
-        return slope, np.zeros(0, bool)
-    return slope, kink_distance(predicted, truth, rules).lower.min(axis=-1) > layer.box_slack
+def _box_range(layer: _Layer) -> Interval:
+    """The gradient of the matched boxes [m, 4]."""
+    (slope,) = gradient(layer.objective.of_boxes, layer.boxes(layer.objective.rows))
+    return slope

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from detr_conformance.bench.sizes import Size
-from detr_spec.configuration import Configuration, weights_of
+from detr_spec.configuration import Configuration, weights_of, with_numbers
 from detr_spec.profile import Keys, Profile
 from detr_spec.strategies.coco import coco_images
 from detr_spec.values import Floats, Outputs, Target
@@ -60,9 +60,7 @@ class Batch:
 
     def configuration(self, profile: Profile, fixed: Mapping[str, float]) -> Configuration:
         """What a component of that profile is built with for this batch, `fixed` being what it cannot vary."""
-        fields: dict[str, Any] = {**weights_of(profile), "eos_coef": profile.eos_coef, **fixed}
-        return Configuration(
-            **fields,
+        base = Configuration(
             profile=profile,
             dtype=DTYPE,
             device=str(self.device),
@@ -70,6 +68,7 @@ class Batch:
             decoder_layers=self.size.layers,
             fixed=tuple(sorted(fixed)),
         )
+        return with_numbers(base, {**weights_of(profile), **fixed})
 
     def spec_layers(self) -> list[Outputs]:
         """The predictions of each layer as the specification takes them."""

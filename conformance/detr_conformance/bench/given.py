@@ -21,7 +21,7 @@ from detr_conformance.resolve import resolve
 from detr_conformance.testee.names import is_testee
 from detr_spec.configuration import Configuration, replace
 from detr_spec.implementation import Implementation
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 
 KNOWN = {item.name for item in (*OURS, *OTHERS)} | {item.name for item in SOLVERS}
 

@@ -16,7 +16,7 @@ from detr_conformance.bench.sizes import Size
 from detr_conformance.errors import cause_of_death, one_line
 from detr_conformance.processes.pool import Job, Pool
 from detr_conformance.processes.process import Died
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 
 WARM_UP = Size(2, 10, 8, 3)
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")

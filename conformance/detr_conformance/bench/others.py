@@ -20,7 +20,9 @@ from torch import Tensor
 
 from detr_conformance.bench.batches import SMALLEST_SIDE, Batch
 from detr_conformance.bench.contestant import TERMS, Contestant, Package, Pairs, Place, Step, places_of, usual_step
-from detr_spec.profile import DEFORMABLE, DETR, Keys
+from detr_spec.costs import FocalCost
+from detr_spec.profile import Keys
+from detr_spec.profiles import DEFORMABLE, DETR
 
 LOSSES = ["labels", "boxes", "cardinality"]
 
@@ -42,7 +44,8 @@ def facebook_detr(batch: Batch) -> Step:
         from models.matcher import HungarianMatcher  # noqa: PLC0415
 
     matcher = HungarianMatcher(*batch.profile.cost_weights)
-    criterion = SetCriterion(batch.size.columns - 1, matcher, {}, batch.profile.eos_coef, LOSSES).to(batch.device)
+    (eos_coef,) = batch.profile.class_loss.numbers.values()
+    criterion = SetCriterion(batch.size.columns - 1, matcher, {}, eos_coef, LOSSES).to(batch.device)
     return usual_step(batch, batch.profile.keys, criterion, matcher, places_of(matcher))
 
 
@@ -54,7 +57,8 @@ def transformers_detr(batch: Batch) -> Step:
     from transformers.loss.loss_for_object_detection import HungarianMatcher, ImageLoss  # noqa: PLC0415
 
     matcher = HungarianMatcher(*batch.profile.cost_weights)
-    criterion = ImageLoss(matcher, batch.size.columns - 1, batch.profile.eos_coef, LOSSES).to(batch.device)
+    (eos_coef,) = batch.profile.class_loss.numbers.values()
+    criterion = ImageLoss(matcher, batch.size.columns - 1, eos_coef, LOSSES).to(batch.device)
     return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher, places_of(matcher))
 
 
@@ -136,7 +140,7 @@ OTHERS = (
     Contestant("facebookresearch/detr", DETR, FACEBOOK_DETR, facebook_detr),
     Contestant(TRANSFORMERS_DETR, DETR, TRANSFORMERS, transformers_detr),
     Contestant("transformers, Deformable DETR", DEFORMABLE, TRANSFORMERS, transformers_deformable),
-    Contestant("rf-detr", replace(DEFORMABLE, focal_cost_epsilon=0.0), RF_DETR, rf_detr),
+    Contestant("rf-detr", replace(DEFORMABLE, class_cost=FocalCost(epsilon=0.0)), RF_DETR, rf_detr),
     Contestant(
         "ultralytics",
         replace(DEFORMABLE, boxes=_EPSILONS, denominator="matches"),

@@ -16,7 +16,8 @@ import detr_reference
 from detr_accelerated import compiled, cuda_kernels
 from detr_conformance.bench.batches import Batch
 from detr_conformance.bench.contestant import Contestant, Package, Place, Step, places_of, term_weights, usual_step
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 
 LOSSES = ("labels", "boxes", "cardinality")
 ACCELERATED = "accelerated, compiled"
@@ -41,7 +42,8 @@ def _matcher(module: Any, profile: Profile, **named: Any) -> Any:
 
 def _criterion(module: Any, matcher: Any, batch: Batch) -> Any:
     if batch.profile.has_no_object:
-        return module.SetCriterion(batch.size.columns - 1, matcher, {}, batch.profile.eos_coef, LOSSES)
+        (eos_coef,) = batch.profile.class_loss.numbers.values()
+        return module.SetCriterion(batch.size.columns - 1, matcher, {}, eos_coef, LOSSES)
     return module.FocalSetCriterion(batch.size.columns, matcher, {}, LOSSES)
 
 

@@ -10,7 +10,7 @@ from detr_conformance.bench.contestant import Find
 from detr_conformance.bench.results import Setting
 from detr_conformance.bench.sizes import LARGE_PROBLEMS, Size
 from detr_conformance.bench.solvers import SolverContestant
-from detr_spec.profile import DETR, PROFILES
+from detr_spec.profiles import DETR, PROFILES
 
 
 @dataclass(frozen=True)

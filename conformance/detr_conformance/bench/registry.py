@@ -10,7 +10,7 @@ from detr_conformance.bench.given import given_contestants, given_solvers
 from detr_conformance.bench.others import OTHERS
 from detr_conformance.bench.ours import OURS
 from detr_conformance.bench.solvers import SOLVERS, SolverContestant
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 
 CONTESTANTS: tuple[Contestant, ...] = (*OURS, *OTHERS)
 """Those that are there without being given."""

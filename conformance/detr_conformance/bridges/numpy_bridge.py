@@ -14,7 +14,8 @@ from detr_conformance.bridges.box_operations import box_operations
 from detr_spec.calls import LAYOUTS, PLAIN
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment, Implementation, Limits
-from detr_spec.profile import DETR, Profile, named_profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DETR, named_profile
 from detr_spec.values import Answer, Floats, Matching, Observation
 
 CALLS = (*LAYOUTS, "read-only", "after-errors", "refilled")

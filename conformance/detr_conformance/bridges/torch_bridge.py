@@ -30,7 +30,8 @@ from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, device
 from detr_conformance.bridges.torch_ranks import Ranks, ranks_available
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Distributed, Heads, Implementation, Limits
-from detr_spec.profile import Profile, named_profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import named_profile
 from detr_spec.values import (
     Answer,
     Detections,

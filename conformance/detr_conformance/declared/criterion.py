@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from detr_conformance.declared.names import (
 from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
 from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
 from detr_spec.configuration import Configuration
+from detr_spec.terms import ClassTerm, CrossEntropy, Focal
 
 
 class DeclaredCriterion(nn.Module):
@@ -33,9 +35,7 @@ class DeclaredCriterion(nn.Module):
         self.profile, self.keys = configuration.profile, configuration.profile.keys
         self.matcher = DeclaredMatcher(configuration)
         self.weight_dict = configuration.weight_dict
-        softmax = configuration.profile.class_loss == "cross-entropy"
-        kind = DeclaredSetCriterion if softmax else DeclaredFocalCriterion
-        self.criterion = kind(configuration, self._match)
+        self.criterion = CRITERIA[type(configuration.class_loss)](configuration, self._match)
 
     def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """The losses and metrics that the profile reports, 0-dimensional."""
@@ -122,7 +122,8 @@ class DeclaredSetCriterion(DeclaredLosses, reference.SetCriterion):
 
     def __init__(self, configuration: Configuration, matcher: Matcher) -> None:
         given = configuration.num_classes, matcher, configuration.weight_dict
-        reference.SetCriterion.__init__(self, *given, configuration.eos_coef, configuration.losses)
+        (eos_coef,) = configuration.class_loss.numbers.values()
+        reference.SetCriterion.__init__(self, *given, eos_coef, configuration.losses)
         self.configuration = configuration
 
 
@@ -131,5 +132,12 @@ class DeclaredFocalCriterion(DeclaredLosses, reference.FocalSetCriterion):
 
     def __init__(self, configuration: Configuration, matcher: Matcher) -> None:
         given = configuration.num_classes, matcher, configuration.weight_dict, configuration.losses
-        reference.FocalSetCriterion.__init__(self, *given, configuration.focal_alpha, configuration.focal_gamma)
+        reference.FocalSetCriterion.__init__(self, *given, *configuration.class_loss.numbers.values())
         self.configuration = configuration
+
+
+CRITERIA: dict[type[ClassTerm], Callable[[Configuration, Matcher], DeclaredLosses]] = {
+    CrossEntropy: DeclaredSetCriterion,
+    Focal: DeclaredFocalCriterion,
+}
+"""What answers for each classification loss that can be declared."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from detr_conformance.declared.names import outputs_of_reference, targets_of_ref
 from detr_reference.batch import Outputs, Pairs, Targets
 from detr_reference.boxes import upcast_half
 from detr_reference.matcher import ClassCost
+from detr_spec import costs
 from detr_spec.configuration import Configuration
 
 
@@ -93,10 +94,15 @@ class MatcherOfBoxes(reference.HungarianMatcher):
 
 def declared_class_cost(configuration: Configuration) -> ClassCost:
     """The class cost of a profile, from logits [Q, C] and labels [n] to costs [Q, n]."""
-    profile = configuration.profile
-    if profile.class_cost == "negative-probability":
-        return reference.negative_probability_cost if profile.activation == "softmax" else negative_sigmoid_cost
-    alpha, gamma, epsilon = configuration.focal_alpha, configuration.focal_gamma, profile.focal_cost_epsilon
+    return CLASS_COSTS[type(configuration.class_cost)](configuration)
+
+
+def _probability_cost(configuration: Configuration) -> ClassCost:
+    return reference.negative_probability_cost if configuration.profile.has_no_object else negative_sigmoid_cost
+
+
+def _focal_cost(configuration: Configuration) -> ClassCost:
+    alpha, gamma, epsilon = configuration.class_cost.numbers.values()
     return reference.focal_cost(alpha, gamma, epsilon) if epsilon else focal_cost_of_logits(alpha, gamma)
 
 
@@ -115,3 +121,10 @@ def focal_cost_of_logits(alpha: float, gamma: float) -> ClassCost:
         return cost_of_yes - cost_of_no
 
     return cost
+
+
+CLASS_COSTS: dict[type[costs.ClassCost], Callable[[Configuration], ClassCost]] = {
+    costs.NegativeProbability: _probability_cost,
+    costs.FocalCost: _focal_cost,
+}
+"""What answers for each class cost that can be declared."""

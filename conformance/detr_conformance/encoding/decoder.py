@@ -9,7 +9,17 @@ from typing import Any, get_args, get_origin
 from numpy.typing import NDArray
 
 from detr_conformance.encoding.checks import Place, boolean, choice, integer, items, record, table, text
-from detr_spec.hints import array_type, default_of, field_types, is_mapping, is_record, item_types, optional_type
+from detr_spec.hints import (
+    array_type,
+    default_of,
+    field_types,
+    is_mapping,
+    is_part,
+    is_record,
+    item_types,
+    optional_type,
+)
+from detr_spec.parts import Part, named_part
 from detr_spec.values import InvalidValue
 
 
@@ -36,6 +46,8 @@ class Decoder(ABC):
         optional = optional_type(hint)
         if optional is not None:
             return None if data is None else self.decoded(optional, data, place, base)
+        if is_part(hint):
+            return self._decoded_part(hint, data, place)
         if is_record(hint):
             return self.decoded_fields(hint, data, place, base)
         if array_type(hint) is not None:
@@ -50,6 +62,16 @@ class Decoder(ABC):
         if hint is float:
             return self.decoded_number(data, place)
         return _SCALARS[hint](data, place) if hint in _SCALARS else choice(data, get_args(hint), place)
+
+    def _decoded_part(self, kind: type[Part], data: Any, place: Place) -> Any:
+        """A part of a profile, by its name and its numbers; those that are not written are its own."""
+        given = dict(table(data, place))
+        name = text(given.pop("name", None), place.within("name"))
+        numbers = {key: self.decoded_number(number, place.within(key)) for key, number in given.items()}
+        try:
+            return named_part(kind, name, numbers)
+        except InvalidValue as error:
+            raise place.refused(error) from error
 
     def _decoded_items(self, hint: Any, data: Any, place: Place) -> Any:
         kinds = item_types(hint, len(items(data, place))) or ()

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 import numpy as np
 from numpy.typing import NDArray
 
-from detr_spec.hints import array_type, field_types, is_mapping, is_record, item_types, optional_type
+from detr_spec.hints import array_type, field_types, is_mapping, is_part, is_record, item_types, optional_type
 
 
 class Encoder(ABC):
@@ -37,6 +37,8 @@ class Encoder(ABC):
         optional = optional_type(hint)
         if optional is not None:
             return None if value is None else self.encoded(value, optional)
+        if is_part(hint):
+            return {"name": value.name, **self.encoded_fields(value, type(value))}
         if is_record(hint):
             return self.encoded_fields(value, hint)
         if array_type(hint) is not None:

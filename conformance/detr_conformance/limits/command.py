@@ -18,7 +18,7 @@ from detr_conformance.processes.pool import Job, Pool
 from detr_conformance.resolve import resolve
 from detr_conformance.selection import Selection, chosen_invariants, known_profile
 from detr_spec.invariant import find_invariants
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 
 SUBJECT = "reference"
 """Whose answers errors are planted in."""

@@ -23,11 +23,11 @@ from detr_conformance.vectors.reading import Placed
 from detr_conformance.vectors.validation import require_valid
 from detr_conformance.version import installed_version
 from detr_spec.implementation import COMPONENTS, Implementation
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 from detr_spec.values import Floats
 from detr_spec.violation import NotProvided, PremiseFailed, Raised, RankFailure, Violation
 
-FORMAT = 1
+FORMAT = 2
 SCHEMA = "lock"
 
 

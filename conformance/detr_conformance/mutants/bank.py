@@ -28,7 +28,7 @@ from detr_conformance.documents import parsed_toml, read_text
 from detr_conformance.errors import UsageError, close_names
 from detr_conformance.mutants.sources import components_reached, original_sources
 from detr_spec.invariant import Invariant, all_invariants
-from detr_spec.profile import PROFILES
+from detr_spec.profiles import PROFILES
 
 FOLDER = Path(__file__).parent / "bank"
 TEXTS = ("id", "description", "provenance")

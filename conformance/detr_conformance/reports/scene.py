@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -16,9 +16,11 @@ import numpy as np
 from detr_conformance.verdict import Counterexample, Judgement
 from detr_spec.assignment import solve
 from detr_spec.configuration import Configuration
-from detr_spec.costs import matching_cost
+from detr_spec.costs.matching import matching_cost
+from detr_spec.hints import field_types, is_part
 from detr_spec.losses import set_losses
-from detr_spec.profile import PROFILES
+from detr_spec.parts import named_part
+from detr_spec.profiles import PROFILES
 from detr_spec.values import Floats, Matching, Outputs, Target
 
 Pairs = tuple[tuple[int, int], ...]
@@ -207,14 +209,21 @@ def configuration_of(case: Any) -> Configuration | None:
     given = case.get("configuration") if isinstance(case, Mapping) else None
     if not isinstance(given, Mapping) or given.get("profile") not in PROFILES:
         return None
-    known = {field.name for field in fields(Configuration)}
+    types = field_types(Configuration)
     return Configuration(
         **{
-            **{name: value for name, value in given.items() if name in known},
+            **{name: _part(types[name], value) for name, value in given.items() if name in types},
             "profile": PROFILES[given["profile"]],
             "fixed": tuple(given.get("fixed", ())),
         }
     )
+
+
+def _part(hint: Any, value: Any) -> Any:
+    """A part of a profile from plain data; what is none is as it was given."""
+    if not is_part(hint):
+        return value
+    return named_part(hint, value["name"], {name: number for name, number in value.items() if name != "name"})
 
 
 def numbers(value: Any, dimensions: int) -> Floats:

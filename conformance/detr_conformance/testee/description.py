@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from detr_conformance.encoding.checks import choice, record, table
@@ -11,9 +11,10 @@ from detr_conformance.testee.detr_testee import Malformed
 from detr_conformance.testee.messages import MESSAGES, Part
 from detr_conformance.text import LONGEST_NAME, is_name
 from detr_spec.calls import CALLS
-from detr_spec.configuration import Configuration
+from detr_spec.configuration import Configuration, number_names
 from detr_spec.implementation import COMPONENTS, Implementation, Limits
-from detr_spec.profile import DETR, PROFILES, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DETR, PROFILES
 from detr_spec.values import DTYPES
 
 DERIVED = ("columns", "cost_weights", "losses", "weight_dict")
@@ -44,7 +45,7 @@ def read_description(value: Any, where: str) -> Description:
     description: Description = MESSAGES.decoded_fields(Description, given, place, profile=profile)
     _require_name(description.name, f"{where}.name")
     _require_known(description.components, COMPONENTS, place.within("components"))
-    _require_limits(description.limits, place.within("limits"))
+    _require_limits(description, place.within("limits"))
     return description
 
 
@@ -70,13 +71,14 @@ def _require_known(names: Sequence[str], known: Sequence[str], place: Part) -> N
         choice(name, known, place.within(number))
 
 
-def _require_limits(limits: Limits, place: Part) -> None:
+def _require_limits(description: Description, place: Part) -> None:
+    limits = description.limits
     for name, dtypes in {"dtypes": limits.dtypes, **limits.component_dtypes}.items():
         if not dtypes:
             raise place.wrong(found=f"without dtypes for {name}", expected="at least one")
         _require_known(dtypes, DTYPES, place.within("dtypes"))
     _require_known(tuple(limits.component_dtypes), COMPONENTS, place.within("component_dtypes"))
-    _require_known(tuple(limits.fixed), [item.name for item in fields(Configuration)], place.within("fixed"))
+    _require_known(tuple(limits.fixed), number_names(description.profile), place.within("fixed"))
     _require_known(limits.calls, tuple(CALLS), place.within("calls"))
 
 

@@ -522,6 +522,9 @@ KEYS = {
 }  # fmt: skip
 """The keys of dictionaries that a profile may name otherwise."""
 
+PARTS = ("class_cost", "class_loss")
+"""The fields of a configuration that have numbers of their own."""
+
 LAYER = ("logits", "boxes", "masks")
 """What a layer predicts."""
 SEEN = ("logits", "boxes")
@@ -560,7 +563,9 @@ def torch_testee(
     keys = SimpleNamespace(**{**KEYS, **(profile.get("keys", {}) if isinstance(profile, dict) else {})})
 
     def build(component: str, fields: dict[str, Any]) -> Functions:
-        configuration = SimpleNamespace(**fields)
+        configuration = SimpleNamespace(
+            **{name: SimpleNamespace(**field) if name in PARTS else field for name, field in fields.items()}
+        )
         if component == "boxes":
             return {name: _TorchCalls(boxes[name], configuration, keys).box_operation(name) for name in boxes}
         import torch

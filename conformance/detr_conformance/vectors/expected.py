@@ -12,8 +12,8 @@ from detr_spec import boxes
 from detr_spec.assignment import solve, total_allowance, unique_optimum
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.costs import image_costs
-from detr_spec.gradients import gradient_range
+from detr_spec.costs.matching import image_costs
+from detr_spec.gradients import LayerObjective
 from detr_spec.losses import METRICS, TRAINING_TERMS, boxes_counted, num_boxes_of_ranks, set_losses
 from detr_spec.masks import mask_losses
 from detr_spec.postprocess import candidates, count_range
@@ -121,23 +121,15 @@ def _gradients(case: SetCase) -> Expected:
     weights = dict(zip(TRAINING_TERMS, numbers, strict=True))
     found = []
     for place, (number, layer, optima, losses) in enumerate(_layers(configuration, case.outputs, case.targets)):
-        ranges = gradient_range(configuration, layer, case.targets, _matchings(optima), weights)
-        # At a kink any gradient between those on its two sides is right.
-        known = ranges.smooth[..., None]
-        boxes_range = Interval(
-            ranges.boxes.value,
-            np.where(known, ranges.boxes.lower, -np.inf),
-            np.where(known, ranges.boxes.upper, np.inf),
-            configuration.dtype,
-        )
+        objective = LayerObjective(configuration, layer, case.targets, _matchings(optima), weights)
         own = {name: loss for name, loss in losses.items() if name not in METRICS}
         found.append(
             LayerExpected(
                 place,
                 optima,
                 _by_key(configuration, own, number),
-                logits_gradient=Range.of(ranges.logits),
-                boxes_gradient=Range.of(boxes_range),
+                logits_gradient=Range.of(objective.range.logits),
+                boxes_gradient=Range.of(objective.range.boxes),
             )
         )
     return Expected(layers=tuple(found))

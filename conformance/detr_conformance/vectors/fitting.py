@@ -16,6 +16,7 @@ from detr_conformance.vectors.vector import Vector
 from detr_conformance.verdict import Judgement
 from detr_spec.calls import CALLS, PLAIN
 from detr_spec.cases import Case, CostCase
+from detr_spec.configuration import PARTS, number_of
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 from detr_spec.values import InvalidValue
@@ -47,13 +48,17 @@ def fitted(
             f"it is of profile {own.profile.name}, {own.profile.activation}, and "
             f"{implementation.name} of {implementation.profile.name}, {implementation.profile.activation}"
         )
+    for part in PARTS:
+        names = [getattr(profile, part).name for profile in (own.profile, implementation.profile)]
+        if names[0] != names[1]:
+            raise Unfit(f"its {part} is {names[0]}, and that of {implementation.name} is {names[1]}")
     if (own.dtype in limits.dtypes) is undeclared_dtypes:
         raise Unfit(f"it is in {own.dtype}, and {implementation.name} computes in {', '.join(limits.dtypes)}")
     if own.call not in (PLAIN, *limits.calls):
         raise Unfit(f"it is called {CALLS[own.call]}, and {implementation.name} is not")
     for name, value in limits.fixed.items():
-        if getattr(own, name) != value:
-            raise Unfit(f"{name} is {getattr(own, name):g} in it, and always {value:g} in {implementation.name}")
+        if number_of(own, name) != value:
+            raise Unfit(f"{name} is {number_of(own, name):g} in it, and always {value:g} in {implementation.name}")
     if limits.equal_shapes and isinstance(case, CostCase) and len({cost.shape for cost in case.costs}) > 1:
         raise Unfit(f"its matrices differ in shape, and {implementation.name} takes those of one shape")
     configuration = replace(own, profile=implementation.profile, device=device, fixed=tuple(sorted(limits.fixed)))

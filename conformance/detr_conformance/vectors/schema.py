@@ -11,7 +11,7 @@ from detr_conformance.encoding.files import NON_FINITE
 from detr_conformance.vectors.checks import LARGEST_ARRAY
 from detr_conformance.vectors.vector import FORMAT, KINDS, Expected, Provenance
 from detr_spec.configuration import Configuration
-from detr_spec.hints import array_type, default_of, field_types, is_mapping, is_record, optional_type
+from detr_spec.hints import array_type, default_of, field_types, is_mapping, is_part, is_record, optional_type
 from detr_spec.implementation import COMPONENTS
 from detr_spec.profile import Profile
 
@@ -32,7 +32,7 @@ def lock_schema() -> Schema:
 
     definitions: dict[str, Schema] = {}
     whole = _object(Lock, definitions)
-    whole["properties"]["format"] = {"title": f"format {LOCK_FORMAT}, which this version reads", "const": LOCK_FORMAT}
+    whole["properties"]["format"] = _format(LOCK_FORMAT, "`detr-spec lock` writes another")
     return {
         "$schema": DIALECT,
         "$comment": "A regression lock of detr-spec: what implementations computed on its vectors",
@@ -45,7 +45,7 @@ def vector_schema() -> Schema:
     """The schema of one vector."""
     definitions: dict[str, Schema] = {}
     parts = {
-        "format": {"title": f"format {FORMAT}, which this version reads", "const": FORMAT},
+        "format": _format(FORMAT, "`detr-spec vectors draw` writes others, `check --accept` a ledger's"),
         "component": {"enum": list(COMPONENTS)},
         "invariants": {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
         "flags": {
@@ -71,6 +71,10 @@ def vector_schema() -> Schema:
             **dict(sorted(definitions.items())),
         },
     }
+
+
+def _format(number: int, renewed: str) -> Schema:
+    return {"title": f"format {number}, which this version reads; {renewed}", "const": number}
 
 
 def _array(dtype: str) -> Schema:
@@ -134,6 +138,15 @@ def _field(hint: Any, default: Any, definitions: dict[str, Schema]) -> Schema:
 
 
 def _schema(hint: Any, definitions: dict[str, Schema]) -> Schema:
+    if is_part(hint):
+        definitions[hint.__name__] = {
+            "title": "a part of a profile, by its name, with its numbers",
+            "type": "object",
+            "properties": {"name": {"type": "string"}},
+            "required": ["name"],
+            "additionalProperties": {"$ref": "#/$defs/number"},
+        }
+        return {"$ref": f"#/$defs/{hint.__name__}"}
     if is_record(hint):
         if hint.__name__ not in definitions:
             definitions[hint.__name__] = {}

@@ -19,7 +19,7 @@ from detr_spec.profile import Profile
 from detr_spec.tolerance import Interval
 from detr_spec.values import Floats, Integers
 
-FORMAT = 1
+FORMAT = 2
 """The version of the format: it grows where a reader of the last one would misunderstand."""
 
 KINDS: dict[str, type[Case]] = {

@@ -86,7 +86,7 @@ class Criterion(nn.Module):
         self.weight_dict = configuration.weight_dict
         self.no_object = configuration.num_classes
         weight = torch.ones(configuration.num_classes + 1)
-        weight[-1] = configuration.eos_coef
+        weight[-1] = configuration.class_loss.eos_coef
         self.register_buffer("class_weight", weight)
 
     def forward(self, outputs, targets):

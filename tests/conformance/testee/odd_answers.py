@@ -19,7 +19,7 @@ from detr_conformance import numpy_implementation, torch_implementation
 from detr_conformance.testee.signatures import component_of, signatures
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Implementation
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 
 ODD = (
     lambda: None,

@@ -89,8 +89,8 @@ def test_a_configuration_and_a_description_arrive_with_every_field() -> None:
     configuration = record(Configuration)
     assert same(read_configuration(through(encode_configuration(configuration)), configuration.profile), configuration)
     limits = Limits(
-        dtypes=("float16",), component_dtypes={"boxes": ("float64",)}, fixed={"eos_coef": 1 / 3}, equal_shapes=True,
-        devices=("cpu", "cuda"), calls=("sliced",),
+        dtypes=("float16",), component_dtypes={"boxes": ("float64",)}, fixed={"class_loss.alpha": 1 / 3},
+        equal_shapes=True, devices=("cpu", "cuda"), calls=("sliced",),
     )  # fmt: skip
     assert not any(same(getattr(limits, field.name), default_of(field)) for field in fields(Limits))
     profile = record(Profile, name="mine")

@@ -24,7 +24,7 @@ from detr_conformance.verdict import Judgement, Verdict
 from detr_reference import HungarianMatcher, SetCriterion
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Implementation
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.values import Outputs, Target
 from detr_spec.violation import NotProvided, Raised, RankFailure, Violation
 

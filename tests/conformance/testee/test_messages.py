@@ -35,7 +35,8 @@ from detr_conformance.testee.detr_testee import (
 from detr_conformance.testee.messages import MESSAGES, AnswerPart, Part
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.profile import DEFORMABLE, DETR, replace
+from detr_spec.profile import replace
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.values import Answer, LossGradients, Matching, Observation, Outputs, Target
 from detr_spec.violation import Violation
 
@@ -72,7 +73,7 @@ def test_a_message_that_is_too_long_is_not_sent() -> None:
 
 
 def test_configurations_and_what_follows_from_them_are_told() -> None:
-    configuration = Configuration(profile=DEFORMABLE, decoder_layers=2, num_classes=3, fixed=("eos_coef",))
+    configuration = Configuration(profile=DEFORMABLE, decoder_layers=2, num_classes=3, fixed=("class_loss.alpha",))
     told = through(encode_configuration(configuration))
     assert told["weight_dict"]["loss_bbox_0"] == 5.0
     assert (told["columns"], told["cost_weights"]) == (3, [1.0, 5.0, 2.0])

@@ -18,7 +18,7 @@ from detr_conformance.testee.messages import RaisedThere, Violated
 from detr_conformance.testee.signatures import signatures
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Limits
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.values import (
     Detections,
     FeatureMap,
@@ -41,9 +41,7 @@ def test_the_examples_requests_are_requests() -> None:
     assert [request["message"] for request in ASKED] == list(REQUESTS)
     for request in ASKED:
         assert set(request) == {"message", "id", *REQUESTS[request["message"]]}
-    assert ASKED[2]["configuration"] == json.loads(
-        json.dumps(encode_configuration(Configuration(profile=DETR, eos_coef=0.1)))
-    )
+    assert ASKED[2]["configuration"] == json.loads(json.dumps(encode_configuration(Configuration(profile=DETR))))
 
 
 def test_the_examples_answers_are_what_a_testee_answers() -> None:

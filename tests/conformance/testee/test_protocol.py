@@ -169,7 +169,7 @@ GREETINGS = {
         "implementations[0].limits.dtypes[0] is 'float8'",
     ),
     "fixed": (
-        'HELLO["implementations"][0]["limits"] = {"fixed": {"eos_coef": 10**400}}; reply(read())',
+        'HELLO["implementations"][0]["limits"] = {"fixed": {"class_loss.eos_coef": 10**400}}; reply(read())',
         "has more than 300 digits",
     ),
     "true version": ('HELLO["protocol"] = True; reply(read())', "it speaks protocol True; expected 1"),

@@ -20,7 +20,9 @@ from detr_spec.apart import denoising_targets, encoder_targets
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant, find_invariants
-from detr_spec.profile import DEFORMABLE, DETR, Keys, Profile, replace
+from detr_spec.profile import Keys, Profile, replace
+from detr_spec.profiles import DEFORMABLE, DETR
+from detr_spec.terms import CrossEntropy
 from detr_spec.values import InvalidValue, Outputs, Target
 
 ENCODER, DENOISING = "auxiliary.encoder-losses", "auxiliary.denoising-losses"
@@ -219,7 +221,7 @@ def test_the_encoder_may_know_no_classes() -> None:
 def test_losses_by_hand() -> None:
     """One image, one target, one group of two denoising queries: softmax over two columns, logits 0."""
     profile = TWO_STAGE["detr"]
-    built = DeclaredCriterion(Configuration(profile=profile, num_classes=1, eos_coef=0.5))
+    built = DeclaredCriterion(Configuration(profile=profile, num_classes=1, class_loss=CrossEntropy(eos_coef=0.5)))
     box = torch.tensor([[[0.5, 0.5, 0.5, 0.5]]])
     apart = {"pred_logits": torch.zeros(1, 2, 2), "pred_boxes": box.expand(1, 2, 4) * torch.tensor([[1.0], [0.5]])}
     layer: dict[str, Any] = {"pred_logits": torch.zeros(1, 1, 2), "pred_boxes": box}

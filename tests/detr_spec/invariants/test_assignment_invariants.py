@@ -20,7 +20,8 @@ from detr_spec.assignment import exhaustive_minimum, lower_bound, solve, total_a
 from detr_spec.cases import CostCase
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import cost_cases
 
 Array = NDArray[Any]

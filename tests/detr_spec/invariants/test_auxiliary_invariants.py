@@ -27,7 +27,8 @@ from detr_conformance.reference import IMPLEMENTATIONS
 from detr_reference import FocalSetCriterion, SetCriterion
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant, all_invariants, find_invariants
-from detr_spec.profile import DEFORMABLE, DETR, Keys, replace
+from detr_spec.profile import Keys, replace
+from detr_spec.profiles import DEFORMABLE, DETR
 
 INVARIANTS = tuple(
     item for item in all_invariants() if item.number in ("A1", "A2", "A3", "A4", "A5") and item.component == "criterion"

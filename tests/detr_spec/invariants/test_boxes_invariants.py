@@ -23,7 +23,8 @@ from detr_spec.cases import BoxCase
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain
 from detr_spec.invariants.box_answers import overlap_range
-from detr_spec.profile import DEFORMABLE, DETR, BoxRules, Profile
+from detr_spec.profile import BoxRules, Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import box_cases
 
 Array = NDArray[Any]

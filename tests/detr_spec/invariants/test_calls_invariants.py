@@ -22,7 +22,7 @@ from detr_spec.calls import CALLS, LABEL_CALLS, PLAIN, USUAL_CALLS
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain, all_invariants, find_invariants
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.strategies import called_cases, set_cases
 from detr_spec.violation import Raised, Violation
 
@@ -101,7 +101,7 @@ def wrong_criterion(sees: Sees) -> Implementation:
             return {name: loss * 2 if wrong else loss for name, loss in losses.items()}
 
     def build(c: Configuration) -> SetCriterion:
-        return Wrong(c.num_classes, detr_matcher(c), c.weight_dict, c.eos_coef, c.losses)
+        return Wrong(c.num_classes, detr_matcher(c), c.weight_dict, c.class_loss.eos_coef, c.losses)
 
     return torch_implementation(name="wrong", profile=DETR, limits=ALL_CALLS, criterion=build)
 

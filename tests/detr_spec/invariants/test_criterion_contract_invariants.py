@@ -18,7 +18,8 @@ from detr_reference import HungarianMatcher, SetCriterion, box_cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Invariant, all_invariants
-from detr_spec.profile import DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DETR
 from detr_spec.values import Answer, Matching, Observation, Outputs, Targets
 from detr_spec.values import Losses as Answered
 
@@ -30,7 +31,7 @@ WEIGHTS = {"criterion.every-term-weighted", "criterion.doubled-weight", "criteri
 
 def weighted(weights: Callable[[Configuration], dict[str, float]]) -> Factory:
     """The reference with another weight table."""
-    return lambda c: SetCriterion(c.num_classes, detr_matcher(c), weights(c), c.eos_coef, c.losses)
+    return lambda c: SetCriterion(c.num_classes, detr_matcher(c), weights(c), c.class_loss.eos_coef, c.losses)
 
 
 def rewritten(change: Callable[[Answer[Answered]], Answer[Answered]]) -> Implementation:

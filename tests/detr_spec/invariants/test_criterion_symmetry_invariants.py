@@ -32,7 +32,8 @@ from detr_reference import FocalSetCriterion, SetCriterion
 from detr_reference.batch import matched_targets
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant, all_invariants
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 
 INVARIANTS = tuple(
     item for item in all_invariants() if item.check.__module__ == "detr_spec.invariants.criterion_symmetry"

@@ -35,7 +35,8 @@ from detr_reference import (
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Invariant, all_invariants
-from detr_spec.profile import DEFORMABLE, DETR, BoxRules, Keys, Profile, replace
+from detr_spec.profile import BoxRules, Keys, Profile, replace
+from detr_spec.profiles import DEFORMABLE, DETR
 
 MODULES = ("detr_spec.invariants.criterion_values", "detr_spec.invariants.criterion_counts")
 INVARIANTS = tuple(item for item in all_invariants() if item.check.__module__ in MODULES)
@@ -409,7 +410,7 @@ def test_what_the_profile_declares_is_no_defect(name: str, profile: Profile, fai
 
 
 def test_a_fixed_weight_is_not_asked_to_vary() -> None:
-    fixed = subject(softmax(FixedWeight), limits=Limits(fixed={"eos_coef": 0.125}))
+    fixed = subject(softmax(FixedWeight), limits=Limits(fixed={"class_loss.eos_coef": 0.125}))
     assert judged("criterion.no-object-weight", fixed, 20).verdict is Verdict.NOT_PROVIDED
 
 

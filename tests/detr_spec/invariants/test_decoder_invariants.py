@@ -20,7 +20,7 @@ from detr_reference import Transformer
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariants.rounding import allowances, moved, spacing
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.violation import NotProvided
 
 EXAMPLES = 30

@@ -20,7 +20,8 @@ from detr_conformance.verdict import Verdict
 from detr_reference import FocalSetCriterion, SetCriterion
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 
 pytestmark = pytest.mark.skipif(not ranks_available(), reason="needs gloo, and a process that may fork")
 

@@ -26,7 +26,8 @@ from detr_reference.batch import matched_queries, matched_targets
 from detr_reference.masks import pad_masks
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Invariant
-from detr_spec.profile import DEFORMABLE, DETR, PROFILES
+from detr_spec.profiles import DEFORMABLE, DETR, PROFILES
+from detr_spec.terms import CrossEntropy
 
 INVARIANTS = tuple(item for item in own_invariants("gradients") if any(map(item.applies, PROFILES.values())))
 LEARNABILITY = "gradients.learnability"
@@ -436,7 +437,7 @@ def test_learning_is_judged_in_a_dtype_that_is_fine_enough_if_there_is_one(dtype
         {"cost_weights": (8.0, 0.25, 0.5)},
         {"loss_weights": (1.0, 0.0, 2.0)},
         {"loss_weights": (1.0, 0.5, 8.0)},
-        {"eos_coef": 0.0},
+        {"class_loss": CrossEntropy(eos_coef=0.0)},
     ],
     ids=str,
 )
@@ -445,7 +446,7 @@ def test_learning_is_not_asked_where_the_weights_leave_the_optimum_open(open_wei
 
 
 def test_gradients_of_a_mean_without_weights_are_not_asked_for(failing: Failing) -> None:
-    unweighted = subject(softmax(), replace(DETR, eos_coef=0.0))
+    unweighted = subject(softmax(), replace(DETR, class_loss=CrossEntropy(eos_coef=0.0)))
     among = ["gradients.logits-sum-to-zero", "gradients.finite-when-saturated"]
     assert failing(unweighted, among, EXAMPLES) == set()
 

@@ -17,7 +17,8 @@ from detr_conformance.verdict import Verdict
 from detr_reference import DetectionHeads
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.violation import Violation
 
 EXAMPLES = 30

@@ -18,7 +18,8 @@ from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant, all_invariants
-from detr_spec.profile import DEFORMABLE, DETR, Keys, Profile, replace
+from detr_spec.profile import Keys, Profile, replace
+from detr_spec.profiles import DEFORMABLE, DETR
 
 INVARIANTS = own_invariants("masks")
 OTHERS = {item.id for item in all_invariants() if item.component == "masks"} - {"masks.large-sizes"}
@@ -354,7 +355,11 @@ class OneElement(SetCriterion):
 def without_weight(configuration: Configuration) -> SetCriterion:
     weights = {name: weight for name, weight in configuration.weight_dict.items() if "dice" not in name}
     return SetCriterion(
-        configuration.num_classes, detr_matcher(configuration), weights, configuration.eos_coef, configuration.losses
+        configuration.num_classes,
+        detr_matcher(configuration),
+        weights,
+        configuration.class_loss.eos_coef,
+        configuration.losses,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from formulas import focal_cost
 from judging import failure, judged, own_invariants, share_fired, share_fired_where_it_applies
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -18,10 +19,10 @@ from detr_conformance.reference import IMPLEMENTATIONS, deformable_matcher, detr
 from detr_conformance.verdict import Verdict
 from detr_reference import HungarianMatcher, box_cxcywh_to_xyxy, generalized_box_iou
 from detr_spec.configuration import Configuration
-from detr_spec.costs import focal_cost
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import find_invariants
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.tolerance import lift
 from detr_spec.violation import Violation
 
@@ -134,7 +135,7 @@ def by_batched_costs(matcher: Matcher, configuration: Configuration) -> Matcher:
         if configuration.profile.has_no_object:
             class_cost = -torch.exp(logits.log_softmax(-1))[:, labels]
         else:
-            alpha, gamma = configuration.focal_alpha, configuration.focal_gamma
+            alpha, gamma, _ = configuration.class_cost.numbers.values()
             p, q = logits.sigmoid()[:, labels], (-logits).sigmoid()[:, labels]
             class_cost = alpha * q**gamma * -(p + 1e-8).log() - (1 - alpha) * p**gamma * -(q + 1e-8).log()
         giou = generalized_box_iou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(target_boxes))

@@ -22,7 +22,7 @@ from detr_reference.boxes import upcast_half
 from detr_spec.cases import SetCase
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain, all_invariants, find_invariants
-from detr_spec.profile import DETR
+from detr_spec.profiles import DETR
 from detr_spec.values import MIXED_DTYPES, UNIFORM_DTYPES, part_dtypes, round_to
 
 INVARIANTS = tuple(item for item in all_invariants() if item.check.__module__ == "detr_spec.invariants.mixed")

@@ -21,7 +21,7 @@ from detr_conformance.verdict import Verdict
 from detr_reference import Backbone, ImageBatch, Transformer, group_norm, pad_images
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.profile import DEFORMABLE, DETR
+from detr_spec.profiles import DEFORMABLE, DETR
 
 EXAMPLES = 20
 MODEL_IDS = [item.id for item in own_invariants("model")]

@@ -20,7 +20,8 @@ from detr_reference import PostProcess, box_cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import all_invariants
-from detr_spec.profile import DEFORMABLE, DETR, DetectionRules, Profile
+from detr_spec.profile import DetectionRules, Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.values import Outputs
 
 EXAMPLES = 6

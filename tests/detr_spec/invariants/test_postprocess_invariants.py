@@ -18,7 +18,8 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain, Invariant
-from detr_spec.profile import DEFORMABLE, DETR, DetectionRules, Profile
+from detr_spec.profile import DetectionRules, Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.violation import PremiseFailed, Raised, Violation
 
 INVARIANTS = own_invariants("postprocess")

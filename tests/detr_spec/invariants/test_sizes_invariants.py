@@ -16,7 +16,8 @@ from detr_conformance.verdict import Verdict
 from detr_spec.cases import RankCase, SetCase
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Cases, Domain, all_invariants, find_invariants
-from detr_spec.profile import DEFORMABLE, DETR, Profile
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import (
     large_box_cases,
     large_cost_cases,

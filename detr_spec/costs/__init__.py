@@ -1,0 +1,7 @@
+"""Matching costs: a definition for each term of them, and the whole cost of an image. norm §3."""
+
+from detr_spec.costs.boxes import GiouCost, L1Cost
+from detr_spec.costs.classes import FocalCost, NegativeProbability
+from detr_spec.costs.cost import ClassCost, Cost, Pairs
+
+__all__ = ["ClassCost", "Cost", "FocalCost", "GiouCost", "L1Cost", "NegativeProbability", "Pairs"]

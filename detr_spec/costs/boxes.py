@@ -1,0 +1,34 @@
+"""The two costs of boxes: L1 and GIoU. Carion et al. 2020, section 3.1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from detr_spec.boxes import cxcywh_to_xyxy, giou
+from detr_spec.costs.cost import Cost, Pairs
+from detr_spec.tolerance import Numbers, rounded_like
+
+
+@dataclass(frozen=True, kw_only=True)
+class L1Cost(Cost):
+    """‖b̂ − b‖₁ of every pair, boxes as (cx, cy, w, h)."""
+
+    name = "l1"
+
+    def value(self, pairs: Pairs) -> Numbers:
+        """Its value; [Q, n]."""
+        return np.abs(pairs.boxes[:, None, :] - pairs.truth[None, :, :]).sum(axis=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiouCost(Cost):
+    """−GIoU of every pair."""
+
+    name = "giou"
+
+    def value(self, pairs: Pairs) -> Numbers:
+        """Its value; [Q, n]."""
+        overlap = giou(cxcywh_to_xyxy(pairs.boxes), cxcywh_to_xyxy(pairs.truth), pairs.rules)
+        return -rounded_like(overlap, pairs.boxes)

@@ -1,0 +1,47 @@
+"""Matching costs: what one is, and what an image shows it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from detr_spec.boxes import EXACT
+from detr_spec.parts import Part
+from detr_spec.tolerance import Numbers
+from detr_spec.values import Integers
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pairs:
+    """What an image shows a cost: logits [Q, C] and boxes [Q, 4] of queries, labels [n] and boxes [n, 4] of targets.
+
+    Boxes are cxcywh. has_no_object: whether the last column of the logits is that of no object, in a softmax; without
+    it each logit has a sigmoid. rules: the profile's box arithmetic.
+    """
+
+    logits: Numbers
+    boxes: Numbers
+    labels: Integers
+    truth: Numbers
+    has_no_object: bool
+    rules: Any = EXACT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost(Part):
+    """A term of the matching cost."""
+
+    @abstractmethod
+    def value(self, pairs: Pairs) -> Numbers:
+        """What each pair costs before its weight; [Q, n]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassCost(Cost):
+    """A cost of the classes."""
+
+    @property
+    def of_nothing_is_finite(self) -> bool:
+        """Whether it is a finite number for a probability of 0."""
+        return True

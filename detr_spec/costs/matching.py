@@ -1,0 +1,43 @@
+"""The matching cost of every query and target of one image, by profile. norm §3; Carion et al. 2020, section 3.1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from detr_spec.configuration import Configuration
+from detr_spec.costs.cost import Pairs
+from detr_spec.parameters import held
+from detr_spec.tolerance import Interval, Numbers, lift
+from detr_spec.values import Outputs, Target, part_dtypes
+
+
+def matching_cost(logits: Numbers, boxes: Numbers, target: Target, configuration: Configuration) -> Numbers:
+    """Σ λ · cost over the profile's costs; logits [Q, C] and boxes [Q, 4] in cxcywh of one image → [Q, n].
+
+    A cost of weight 0 is left out, so it cannot matter even where it is NaN.
+    """
+    ranged, profile = isinstance(boxes, Interval), configuration.profile
+    pairs = Pairs(
+        logits=logits,
+        boxes=boxes,
+        labels=target.labels,
+        truth=lift(target.boxes, part_dtypes(configuration.dtype).targets) if ranged else target.boxes,
+        has_no_object=profile.has_no_object,
+        rules=profile.boxes,
+    )
+    total = lift(np.zeros((len(boxes), len(target))), boxes.dtype) if ranged else 0.0
+    for cost, weight in zip(configuration.costs, configuration.cost_weights, strict=True):
+        if weight:
+            total = total + cost.value(pairs) * weight
+    return total
+
+
+def image_costs(outputs: Outputs, targets: tuple[Target, ...], configuration: Configuration) -> list[Interval]:
+    """The matching cost of each image of one decoder layer, [Q, n_b] each, with the range of the case's dtype."""
+    dtypes, parameters = part_dtypes(configuration.dtype), held(configuration)
+    return [
+        matching_cost(
+            lift(outputs.logits[image], dtypes.logits), lift(outputs.boxes[image], dtypes.boxes), target, parameters
+        )
+        for image, target in enumerate(targets)
+    ]

@@ -1,0 +1,33 @@
+"""The dialects that have a name, one file each."""
+
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+
+from detr_spec.profile import Profile
+from detr_spec.profiles.deformable import DEFORMABLE
+from detr_spec.profiles.detr import DETR
+from detr_spec.values import InvalidValue
+
+__all__ = ["DEFORMABLE", "DETR", "PROFILES", "named_profile"]
+
+GROUP = "detr_spec.profiles"
+"""The group of entry points by which other packages register profiles."""
+
+
+def _registered() -> Iterator[Profile]:
+    for entry in entry_points(group=GROUP):
+        profile = entry.load()
+        if not isinstance(profile, Profile):
+            raise InvalidValue(f"the entry point {entry.name!r} of {GROUP} is {entry.value}; expected a Profile")
+        yield profile
+
+
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in (DETR, DEFORMABLE, *_registered())}
+
+
+def named_profile(name: str) -> Profile:
+    """The profile of that name; raises `KeyError` with the known names otherwise."""
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise KeyError(f"no profile is called {name!r}; the profiles are {', '.join(PROFILES)}") from None

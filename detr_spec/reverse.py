@@ -1,0 +1,331 @@
+"""Gradients of the definitions: reverse mode over the interval arithmetic, so that a formula is written once.
+
+A definition is called with a `Traced` in place of an `Interval`; what it returns remembers how it was computed, and
+`gradient` goes back along that way, each step in interval arithmetic: the range of a gradient holds the right
+evaluations in its dtype, as that of a value does. What `stop_gradient` has passed is a constant.
+
+Where a formula has several right ways to be evaluated (`hull`), each has a way back, and the gradient's range is the
+union of theirs. At a kink, and where rounding may decide on which side of one a number lies, a derivative is any number
+between the two sides'. Source: Griewank and Walther 2008, "Evaluating Derivatives", section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from detr_spec.tolerance import (
+    OPERATIONS,
+    REARRANGEMENTS,
+    SPACING,
+    Interval,
+    Numbers,
+    finest,
+    hull,
+    in_dtype,
+    intervals_in,
+    lift,
+)
+from detr_spec.values import Floats, Integers
+
+Back = Callable[[Interval], Interval]
+"""From the gradient with respect to a result to that with respect to an operand."""
+
+Way = Sequence[tuple["Traced", Back]]
+"""One right way in which a number was computed: its operands, and the way back to each."""
+
+
+class Traced(Interval):
+    """An `Interval` that remembers how it was computed, in one way or in several that are right."""
+
+    def __init__(self, interval: Interval, ways: Sequence[Way] = ()) -> None:
+        super().__init__(interval.value, interval.lower, interval.upper, interval.dtype, single=interval.single)
+        self.ways = ways
+
+    def constant(self) -> Interval:
+        """The same numbers, without their history."""
+        return Interval(self.value, self.lower, self.upper, self.dtype, single=self.single)
+
+    @classmethod
+    def of_ways(cls, ways: Sequence[Interval]) -> Traced:
+        """The range of several right ways to evaluate one formula, each of which has its way back."""
+        backs = [[(way, _itself)] if isinstance(way, Traced) else [] for way in ways]
+        return Traced(Interval.of_ways([way.constant() for way in ways]), backs)
+
+    def in_dtype(self, dtype: str) -> Traced:
+        """The same numbers in another dtype; their gradient is rounded to this one."""
+        return Traced(self.constant().in_dtype(dtype), [[(self, lambda slope: _rounded(slope, self.dtype))]])
+
+    def sum(self, axis: int | None = None) -> Traced:
+        """The sum over an axis, or over all."""
+
+        def back(slope: Interval) -> Interval:
+            spread = slope if axis is None else np.expand_dims(slope, axis)  # type: ignore[call-overload]
+            return _broadcast(spread, self.shape)
+
+        return Traced(self.constant().sum(axis), [[(self, back)]])
+
+    def within(self, least: float, most: float) -> Traced:
+        """These numbers, brought into bounds that only rounding leaves, which is no kink."""
+        return Traced(self.constant().within(least, most), [[(self, _itself)]])
+
+    def with_slope(self, result: Interval, back: Back) -> Traced:
+        """A function's value of these numbers, and its way back, which ends in the dtype of these."""
+
+        def rounded(slope: Interval) -> Interval:
+            found = back(slope)
+            return found if found.dtype == self.dtype else _rounded(found, self.dtype)
+
+        return Traced(result, [[(self, rounded)]])
+
+    def max(self, axis: int | None = None, keepdims: bool = False) -> Interval:  # noqa: ARG002
+        """Raises `TypeError`: a definition whose largest number matters for its gradient has no kink there."""
+        raise TypeError("the largest of traced numbers has no gradient; stop it, or write it with np.maximum")
+
+    def _rearranged(self, move: Callable[[Floats], Any]) -> Traced:
+        return _rearranged(self.constant()._rearranged(move), lambda parts: move(parts[0]), [self])
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if method != "__call__" or options or ufunc not in _DERIVATIVES:
+            return NotImplemented
+        dtype = finest(intervals_in(inputs))
+        operands = [in_dtype(operand, dtype) for operand in inputs]
+        plain = [operand.constant() for operand in operands]
+        with np.errstate(all="ignore"):
+            result = OPERATIONS[ufunc](*plain)
+        backs = _DERIVATIVES[ufunc](result, *plain)
+        way = [
+            (operand, _summed_back(back, operand.shape))
+            for operand, back in zip(operands, backs, strict=True)
+            if isinstance(operand, Traced)
+        ]
+        return Traced(result, [way])
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Sequence[type], args: Sequence[Any], options: dict[str, Any]
+    ) -> Any:
+        if function not in REARRANGEMENTS:
+            return NotImplemented
+        traced = [item for item in intervals_in(args) if isinstance(item, Traced)]
+
+        def moved(parts: Sequence[Floats]) -> Floats:
+            following = iter(parts)
+
+            def pick(given: Any) -> Any:
+                if isinstance(given, Traced):
+                    return next(following)
+                if isinstance(given, Interval):
+                    return given.value
+                return type(given)(map(pick, given)) if isinstance(given, (list, tuple)) else given
+
+            return np.asarray(function(*map(pick, args), **options))
+
+        def plain(given: Any) -> Any:
+            if isinstance(given, Interval):
+                return given.constant()
+            return type(given)(map(plain, given)) if isinstance(given, (list, tuple)) else given
+
+        return _rearranged(function(*map(plain, args), **options), moved, traced)
+
+
+def _rearranged(result: Interval, move: Callable[[Sequence[Floats]], Any], operands: Sequence[Traced]) -> Traced:
+    """A result whose numbers are copies of the operands' or of constants, as `move` copies them."""
+    ends = np.cumsum([operand.value.size for operand in operands])
+    places = [
+        np.arange(end - operand.value.size + 1, end + 1, dtype=np.float64).reshape(operand.shape)
+        for operand, end in zip(operands, ends, strict=True)
+    ]
+    with np.errstate(invalid="ignore"):
+        # What does not move with the operands is a constant.
+        source = np.asarray(move(places)) - np.asarray(move([np.zeros(operand.shape) for operand in operands]))
+    source = np.nan_to_num(source).astype(np.int64)
+
+    def back_to(operand: Traced, end: int) -> Back:
+        first = int(end) - operand.value.size
+
+        def back(slope: Interval) -> Interval:
+            return _collected(slope, source - first, operand.shape)
+
+        return back
+
+    return Traced(result, [[(operand, back_to(operand, end)) for operand, end in zip(operands, ends, strict=True)]])
+
+
+def _collected(slope: Interval, source: Integers, shape: tuple[int, ...]) -> Interval:
+    """The sum of the slopes that belong to each of the numbers of a shape, counted from 1; 0 where none does."""
+    size = int(np.prod(shape))
+    mine = (source >= 1) & (source <= size)
+    where = source[mine] - 1
+    counts = np.bincount(where, minlength=size)
+
+    def total(part: Floats) -> Floats:
+        sums: Floats = np.zeros(size)
+        with np.errstate(invalid="ignore"):
+            np.add.at(sums, where, part[mine])
+        return sums
+
+    value, lower, upper = total(slope.value), total(slope.lower), total(slope.upper)
+    if (counts > 1).any():
+        magnitude = total(np.maximum(np.abs(slope.lower), np.abs(slope.upper)))
+        growth = np.where(counts > 1, np.minimum(counts, 6.0 * np.sqrt(counts)), 0.0)
+        with np.errstate(invalid="ignore"):
+            slack = np.where(growth > 0, growth * SPACING[slope.dtype] * magnitude, 0.0)
+        lower, upper = lower - slack, upper + slack
+    single = slope.single and not (counts > 1).any()
+    return Interval(value.reshape(shape), lower.reshape(shape), upper.reshape(shape), slope.dtype, single=single)
+
+
+def _itself(slope: Interval) -> Interval:
+    return slope
+
+
+def _rounded(slope: Interval, dtype: str) -> Interval:
+    """The same, rounded to a dtype."""
+    moved: Interval = slope.in_dtype(dtype) + 0.0
+    return moved
+
+
+def _broadcast(slope: Interval, shape: tuple[int, ...]) -> Interval:
+    spread: Interval = np.broadcast_to(slope, shape)  # type: ignore[call-overload]
+    return spread
+
+
+def _summed_back(back: Back, shape: tuple[int, ...]) -> Back:
+    """The way back to an operand that was broadcast, over whose copies it sums."""
+
+    def summed(slope: Interval) -> Interval:
+        with np.errstate(all="ignore"):
+            found = back(slope)
+            while found.ndim > len(shape):
+                found = found.sum(axis=0)
+            for axis, length in enumerate(shape):
+                if length == 1 and found.shape[axis] != 1:
+                    found = np.expand_dims(found.sum(axis=axis), axis)  # type: ignore[call-overload]
+        return found
+
+    return summed
+
+
+def _extreme(sign: float) -> Callable[[Interval, Interval, Interval], Sequence[Back]]:
+    """The derivatives of the larger of two numbers (sign 1) or of the smaller one (sign −1)."""
+
+    def share(own: Interval, other: Interval) -> Interval:
+        ends = (own.lower, own.upper, other.lower, other.upper)
+        low, high, other_low, other_high = ends if sign > 0 else (-own.upper, -own.lower, -other.upper, -other.lower)
+        lower, upper = np.where(low > other_high, 1.0, 0.0), np.where(high >= other_low, 1.0, 0.0)
+        value = 0.5 + 0.5 * np.sign(sign * (own.value - other.value))
+        return Interval(value, lower, upper, own.dtype, single=bool((lower == upper).all()))
+
+    def derivatives(_: Interval, a: Interval, b: Interval) -> Sequence[Back]:
+        return _times(share(a, b)), _times(share(b, a))
+
+    return derivatives
+
+
+def _of_absolute(_: Interval, a: Interval) -> Sequence[Back]:
+    lower, upper = np.where(a.lower > 0, 1.0, -1.0), np.where(a.upper < 0, -1.0, 1.0)
+    return (_times(Interval(np.sign(a.value), lower, upper, a.dtype, single=bool((lower == upper).all()))),)
+
+
+def _of_power(_: Interval, a: Interval, exponent: Interval) -> Sequence[Back]:
+    if exponent.single and not exponent.value.any():
+        return _times(a * 0.0), _constant_exponent
+    return _times(exponent * a ** (exponent - 1.0)), _constant_exponent
+
+
+def _constant_exponent(_: Interval) -> Interval:
+    raise TypeError("an exponent has no gradient; stop it")
+
+
+def _times(factor: Interval) -> Back:
+    def back(slope: Interval) -> Interval:
+        product: Interval = slope * factor
+        return product
+
+    return back
+
+
+def _over(divisor: Interval) -> Back:
+    def back(slope: Interval) -> Interval:
+        quotient: Interval = slope / divisor
+        return quotient
+
+    return back
+
+
+def _opposite(back: Back) -> Back:
+    def negative(slope: Interval) -> Interval:
+        opposite: Interval = -back(slope)
+        return opposite
+
+    return negative
+
+
+def _of_quotient(result: Interval, _: Interval, divisor: Interval) -> Sequence[Back]:
+    return _over(divisor), _opposite(_times(result / divisor))
+
+
+_DERIVATIVES: dict[Any, Callable[..., Sequence[Back]]] = {
+    np.add: lambda *_: (_itself, _itself),
+    np.subtract: lambda *_: (_itself, _opposite(_itself)),
+    np.multiply: lambda _, a, b: (_times(b), _times(a)),
+    np.divide: _of_quotient,
+    np.negative: lambda *_: (_opposite(_itself),),
+    np.absolute: _of_absolute,
+    np.power: _of_power,
+    np.exp: lambda result, *_: (_times(result),),
+    np.log: lambda _, a: (_over(a),),
+    np.log1p: lambda _, a: (_over(a + 1.0),),
+    np.minimum: _extreme(-1.0),
+    np.maximum: _extreme(1.0),
+}
+"""From a result and its operands, the way back to each."""
+
+
+def gradient(function: Callable[..., Numbers], *numbers: Interval) -> tuple[Interval, ...]:
+    """The gradient of a definition, which answers one number, [], at numbers, by each of them; of their shapes."""
+    traced = [Traced(item) for item in numbers]
+    result = function(*traced)
+    if not isinstance(result, Traced):
+        return tuple(lift(np.zeros(item.shape), item.dtype) for item in numbers)
+    order = _results_first(result)
+    several = max(len(item.ways) for item in order)
+    found = [_slopes(order, way) for way in range(max(several, 1))]
+    return tuple(
+        hull(*(slopes.get(id(item), lift(np.zeros(item.shape), item.dtype)) for slopes in found)) for item in traced
+    )
+
+
+def _results_first(result: Traced) -> list[Traced]:
+    """All that a result was computed from, each before its operands."""
+    order: list[Traced] = []
+    seen: set[int] = set()
+    waiting: list[tuple[Traced, bool]] = [(result, False)]
+    while waiting:
+        item, finished = waiting.pop()
+        if finished:
+            order.append(item)
+        elif id(item) not in seen:
+            seen.add(id(item))
+            waiting.append((item, True))
+            waiting.extend((operand, False) for operand in _operands(item))
+    return order[::-1]
+
+
+def _operands(item: Traced) -> Iterable[Traced]:
+    return (operand for way in item.ways for operand, _ in way)
+
+
+def _slopes(order: Sequence[Traced], way: int) -> dict[int, Interval]:
+    """The gradient with respect to each number, along the first, second … of its right ways, or the last."""
+    slopes: dict[int, Interval] = {id(order[0]): lift(np.ones(order[0].shape), order[0].dtype)}
+    for item in order:
+        slope = slopes.get(id(item))
+        if slope is None or not item.ways:
+            continue
+        for operand, back in item.ways[min(way, len(item.ways) - 1)]:
+            part, known = back(slope), slopes.get(id(operand))
+            slopes[id(operand)] = part if known is None else known + part
+    return slopes

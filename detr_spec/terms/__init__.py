@@ -1,0 +1,8 @@
+"""Training terms, one file each: the only definition of each, from which its gradient follows."""
+
+from detr_spec.terms.boxes import BoxGiou, BoxL1
+from detr_spec.terms.cross_entropy import CrossEntropy
+from detr_spec.terms.focal import Focal
+from detr_spec.terms.term import LAWS, ClassTerm, Layer, Term
+
+__all__ = ["LAWS", "BoxGiou", "BoxL1", "ClassTerm", "CrossEntropy", "Focal", "Layer", "Term"]

@@ -1,0 +1,38 @@
+"""The two losses of boxes: L1 and GIoU. Carion et al. 2020, section 3.1; Rezatofighi et al. 2019."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from detr_spec.boxes import cxcywh_to_xyxy, elementwise_giou
+from detr_spec.terms.term import Layer, Term
+from detr_spec.tolerance import Numbers, rounded_like
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxL1(Term):
+    """Σ ‖b̂ − b‖₁ over matched pairs / num_boxes, boxes as (cx, cy, w, h)."""
+
+    name = "box-l1"
+    moves = "boxes"
+    laws = frozenset({"divided by boxes"})
+
+    def value(self, layer: Layer) -> Numbers:
+        """Its value; []."""
+        return np.abs(layer.boxes - layer.truth).reshape(-1).sum() / layer.normaliser
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxGiou(Term):
+    """Σ (1 − GIoU) over matched pairs / num_boxes."""
+
+    name = "box-giou"
+    moves = "boxes"
+    laws = frozenset({"divided by boxes"})
+
+    def value(self, layer: Layer) -> Numbers:
+        """Its value; []."""
+        giou = elementwise_giou(cxcywh_to_xyxy(layer.boxes), cxcywh_to_xyxy(layer.truth), layer.rules)
+        return (1.0 - rounded_like(giou, layer.boxes)).sum() / layer.normaliser

@@ -1,0 +1,51 @@
+"""The sigmoid focal loss of Deformable DETR (Zhu et al. 2021), after Lin et al. 2017."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from detr_spec.activations import sigmoid, surprisal
+from detr_spec.terms.term import ClassTerm, Layer
+from detr_spec.tolerance import Interval, Numbers, hull, within
+from detr_spec.values import Booleans
+
+
+@dataclass(frozen=True, kw_only=True)
+class Focal(ClassTerm):
+    """Σ α_t (1 − p_t)^γ · −log p_t over all logits / num_boxes; p_t is p at a query's target, 1 − p elsewhere."""
+
+    alpha: float = 0.25
+    gamma: float = 2.0
+
+    name = "focal"
+    activation = "sigmoid"
+    laws = frozenset({"divided by boxes"})
+    drawn = {  # noqa: RUF012
+        "alpha": (0.25, 0.5, 0.75, 0.0),
+        "gamma": (2.0, 1.0, 3.0, 1.5, 0.0, 2.5),
+    }
+
+    def value(self, layer: Layer) -> Numbers:
+        """Its value; []."""
+        terms = focal_terms(layer.logits, layer.positive, self.alpha, self.gamma)
+        return terms.reshape(-1).sum() / layer.normaliser
+
+    def teaches(self) -> bool:
+        """Whether both objects and what is none have a part in it."""
+        return 0 < self.alpha < 1
+
+
+def focal_terms(logits: Numbers, positive: Booleans, alpha: Numbers, gamma: Numbers) -> Numbers:
+    """α_t (1 − p_t)^γ · −log p_t of each logit, p_t = p where `positive`, else 1 − p; [...] → [...].
+
+    The logarithm is taken from the logit, so it is finite for every finite logit. An interval holds what cancels in
+    1 − p_t as usual implementations have it, from the logarithm or from the sigmoid. Source: Lin et al. 2017, eq. 5.
+    """
+    toward = np.where(positive, logits, -logits)
+    surprise = surprisal(toward)
+    away = within(1.0 - np.exp(-surprise), least=0.0)
+    if isinstance(toward, Interval):
+        away = hull(away, sigmoid(-toward), within(1.0 - sigmoid(toward), least=0.0))
+    return surprise * away**gamma * np.where(positive, alpha, 1.0 - alpha)

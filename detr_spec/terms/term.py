@@ -1,0 +1,87 @@
+"""Training terms: what one is, and what a decoder layer shows it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from detr_spec.boxes import EXACT, cxcywh_to_xyxy, elementwise_iou
+from detr_spec.parts import Part
+from detr_spec.tolerance import Interval, Numbers, hull, placed, rounded_like
+from detr_spec.values import Booleans, Integers
+
+LAWS = {
+    "divided by boxes": "num_boxes is its only divisor, so that num_boxes times it is a sum over images",
+    "shift-invariant": "a constant added to all logits of a query leaves it",
+}
+"""What is true of some terms and not of others, and decides which invariants speak of them."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Layer:
+    """What a decoder layer shows a term under a matching: m pairs of a query and a target, of all images.
+
+    logits: [B, Q, C]. classes: the class that each query is trained towards, K for no object; [B, Q]. boxes: the
+    matched queries', and truth: their targets', cxcywh [m, 4]. images, queries: where the matched queries are; [m]
+    each. normaliser: num_boxes, []. rules: the profile's box arithmetic.
+    """
+
+    logits: Numbers
+    classes: Integers
+    boxes: Numbers
+    truth: Numbers
+    images: Integers
+    queries: Integers
+    normaliser: Numbers
+    rules: Any = EXACT
+
+    @cached_property
+    def positive(self) -> Booleans:
+        """Which logit is that of its query's target; [B, Q, C]."""
+        positive: Booleans = self.classes[..., None] == np.arange(self.logits.shape[-1])
+        return positive
+
+    @cached_property
+    def iou(self) -> Numbers:
+        """The IoU of each matched pair; [m]."""
+        return elementwise_iou(cxcywh_to_xyxy(self.boxes), cxcywh_to_xyxy(self.truth), self.rules)
+
+    def at_labels(self, numbers: Numbers) -> Numbers:
+        """A number of each pair in the place of its query's target among the logits, 0 elsewhere; [m] → [B, Q, C].
+
+        An interval also holds the numbers rounded to the dtype of the logits, as a tensor of that holds them.
+        """
+        if isinstance(numbers, Interval):
+            numbers = hull(numbers, rounded_like(numbers, self.logits) + 0.0)
+        labels = self.classes[self.images, self.queries]
+        return placed(numbers, self.logits.shape, (self.images, self.queries, labels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term(Part):
+    """A training term of one decoder layer. moves: the predictions that it gives a gradient."""
+
+    moves: ClassVar[Literal["logits", "boxes"]]
+
+    @abstractmethod
+    def value(self, layer: Layer) -> Numbers:
+        """What it adds to the loss before its weight; []."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassTerm(Term):
+    """A training term of the classes."""
+
+    moves = "logits"
+
+    def has_value(self, targets: int) -> bool:  # noqa: ARG002
+        """Whether it is a number in a batch of so many targets."""
+        return True
+
+    def teaches(self) -> bool:
+        """Whether both objects and queries without one have a part in it."""
+        return True
