@@ -175,6 +175,8 @@ def unique_optimum(cost: Floats | Interval, solver_dtype: str = "float64") -> Ma
     `solver_dtype` may lose.
     """
     value = np.array(cost.value if isinstance(cost, Interval) else cost, dtype=np.float64)
+    if not np.isfinite(value).all():
+        return None
     best = solve(value)
     harsh = np.array(cost.lower if isinstance(cost, Interval) else value, dtype=np.float64)
     if isinstance(cost, Interval):

@@ -11,11 +11,12 @@ from typing import Any
 from detr_spec.calls import CALLS, PLAIN
 from detr_spec.costs import ClassCost, Cost, GiouCost, L1Cost
 from detr_spec.profile import Profile
-from detr_spec.terms import ClassTerm, Term
+from detr_spec.terms import BoxGiou, BoxL1, ClassTerm, MaskDice, MaskFocal, Term
 from detr_spec.values import DTYPES, InvalidValue
 
 __all__ = [
     "PARTS",
+    "TERM_WEIGHTS",
     "Configuration",
     "drawn_numbers",
     "number_names",
@@ -27,6 +28,15 @@ __all__ = [
 
 PARTS = ("class_cost", "class_loss")
 """The fields that are parts of the profile with the numbers of the case."""
+
+TERM_WEIGHTS = {
+    "classification": "loss_class",
+    "box_l1": "loss_bbox",
+    "box_giou": "loss_giou",
+    "mask": "loss_mask",
+    "dice": "loss_dice",
+}
+"""The fields that weigh the training terms, by the terms' neutral names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +118,14 @@ class Configuration:
 
     @property
     def terms(self) -> dict[str, Term]:
-        """The training terms of the decoder's layers but for those of masks, by neutral name."""
-        return self.profile.terms | {"classification": self.class_loss}
+        """The training terms by neutral name, those of masks where they are asked for."""
+        masks = {"mask": MaskFocal(), "dice": MaskDice()} if self.masks else {}
+        return {"classification": self.class_loss, "box_l1": BoxL1(), "box_giou": BoxGiou()} | masks
+
+    @property
+    def term_weights(self) -> dict[str, float]:
+        """The weight of each training term, by neutral name."""
+        return {name: getattr(self, TERM_WEIGHTS[name]) for name in self.terms}
 
     @property
     def losses(self) -> list[str]:
@@ -117,25 +133,14 @@ class Configuration:
         return ["labels", "boxes", "cardinality", *(["masks"] if self.masks else [])]
 
     @property
-    def base_weights(self) -> dict[str, float]:
-        """The loss weights of the last layer, by the profile's keys."""
-        keys = self.profile.keys
-        weights = {
-            keys.classification: self.loss_class,
-            keys.box_l1: self.loss_bbox,
-            keys.box_giou: self.loss_giou,
-        }
-        return weights | ({keys.mask: self.loss_mask, keys.dice: self.loss_dice} if self.masks else {})
-
-    @property
     def weight_dict(self) -> dict[str, float]:
         """The loss weights by the profile's keys: for all other layers and predictions those of the last. norm §4."""
         keys = self.profile.keys
+        main = {getattr(keys, name): weight for name, weight in self.term_weights.items()}
         names = [partial(keys.auxiliary_loss.format, layer=layer) for layer in range(self.decoder_layers - 1)]
-        names += [partial(template.format) for template in (keys.encoder_loss, keys.denoising_loss) if template]
-        return self.base_weights | {
-            name(loss=key): weight for name in names for key, weight in self.base_weights.items()
-        }
+        others = [template for template in (keys.encoder_loss, keys.denoising_loss) if template]
+        names += [partial(template.format, layer=self.decoder_layers - 1) for template in others]
+        return main | {name(loss=key): weight for name in names for key, weight in main.items()}
 
 
 def number_names(profile: Profile) -> tuple[str, ...]:

@@ -54,12 +54,14 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
 }
 """Numbers worth trying, the default of `Profile` first: those of known dialects, and where a number may end."""
 
-TEMPLATES: dict[str, tuple[str | None, ...]] = {
-    "auxiliary_loss": ("{loss}_{layer}", "{loss}_aux_{layer}", "d{layer}.{loss}"),
-    "encoder_loss": (None, "{loss}_enc", "enc.{loss}"),
+TEMPLATES: dict[str, tuple[Any, ...]] = {
+    "auxiliary_loss": ("{loss}_{layer}", "{loss}_aux_{layer}", "d{layer}.{loss}", "{loss}_aux", "{loss}"),
+    "encoder_loss": (None, "{loss}_enc", "enc.{loss}", "{loss}_enc_{layer}"),
     "denoising_loss": (None, "{loss}_dn", "dn.{loss}"),
+    "total": (None, "loss"),
+    "extra": ((), ("extra_*",)),
 }
-"""How losses of other predictions may be named."""
+"""How losses of other predictions, and what is reported besides, may be named."""
 
 
 @cache

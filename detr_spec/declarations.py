@@ -49,12 +49,17 @@ def require_different(what: str, *names: str) -> None:
         raise InvalidValue(f"two {what} are called {twice[0]!r}; expected a name of its own for each")
 
 
-def require_template(name: str, template: str, *parts: str) -> None:
-    """Raises `InvalidValue` unless a template holds each of these parts, plainly, and nothing else in braces."""
+def require_template(name: str, template: str, *parts: str, optional: Sequence[str] = ()) -> None:
+    """Raises `InvalidValue` unless a template holds each of these parts, plainly, and nothing else in braces.
+
+    optional: parts that it may hold too.
+    """
     try:
         found = [part[1:] for part in string.Formatter().parse(template) if part[1] is not None]
     except ValueError:
         found = []
-    if {part[0] for part in found} != set(parts) or any(part[1] or part[2] for part in found):
+    names = {part[0] for part in found}
+    if not set(parts) <= names <= {*parts, *optional} or any(part[1] or part[2] for part in found):
         expected = " and ".join(f"{{{part}}}" for part in parts)
-        raise InvalidValue(f"{name} is {template!r}; expected text with {expected}, and nothing else in braces")
+        more = "".join(f", {{{part}}} where wanted" for part in optional)
+        raise InvalidValue(f"{name} is {template!r}; expected text with {expected}{more}, and nothing else in braces")

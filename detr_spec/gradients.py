@@ -7,16 +7,18 @@ corners coincide, the range holds whatever lies between the slopes on its sides.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from detr_spec.boxes import kink_distance
 from detr_spec.configuration import Configuration
-from detr_spec.losses import matched_places, matched_rows, num_boxes, shown_layer
-from detr_spec.parameters import held, parameter
+from detr_spec.losses import matched_places, matched_rows, num_boxes, shown_layer, shown_masks
+from detr_spec.parameters import held, product
+from detr_spec.reported import Place, reported_losses
 from detr_spec.reverse import gradient
 from detr_spec.terms import Layer
 from detr_spec.tolerance import SPACING, Interval, Numbers, lift, placed
@@ -25,17 +27,22 @@ from detr_spec.values import Floats, Integers, Matching, Outputs, Targets, part_
 
 @dataclass(frozen=True, eq=False)
 class GradientRange:
-    """Where a right gradient of one decoder layer lies: logits [B, Q, C] and boxes [B, Q, 4]."""
+    """Where a right gradient of one decoder layer lies: logits [B, Q, C], boxes [B, Q, 4], masks [B, Q, h, w].
+
+    masks: None where the layer has none.
+    """
 
     logits: Interval
     boxes: Interval
+    masks: Interval | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class LayerObjective:
     """Σ weight · term of one decoder layer under a matching of each image, as functions of its predictions.
 
-    weights: numbers or their ranges, by the neutral names of `losses.TRAINING_TERMS`; a term that is left out has none.
+    weights: numbers or their ranges, by the terms' neutral names; a term that is left out has none. factors: numbers
+    that a term is times before its weight, where a loss is not the plain term.
     """
 
     configuration: Configuration
@@ -43,6 +50,7 @@ class LayerObjective:
     targets: Targets
     matchings: Sequence[Matching]
     weights: Mapping[str, Any]
+    factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @cached_property
     def rows(self) -> Floats:
@@ -58,6 +66,8 @@ class LayerObjective:
     def _plain(self) -> Layer:
         parts = ("logits", "boxes", "truth", "normaliser")
         values: dict[str, Any] = {name: getattr(self._ranged, name).value for name in parts}
+        if self.layer.masks is not None:
+            values["masks"] = shown_masks(matched_rows(self.layer.masks, self.matchings), self.targets, self.matchings)
         return replace(self._ranged, rules=self.configuration.profile.boxes, **values)
 
     def _shown(self, numbers: Numbers) -> Layer:
@@ -67,7 +77,7 @@ class LayerObjective:
         total: Numbers = layer.normaliser * 0.0
         for name, term in self.configuration.terms.items():
             if term.moves == moved and self.weights.get(name, 0.0):
-                total = total + term.value(layer) * self.weights[name]
+                total = total + term.value(layer) * self.weights[name] * prod(self.factors.get(name, ()))
         return total
 
     def of_logits(self, logits: Numbers) -> Numbers:
@@ -80,16 +90,28 @@ class LayerObjective:
         chosen: dict[str, Any] = {name: getattr(shown, name)[pairs] for name in ("truth", "images", "queries")}
         return self._total("boxes", replace(shown, boxes=rows, **chosen))
 
+    def of_masks(self, rows: Numbers) -> Numbers:
+        """The weighted terms that move masks, of the matched pairs; [m, h, w] → []."""
+        masks = shown_masks(rows, self.targets, self.matchings)
+        return self._total("masks", replace(self._shown(rows), masks=masks))
+
     @cached_property
     def range(self) -> GradientRange:
         """Where a right gradient lies, in the dtype of the configuration."""
-        dtypes = part_dtypes(self.configuration.dtype)
-        own = {name: getattr(dtypes, term.moves) for name, term in self.configuration.terms.items()}
-        weights = {name: parameter(weight, own[name]) for name, weight in self.weights.items()}
-        ranged = replace(self, configuration=held(self.configuration), weights=weights)
+        dtypes, places = part_dtypes(self.configuration.dtype), matched_places(self.matchings)
+        own = {name: "boxes" if term.moves == "boxes" else "logits" for name, term in self.configuration.terms.items()}
+        weights = {
+            name: product((weight, *self.factors.get(name, ())), getattr(dtypes, own[name]))
+            for name, weight in self.weights.items()
+        }
+        ranged = replace(self, configuration=held(self.configuration), weights=weights, factors={})
         (logits,) = gradient(ranged.of_logits, lift(self.layer.logits, dtypes.logits))
         (rows,) = gradient(ranged.of_boxes, lift(self.rows, dtypes.boxes))
-        return GradientRange(logits, placed(rows, self.layer.boxes.shape, matched_places(self.matchings)))
+        found = GradientRange(logits, placed(rows, self.layer.boxes.shape, places))
+        if self.layer.masks is None:
+            return found
+        (masks,) = gradient(ranged.of_masks, lift(matched_rows(self.layer.masks, self.matchings), dtypes.logits))
+        return replace(found, masks=placed(masks, self.layer.masks.shape, places))
 
     def noise(self, pairs: Integers) -> float:
         """How far off the sum of both objectives may be in float64, near the layer's logits and some pairs' boxes.
@@ -122,3 +144,17 @@ class LayerObjective:
 def _around(point: Floats) -> Interval:
     slack = SPACING["float64"] * np.abs(point)
     return Interval(point, point - slack, point + slack, "float64")
+
+
+def layer_objective(
+    configuration: Configuration,
+    supervised: tuple[Outputs, Targets, Sequence[Matching]],
+    table: Mapping[str, float],
+    place: Place,
+) -> LayerObjective:
+    """What the losses with a weight ask of one place: its predictions, targets and matchings, and whose they are."""
+    losses = reported_losses(configuration)
+    own = {name: key for key in table for name, other in losses[key].parts if other == place}
+    weights = {name: table[key] for name, key in own.items()}
+    factors = {name: losses[key].factors(configuration, (name, place)) for name, key in own.items()}
+    return LayerObjective(configuration, *supervised, weights, factors)

@@ -1,7 +1,7 @@
 """The losses of one decoder layer under a given matching. norm §4; Carion et al. 2020, section 3.1.
 
 `set_losses` puts the terms of a configuration together for a case: each by its neutral name ("classification",
-"box_l1", "box_giou", "class_error", "cardinality"), an interval in which a right answer lies.
+"box_l1", "box_giou", "mask", "dice", "class_error", "cardinality"), an interval in which a right answer lies.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import numpy as np
 
 from detr_spec.activations import sigmoid
 from detr_spec.configuration import Configuration
+from detr_spec.masks import bilinear, common_size, matched_masks
 from detr_spec.parameters import held
 from detr_spec.terms import Layer
 from detr_spec.tolerance import SPACING, Interval, Numbers, lift
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, part_dtypes, round_to
 
 TRAINING_TERMS = ("classification", "box_l1", "box_giou")
+MASK_TERMS = ("mask", "dice")
 METRICS = ("class_error", "cardinality")
 
 
@@ -141,7 +143,18 @@ def shown_layer(
         queries=queries,
         normaliser=normaliser,
         rules=configuration.profile.boxes.held(configuration.dtype),
+        masks=None
+        if layer.masks is None
+        else shown_masks(lift(matched_rows(layer.masks, matchings), dtypes.logits), targets, matchings),
     )
+
+
+def shown_masks(matched: Numbers, targets: Targets, matchings: Sequence[Matching]) -> tuple[Numbers, Booleans]:
+    """The matched queries' masks at the common size, and the masks of their targets; [m, h, w] → two of [m, H, W].
+
+    The targets' masks are padded to that size, and the padding counts.
+    """
+    return bilinear(matched, *common_size(targets)), matched_masks(targets, matchings)
 
 
 def set_losses(
@@ -153,14 +166,16 @@ def set_losses(
 ) -> dict[str, Interval]:
     """All losses and metrics of one decoder layer under a matching of each image, by neutral name.
 
-    normaliser: what box losses are divided by, [], where that is not `num_boxes`.
+    Those of masks are among them where the layer has masks and they are asked for. normaliser: what box losses are
+    divided by, [], where that is not `num_boxes`.
     """
     dtype = configuration.dtype
+    terms = [name for name, term in configuration.terms.items() if term.moves != "masks" or layer.masks is not None]
     normaliser = lift(num_boxes(targets, matchings, configuration), dtype) if normaliser is None else normaliser
     shown = shown_layer(configuration, layer, targets, matchings, normaliser)
     labels = matched_targets(targets, matchings).labels
     return {
-        **{name: term.value(shown) for name, term in held(configuration).terms.items()},
+        **{name: term.value(shown) for name, term in held(configuration).terms.items() if name in terms},
         "class_error": class_error(matched_rows(layer.logits, matchings), labels, metric_dtype(dtype)),
         "cardinality": cardinality_error(layer.logits, targets, configuration),
     }

@@ -1,8 +1,4 @@
-"""The losses of predicted segmentation masks under a given matching. norm §4; Carion et al. 2020, section 4.4.
-
-The plain formulas take arrays or intervals, as those of `detr_spec.losses` do. `mask_losses` puts them together for a
-case, by their neutral names "mask" (the focal loss; Lin et al. 2017) and "dice" (Milletari et al. 2016).
-"""
+"""Segmentation masks of one size: predictions resized to their targets, and targets padded. norm §4."""
 
 from __future__ import annotations
 
@@ -10,16 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detr_spec.activations import sigmoid
-from detr_spec.configuration import Configuration
-from detr_spec.losses import matched_rows, num_boxes
-from detr_spec.terms.focal import focal_terms
 from detr_spec.tolerance import Interval, Numbers, hull, lift
-from detr_spec.values import Booleans, InvalidValue, Matching, Outputs, Target, Targets
-
-MASK_TERMS = ("mask", "dice")
-FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
-"""The focal loss of masks has these in every dialect, whatever that of the classes has."""
+from detr_spec.values import Booleans, InvalidValue, Matching, Target, Targets
 
 
 def interpolation_matrix(centres: Numbers, length: int) -> Numbers:
@@ -85,44 +73,3 @@ def _masks_of(target: Target) -> Booleans:
     if target.masks is None:
         raise InvalidValue("a target has no masks; expected bool [n, H, W], for mask losses are asked for")
     return target.masks
-
-
-def mask_focal(logits: Numbers, truth: Booleans, normaliser: Numbers) -> Numbers:
-    """Σ over instances of the mean over pixels of the focal terms / num_boxes; [m, H, W] and bool [m, H, W] → []."""
-    terms = focal_terms(logits, truth, FOCAL_ALPHA, FOCAL_GAMMA)
-    return terms.reshape(-1).sum() / float(truth.shape[1] * truth.shape[2]) / normaliser
-
-
-def mask_dice(logits: Numbers, truth: Booleans, normaliser: Numbers) -> Numbers:
-    """Σ over instances of 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) / num_boxes, sums over pixels; as `mask_focal`."""
-    instances, pixels = len(truth), truth.shape[1] * truth.shape[2]
-    probability, inside = sigmoid(logits).reshape(instances, pixels), truth.reshape(instances, pixels)
-    overlap = (probability * inside.astype(np.float64)).sum(axis=1)
-    both = probability.sum(axis=1) + inside.sum(axis=1).astype(np.float64)
-    return (1.0 - (2.0 * overlap + 1.0) / (both + 1.0)).sum() / normaliser
-
-
-def mask_losses(
-    configuration: Configuration,
-    layer: Outputs,
-    targets: Targets,
-    matchings: Sequence[Matching],
-    normaliser: Interval | None = None,
-) -> dict[str, Interval]:
-    """Both mask losses of the last decoder layer under a matching of each image, by neutral name.
-
-    The masks of matched queries are resized to the common size of the targets' masks, which are padded to it; the
-    padding counts. normaliser: what they are divided by, [], where that is not `num_boxes`. Raises `InvalidValue` where
-    outputs or targets have no masks.
-    """
-    if layer.masks is None:
-        raise InvalidValue("the outputs have no masks; expected [B, Q, h, w], for mask losses are asked for")
-    height, width = common_size(targets)
-    matched = lift(matched_rows(layer.masks, matchings), configuration.dtype)
-    resized = bilinear(matched, height, width)
-    truth = matched_masks(targets, matchings)
-    divisor = num_boxes(targets, matchings, configuration) if normaliser is None else normaliser
-    return {
-        "mask": mask_focal(resized, truth, divisor),
-        "dice": mask_dice(resized, truth, divisor),
-    }

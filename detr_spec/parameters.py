@@ -6,8 +6,10 @@ call's. Numbers that every dtype holds exactly stay what they are, so nothing is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import is_dataclass
 from functools import lru_cache
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,12 @@ def parameter(number: float, dtype: str) -> Interval:
     ways = np.array([number, *(float(round_to(number, held)) for held in ("float32", dtype))])
     exact, own = np.asarray(number, dtype=np.float64), "float32" if dtype == "float64" else dtype
     return Interval(exact, ways.min(), ways.max(), own, single=bool((ways == number).all()))
+
+
+def product(numbers: Sequence[float], dtype: str) -> Any:
+    """The product of numbers as calls of a dtype may hold and round it, []; exactly 1 of none."""
+    ranges = [parameter(number, dtype) for number in numbers]
+    return prod(ranges[1:], start=ranges[0]) if ranges else 1.0
 
 
 def is_held_by_all(number: Any) -> bool:

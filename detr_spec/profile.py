@@ -16,58 +16,14 @@ from detr_spec.costs import ClassCost, NegativeProbability
 from detr_spec.declarations import (
     choices_of,
     require_choices,
-    require_different,
-    require_template,
     require_weights,
 )
 from detr_spec.parts import Part, known_parts
-from detr_spec.terms import BoxGiou, BoxL1, ClassTerm, CrossEntropy, Term
+from detr_spec.spelling import Keys, LossRules
+from detr_spec.terms import ClassTerm, CrossEntropy
 from detr_spec.values import InvalidValue
 
-__all__ = ["BoxRules", "DetectionRules", "Keys", "Profile", "replace"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Keys:
-    """Names of outputs, targets and losses. A loss whose name is None is one that the dialect does not report."""
-
-    logits: str = "pred_logits"
-    boxes: str = "pred_boxes"
-    masks: str = "pred_masks"
-    auxiliary: str = "aux_outputs"
-    encoder: str = "enc_outputs"
-    denoising: str = "dn_outputs"
-    labels: str = "labels"
-    target_boxes: str = "boxes"
-    target_masks: str = "masks"
-    classification: str = "loss_ce"
-    box_l1: str = "loss_bbox"
-    box_giou: str = "loss_giou"
-    mask: str = "loss_mask"
-    dice: str = "loss_dice"
-    class_error: str | None = "class_error"
-    cardinality: str | None = "cardinality_error"
-    auxiliary_loss: str = "{loss}_{layer}"
-    """How an auxiliary loss is named from the main loss and the number of its decoder layer, 0 … L−2."""
-    encoder_loss: str | None = None
-    """How a loss of the encoder's own predictions is named from the main loss, such as "{loss}_enc"; None where these
-    predictions have no losses."""
-    denoising_loss: str | None = None
-    """How a loss of denoising queries, which are grouped as norm §4 says, is named from the main loss, such as
-    "{loss}_dn"; None where they have no losses."""
-
-    def __post_init__(self) -> None:
-        require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, self.encoder, self.denoising)
-        require_different("parts of a target", self.labels, self.target_boxes, self.target_masks)
-        templates = {"auxiliary_loss": ("loss", "layer"), "encoder_loss": ("loss",), "denoising_loss": ("loss",)}
-        for name, parts in templates.items():
-            if getattr(self, name) is not None:
-                require_template(name, getattr(self, name), *parts)
-        losses = self.classification, self.box_l1, self.box_giou, self.mask, self.dice, self.class_error
-        main = [loss for loss in (*losses, self.cardinality) if loss is not None]
-        others = [self.auxiliary_loss, self.encoder_loss, self.denoising_loss]
-        apart = [template.format(loss=loss, layer=0) for template in others if template is not None for loss in main]
-        require_different("losses", *main, *apart)
+__all__ = ["BoxRules", "DetectionRules", "Keys", "LossRules", "Profile", "replace"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +102,7 @@ class Profile:
     encoder_labels: Literal["classes", "zero"] = "classes"
     """What the encoder's own predictions are trained to say of an object: its class, or class 0, whatever it is."""
     keys: Keys = field(default_factory=Keys)
+    losses: LossRules = field(default_factory=LossRules)
     boxes: BoxRules = field(default_factory=BoxRules)
     detection: DetectionRules = field(default_factory=DetectionRules)
 
@@ -170,11 +127,6 @@ class Profile:
             f"{field} is {given!r}, which needs the activation {needed!r}, and activation is {self.activation!r}; "
             f"expected {' or '.join(map(repr, others))}, or the other activation"
         )
-
-    @property
-    def terms(self) -> dict[str, Term]:
-        """The training terms of the decoder's layers but for those of masks, by neutral name."""
-        return {"classification": self.class_loss, "box_l1": BoxL1(), "box_giou": BoxGiou()}
 
     @property
     def has_no_object(self) -> bool:

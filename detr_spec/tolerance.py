@@ -38,6 +38,10 @@ SMALLEST = {
 """What underflow may cost: the smallest normal number, since subnormals may be flushed (the subnormal in float16)."""
 SMALLEST |= {name: SMALLEST[parts.logits] for name, parts in MIXED_DTYPES.items()}
 
+LARGEST = {"float64": 2.0**1023, "float32": 2.0**127, "float16": 2.0**15, "bfloat16": 2.0**127, "autocast": 2.0**127}
+"""The largest power of 2 that each dtype holds; what reaches twice that overflows."""
+LARGEST |= {name: LARGEST[parts.logits] for name, parts in MIXED_DTYPES.items()}
+
 _EXACT_DIGITS = "float32"
 """Numbers with at most 24 significant bits: their products are exact in float64, so exactness can be checked there."""
 
@@ -275,6 +279,8 @@ def _widened(value: Floats, lower: Floats, upper: Floats, dtype: str) -> Interva
     spacing, smallest = SPACING[dtype], SMALLEST[dtype]
     below = lower - spacing * np.abs(lower) - smallest
     above = upper + spacing * np.abs(upper) + smallest
+    most = 2 * LARGEST[dtype]
+    below, above = np.where(below <= -most, -np.inf, below), np.where(above >= most, np.inf, above)
     return Interval(value, np.asarray(below), np.asarray(above), dtype)
 
 

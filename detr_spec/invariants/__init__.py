@@ -20,7 +20,6 @@ from detr_spec.invariants import (
     gradients,
     heads,
     mask_contract,
-    mask_gradients,
     mask_symmetry,
     mask_values,
     matcher,

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from detr_spec.apart import Apart, denoising_targets, encoder_targets, has_losses
 from detr_spec.cases import SetCase
-from detr_spec.gradients import LayerObjective
+from detr_spec.gradients import layer_objective
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
@@ -14,7 +14,6 @@ from detr_spec.invariants.criterion_answers import (
     Build,
     Judged,
     judged,
-    loss_key,
     require_key,
     require_same_layers,
 )
@@ -24,11 +23,11 @@ from detr_spec.invariants.gradient_answers import (
     layer_names,
     require_shapes,
     require_zero,
-    training_weights,
 )
 from detr_spec.invariants.shared import unique_matchings
 from detr_spec.losses import TRAINING_TERMS
 from detr_spec.profile import Profile
+from detr_spec.reported import loss_key, without_extra
 from detr_spec.strategies import DISTINCT_REGIMES, apart_cases
 from detr_spec.values import LayerGradient, Losses, Matching, Outputs, Targets
 from detr_spec.violation import NotProvided, PremiseFailed, premise, require
@@ -72,7 +71,7 @@ def _require_apart(component: Build, case: SetCase, name: Apart) -> None:
     decoder = replace(case.outputs, encoder=None, denoising=None)
     before = judged(component, configuration, decoder, targets)
     after = judged(component, configuration, case.outputs, targets)
-    added = set(after.losses.values) - set(before.losses.values)
+    added = without_extra(configuration, set(after.losses.values) - set(before.losses.values))
     declared = {key for term in TERMS if (key := loss_key(configuration, term, name)) is not None}
     foreign = sorted(added - declared)
     require(not foreign, f"{NAMES[name]} add {', '.join(foreign)}", expected=sorted(declared), got=sorted(added))
@@ -153,9 +152,10 @@ def denoising_losses(component: Build, case: SetCase) -> None:
 
 def _require_slopes(component: BuildGradients, case: SetCase, name: Apart) -> None:
     """Raises `Violation` unless the gradient of the weighted losses apart is their slope, and moves nothing else."""
-    configuration, weights = case.configuration, training_weights(case.configuration)
-    keys = {term: loss_key(configuration, term, name) for term in TRAINING_TERMS}
-    table = {key: weights[term] for term, key in keys.items() if key is not None}
+    configuration = case.configuration
+    weights = {loss_key(configuration, term, name): weight for term, weight in configuration.term_weights.items()}
+    weighted = configuration.profile.losses.weighted
+    table = {key: 1.0 if weighted else weight for key, weight in weights.items() if key is not None}
     answer = component(configuration)(case.outputs, case.targets, table).value
     for key in table:
         require_key(answer.losses, key)
@@ -167,8 +167,8 @@ def _require_slopes(component: BuildGradients, case: SetCase, name: Apart) -> No
     if gradient is None:
         raise NotProvided(f"the gradient by {NAMES[name]} cannot be seen")
     require_shapes(NAMES[name], gradient, outputs)
-    objective = LayerObjective(configuration, outputs, targets, matchings, weights)
-    layer = JudgedLayer(NAMES[name], outputs, gradient, objective)
+    supervised = layer_objective(configuration, (outputs, targets, matchings), table, name)
+    layer = JudgedLayer(NAMES[name], outputs, gradient, supervised)
     known = layer.require_logit_slopes(), layer.require_box_slopes()
     premise(any(known), "no gradient is known")
 

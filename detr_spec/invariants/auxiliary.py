@@ -14,13 +14,12 @@ from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
     ORDINARY_REGIMES,
-    TERMS,
     Build,
     Judged,
     judged,
-    loss_key,
     premise_same_matchings,
     require_all_same_terms,
+    require_key,
     require_optimal_layers,
     require_same_terms,
     shown_matchings,
@@ -28,6 +27,8 @@ from detr_spec.invariants.criterion_answers import (
 from detr_spec.invariants.criterion_values import reports_class_error, require_keys
 from detr_spec.invariants.shared import same_pairs, unique_matchings, unique_optima
 from detr_spec.losses import TRAINING_TERMS, set_losses
+from detr_spec.profile import Profile
+from detr_spec.reported import decoder_keys, reported_losses, without_extra
 from detr_spec.strategies import close_calls, set_cases
 from detr_spec.tolerance import Interval
 from detr_spec.values import Matching
@@ -37,6 +38,21 @@ from detr_spec.violation import Violation, premise, require
 def _alone(configuration: Configuration) -> Configuration:
     """The configuration of a decoder that has one layer."""
     return replace(configuration, decoder_layers=1)
+
+
+def reports_each_layer(profile: Profile) -> bool:
+    """Whether each auxiliary layer has losses of its own."""
+    return not profile.keys.shares_layers
+
+
+def reports_last_layer(profile: Profile) -> bool:
+    """Whether the last layer has losses of its own."""
+    return profile.keys.auxiliary_loss != "{loss}"
+
+
+def reports_sums(profile: Profile) -> bool:
+    """Whether some loss is a sum or mean of several terms or layers."""
+    return profile.keys.shares_layers or profile.keys.total is not None
 
 
 def _class_error_keys(configuration: Configuration) -> set[str]:
@@ -66,13 +82,8 @@ def keys(component: Build, case: SetCase) -> None:
     """
     whole = component(case.configuration)(case.outputs, case.targets).value
     last = component(_alone(case.configuration))(case.outputs.main, case.targets).value
-    expected = {
-        key
-        for layer in range(len(case.outputs.auxiliary))
-        for name in TERMS
-        if (key := loss_key(case.configuration, name, layer)) is not None
-    }
-    added = set(whole.values) - set(last.values)
+    expected = decoder_keys(case.configuration) - decoder_keys(_alone(case.configuration))
+    added = without_extra(case.configuration, set(whole.values) - set(last.values))
     require_keys(added - _class_error_keys(case.configuration), expected)
 
 
@@ -85,6 +96,7 @@ def keys(component: Build, case: SetCase) -> None:
         "layers summed or averaged; suffixes off by one; the last layer's indices used for all; another normaliser"
     ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
+    applies=reports_each_layer,
 )
 def layer_alone(component: Build, case: SetCase) -> None:
     """The losses of an auxiliary layer are what the criterion gives for that layer's outputs alone.
@@ -98,7 +110,7 @@ def layer_alone(component: Build, case: SetCase) -> None:
         for name in TRAINING_TERMS:
             whole.term(name, layer)  # raises where the layer lacks the term
     require_all_same_terms(
-        (whole.terms(layer=layer), answer.terms(), "against the layer alone") for layer, answer in enumerate(alone)
+        (whole.terms(place=layer), answer.terms(), "against the layer alone") for layer, answer in enumerate(alone)
     )
 
 
@@ -109,6 +121,7 @@ def layer_alone(component: Build, case: SetCase) -> None:
     source="norm §4; Carion et al. 2020, section 3.2: predictions of each decoder layer are matched",
     breaks="the last layer's matching used for all; the first layer's kept; an optimum of the layers' summed costs",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), queries=(2, 6), targets=(1, 5)),
+    applies=reports_each_layer,
 )
 def own_matching(component: Build, case: SetCase) -> None:
     """Layers whose optimal matchings differ are each judged under their own.
@@ -169,6 +182,7 @@ def _explains(definition: Interval, value: float) -> bool:
         "the cost in a narrower dtype, inside the criterion alone"
     ),
     cases=close_calls(layers=(1, 3)),
+    applies=reports_each_layer,
 )
 def close_call(component: Build, case: SetCase) -> None:
     """In each decoder layer, of two queries that cost almost the same for a target, the cheaper is trained towards it.
@@ -201,6 +215,7 @@ def close_call(component: Build, case: SetCase) -> None:
     source="norm §4: auxiliary losses are added under keys of their own",
     breaks="auxiliary losses added into the last layer's; the last layer matched on an auxiliary layer's outputs",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
+    applies=reports_last_layer,
 )
 def last_layer_independent(component: Build, case: SetCase) -> None:
     """The last layer's losses and metrics do not depend on whether there are auxiliary layers.
@@ -220,6 +235,7 @@ def last_layer_independent(component: Build, case: SetCase) -> None:
     source="norm §4: the suffix is the number of the layer, and layers do not interact",
     breaks="a state carried from layer to layer; suffixes in reverse; a weight that depends on the depth",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(3, 4), targets=(1, 5)),
+    applies=reports_each_layer,
 )
 def layer_order(component: Build, case: SetCase) -> None:
     """Permuting the auxiliary layers permutes their losses, and leaves the last layer's.
@@ -236,7 +252,7 @@ def layer_order(component: Build, case: SetCase) -> None:
     for new, old in places:
         premise_same_matchings(before.matching(old), after.matching(new))
     when = "when auxiliary layers are permuted"
-    require_all_same_terms((after.terms(layer=new), before.terms(layer=old), when) for new, old in places)
+    require_all_same_terms((after.terms(place=new), before.terms(place=old), when) for new, old in places)
 
 
 @invariant(
@@ -246,7 +262,7 @@ def layer_order(component: Build, case: SetCase) -> None:
     source="norm §4: the class error is reported for the last layer only",
     breaks="all metrics computed for all layers",
     cases=set_cases(regimes=ORDINARY_REGIMES, layers=(2, 4)),
-    applies=reports_class_error,
+    applies=lambda profile: reports_class_error(profile) and reports_last_layer(profile),
 )
 def no_class_error(component: Build, case: SetCase) -> None:
     """The class error is reported for the last layer only.
@@ -256,3 +272,29 @@ def no_class_error(component: Build, case: SetCase) -> None:
     answer = component(case.configuration)(case.outputs, case.targets).value
     found = sorted(_class_error_keys(case.configuration) & set(answer.values))
     require(not found, f"auxiliary layers report {', '.join(found)}", expected=[], got=found)
+
+
+@invariant(
+    "auxiliary.sums",
+    number="A8",
+    formula="a loss of several terms or layers = Σ w · loss(term, layer), or the mean over the layers, as declared",
+    source="norm §4: what a loss is the sum of is the profile's to say",
+    breaks="a layer left out of the sum, or twice in it; a mean over another number of layers; a weight left out",
+    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
+    applies=reports_sums,
+)
+def sums(component: Build, case: SetCase) -> None:
+    """A loss of several terms or layers is the declared sum of them, each layer under its own matching.
+
+    What is added up can no longer be told apart, so that a layer that is missing in it trains nothing and shows
+    nowhere.
+    """
+    configuration, outputs, targets = case.configuration, case.outputs, case.targets
+    answer = judged(component, configuration, outputs, targets)
+    if answer.losses.matchings is not None:
+        require_optimal_layers(answer.matchings, configuration, outputs, targets)
+    keys = [key for key, reported in reported_losses(configuration).items() if len(reported.of_decoder.parts) > 1]
+    premise(bool(keys), "no loss is a sum")
+    for key in keys:
+        require_key(answer.losses, key)
+        answer.of_key(key).require_definition()

@@ -22,7 +22,7 @@ from detr_spec.invariants.assignment import require_same_total, total_of
 from detr_spec.invariants.box_answers import NAMES, Operation, overlap_range, pairs_range, provided, require_same
 from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES, require_same_losses
 from detr_spec.invariants.detections import ask, image_candidates, require_same_detections
-from detr_spec.invariants.gradient_answers import judged_layers, premise_moved, require_same_gradient, training_weights
+from detr_spec.invariants.gradient_answers import judged_layers, premise_moved, require_same_gradient
 from detr_spec.invariants.matcher import CONTESTED_REGIMES
 from detr_spec.invariants.shared import require_same_optimum, require_valid
 from detr_spec.strategies import (
@@ -179,7 +179,7 @@ def gradient_ways(component: Callable[..., Any], case: SetCase) -> None:
 
     A model's predictions are views of other tensors, and no leaves; gradients have to find their way through them.
     """
-    plain, weights = replace(case, configuration=in_plain_way(case)), training_weights(case.configuration)
+    plain, weights = replace(case, configuration=in_plain_way(case)), case.configuration.term_weights
     way = case.configuration.call
     kinds = ("logits",) if way == "frozen-boxes" else ("logits", "boxes")
 

@@ -9,25 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
-from detr_spec.apart import Apart
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
 from detr_spec.invariants.shared import require_optimal_matchings, require_valid, same_pairs, unique_matchings
 from detr_spec.losses import METRICS, TRAINING_TERMS, set_losses
-from detr_spec.masks import MASK_TERMS, mask_losses
+from detr_spec.reported import Place, Reported, loss_key, reported_losses, weighted_sum
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
 from detr_spec.values import AnyIntegers, Losses, Matching, Outputs, Targets
 from detr_spec.violation import PremiseFailed, Violation, premise, require, require_close, require_within
 
 Build = Callable[[Configuration], Criterion]
-
-Layer = int | Apart | None
-"""Whose loss it is: an auxiliary layer's, by its number, that of predictions apart, or the last layer's."""
 
 TERMS = (*TRAINING_TERMS, *METRICS)
 BOX_TERMS = ("box_l1", "box_giou")
@@ -40,18 +36,6 @@ DISTINCT_ORDINARY_REGIMES = tuple(name for name in DISTINCT_REGIMES if name not 
 
 LARGEST_SCALE = 1024.0
 """By how much losses may be too large and still be compared with one another as losses of another scale."""
-
-
-def loss_key(configuration: Configuration, name: str, layer: Layer = None) -> str | None:
-    """The key of a term, for the last layer, an auxiliary one or predictions apart; None where it is not reported."""
-    keys = configuration.profile.keys
-    key: str | None = getattr(keys, name)
-    if key is None or layer is None:
-        return key
-    template: str | None = keys.auxiliary_loss if isinstance(layer, int) else getattr(keys, f"{layer}_loss")
-    if template is None or name == "class_error":
-        return None
-    return template.format(loss=key, layer=layer)
 
 
 def require_key(losses: Losses, key: str) -> float:
@@ -171,9 +155,9 @@ class Judged:
         """The decoder layers, the last one first."""
         return (None, *range(len(self.outputs.auxiliary)))
 
-    def matching(self, layer: Layer) -> tuple[Matching, ...]:
+    def matching(self, place: Place) -> tuple[Matching, ...]:
         """The matching of each image in a decoder layer, or of predictions that stand apart."""
-        return self.matchings[layer if isinstance(layer, int) else -1]
+        return self.matchings[place if isinstance(place, int) else -1]
 
     @property
     def last(self) -> tuple[Matching, ...]:
@@ -181,39 +165,48 @@ class Judged:
         return self.matchings[-1]
 
     @cached_property
-    def _definitions(self) -> dict[Layer, dict[str, Interval]]:
+    def _definitions(self) -> dict[Place, dict[str, Interval]]:
         return {}
 
-    def definitions(self, layer: Layer = None) -> dict[str, Interval]:
+    def definitions(self, place: Place = None) -> dict[str, Interval]:
         """The range of each term, of an auxiliary layer or of the last one, by neutral name."""
-        if layer not in self._definitions:
-            place = layer if isinstance(layer, int) else -1
-            outputs, matchings = self.outputs.layers[place], self.matchings[place]
-            self._definitions[layer] = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
-        return self._definitions[layer]
+        if place not in self._definitions:
+            layer = place if isinstance(place, int) else -1
+            outputs, matchings = self.outputs.layers[layer], self.matchings[layer]
+            self._definitions[place] = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
+        return self._definitions[place]
 
-    @cached_property
-    def mask_definitions(self) -> dict[str, Interval]:
-        """The range of each mask loss, by neutral name; the last layer alone has them."""
-        return mask_losses(self.configuration, self.outputs.main, self.targets, self.last, self.normaliser)
+    def terms(self, names: Iterable[str] = TERMS, place: Place = None) -> dict[str, Term]:
+        """Those of the terms that the implementation gave by themselves, by neutral name."""
+        keys = {name: loss_key(self.configuration, name, place) for name in names}
+        return {name: self.of_key(key) for name, key in keys.items() if key is not None and key in self.losses.values}
 
-    def terms(self, names: Iterable[str] = TERMS, layer: Layer = None) -> dict[str, Term]:
-        """Those of the terms that the implementation gave, by neutral name."""
-        keys = {name: loss_key(self.configuration, name, layer) for name in names}
-        return {
-            name: self.term(name, layer) for name, key in keys.items() if key is not None and key in self.losses.values
-        }
+    def term(self, name: str, place: Place = None) -> Term:
+        """One term; raises `Violation` where the implementation did not give it.
 
-    def term(self, name: str, layer: Layer = None) -> Term:
-        """One term; raises `Violation` where the implementation did not give it."""
-        key = loss_key(self.configuration, name, layer)
-        assert key is not None
-        loss = require_key(self.losses, key)
+        Ends the check where the dialect does not report it by itself.
+        """
+        key = loss_key(self.configuration, name, place)
+        if key is None:
+            raise PremiseFailed(f"the dialect reports no {name} by itself")
+        require_key(self.losses, key)
+        return self.of_key(key)
 
-        def evaluate() -> Interval:
-            return (self.mask_definitions if name in MASK_TERMS else self.definitions(layer))[name]
+    def every_term(self) -> dict[str, Term]:
+        """All declared losses and metrics of the decoder's layers that the implementation gave, by key."""
+        own = [key for key, reported in reported_losses(self.configuration).items() if reported == reported.of_decoder]
+        return {key: self.of_key(key) for key in own if key in self.losses.values}
 
-        return Term(key, loss, evaluate, self.matching(layer))
+    def of_key(self, key: str) -> Term:
+        """One loss by its key, which the implementation gave."""
+        reported = reported_losses(self.configuration)[key]
+        (_, first), *others = reported.parts
+        matchings = () if any(place != first for _, place in others) else self.matching(first)
+        return Term(key, self.losses.values[key], partial(self._definition, reported), matchings)
+
+    def _definition(self, reported: Reported) -> Interval:
+        own = reported if len(reported.parts) == 1 else reported.of_decoder
+        return weighted_sum(self.configuration, own, self.definitions)
 
     def pairs(self) -> list[tuple[int, int, int]]:
         """The (image, query, target) matches of the last layer."""
@@ -286,10 +279,10 @@ def premise_same_matchings(before: Sequence[Matching], after: Sequence[Matching]
 
 
 def require_same_layers(after: Judged, before: Judged, when: str) -> None:
-    """Raises `Violation` unless the terms of each decoder layer agree; ends the check where a matching is another."""
+    """Raises `Violation` unless all losses and metrics agree; ends the check where a matching is another."""
     for layer in before.layers:
         premise_same_matchings(before.matching(layer), after.matching(layer))
-    require_all_same_terms((after.terms(layer=layer), before.terms(layer=layer), when) for layer in before.layers)
+    require_same_terms(after.every_term(), before.every_term(), when)
 
 
 def require_same_losses(
@@ -306,10 +299,7 @@ def require_same_losses(
     outputs, targets = batch
     matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
     first, second = (Judged(configuration, outputs, targets, losses, matchings) for losses in (got, expected))
-    asked = {layer: (*TERMS, *(MASK_TERMS if configuration.masks and layer is None else ())) for layer in first.layers}
-    require_all_same_terms(
-        (first.terms(asked[layer], layer), second.terms(asked[layer], layer), when) for layer in asked
-    )
+    require_same_terms(first.every_term(), second.every_term(), when)
 
 
 def require_layer(answer: Judged, layer: int | None, names: Sequence[str] = TERMS) -> None:

@@ -9,37 +9,33 @@ import numpy as np
 
 from detr_spec.apart import APART
 from detr_spec.cases import SetCase
-from detr_spec.configuration import Configuration
+from detr_spec.configuration import TERM_WEIGHTS, Configuration
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
     ORDINARY_REGIMES,
     Build,
     judged,
-    loss_key,
     require_same_layers,
     require_same_losses,
 )
 from detr_spec.invariants.shared import require_unchanged, vary
 from detr_spec.losses import METRICS, TRAINING_TERMS
 from detr_spec.parameters import parameter
+from detr_spec.profile import Profile
+from detr_spec.reported import keys_with
 from detr_spec.strategies import apart_cases, set_cases
 from detr_spec.tolerance import SPACING
 from detr_spec.values import Answer, Losses, Outputs, Targets
 from detr_spec.violation import NotProvided, premise, require, require_close
 
-COEFFICIENTS = {"classification": "loss_class", "box_l1": "loss_bbox", "box_giou": "loss_giou"}
-"""The configuration's weight of each training term."""
-
 CALLED_CASES = apart_cases(*APART, declared=True, layers=(1, 2))
 LAYERED_CASES = set_cases(regimes=ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))
 
 
-def _layer_keys(configuration: Configuration, name: str) -> list[str]:
-    """The keys of a term in all layers that report it, the last layer's first, and of predictions apart."""
-    layers = (None, *range(configuration.decoder_layers - 1), *APART)
-    keys = [loss_key(configuration, name, layer) for layer in layers]
-    return [key for key in keys if key is not None]
+def weighs_outside(profile: Profile) -> bool:
+    """Whether losses are returned unweighted, and weighted in the training step."""
+    return not profile.losses.weighted
 
 
 def _weights(component: Build, configuration: Configuration, case: SetCase) -> Mapping[str, float]:
@@ -52,13 +48,13 @@ def _weights(component: Build, configuration: Configuration, case: SetCase) -> M
 
 def _one_coefficient(case: SetCase) -> str:
     """A training term whose weight the implementation can vary, or any where it can vary none."""
-    free = [name for name, field in COEFFICIENTS.items() if field not in case.configuration.fixed]
-    names = free or list(COEFFICIENTS)
+    free = [name for name in TRAINING_TERMS if TERM_WEIGHTS[name] not in case.configuration.fixed]
+    names = free or list(TRAINING_TERMS)
     return names[int(case.generator("coefficient").integers(len(names)))]
 
 
 def _doubled(case: SetCase, name: str) -> Configuration:
-    field = COEFFICIENTS[name]
+    field = TERM_WEIGHTS[name]
     premise(getattr(case.configuration, field) > 0, f"{field} is 0")
     return vary(case.configuration, **{field: 2.0 * getattr(case.configuration, field)})
 
@@ -88,6 +84,7 @@ def require_coefficient(key: str, got: float, configuration: Configuration, name
     source="norm §4: the training loss sums over the keys that losses and weights share",
     breaks="weights for the last layer alone; a weight under an old name; a metric that is trained on",
     cases=LAYERED_CASES,
+    applies=weighs_outside,
 )
 def every_term_weighted(component: Build, case: SetCase) -> None:
     """Every training term of every layer has a weight, and no metric has one.
@@ -96,10 +93,10 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
     """
     weights = _weights(component, case.configuration, case)
     for name in TRAINING_TERMS:
-        for key in _layer_keys(case.configuration, name):
+        for key in keys_with(case.configuration, name):
             require(key in weights, f"{key} has no weight", expected=key, got=sorted(weights))
     for name in METRICS:
-        for key in _layer_keys(case.configuration, name):
+        for key in keys_with(case.configuration, name):
             got = weights.get(key, 0.0)
             require(got == 0, f"the metric {key} has a weight", expected=0.0, got=got)
 
@@ -114,6 +111,7 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
     source="norm §4: weights are the coefficients of the configuration, the same for each suffix",
     breaks="coefficients hard-coded, swapped, scaled, or used for the last layer only",
     cases=LAYERED_CASES,
+    applies=weighs_outside,
 )
 def doubled_weight(component: Build, case: SetCase) -> None:
     """Weights are the loss coefficients: doubling one doubles the weight of its term in every layer, and nothing else.
@@ -125,16 +123,16 @@ def doubled_weight(component: Build, case: SetCase) -> None:
     changed = _doubled(case, doubled)
     before, after = _weights(component, case.configuration, case), _weights(component, changed, case)
     for name in TRAINING_TERMS:
-        key = _layer_keys(case.configuration, name)[0]
+        key = keys_with(case.configuration, name)[0]
         if key in before:
-            require_coefficient(key, before[key], case.configuration, COEFFICIENTS[name])
+            require_coefficient(key, before[key], case.configuration, TERM_WEIGHTS[name])
     for name in TRAINING_TERMS:
         factor = 2.0 if name == doubled else 1.0
-        for key in _layer_keys(case.configuration, name):
+        for key in keys_with(case.configuration, name):
             if key in before and key in after:
                 expected = factor * before[key]
                 margin = 2.0 * SPACING[case.configuration.dtype] * abs(expected)
-                what = f"the weight of {key}, when {COEFFICIENTS[doubled]} doubles,"
+                what = f"the weight of {key}, when {TERM_WEIGHTS[doubled]} doubles,"
                 require_close(what, after[key], expected, margin)
 
 
@@ -145,6 +143,7 @@ def doubled_weight(component: Build, case: SetCase) -> None:
     source="norm §4: the weights of the last layer, the same again for each suffix",
     breaks="auxiliary weights left at their defaults; averaged over layers; another term's weight under the suffix",
     cases=set_cases(regimes=ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
+    applies=weighs_outside,
 )
 def auxiliary_weights(component: Build, case: SetCase) -> None:
     """The weights of an auxiliary layer are those of the last layer.
@@ -153,7 +152,7 @@ def auxiliary_weights(component: Build, case: SetCase) -> None:
     """
     weights = _weights(component, case.configuration, case)
     for name in TRAINING_TERMS:
-        base, *others = _layer_keys(case.configuration, name)
+        base, *others = keys_with(case.configuration, name)
         for key in others:
             if base in weights and key in weights:
                 margin = SPACING[case.configuration.dtype] * abs(weights[base])
@@ -173,6 +172,7 @@ def auxiliary_weights(component: Build, case: SetCase) -> None:
     source="norm §4 and §6: losses are returned unweighted, and weighted in the training step",
     breaks="weights applied inside and again outside; loss weights used in place of cost weights in the matching",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
+    applies=weighs_outside,
 )
 def unweighted_losses(component: Build, case: SetCase) -> None:
     """Doubling a loss coefficient changes none of the returned losses and metrics.
@@ -254,7 +254,7 @@ def metrics_without_gradient(component: Build, case: SetCase) -> None:
     """
     attached = _answer_with_gradients(component, case, case.outputs, case.targets).observation.attached
     for name in METRICS:
-        for key in _layer_keys(case.configuration, name):
+        for key in keys_with(case.configuration, name):
             require(key not in attached, f"the metric {key} carries a gradient", expected=False, got=True)
 
 
@@ -283,7 +283,7 @@ def losses_with_gradient(component: Build, case: SetCase) -> None:
     for batch, (outputs, targets) in batches.items():
         answer = _answer_with_gradients(component, case, outputs, targets)
         for name in TRAINING_TERMS:
-            for key in _layer_keys(case.configuration, name):
+            for key in keys_with(case.configuration, name):
                 attached = key in answer.observation.attached or key not in answer.value.values
                 require(attached, f"{key} of {batch} carries no gradient", expected=True, got=False)
 

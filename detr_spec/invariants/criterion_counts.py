@@ -7,6 +7,7 @@ from functools import reduce
 import numpy as np
 
 from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     BOX_TERMS,
@@ -22,20 +23,19 @@ from detr_spec.invariants.criterion_answers import (
     require_same_terms,
 )
 from detr_spec.losses import TRAINING_TERMS, num_boxes
-from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
 from detr_spec.violation import premise, require
 
 
-def divided_terms(profile: Profile) -> tuple[str, ...]:
-    """The terms that the dialect divides by num_boxes."""
-    return tuple(name for name, term in profile.terms.items() if "divided by boxes" in term.laws)
+def divided_terms(configuration: Configuration) -> tuple[str, ...]:
+    """The terms that are divided by num_boxes."""
+    return tuple(name for name, term in configuration.terms.items() if "divided by boxes" in term.laws)
 
 
 def undivided(answer: Judged) -> dict[str, Term]:
     """The terms that are divided by num_boxes, times num_boxes, as far as the implementation gave them."""
     normaliser = num_boxes(answer.targets, answer.last, answer.configuration)
-    terms = answer.terms(divided_terms(answer.configuration.profile))
+    terms = answer.terms(divided_terms(answer.configuration))
     return {name: term.times(normaliser) for name, term in terms.items()}
 
 

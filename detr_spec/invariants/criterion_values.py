@@ -10,15 +10,14 @@ from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     BOX_TERMS,
     ORDINARY_REGIMES,
-    TERMS,
     Build,
     Judged,
     judged,
-    loss_key,
     premise_same_matchings,
 )
 from detr_spec.invariants.shared import require_optimal_matchings, unique_matchings, vary
 from detr_spec.profile import Profile
+from detr_spec.reported import decoder_keys, without_extra
 from detr_spec.strategies import ALL_REGIMES, either, set_cases
 from detr_spec.violation import NotProvided, premise, require, require_within
 
@@ -61,8 +60,7 @@ def keys(component: Build, case: SetCase) -> None:
     trained.
     """
     answer = component(case.configuration)(case.outputs.main, case.targets).value
-    expected = {key for name in TERMS if (key := loss_key(case.configuration, name)) is not None}
-    require_keys(set(answer.values), expected)
+    require_keys(without_extra(case.configuration, answer.values), decoder_keys(case.configuration))
 
 
 def require_keys(got: set[str], expected: set[str]) -> None:

@@ -25,8 +25,7 @@ from detr_spec.invariants.criterion_answers import (
     require_all_same_terms,
 )
 from detr_spec.invariants.criterion_counts import divided_terms
-from detr_spec.losses import boxes_counted, num_boxes, num_boxes_of_ranks
-from detr_spec.masks import MASK_TERMS
+from detr_spec.losses import MASK_TERMS, boxes_counted, num_boxes, num_boxes_of_ranks
 from detr_spec.profile import Profile
 from detr_spec.strategies import called_cases, rank_cases
 from detr_spec.values import Losses, Matching, Outputs, Targets
@@ -47,7 +46,7 @@ def averages_over_ranks(profile: Profile) -> bool:
 
 def classifies_locally(profile: Profile) -> bool:
     """Whether the dialect's classification loss is not divided by num_boxes."""
-    return "classification" not in divided_terms(profile)
+    return "divided by boxes" not in profile.class_loss.laws
 
 
 def _losses(component: Build, configuration: Configuration, batches: Sequence[Batch]) -> tuple[Losses, ...]:
@@ -127,17 +126,17 @@ def mean_of_box_losses(component: Build, case: RankCase) -> None:
     _premise_same_matchings(ranks, union)
 
     def means(layer: int | None) -> dict[str, Term]:
-        answers = [rank.terms(divided_terms(configuration.profile), layer) for rank in ranks]
+        answers = [rank.terms(divided_terms(configuration), layer) for rank in ranks]
         shared = [name for name in answers[0] if all(name in answer for answer in answers)]
         return {name: reduce(Term.plus, (answer[name] for answer in answers)).times(1 / size) for name in shared}
 
     when = f"as the mean over {size} ranks"
-    require_all_same_terms((means(layer), union.terms(layer=layer), when) for layer in _layers(configuration))
+    require_all_same_terms((means(layer), union.terms(place=layer), when) for layer in _layers(configuration))
 
 
 def _require_divisor_of_every_layer(component: Build, case: RankCase, ranks: Sequence[Judged]) -> None:
     """As `_require_declared_divisor`, for what is divided by num_boxes in every decoder layer."""
-    names = divided_terms(case.configuration.profile)
+    names = divided_terms(case.configuration)
     _require_declared_divisor(component, case, ranks, names, _layers(case.configuration))
 
 

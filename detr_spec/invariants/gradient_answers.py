@@ -10,11 +10,12 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.gradients import GradientRange, LayerObjective
+from detr_spec.gradients import GradientRange, LayerObjective, layer_objective
 from detr_spec.implementation import Gradients
-from detr_spec.invariants.criterion_answers import known_matchings, loss_key, require_key
+from detr_spec.invariants.criterion_answers import known_matchings, require_key
 from detr_spec.invariants.shared import unique_matchings
-from detr_spec.losses import TRAINING_TERMS, matched_places
+from detr_spec.losses import matched_places
+from detr_spec.reported import keys_with, weight_table
 from detr_spec.tolerance import Interval
 from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGradients, Outputs, Targets
 from detr_spec.violation import premise, require, require_close, require_shape, require_within
@@ -22,22 +23,9 @@ from detr_spec.violation import premise, require, require_close, require_shape, 
 Build = Callable[[Configuration], Gradients]
 
 
-def training_weights(configuration: Configuration) -> dict[str, float]:
-    """The configuration's loss weights by neutral name."""
-    numbers = configuration.loss_class, configuration.loss_bbox, configuration.loss_giou
-    return dict(zip(TRAINING_TERMS, numbers, strict=True))
-
-
 def layer_names(outputs: Outputs) -> list[str]:
     """What the decoder layers are called in messages, first to last."""
     return [*(f"auxiliary layer {layer}" for layer in range(len(outputs.auxiliary))), "the last layer"]
-
-
-def weight_table(configuration: Configuration, layers: int, weights: Mapping[str, float]) -> dict[str, float]:
-    """The weights by the implementation's keys, the same for each layer."""
-    places: list[int | None] = [*range(layers - 1), None]
-    keys = {(name, place): loss_key(configuration, name, place) for place in places for name in weights}
-    return {key: weights[name] for (name, _), key in keys.items() if key is not None}
 
 
 def gradients_of(component: Build, case: SetCase, weights: Mapping[str, float], targets: Targets) -> LossGradients:
@@ -46,7 +34,7 @@ def gradients_of(component: Build, case: SetCase, weights: Mapping[str, float], 
     Raises `Violation` unless there is a gradient for each layer, of the shape of its predictions.
     """
     outputs = case.outputs
-    table = weight_table(case.configuration, len(outputs.layers), weights)
+    table = weight_table(case.configuration, weights)
     answer = component(case.configuration)(outputs, targets, table).value
     count = len(answer.layers)
     require(count == len(outputs.layers), "a wrong number of gradients", expected=len(outputs.layers), got=count)
@@ -101,6 +89,12 @@ class JudgedLayer:
         """The gradient of the boxes; [B, Q, 4]."""
         return np.zeros(self.layer.boxes.shape) if self.gradient.boxes is None else self.gradient.boxes
 
+    @property
+    def masks(self) -> Floats:
+        """The gradient of the masks, which are there; [B, Q, h, w]."""
+        assert self.layer.masks is not None
+        return np.zeros(self.layer.masks.shape) if self.gradient.masks is None else self.gradient.masks
+
     @cached_property
     def unmatched(self) -> Booleans:
         """Which queries have no target; [B, Q]."""
@@ -117,6 +111,15 @@ class JudgedLayer:
         matched = ~self.unmatched
         known = bounded(self.range.boxes) & matched[..., None]
         return require_slopes(f"the gradient of the boxes of {self.name}", self.boxes, self.range.boxes, known)
+
+    def require_mask_slopes(self) -> bool:
+        """Raises `Violation` unless the masks' gradient is that of the definition; false if none but 0 is known.
+
+        It is 0 where a query has no target.
+        """
+        assert self.range.masks is not None
+        require_slopes(f"the gradient of the masks of {self.name}", self.masks, self.range.masks)
+        return bool(bounded(self.range.masks)[~self.unmatched].any())
 
 
 def require_slopes(what: str, got: Floats, expected: Interval, known: Booleans | None = None) -> bool:
@@ -172,27 +175,14 @@ def judged_layers(
     answer = gradients_of(component, case, weights, given)
     matchings = known_matchings(answer.losses, configuration, case.outputs, given)
     for name in weights:
-        key = loss_key(configuration, name)
-        assert key is not None
-        require_key(answer.losses, key)
+        require_key(answer.losses, keys_with(configuration, name)[0])
+    table = weight_table(configuration, weights)
+    known = {key: weight for key, weight in table.items() if key in answer.losses.values}
     places = [*range(len(case.outputs.auxiliary)), None]
     names = layer_names(case.outputs)
     return [
-        JudgedLayer(
-            name,
-            layer,
-            gradient,
-            LayerObjective(configuration, layer, given, matching, _present(answer, configuration, weights, place)),
-        )
+        JudgedLayer(name, layer, gradient, layer_objective(configuration, (layer, given, matching), known, place))
         for name, layer, gradient, matching, place in zip(
             names, case.outputs.layers, answer.layers, matchings, places, strict=True
         )
     ]
-
-
-def _present(
-    answer: LossGradients, configuration: Configuration, weights: Mapping[str, float], place: int | None
-) -> dict[str, float]:
-    return {
-        name: weight for name, weight in weights.items() if loss_key(configuration, name, place) in answer.losses.values
-    }

@@ -19,7 +19,6 @@ from detr_spec.invariants.gradient_answers import (
     judged_layers,
     premise_moved,
     require_same_gradient,
-    training_weights,
 )
 from detr_spec.postprocess import detections
 from detr_spec.strategies import learning_cases, set_cases
@@ -50,7 +49,7 @@ def descent(component: Build, case: SetCase) -> None:
 
     It is all that training relies on. Premise: no box is at a kink, and the gradient is above its rounding.
     """
-    layers = judged_layers(component, case, training_weights(case.configuration))
+    layers = judged_layers(component, case, case.configuration.term_weights)
     judged = [_descends(layer) for layer in layers]
     premise(any(judged), "no gradient is clearly above rounding")
 
@@ -119,6 +118,9 @@ LOGIT_RATE = 2.0
 DECAY = 1e-3
 """The rate of boxes at the last step, as a share of the first; it falls in the second half."""
 
+LARGEST_EPSILON = 1e-6
+"""The most that is added to an area or put in its place, in units of the image's, with which small boxes are learnt."""
+
 SMALLEST_SIDE = 2.0**-12
 """Where sides end that a wrong gradient shrinks without end; targets are larger."""
 
@@ -136,13 +138,14 @@ def learnability(component: Build, case: SetCase) -> None:
     """Gradient descent on the loss, from random logits and boxes, finds every object of real images: AP ≥ 0.99.
 
     Whatever else is wrong, a loss is one of detection if what minimises it detects. Premise: every term has a weight,
-    GIoU and the L1 distance weigh as much as classes in the matching, and the L1 distance as much as GIoU in the loss.
+    GIoU and the L1 distance weigh as much as classes in the matching, the L1 distance as much as GIoU in the loss, and
+    no epsilon of box areas exceeds 1e-6.
     """
     configuration, targets = case.configuration, case.targets
     premise(configuration.dtype in FINE_DTYPES, "small boxes need a finer dtype")
     count = sum(map(len, targets))
     premise(count > 0, "there are no objects")
-    weights = training_weights(configuration)
+    weights = configuration.term_weights
     _premise_learnable(configuration)
     # The losses are means over objects, so that the step of one object would shrink with their number.
     logit_rate = count * LOGIT_RATE / weights["classification"]
@@ -172,9 +175,12 @@ def _premise_learnable(configuration: Configuration) -> None:
     that dialects train with: GIoU moves boxes that are apart slowly, and a matching by classes settles late. Between
     boxes that are far apart only the L1 distance decides, and between small ones that are near only GIoU.
     """
-    weights = training_weights(configuration)
+    weights = configuration.term_weights
     premise(min(weights.values()) > 0, "a term has no weight")
     premise(weights["box_l1"] >= weights["box_giou"], "GIoU weighs more in the loss than the L1 distance")
+    rules = configuration.profile.boxes
+    epsilon = max(rules.iou_epsilon, rules.giou_epsilon, rules.least_divisor or 0.0)
+    premise(epsilon <= LARGEST_EPSILON, "an epsilon hides what small boxes overlap")
     boxes = min(configuration.cost_bbox, configuration.cost_giou)
     premise(boxes >= configuration.cost_class, "classes weigh more in the matching than a box term")
     premise(
@@ -185,7 +191,7 @@ def _premise_learnable(configuration: Configuration) -> None:
 def _gradient(component: Build, case: SetCase, outputs: Outputs) -> tuple[Floats, Floats]:
     """The gradient with respect to logits and boxes; zeros for what is not connected."""
     now = SetCase(configuration=case.configuration, outputs=outputs, targets=case.targets, sizes=case.sizes)
-    (last,) = gradients_of(component, now, training_weights(case.configuration), case.targets).layers
+    (last,) = gradients_of(component, now, case.configuration.term_weights, case.targets).layers
     parts = [
         np.zeros(predictions.shape) if part is None else part
         for part, predictions in ((last.logits, outputs.logits), (last.boxes, outputs.boxes))
@@ -223,7 +229,7 @@ def repeatable(component: Build, case: SetCase) -> None:
 
     What keeps part of the step before fails at the second step, or trains on predictions that are gone.
     """
-    configuration, weights = case.configuration, training_weights(case.configuration)
+    configuration, weights = case.configuration, case.configuration.term_weights
     used = component(configuration)
     others = case.outputs.take(queries=case.permutation(case.outputs.queries, "queries"))
     before = SetCase(configuration=configuration, outputs=others, targets=case.targets, sizes=case.sizes)

@@ -8,6 +8,7 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant, with_no_object
+from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES
 from detr_spec.invariants.gradient_answers import (
     Build,
     bounded,
@@ -16,10 +17,9 @@ from detr_spec.invariants.gradient_answers import (
     layer_names,
     premise_moved,
     require_zero,
-    training_weights,
 )
-from detr_spec.losses import classification_has_value
-from detr_spec.strategies import ALL_REGIMES, set_cases
+from detr_spec.losses import MASK_TERMS, classification_has_value
+from detr_spec.strategies import ALL_REGIMES, mask_cases, set_cases
 from detr_spec.tolerance import SPACING, summation_growth
 from detr_spec.values import LayerGradient, LossGradients, Targets
 from detr_spec.violation import premise, require
@@ -100,6 +100,24 @@ def box_giou(component: Build, case: SetCase) -> None:
 
 
 @invariant(
+    "gradients.masks",
+    number="G1",
+    formula="∂loss_mask/∂m̂ and ∂loss_dice/∂m̂ = the definition's slopes, and 0 for queries without a target",
+    source="norm §4 and §7; Lin et al. 2017, equation 5; Milletari et al. 2016",
+    breaks="a detached denominator of the dice loss, or (1 − p)²; an upsampling without graph; a scaled gradient",
+    cases=mask_cases(regimes=ORDINARY_REGIMES, targets=(1, 5)),
+    cost=2,
+)
+def masks(component: Build, case: SetCase) -> None:
+    """The gradients of both mask losses with respect to predicted masks are the definitions' slopes.
+
+    Training sees the gradient alone: masks grow and shrink by it, whatever value is logged.
+    """
+    known = [judged_layers(component, case, {name: 1.0})[-1].require_mask_slopes() for name in MASK_TERMS]
+    premise(any(known), "nothing is matched, or rounding in the dtype may move every gradient without bound")
+
+
+@invariant(
     "gradients.weighted-total",
     number="G1",
     formula="∂(Σ_k w_k loss_k)/∂(z_l, b̂_l) = the definition's slope for each decoder layer l",
@@ -112,7 +130,7 @@ def weighted_total(component: Build, case: SetCase) -> None:
 
     It is what the optimiser is given.
     """
-    layers = judged_layers(component, case, training_weights(case.configuration))
+    layers = judged_layers(component, case, case.configuration.term_weights)
     known = [(layer.require_logit_slopes(), layer.require_box_slopes()) for layer in layers]
     premise(any(map(any, known)), "no gradient is known")
 
@@ -156,7 +174,7 @@ def every_prediction_connected(component: Build, case: SetCase) -> None:
     without objects is enough.
     """
     configuration = case.configuration
-    weights = training_weights(configuration)
+    weights = configuration.term_weights
     premise(min(weights.values()) > 0, "a term has no weight")
     layers: list[LayerGradient] = []
     for targets, when in ((case.targets, ""), (without_objects(case.targets), " when there are no objects")):
@@ -192,7 +210,7 @@ def unmatched_boxes_zero(component: Build, case: SetCase) -> None:
 
     Nothing says where such a box should be; what pulls at it wears down the queries' spread over the image.
     """
-    layers = judged_layers(component, case, training_weights(case.configuration))
+    layers = judged_layers(component, case, case.configuration.term_weights)
     premise(any(layer.unmatched.any() for layer in layers), "every query is matched")
     for layer in layers:
         for image, query in np.argwhere(layer.unmatched):
@@ -275,7 +293,7 @@ def finite_when_saturated(component: Build, case: SetCase) -> None:
     A value can be finite where its gradient is 0 · ∞; one NaN ends the run, and only the most confident
     detections cause it.
     """
-    weights = training_weights(case.configuration)
+    weights = case.configuration.term_weights
     layers: list[LayerGradient] = []
     for targets, when in ((case.targets, ""), (without_objects(case.targets), ", without objects")):
         if not classification_has_value(case.configuration, targets):

@@ -7,19 +7,23 @@ from dataclasses import replace
 import numpy as np
 
 from detr_spec.cases import SetCase
+from detr_spec.configuration import TERM_WEIGHTS
 from detr_spec.invariant import invariant
-from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, TERMS, Build, judged, loss_key
-from detr_spec.invariants.criterion_contract import require_coefficient
+from detr_spec.invariants.auxiliary import reports_last_layer
+from detr_spec.invariants.criterion_answers import (
+    ORDINARY_REGIMES,
+    Build,
+    judged,
+)
+from detr_spec.invariants.criterion_contract import require_coefficient, weighs_outside
 from detr_spec.invariants.criterion_values import require_keys
 from detr_spec.invariants.shared import require_unchanged, vary
-from detr_spec.masks import MASK_TERMS
+from detr_spec.losses import MASK_TERMS
+from detr_spec.reported import decoder_keys, loss_key, without_extra
 from detr_spec.strategies import mask_cases
 from detr_spec.tolerance import SPACING
 from detr_spec.values import Outputs, Targets
 from detr_spec.violation import NotProvided, premise, require, require_close
-
-COEFFICIENTS = {"mask": "loss_mask", "dice": "loss_dice"}
-"""The configuration's weight of each mask loss."""
 
 CASES = mask_cases(layers=(1, 2))
 
@@ -48,9 +52,9 @@ def keys(component: Build, case: SetCase) -> None:
 
     The training loss sums what losses and weights have in common: a term under another name is silently not trained.
     """
-    answer = component(replace(case.configuration, decoder_layers=1))(case.outputs.main, case.targets).value
-    expected = {key for name in (*TERMS, *MASK_TERMS) if (key := loss_key(case.configuration, name)) is not None}
-    require_keys(set(answer.values), expected)
+    configuration = replace(case.configuration, decoder_layers=1)
+    answer = component(configuration)(case.outputs.main, case.targets).value
+    require_keys(without_extra(configuration, answer.values), decoder_keys(configuration))
 
 
 @invariant(
@@ -61,6 +65,7 @@ def keys(component: Build, case: SetCase) -> None:
     breaks="mask losses wherever a layer has masks; auxiliary layers asked for masks that they do not have",
     cases=mask_cases(layers=(2, 4)),
     cost=2,
+    applies=reports_last_layer,
 )
 def not_auxiliary(component: Build, case: SetCase) -> None:
     """Auxiliary layers have no mask losses, whether they come with masks or without.
@@ -169,6 +174,7 @@ def inputs_unchanged(component: Build, case: SetCase) -> None:
     breaks="no weight for a mask loss, which is then not trained; one coefficient for both; a weight that is fixed",
     cases=mask_cases(regimes=ORDINARY_REGIMES, targets=(1, 5)),
     cost=2,
+    applies=weighs_outside,
 )
 def weights(component: Build, case: SetCase) -> None:
     """Both mask losses have a weight, and doubling the coefficient of one doubles its weight and no other.
@@ -176,7 +182,7 @@ def weights(component: Build, case: SetCase) -> None:
     A term without a weight is silently left out of the training loss.
     """
     doubled = MASK_TERMS[int(case.generator("coefficient").integers(len(MASK_TERMS)))]
-    field = COEFFICIENTS[doubled]
+    field = TERM_WEIGHTS[doubled]
     changed = vary(case.configuration, **{field: 2.0 * getattr(case.configuration, field)})
     shown = [component(item)(case.outputs, case.targets).value.weights for item in (case.configuration, changed)]
     if shown[0] is None or shown[1] is None:
@@ -184,7 +190,7 @@ def weights(component: Build, case: SetCase) -> None:
     for name in MASK_TERMS:
         key = _key(case, name)
         require(key in shown[0] and key in shown[1], f"{key} has no weight", expected=key, got=sorted(shown[0]))
-        require_coefficient(key, shown[0][key], case.configuration, COEFFICIENTS[name])
+        require_coefficient(key, shown[0][key], case.configuration, TERM_WEIGHTS[name])
         expected = shown[0][key] * (2.0 if name == doubled else 1.0)
         margin = 2.0 * SPACING[case.configuration.dtype] * abs(expected)
         require_close(f"the weight of {key}, when {field} doubles,", shown[1][key], expected, margin)

@@ -20,8 +20,7 @@ from detr_spec.invariants.criterion_answers import (
     require_same_terms,
 )
 from detr_spec.invariants.mask_values import padded_by_hand
-from detr_spec.losses import num_boxes
-from detr_spec.masks import MASK_TERMS
+from detr_spec.losses import MASK_TERMS, num_boxes
 from detr_spec.strategies import mask_cases
 from detr_spec.strategies.regimes import SATURATED_LOGIT
 from detr_spec.violation import premise

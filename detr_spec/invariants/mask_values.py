@@ -18,7 +18,8 @@ from detr_spec.invariants.criterion_answers import (
     require_same_terms,
     shown_matchings,
 )
-from detr_spec.masks import MASK_TERMS, common_size, padded
+from detr_spec.losses import MASK_TERMS
+from detr_spec.masks import common_size, padded
 from detr_spec.strategies import mask_cases
 from detr_spec.strategies.regimes import SATURATED_LOGIT
 from detr_spec.values import Floats, Targets

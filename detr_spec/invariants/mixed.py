@@ -16,10 +16,10 @@ from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES, TERMS, judged, require_layer
 from detr_spec.invariants.detections import detect, image_candidates, within
-from detr_spec.invariants.gradient_answers import judged_layers, training_weights
+from detr_spec.invariants.gradient_answers import judged_layers
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, answered
 from detr_spec.invariants.shared import require_optimal_matchings
-from detr_spec.masks import MASK_TERMS
+from detr_spec.losses import MASK_TERMS
 from detr_spec.strategies import detection_cases, mask_cases, mixed_cases, set_cases
 from detr_spec.values import MIXED_DTYPES
 from detr_spec.violation import NotProvided, Violation, premise
@@ -111,7 +111,7 @@ def gradients_in_mixed_precision(component: Callable[..., Any], case: SetCase) -
     What is converted to float32 on the way has to be converted back.
     """
     require_mixed(case)
-    layers = judged_layers(component, case, training_weights(case.configuration))
+    layers = judged_layers(component, case, case.configuration.term_weights)
     known = [(layer.require_logit_slopes(), layer.require_box_slopes()) for layer in layers]
     premise(any(map(any, known)), "no gradient is known")
 

@@ -12,6 +12,7 @@ from typing import Any
 from detr_spec.cases import BoxCase, CostCase, RankCase, SetCase
 from detr_spec.invariant import invariant
 from detr_spec.invariants.assignment import SOURCE
+from detr_spec.invariants.auxiliary import reports_each_layer
 from detr_spec.invariants.box_answers import GIOU_SOURCE, NAMES, overlaps, pairs_range, pairwise
 from detr_spec.invariants.criterion_answers import judged, require_layer
 from detr_spec.invariants.detections import best_class_rule
@@ -26,8 +27,7 @@ from detr_spec.invariants.postprocess import (
     scores,
 )
 from detr_spec.invariants.shared import require_optimal, require_optimal_matchings
-from detr_spec.losses import TRAINING_TERMS
-from detr_spec.masks import MASK_TERMS
+from detr_spec.losses import MASK_TERMS, TRAINING_TERMS
 from detr_spec.strategies import (
     large_box_cases,
     large_cost_cases,
@@ -127,6 +127,7 @@ def criterion_of_large_sizes(component: Callable[..., Any], case: SetCase) -> No
     breaks="the number of a layer read from the last character of a key; keys in the order of the alphabet",
     cases=many_layer_cases(),
     cost=COST,
+    applies=reports_each_layer,
 )
 def many_layers(component: Callable[..., Any], case: SetCase) -> None:
     """A decoder of so many layers that their numbers have two digits has each layer's losses under its own key.
@@ -137,7 +138,7 @@ def many_layers(component: Callable[..., Any], case: SetCase) -> None:
     for layer in answer.layers:
         for name in TRAINING_TERMS:
             key = answer.term(name, layer).key
-            weights = answer.losses.weights
+            weights = None if case.configuration.profile.losses.weighted else answer.losses.weights
             require(weights is None or key in weights, f"{key} has no weight", expected=key, got=sorted(weights or ()))
         require_layer(answer, layer)
 

@@ -3,6 +3,7 @@
 from detr_spec.terms.boxes import BoxGiou, BoxL1
 from detr_spec.terms.cross_entropy import CrossEntropy
 from detr_spec.terms.focal import Focal
+from detr_spec.terms.masks import MaskDice, MaskFocal
 from detr_spec.terms.term import LAWS, ClassTerm, Layer, Term
 
-__all__ = ["LAWS", "BoxGiou", "BoxL1", "ClassTerm", "CrossEntropy", "Focal", "Layer", "Term"]
+__all__ = ["LAWS", "BoxGiou", "BoxL1", "ClassTerm", "CrossEntropy", "Focal", "Layer", "MaskDice", "MaskFocal", "Term"]

@@ -12,7 +12,7 @@ import numpy as np
 from detr_spec.boxes import EXACT, cxcywh_to_xyxy, elementwise_iou
 from detr_spec.parts import Part
 from detr_spec.tolerance import Interval, Numbers, hull, placed, rounded_like
-from detr_spec.values import Booleans, Integers
+from detr_spec.values import Booleans, Integers, InvalidValue
 
 LAWS = {
     "divided by boxes": "num_boxes is its only divisor, so that num_boxes times it is a sum over images",
@@ -38,12 +38,20 @@ class Layer:
     queries: Integers
     normaliser: Numbers
     rules: Any = EXACT
+    masks: tuple[Numbers, Booleans] | None = None
 
     @cached_property
     def positive(self) -> Booleans:
         """Which logit is that of its query's target; [B, Q, C]."""
         positive: Booleans = self.classes[..., None] == np.arange(self.logits.shape[-1])
         return positive
+
+    @property
+    def instances(self) -> tuple[Numbers, Booleans]:
+        """Its masks; raises `InvalidValue` where there are none."""
+        if self.masks is None:
+            raise InvalidValue("the outputs have no masks; expected [B, Q, h, w], for mask losses are asked for")
+        return self.masks
 
     @cached_property
     def iou(self) -> Numbers:
@@ -63,9 +71,13 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Term(Part):
-    """A training term of one decoder layer. moves: the predictions that it gives a gradient."""
+    """A training term of one decoder layer. moves: the predictions that it gives a gradient.
 
-    moves: ClassVar[Literal["logits", "boxes"]]
+    every_layer: whether all decoder layers have it, and predictions apart, or the last layer alone.
+    """
+
+    moves: ClassVar[Literal["logits", "boxes", "masks"]]
+    every_layer: ClassVar[bool] = True
 
     @abstractmethod
     def value(self, layer: Layer) -> Numbers:

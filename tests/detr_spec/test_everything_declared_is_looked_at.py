@@ -60,6 +60,7 @@ class Look:
 TOP_K = replace(DEFORMABLE, name="top-k")
 ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
+SHARED = replace(DETR, keys=Keys(auxiliary_loss="{loss}_aux"))
 EPSILONS = {0.0: 1e-3, 1e-7: 1e-3, 1e-6: 1e-3}
 COSTS, LOSSES = ("cost_class", "cost_bbox", "cost_giou"), ("loss_class", "loss_bbox", "loss_giou")
 
@@ -107,6 +108,10 @@ LOOKED_AT: dict[str, Look] = {
     "keys.auxiliary_loss": Look("auxiliary.keys"),
     "keys.encoder_loss": Look({None: "auxiliary.encoder-outputs-apart", "": "auxiliary.encoder-losses"}),
     "keys.denoising_loss": Look({None: "auxiliary.denoising-outputs-apart", "": "auxiliary.denoising-losses"}),
+    "keys.total": Look({None: "criterion.keys", "": "auxiliary.sums"}),
+    "losses.weighted": Look("criterion.l1-value"),
+    "losses.shared": Look("auxiliary.sums", SHARED),
+    "losses.extra": Look("criterion.keys", open=(("extra_*",),)),
     "boxes.iou_epsilon": Look("boxes.iou-definition", built_to=EPSILONS),
     "boxes.giou_epsilon": Look("boxes.giou-definition", built_to=EPSILONS),
     "boxes.least_divisor": Look("boxes.giou-definition", built_to={None: 1e-2, 1e-7: 1e-2, 1e-6: 1e-2}),

@@ -23,7 +23,6 @@ from detr_spec.costs.matching import image_costs
 from detr_spec.gradients import LayerObjective
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain
-from detr_spec.invariants.gradient_answers import training_weights
 from detr_spec.losses import classification_has_value, matched_places
 from detr_spec.profile import BoxRules, Profile, replace
 from detr_spec.profiles import DETR, PROFILES
@@ -115,7 +114,7 @@ def test_the_references_gradient_lies_in_the_range(reference: Implementation, dt
             case.outputs, case.targets, configuration.weight_dict
         ).value
         for layer, matchings, slopes in zip(case.outputs.layers, answer.losses.matchings, answer.layers, strict=True):
-            weights = training_weights(configuration)
+            weights = configuration.term_weights
             expected = LayerObjective(configuration, layer, case.targets, matchings, weights).range
             assert ((slopes.logits >= expected.logits.lower) & (slopes.logits <= expected.logits.upper)).all()
             assert ((slopes.boxes >= expected.boxes.lower) & (slopes.boxes <= expected.boxes.upper)).all()

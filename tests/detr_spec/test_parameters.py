@@ -19,7 +19,6 @@ from detr_spec.costs.matching import image_costs
 from detr_spec.gradients import LayerObjective
 from detr_spec.invariant import all_invariants
 from detr_spec.invariants.box_answers import overlap_range
-from detr_spec.invariants.gradient_answers import training_weights
 from detr_spec.losses import TRAINING_TERMS, set_losses
 from detr_spec.parameters import parameter
 from detr_spec.postprocess import above_threshold
@@ -92,7 +91,7 @@ def definitions(configuration: Configuration) -> list[Interval]:
     """The ranges of all that is defined for one image."""
     logits = np.array([[[0.5, -2.0], [1.0, 0.25], [-0.75, 0.0]]])[..., : configuration.columns]
     outputs = Outputs(logits, BOXES)
-    weights = training_weights(configuration)
+    weights = configuration.term_weights
     gradient = LayerObjective(configuration, outputs, TARGETS, MATCHING, weights).range
     losses = set_losses(configuration, outputs, TARGETS, MATCHING)
     corners = np.array([[0.0, 0.0, 0.25, 0.25], [0.125, 0.125, 0.375, 0.25]])

@@ -11,7 +11,7 @@ import pytest
 
 from detr_spec.costs import FocalCost, NegativeProbability
 from detr_spec.invariant import every_profile, with_no_object, without_no_object
-from detr_spec.profile import BoxRules, DetectionRules, Keys, replace
+from detr_spec.profile import BoxRules, DetectionRules, Keys, LossRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR, PROFILES, named_profile
 from detr_spec.terms import CrossEntropy, Focal
 from detr_spec.values import InvalidValue
@@ -84,9 +84,12 @@ def test_nothing_is_dropped_clamped_or_tolerated_unless_declared() -> None:
         (lambda: Keys(box_l1="loss_ce"), "two losses are called 'loss_ce'"),
         (lambda: Keys(encoder_loss="{loss}"), "two losses are called 'loss_ce'"),
         (lambda: Keys(denoising_loss="loss_dn"), "denoising_loss is 'loss_dn'; expected text with {loss}, and nothing"),
-        (lambda: Keys(auxiliary_loss="{loss}"), "expected text with {loss} and {layer}, and nothing else in braces"),
-        (lambda: Keys(auxiliary_loss="{loss.upper}_{layer}"), "expected text with {loss} and {layer}"),
-        (lambda: Keys(auxiliary_loss="{loss_{layer}"), "expected text with {loss} and {layer}"),
+        (lambda: Keys(auxiliary_loss="{layer}"), "expected text with {loss}, {layer} where wanted, and nothing else"),
+        (lambda: Keys(auxiliary_loss="{loss.upper}_{layer}"), "expected text with {loss}, {layer} where wanted"),
+        (lambda: Keys(auxiliary_loss="{loss_{layer}"), "expected text with {loss}, {layer} where wanted"),
+        (lambda: Keys(encoder_loss="{loss}_{layer}", total="loss_ce"), "two losses are called 'loss_ce'"),
+        (lambda: LossRules(extra=("",)), "an extra name is empty; expected the name of an entry"),
+        (lambda: LossRules(shared="median"), "shared is 'median'; expected one of 'sum', 'mean'"),
     ],
 )
 def test_what_contradicts_itself_is_refused_and_told_what_to_do(build: Callable[[], object], message: str) -> None:

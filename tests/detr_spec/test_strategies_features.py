@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, find, given, seed, settings
 
 from detr_spec.cases import FeatureCase, ImagesCase
+from detr_spec.configuration import number_of
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Domain
 from detr_spec.profiles import DETR
@@ -86,7 +87,7 @@ def test_what_an_implementation_cannot_vary_stays() -> None:
     fixed = {"hidden_dim": 12, "decoder_layers": 6, "num_classes": 91, "class_loss.eos_coef": 0.25}
     for strategy in (feature_cases(), image_cases()):
         for case in drawn(strategy(Domain(DETR, Limits(fixed=fixed))), 20):
-            assert {name: getattr(case.configuration, name) for name in fixed} == fixed
+            assert {name: number_of(case.configuration, name) for name in fixed} == fixed
             assert set(case.configuration.fixed) == set(fixed)
 
 

@@ -32,6 +32,7 @@ class DeclaredCriterion(nn.Module):
 
     def __init__(self, configuration: Configuration) -> None:
         super().__init__()
+        self.configuration = configuration
         self.profile, self.keys = configuration.profile, configuration.profile.keys
         self.matcher = DeclaredMatcher(configuration)
         self.weight_dict = configuration.weight_dict
@@ -48,7 +49,7 @@ class DeclaredCriterion(nn.Module):
             images = len(given["pred_logits"])
             truth = [*truth, *[nothing] * images][:images]
         losses = self.criterion(given, truth)
-        return declared_losses(losses, self.keys, len(given.get(OWN.auxiliary, ())))
+        return declared_losses(losses, self.configuration, len(given.get(OWN.auxiliary, ())))
 
     def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
         declared = [renamed(target, TARGETS, OWN, self.keys) for target in targets]

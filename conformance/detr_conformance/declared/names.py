@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from detr_spec.configuration import Configuration
+from detr_spec.losses import METRICS
 from detr_spec.profile import Keys
 
 OWN = Keys()
@@ -14,7 +17,6 @@ OWN = Keys()
 
 OUTPUTS = ("logits", "boxes", "masks")
 TARGETS = ("labels", "target_boxes", "target_masks")
-LOSSES = ("classification", "box_l1", "box_giou", "mask", "dice", "class_error", "cardinality")
 OTHER_PREDICTIONS = ("encoder", "denoising")
 """Predictions beside those of the decoder's layers, and the suffixes of their losses here."""
 
@@ -54,18 +56,35 @@ def declared_outputs(outputs: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
     return found
 
 
-def declared_losses(losses: Mapping[str, Tensor], keys: Keys, auxiliary_layers: int) -> dict[str, Tensor]:
-    """The losses of the reference, as far as the profile reports them, under its names."""
+def declared_losses(
+    losses: Mapping[str, Tensor], configuration: Configuration, auxiliary_layers: int
+) -> dict[str, Tensor]:
+    """The losses of the reference as the profile reports them: under its names, weighted, summed or averaged."""
+    keys, rules = configuration.profile.keys, configuration.profile.losses
     found: dict[str, Tensor] = {}
-    for name in LOSSES:
+    every: list[Tensor] = []
+    for name, weight in (configuration.term_weights | dict.fromkeys(METRICS, 0.0)).items():
         own, declared = getattr(OWN, name), getattr(keys, name)
         if declared is None:
             continue
-        spelt = {own: declared}
-        for layer in range(auxiliary_layers):
-            spelt[f"{own}_{layer}"] = keys.auxiliary_loss.format(loss=declared, layer=layer)
-        for part in OTHER_PREDICTIONS:
+        before = set(found)
+        factor = weight if rules.weighted and name not in METRICS else 1.0
+        layers = [losses[key] for layer in range(auxiliary_layers) if (key := f"{own}_{layer}") in losses]
+        parts = [(losses[key], part) for part in OTHER_PREDICTIONS if (key := f"{own}_{part}") in losses]
+        together = [*layers, losses[own]] if keys.auxiliary_loss == "{loss}" else layers
+        found[declared] = factor * losses[own]
+        if not keys.shares_layers:
+            for layer, loss in enumerate(layers):
+                found[keys.auxiliary_loss.format(loss=declared, layer=layer)] = factor * loss
+        elif layers and name not in METRICS:
+            total = torch.stack(together).sum() if rules.shared == "sum" else torch.stack(together).mean()
+            found[keys.auxiliary_loss.format(loss=declared)] = factor * total
+        for loss, part in parts:
             template = getattr(keys, f"{part}_loss")
-            spelt |= {} if template is None else {f"{own}_{part}": template.format(loss=declared)}
-        found |= {spelling: losses[key] for key, spelling in spelt.items() if key in losses}
-    return found
+            if template is not None:
+                found[template.format(loss=declared, layer=configuration.decoder_layers - 1)] = factor * loss
+        if name not in METRICS:
+            every += [loss if rules.weighted else weight * loss for key, loss in found.items() if key not in before]
+    if keys.total is not None:
+        found[keys.total] = torch.stack(every).sum()
+    return found | {pattern.replace("*", "1"): torch.zeros(()) for pattern in rules.extra}

@@ -12,6 +12,7 @@ from detr_spec.boxes import xyxy_to_cxcywh
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.implementation import Assignment, BoxOperations, Decoder, Heads, Model
 from detr_spec.invariants.detections import declared_sizes
+from detr_spec.reported import weight_table
 from detr_spec.values import Detections, Floats, Losses, LossGradients, Matching, Outputs, round_to
 
 
@@ -67,7 +68,8 @@ def _criterion(criterion: Any, case: SetCase) -> Losses:
 
 
 def _gradients(gradients: Any, case: SetCase) -> LossGradients:
-    found: LossGradients = gradients(case.outputs, case.targets, case.configuration.weight_dict).value
+    table = weight_table(case.configuration, case.configuration.term_weights)
+    found: LossGradients = gradients(case.outputs, case.targets, table).value
     return found
 
 

@@ -21,6 +21,7 @@ from detr_spec.hints import field_types, is_part
 from detr_spec.losses import set_losses
 from detr_spec.parts import named_part
 from detr_spec.profiles import PROFILES
+from detr_spec.reported import reported_losses, weighted_sum
 from detr_spec.values import Floats, Matching, Outputs, Target
 
 Pairs = tuple[tuple[int, int], ...]
@@ -193,15 +194,15 @@ def losses_by_definition(judgement: Judgement) -> dict[str, float]:
         if found is None:
             return {}
         matchings.append(Matching(*np.array(found, dtype=np.int64).reshape(-1, 2).T))
-    found_losses = set_losses(configuration, outputs, targets, matchings)
-    keys = configuration.profile.keys
-    last = place == len(layers) - 1
-    named = {"classification": keys.classification, "box_l1": keys.box_l1, "box_giou": keys.box_giou}
-    return {
-        key if last else keys.auxiliary_loss.format(loss=key, layer=place): float(found_losses[name].value)
-        for name, key in named.items()
-        if key is not None and name in found_losses and np.isfinite(found_losses[name].value)
+    terms = set_losses(configuration, outputs, targets, matchings)
+    own = None if place == len(layers) - 1 else place
+    supervised = [(name, own) for name in configuration.terms if name in terms]
+    losses = {
+        key: float(weighted_sum(configuration, reported, lambda _: terms).value)
+        for key, reported in reported_losses(configuration).items()
+        if reported.parts[0] in supervised and len(reported.parts) == 1
     }
+    return {key: loss for key, loss in losses.items() if np.isfinite(loss)}
 
 
 def configuration_of(case: Any) -> Configuration | None:

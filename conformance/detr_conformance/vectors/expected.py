@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from detr_spec.assignment import solve, total_allowance, unique_optimum
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.costs.matching import image_costs
-from detr_spec.gradients import LayerObjective
-from detr_spec.losses import METRICS, TRAINING_TERMS, boxes_counted, num_boxes_of_ranks, set_losses
-from detr_spec.masks import mask_losses
+from detr_spec.gradients import layer_objective
+from detr_spec.losses import METRICS, boxes_counted, num_boxes_of_ranks, set_losses
 from detr_spec.postprocess import candidates, count_range
+from detr_spec.reported import Place, reported_losses, weight_table, weighted_sum
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, Matching, Outputs, Targets
 
@@ -69,69 +70,57 @@ def _matchings(optima: Sequence[Optimum]) -> tuple[Matching, ...]:
     return tuple(Matching(optimum.queries, optimum.targets) for optimum in optima)
 
 
-def _by_key(configuration: Configuration, losses: Mapping[str, Interval], layer: int | None) -> dict[str, Range]:
-    """The losses that the profile reports, by its keys; layer: the number of an auxiliary layer, None for the last."""
-    keys = configuration.profile.keys
-    found = {}
-    for name, loss in losses.items():
-        key = getattr(keys, name)
-        if key is None or (layer is not None and name == "class_error"):
-            continue
-        found[key if layer is None else keys.auxiliary_loss.format(loss=key, layer=layer)] = Range.of(loss)
-    return found
+@dataclass(frozen=True)
+class _Layer:
+    """A decoder layer under its optima: its place, None for the last, and its terms and metrics by neutral name."""
+
+    place: int | None
+    outputs: Outputs
+    optima: tuple[Optimum, ...]
+    terms: Mapping[str, Interval]
 
 
 def _layers(
     configuration: Configuration, outputs: Outputs, targets: Targets, normaliser: Interval | None = None
-) -> list[tuple[int | None, Outputs, tuple[Optimum, ...], dict[str, Interval]]]:
-    """Each decoder layer with its number (None for the last), its optima and its losses by neutral name."""
+) -> list[_Layer]:
     found = []
-    for number, layer in enumerate(outputs.layers):
+    for place, layer in zip((*range(len(outputs.auxiliary)), None), outputs.layers, strict=True):
         optima = _layer_optima(layer, targets, configuration)
-        losses = set_losses(configuration, layer, targets, _matchings(optima), normaliser)
-        found.append((number if number < len(outputs.auxiliary) else None, layer, optima, losses))
+        terms = set_losses(configuration, layer, targets, _matchings(optima), normaliser)
+        found.append(_Layer(place, layer, optima, terms))
     return found
 
 
-def _criterion(case: SetCase) -> Expected:
-    return Expected(layers=_expected_layers(case.configuration, case.outputs, case.targets))
-
-
 def _expected_layers(
-    configuration: Configuration, outputs: Outputs, targets: Targets, normaliser: Interval | None = None
+    configuration: Configuration, layers: Sequence[_Layer], metrics: bool = True
 ) -> tuple[LayerExpected, ...]:
-    return tuple(
-        LayerExpected(place, optima, _by_key(configuration, losses, number))
-        for place, (number, _, optima, losses) in enumerate(_layers(configuration, outputs, targets, normaliser))
-    )
+    """What each layer is to give, by the profile's keys; what is a sum over layers is among the last one's."""
+    terms: dict[Place, Mapping[str, Interval]] = {layer.place: layer.terms for layer in layers}
+    losses: dict[Place, dict[str, Range]] = {layer.place: {} for layer in layers}
+    for key, reported in reported_losses(configuration).items():
+        own = reported.of_decoder
+        if own.parts and (metrics or own.parts[0][0] not in METRICS):
+            ((_, place), *others) = own.parts
+            found = weighted_sum(configuration, own, terms.__getitem__)
+            losses[None if others else place][key] = Range.of(found)
+    return tuple(LayerExpected(number, layer.optima, losses[layer.place]) for number, layer in enumerate(layers))
 
 
-def _masks(case: SetCase) -> Expected:
-    found = []
-    for place, (number, layer, optima, losses) in enumerate(_layers(case.configuration, case.outputs, case.targets)):
-        if number is None:
-            losses = losses | mask_losses(case.configuration, layer, case.targets, _matchings(optima))  # noqa: PLW2901
-        found.append(LayerExpected(place, optima, _by_key(case.configuration, losses, number)))
-    return Expected(layers=tuple(found))
+def _criterion(case: SetCase) -> Expected:
+    layers = _layers(case.configuration, case.outputs, case.targets)
+    return Expected(layers=_expected_layers(case.configuration, layers))
 
 
 def _gradients(case: SetCase) -> Expected:
     configuration = case.configuration
-    numbers = configuration.loss_class, configuration.loss_bbox, configuration.loss_giou
-    weights = dict(zip(TRAINING_TERMS, numbers, strict=True))
+    layers = _layers(configuration, case.outputs, case.targets)
+    table = weight_table(configuration, configuration.term_weights)
     found = []
-    for place, (number, layer, optima, losses) in enumerate(_layers(configuration, case.outputs, case.targets)):
-        objective = LayerObjective(configuration, layer, case.targets, _matchings(optima), weights)
-        own = {name: loss for name, loss in losses.items() if name not in METRICS}
-        found.append(
-            LayerExpected(
-                place,
-                optima,
-                _by_key(configuration, own, number),
-                logits_gradient=Range.of(objective.range.logits),
-                boxes_gradient=Range.of(objective.range.boxes),
-            )
-        )
+    for layer, expected in zip(layers, _expected_layers(configuration, layers, metrics=False), strict=True):
+        supervised = layer.outputs, case.targets, _matchings(layer.optima)
+        slopes = layer_objective(configuration, supervised, table, layer.place).range
+        logits, boxes = Range.of(slopes.logits), Range.of(slopes.boxes)
+        found.append(replace(expected, logits_gradient=logits, boxes_gradient=boxes))
     return Expected(layers=tuple(found))
 
 
@@ -145,7 +134,7 @@ def _distributed(case: RankCase) -> Expected:
     normalisers = num_boxes_of_ranks(counts, configuration)
     return Expected(
         ranks=tuple(
-            _expected_layers(configuration, outputs, targets, normaliser)
+            _expected_layers(configuration, _layers(configuration, outputs, targets, normaliser))
             for (outputs, targets), normaliser in zip(case.batches, normalisers, strict=True)
         )
     )
@@ -189,7 +178,7 @@ _EXPECTED: dict[str, Callable[[Any], Expected]] = {
     "assignment": _assignment,
     "matcher": _matcher,
     "criterion": _criterion,
-    "masks": _masks,
+    "masks": _criterion,
     "gradients": _gradients,
     "distributed": _distributed,
     "postprocess": _postprocess,

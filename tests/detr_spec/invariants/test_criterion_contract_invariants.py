@@ -94,7 +94,7 @@ def test_what_a_framework_cannot_show_is_not_judged() -> None:
 
 
 def last_layer_only(configuration: Configuration) -> dict[str, float]:
-    return configuration.base_weights
+    return replace(configuration, decoder_layers=1).weight_dict
 
 
 def with_metric(configuration: Configuration) -> dict[str, float]:
@@ -115,7 +115,7 @@ def swapped_coefficients(configuration: Configuration) -> dict[str, float]:
 
 
 def default_auxiliary(configuration: Configuration) -> dict[str, float]:
-    return dict.fromkeys(configuration.weight_dict, 0.375) | configuration.base_weights
+    return dict.fromkeys(configuration.weight_dict, 0.375) | last_layer_only(configuration)
 
 
 class WeightsInside(SetCriterion):

@@ -1,0 +1,80 @@
+"""How implementations spell outputs, targets and losses: their names, and which sums of terms they report. norm §4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from detr_spec.declarations import require_choices, require_different, require_template
+from detr_spec.values import InvalidValue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """Names of outputs, targets and losses. A loss whose name is None is one that the dialect does not report."""
+
+    logits: str = "pred_logits"
+    boxes: str = "pred_boxes"
+    masks: str = "pred_masks"
+    auxiliary: str = "aux_outputs"
+    encoder: str = "enc_outputs"
+    denoising: str = "dn_outputs"
+    labels: str = "labels"
+    target_boxes: str = "boxes"
+    target_masks: str = "masks"
+    classification: str = "loss_ce"
+    box_l1: str = "loss_bbox"
+    box_giou: str = "loss_giou"
+    mask: str = "loss_mask"
+    dice: str = "loss_dice"
+    class_error: str | None = "class_error"
+    cardinality: str | None = "cardinality_error"
+    auxiliary_loss: str = "{loss}_{layer}"
+    """How an auxiliary loss is named from the main loss and the number of its decoder layer, 0 … L−2.
+
+    A name without "{layer}", such as "{loss}_aux", is that of one loss of all auxiliary layers; "{loss}" alone is that
+    of one loss of all layers, the last among them."""
+    encoder_loss: str | None = None
+    """How a loss of the encoder's own predictions is named from the main loss, such as "{loss}_enc", or, where they
+    come after the auxiliary layers, "{loss}_{layer}" with the number L−1; None where they have no losses."""
+    denoising_loss: str | None = None
+    """How a loss of denoising queries, which are grouped as norm §4 says, is named from the main loss, such as
+    "{loss}_dn"; None where they have no losses."""
+    total: str | None = None
+    """The name of Σ weight · loss over all terms and layers; None where that is not reported beside its parts."""
+
+    def __post_init__(self) -> None:
+        require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, self.encoder, self.denoising)
+        require_different("parts of a target", self.labels, self.target_boxes, self.target_masks)
+        for name in ("auxiliary_loss", "encoder_loss", "denoising_loss"):
+            if (template := getattr(self, name)) is not None:
+                require_template(name, template, "loss", optional=() if name == "denoising_loss" else ("layer",))
+        losses = self.classification, self.box_l1, self.box_giou, self.mask, self.dice, self.class_error
+        main = [loss for loss in (*losses, self.cardinality, self.total) if loss is not None]
+        auxiliary = None if self.auxiliary_loss == "{loss}" else self.auxiliary_loss
+        templates = (auxiliary, 0), (self.encoder_loss, 1), (self.denoising_loss, 0)
+        others = [template.format(loss=loss, layer=layer) for template, layer in templates if template for loss in main]
+        require_different("losses", *main, *others)
+
+    @property
+    def shares_layers(self) -> bool:
+        """Whether the auxiliary layers have one loss together."""
+        return "{layer}" not in self.auxiliary_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossRules:
+    """What a criterion reports of its training terms."""
+
+    weighted: bool = False
+    """Whether each loss is given times its weight, so that the training loss is the plain sum of the losses."""
+    shared: Literal["sum", "mean"] = "sum"
+    """What a loss of several layers is, where `Keys.auxiliary_loss` names one: the sum or the mean of theirs."""
+    extra: tuple[str, ...] = ()
+    """Names of entries beside the losses and metrics, with * for any text; what they hold is open."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        for pattern in self.extra:
+            if not pattern:
+                raise InvalidValue("an extra name is empty; expected the name of an entry, with * for any text")

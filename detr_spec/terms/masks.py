@@ -1,0 +1,59 @@
+"""The losses of masks: focal (Lin et al. 2017), dice (Milletari et al. 2016). Carion et al. 2020, section 4.4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from detr_spec.activations import sigmoid
+from detr_spec.terms.focal import focal_terms
+from detr_spec.terms.term import Layer, Term
+from detr_spec.tolerance import Numbers
+from detr_spec.values import Booleans
+
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
+"""The focal loss of masks has these in every dialect, whatever that of the classes has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFocal(Term):
+    """Σ over instances of the mean over pixels of the focal terms / num_boxes, in the last decoder layer alone."""
+
+    name = "mask-focal"
+    moves = "masks"
+    every_layer = False
+    laws = frozenset({"divided by boxes"})
+
+    def value(self, layer: Layer) -> Numbers:
+        """Its value; []."""
+        return mask_focal(*layer.instances, layer.normaliser)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskDice(Term):
+    """Σ over instances of 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) / num_boxes, in the last decoder layer alone."""
+
+    name = "mask-dice"
+    moves = "masks"
+    every_layer = False
+    laws = frozenset({"divided by boxes"})
+
+    def value(self, layer: Layer) -> Numbers:
+        """Its value; []."""
+        return mask_dice(*layer.instances, layer.normaliser)
+
+
+def mask_focal(logits: Numbers, truth: Booleans, normaliser: Numbers) -> Numbers:
+    """Σ over instances of the mean over pixels of the focal terms / num_boxes; [m, H, W] and bool [m, H, W] → []."""
+    terms = focal_terms(logits, truth, FOCAL_ALPHA, FOCAL_GAMMA)
+    return terms.reshape(-1).sum() / float(truth.shape[1] * truth.shape[2]) / normaliser
+
+
+def mask_dice(logits: Numbers, truth: Booleans, normaliser: Numbers) -> Numbers:
+    """Σ over instances of 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) / num_boxes, sums over pixels; as `mask_focal`."""
+    instances, pixels = len(truth), truth.shape[1] * truth.shape[2]
+    probability, inside = sigmoid(logits).reshape(instances, pixels), truth.reshape(instances, pixels)
+    overlap = (probability * inside.astype(np.float64)).sum(axis=1)
+    both = probability.sum(axis=1) + inside.sum(axis=1).astype(np.float64)
+    return (1.0 - (2.0 * overlap + 1.0) / (both + 1.0)).sum() / normaliser
