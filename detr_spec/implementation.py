@@ -31,6 +31,7 @@ from detr_spec.values import (
     Targets,
 )
 from detr_spec.violation import NotProvided
+from detr_spec.written import conversions
 
 COMPONENTS = (
     "boxes",
@@ -208,7 +209,13 @@ class Implementation:
         if factory is None:
             raise NotProvided(f"{self.name} provides no {name}")
         guarded: Callable[[Configuration], Any] = formed(factory, component_type(name), Where(name))
-        return guarded
+
+        def build(configuration: Configuration) -> Any:
+            wrap = conversions(configuration)
+            built = guarded(configuration)
+            return built if wrap is None else around(built, wrap)
+
+        return build
 
 
 def component_type(name: str) -> Any:

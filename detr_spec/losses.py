@@ -17,6 +17,7 @@ from detr_spec.parameters import held
 from detr_spec.terms import Layer
 from detr_spec.tolerance import SPACING, Interval, Numbers, lift
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, part_dtypes, round_to
+from detr_spec.written import truth_of
 
 TRAINING_TERMS = ("classification", "box_l1", "box_giou")
 MASK_TERMS = ("mask", "dice")
@@ -132,13 +133,18 @@ def shown_layer(
     configuration: Configuration, layer: Outputs, targets: Targets, matchings: Sequence[Matching], normaliser: Numbers
 ) -> Layer:
     """What a decoder layer shows its terms under a matching of each image, as intervals of a single number each."""
-    dtypes, matched = part_dtypes(configuration.dtype), matched_targets(targets, matchings)
+    dtypes = part_dtypes(configuration.dtype)
     images, queries = matched_places(matchings)
     return Layer(
         logits=lift(layer.logits, dtypes.logits),
         classes=target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes),
         boxes=lift(matched_rows(layer.boxes, matchings), dtypes.boxes),
-        truth=lift(matched.boxes, dtypes.targets),
+        truth=np.concatenate(
+            [
+                truth_of(target, configuration.profile, dtypes.targets)[matching.targets]
+                for target, matching in zip(targets, matchings, strict=True)
+            ]
+        ),
         images=images,
         queries=queries,
         normaliser=normaliser,

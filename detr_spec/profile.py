@@ -19,11 +19,11 @@ from detr_spec.declarations import (
     require_weights,
 )
 from detr_spec.parts import Part, known_parts
-from detr_spec.spelling import Keys, LossRules
+from detr_spec.spelling import Keys, LossRules, TargetRules
 from detr_spec.terms import ClassTerm, CrossEntropy
 from detr_spec.values import InvalidValue
 
-__all__ = ["BoxRules", "DetectionRules", "Keys", "LossRules", "Profile", "replace"]
+__all__ = ["BoxRules", "DetectionRules", "Keys", "LossRules", "Profile", "TargetRules", "replace"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class DetectionRules:
 class Profile:
     """Every parameter in which right implementations of DETR's set prediction differ. The defaults are DETR's own.
 
-    `activation` softmax has a no-object class, the last column; sigmoid has none. `class_cost` and `class_loss` are the
+    `activation` softmax has a no-object class; sigmoid has none. `class_cost` and `class_loss` are the
     formulas, with the numbers that the dialect trains with. Raises `InvalidValue` for what contradicts itself.
     """
 
@@ -70,6 +70,8 @@ class Profile:
     activation: Literal["softmax", "sigmoid"] = "softmax"
     class_cost: ClassCost = field(default_factory=NegativeProbability)
     class_loss: ClassTerm = field(default_factory=CrossEntropy)
+    no_object: Literal["last", "first"] = "last"
+    """Which column of a softmax is that of no object."""
     cost_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
     """Weights of class, L1 and GIoU in the matching cost that the dialect trains with."""
     loss_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
@@ -103,6 +105,7 @@ class Profile:
     """What the encoder's own predictions are trained to say of an object: its class, or class 0, whatever it is."""
     keys: Keys = field(default_factory=Keys)
     losses: LossRules = field(default_factory=LossRules)
+    targets: TargetRules = field(default_factory=TargetRules)
     boxes: BoxRules = field(default_factory=BoxRules)
     detection: DetectionRules = field(default_factory=DetectionRules)
 
@@ -130,7 +133,7 @@ class Profile:
 
     @property
     def has_no_object(self) -> bool:
-        """Whether the logits have a no-object column, the last."""
+        """Whether the logits have a no-object column."""
         return self.activation == "softmax"
 
     def columns(self, num_classes: int) -> int:

@@ -22,6 +22,7 @@ class Keys:
     labels: str = "labels"
     target_boxes: str = "boxes"
     target_masks: str = "masks"
+    target_size: str = "size"
     classification: str = "loss_ce"
     box_l1: str = "loss_bbox"
     box_giou: str = "loss_giou"
@@ -45,7 +46,7 @@ class Keys:
 
     def __post_init__(self) -> None:
         require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, self.encoder, self.denoising)
-        require_different("parts of a target", self.labels, self.target_boxes, self.target_masks)
+        require_different("parts of a target", self.labels, self.target_boxes, self.target_masks, self.target_size)
         for name in ("auxiliary_loss", "encoder_loss", "denoising_loss"):
             if (template := getattr(self, name)) is not None:
                 require_template(name, template, "loss", optional=() if name == "denoising_loss" else ("layer",))
@@ -78,3 +79,18 @@ class LossRules:
         for pattern in self.extra:
             if not pattern:
                 raise InvalidValue("an extra name is empty; expected the name of an entry, with * for any text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRules:
+    """How the objects of an image are written."""
+
+    box_format: Literal["cxcywh", "xyxy", "xywh"] = "cxcywh"
+    """The four numbers of a box: centre and sides, two corners, or the upper left corner and sides."""
+    units: Literal["relative", "pixels"] = "relative"
+    """What a box is measured in: relative to the image, or in pixels, with the image's (height, width) beside it."""
+    first_label: Literal[0, 1] = 0
+    """The label of the first class, in targets and in detections."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)

@@ -9,6 +9,7 @@ from detr_spec.costs.cost import Pairs
 from detr_spec.parameters import held
 from detr_spec.tolerance import Interval, Numbers, lift
 from detr_spec.values import Outputs, Target, part_dtypes
+from detr_spec.written import truth_of
 
 
 def matching_cost(logits: Numbers, boxes: Numbers, target: Target, configuration: Configuration) -> Numbers:
@@ -21,7 +22,7 @@ def matching_cost(logits: Numbers, boxes: Numbers, target: Target, configuration
         logits=logits,
         boxes=boxes,
         labels=target.labels,
-        truth=lift(target.boxes, part_dtypes(configuration.dtype).targets) if ranged else target.boxes,
+        truth=truth_of(target, profile, part_dtypes(configuration.dtype).targets) if ranged else target.boxes,
         has_no_object=profile.has_no_object,
         rules=profile.boxes,
     )

@@ -28,7 +28,7 @@ from detr_spec.declarable import declarable_values, parts
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import find_invariants
 from detr_spec.parts import Part
-from detr_spec.profile import DetectionRules, Keys, Profile, replace
+from detr_spec.profile import DetectionRules, Keys, Profile, TargetRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.terms import CrossEntropy, Focal
 
@@ -60,6 +60,7 @@ class Look:
 TOP_K = replace(DEFORMABLE, name="top-k")
 ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
+PIXELS = replace(DETR, targets=TargetRules(box_format="xyxy", units="pixels"))
 SHARED = replace(DETR, keys=Keys(auxiliary_loss="{loss}_aux"))
 EPSILONS = {0.0: 1e-3, 1e-7: 1e-3, 1e-6: 1e-3}
 COSTS, LOSSES = ("cost_class", "cost_bbox", "cost_giou"), ("loss_class", "loss_bbox", "loss_giou")
@@ -108,6 +109,11 @@ LOOKED_AT: dict[str, Look] = {
     "keys.auxiliary_loss": Look("auxiliary.keys"),
     "keys.encoder_loss": Look({None: "auxiliary.encoder-outputs-apart", "": "auxiliary.encoder-losses"}),
     "keys.denoising_loss": Look({None: "auxiliary.denoising-outputs-apart", "": "auxiliary.denoising-losses"}),
+    "no_object": Look("criterion.classification-value"),
+    "targets.box_format": Look("criterion.l1-value"),
+    "targets.units": Look("criterion.l1-value"),
+    "targets.first_label": Look("criterion.classification-value"),
+    "keys.target_size": Look("criterion.l1-value", PIXELS),
     "keys.total": Look({None: "criterion.keys", "": "auxiliary.sums"}),
     "losses.weighted": Look("criterion.l1-value"),
     "losses.shared": Look("auxiliary.sums", SHARED),

@@ -140,10 +140,12 @@ class Inputs:
             keys.labels: self.integers(f"labels of image {image}", target.labels, _label_dtype(self._configuration)),
             keys.target_boxes: self.numbers(f"target boxes of image {image}", target.boxes, dtype=self._dtypes.targets),
         }
+        if target.size is not None:
+            tensors[keys.target_size] = self.integers(f"size of image {image}", target.size)
         if target.masks is not None:
             tensors[keys.target_masks] = self.booleans(f"target masks of image {image}", target.masks)
         if self._has("extra-keys"):
-            tensors |= self._of_data_set(target, image)
+            tensors = self._of_data_set(target, image) | tensors
         given: dict[str, Tensor] = self.container(f"target {image}", tensors)
         return given
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,10 +12,10 @@ import detr_reference as reference
 from detr_conformance.declared.boxes import Overlaps
 from detr_conformance.declared.matcher import DeclaredMatcher
 from detr_conformance.declared.names import (
-    OUTPUTS,
     OWN,
     TARGETS,
     declared_losses,
+    declared_outputs,
     outputs_of_reference,
     renamed,
     targets_of_reference,
@@ -40,8 +40,9 @@ class DeclaredCriterion(nn.Module):
 
     def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """The losses and metrics that the profile reports, 0-dimensional."""
-        given = outputs_of_reference(outputs, self.keys)
-        truth = targets_of_reference(targets, self.keys)
+        given = outputs_of_reference(outputs, self.profile)
+        truth = targets_of_reference(targets, self.profile)
+        self._declared = [(target, own) for target, own in zip(targets, truth, strict=True)]
         if self.profile.label_beyond_range == "unchecked":
             truth = with_known_labels(truth, self.criterion.num_classes)
         if self.profile.target_count == "unchecked":
@@ -52,9 +53,16 @@ class DeclaredCriterion(nn.Module):
         return declared_losses(losses, self.configuration, len(given.get(OWN.auxiliary, ())))
 
     def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
-        declared = [renamed(target, TARGETS, OWN, self.keys) for target in targets]
-        pairs: Pairs = self.matcher(renamed(outputs, OUTPUTS, OWN, self.keys), declared)
+        pairs: Pairs = self.matcher(
+            declared_outputs(outputs, self.profile), [self._declared_target(target) for target in targets]
+        )
         return pairs
+
+    def _declared_target(self, target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A target of the reference as it was given, with its own labels."""
+        labels = target[OWN.labels] + self.profile.targets.first_label
+        given = [item for item, own in self._declared if own[OWN.target_boxes] is target[OWN.target_boxes]]
+        return {**(given[0] if given else renamed(target, TARGETS, OWN, self.keys)), self.keys.labels: labels}
 
 
 class DeclaredLosses(SetPredictionCriterion):

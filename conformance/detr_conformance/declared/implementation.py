@@ -10,13 +10,14 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from torch import nn
 
+import detr_reference as reference
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_conformance.bridges.torch_inputs import Factory
 from detr_conformance.declared.boxes import Overlaps
 from detr_conformance.declared.criterion import DeclaredCriterion
 from detr_conformance.declared.matcher import DeclaredMatcher
-from detr_conformance.declared.names import declared_outputs
+from detr_conformance.declared.names import OWN, columns_before, respelt
 from detr_conformance.declared.postprocess import DeclaredPostProcess
 from detr_conformance.errors import UsageError
 from detr_conformance.reference import LIMITS, SmallBackbone, decoder, heads, model
@@ -79,8 +80,13 @@ SOLVERS: dict[str, Callable[..., Any]] = {
 
 
 def _spelt(module: nn.Module, configuration: Configuration) -> nn.Module:
-    """The module, whose outputs have the profile's names."""
-    module.register_forward_hook(lambda *call: declared_outputs(call[-1], configuration.profile.keys))
+    """The module, whose outputs have the profile's names and order of logit columns."""
+    profile = configuration.profile
+    for part in module.modules():
+        if isinstance(part, reference.DetectionHeads):
+            for parameter in part.class_embed.parameters():
+                parameter.data = parameter.data.roll(columns_before(profile), dims=0)
+    module.register_forward_hook(lambda *call: respelt(call[-1], OWN, profile.keys))
     return module
 
 

@@ -31,8 +31,8 @@ class DeclaredMatcher(nn.Module):
     def forward(self, outputs: Any, targets: Any) -> Pairs:
         """The pairs of each image, in an order of their own where the profile leaves that open."""
         given, truth = (
-            outputs_of_reference(outputs, self.profile.keys),
-            targets_of_reference(targets, self.profile.keys),
+            outputs_of_reference(outputs, self.profile),
+            targets_of_reference(targets, self.profile),
         )
         if self.profile.label_beyond_range == "unchecked":
             truth = with_known_labels(truth, given["pred_logits"].shape[-1])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detr_spec.configuration import Configuration
 from detr_spec.losses import METRICS
-from detr_spec.profile import Keys
+from detr_spec.profile import Keys, Profile
 
 OWN = Keys()
 """The names of the reference."""
@@ -27,20 +27,45 @@ def renamed(values: Mapping[str, Any], names: Iterable[str], old: Keys, new: Key
     return {keys[key]: value for key, value in values.items() if key in keys}
 
 
-def outputs_of_reference(outputs: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+def outputs_of_reference(outputs: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     """Outputs under the reference's names, with auxiliary, encoder and denoising outputs."""
-    found = renamed(outputs, OUTPUTS, keys, OWN)
-    if keys.auxiliary in outputs:
-        found[OWN.auxiliary] = [renamed(layer, OUTPUTS, keys, OWN) for layer in outputs[keys.auxiliary]]
+    return respelt(outputs, profile.keys, OWN, -columns_before(profile))
+
+
+def targets_of_reference(targets: Sequence[Mapping[str, Tensor]], profile: Profile) -> list[dict[str, Tensor]]:
+    """Targets under the reference's names, with labels from 0 and boxes cxcywh, relative to the image."""
+    return [_target_of_reference(target, profile) for target in targets]
+
+
+def _target_of_reference(target: Mapping[str, Tensor], profile: Profile) -> dict[str, Tensor]:
+    rules, found = profile.targets, renamed(target, TARGETS, profile.keys, OWN)
+    boxes = found[OWN.target_boxes]
+    if rules.units == "pixels":
+        boxes = boxes / target[profile.keys.target_size].flip(0).repeat(2)
+    if rules.box_format == "xywh":
+        boxes = torch.cat([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], dim=1)
+    if rules.box_format == "xyxy":
+        boxes = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)
+    labels = found[OWN.labels] - rules.first_label if rules.first_label else found[OWN.labels]
+    return {**found, OWN.labels: labels, OWN.target_boxes: boxes}
+
+
+def columns_before(profile: Profile) -> int:
+    """How many logit columns stand before that of the first class."""
+    return int(profile.no_object == "first" and profile.has_no_object)
+
+
+def respelt(outputs: Mapping[str, Any], old: Keys, new: Keys, turn: int = 0) -> dict[str, Any]:
+    """Outputs under other names, whose logit columns are turned by some places."""
+    found = renamed(outputs, OUTPUTS, old, new)
+    if turn:
+        found[new.logits] = found[new.logits].roll(turn, dims=-1)
+    if old.auxiliary in outputs:
+        found[new.auxiliary] = [respelt(layer, old, new, turn) for layer in outputs[old.auxiliary]]
     for name in OTHER_PREDICTIONS:
-        if getattr(keys, name) in outputs:
-            found[getattr(OWN, name)] = renamed(outputs[getattr(keys, name)], OUTPUTS, keys, OWN)
+        if getattr(old, name) in outputs:
+            found[getattr(new, name)] = respelt(outputs[getattr(old, name)], old, new, turn)
     return found
-
-
-def targets_of_reference(targets: Sequence[Mapping[str, Tensor]], keys: Keys) -> list[dict[str, Tensor]]:
-    """Targets under the reference's names."""
-    return [renamed(target, TARGETS, keys, OWN) for target in targets]
 
 
 def with_known_labels(targets: Sequence[Mapping[str, Tensor]], count: int) -> list[dict[str, Tensor]]:
@@ -48,12 +73,9 @@ def with_known_labels(targets: Sequence[Mapping[str, Tensor]], count: int) -> li
     return [{**target, OWN.labels: target[OWN.labels].clamp(0, count - 1)} for target in targets]
 
 
-def declared_outputs(outputs: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+def declared_outputs(outputs: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     """What a model of the reference gives, under the profile's names."""
-    found = renamed(outputs, OUTPUTS, OWN, keys)
-    if OWN.auxiliary in outputs:
-        found[keys.auxiliary] = [renamed(layer, OUTPUTS, OWN, keys) for layer in outputs[OWN.auxiliary]]
-    return found
+    return respelt(outputs, OWN, profile.keys, columns_before(profile))
 
 
 def declared_losses(

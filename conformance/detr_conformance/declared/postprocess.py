@@ -26,7 +26,7 @@ class DeclaredPostProcess(nn.Module):
         Raises ValueError for what the profile says is refused: more detections than there are (query, class) pairs, and
         scores or boxes that are not finite.
         """
-        given = outputs_of_reference(outputs, self.configuration.profile.keys)
+        given = outputs_of_reference(outputs, self.configuration.profile)
         images = zip(given["pred_logits"], given["pred_boxes"], sizes, strict=True)
         return [self._detections(*image) for image in images]
 
@@ -44,6 +44,7 @@ class DeclaredPostProcess(nn.Module):
         kept = scores > self.configuration.threshold if rules.threshold else torch.ones_like(scores, dtype=torch.bool)
         if rules.non_finite_boxes == "drop":
             kept &= boxes[queries].isfinite().all(dim=1)
+        labels = labels + self.configuration.profile.targets.first_label
         return {"scores": scores[kept], "labels": labels[kept], "boxes": pixels[kept]}
 
     def _probabilities(self, logits: Tensor) -> Tensor:

@@ -518,7 +518,7 @@ def _matching(what: str, answer: Any, convert: Callable[[Any], Any]) -> dict[str
 KEYS = {
     "logits": "pred_logits", "boxes": "pred_boxes", "masks": "pred_masks", "auxiliary": "aux_outputs",
     "encoder": "enc_outputs", "denoising": "dn_outputs", "labels": "labels", "target_boxes": "boxes",
-    "target_masks": "masks",
+    "target_masks": "masks", "target_size": "size",
 }  # fmt: skip
 """The keys of dictionaries that a profile may name otherwise."""
 
@@ -531,7 +531,7 @@ SEEN = ("logits", "boxes")
 """The predictions by which a layer is told from others."""
 APART = ("encoder", "denoising")
 """The layers that stand apart from those of the decoder."""
-TARGET = {"labels": "labels", "boxes": "target_boxes", "masks": "target_masks"}
+TARGET = {"labels": "labels", "boxes": "target_boxes", "masks": "target_masks", "size": "target_size"}
 """The parts of a target, by their names in `KEYS`."""
 DETECTION = ("scores", "labels", "boxes")
 """The parts of an image's detections."""
@@ -651,10 +651,10 @@ class _TorchCalls:
 
     def _target(self, target: Any, image: int) -> Any:
         present = {part: name for part, name in TARGET.items() if target[part] is not None}
-        integers = getattr(self.torch, LABELS.get(self.call, "int64"))
+        integers = {"labels": getattr(self.torch, LABELS.get(self.call, "int64")), "size": self.torch.int64}
         tensors = {
             getattr(self.keys, name): self._tensor(
-                "{} of image {}".format(name.replace("_", " "), image), target[part], integers=integers
+                "{} of image {}".format(name.replace("_", " "), image), target[part], integers=integers.get(part)
             )
             for part, name in present.items()
         }

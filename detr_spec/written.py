@@ -1,0 +1,149 @@
+"""Outputs and targets as a dialect writes them, and its answers as they are meant here. norm §4.
+
+Everything in this package speaks of one form: boxes (cx, cy, w, h) relative to the image, labels from 0, no object in
+the last logit column. What an implementation is given is written in its own form, with the roundings of that, and what
+it answers is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from detr_spec.configuration import Configuration
+from detr_spec.profile import Profile
+from detr_spec.spelling import TargetRules
+from detr_spec.tolerance import Interval, Numbers, hull, lift
+from detr_spec.values import (
+    Answer,
+    Detections,
+    Floats,
+    HeadParameters,
+    LayerGradient,
+    LossGradients,
+    Outputs,
+    Target,
+    part_dtypes,
+    round_to,
+)
+
+SIZES = ((480, 640), (800, 608))
+"""The (height, width) in pixels of images with an even and with an odd number of objects, where boxes are in pixels."""
+
+
+def truth_of(target: Target, profile: Profile, dtype: str) -> Interval:
+    """The boxes of a target as an implementation reads them from what it is given, cxcywh; [n, 4].
+
+    Read in pixels they may be scaled before or after they become centres and sides.
+    """
+    rules = profile.targets
+    if rules.box_format == "cxcywh" and rules.units == "relative":
+        return lift(target.boxes, dtype)
+    given = lift(_written_boxes(target, rules, dtype), dtype)
+    if rules.units == "relative":
+        centred: Interval = _centred(given, rules)
+        return centred
+    divisor = lift(_scale(target), dtype)
+    inverse = 1.0 / divisor
+    ways = _centred(given / divisor, rules), _centred(given, rules) / divisor
+    return hull(*ways, _centred(given * inverse, rules), _centred(given, rules) * inverse)
+
+
+def _scale(target: Target) -> Floats:
+    """(width, height, width, height) of the target's image."""
+    height, width = SIZES[len(target) % 2]
+    return np.array([width, height, width, height], dtype=np.float64)
+
+
+def _written_boxes(target: Target, rules: TargetRules, dtype: str) -> Floats:
+    """The boxes in the dialect's format and units, rounded to a dtype; [n, 4]."""
+    centres, sides = target.boxes[:, :2], target.boxes[:, 2:]
+    parts = {
+        "cxcywh": (centres, sides),
+        "xyxy": (centres - sides / 2, centres + sides / 2),
+        "xywh": (centres - sides / 2, sides),
+    }
+    boxes = np.concatenate(parts[rules.box_format], axis=1)
+    return round_to(boxes * _scale(target) if rules.units == "pixels" else boxes, dtype)
+
+
+def _centred(boxes: Numbers, rules: TargetRules) -> Numbers:
+    """Boxes of a format as cxcywh; [n, 4] → [n, 4]."""
+    first, second = boxes[:, :2], boxes[:, 2:]
+    if rules.box_format == "cxcywh":
+        return boxes
+    if rules.box_format == "xywh":
+        return np.concatenate([first + second / 2.0, second], axis=1)
+    ways = (first + second) / 2.0, first + (second - first) / 2.0
+    return np.concatenate([hull(*ways), second - first], axis=1)
+
+
+def conversions(configuration: Configuration) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
+    """What wraps a function of an implementation: it is given and answers values in the dialect's form.
+
+    None where that is the form of this package.
+    """
+    profile = configuration.profile
+    if profile.targets == TargetRules() and profile.no_object == "last":
+        return None
+
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *given: _read(function(*(_written(value, configuration) for value in given)), profile)
+
+    return wrap
+
+
+def _written(value: Any, configuration: Configuration) -> Any:
+    """A value of this package in the dialect's form."""
+    if isinstance(value, tuple):
+        return tuple(_written(item, configuration) for item in value)
+    if isinstance(value, Outputs):
+        return _turned_outputs(value, _forwards(configuration.profile))
+    if isinstance(value, Target):
+        rules = configuration.profile.targets
+        boxes = _written_boxes(value, rules, part_dtypes(configuration.dtype).targets)
+        size = np.array(SIZES[len(value) % 2]) if rules.units == "pixels" else None
+        return replace(value, labels=value.labels + rules.first_label, boxes=boxes, size=size, broken=True)
+    return value
+
+
+def _read(value: Any, profile: Profile) -> Any:
+    """What the dialect's form says, in that of this package."""
+    back = -_forwards(profile)
+    if isinstance(value, Answer):
+        return replace(value, value=_read(value.value, profile))
+    if isinstance(value, tuple):
+        return tuple(_read(item, profile) for item in value)
+    if isinstance(value, Outputs):
+        return _turned_outputs(value, back)
+    if isinstance(value, Detections):
+        return replace(value, labels=value.labels - profile.targets.first_label)
+    if isinstance(value, LossGradients):
+        apart = {name: _read(getattr(value, name), profile) for name in ("encoder", "denoising")}
+        return replace(value, layers=_read(value.layers, profile), **apart)
+    if isinstance(value, LayerGradient) and value.logits is not None:
+        return replace(value, logits=np.roll(value.logits, back, axis=-1))
+    if isinstance(value, HeadParameters):
+        matrix, bias = value.class_head
+        return replace(value, class_head=(np.roll(matrix, back, axis=0), np.roll(bias, back)))
+    return value
+
+
+def _forwards(profile: Profile) -> int:
+    """By how many places the logit columns are turned for the dialect."""
+    return 1 if profile.no_object == "first" and profile.has_no_object else 0
+
+
+def _turned_outputs(outputs: Outputs, places: int) -> Outputs:
+    """Outputs whose logit columns are turned by some places, in every layer and apart."""
+    if not places:
+        return outputs
+    encoder, denoising = (
+        None if part is None else _turned_outputs(part, places) for part in (outputs.encoder, outputs.denoising)
+    )
+    auxiliary = tuple(_turned_outputs(layer, places) for layer in outputs.auxiliary)
+    logits = np.roll(outputs.logits, places, axis=-1)
+    return replace(outputs, logits=logits, auxiliary=auxiliary, encoder=encoder, denoising=denoising)

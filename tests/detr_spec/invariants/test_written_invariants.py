@@ -1,0 +1,25 @@
+"""A right implementation that writes targets and logits in a form of its own is not accused."""
+
+from __future__ import annotations
+
+import pytest
+from judging import Failing
+
+from detr_conformance.declared.implementation import declared_implementation
+from detr_spec.invariant import all_invariants
+from detr_spec.profile import TargetRules, replace
+from detr_spec.profiles import DEFORMABLE, DETR
+
+COMPONENTS = ("matcher", "criterion", "gradients", "postprocess", "heads")
+JUDGED = [item.id for item in all_invariants() if item.component in COMPONENTS and item.cost == 1]
+
+PROFILES = {
+    "labels from 1, no object first": replace(DETR, no_object="first", targets=TargetRules(first_label=1)),
+    "corners in pixels": replace(DEFORMABLE, targets=TargetRules(box_format="xyxy", units="pixels")),
+    "corner and sides": replace(DETR, targets=TargetRules(box_format="xywh")),
+}
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_right_implementation_in_its_own_form_is_not_accused(name: str, failing: Failing) -> None:
+    assert failing(declared_implementation(PROFILES[name]), JUDGED, 5) == set()
