@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from detr_conformance import torch_implementation
-from detr_conformance.declared.boxes import Overlaps
-from detr_conformance.declared.criterion import DeclaredCriterion
-from detr_conformance.declared.matcher import DeclaredMatcher
-from detr_conformance.declared.postprocess import DeclaredPostProcess
+from detr_conformance.implementations.declared.boxes import Overlaps
+from detr_conformance.implementations.declared.criterion import DeclaredCriterion
+from detr_conformance.implementations.declared.matcher import DeclaredMatcher
+from detr_conformance.implementations.declared.postprocess import DeclaredPostProcess
 from detr_reference.losses import weighted_cross_entropy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits

@@ -8,10 +8,11 @@ from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from detr_conformance.judge import judge
-from detr_conformance.verdict import Judgement, Verdict
+from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.judging.judge import judge
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Domain, Invariant, all_invariants, find_invariants
+from detr_spec.invariant import Domain, Invariant
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
 
 Failing = Callable[..., set[str]]

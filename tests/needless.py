@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from detr_conformance.parts import parts
-from detr_conformance.reduction import kind_of, may_be_drawn, without
-from detr_conformance.search import search_case
+from detr_conformance.judging.parts import parts
+from detr_conformance.judging.reduction import kind_of, may_be_drawn, without
+from detr_conformance.judging.search import search_case
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
 

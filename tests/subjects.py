@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detr_conformance import torch_implementation
-from detr_conformance.reference import deformable_matcher, detr_matcher
+from detr_conformance.implementations.reference import deformable_matcher, detr_matcher
 from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion
 from detr_reference.batch import matched_queries, matched_targets
 from detr_spec.configuration import Configuration

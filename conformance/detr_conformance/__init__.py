@@ -9,20 +9,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from detr_conformance.base.verdict import Verdict
     from detr_conformance.bridges.numpy_bridge import numpy_implementation
     from detr_conformance.bridges.torch_bridge import torch_implementation
-    from detr_conformance.pytest_tests import conformance_tests
-    from detr_conformance.report import Report
-    from detr_conformance.run import check
-    from detr_conformance.verdict import Verdict
+    from detr_conformance.commands.pytest_tests import conformance_tests
+    from detr_conformance.running.report import Report
+    from detr_conformance.running.run import check
 
 __all__ = ["Report", "Verdict", "check", "conformance_tests", "numpy_implementation", "torch_implementation"]
 
 _HOMES = {
-    "Report": "detr_conformance.report",
-    "Verdict": "detr_conformance.verdict",
-    "check": "detr_conformance.run",
-    "conformance_tests": "detr_conformance.pytest_tests",
+    "Report": "detr_conformance.running.report",
+    "Verdict": "detr_conformance.base.verdict",
+    "check": "detr_conformance.running.run",
+    "conformance_tests": "detr_conformance.commands.pytest_tests",
     "numpy_implementation": "detr_conformance.bridges.numpy_bridge",
     "torch_implementation": "detr_conformance.bridges.torch_bridge",
 }

@@ -9,6 +9,6 @@ def main() -> None:
     """Runs the command, whose modules take a moment to import."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from detr_conformance.command_line import main as run_command  # noqa: PLC0415
+    from detr_conformance.commands.command_line import main as run_command  # noqa: PLC0415
 
     run_command()

@@ -9,7 +9,7 @@ from itertools import product
 from detr_spec.assignment import second_best
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.costs.matching import image_costs
+from detr_spec.matching import image_costs
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,

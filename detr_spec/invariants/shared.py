@@ -11,7 +11,7 @@ import numpy as np
 from detr_spec.assignment import minimum_total, optimality, solve, total_allowance, unique_optimum
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration, with_numbers
-from detr_spec.costs.matching import image_costs
+from detr_spec.matching import image_costs
 from detr_spec.tolerance import Interval
 from detr_spec.values import Answer, Floats, Matching, Outputs, Targets
 from detr_spec.violation import NotProvided, Raised, Violation, premise, require

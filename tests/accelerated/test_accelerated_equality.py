@@ -15,10 +15,11 @@ from torch import Tensor
 
 import detr_accelerated
 import detr_reference
-from detr_conformance.accelerated import IMPLEMENTATIONS
 from detr_conformance.bridges.torch_inputs import Inputs
+from detr_conformance.implementations.accelerated import IMPLEMENTATIONS
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Domain, Invariant, all_invariants
+from detr_spec.invariant import Domain, Invariant
+from detr_spec.invariants import all_invariants
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import mask_cases, set_cases

@@ -20,9 +20,9 @@ import detr_accelerated
 import detr_reference
 from detr_accelerated import cuda_batch, cuda_criterion, cuda_kernels
 from detr_conformance import check
-from detr_conformance.accelerated import IMPLEMENTATIONS
+from detr_conformance.implementations.accelerated import IMPLEMENTATIONS
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import all_invariants
+from detr_spec.invariants import all_invariants
 
 LOSSES = ("labels", "boxes", "cardinality")
 EXACT = {"rtol": 1e-12, "atol": 1e-12}

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from detr_conformance.base.errors import UsageError
 from detr_conformance.bench import contest, memory, timing
 from detr_conformance.bench.batches import make_batch
 from detr_conformance.bench.contestant import Place
@@ -27,8 +28,7 @@ from detr_conformance.bench.show import as_markdown
 from detr_conformance.bench.sizes import GROWTH, STANDARD, Size, growth_sizes, parsed_size
 from detr_conformance.bench.timing import Runs, in_turns
 from detr_conformance.bench.waits import host_waits
-from detr_conformance.command_line import run
-from detr_conformance.errors import UsageError
+from detr_conformance.commands.command_line import run
 from detr_conformance.processes.pool import Outcome, Pool
 from detr_conformance.processes.process import Died, Late
 from detr_conformance.processes.serving import WorkerError

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from detr_conformance.base.errors import UsageError
 from detr_conformance.bench import timing
 from detr_conformance.bench.batches import make_batch
 from detr_conformance.bench.given import given_contestants
@@ -16,8 +17,7 @@ from detr_conformance.bench.memory import peak_in_this_process
 from detr_conformance.bench.registry import contestant_at, finds_by_dialect, solvers_beside
 from detr_conformance.bench.sizes import Size
 from detr_conformance.bench.solvers import SOLVERS
-from detr_conformance.command_line import run
-from detr_conformance.errors import UsageError
+from detr_conformance.commands.command_line import run
 from detr_spec.profiles import DEFORMABLE, DETR
 
 TINY = Size(2, 6, 5, 3, layers=3)

@@ -175,7 +175,7 @@ def command_line(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[st
             [
                 sys.executable,
                 "-c",
-                "from detr_conformance.command_line import main; main()",
+                "from detr_conformance.commands.command_line import main; main()",
                 *map(str, arguments),
             ],
             cwd=tmp_path,
@@ -194,7 +194,7 @@ def interrupted() -> Callable[..., tuple[int, str]]:
     """Interrupts `detr-spec check` once what is called right is judged; its exit code and output."""
 
     def run(*arguments: str) -> tuple[int, str]:
-        main = "from detr_conformance.command_line import main; main()"
+        main = "from detr_conformance.commands.command_line import main; main()"
         command = [sys.executable, "-c", main, "check", *arguments]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None

@@ -17,8 +17,8 @@ pytest.importorskip("torch")
 from detr_conformance import check
 from detr_conformance.adoption.findings import Findings, probe
 from detr_conformance.adoption.sources import given_source
-from detr_conformance.command_line import run
-from detr_conformance.errors import UsageError
+from detr_conformance.base.errors import UsageError
+from detr_conformance.commands.command_line import run
 
 PROJECT = Path(__file__).parent / "projects" / "rf_like"
 NUMBERS = count()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detr_conformance import numpy_implementation
-from detr_conformance.errors import UsageError
+from detr_conformance.base.errors import UsageError
 
 torch_bridge = pytest.importorskip("detr_conformance.bridges.torch_bridge")
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from detr_conformance.catalogue import catalogue
-from detr_spec.invariant import all_invariants
+from detr_conformance.commands.catalogue import catalogue
+from detr_spec.invariants import all_invariants
 
 PAGE = Path(__file__).parents[2] / "docs" / "catalogue.md"
 

@@ -101,7 +101,7 @@ def test_a_wrong_use_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from detr_conformance.command_line import run
+    from detr_conformance.commands.command_line import run
 
     monkeypatch.chdir(subjects.parent)
     in_process = ["-n", "0"] if arguments[0] == "check" and "-n" not in arguments else []
@@ -181,7 +181,7 @@ def test_the_exit_code_is_0_when_every_violation_is_known(
 
 
 def test_a_closed_pipe_is_no_traceback(tmp_path: Path) -> None:
-    code = "from detr_conformance.command_line import main; main()"
+    code = "from detr_conformance.commands.command_line import main; main()"
     with subprocess.Popen(
         [sys.executable, "-c", code, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -13,16 +13,17 @@ import pytest
 from degenerate import alike, altering, boldly, degenerate, detached, emptied, filled, raising, raising_from_then_on
 from judging import drawing
 
+from detr_conformance.base.verdict import Verdict
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
-from detr_conformance.declared.implementation import declared_implementation
-from detr_conformance.judge import judge
-from detr_conformance.reference import IMPLEMENTATIONS
-from detr_conformance.solver import solver
-from detr_conformance.variety import MANY, Variety
-from detr_conformance.verdict import Verdict
+from detr_conformance.implementations.declared.implementation import declared_implementation
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
+from detr_conformance.implementations.solver import solver
+from detr_conformance.judging.judge import judge
+from detr_conformance.judging.variety import MANY, Variety
 from detr_spec.declarable import declarable_values, drawn_profile, parts
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Domain, Invariant, all_invariants, find_invariants
+from detr_spec.invariant import Domain, Invariant
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
 

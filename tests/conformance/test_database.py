@@ -11,10 +11,10 @@ import pytest
 from hypothesis.database import InMemoryExampleDatabase, MultiplexedDatabase, ReadOnlyDatabase
 
 from detr_conformance import Verdict, check
-from detr_conformance.database import Part, opened, shown
+from detr_conformance.base.errors import UsageError
 from detr_conformance.encoding.reports import plain
-from detr_conformance.errors import UsageError
-from detr_conformance.judge import judge
+from detr_conformance.judging.database import Part, opened, shown
+from detr_conformance.judging.judge import judge
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 from detr_spec.violation import Violation

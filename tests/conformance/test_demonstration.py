@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from detr_conformance.command_line import run
-from detr_conformance.demonstration import command
+from detr_conformance.commands import demo as command
+from detr_conformance.commands.command_line import run
 from detr_conformance.demonstration.learning import learn
 from detr_conformance.demonstration.scenes import BACKGROUND, LONGEST_SIDE, scenes
 from detr_spec.strategies.coco import coco_category_names

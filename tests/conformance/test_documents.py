@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from detr_conformance import documents
-from detr_conformance.command_line import run
-from detr_conformance.documents import MOST_DIGITS, parsed_json, parsed_toml, read_text, strict_json
-from detr_conformance.errors import UsageError
+from detr_conformance.base import documents
+from detr_conformance.base.documents import MOST_DIGITS, parsed_json, parsed_toml, read_text, strict_json
+from detr_conformance.base.errors import UsageError
+from detr_conformance.commands.command_line import run
 
 MANY = 30_000
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 import detr_conformance
-from detr_conformance import files
-from detr_conformance.command_line import run
-from detr_conformance.errors import UsageError
-from detr_conformance.files import locked, require_writable, write_whole
+from detr_conformance.base import files
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.files import locked, require_writable, write_whole
+from detr_conformance.commands.command_line import run
 
 PACKAGE = Path(detr_conformance.__file__).parent
 
@@ -76,7 +76,7 @@ def test_half_a_pair_of_surrogates_is_written_as_an_escape(tmp_path: Path) -> No
 WRITER = """
 import sys
 from pathlib import Path
-from detr_conformance.files import write_whole
+from detr_conformance.base.files import write_whole
 content = sys.argv[2] * 4_000_000
 print("begins", flush=True)
 while True:

@@ -23,10 +23,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, currently_in_test_context, event, given, settings
 from hypothesis import strategies as st
 
-from detr_conformance.command_line import run
-from detr_conformance.isolation import isolated
-from detr_conformance.resolve import resolve
-from detr_conformance.testee import client, served
+from detr_conformance.base.isolation import isolated
+from detr_conformance.commands.command_line import run
+from detr_conformance.implementations import served
+from detr_conformance.implementations.resolve import resolve
+from detr_conformance.testee import client
 from detr_conformance.testee.detr_testee import _Server, unpacked
 from detr_conformance.vectors.exporting import set_texts
 

@@ -19,11 +19,11 @@ from typing import Any
 import click
 import pytest
 
-from detr_conformance import pytest_tests
-from detr_conformance.command_line import command, run
-from detr_conformance.judge import blank_judgement
-from detr_conformance.verdict import Verdict
-from detr_spec.invariant import find_invariants
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.commands import pytest_tests
+from detr_conformance.commands.command_line import command, run
+from detr_conformance.judging.judge import blank_judgement
+from detr_spec.invariants import find_invariants
 
 pytest.importorskip("torch")
 

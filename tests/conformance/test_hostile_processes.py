@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="there i
 HOSTILE = """
 import atexit, ctypes, gc, os, signal, sys, threading, time
 import numpy as np
-from detr_conformance.interrupts import Interrupted
+from detr_conformance.base.interrupts import Interrupted
 from detr_conformance import numpy_implementation
 from scipy.optimize import linear_sum_assignment
 
@@ -162,7 +162,7 @@ def test_without_isolation_what_ends_the_process_does_not_end_it_green(checked: 
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_termination_shows_and_writes_what_is_known(subjects: Path, workers: str, tmp_path: Path) -> None:
     mark = f"mark-{uuid.uuid4()}.json"
-    main = "from detr_conformance.command_line import main; main()"
+    main = "from detr_conformance.commands.command_line import main; main()"
     command = [
         *(sys.executable, "-c", main, "check", f"{subjects}:RIGHT", f"{subjects}:SLOW", "--component", "assignment"),
         *("--examples", "60", "-n", workers, "--json", mark),
@@ -226,7 +226,7 @@ def terminated(
     arguments: tuple[str, ...], folder: Path, begun: Callable[[subprocess.Popen[str]], bool]
 ) -> tuple[int, str, str]:
     """The exit code and the outputs of a command that is terminated as soon as it has begun."""
-    main = "from detr_conformance.command_line import main; main()"
+    main = "from detr_conformance.commands.command_line import main; main()"
     with subprocess.Popen(
         [sys.executable, "-c", main, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

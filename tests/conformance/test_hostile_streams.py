@@ -32,7 +32,7 @@ def shell(tmp_path: Path, python_file: Callable[..., Path]) -> Shell:
 
     def run(arguments: str, **variables: str) -> tuple[int, list[str], str]:
         python_file("right.py", SOURCE)
-        line = f"{sys.executable} -c 'from detr_conformance.command_line import main; main()' {arguments}"
+        line = f"{sys.executable} -c 'from detr_conformance.commands.command_line import main; main()' {arguments}"
         environment = {**os.environ, **variables}
         done = subprocess.run(
             line, shell=True, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True

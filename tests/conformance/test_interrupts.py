@@ -17,10 +17,12 @@ import click
 import pytest
 from hypothesis import strategies
 
-from detr_conformance import interrupts, progress
-from detr_conformance.command_line import command, run
-from detr_conformance.search import search
-from detr_spec.invariant import Domain, find_invariants
+from detr_conformance.base import interrupts
+from detr_conformance.commands.command_line import command, run
+from detr_conformance.judging.search import search
+from detr_conformance.running import progress
+from detr_spec.invariant import Domain
+from detr_spec.invariants import find_invariants
 from detr_spec.profiles import DETR
 
 pytest.importorskip("torch")
@@ -32,7 +34,7 @@ ELSEWHERE = {"demo"}
 """It shows what was learnt, see `test_demonstration`."""
 
 PACKAGE = "detr_conformance"
-JUDGE = f"{PACKAGE}.judges.judge_listed"
+JUDGE = f"{PACKAGE}.running.judges.judge_listed"
 BOXES = ("--component", "boxes", "-n", "0")
 SOURCE = """
 from detr_conformance import numpy_implementation
@@ -54,20 +56,20 @@ LONG = {
     "soak declared": (("soak", "declared", *BOXES, "--file", "kept"), JUDGE, ["kept"]),
     "replay": (
         ("replay", "vectors/boxes.jsonl", "reference"),
-        f"{PACKAGE}.vectors.replaying.judge_vector",
+        f"{PACKAGE}.judging.replaying.judge_vector",
         ["vectors"],
     ),
     "lock": (("lock", "it.py:IT", "--file", "made"), f"{PACKAGE}.lock.recording.answers_of", []),
     "limits": (("limits", "--json", "made", *BOXES), f"{PACKAGE}.limits.ladder.search", []),
-    "mutants": (("mutants", "boxes", "-n", "0", "--json", "made"), f"{PACKAGE}.mutants.hunt.search", []),
+    "mutants": (("mutants", "boxes", "-n", "0", "--json", "made"), f"{PACKAGE}.campaign.hunt.search", []),
     "mutants --shrink": (
         ("mutants", "boxes", "-n", "0", "--shrink", "--json", "made"),
-        f"{PACKAGE}.mutants.shrinking.judge",
+        f"{PACKAGE}.campaign.shrinking.judge",
         [],
     ),
-    "mutants --others": (("mutants", "boxes", "--others"), f"{PACKAGE}.mutants.others.finds", []),
+    "mutants --others": (("mutants", "boxes", "--others"), f"{PACKAGE}.campaign.others.finds", []),
     "bench": (("bench", "--quick", "--json", "made"), f"{PACKAGE}.bench.plan.criterion_contest", []),
-    "vectors draw": (("vectors", "draw", "."), f"{PACKAGE}.vectors.drawing.search", []),
+    "vectors draw": (("vectors", "draw", "."), f"{PACKAGE}.judging.drawing.search", []),
 }
 """Each long command: how it is called, a function in the midst of its work, and what it leaves in its folder."""
 
@@ -130,7 +132,7 @@ def test_an_interrupt_that_becomes_another_exception_ends_a_search(listening: No
 def test_an_interrupt_that_becomes_another_exception_ends_a_command(
     listening: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(f"{PACKAGE}.catalogue.catalogue", another_exception)
+    monkeypatch.setattr(f"{PACKAGE}.commands.catalogue.catalogue", another_exception)
     assert run(["catalogue"]) == 143
     assert capsys.readouterr().err == "detr-spec: interrupted\n"
 

@@ -21,12 +21,12 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from detr_conformance import streams
-from detr_conformance.isolation import isolated
-from detr_conformance.judge import judge
-from detr_conformance.process_state import PARTS, SHARED
+from detr_conformance.base import streams
+from detr_conformance.base.isolation import isolated
+from detr_conformance.base.process_state import PARTS, SHARED
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.judging.judge import judge
 from detr_conformance.testee.ended import Ended
-from detr_conformance.verdict import Verdict
 from detr_spec.cases import CostCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
@@ -212,7 +212,7 @@ def test_what_is_printed_goes_to_standard_error(
 
 def test_importing_the_package_loads_no_framework() -> None:
     code = (
-        "import sys, detr_conformance, detr_conformance.command_line, detr_conformance.pytest_plugin; "
+        "import sys, detr_conformance, detr_conformance.commands.command_line, detr_conformance.pytest_plugin; "
         "detr_conformance.check, detr_conformance.conformance_tests, detr_conformance.numpy_implementation; "
         "sys.exit('torch' in sys.modules)"
     )

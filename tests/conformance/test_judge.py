@@ -17,14 +17,15 @@ import pytest
 from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
+from detr_conformance.base.verdict import Judgement, Verdict
 from detr_conformance.encoding.reports import plain
-from detr_conformance.judge import judge
-from detr_conformance.resolve import resolve
-from detr_conformance.verdict import Judgement, Verdict
+from detr_conformance.implementations.resolve import resolve
+from detr_conformance.judging.judge import judge
 from detr_spec.cases import CostCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Invariant, find_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import find_invariants
 from detr_spec.profiles import DETR
 from detr_spec.violation import NotProvided, PremiseFailed, RankFailure, Violation, premise, require
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from detr_conformance import Report, Verdict, check
-from detr_conformance.command_line import run
-from detr_conformance.errors import UsageError
-from detr_conformance.ledger import command
-from detr_conformance.ledger.accepting import Accepted
+from detr_conformance.base.errors import UsageError
+from detr_conformance.commands import accept as command
+from detr_conformance.commands.command_line import run
 from detr_conformance.ledger.reading import parsed_ledger, read_ledger
+from detr_conformance.running.accepting import Accepted
 from detr_conformance.vectors.reading import one_member_a_line
 from detr_conformance.vectors.vector import to_document
 
@@ -369,7 +369,7 @@ def test_two_that_accept_at_once_lose_no_entry(
 
 def test_two_processes_that_accept_at_once_lose_no_entry(solvers: Path, tmp_path: Path) -> None:
     path = tmp_path / "ledger.toml"
-    main = "from detr_conformance.command_line import main; main()"
+    main = "from detr_conformance.commands.command_line import main; main()"
     asked = [sys.executable, "-c", main, "check", f"{solvers}:GREEDY", "--examples", "10", "-n", "0", "--accept"]
     both = [subprocess.Popen([*asked, "--ledger", str(path), "--invariant", name]) for name in (VALID, TOTAL)]
     assert [process.wait(60) for process in both] == [0, 0]

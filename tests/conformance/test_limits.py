@@ -11,18 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detr_conformance.catalogue import catalogue
-from detr_conformance.command_line import run
-from detr_conformance.errors import UsageError
+from detr_conformance.base.errors import UsageError
+from detr_conformance.commands.catalogue import catalogue
+from detr_conformance.commands.command_line import run
+from detr_conformance.commands.limits import measured_by_name
+from detr_conformance.implementations.resolve import resolve
 from detr_conformance.limits import ladder
-from detr_conformance.limits.command import measured_by_name
 from detr_conformance.limits.ladder import FIRST_LOOK, LADDER, measured, smallest
 from detr_conformance.limits.plants import ABSOLUTE, RELATIVE, off_by, plants, remembering
 from detr_conformance.limits.table import FILE, Limit, power_of_ten, published, read_limits, to_json, told
-from detr_conformance.resolve import resolve
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import BoxOperations, Heads, Implementation
-from detr_spec.invariant import Invariant, all_invariants, find_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profiles import DETR, PROFILES
 from detr_spec.strategies import box_cases
 from detr_spec.values import Answer, Detections, LayerGradient, Losses, LossGradients, Outputs

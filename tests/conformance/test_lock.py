@@ -12,8 +12,8 @@ import pytest
 from samples import record
 
 from detr_conformance import numpy_implementation
-from detr_conformance.command_line import run
-from detr_conformance.errors import UsageError
+from detr_conformance.base.errors import UsageError
+from detr_conformance.commands.command_line import run
 from detr_conformance.lock.answers import numbers_of
 from detr_conformance.lock.comparing import compared, moves_between, unit_in_last_place
 from detr_conformance.lock.recording import LockedAnswer, lock_text, parsed_lock, recorded

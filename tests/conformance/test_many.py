@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from detr_conformance import Report, Verdict
-from detr_conformance.consoles import Console
-from detr_conformance.report import ImplementationReport
-from detr_conformance.show import show_report
-from detr_conformance.verdict import Judgement
-from detr_spec.invariant import all_invariants
+from detr_conformance.base.consoles import Console
+from detr_conformance.base.verdict import Judgement
+from detr_conformance.reports.show import show_report
+from detr_conformance.running.report import ImplementationReport
+from detr_spec.invariants import all_invariants
 
 
 def judgement(invariant: Any, verdict: Verdict) -> Judgement:

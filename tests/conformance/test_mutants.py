@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 
 import detr_reference
+from detr_conformance.base.errors import UsageError
+from detr_conformance.campaign.hunt import hunt, hunt_by_name
 from detr_conformance.encoding.reports import plain
-from detr_conformance.errors import UsageError
-from detr_conformance.judge import judge
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
+from detr_conformance.implementations.resolve import resolve
+from detr_conformance.judging.judge import judge
 from detr_conformance.mutants.bank import Mutant, bank, chosen_mutants, find_mutant, read_bank
-from detr_conformance.mutants.hunt import hunt, hunt_by_name
 from detr_conformance.mutants.patch import built, mutant_implementations
 from detr_conformance.mutants.sources import components_reached
-from detr_conformance.reference import IMPLEMENTATIONS
-from detr_conformance.resolve import resolve
-from detr_spec.invariant import Invariant, all_invariants, find_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profiles import PROFILES
 
 ENTRY = """
@@ -214,7 +215,7 @@ def test_a_change_reaches_the_components_that_import_it() -> None:
     assert components_reached("detr_reference/transformer.py") == ("decoder", "model")
     assert components_reached("detr_reference/masks.py") == ("criterion", "masks", "gradients", "distributed")
     assert "heads" not in components_reached("detr_reference/boxes.py")
-    assert components_reached("detr_conformance/solver.py") == ("assignment",)
+    assert components_reached("detr_conformance/implementations/solver.py") == ("assignment",)
 
 
 def test_a_mutant_is_found_by_name_like_any_implementation() -> None:

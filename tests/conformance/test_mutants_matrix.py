@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from detr_conformance.command_line import run
+from detr_conformance.campaign.campaign import expected_tasks, hunts, survey_tasks
+from detr_conformance.campaign.hunt import Hunt
+from detr_conformance.campaign.matrix import Matrix, matrix_of
+from detr_conformance.campaign.picture import colours, matrix_picture
+from detr_conformance.campaign.show import as_json, as_markdown
+from detr_conformance.commands.command_line import run
 from detr_conformance.mutants.bank import Edit, Mutant, bank, find_mutant
-from detr_conformance.mutants.campaign import expected_tasks, hunts, survey_tasks
-from detr_conformance.mutants.hunt import Hunt
-from detr_conformance.mutants.matrix import Matrix, matrix_of
-from detr_conformance.mutants.picture import colours, matrix_picture
-from detr_conformance.mutants.show import as_json, as_markdown
 
 EDIT = Edit("detr_reference/boxes.py", "return iou - (", "return iou + (")
 

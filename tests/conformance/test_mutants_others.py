@@ -8,10 +8,10 @@ from types import ModuleType
 import pytest
 
 import detr_reference
-from detr_conformance.command_line import run
-from detr_conformance.mutants import others
+from detr_conformance.campaign import others
+from detr_conformance.campaign.others import SUITES, Suite, finds, found_by
+from detr_conformance.commands.command_line import run
 from detr_conformance.mutants.bank import find_mutant
-from detr_conformance.mutants.others import SUITES, Suite, finds, found_by
 from detr_conformance.mutants.patch import mutant_package
 
 CAUGHT = {

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from detr_conformance.command_line import run
+from detr_conformance.campaign.shrinking import Shrunken, all_shrunken, case_size, cases_to_show
+from detr_conformance.commands.command_line import run
 from detr_conformance.mutants.bank import find_mutant
-from detr_conformance.mutants.shrinking import Shrunken, all_shrunken, case_size, cases_to_show
 
 
 def outputs(*queries: int) -> dict[str, object]:

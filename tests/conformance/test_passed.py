@@ -11,17 +11,17 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from detr_conformance import torch_implementation
+from detr_conformance.base.verdict import Judgement
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
-from detr_conformance.declared.implementation import declared_implementation
-from detr_conformance.failure_text import MADE_FROM, OTHER_CALL, failure_text
-from detr_conformance.judge import judge
-from detr_conformance.verdict import Judgement
+from detr_conformance.implementations.declared.implementation import declared_implementation
+from detr_conformance.judging.judge import judge
+from detr_conformance.reports.failure_text import MADE_FROM, OTHER_CALL, failure_text
 from detr_reference import HungarianMatcher, SetCriterion
 from detr_spec.boxes import xyxy_to_cxcywh
 from detr_spec.configuration import Configuration
 from detr_spec.deciding import deciding_numbers
 from detr_spec.implementation import COMPONENTS, Implementation
-from detr_spec.invariant import find_invariants
+from detr_spec.invariants import find_invariants
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.values import Outputs, Target

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detr_conformance.plain_data import LONGEST, LONGEST_DETAIL, MOST_ITEMS, plain_data, told
-from detr_conformance.text import cut
-from detr_conformance.tracebacks import implementation_traceback
+from detr_conformance.base.text import cut
+from detr_conformance.base.tracebacks import implementation_traceback
+from detr_conformance.encoding.plain_data import LONGEST, LONGEST_DETAIL, MOST_ITEMS, plain_data, told
 
 
 class Refusing(Exception):

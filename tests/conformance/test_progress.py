@@ -7,12 +7,12 @@ from io import StringIO
 
 import pytest
 
-from detr_conformance import progress
-from detr_conformance.consoles import Console
-from detr_conformance.judges import ThisProcess
-from detr_conformance.progress import importing, shown_progress
-from detr_conformance.run import Plan, request
-from detr_conformance.selection import Selection
+from detr_conformance.base.consoles import Console
+from detr_conformance.running import progress
+from detr_conformance.running.judges import ThisProcess
+from detr_conformance.running.progress import importing, shown_progress
+from detr_conformance.running.run import Plan, request
+from detr_conformance.running.selection import Selection
 from detr_spec.implementation import Implementation
 
 

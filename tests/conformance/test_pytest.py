@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from detr_conformance.errors import UsageError
-from detr_conformance.pytest_tests import _options
+from detr_conformance.base.errors import UsageError
+from detr_conformance.commands.pytest_tests import _options
 
 THREE_LINES = """
 from detr_conformance import conformance_tests
@@ -94,7 +94,8 @@ def test_a_vacuous_invariant_does_not_pass(pytest_on: Callable[..., str]) -> Non
         THREE_LINES
         + """
 import dataclasses
-from detr_conformance import pytest_tests, verdict
+from detr_conformance.commands import pytest_tests
+from detr_conformance.base import verdict
 pytest_tests.judge_listed = lambda *arguments, judge=pytest_tests.judge_listed, **named: dataclasses.replace(
     judge(*arguments, **named), verdict=verdict.Verdict.VACUOUS, message="no case met the premise")
 """

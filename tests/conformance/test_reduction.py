@@ -13,19 +13,20 @@ from hypothesis import given, seed
 from judging import drawing
 from needless import needless
 
-from detr_conformance import smaller
-from detr_conformance.judge import judge
+from detr_conformance.implementations.resolve import resolve
+from detr_conformance.judging import smaller
+from detr_conformance.judging.judge import judge
+from detr_conformance.judging.parts import parts
+from detr_conformance.judging.reduction import kind_of, may_be_drawn, reduce_found, reduction
+from detr_conformance.judging.search import Search, search_case
 from detr_conformance.mutants.patch import mutant_implementations
-from detr_conformance.parts import parts
-from detr_conformance.reduction import kind_of, may_be_drawn, reduce_found, reduction
-from detr_conformance.resolve import resolve
-from detr_conformance.search import Search, search_case
 from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.vector import KINDS, from_document
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Cases, Domain, Invariant, all_invariants, find_invariants
+from detr_spec.invariant import Cases, Domain, Invariant
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profiles import DETR
 from detr_spec.strategies import (
     Promised,

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from detr_conformance.command_line import run
-from detr_conformance.errors import UsageError
-from detr_conformance.reference import IMPLEMENTATIONS
-from detr_conformance.vectors.drawing import drawn_vectors, right_solver
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.commands.command_line import run
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
+from detr_conformance.judging.drawing import drawn_vectors, right_solver
+from detr_conformance.judging.replaying import replays
 from detr_conformance.vectors.exporting import export, set_texts, set_vectors
 from detr_conformance.vectors.flags import EXPLANATIONS
 from detr_conformance.vectors.reading import Placed, one_line
-from detr_conformance.vectors.replaying import replays
-from detr_conformance.verdict import Verdict
 from detr_spec.implementation import COMPONENTS
-from detr_spec.invariant import all_invariants, find_invariants
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profiles import PROFILES
 from detr_spec.strategies import BOX_REGIMES, COST_REGIMES, LOADS, REGIMES
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from detr_conformance import Report, Verdict, check
-from detr_conformance.report import ImplementationReport
-from detr_conformance.verdict import Judgement
+from detr_conformance.base.verdict import Judgement
+from detr_conformance.running.report import ImplementationReport
 
 
 def judgement(verdict: Verdict, **different: Any) -> Judgement:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detr_conformance.errors import UsageError
-from detr_conformance.resolve import implementations, registered_names, resolve
+from detr_conformance.base.errors import UsageError
+from detr_conformance.implementations.resolve import implementations, registered_names, resolve
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from detr_conformance import Report, Verdict, check
-from detr_conformance.errors import UsageError
-from detr_conformance.run import default_time_limit
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.verdict import Judgement
+from detr_conformance.running.run import default_time_limit
 from detr_conformance.testee.bounds import BOUNDS
-from detr_conformance.verdict import Judgement
 from detr_spec.implementation import Implementation
 
 

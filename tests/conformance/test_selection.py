@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from detr_conformance.errors import UsageError
-from detr_conformance.selection import Selection, Subject, chosen_invariants, chosen_subjects
+from detr_conformance.base.errors import UsageError
+from detr_conformance.running.selection import Selection, Subject, chosen_invariants, chosen_subjects
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import all_invariants
+from detr_spec.invariants import all_invariants
 from detr_spec.profiles import DEFORMABLE, DETR
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from detr_conformance import Report, check
-from detr_conformance.errors import UsageError
-from detr_conformance.merging import merged
-from detr_conformance.report import ImplementationReport
+from detr_conformance.base.errors import UsageError
+from detr_conformance.reports.merging import merged
 from detr_conformance.reports.reading import read_report
-from detr_conformance.sharding import Shard, TaskName, dealt, parsed_shard, run_digest
-from detr_spec.invariant import all_invariants
+from detr_conformance.running.report import ImplementationReport
+from detr_conformance.running.sharding import Shard, TaskName, dealt, parsed_shard, run_digest
+from detr_spec.invariants import all_invariants
 
 TASKS = [
     TaskName(invariant.component, name, profile, invariant.id)
@@ -187,7 +187,7 @@ def saved(shards: Sequence[tuple[str, Report]], folder: Path) -> list[str]:
 def test_files_are_merged_into_one_that_is_no_shard(
     shards: Sequence[tuple[str, Report]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from detr_conformance.command_line import run
+    from detr_conformance.commands.command_line import run
 
     files = saved(shards, tmp_path)
     whole = tmp_path / "whole.json"
@@ -202,7 +202,7 @@ def test_files_are_merged_into_one_that_is_no_shard(
 def test_every_form_of_a_report_says_which_shard_it_is(
     shards: Sequence[tuple[str, Report]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from detr_conformance.command_line import run
+    from detr_conformance.commands.command_line import run
 
     (file,) = saved(shards[1:2], tmp_path)
     forms = {"markdown": "shard 2/3", "html": "shard 2/3", "junit": 'name="shard" value="2/3"'}
@@ -216,7 +216,7 @@ def test_every_form_of_a_report_says_which_shard_it_is(
 def test_a_missing_shard_is_one_line_and_nothing_is_written(
     shards: Sequence[tuple[str, Report]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from detr_conformance.command_line import run
+    from detr_conformance.commands.command_line import run
 
     files = saved(shards, tmp_path)
     assert run(["merge", *files[:2], "--json", str(tmp_path / "whole.json")]) == 2

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from detr_conformance import Report, Verdict
-from detr_conformance.case_text import MOST_ROWS, case_lines, number, table_lines
-from detr_conformance.consoles import Console
+from detr_conformance.base.consoles import Console
+from detr_conformance.base.verdict import Counterexample, Judgement
+from detr_conformance.commands.explain import show_explanation, show_list
 from detr_conformance.encoding.reports import plain
-from detr_conformance.explain import show_explanation, show_list
-from detr_conformance.failure_text import AS_FILE, counterexample_lines, failure_text
-from detr_conformance.report import ImplementationReport
-from detr_conformance.show import show_report
-from detr_conformance.verdict import Counterexample, Judgement
+from detr_conformance.reports.case_text import MOST_ROWS, case_lines, number, table_lines
+from detr_conformance.reports.failure_text import AS_FILE, counterexample_lines, failure_text
+from detr_conformance.reports.show import show_report
+from detr_conformance.running.report import ImplementationReport
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.invariant import find_invariants
+from detr_spec.invariants import find_invariants
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.values import FeatureMap, Outputs, Target
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from detr_conformance.judge import judge
-from detr_conformance.search import Search
-from detr_conformance.smaller import Smaller
+from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.judging.judge import judge
+from detr_conformance.judging.search import Search
+from detr_conformance.judging.smaller import Smaller
 from detr_conformance.testee.bounds import BOUNDS
 from detr_conformance.testee.ended import Ended
-from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.cases import CostCase
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant

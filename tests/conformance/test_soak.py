@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from detr_conformance.command_line import run
-from detr_conformance.declared.boxes import Overlaps
-from detr_conformance.errors import UsageError
-from detr_conformance.judges import ThisProcess
-from detr_conformance.run import request
-from detr_conformance.selection import Selection
-from detr_conformance.soak import Soak, asked_of, names_in_round, read_soak, rounds, to_json
-from detr_conformance.verdict import Verdict
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.commands.command_line import run
+from detr_conformance.implementations.declared.boxes import Overlaps
+from detr_conformance.running.judges import ThisProcess
+from detr_conformance.running.run import request
+from detr_conformance.running.selection import Selection
+from detr_conformance.running.soak import Soak, asked_of, names_in_round, read_soak, rounds, to_json
 
 INVARIANTS = ("assignment.valid-pairs", "assignment.optimal-total")
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 import detr_conformance
-from detr_conformance.consoles import Console
-from detr_conformance.text import LONGEST_TEXT, is_name, line_of, printable
+from detr_conformance.base.consoles import Console
+from detr_conformance.base.text import LONGEST_TEXT, is_name, line_of, printable
 
 PACKAGE = Path(detr_conformance.__file__).parent
 

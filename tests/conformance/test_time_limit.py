@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from detr_conformance.base.time_limit import TimeLimit
 from detr_conformance.processes.usage import own_processor_seconds, processor_seconds
-from detr_conformance.time_limit import TimeLimit
 
 
 @pytest.fixture

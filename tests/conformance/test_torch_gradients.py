@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from detr_conformance import numpy_implementation, torch_implementation
-from detr_conformance.judge import judge
-from detr_conformance.reference import IMPLEMENTATIONS, detr_criterion
-from detr_conformance.verdict import Verdict
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.implementations.reference import IMPLEMENTATIONS, detr_criterion
+from detr_conformance.judging.judge import judge
 from detr_spec.configuration import Configuration
-from detr_spec.invariant import find_invariants
+from detr_spec.invariants import find_invariants
 from detr_spec.profiles import DETR
 from detr_spec.values import Outputs, Target
 from detr_spec.violation import Raised

@@ -20,8 +20,8 @@ import torch.distributed as dist
 
 from detr_conformance.bridges import torch_ranks
 from detr_conformance.bridges.torch_ranks import Group, RankError, Ranks, ranks_available
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_conformance.processes.pool import Job, Pool
-from detr_conformance.reference import IMPLEMENTATIONS
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
 from detr_spec.profiles import DETR

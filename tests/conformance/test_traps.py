@@ -19,12 +19,13 @@ from scipy.optimize import linear_sum_assignment
 
 import detr_spec.invariants
 from detr_conformance import Verdict, check, conformance_tests, torch_implementation
-from detr_conformance.errors import UsageError
-from detr_conformance.judge import judge
-from detr_conformance.reference import detr_matcher
+from detr_conformance.base.errors import UsageError
+from detr_conformance.implementations.reference import detr_matcher
+from detr_conformance.judging.judge import judge
 from detr_spec.cases import CostCase
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant, all_invariants, find_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.invariants.shared import same_pairs
 from detr_spec.profiles import DETR
 from detr_spec.violation import NotProvided, require

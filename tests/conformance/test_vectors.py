@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from detr_conformance.base.errors import UsageError
 from detr_conformance.encoding.files import FILES
 from detr_conformance.encoding.reports import plain
-from detr_conformance.errors import UsageError
 from detr_conformance.vectors.checks import COMPONENT_KINDS
 from detr_conformance.vectors.expected import expected_values
 from detr_conformance.vectors.flags import flags_of
@@ -27,7 +27,8 @@ from detr_conformance.vectors.validation import schema_text
 from detr_conformance.vectors.vector import KINDS, Provenance, Vector, to_document
 from detr_spec.cases import Case
 from detr_spec.implementation import Limits
-from detr_spec.invariant import Domain, all_invariants
+from detr_spec.invariant import Domain
+from detr_spec.invariants import all_invariants
 from detr_spec.profiles import PROFILES
 from detr_spec.values import DTYPES
 

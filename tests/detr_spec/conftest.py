@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from detr_conformance.search import no_local_constants
+from detr_conformance.judging.search import no_local_constants
 
 
 @pytest.fixture(autouse=True)

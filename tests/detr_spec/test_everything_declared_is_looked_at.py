@@ -19,14 +19,14 @@ from torch.nn.functional import cross_entropy
 
 import detr_reference as reference
 from detr_conformance import torch_implementation
-from detr_conformance.declared.criterion import DeclaredCriterion
-from detr_conformance.declared.implementation import declared_implementation
-from detr_conformance.declared.matcher import DeclaredMatcher
-from detr_conformance.mutants.hunt import hunt
+from detr_conformance.campaign.hunt import hunt
+from detr_conformance.implementations.declared.criterion import DeclaredCriterion
+from detr_conformance.implementations.declared.implementation import declared_implementation
+from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_spec.configuration import Configuration, weights_of
 from detr_spec.declarable import declarable_values, parts
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import find_invariants
+from detr_spec.invariants import find_invariants
 from detr_spec.parts import Part
 from detr_spec.profile import DetectionRules, Keys, Profile, TargetRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR
@@ -38,7 +38,7 @@ HOW = """
 
 The field {path!r} of a profile has no entry in LOOKED_AT, in {file}. Add one line: the invariant that finds a reference
 that is built to another value of the field. If there is none, nothing looks at what is declared there: add or extend an
-invariant. The reference obeys the field in detr_conformance/declared/."""
+invariant. The reference obeys the field in detr_conformance/implementations/declared/."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from detr_spec.implementation import COMPONENTS
-from detr_spec.invariant import MUST, SHOULD, UnknownInvariant, all_invariants, find_invariants, invariant
+from detr_spec.invariant import MUST, SHOULD, invariant
+from detr_spec.invariants import UnknownInvariant, all_invariants, find_invariants
 from detr_spec.strategies import box_cases
 
 

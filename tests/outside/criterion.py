@@ -12,7 +12,7 @@ from varifocal import VARIFOCAL
 
 import detr_reference as reference
 from detr_conformance import torch_implementation
-from detr_conformance.reference import LIMITS, deformable_matcher
+from detr_conformance.implementations.reference import LIMITS, deformable_matcher
 from detr_reference.batch import matched_queries, matched_targets
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from detr_conformance.adoption.construction import Construction
-from detr_conformance.errors import one_line
+from detr_conformance.base.errors import one_line
 from detr_spec.configuration import Configuration
 from detr_spec.profile import DetectionRules, Keys, Profile
 from detr_spec.profiles import PROFILES

@@ -12,9 +12,9 @@ from detr_conformance.adoption.calls import Called, Role, base_profiles, called,
 from detr_conformance.adoption.construction import Construction, as_it_is, construction
 from detr_conformance.adoption.fitting import Fit, best, fit
 from detr_conformance.adoption.sources import Source, beside, members
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.isolation import isolated
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.errors import UsageError
-from detr_conformance.isolation import isolated
 from detr_spec.configuration import Configuration, drawn_numbers, number_of, weights_of, with_numbers
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.profile import Profile

@@ -10,11 +10,12 @@ from typing import Any
 import hypothesis
 from hypothesis import HealthCheck, Phase, settings
 
-from detr_conformance.isolation import isolated
-from detr_conformance.judge import not_asked
-from detr_conformance.search import no_local_constants
+from detr_conformance.base.isolation import isolated
+from detr_conformance.judging.judge import not_asked
+from detr_conformance.judging.search import no_local_constants
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Domain, Invariant, all_invariants
+from detr_spec.invariant import Domain, Invariant
+from detr_spec.invariants import all_invariants
 from detr_spec.violation import NotProvided, PremiseFailed
 
 TELLING = (

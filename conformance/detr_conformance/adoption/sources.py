@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from detr_conformance.errors import UsageError
-from detr_conformance.resolve import object_at
+from detr_conformance.base.errors import UsageError
+from detr_conformance.implementations.resolve import object_at
 
 BESIDE = ("match", "post", "box", "criterion", "loss")
 """What the names of modules hold that are looked into beside the given object's own."""

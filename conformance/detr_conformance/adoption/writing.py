@@ -11,8 +11,8 @@ from typing import Any
 
 from detr_conformance.adoption.construction import Argument, Construction
 from detr_conformance.adoption.findings import Findings, Part
-from detr_conformance.files import require_folder, write_whole
-from detr_conformance.version import installed_version
+from detr_conformance.base.files import require_folder, write_whole
+from detr_conformance.base.version import installed_version
 from detr_spec.configuration import Configuration, number_names
 from detr_spec.implementation import Limits
 from detr_spec.profile import Profile

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from detr_conformance.base.errors import one_line
 from detr_conformance.bench.agreement import Judge
 from detr_conformance.bench.batches import Batch, make_batch
 from detr_conformance.bench.contestant import NOT_INSTALLED, Contestant, Find, Step, term_weights
@@ -19,7 +20,6 @@ from detr_conformance.bench.sizes import Size
 from detr_conformance.bench.solvers import SolverContestant, batch_costs, totals_and_allowance
 from detr_conformance.bench.timing import in_turns
 from detr_conformance.bench.waits import host_waits
-from detr_conformance.errors import one_line
 from detr_spec.profile import Profile
 
 MEMORY_TIME_LIMIT = 600.0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from detr_conformance.base.errors import UsageError
 from detr_conformance.bench.batches import DTYPE, Batch
 from detr_conformance.bench.contestant import Contestant, Step, places_of, usual_step
 from detr_conformance.bench.others import OTHERS
@@ -16,8 +17,7 @@ from detr_conformance.bench.ours import OURS
 from detr_conformance.bench.solvers import SOLVERS, SolverContestant
 from detr_conformance.bridges.numpy_bridge import NumpyBatchSolver, NumpySolver
 from detr_conformance.bridges.torch_bridge import TorchComponent
-from detr_conformance.errors import UsageError
-from detr_conformance.resolve import resolve
+from detr_conformance.implementations.resolve import resolve
 from detr_conformance.testee.names import is_testee
 from detr_spec.configuration import Configuration, replace
 from detr_spec.implementation import Implementation

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import torch
 
+from detr_conformance.base.errors import cause_of_death, one_line
 from detr_conformance.bench.batches import make_batch
 from detr_conformance.bench.contestant import Contestant, Find, term_weights
 from detr_conformance.bench.sizes import Size
-from detr_conformance.errors import cause_of_death, one_line
 from detr_conformance.processes.pool import Job, Pool
 from detr_conformance.processes.process import Died
 from detr_spec.profiles import PROFILES

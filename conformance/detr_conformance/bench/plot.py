@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from detr_conformance.base.errors import UsageError
 from detr_conformance.bench.results import Results, Setting
 from detr_conformance.bench.sizes import BASE, GROWTH, Size
-from detr_conformance.errors import UsageError
 
 FORMATS = ("svg", "png")
 LEAST_POINTS = 3

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 from rich.table import Table
 
+from detr_conformance.base.consoles import Console
 from detr_conformance.bench.parts import PARTS, PROCESSOR, STEP
 from detr_conformance.bench.results import Entry, Results, Setting
-from detr_conformance.consoles import Console
 
 MEBIBYTE = 2**20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from detr_conformance.errors import UsageError
+from detr_conformance.base.errors import UsageError
 
 LAYERS = 6
 

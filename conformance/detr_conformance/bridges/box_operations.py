@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from detr_conformance.errors import UsageError, close_names
+from detr_conformance.base.errors import UsageError, close_names
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import BoxOperations
 

@@ -22,9 +22,9 @@ from multiprocessing.connection import Connection, Pipe
 
 import torch.distributed as dist
 
-from detr_conformance.errors import cause_of_death, one_line
-from detr_conformance.isolation import isolated
-from detr_conformance.tracebacks import implementation_traceback
+from detr_conformance.base.errors import cause_of_death, one_line
+from detr_conformance.base.isolation import isolated
+from detr_conformance.base.tracebacks import implementation_traceback
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
 from detr_spec.values import Answer, Losses, Outputs, Targets

@@ -17,8 +17,8 @@ from typing import Any
 
 import torch.distributed as dist
 
+from detr_conformance.base.tracebacks import RemoteTraceback
 from detr_conformance.bridges.torch_rank import Build, Outcome, Rank, Request, forked_rank
-from detr_conformance.tracebacks import RemoteTraceback
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Distributed
 from detr_spec.values import Answer, Losses, Observation, Outputs, Targets

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from detr_conformance.errors import close_names
-from detr_conformance.text import cut
+from detr_conformance.base.errors import close_names
+from detr_conformance.base.text import cut
 from detr_spec.values import InvalidValue
 
 

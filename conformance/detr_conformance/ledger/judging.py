@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from detr_conformance.judge import (
+from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.judging.fitting import Unfit, judge_vector
+from detr_conformance.judging.judge import (
     DEFAULT_DEVICE,
     DEFAULT_EXAMPLES,
     DEFAULT_SEED,
@@ -16,8 +18,6 @@ from detr_conformance.judge import (
     not_asked,
 )
 from detr_conformance.ledger.entries import Entry
-from detr_conformance.vectors.fitting import Unfit, judge_vector
-from detr_conformance.verdict import Judgement, Verdict
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from detr_conformance.documents import parsed_toml
+from detr_conformance.base.documents import parsed_toml
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detr_conformance.errors import UsageError
-from detr_conformance.judge import not_asked
+from detr_conformance.base.errors import UsageError
+from detr_conformance.judging.judge import not_asked
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.vectors.checks import invariants_by_id
 from detr_spec.implementation import Implementation

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detr_conformance.documents import parsed_toml, read_text
-from detr_conformance.errors import UsageError, close_names
+from detr_conformance.base.documents import parsed_toml, read_text
+from detr_conformance.base.errors import UsageError, close_names
 from detr_conformance.ledger.entries import FIELDS, LISTS, REQUIRED, Entry
 from detr_conformance.ledger.lines import EntryLines, entry_lines
 from detr_conformance.vectors.checks import invariants_by_id

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from detr_conformance.errors import UsageError
-from detr_conformance.isolation import isolated
-from detr_conformance.judge import DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.isolation import isolated
+from detr_conformance.judging.judge import DEFAULT_EXAMPLES, DEFAULT_SEED, not_asked
+from detr_conformance.judging.search import search
 from detr_conformance.limits.plants import Factory, Plant, off_by, plants, remembering
 from detr_conformance.limits.table import Limit
-from detr_conformance.search import search
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
 from detr_spec.violation import NotProvided, PremiseFailed, Violation

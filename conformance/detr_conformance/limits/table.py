@@ -9,9 +9,9 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 
-from detr_conformance.documents import parsed_json, read_text
-from detr_conformance.errors import UsageError
-from detr_spec.invariant import all_invariants
+from detr_conformance.base.documents import parsed_json, read_text
+from detr_conformance.base.errors import UsageError
+from detr_spec.invariants import all_invariants
 from detr_spec.profiles import PROFILES
 
 FILE = Path(__file__).parents[1] / "data" / "detection_limits.json"

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detr_conformance.errors import UsageError
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.judging.fitting import Unfit, judge_vector
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.matching import entries_for
 from detr_conformance.lock.recording import Lock, LockedAnswer, LockedImplementation, answers_to_set
 from detr_conformance.vectors.checks import invariants_by_id
-from detr_conformance.vectors.fitting import Unfit, judge_vector
 from detr_conformance.vectors.reading import Placed
-from detr_conformance.verdict import Verdict
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.tolerance import SMALLEST, SPACING
 from detr_spec.values import Floats

@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from detr_conformance.documents import parsed_json, read_text
+from detr_conformance.base.documents import parsed_json, read_text
+from detr_conformance.base.errors import UsageError, one_line
+from detr_conformance.base.isolation import MOMENT, isolated, restoring_component
+from detr_conformance.base.version import installed_version
 from detr_conformance.encoding.files import FILES
-from detr_conformance.errors import UsageError, one_line
-from detr_conformance.isolation import MOMENT, isolated, restoring_component
+from detr_conformance.judging.fitting import Unfit, fitted
 from detr_conformance.lock.answers import answers_of
 from detr_conformance.testee.ended import Ended
 from detr_conformance.vectors.exporting import set_texts, set_vectors
-from detr_conformance.vectors.fitting import Unfit, fitted
 from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.reading import Placed
 from detr_conformance.vectors.validation import require_valid
-from detr_conformance.version import installed_version
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.profiles import PROFILES
 from detr_spec.values import Floats

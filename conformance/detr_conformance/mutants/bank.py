@@ -24,10 +24,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from detr_conformance.documents import parsed_toml, read_text
-from detr_conformance.errors import UsageError, close_names
+from detr_conformance.base.documents import parsed_toml, read_text
+from detr_conformance.base.errors import UsageError, close_names
 from detr_conformance.mutants.sources import components_reached, original_sources
-from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import all_invariants
 from detr_spec.profiles import PROFILES
 
 FOLDER = Path(__file__).parent / "bank"

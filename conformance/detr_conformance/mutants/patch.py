@@ -17,7 +17,7 @@ from importlib.util import spec_from_loader
 from types import ModuleType
 from typing import Any
 
-from detr_conformance.errors import UsageError, one_line
+from detr_conformance.base.errors import UsageError, one_line
 from detr_conformance.mutants.bank import Mutant, find_mutant
 from detr_conformance.mutants.sources import PACKAGE, REFERENCE_ADAPTER, SOLVER_ADAPTER
 from detr_spec.implementation import Implementation

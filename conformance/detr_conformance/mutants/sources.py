@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE = "detr_reference"
-REFERENCE_ADAPTER = "detr_conformance/reference.py"
-SOLVER_ADAPTER = "detr_conformance/solver.py"
+REFERENCE_ADAPTER = "detr_conformance/implementations/reference.py"
+SOLVER_ADAPTER = "detr_conformance/implementations/solver.py"
 
 _ENTRANCES = {
     "boxes": ("boxes.py",),
@@ -30,9 +30,9 @@ _ENTRANCES = {
 @cache
 def original_sources() -> Mapping[str, str]:
     """The text of every file that a mutant may patch, by names such as "detr_reference/boxes.py"."""
-    package, conformance = _folder(PACKAGE), _folder("detr_conformance")
+    package, beside = _folder(PACKAGE), _folder("detr_conformance").parent
     files = {f"{PACKAGE}/{path.name}": path for path in sorted(package.glob("*.py"))}
-    files |= {name: conformance / Path(name).name for name in (REFERENCE_ADAPTER, SOLVER_ADAPTER)}
+    files |= {name: beside / name for name in (REFERENCE_ADAPTER, SOLVER_ADAPTER)}
     return {name: path.read_text(encoding="utf-8") for name, path in files.items()}
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from detr_conformance.consoles import print_above_bar
-from detr_conformance.one_thread import ONE_THREAD
+from detr_conformance.base.consoles import print_above_bar
+from detr_conformance.base.one_thread import ONE_THREAD
+from detr_conformance.base.time_limit import LOOK, TimeLimit
 from detr_conformance.processes.process import Died, Garbled, Late, Process
 from detr_conformance.processes.serving import LONGEST, Kind, command, packed
-from detr_conformance.time_limit import LOOK, TimeLimit
 
 START = 60.0
 """The seconds that a worker has to start and to import, beside those of its job."""

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from detr_conformance.base.text import LONGEST_TEXT, cut, line_of, printable
+from detr_conformance.base.time_limit import LOOK, TimeLimit
 from detr_conformance.processes import keeper
 from detr_conformance.processes.usage import kill_marked, most_memory, processor_seconds
-from detr_conformance.text import LONGEST_TEXT, cut, line_of, printable
-from detr_conformance.time_limit import LOOK, TimeLimit
 
 KEEPER = Path(keeper.__file__)
 

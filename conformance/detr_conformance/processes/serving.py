@@ -12,8 +12,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
-from detr_conformance.plain_data import told
-from detr_conformance.streams import out_of_reach
+from detr_conformance.base.streams import out_of_reach
+from detr_conformance.encoding.plain_data import told
 
 LONGEST = 1 << 25
 """The most bytes of a message; text that is taken for the length of one says more."""

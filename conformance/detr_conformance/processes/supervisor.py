@@ -14,10 +14,10 @@ from types import FrameType
 
 import click
 
-from detr_conformance import interrupts
-from detr_conformance.errors import cause_of_death
+from detr_conformance.base import interrupts
+from detr_conformance.base.errors import cause_of_death
+from detr_conformance.base.streams import out_of_reach
 from detr_conformance.processes.keeper import adopt_orphans, end_with_parent, kill_children, wakeup
-from detr_conformance.streams import out_of_reach
 
 ENDED = 1
 """The exit code of a command that was ended by what it ran: not 0, whatever the process itself said."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from detr_conformance.base.verdict import Counterexample
 from detr_conformance.reports.svg import drawing, element, line, rectangle, short, text
-from detr_conformance.verdict import Counterexample
 
 WIDTH = 320.0
 HIGH = 9.0

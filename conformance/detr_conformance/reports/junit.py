@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from xml.etree import ElementTree as Xml
 
-from detr_conformance.failure_text import failure_text
-from detr_conformance.report import ImplementationReport, Report
-from detr_conformance.text import LONGEST_TEXT, counted, cut, line_of, printable
-from detr_conformance.verdict import Judgement, Verdict
+from detr_conformance.base.text import LONGEST_TEXT, counted, cut, line_of, printable
+from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.reports.failure_text import failure_text
+from detr_conformance.running.report import ImplementationReport, Report
 
 OUTCOMES = {
     Verdict.VIOLATED: "failure",

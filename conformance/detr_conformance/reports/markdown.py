@@ -5,10 +5,10 @@ from __future__ import annotations
 import html
 import re
 
-from detr_conformance.failure_text import counterexample_lines, file_lines
-from detr_conformance.report import ImplementationReport, Report
-from detr_conformance.text import LONGEST_TEXT, counted, cut, line_of, printable
-from detr_conformance.verdict import Judgement, Verdict
+from detr_conformance.base.text import LONGEST_TEXT, counted, cut, line_of, printable
+from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.reports.failure_text import counterexample_lines, file_lines
+from detr_conformance.running.report import ImplementationReport, Report
 
 LARGEST = 1_000_000
 """Bytes; GitHub shows no summary of a step that is larger than 1 MiB."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from detr_conformance.files import OutputPath
+from detr_conformance.base.files import OutputPath
 
 STANDARD_OUTPUT = Path("-")
 

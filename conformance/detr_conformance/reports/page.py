@@ -14,11 +14,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from detr_conformance.failure_text import counterexample_lines, file_lines
-from detr_conformance.report import ImplementationReport, Report, missing_components
+from detr_conformance.base.text import LONGEST_TEXT, cut, line_of, printable
+from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.reports.failure_text import counterexample_lines, file_lines
 from detr_conformance.reports.pictures import Picture, pictures_of
-from detr_conformance.text import LONGEST_TEXT, cut, line_of, printable
-from detr_conformance.verdict import Judgement, Verdict
+from detr_conformance.running.report import ImplementationReport, Report, missing_components
 
 MOST_PICTURES = 40
 """Findings of one implementation that get pictures."""

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from detr_conformance.base.text import counted
+from detr_conformance.base.verdict import Judgement
 from detr_conformance.reports.bars import bars, disagreement, gauge
 from detr_conformance.reports.frames import image_frame, scale_text, two_lists
 from detr_conformance.reports.heat_map import heat_map, left_out
@@ -23,8 +25,6 @@ from detr_conformance.reports.scene import (
     scenes,
 )
 from detr_conformance.reports.svg import short
-from detr_conformance.text import counted
-from detr_conformance.verdict import Judgement
 
 NO_PAIRS = "theirs is not shown as pairs: see the numbers"
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from detr_conformance.documents import parsed_json, read_text
-from detr_conformance.errors import UsageError
-from detr_conformance.report import FORMAT, ImplementationReport, Report
-from detr_conformance.sharding import Shard
+from detr_conformance.base.documents import parsed_json, read_text
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.verdict import Counterexample, Judgement, Verdict
+from detr_conformance.running.report import FORMAT, ImplementationReport, Report
+from detr_conformance.running.sharding import Shard
 from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.validation import require_valid
-from detr_conformance.verdict import Counterexample, Judgement, Verdict
 
 
 def read_report(path: Path) -> Report:

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from detr_conformance.text import printable
+from detr_conformance.base.text import printable
 
 
 def element(name: str, *content: Any, **attributes: Any) -> Markup:

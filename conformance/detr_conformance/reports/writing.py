@@ -8,13 +8,13 @@ from pathlib import Path
 
 import click
 
-from detr_conformance.errors import UsageError, one_line
-from detr_conformance.files import real_path, require_writable, write_whole
-from detr_conformance.report import Report
+from detr_conformance.base.errors import UsageError, one_line
+from detr_conformance.base.files import real_path, require_writable, write_whole
 from detr_conformance.reports.junit import as_junit
 from detr_conformance.reports.markdown import LARGEST, as_markdown
 from detr_conformance.reports.options import STANDARD_OUTPUT, Outputs
 from detr_conformance.reports.page import as_html
+from detr_conformance.running.report import Report
 
 SUMMARY = "GITHUB_STEP_SUMMARY"
 """The environment's name for the file that GitHub shows as a step's summary; a step's commands append to it."""

@@ -10,11 +10,15 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from detr_conformance.documents import strict_json
+from detr_conformance.base.documents import strict_json
+from detr_conformance.base.errors import UsageError, cause_of_death
+from detr_conformance.base.isolation import MOMENT
+from detr_conformance.base.one_thread import ONE_THREAD
+from detr_conformance.base.text import line_of
+from detr_conformance.base.time_limit import TimeLimit
+from detr_conformance.base.tracebacks import RemoteTraceback
+from detr_conformance.base.verdict import Verdict
 from detr_conformance.encoding.checks import choice, items, record
-from detr_conformance.errors import UsageError, cause_of_death
-from detr_conformance.isolation import MOMENT
-from detr_conformance.one_thread import ONE_THREAD
 from detr_conformance.processes.process import Died, Garbled, Late, Process, TooLarge
 from detr_conformance.testee.bounds import BOUNDS
 from detr_conformance.testee.description import Description, encode_configuration, read_description
@@ -23,10 +27,6 @@ from detr_conformance.testee.ended import Ended, NotStarted
 from detr_conformance.testee.messages import MESSAGES, Part, RaisedThere, Told, Violated
 from detr_conformance.testee.names import ISOLATED, PROCESS
 from detr_conformance.testee.signatures import component_of, signatures
-from detr_conformance.text import line_of
-from detr_conformance.time_limit import TimeLimit
-from detr_conformance.tracebacks import RemoteTraceback
-from detr_conformance.verdict import Verdict
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.violation import NotProvided, RankFailure
@@ -35,7 +35,7 @@ MOST_IMPLEMENTATIONS = 100
 
 Message = dict[str, Any]
 
-SERVED = "detr_conformance.testee.served"
+SERVED = "detr_conformance.implementations.served"
 """What is imported in the process of an implementation that is given by an ordinary name."""
 
 

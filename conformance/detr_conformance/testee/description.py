@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from detr_conformance.base.text import LONGEST_NAME, is_name
 from detr_conformance.encoding.checks import choice, record, table
 from detr_conformance.testee.detr_testee import Malformed
 from detr_conformance.testee.messages import MESSAGES, Part
-from detr_conformance.text import LONGEST_NAME, is_name
 from detr_spec.calls import CALLS
 from detr_spec.configuration import Configuration, number_names
 from detr_spec.implementation import COMPONENTS, Implementation, Limits

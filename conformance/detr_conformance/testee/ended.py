@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from detr_conformance.errors import UsageError
-from detr_conformance.verdict import Verdict
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.verdict import Verdict
 
 
 class Ended(BaseException):

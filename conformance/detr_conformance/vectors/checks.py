@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from detr_conformance.errors import UsageError, close_names
+from detr_conformance.base.errors import UsageError, close_names
 from detr_conformance.vectors.places import Place
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import all_invariants
 from detr_spec.values import Outputs, part_dtypes, round_to
 
 COMPONENT_KINDS: dict[str, type[Case]] = {

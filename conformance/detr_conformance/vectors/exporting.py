@@ -9,8 +9,8 @@ from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 
-from detr_conformance.errors import UsageError
-from detr_conformance.files import require_folder, require_writable, write_whole
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.files import require_folder, require_writable, write_whole
 from detr_conformance.vectors.reading import Placed, lines_of, vectors_in
 from detr_conformance.vectors.validation import schema_text
 from detr_conformance.vectors.vector import Vector

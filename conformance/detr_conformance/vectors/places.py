@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detr_conformance.errors import UsageError
+from detr_conformance.base.errors import UsageError
 from detr_spec.values import InvalidValue
 
 

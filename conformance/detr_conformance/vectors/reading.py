@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detr_conformance.documents import parsed_json, read_text
-from detr_conformance.errors import UsageError
+from detr_conformance.base.documents import parsed_json, read_text
+from detr_conformance.base.errors import UsageError
 from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.validation import require_valid
 from detr_conformance.vectors.vector import Vector, from_document, to_document

@@ -9,7 +9,7 @@ from importlib.resources import files
 from itertools import islice
 from typing import Any
 
-from detr_conformance.errors import UsageError, close_names
+from detr_conformance.base.errors import UsageError, close_names
 from detr_conformance.vectors.places import Place
 
 MOST_ERRORS = 100

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from detr_conformance.base.version import installed_version
 from detr_conformance.encoding.files import FILES
 from detr_conformance.vectors.checks import require_sound
 from detr_conformance.vectors.places import Place
-from detr_conformance.version import installed_version
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Invariant

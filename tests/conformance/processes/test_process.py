@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from detr_conformance.base.time_limit import TimeLimit
 from detr_conformance.processes.process import Died, Garbled, Late, Process, TooLarge
-from detr_conformance.time_limit import TimeLimit
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc to see processes in")
 

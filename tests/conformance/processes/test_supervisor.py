@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="there i
 
 COMMAND = """
 import atexit, ctypes, os, signal, sys, threading, time
-from detr_conformance import interrupts
+from detr_conformance.base import interrupts
 from detr_conformance.processes import supervisor
 supervisor.GRACE = 0.5
 

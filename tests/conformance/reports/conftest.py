@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detr_conformance.base.verdict import Counterexample, Judgement, Verdict
 from detr_conformance.encoding.reports import plain
-from detr_conformance.report import ImplementationReport, Report
-from detr_conformance.verdict import Counterexample, Judgement, Verdict
+from detr_conformance.running.report import ImplementationReport, Report
 from detr_spec import DEFORMABLE, DETR
 from detr_spec.cases import BoxCase, CostCase, SetCase
 from detr_spec.configuration import Configuration

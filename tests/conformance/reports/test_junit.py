@@ -7,8 +7,8 @@ from xml.etree import ElementTree as Xml
 
 import pytest
 
-from detr_conformance.report import Report
 from detr_conformance.reports.junit import as_junit
+from detr_conformance.running.report import Report
 
 COUNTS = {"failures": "failure", "errors": "error", "skipped": "skipped"}
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from markdown_it import MarkdownIt
 
-from detr_conformance.report import Report
 from detr_conformance.reports.markdown import LARGEST, as_markdown
+from detr_conformance.running.report import Report
 
 OURS = {"details", "summary", "code", "p"}
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from detr_conformance.report import Report
 from detr_conformance.reports.page import MOST_PICTURES, as_html
+from detr_conformance.running.report import Report
 
 Open = Callable[..., Any]
 PHONE = {"viewport": {"width": 360, "height": 740}}

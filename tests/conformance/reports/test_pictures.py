@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detr_conformance.report import Report
+from detr_conformance.base.verdict import Counterexample, Judgement
 from detr_conformance.reports.bars import Disagreement
 from detr_conformance.reports.junit import as_junit
 from detr_conformance.reports.page import as_html
 from detr_conformance.reports.pictures import Picture, pictures_of
 from detr_conformance.reports.scene import least, losses_by_definition, pairs_in, scenes
-from detr_conformance.verdict import Counterexample, Judgement
+from detr_conformance.running.report import Report
 from detr_spec.assignment import exhaustive_minimum
 
 

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 
 from detr_conformance import check
-from detr_conformance.errors import UsageError
-from detr_conformance.report import ImplementationReport, Report
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.verdict import Verdict
 from detr_conformance.reports.reading import parsed_report, read_report
+from detr_conformance.running.report import ImplementationReport, Report
 from detr_conformance.vectors.validation import schema_text
-from detr_conformance.verdict import Verdict
 
 SCHEMA = json.loads(schema_text("report"))
 

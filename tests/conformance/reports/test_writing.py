@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from detr_conformance.command_line import run
-from detr_conformance.errors import UsageError
-from detr_conformance.judges import ThisProcess
-from detr_conformance.report import Report
+from detr_conformance.base.errors import UsageError
+from detr_conformance.commands.command_line import run
 from detr_conformance.reports.options import Outputs
 from detr_conformance.reports.reading import read_report
 from detr_conformance.reports.writing import require_all_writable, write_outputs
+from detr_conformance.running.judges import ThisProcess
+from detr_conformance.running.report import Report
 
 
 def in_folder(folder: Path) -> Outputs:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from detr_conformance import check
-from detr_conformance.verdict import Judgement
+from detr_conformance.base.verdict import Judgement
 
 RAW = """
 import base64, json, os, struct, sys, time

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from detr_conformance import numpy_implementation, torch_implementation
 from detr_conformance.encoding.files import FILES
 from detr_conformance.encoding.reports import plain
-from detr_conformance.testee import detr_testee, served
+from detr_conformance.implementations import served
+from detr_conformance.testee import detr_testee
 from detr_conformance.testee.description import (
     described,
     encode_configuration,

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from detr_conformance import Report, check
-from detr_conformance.errors import UsageError
-from detr_conformance.verdict import Judgement, Verdict
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.verdict import Judgement, Verdict
 
 BREAKING = """
 import ctypes, os, signal, subprocess, sys, threading, time
@@ -261,7 +261,13 @@ def test_a_judge_that_is_killed_leaves_no_testee(breaking: Path, tmp_path: Path)
     mark = tmp_path / "killed.py"
     mark.write_text(breaking.read_text())
     command = [
-        *(sys.executable, "-c", "from detr_conformance.command_line import main; main()", "check", "--isolate"),
+        *(
+            sys.executable,
+            "-c",
+            "from detr_conformance.commands.command_line import main; main()",
+            "check",
+            "--isolate",
+        ),
         *(f"{mark}:HANGING", "--invariant", PAIRS, "-n", "0"),
     ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

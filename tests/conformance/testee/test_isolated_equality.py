@@ -15,12 +15,12 @@ from samples import sample
 from subjects import InOneBuffer, matching_by, softmax
 
 from detr_conformance import check
+from detr_conformance.base.verdict import Judgement, Verdict
 from detr_conformance.encoding.reports import plain
 from detr_conformance.testee import client
 from detr_conformance.testee.description import encode_configuration
 from detr_conformance.testee.detr_testee import WrongAnswer, torch_testee
 from detr_conformance.testee.signatures import component_of, functions_of, signatures
-from detr_conformance.verdict import Judgement, Verdict
 from detr_reference import HungarianMatcher, SetCriterion
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS, Implementation

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from detr_conformance import Report, check
-from detr_conformance.verdict import Verdict
+from detr_conformance.base.verdict import Verdict
 
 ROOT = Path(__file__).parents[3]
 TESTEES = ROOT / "conformance" / "implementations" / "testees"

@@ -11,7 +11,7 @@ from typing import Any
 from scipy.optimize import linear_sum_assignment
 
 from detr_conformance import numpy_implementation
-from detr_conformance.testee import served
+from detr_conformance.implementations import served
 from detr_conformance.testee.description import DERIVED, encode_configuration, read_description
 from detr_conformance.testee.detr_testee import LONGEST, REQUESTS, decode_array, packed
 from detr_conformance.testee.messages import RaisedThere, Violated

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from detr_conformance import check
-from detr_conformance.errors import UsageError
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.verdict import Judgement, Verdict
 from detr_conformance.testee.bounds import BOUNDS
-from detr_conformance.verdict import Judgement, Verdict
 
 Raw = Callable[..., str]
 Judged = Callable[..., Judgement]

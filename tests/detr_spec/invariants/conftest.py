@@ -10,9 +10,10 @@ import hypothesis
 import pytest
 from judging import Failing, drawing
 
-from detr_conformance.search import BATCH, batch_seed
+from detr_conformance.judging.search import BATCH, batch_seed
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Domain, Invariant, all_invariants
+from detr_spec.invariant import Domain, Invariant
+from detr_spec.invariants import all_invariants
 from detr_spec.violation import NotProvided, PremiseFailed, Raised, Violation
 
 ENOUGH = 12

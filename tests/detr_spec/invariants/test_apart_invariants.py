@@ -12,14 +12,15 @@ from judging import Failing, share_fired, share_fired_where_it_applies
 from subjects import Factory, Losses, hidden, softmax, subject
 from torch import Tensor
 
-from detr_conformance.declared.criterion import DeclaredCriterion, DeclaredLosses
-from detr_conformance.declared.implementation import declared_implementation
-from detr_conformance.reference import IMPLEMENTATIONS
+from detr_conformance.implementations.declared.criterion import DeclaredCriterion, DeclaredLosses
+from detr_conformance.implementations.declared.implementation import declared_implementation
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_reference import SetCriterion
 from detr_spec.apart import denoising_targets, encoder_targets
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant, find_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import find_invariants
 from detr_spec.profile import Keys, Profile, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.terms import CrossEntropy

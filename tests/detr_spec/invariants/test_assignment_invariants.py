@@ -14,8 +14,8 @@ from judging import Failing, judged, own_invariants, share_fired
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from detr_conformance.base.verdict import Verdict
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
-from detr_conformance.verdict import Verdict
 from detr_spec.assignment import exhaustive_minimum, lower_bound, solve, total_allowance
 from detr_spec.cases import CostCase
 from detr_spec.implementation import Implementation, Limits

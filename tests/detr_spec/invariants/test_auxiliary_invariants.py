@@ -23,10 +23,11 @@ from subjects import (
     subject,
 )
 
-from detr_conformance.reference import IMPLEMENTATIONS
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_reference import FocalSetCriterion, SetCriterion
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant, all_invariants, find_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profile import Keys, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from judging import Failing, judged, own_invariants, share_fired
 from numpy.typing import NDArray
 
+from detr_conformance.base.verdict import Verdict
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.reference import BOXES as REFERENCE
-from detr_conformance.verdict import Verdict
+from detr_conformance.implementations.reference import BOXES as REFERENCE
 from detr_reference import box_area, generalized_box_iou
 from detr_spec.boxes import rational_giou
 from detr_spec.cases import BoxCase

@@ -13,15 +13,16 @@ from judging import drawing, failure, judged, share_fired
 from torch import Tensor
 
 from detr_conformance import numpy_implementation, torch_implementation
-from detr_conformance.reference import BOXES, IMPLEMENTATIONS, detr_criterion, detr_matcher
-from detr_conformance.search import search
-from detr_conformance.solver import SOLVER, solver
-from detr_conformance.verdict import Verdict
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.implementations.reference import BOXES, IMPLEMENTATIONS, detr_criterion, detr_matcher
+from detr_conformance.implementations.solver import SOLVER, solver
+from detr_conformance.judging.search import search
 from detr_reference import PostProcess, SetCriterion
 from detr_spec.calls import CALLS, LABEL_CALLS, PLAIN, USUAL_CALLS
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Domain, all_invariants, find_invariants
+from detr_spec.invariant import Domain
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profiles import DETR
 from detr_spec.strategies import called_cases, set_cases
 from detr_spec.violation import Raised, Violation

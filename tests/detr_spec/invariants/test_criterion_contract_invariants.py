@@ -12,12 +12,13 @@ import torch
 from judging import Failing, judged, share_fired
 from subjects import Factory, Losses, hidden, matching_by, softmax, subject
 
-from detr_conformance.reference import IMPLEMENTATIONS, detr_matcher
-from detr_conformance.verdict import Verdict
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.implementations.reference import IMPLEMENTATIONS, detr_matcher
 from detr_reference import HungarianMatcher, SetCriterion, box_cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import all_invariants
 from detr_spec.profile import Profile
 from detr_spec.profiles import DETR
 from detr_spec.values import Answer, Matching, Observation, Outputs, Targets

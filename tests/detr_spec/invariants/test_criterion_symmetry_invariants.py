@@ -27,11 +27,12 @@ from subjects import (
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
-from detr_conformance.reference import IMPLEMENTATIONS
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_reference import FocalSetCriterion, SetCriterion
 from detr_reference.batch import matched_targets
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import all_invariants
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 

@@ -22,8 +22,8 @@ from subjects import (
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, softplus
 
-from detr_conformance.reference import IMPLEMENTATIONS
-from detr_conformance.verdict import Verdict
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_reference import (
     FocalSetCriterion,
     HungarianMatcher,
@@ -34,7 +34,8 @@ from detr_reference import (
 )
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import all_invariants
 from detr_spec.profile import BoxRules, Keys, Profile, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 

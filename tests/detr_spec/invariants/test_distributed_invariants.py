@@ -14,9 +14,9 @@ from subjects import Factory, Losses, focal, hidden, softmax
 from torch import Tensor
 
 from detr_conformance import torch_implementation
+from detr_conformance.base.verdict import Verdict
 from detr_conformance.bridges.torch_ranks import PATIENCE, Ranks, ranks_available
-from detr_conformance.reference import IMPLEMENTATIONS
-from detr_conformance.verdict import Verdict
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_reference import FocalSetCriterion, SetCriterion
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant

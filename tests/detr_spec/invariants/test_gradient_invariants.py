@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from detr_conformance import torch_implementation
-from detr_conformance.reference import IMPLEMENTATIONS
-from detr_conformance.verdict import Verdict
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_reference import (
     FocalSetCriterion,
     SetCriterion,

@@ -11,9 +11,9 @@ import torch
 from judging import failure, judged, own_invariants, share_fired
 from torch import Tensor, nn
 
+from detr_conformance.base.verdict import Verdict
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.reference import IMPLEMENTATIONS
-from detr_conformance.verdict import Verdict
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_reference import DetectionHeads
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation

@@ -13,11 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detr_conformance import torch_implementation
-from detr_conformance.reference import IMPLEMENTATIONS, detr_matcher
+from detr_conformance.implementations.reference import IMPLEMENTATIONS, detr_matcher
 from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Invariant, all_invariants
+from detr_spec.invariant import Invariant
+from detr_spec.invariants import all_invariants
 from detr_spec.profile import Keys, Profile, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 

@@ -14,13 +14,13 @@ from judging import failure, judged, own_invariants, share_fired, share_fired_wh
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from detr_conformance.base.verdict import Verdict
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.reference import IMPLEMENTATIONS, deformable_matcher, detr_matcher
-from detr_conformance.verdict import Verdict
+from detr_conformance.implementations.reference import IMPLEMENTATIONS, deformable_matcher, detr_matcher
 from detr_reference import HungarianMatcher, box_cxcywh_to_xyxy, generalized_box_iou
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import find_invariants
+from detr_spec.invariants import find_invariants
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.tolerance import lift

@@ -14,14 +14,15 @@ from judging import failure, judged, share_fired
 from subjects import softmax, subject
 
 from detr_conformance import torch_implementation
-from detr_conformance.reference import IMPLEMENTATIONS, detr_matcher
-from detr_conformance.search import search
-from detr_conformance.verdict import Verdict
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.implementations.reference import IMPLEMENTATIONS, detr_matcher
+from detr_conformance.judging.search import search
 from detr_reference import FocalSetCriterion, HungarianMatcher, SetCriterion, focal_cost
 from detr_reference.boxes import upcast_half
 from detr_spec.cases import SetCase
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Domain, all_invariants, find_invariants
+from detr_spec.invariant import Domain
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profiles import DETR
 from detr_spec.values import MIXED_DTYPES, UNIFORM_DTYPES, part_dtypes, round_to
 

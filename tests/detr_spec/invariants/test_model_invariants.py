@@ -15,9 +15,9 @@ from subjects import move_biases_and_norms
 from torch import Tensor, nn
 
 import detr_reference as reference
+from detr_conformance.base.verdict import Verdict
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.reference import IMPLEMENTATIONS, SmallBackbone
-from detr_conformance.verdict import Verdict
+from detr_conformance.implementations.reference import IMPLEMENTATIONS, SmallBackbone
 from detr_reference import Backbone, ImageBatch, Transformer, group_norm, pad_images
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits

@@ -15,11 +15,11 @@ from judging import failure
 from torch import Tensor
 
 from detr_conformance import torch_implementation
-from detr_conformance.declared.implementation import declared_implementation
+from detr_conformance.implementations.declared.implementation import declared_implementation
 from detr_reference import PostProcess, box_cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import all_invariants
+from detr_spec.invariants import all_invariants
 from detr_spec.profile import DetectionRules, Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.values import Outputs

@@ -13,7 +13,7 @@ from judging import drawing, own_invariants, share_fired_where_it_applies
 from torch import Tensor
 
 from detr_conformance import torch_implementation
-from detr_conformance.reference import IMPLEMENTATIONS
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits

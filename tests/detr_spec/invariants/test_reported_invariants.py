@@ -12,12 +12,12 @@ from subjects import Factory, Losses
 from torch import nn
 
 from detr_conformance import torch_implementation
-from detr_conformance.declared.implementation import declared_implementation
-from detr_conformance.reference import detr_matcher
+from detr_conformance.implementations.declared.implementation import declared_implementation
+from detr_conformance.implementations.reference import detr_matcher
 from detr_reference import SetCriterion
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import all_invariants
+from detr_spec.invariants import all_invariants
 from detr_spec.profile import Keys, LossRules, Profile, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from judging import judged
 
-from detr_conformance.reference import IMPLEMENTATIONS
-from detr_conformance.search import search
-from detr_conformance.solver import SOLVER
-from detr_conformance.verdict import Verdict
+from detr_conformance.base.verdict import Verdict
+from detr_conformance.implementations.reference import IMPLEMENTATIONS
+from detr_conformance.implementations.solver import SOLVER
+from detr_conformance.judging.search import search
 from detr_spec.cases import RankCase, SetCase
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.invariant import Cases, Domain, all_invariants, find_invariants
+from detr_spec.invariant import Cases, Domain
+from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from judging import Failing
 
-from detr_conformance.declared.implementation import declared_implementation
-from detr_spec.invariant import all_invariants
+from detr_conformance.implementations.declared.implementation import declared_implementation
+from detr_spec.invariants import all_invariants
 from detr_spec.profile import TargetRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 

@@ -1,0 +1,62 @@
+"""Tracebacks cut down to the frames that tell a reader something."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from pathlib import Path
+
+import hypothesis
+
+import detr_conformance
+import detr_spec
+from detr_conformance.base.text import cut
+
+
+def _folder(file: str | None) -> str:
+    assert file is not None
+    return str(Path(file).parent) + os.sep
+
+
+_OURS = (_folder(detr_spec.__file__), _folder(detr_conformance.__file__))
+_HYPOTHESIS = _folder(hypothesis.__file__)
+_MODULE_CALLS = str(Path("torch", "nn", "modules", "module.py"))
+"""Where every call of a torch module passes through."""
+
+LONGEST = 7000
+"""How many signs of a traceback are kept, half of them from each end."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of what was raised in another process, as text: the cause of what tells of it here."""
+
+
+def implementation_traceback(error: BaseException) -> str:
+    """The traceback of what an implementation raised, wherever it did, without the frames of ours around it."""
+    if isinstance(error.__cause__, RemoteTraceback):
+        return str(error.__cause__)
+    return _without(error, (*_OURS, _HYPOTHESIS))
+
+
+def check_traceback(error: BaseException) -> str:
+    """The traceback of what a check or a strategy raised, without the frames of Hypothesis."""
+    return _without(error, (_HYPOTHESIS,))
+
+
+def _hidden(file: str, folders: tuple[str, ...]) -> bool:
+    return file.startswith(folders) or file.endswith(_MODULE_CALLS)
+
+
+def _without(error: BaseException, folders: tuple[str, ...]) -> str:
+    told = traceback.TracebackException.from_exception(error)
+    pending: list[traceback.TracebackException | None] = [told]
+    while pending:
+        part = pending.pop()
+        if part is not None:
+            frames = [frame for frame in part.stack if not _hidden(frame.filename, folders)]
+            part.stack = traceback.StackSummary.from_list(frames or list(part.stack)[-1:])
+            # Each line of what was said, of which there may be millions, would be formatted for itself.
+            vars(part).update(_str=cut(str(part), LONGEST))
+            pending += [part.__cause__, part.__context__]
+    text = "".join(told.format())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}\n…\n{text[-LONGEST // 2 :]}"

@@ -1,0 +1,1 @@
+"""Hunts the mutants of the bank with the invariants."""

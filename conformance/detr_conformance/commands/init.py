@@ -1,0 +1,90 @@
+"""The command `detr-spec init`: probes an object, says in plain words what it found, and writes the files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from detr_conformance.adoption.findings import Findings, Part, probe
+from detr_conformance.adoption.sources import given_source
+from detr_conformance.adoption.writing import ADAPTER, LEDGER, left, written
+from detr_conformance.base.consoles import output_console
+from detr_conformance.base.errors import UsageError
+
+ROLES = {"matcher": "matcher", "criterion": "criterion", "postprocess": "post-processing"}
+LEFT_OUT = "masks, heads, decoder and model are not looked for; an adapter can name them"
+
+
+def run_init(address: str, directory: Path) -> int:
+    """The exit code, 0; raises `UsageError` where there is no such object, or nothing is known to do with it."""
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is no folder; expected the project's")
+    folder = str(directory.resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    findings = probe(given_source(address))
+    new, kept = written(findings, directory)
+    console = output_console()
+    for line in told(findings, new, kept):
+        console.show(line)
+    return 0
+
+
+def told(findings: Findings, new: Sequence[str], kept: Sequence[str]) -> Iterator[str]:
+    """What was found, what was written, and what is left to do, a line each."""
+    yield f"Found from {findings.subject.expression}:"
+    for part in findings.parts:
+        yield f"  {ROLES[part.role]}: {_built(part)}"
+    if findings.boxes:
+        yield f"  box operations: {', '.join(function.source.expression for function in findings.boxes)}"
+    for name, why in findings.failed.items():
+        yield f"  not used: {name}, as a call with a tiny batch raised {why}"
+    yield f"  {LEFT_OUT}"
+    yield from _dialect(findings)
+    places = list(left(findings))
+    if places:
+        yield f"Left to fill in, in {ADAPTER}:"
+        for place in places:
+            yield f"  {place.told}"
+    for name in new:
+        yield f"Written: {name}"
+    for name in kept:
+        yield f"Kept as it is: {name}"
+    first = "Then" if places else "Next"
+    yield f"{first}: detr-spec check {ADAPTER}:implementation --ledger {LEDGER} --examples 20 -n 2"
+
+
+def _built(part: Part) -> str:
+    built = part.construction
+    if built.arguments is None:
+        return f"{built.source.expression}, as it is"
+    given = ", ".join(argument.name for argument in built.arguments)
+    kept = f"; {', '.join(built.unasked)} by default" if built.unasked else ""
+    return f"{built.source.expression}({given}){kept}"
+
+
+def _dialect(findings: Findings) -> Iterator[str]:
+    profile = findings.profile
+    if profile is None:
+        yield "The profile cannot be told before that."
+        return
+    keys, rules = profile.keys, profile.detection
+    yield (
+        f"  outputs are read as {keys.logits}, {keys.boxes} and {keys.auxiliary}, "
+        f"targets as {keys.labels} and {keys.target_boxes}"
+    )
+    for name, key in (("class error", keys.class_error), ("cardinality error", keys.cardinality)):
+        if key is None:
+            yield f"  no {name} is reported"
+    if any(part.role == "postprocess" for part in findings.parts):
+        threshold = "those above a threshold" if rules.threshold else "all detections"
+        clamp = "clamped to the image" if rules.clamp else "not clamped"
+        yield f"  post-processing reads sizes as {rules.size_order}, returns {threshold}, boxes {clamp}"
+    for name, value in findings.limits.fixed.items():
+        yield f"  {name} cannot be varied, as there is no argument for it: it is taken to be {value:g}"
+    first, *others = findings.fits
+    rest = "".join(f"; {other.implementation.profile.name}: {other}" for other in others)
+    yield f"Profile {profile.name} fits best: {first} telling invariants held on a few cases{rest}"
+    if first.failed:
+        yield f"  not these: {', '.join(first.failed)}"

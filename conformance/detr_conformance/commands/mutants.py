@@ -1,0 +1,153 @@
+"""The command `detr-spec mutants`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from detr_conformance.base.files import OutputPath, require_writable, write_whole
+from detr_conformance.base.interrupts import INTERRUPTED
+
+if TYPE_CHECKING:
+    from detr_conformance.base.consoles import Console
+    from detr_conformance.campaign.hunt import Hunt
+
+Item = TypeVar("Item")
+
+SURVEY_EXAMPLES = 5
+"""With so many the whole bank takes about forty minutes on two cores; without, ten."""
+
+LINES = 20
+"""How many lines of progress there are where no terminal shows a bar."""
+
+_FILE = OutputPath(dir_okay=False)
+
+
+@click.command()
+@click.argument("mutants", nargs=-1)
+@click.option("--list", "listed", is_flag=True, help="Print the bank and run nothing.")
+@click.option(
+    "--others", is_flag=True, help="Show how many the tests of published projects find, and run nothing else."
+)
+@click.option("--shrink", is_flag=True, help="Show how small the cases are that are shown, and run nothing else.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds for expected invariants.")
+@click.option("--examples", type=click.IntRange(1), default=100, show_default=True, help="Cases of those on each seed.")
+@click.option(
+    "--survey-examples",
+    type=click.IntRange(0),
+    default=SURVEY_EXAMPLES,
+    show_default=True,
+    help="Cases of every other invariant; 0 leaves them out.",
+)
+@click.option("-n", "--workers", type=click.IntRange(0), default=1, show_default=True, help="Processes; 0 for none.")
+@click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
+@click.option("--page", "page_path", type=_FILE, help="Write the matrix as a picture, an HTML page.")
+@click.option("--markdown", "markdown_path", type=_FILE, help="Write a table of the mutants.")
+@click.option("--picture", "picture_path", type=_FILE, help="Write the matrix as a small picture, in SVG.")
+def mutants(
+    mutants: tuple[str, ...],
+    listed: bool,
+    others: bool,
+    shrink: bool,
+    seeds: int,
+    examples: int,
+    survey_examples: int,
+    workers: int,
+    json_path: Path | None,
+    page_path: Path | None,
+    markdown_path: Path | None,
+    picture_path: Path | None,
+) -> int:
+    """Plant defects in the reference and see which invariants find them.
+
+    MUTANTS are ids or groups of the bank; without any, all are run. Each is searched for by the invariants that are
+    expected to find it, on every seed, and surveyed by every other invariant that its change can reach.
+
+    Exit code 0: every mutant was found on every seed. 1: one survived, or an equivalent one was killed. 2: usage.
+    """
+    from detr_conformance.base.consoles import error_console, output_console  # noqa: PLC0415
+    from detr_conformance.base.errors import UsageError  # noqa: PLC0415
+    from detr_conformance.campaign.campaign import expected_tasks, hunts, survey_tasks  # noqa: PLC0415
+    from detr_conformance.campaign.matrix import matrix_of  # noqa: PLC0415
+    from detr_conformance.campaign.page import matrix_page  # noqa: PLC0415
+    from detr_conformance.campaign.picture import matrix_picture, require_picture  # noqa: PLC0415
+    from detr_conformance.campaign.show import (  # noqa: PLC0415
+        as_json,
+        as_markdown,
+        interrupted_lines,
+        show_bank,
+        show_matrix,
+    )
+    from detr_conformance.mutants.bank import chosen_mutants  # noqa: PLC0415
+
+    chosen = chosen_mutants(mutants)
+    matrix_paths = [path for path in (page_path, markdown_path, picture_path) if path is not None]
+    if (matrix_paths and (listed or others or shrink)) or (json_path is not None and (listed or others)):
+        raise UsageError("--list, --others and --shrink run no campaign, so there is no matrix to write to a file")
+    for path in (*matrix_paths, *([] if json_path is None else [json_path])):
+        require_writable(path)
+    if listed:
+        show_bank(chosen, output_console())
+        return 0
+    if others:
+        from detr_conformance.campaign.others import show_others  # noqa: PLC0415
+
+        show_others(chosen, output_console())
+        return 0
+    if shrink:
+        from detr_conformance.campaign.shrinking import (  # noqa: PLC0415
+            all_shrunken,
+            cases_to_show,
+            show_shrunken,
+            shrunken_as_json,
+        )
+
+        cases = cases_to_show(chosen)
+        sizes = list(_shown(all_shrunken(cases, examples, workers), len(cases), error_console()))
+        show_shrunken(sizes, output_console())
+        if json_path is not None:
+            write_whole(shrunken_as_json(sizes), json_path)
+        return 0
+    if picture_path is not None:
+        require_picture()
+    tasks = expected_tasks(chosen, range(seeds), examples) + survey_tasks(chosen, 0, survey_examples)
+    searches = _shown(hunts(tasks, workers), len(tasks), error_console())
+    found: list[Hunt] = []
+    try:
+        for search in searches:
+            found += search
+    except KeyboardInterrupt:
+        for line in interrupted_lines(chosen, found):
+            output_console().show(line)
+        return INTERRUPTED
+    matrix = matrix_of(chosen, found, range(seeds), examples, survey_examples)
+    show_matrix(matrix, output_console())
+    if json_path is not None:
+        write_whole(as_json(matrix), json_path)
+    if page_path is not None:
+        write_whole(matrix_page(matrix), page_path)
+    if markdown_path is not None:
+        picture = None if picture_path is None else os.path.relpath(picture_path, markdown_path.parent)
+        write_whole(as_markdown(matrix, picture), markdown_path)
+    if picture_path is not None:
+        write_whole(matrix_picture(matrix), picture_path)
+    return matrix.exit_code
+
+
+def _shown(finished: Iterator[Item], total: int, console: Console) -> Iterator[Item]:
+    """What is finished, while the console shows how many of all it is."""
+    from rich.progress import MofNCompleteColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    from detr_conformance.base.consoles import progress_bar  # noqa: PLC0415
+
+    with progress_bar(console, MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("", total=total)
+        for count, item in enumerate(finished, start=1):
+            bar.update(task, advance=1)
+            if not console.is_terminal and count * LINES // total > (count - 1) * LINES // total:
+                console.show(f"{count} of {total} searches finished")
+            yield item

@@ -1,0 +1,1 @@
+"""The implementations that come with this package, and how others are found by name."""

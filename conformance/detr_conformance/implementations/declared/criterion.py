@@ -1,0 +1,152 @@
+"""The criterion that a profile declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import detr_reference as reference
+from detr_conformance.implementations.declared.boxes import Overlaps
+from detr_conformance.implementations.declared.matcher import DeclaredMatcher
+from detr_conformance.implementations.declared.names import (
+    OWN,
+    TARGETS,
+    declared_losses,
+    declared_outputs,
+    outputs_of_reference,
+    renamed,
+    targets_of_reference,
+    with_known_labels,
+)
+from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
+from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
+from detr_spec.configuration import Configuration
+from detr_spec.terms import ClassTerm, CrossEntropy, Focal
+
+
+class DeclaredCriterion(nn.Module):
+    """Takes outputs and targets, and gives losses, under the profile's names; so does its matcher."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__()
+        self.configuration = configuration
+        self.profile, self.keys = configuration.profile, configuration.profile.keys
+        self.matcher = DeclaredMatcher(configuration)
+        self.weight_dict = configuration.weight_dict
+        self.criterion = CRITERIA[type(configuration.class_loss)](configuration, self._match)
+
+    def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
+        """The losses and metrics that the profile reports, 0-dimensional."""
+        given = outputs_of_reference(outputs, self.profile)
+        truth = targets_of_reference(targets, self.profile)
+        self._declared = [(target, own) for target, own in zip(targets, truth, strict=True)]
+        if self.profile.label_beyond_range == "unchecked":
+            truth = with_known_labels(truth, self.criterion.num_classes)
+        if self.profile.target_count == "unchecked":
+            nothing = {"labels": torch.zeros(0, dtype=torch.int64), "boxes": torch.zeros(0, 4)}
+            images = len(given["pred_logits"])
+            truth = [*truth, *[nothing] * images][:images]
+        losses = self.criterion(given, truth)
+        return declared_losses(losses, self.configuration, len(given.get(OWN.auxiliary, ())))
+
+    def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
+        pairs: Pairs = self.matcher(
+            declared_outputs(outputs, self.profile), [self._declared_target(target) for target in targets]
+        )
+        return pairs
+
+    def _declared_target(self, target: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A target of the reference as it was given, with its own labels."""
+        labels = target[OWN.labels] + self.profile.targets.first_label
+        given = [item for item, own in self._declared if own[OWN.target_boxes] is target[OWN.target_boxes]]
+        return {**(given[0] if given else renamed(target, TARGETS, OWN, self.keys)), self.keys.labels: labels}
+
+
+class DeclaredLosses(SetPredictionCriterion):
+    """What a profile may declare of the reference's criteria, which come after it in the order of inheritance."""
+
+    configuration: Configuration
+
+    def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of the decoder's layers, and those that the profile has of predictions apart."""
+        losses = super().forward(outputs, targets)
+        if self.configuration.profile.keys.encoder_loss is not None and OWN.encoder in outputs:
+            losses |= _with_suffix(self._encoder_losses(outputs[OWN.encoder], targets), "encoder")
+        if self.configuration.profile.keys.denoising_loss is not None and OWN.denoising in outputs:
+            losses |= _with_suffix(self._denoising_losses(outputs[OWN.denoising], targets), "denoising")
+        return losses
+
+    def _encoder_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of the encoder's own predictions, matched like a layer's."""
+        if self.configuration.profile.encoder_labels == "zero":
+            targets = [{**target, "labels": torch.zeros_like(target["labels"])} for target in targets]
+        pairs = self._match(outputs, targets)
+        return self._layer_losses(outputs, targets, pairs, self.num_boxes(outputs, targets))
+
+    def _denoising_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of groups of denoising queries: the first half of a group is made from the targets, in order."""
+        lengths = [len(target["labels"]) for target in targets]
+        starts = range(0, outputs["pred_logits"].shape[1], 2 * max(lengths))
+        pairs = [
+            (torch.cat([start + torch.arange(length) for start in starts]), torch.arange(length).repeat(len(starts)))
+            for length in lengths
+        ]
+        return self._layer_losses(outputs, targets, pairs, self.num_boxes(outputs, targets) * len(starts))
+
+    def num_boxes(self, outputs: Outputs, targets: Targets) -> float:
+        """The number of targets, or of matches, of this rank or as the mean over the ranks; at least 1."""
+        labels = [target["labels"] for target in targets]
+        if self.configuration.profile.denominator == "matches":
+            labels = [own[: outputs["pred_logits"].shape[1]] for own in labels]
+        if self.configuration.profile.rank_reduction == "local":
+            return float(max(sum(map(len, labels)), 1))
+        return average_num_boxes([{"labels": own} for own in labels], outputs["pred_logits"].device)
+
+    def detected(self, logits: Tensor) -> Tensor:
+        """Which queries, bool [B, Q], count as objects for the cardinality error."""
+        if self.configuration.profile.cardinality == "score-above-half":
+            return (logits.sigmoid() > 0.5).any(dim=-1)
+        return logits.argmax(dim=-1) != logits.shape[-1] - 1
+
+    def _layer_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:
+        losses = super()._layer_losses(outputs, targets, pairs, num_boxes)
+        if "boxes" in self.losses:
+            predicted = outputs["pred_boxes"][matched_queries(pairs)]
+            both = predicted, matched_targets([target["boxes"] for target in targets], pairs)
+            overlaps = Overlaps(self.configuration.profile.boxes)
+            giou = overlaps.elementwise_giou(*map(reference.box_cxcywh_to_xyxy, both))
+            losses["loss_giou"] = (1 - giou).sum() / num_boxes
+        return losses
+
+
+def _with_suffix(losses: dict[str, Tensor], suffix: str) -> dict[str, Tensor]:
+    return {f"{name}_{suffix}": loss for name, loss in losses.items()}
+
+
+class DeclaredSetCriterion(DeclaredLosses, reference.SetCriterion):
+    """Softmax with a no-object class."""
+
+    def __init__(self, configuration: Configuration, matcher: Matcher) -> None:
+        given = configuration.num_classes, matcher, configuration.weight_dict
+        (eos_coef,) = configuration.class_loss.numbers.values()
+        reference.SetCriterion.__init__(self, *given, eos_coef, configuration.losses)
+        self.configuration = configuration
+
+
+class DeclaredFocalCriterion(DeclaredLosses, reference.FocalSetCriterion):
+    """Sigmoids."""
+
+    def __init__(self, configuration: Configuration, matcher: Matcher) -> None:
+        given = configuration.num_classes, matcher, configuration.weight_dict, configuration.losses
+        reference.FocalSetCriterion.__init__(self, *given, *configuration.class_loss.numbers.values())
+        self.configuration = configuration
+
+
+CRITERIA: dict[type[ClassTerm], Callable[[Configuration, Matcher], DeclaredLosses]] = {
+    CrossEntropy: DeclaredSetCriterion,
+    Focal: DeclaredFocalCriterion,
+}
+"""What answers for each classification loss that can be declared."""

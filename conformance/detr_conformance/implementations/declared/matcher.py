@@ -1,0 +1,134 @@
+"""The matcher that a profile declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+import detr_reference as reference
+from detr_conformance.implementations.declared.boxes import Overlaps
+from detr_conformance.implementations.declared.names import (
+    outputs_of_reference,
+    targets_of_reference,
+    with_known_labels,
+)
+from detr_reference.batch import Outputs, Pairs, Targets
+from detr_reference.boxes import upcast_half
+from detr_reference.matcher import ClassCost
+from detr_spec import costs
+from detr_spec.configuration import Configuration
+
+
+class DeclaredMatcher(nn.Module):
+    """Takes outputs and targets under the profile's names, and treats what is not finite as it declares."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__()
+        self.profile = configuration.profile
+        self.matcher = MatcherOfBoxes(configuration)
+
+    @torch.no_grad()
+    def forward(self, outputs: Any, targets: Any) -> Pairs:
+        """The pairs of each image, in an order of their own where the profile leaves that open."""
+        given, truth = (
+            outputs_of_reference(outputs, self.profile),
+            targets_of_reference(targets, self.profile),
+        )
+        if self.profile.label_beyond_range == "unchecked":
+            truth = with_known_labels(truth, given["pred_logits"].shape[-1])
+        if self.profile.narrow_dtypes == "unchecked":
+            given |= {name: upcast_half(given[name]) for name in ("pred_logits", "pred_boxes")}
+        if self.profile.non_finite_logits == "unchecked":
+            given["pred_logits"] = given["pred_logits"].nan_to_num(0.0, 50.0, -50.0)
+        if self.profile.non_finite_boxes == "unchecked":
+            given["pred_boxes"] = given["pred_boxes"].nan_to_num(0.5)
+            truth = [{**target, "boxes": target["boxes"].nan_to_num(0.5)} for target in truth]
+        pairs = self._pairs(given, truth)
+        if self.profile.ascending_queries:
+            return pairs
+        return [(queries.flip(0), objects.flip(0)) for queries, objects in pairs]
+
+    def _pairs(self, outputs: Outputs, targets: Targets) -> Pairs:
+        if "rank-last" not in (self.profile.non_finite_logits, self.profile.non_finite_boxes):
+            pairs: Pairs = self.matcher(outputs, targets)
+            return pairs
+        images = zip(outputs["pred_logits"], outputs["pred_boxes"], targets, strict=True)
+        return [self._pairs_of_image(*image) for image in images]
+
+    def _pairs_of_image(self, logits: Tensor, boxes: Tensor, target: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Sound queries are matched as if there were no others; these take what is left, in their order."""
+        broken = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
+        if self.profile.non_finite_logits == "rank-last":
+            broken |= ~(logits < torch.inf).all(dim=1)
+        if self.profile.non_finite_boxes == "rank-last":
+            broken |= ~boxes.isfinite().all(dim=1)
+        sound, spare = (part.nonzero()[:, 0].cpu() for part in (~broken, broken))
+        queries = objects = torch.zeros(0, dtype=torch.int64)
+        if len(sound):
+            given = {"pred_logits": logits[~broken][None], "pred_boxes": boxes[~broken][None]}
+            ((found, objects),) = self.matcher(given, [target])
+            queries = sound[found]
+        left = torch.tensor(sorted(set(range(len(target["labels"]))) - set(objects.tolist())), dtype=torch.int64)
+        count = min(len(left), len(spare))
+        queries, objects = torch.cat([queries, spare[:count]]), torch.cat([objects, left[:count]])
+        order = queries.argsort()
+        return queries[order], objects[order]
+
+
+class MatcherOfBoxes(reference.HungarianMatcher):
+    """The reference's matcher with the profile's class cost and overlaps."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__(*configuration.cost_weights, class_cost=declared_class_cost(configuration))
+        self.overlaps = Overlaps(configuration.profile.boxes)
+
+    def cost_matrix(self, logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor) -> Tensor:
+        """The cost [Q, n] of each query with each target of one image."""
+        corners = reference.box_cxcywh_to_xyxy(boxes), reference.box_cxcywh_to_xyxy(target_boxes)
+        distance = (boxes[:, None] - target_boxes[None]).abs().sum(dim=-1)
+        terms = self.class_cost(logits, labels), distance, -self.overlaps.giou(*corners)
+        weighted = zip((self.cost_class, self.cost_bbox, self.cost_giou), terms, strict=True)
+        # A term without weight may be infinite, and then it is none.
+        return sum((weight * term for weight, term in weighted if weight), torch.zeros_like(distance))
+
+
+def declared_class_cost(configuration: Configuration) -> ClassCost:
+    """The class cost of a profile, from logits [Q, C] and labels [n] to costs [Q, n]."""
+    return CLASS_COSTS[type(configuration.class_cost)](configuration)
+
+
+def _probability_cost(configuration: Configuration) -> ClassCost:
+    return reference.negative_probability_cost if configuration.profile.has_no_object else negative_sigmoid_cost
+
+
+def _focal_cost(configuration: Configuration) -> ClassCost:
+    alpha, gamma, epsilon = configuration.class_cost.numbers.values()
+    return reference.focal_cost(alpha, gamma, epsilon) if epsilon else focal_cost_of_logits(alpha, gamma)
+
+
+def negative_sigmoid_cost(logits: Tensor, labels: Tensor) -> Tensor:
+    """Minus the sigmoid of each query's logit for each target's label; [Q, n]."""
+    return -logits.sigmoid()[:, labels]
+
+
+def focal_cost_of_logits(alpha: float, gamma: float) -> ClassCost:
+    """The focal cost without an epsilon, whose logarithms are taken from the logits and so are finite."""
+
+    def cost(logits: Tensor, labels: Tensor) -> Tensor:
+        own = logits[:, labels]
+        cost_of_yes = alpha * (-own).sigmoid() ** gamma * -logsigmoid(own)
+        cost_of_no = (1 - alpha) * own.sigmoid() ** gamma * -logsigmoid(-own)
+        return cost_of_yes - cost_of_no
+
+    return cost
+
+
+CLASS_COSTS: dict[type[costs.ClassCost], Callable[[Configuration], ClassCost]] = {
+    costs.NegativeProbability: _probability_cost,
+    costs.FocalCost: _focal_cost,
+}
+"""What answers for each class cost that can be declared."""

@@ -1,0 +1,75 @@
+"""The post-processing that a profile declares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import detr_reference as reference
+from detr_conformance.implementations.declared.names import outputs_of_reference
+from detr_spec.configuration import Configuration
+
+
+class DeclaredPostProcess(nn.Module):
+    """Detections by the profile's rule, above its threshold and within the edges that it says."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__()
+        self.configuration = configuration
+
+    @torch.no_grad()
+    def forward(self, outputs: Any, sizes: Tensor) -> list[dict[str, Tensor]]:
+        """For each image `scores` [n], `labels` [n] and `boxes` [n, 4], xyxy in pixels.
+
+        Raises ValueError for what the profile says is refused: more detections than there are (query, class) pairs, and
+        scores or boxes that are not finite.
+        """
+        given = outputs_of_reference(outputs, self.configuration.profile)
+        images = zip(given["pred_logits"], given["pred_boxes"], sizes, strict=True)
+        return [self._detections(*image) for image in images]
+
+    def _detections(self, logits: Tensor, boxes: Tensor, size: Tensor) -> dict[str, Tensor]:
+        rules = self.configuration.profile.detection
+        probabilities = self._probabilities(logits)
+        _refuse("scores", probabilities, rules.non_finite_scores)
+        _refuse("boxes", boxes, rules.non_finite_boxes)
+        scores, queries, labels = self._chosen(probabilities)
+        height, width = size if rules.size_order == "height-width" else size.flip(0)
+        edges = torch.stack([width, height, width, height]).to(boxes)
+        pixels = reference.box_cxcywh_to_xyxy(boxes)[queries] * edges
+        if rules.clamp:
+            pixels = pixels.clamp(min=0).minimum(edges)
+        kept = scores > self.configuration.threshold if rules.threshold else torch.ones_like(scores, dtype=torch.bool)
+        if rules.non_finite_boxes == "drop":
+            kept &= boxes[queries].isfinite().all(dim=1)
+        labels = labels + self.configuration.profile.targets.first_label
+        return {"scores": scores[kept], "labels": labels[kept], "boxes": pixels[kept]}
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """The probability of each foreground class; [Q, K]."""
+        if self.configuration.profile.activation == "softmax":
+            return logits.softmax(dim=-1)[:, :-1]
+        return logits.sigmoid()
+
+    def _chosen(self, probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The scores, queries and labels of the detections before any threshold."""
+        rules, k = self.configuration.profile.detection, self.configuration.top_k
+        sound = probabilities.isfinite()
+        if rules.rule == "best-foreground-class":
+            scores, labels = probabilities.max(dim=-1)
+            kept = sound.all(dim=-1) if rules.non_finite_scores == "drop" else torch.ones_like(sound[:, 0])
+            return scores[kept], kept.nonzero()[:, 0], labels[kept]
+        if k > probabilities.numel() and rules.top_k_overflow == "refuse":
+            raise ValueError(f"{k} detections are asked of {probabilities.numel()} (query, class) pairs")
+        most = int(sound.sum()) if rules.non_finite_scores == "drop" else probabilities.numel()
+        ranks = probabilities if rules.non_finite_scores == "keep" else probabilities.where(sound, -1.0)
+        places = ranks.flatten().topk(min(k, most)).indices
+        classes = probabilities.shape[1]
+        return probabilities.flatten()[places], places // classes, places % classes
+
+
+def _refuse(what: str, numbers: Tensor, policy: str) -> None:
+    if policy == "refuse" and not numbers.isfinite().all():
+        raise ValueError(f"there are {what} that are not finite")

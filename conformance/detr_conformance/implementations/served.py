@@ -1,0 +1,67 @@
+"""The process in which `--isolate` runs an implementation that is given by an ordinary name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from detr_conformance.testee.detr_testee import Functions, Testee, claim_streams, raised, serve
+
+
+def main() -> None:
+    """Serves the implementations at the address that is the one argument; says what is wrong where there are none."""
+    claim_streams()
+    from detr_conformance.base.errors import UsageError  # noqa: PLC0415
+    from detr_conformance.base.isolation import isolated  # noqa: PLC0415
+    from detr_conformance.implementations.resolve import resolve  # noqa: PLC0415
+
+    try:
+        found = resolve(sys.argv[1])
+    except UsageError as error:
+        serve(refusal=str(error))
+        return
+    with isolated() as restore:
+        serve(*map(_testee, found), new_case=restore, told=_told)
+
+
+def _testee(implementation: Any) -> Testee:
+    from detr_conformance.base.isolation import restoring_component  # noqa: PLC0415
+    from detr_conformance.testee.description import described, read_configuration  # noqa: PLC0415
+    from detr_conformance.testee.signatures import Signature, functions_of, signatures  # noqa: PLC0415
+    from detr_conformance.testee.stopwatch import Stopwatch  # noqa: PLC0415
+    from detr_spec.violation import Raised  # noqa: PLC0415
+
+    def build(component: str, configuration: dict[str, Any]) -> Functions:
+        given = read_configuration(configuration, implementation.profile)
+        watched = Stopwatch().watched(restoring_component(implementation, component))
+        functions = functions_of(component, watched(given))
+        return {name: answering(signatures(component)[name], part) for name, part in functions.items()}
+
+    def answering(signature: Signature, function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+        def call(*data: Any) -> dict[str, Any]:
+            try:
+                return signature.encoded_answer(function(*signature.decoded_arguments(data)))
+            except Raised as raised:
+                if isinstance(raised.error, MemoryError):
+                    raise MemoryError from None
+                raise
+
+        return call
+
+    return Testee(described(implementation), build)
+
+
+def _told(error: BaseException) -> dict[str, Any]:
+    from detr_conformance.base.tracebacks import implementation_traceback  # noqa: PLC0415
+    from detr_conformance.testee.messages import MESSAGES, Violated  # noqa: PLC0415
+    from detr_spec.violation import NotProvided, Raised, RankFailure, Violation  # noqa: PLC0415
+
+    if isinstance(error, NotProvided):
+        return {"message": "not provided", "text": str(error)}
+    if isinstance(error, RankFailure):
+        return {"message": "rank failure", "text": str(error)}
+    if isinstance(error, Violation):
+        return {"message": "violated", **MESSAGES.encoded(Violated.of(error), Violated)}
+    what = error.error if isinstance(error, Raised) else error
+    return raised(what, implementation_traceback(what))

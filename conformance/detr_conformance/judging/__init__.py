@@ -1,0 +1,1 @@
+"""Judges one implementation by one invariant, or by a recorded case."""

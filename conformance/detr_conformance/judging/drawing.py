@@ -1,0 +1,163 @@
+"""Draws the set of vectors: few and small cases that show, together, everything there is to show.
+
+Cases are drawn from each invariant's own strategy and run on the reference, so a vector meets the premise of every
+invariant that it names, and a right implementation passes it. What is to be shown, the aspects, are each invariant in
+each profile and dtype, and each regime and flag of each component in each profile. Of all cases those are taken that
+show most for their length, until all is shown; then what others show as well is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from detr_conformance.base.version import installed_version
+from detr_conformance.bridges.numpy_bridge import numpy_implementation
+from detr_conformance.implementations.solver import solver
+from detr_conformance.judging.search import search
+from detr_conformance.vectors.expected import expected_values
+from detr_conformance.vectors.flags import flags_of
+from detr_conformance.vectors.reading import one_line
+from detr_conformance.vectors.vector import Provenance, Vector, to_document
+from detr_spec.implementation import Implementation
+from detr_spec.invariant import Domain, Invariant
+from detr_spec.invariants import all_invariants
+
+SEED = 0
+DRAWS = 12
+FEWEST_DRAWS = 6
+"""How many cases are drawn for each invariant and profile; fewer for those that take long."""
+
+FEW = 2
+"""How many images, queries and targets large cases have: real COCO targets are large by their classes."""
+
+TELLING = 6
+"""How many different numbers a case has that is not as simple as can be, where an invariant has such a case."""
+
+Aspect = tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A vector that may be taken, its length as text, and the aspects that it shows."""
+
+    vector: Vector
+    length: int
+    aspects: frozenset[Aspect]
+
+
+def right_solver() -> Implementation:
+    """The specification's own solver, also of several problems in one call."""
+    return numpy_implementation(
+        name="right solver", solver=solver, batch_solver=lambda costs: [solver(cost) for cost in costs]
+    )
+
+
+def drawn_vectors(
+    implementations: Sequence[Implementation], invariants: Sequence[Invariant] | None = None, draws: int = DRAWS
+) -> tuple[Vector, ...]:
+    """The set of vectors, from cases that right implementations have passed; by component, profile and length."""
+    pool: dict[str, Vector] = {}
+    for invariant in all_invariants() if invariants is None else invariants:
+        for implementation in implementations:
+            if invariant.applies(implementation.profile) and invariant.component in implementation.components:
+                _add_cases(pool, invariant, implementation, draws)
+    candidates = [_candidate(vector) for vector in pool.values()]
+    chosen = _without_needless(_covering(candidates))
+    return tuple(candidate.vector for candidate in sorted(chosen, key=_place))
+
+
+def _add_cases(pool: dict[str, Vector], invariant: Invariant, implementation: Implementation, draws: int) -> None:
+    """Adds the cases that an invariant holds for; one that others hold for as well gets its name added."""
+    found: dict[str, tuple[bool, Any]] = {}
+
+    def check(component: Any, case: Any) -> None:
+        invariant.check(component, case)
+        key = _key(invariant.component, case)
+        found.setdefault(key, (_is_telling(case), case))
+
+    # Under one id, equal strategies draw equal cases, which then serve several invariants.
+    watched = replace(invariant, id=invariant.component, check=check)
+    component = implementation.component(invariant.component)
+    limits = implementation.limits.of(invariant.component)
+    count = max(FEWEST_DRAWS, invariant.case_count(draws))
+    small = Domain(implementation.profile, limits, small=True)
+    few = Domain(implementation.profile, limits, most=FEW)
+    for domain in (small, few):
+        done = search(watched, domain, component, count, SEED)
+        if done.failure is not None:
+            raise ValueError(f"{implementation.name} violates {invariant.id}: {done.failure}")
+    telling = {key: case for key, (told, case) in found.items() if told}
+    for key, case in (telling or {key: case for key, (_, case) in found.items()}).items():
+        known = pool.get(key)
+        names = (*known.invariants, invariant.id) if known else (invariant.id,)
+        pool[key] = Vector(invariant.component, names, case, Provenance("drawn", installed_version(), SEED))
+
+
+def _key(component: str, case: Any) -> str:
+    """What makes two cases the same."""
+    document = to_document(Vector(component, ("",), case, Provenance("", "", 0)))
+    return json.dumps([document[name] for name in ("component", "profile", "configuration", "case")])
+
+
+def _is_telling(case: Any) -> bool:
+    numbers = list(_float_arrays(case))
+    return bool(numbers) and len(np.unique(np.concatenate(numbers))) >= TELLING
+
+
+def _float_arrays(value: Any) -> Iterator[np.ndarray]:
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind == "f":
+            yield value.ravel()
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _float_arrays(item)
+    elif hasattr(value, "__dataclass_fields__"):
+        for name in value.__dataclass_fields__:
+            if name != "configuration":
+                yield from _float_arrays(getattr(value, name))
+
+
+def _candidate(vector: Vector) -> Candidate:
+    expected = expected_values(vector.component, vector.case)
+    whole = replace(vector, expected=expected, flags=flags_of(vector.case, expected))
+    case, configuration = whole.case, whole.case.configuration
+    profile = configuration.profile.name
+    aspects = {(name, profile, configuration.dtype) for name in whole.invariants}
+    aspects |= {(whole.component, profile, told) for told in (f"regime {case.regime}", *whole.flags)}
+    return Candidate(whole, len(one_line(whole)), frozenset(aspects))
+
+
+def _covering(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates that show together what all do: again and again the one that shows most that is new for its length."""
+    left = sorted(candidates, key=_place)
+    missing = {aspect for candidate in candidates for aspect in candidate.aspects}
+    chosen: list[Candidate] = []
+    while missing:
+        best = max(left, key=lambda candidate: len(candidate.aspects & missing) / candidate.length)
+        chosen.append(best)
+        left.remove(best)
+        missing -= best.aspects
+        left = [candidate for candidate in left if candidate.aspects & missing]
+    return chosen
+
+
+def _without_needless(chosen: Sequence[Candidate]) -> list[Candidate]:
+    """Those without which something would not be shown; the longest are given up first."""
+    kept = sorted(chosen, key=lambda candidate: (-candidate.length, _place(candidate)))
+    for candidate in tuple(kept):
+        others = {aspect for other in kept if other is not candidate for aspect in other.aspects}
+        if candidate.aspects <= others:
+            kept.remove(candidate)
+    return kept
+
+
+def _place(candidate: Candidate) -> tuple[Any, ...]:
+    vector = candidate.vector
+    configuration = vector.case.configuration
+    component = list(dict.fromkeys(invariant.component for invariant in all_invariants())).index(vector.component)
+    return component, configuration.profile.name, candidate.length, one_line(vector)

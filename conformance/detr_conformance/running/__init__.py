@@ -1,0 +1,1 @@
+"""Runs a whole request: which invariants on which implementations, in which processes."""
