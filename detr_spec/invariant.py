@@ -108,7 +108,8 @@ class Invariant:
         return max(1, int(examples / self.cost))
 
 
-_REGISTER: dict[str, Invariant] = {}
+REGISTER: dict[str, Invariant] = {}
+"""All that were registered so far, by their ids; `detr_spec.invariants` registers those of the norm."""
 
 
 def invariant(
@@ -136,14 +137,14 @@ def invariant(
         component = PARTS.get(component, component)
         if component not in COMPONENTS or not re.fullmatch(r"[a-z]+\.[a-z0-9]+(-[a-z0-9]+)*", id):
             raise ValueError(f"invariant id {id!r} is not of the form component.some-name with a known component")
-        if not re.fullmatch(f"[{_GROUPS}][1-9][0-9]*", number):
+        if not re.fullmatch(f"[{GROUPS}][1-9][0-9]*", number):
             raise ValueError(f"invariant {id} has number {number!r}; expected one of the norm's list, such as M2")
-        if id in _REGISTER:
+        if id in REGISTER:
             raise ValueError(f"invariant id {id!r} is taken")
         statement, _, why = inspect.cleandoc(check.__doc__ or "").partition("\n\n")
         if not statement or not why:
             raise ValueError(f"invariant {id} needs a docstring: its statement, an empty line, and why it matters")
-        _REGISTER[id] = Invariant(
+        REGISTER[id] = Invariant(
             id, number, level, component, statement.replace("\n", " "), why.replace("\n", " "),
             formula, source, breaks, applies, cases, check, cost, undeclared_dtypes,
         )  # fmt: skip
@@ -156,39 +157,5 @@ PARTS = {"auxiliary": "criterion"}
 """Groups of invariants that speak about a part of a component, by the prefix of their ids."""
 
 
-def all_invariants() -> tuple[Invariant, ...]:
-    """Every registered invariant, in the order of the norm."""
-    import detr_spec.invariants  # noqa: F401, PLC0415
-
-    return tuple(sorted(_REGISTER.values(), key=_place))
-
-
-def _place(item: Invariant) -> tuple[int, int]:
-    """Where the norm's list has an invariant: its group's place, and its number in the group."""
-    return _GROUPS.index(item.number[0]), int(item.number[1:])
-
-
-_GROUPS = "BSMCAGPHD"
+GROUPS = "BSMCAGPHD"
 """The groups of the norm's list in its order, by the letters of their numbers: boxes, assignment (S), matcher, …"""
-
-
-class UnknownInvariant(KeyError):
-    """No invariant has that id or number."""
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-def find_invariants(name: str) -> tuple[Invariant, ...]:
-    """The invariant of that id, or those of that number in the norm ("M2" names every invariant of M2).
-
-    Raises `UnknownInvariant` with the closest ids otherwise.
-    """
-    import difflib  # noqa: PLC0415
-
-    found = tuple(item for item in all_invariants() if item.id == name or item.number == name.upper())
-    if not found:
-        close = difflib.get_close_matches(name, [item.id for item in all_invariants()], n=3, cutoff=0.4)
-        hint = f"; did you mean {' or '.join(close)}?" if close else "; `detr-spec list` shows them all"
-        raise UnknownInvariant(f"no invariant is called {name!r}{hint}")
-    return found

@@ -25,6 +25,7 @@ from detr_spec.invariants.detections import ask, image_candidates, require_same_
 from detr_spec.invariants.gradient_answers import judged_layers, premise_moved, require_same_gradient
 from detr_spec.invariants.matcher import CONTESTED_REGIMES
 from detr_spec.invariants.shared import require_same_optimum, require_valid
+from detr_spec.matching import image_costs
 from detr_spec.strategies import (
     box_cases,
     called_cases,

@@ -21,6 +21,7 @@ from detr_spec.invariants.shared import (
     same_pairs,
     unique_matchings,
 )
+from detr_spec.matching import image_costs
 from detr_spec.profile import Profile
 from detr_spec.strategies import ALL_REGIMES, close_calls, set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets

@@ -23,6 +23,7 @@ from detr_spec.invariants.shared import (
     vary,
     with_broken_label,
 )
+from detr_spec.matching import image_costs
 from detr_spec.profile import Profile
 from detr_spec.strategies import Promised, set_cases
 from detr_spec.values import NARROW_DTYPES, UNIFORM_DTYPES, Booleans, Floats, Integers, Matching, Outputs, part_dtypes

@@ -9,6 +9,7 @@ from detr_spec.matching import image_costs
 from detr_spec.invariant import invariant
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.shared import require_same_optimum, vary
+from detr_spec.matching import image_costs
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets, round_to
 from detr_spec.violation import premise

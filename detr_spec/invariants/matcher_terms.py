@@ -17,6 +17,7 @@ from detr_spec.invariants.shared import (
     require_same_optimum,
     vary,
 )
+from detr_spec.matching import image_costs
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Integers, Outputs, Target, Targets, round_to
 from detr_spec.violation import premise, require

@@ -24,6 +24,7 @@ from detr_spec.gradients import LayerObjective
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain
 from detr_spec.losses import classification_has_value, matched_places
+from detr_spec.matching import image_costs
 from detr_spec.profile import BoxRules, Profile, replace
 from detr_spec.profiles import DETR, PROFILES
 from detr_spec.reverse import gradient

@@ -20,6 +20,7 @@ from detr_spec.gradients import LayerObjective
 from detr_spec.invariants import all_invariants
 from detr_spec.invariants.box_answers import overlap_range
 from detr_spec.losses import TRAINING_TERMS, set_losses
+from detr_spec.matching import image_costs
 from detr_spec.parameters import parameter
 from detr_spec.postprocess import above_threshold
 from detr_spec.profile import BoxRules, Profile

@@ -21,6 +21,7 @@ from detr_spec.configuration import number_of
 from detr_spec.matching import image_costs
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Cases, Domain
+from detr_spec.matching import image_costs
 from detr_spec.parameters import is_held_by_all
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import hypothesis
 
-import detr_conformance
 import detr_spec
 from detr_conformance.base.text import cut
 
@@ -18,7 +17,7 @@ def _folder(file: str | None) -> str:
     return str(Path(file).parent) + os.sep
 
 
-_OURS = (_folder(detr_spec.__file__), _folder(detr_conformance.__file__))
+_OURS = (_folder(detr_spec.__file__), str(Path(__file__).parents[1]) + os.sep)
 _HYPOTHESIS = _folder(hypothesis.__file__)
 _MODULE_CALLS = str(Path("torch", "nn", "modules", "module.py"))
 """Where every call of a torch module passes through."""

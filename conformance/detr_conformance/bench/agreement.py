@@ -24,6 +24,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.matching import matching_cost
 from detr_spec.gradients import LayerObjective
 from detr_spec.losses import matched_places
+from detr_spec.matching import matching_cost
 from detr_spec.reverse import gradient
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, Matching, Outputs, Targets

@@ -36,7 +36,8 @@ def print_schema(name: str) -> None:
     """Print the JSON Schema of vectors, or of locks."""
     import json  # noqa: PLC0415
 
-    from detr_conformance.vectors.schema import lock_schema, vector_schema  # noqa: PLC0415
+    from detr_conformance.lock.schema import lock_schema  # noqa: PLC0415
+    from detr_conformance.vectors.schema import vector_schema  # noqa: PLC0415
 
     schema = vector_schema() if name == "vector" else lock_schema()
     click.echo(json.dumps(schema, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""The JSON Schemas of vectors and of locks, from the dataclasses that they hold: it can say nothing else than these."""
+"""The JSON Schema of a vector, from the dataclasses that it holds: it can say nothing else than these."""
 
 from __future__ import annotations
 
@@ -25,27 +25,11 @@ NUMBER: Schema = {
 }
 
 
-def lock_schema() -> Schema:
-    """The schema of a lock."""
-    from detr_conformance.lock.recording import FORMAT as LOCK_FORMAT  # noqa: PLC0415
-    from detr_conformance.lock.recording import Lock  # noqa: PLC0415
-
-    definitions: dict[str, Schema] = {}
-    whole = _object(Lock, definitions)
-    whole["properties"]["format"] = _format(LOCK_FORMAT, "`detr-spec lock` writes another")
-    return {
-        "$schema": DIALECT,
-        "$comment": "A regression lock of detr-spec: what implementations computed on its vectors",
-        **whole,
-        "$defs": {"number": NUMBER, "float64": _array("float64"), **dict(sorted(definitions.items()))},
-    }
-
-
 def vector_schema() -> Schema:
     """The schema of one vector."""
     definitions: dict[str, Schema] = {}
     parts = {
-        "format": _format(FORMAT, "`detr-spec vectors draw` writes others, `check --accept` a ledger's"),
+        "format": format_schema(FORMAT, "`detr-spec vectors draw` writes others, `check --accept` a ledger's"),
         "component": {"enum": list(COMPONENTS)},
         "invariants": {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
         "flags": {
@@ -54,7 +38,7 @@ def vector_schema() -> Schema:
         },
         "provenance": _schema(Provenance, definitions),
         "profile": _schema(Profile, definitions),
-        "configuration": _object(Configuration, definitions, without=("profile",)),
+        "configuration": object_schema(Configuration, definitions, without=("profile",)),
         "case": _case(definitions),
         "expected": _schema(Expected, definitions),
     }
@@ -67,17 +51,19 @@ def vector_schema() -> Schema:
         "additionalProperties": False,
         "$defs": {
             "number": NUMBER,
-            **{name: _array(name) for name in ("float64", "int64", "bool")},
+            **{name: array_schema(name) for name in ("float64", "int64", "bool")},
             **dict(sorted(definitions.items())),
         },
     }
 
 
-def _format(number: int, renewed: str) -> Schema:
+def format_schema(number: int, renewed: str) -> Schema:
+    """The schema of the number of a format, which fails for any other."""
     return {"title": f"format {number}, which this version reads; {renewed}", "const": number}
 
 
-def _array(dtype: str) -> Schema:
+def array_schema(dtype: str) -> Schema:
+    """The schema of an array of that dtype."""
     items = {"float64": {"$ref": "#/$defs/number"}, "int64": {"type": "integer"}, "bool": {"type": "boolean"}}
     sizes = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": LARGEST_ARRAY}, "maxItems": 8}
     return {
@@ -93,7 +79,7 @@ def _case(definitions: dict[str, Schema]) -> Schema:
     """A case: its kind says which fields it has."""
     choices = []
     for name, kind in KINDS.items():
-        definitions[kind.__name__] = _object(
+        definitions[kind.__name__] = object_schema(
             kind, definitions, without=("configuration",), also={"kind": {"const": name}}
         )
         condition = {"properties": {"kind": {"const": name}}, "required": ["kind"]}
@@ -106,7 +92,7 @@ def _case(definitions: dict[str, Schema]) -> Schema:
     }
 
 
-def _object(
+def object_schema(
     kind: Any,
     definitions: dict[str, Schema],
     without: tuple[str, ...] = (),
@@ -150,7 +136,7 @@ def _schema(hint: Any, definitions: dict[str, Schema]) -> Schema:
     if is_record(hint):
         if hint.__name__ not in definitions:
             definitions[hint.__name__] = {}
-            definitions[hint.__name__] = _object(hint, definitions)
+            definitions[hint.__name__] = object_schema(hint, definitions)
         return {"$ref": f"#/$defs/{hint.__name__}"}
     array = array_type(hint)
     if array is not None:
