@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
+from importlib import import_module
 
 
 def main() -> None:
     """Runs the command, whose modules take a moment to import."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from detr_conformance.commands.command_line import main as run_command  # noqa: PLC0415
-
-    run_command()
+    import_module("detr_conformance.commands.command_line").main()

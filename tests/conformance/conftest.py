@@ -8,16 +8,18 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
 from detr_conformance import numpy_implementation
+from detr_conformance.commands.command_line import command
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.reading import parsed_ledger
 from detr_conformance.ledger.writing import ledger_text
@@ -211,3 +213,16 @@ def interrupted() -> Callable[..., tuple[int, str]]:
         return process.returncode, output
 
     return run
+
+
+@pytest.fixture(scope="session")
+def command_names() -> tuple[tuple[str, ...], ...]:
+    """The words that name each command of `detr-spec`."""
+
+    def below(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            item = group.get_command(context, name)
+            yield from below(item, *above, name) if isinstance(item, click.Group) else [(*above, name)]
+
+    return tuple(below(command))

@@ -11,7 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+
+from detr_conformance.commands.command_line import COMMANDS, command, run
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -101,8 +104,6 @@ def test_a_wrong_use_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from detr_conformance.commands.command_line import run
-
     monkeypatch.chdir(subjects.parent)
     in_process = ["-n", "0"] if arguments[0] == "check" and "-n" not in arguments else []
     assert run([*arguments, *in_process]) == 2
@@ -196,3 +197,20 @@ def test_a_narrow_terminal_is_obeyed(command_line: Run) -> None:
     done = command_line("list", COLUMNS="60")
     assert done.returncode == 0
     assert max(map(len, done.stdout.splitlines())) <= 60
+
+
+@pytest.mark.parametrize(("name", "summary"), COMMANDS.items())
+def test_the_help_says_of_each_command_what_its_own_begins_with(name: str, summary: str) -> None:
+    item = command.get_command(click.Context(command), name)
+    assert item is not None
+    assert item.get_short_help_str(1000).startswith(summary.rstrip("."))
+
+
+def test_a_command_whose_packages_are_missing_says_what_brings_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "detr_conformance.commands.bench", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run(["bench"]) == 2
+    told = "detr-spec: bench needs torch; `pip install 'detr-spec[bench]'` brings what it needs\n"
+    assert capsys.readouterr().err == told

@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from detr_conformance.commands import demo as command
 from detr_conformance.commands.command_line import run
 from detr_conformance.demonstration.learning import learn
 from detr_conformance.demonstration.scenes import BACKGROUND, LONGEST_SIDE, scenes
@@ -93,7 +92,9 @@ def test_an_interrupt_leaves_what_was_learnt(tmp_path: Path, monkeypatch: pytest
 def test_what_is_missing_is_said_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "matplotlib" else object())
+    monkeypatch.setattr(
+        "detr_conformance.base.errors.find_spec", lambda name: None if name == "matplotlib" else object()
+    )
     assert run(["demo", str(tmp_path)]) == 2
     assert capsys.readouterr().err.strip().splitlines() == [
         "detr-spec: the demonstration needs matplotlib; `pip install 'detr-spec[demo]'` brings what it needs"

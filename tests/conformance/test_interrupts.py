@@ -13,12 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 from hypothesis import strategies
 
 from detr_conformance.base import interrupts
-from detr_conformance.commands.command_line import command, run
+from detr_conformance.commands.command_line import run
 from detr_conformance.judging.search import search
 from detr_conformance.running import progress
 from detr_spec.invariant import Domain
@@ -164,11 +163,6 @@ def test_a_command_that_is_still_being_imported_ends_without_a_word(tmp_path: Pa
         assert process.returncode == -signal.SIGINT
 
 
-def test_every_command_is_short_or_among_them() -> None:
+def test_every_command_is_short_or_among_them(command_names: tuple[tuple[str, ...], ...]) -> None:
     names = {arguments[: 1 + (arguments[0] == "vectors")] for arguments, *_ in LONG.values()}
-    assert {names[-1] for names in commands(command)} == SHORT | ELSEWHERE | {name[-1] for name in names}
-
-
-def commands(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
-    for name, item in group.commands.items():
-        yield from commands(item, *above, name) if isinstance(item, click.Group) else [(*above, name)]
+    assert {names[-1] for names in command_names} == SHORT | ELSEWHERE | {name[-1] for name in names}

@@ -17,8 +17,8 @@ from detr_conformance.commands.command_line import run
 from detr_conformance.lock.answers import numbers_of
 from detr_conformance.lock.comparing import compared, moves_between, unit_in_last_place
 from detr_conformance.lock.recording import LockedAnswer, lock_text, parsed_lock, recorded
+from detr_conformance.lock.schema import lock_schema
 from detr_conformance.vectors.places import Place
-from detr_conformance.vectors.schema import lock_schema
 from detr_conformance.vectors.validation import schema_text
 from detr_spec import boxes
 from detr_spec.values import Detections, Floats, LayerGradient, Losses, LossGradients, Matching

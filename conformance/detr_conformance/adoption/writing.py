@@ -9,6 +9,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
 from detr_conformance.adoption.construction import Argument, Construction
 from detr_conformance.adoption.findings import Findings, Part
 from detr_conformance.base.files import require_folder, write_whole
@@ -162,8 +164,6 @@ def _project(directory: Path) -> str:
 
 
 def _rendered(template: str, **values: Any) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
-
     environment = Environment(
         loader=PackageLoader("detr_conformance", "adoption/templates"),
         undefined=StrictUndefined,

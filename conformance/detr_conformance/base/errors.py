@@ -6,6 +6,7 @@ import signal
 import traceback
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.util import find_spec
 
 from detr_conformance.base.text import line_of
 
@@ -17,6 +18,13 @@ class UsageError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(line_of(line, LONGEST_MESSAGE) for line in self.args)
+
+
+def require_installed(what: str, *packages: str, extra: str) -> None:
+    """Raises `UsageError` where what is asked for needs packages that are not installed; the extra brings them."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"{what} needs {', '.join(missing)}; `pip install 'detr-spec[{extra}]'` brings what it needs")
 
 
 def close_names(name: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from detr_conformance.base.errors import UsageError
+from detr_conformance.base.errors import UsageError, require_installed
 from detr_conformance.bench.results import Results, Setting
 from detr_conformance.bench.sizes import BASE, GROWTH, Size
 
@@ -23,10 +23,7 @@ def require_plot(path: Path) -> None:
     """Raises `UsageError` unless a picture can be drawn into a file of that name."""
     if path.suffix.lower().lstrip(".") not in FORMATS:
         raise UsageError(f"{path} is no picture; expected a name that ends in .svg or .png")
-    try:
-        import matplotlib  # noqa: F401, PLC0415
-    except ImportError as error:
-        raise UsageError("a plot needs matplotlib; `pip install 'detr-spec[bench]'` brings it") from error
+    require_installed("a plot", "matplotlib", extra="bench")
 
 
 def picture(results: Results, kind: str) -> bytes:

@@ -9,6 +9,8 @@ from math import log
 from statistics import median
 from typing import NamedTuple
 
+from jinja2 import Environment, StrictUndefined
+
 from detr_conformance.campaign.matrix import Matrix
 from detr_conformance.campaign.show import summary
 from detr_conformance.mutants.bank import Mutant
@@ -30,8 +32,6 @@ class Run(NamedTuple):
 
 def matrix_page(matrix: Matrix) -> str:
     """The page as HTML."""
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
-
     template = (files(__package__) / "page.html").read_text(encoding="utf-8")
     page: str = (
         Environment(autoescape=True, undefined=StrictUndefined)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from io import StringIO
 from math import log
 from statistics import median
 from typing import Any
 
-from detr_conformance.base.errors import UsageError
+import numpy as np
+
 from detr_conformance.campaign.matrix import Matrix
 from detr_conformance.campaign.page import Run, by_component, runs_of
 
@@ -24,12 +24,6 @@ CELL = 0.02
 
 LEFT, ABOVE, MARGIN = 0.8, 0.7, 0.1
 """What surrounds the cells, in inches: the components' names, the groups' names, and nothing."""
-
-
-def require_picture() -> None:
-    """Raises `UsageError` where what draws the picture is not installed."""
-    if find_spec("matplotlib") is None:
-        raise UsageError("the picture needs matplotlib; `pip install 'detr-spec[demo]'` brings it")
 
 
 def matrix_picture(matrix: Matrix) -> str:
@@ -64,8 +58,6 @@ def _middles(runs: Sequence[Run]) -> list[float]:
 
 def colours(matrix: Matrix) -> Any:
     """The colours of the cells, [invariants, mutants, 3]: white where nothing was killed, darker for fewer examples."""
-    import numpy as np  # noqa: PLC0415
-
     cells = np.ones((len(matrix.invariants), len(matrix.mutants), 3))
     for column, mutant in enumerate(matrix.mutants):
         for row, name in enumerate(by_component(matrix)):

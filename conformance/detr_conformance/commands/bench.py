@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+import torch
 
+from detr_conformance.base.consoles import output_console
+from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import OutputPath, require_writable, write_whole
-
-if TYPE_CHECKING:
-    from detr_conformance.bench.plan import Plan
+from detr_conformance.bench.contest import How
+from detr_conformance.bench.machine import described_machine
+from detr_conformance.bench.ours import ACCELERATED, NUMBA, PLAIN
+from detr_conformance.bench.plan import Plan
+from detr_conformance.bench.plot import picture, require_plot
+from detr_conformance.bench.registry import finds_by_dialect, solvers_beside
+from detr_conformance.bench.results import Results, as_json
+from detr_conformance.bench.show import as_markdown, show_setting
+from detr_conformance.bench.sizes import QUICK, STANDARD, growth_sizes, parsed_size
+from detr_conformance.bench.solvers import ACCELERATED_SOLVER
 
 REGIMES = ("trained", "untrained", "coco")
 _FILE = OutputPath(dir_okay=False)
@@ -39,7 +48,7 @@ _FILE = OutputPath(dir_okay=False)
 @click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
 @click.option("--markdown", "markdown_path", type=_FILE, help="Write the tables to this file.")
 @click.option("--plot", "plot_path", type=_FILE, help="Draw the times into this file, .svg or .png.")
-def bench(
+def command(
     implementations: tuple[str, ...],
     sizes: tuple[str, ...],
     growth: bool,
@@ -65,12 +74,6 @@ def bench(
 
     Exit code 0: all that are installed agree. 1: one disagrees or fails. 2: usage.
     """
-    from detr_conformance.base.errors import UsageError  # noqa: PLC0415
-    from detr_conformance.bench.contest import How  # noqa: PLC0415
-    from detr_conformance.bench.plan import Plan  # noqa: PLC0415
-    from detr_conformance.bench.registry import finds_by_dialect, solvers_beside  # noqa: PLC0415
-    from detr_conformance.bench.sizes import QUICK, STANDARD, growth_sizes, parsed_size  # noqa: PLC0415
-
     _require(device, json_path, markdown_path, plot_path)
     chosen = tuple(parsed_size(text) for text in sizes) or (QUICK if quick else STANDARD)
     plan = Plan(
@@ -88,16 +91,11 @@ def bench(
 
 def _require(device: str, json_path: Path | None, markdown_path: Path | None, plot_path: Path | None) -> None:
     """Raises `UsageError` where the device is not there or a file cannot be written."""
-    from detr_conformance.base.errors import UsageError  # noqa: PLC0415
-    from detr_conformance.bench.plot import require_plot  # noqa: PLC0415
-
     for path in (json_path, markdown_path, plot_path):
         if path is not None:
             require_writable(path)
     if plot_path is not None:
         require_plot(plot_path)
-    import torch  # noqa: PLC0415
-
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -105,12 +103,6 @@ def _require(device: str, json_path: Path | None, markdown_path: Path | None, pl
 
 
 def _run(plan: Plan, json_path: Path | None, markdown_path: Path | None, plot_path: Path | None) -> int:
-    from detr_conformance.base.consoles import output_console  # noqa: PLC0415
-    from detr_conformance.bench.machine import described_machine  # noqa: PLC0415
-    from detr_conformance.bench.plot import picture  # noqa: PLC0415
-    from detr_conformance.bench.results import Results, as_json  # noqa: PLC0415
-    from detr_conformance.bench.show import as_markdown, show_setting  # noqa: PLC0415
-
     results = Results(described_machine(plan.how.device), _base())
     console = output_console()
     try:
@@ -129,7 +121,4 @@ def _run(plan: Plan, json_path: Path | None, markdown_path: Path | None, plot_pa
 
 
 def _base() -> dict[str, str]:
-    from detr_conformance.bench.ours import ACCELERATED, NUMBA, PLAIN  # noqa: PLC0415
-    from detr_conformance.bench.solvers import ACCELERATED_SOLVER  # noqa: PLC0415
-
     return {"criterion": PLAIN if NUMBA.missing else ACCELERATED, "assignment": ACCELERATED_SOLVER}

@@ -7,16 +7,111 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import click
+
 from detr_conformance.base.consoles import Console, error_console, output_console
-from detr_conformance.base.files import require_folder
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.files import OutputPath, require_folder
+from detr_conformance.base.interrupts import INTERRUPTED
 from detr_conformance.base.verdict import Judgement
+from detr_conformance.commands.accept import run_accept
+from detr_conformance.commands.lock import run_comparison
+from detr_conformance.commands.options import selection_options
+from detr_conformance.lock.recording import read_lock
 from detr_conformance.reports.leaving import leave_vectors
-from detr_conformance.reports.options import Outputs
+from detr_conformance.reports.options import Outputs, output_options
 from detr_conformance.reports.show import show_report
 from detr_conformance.reports.writing import require_all_writable, write_outputs
 from detr_conformance.running.progress import importing, shown_progress
 from detr_conformance.running.report import Report
-from detr_conformance.running.run import Request, judges_for
+from detr_conformance.running.run import Request, judges_for, parsed_seed, request
+from detr_conformance.running.selection import Selection
+from detr_conformance.testee.bounds import DEFAULT_MEMORY_LIMIT
+from detr_conformance.testee.names import isolated_name
+
+
+@click.command()
+@click.argument("implementation", nargs=-1, required=True)
+@selection_options
+@click.option("--examples", type=int, default=100, show_default=True, help="Cases for each invariant.")
+@click.option("--seed", default="0", show_default=True, help="An integer, or 'random' for fresh cases.")
+@click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
+@click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
+@output_options
+@click.option(
+    "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
+)
+@click.option("--vectors", "vectors_path", type=OutputPath(), help="Leave failing cases in this folder.")
+@click.option("--accept", is_flag=True, help="Write what is violated into the ledger, and leave the reasons to you.")
+@click.option("--lock", "lock_path", type=click.Path(path_type=Path), help="Say what moved since this lock.")
+@click.option(
+    "--time-limit",
+    type=float,
+    help="Processor seconds for each invariant, with workers; five times that where it waits.  [default: 120 or more]",
+)
+@click.option("--shard", metavar="NUMBER/COUNT", help="Only this part, such as 1/4, to be merged with the others.")
+@click.option(
+    "--database", metavar="FOLDER|URL", multiple=True, help="Where failing cases are kept, and run first; repeatable."
+)
+@click.option("--isolate", is_flag=True, help="Run each implementation in a process of its own.")
+@click.option(
+    "--memory-limit",
+    type=int,
+    default=DEFAULT_MEMORY_LIMIT,
+    show_default=True,
+    help="MiB for each process of an isolated implementation; 0 for any.",
+)
+def command(
+    implementation: tuple[str, ...],
+    selection: Selection,
+    examples: int,
+    seed: str,
+    device: str,
+    workers: int,
+    outputs: Outputs,
+    ledger: tuple[Path, ...],
+    vectors_path: Path | None,
+    accept: bool,
+    lock_path: Path | None,
+    time_limit: float | None,
+    shard: str | None,
+    database: tuple[str, ...],
+    isolate: bool,
+    memory_limit: int,
+) -> int:
+    """Judge implementations by the invariants.
+
+    IMPLEMENTATION is package.module:attribute, path/to/file.py:attribute, or a registered name such as
+    `reference`; or process:COMMAND, a program in any language that answers for itself (docs/testee.md).
+
+    Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly
+    holds, or a value moved by more than its lock allows. 2: usage. A vacuous invariant is reported and does not fail
+    the run.
+    """
+    names = [isolated_name(name) for name in implementation] if isolate else list(implementation)
+    drawn = parsed_seed(seed)
+    if accept:
+        if shard is not None or database:
+            raise UsageError("--accept takes the violations of a whole run; expected neither --shard nor --database")
+        asked = request(selection, examples=examples, seed=drawn, device=device)
+        others = {"--lock": lock_path, "--vectors": vectors_path}
+        return run_accept(names, asked, ledger, workers, outputs, others, time_limit, memory_limit)
+    asked = request(
+        selection, examples=examples, seed=drawn, device=device, ledger=ledger, shard=shard, database=database
+    )
+    locked = None if lock_path is None else read_lock(lock_path)
+    done = run_check(
+        names,
+        asked,
+        workers=workers,
+        outputs=outputs,
+        vectors_path=vectors_path,
+        time_limit=time_limit,
+        memory_limit=memory_limit,
+    )
+    if lock_path is None or locked is None or done == INTERRUPTED:
+        return done
+    return max(done, run_comparison(names, asked, locked, lock_path, result_console(outputs)))
 
 
 def run_check(

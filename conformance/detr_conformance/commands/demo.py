@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import click
 from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from detr_conformance.base.consoles import error_console, output_console, progress_bar
-from detr_conformance.base.errors import UsageError
-from detr_conformance.base.files import require_folder
+from detr_conformance.base.errors import UsageError, require_installed
+from detr_conformance.base.files import OutputPath, require_folder
 from detr_conformance.base.interrupts import INTERRUPTED
+from detr_conformance.demonstration.learning import Progress as Callback
+from detr_conformance.demonstration.learning import learn
+from detr_conformance.demonstration.page import write_page
+from detr_conformance.demonstration.scenes import scenes
+from detr_reference.training import StepMetrics
 
-if TYPE_CHECKING:
-    from detr_conformance.demonstration.learning import Progress as Callback
-    from detr_reference.training import StepMetrics
-
-NEEDED = ("torch", "torchvision", "matplotlib")
 SHOWN = ("loss_ce", "loss_bbox", "loss_giou")
 LEAST_STEPS = 20
 """The schedule of the learning rate has a rise and a fall, which take a few steps."""
@@ -27,13 +26,22 @@ LINES = 10
 """How many lines of progress there are where no terminal shows a bar."""
 
 
+@click.command()
+@click.argument("folder", type=OutputPath(), default="detr-spec-demo")
+@click.option("--steps", type=int, default=300, show_default=True, help="Training steps.")
+@click.option("--images", type=int, default=12, show_default=True, help="How many images to learn.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the weights and the batches.")
+def command(folder: Path, steps: int, images: int, seed: int) -> int:
+    """Train a small DETR on drawings of real COCO targets, and leave a page in FOLDER.
+
+    It takes a minute or two on a CPU.
+    """
+    return run_demo(folder, steps, images, seed)
+
+
 def run_demo(folder: Path, steps: int, images: int, seed: int) -> int:
     """The exit code: 0, or 130 where the training was interrupted; raises `UsageError` before anything is trained."""
     _require(steps, images, folder)
-    from detr_conformance.demonstration.learning import learn  # noqa: PLC0415
-    from detr_conformance.demonstration.page import write_page  # noqa: PLC0415
-    from detr_conformance.demonstration.scenes import scenes  # noqa: PLC0415
-
     drawn = scenes(images)
     with _shown(steps) as progress:
         learning = learn(drawn, steps, seed, progress)
@@ -51,11 +59,7 @@ def run_demo(folder: Path, steps: int, images: int, seed: int) -> int:
 
 
 def _require(steps: int, images: int, folder: Path) -> None:
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"the demonstration needs {', '.join(missing)}; `pip install 'detr-spec[demo]'` brings what it needs"
-        )
+    require_installed("the demonstration", "torchvision", "matplotlib", extra="demo")
     for name, value, least in (("steps", steps, LEAST_STEPS), ("images", images, 1)):
         if value < least:
             raise UsageError(f"{name} is {value}; expected an integer of at least {least}")

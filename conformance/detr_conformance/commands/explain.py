@@ -1,34 +1,30 @@
-"""What the terminal shows of the invariants themselves: the list, and one explained."""
+"""The command `detr-spec explain`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import click
 from rich.padding import Padding
-from rich.table import Table
 
-from detr_conformance.base.consoles import Console, styled
+from detr_conformance.base.consoles import Console, output_console, styled
+from detr_conformance.running.selection import Selection, chosen_invariants
 from detr_spec.invariant import Invariant
 from detr_spec.profiles import PROFILES
+
+
+@click.command()
+@click.argument("invariant")
+def command(invariant: str) -> None:
+    """Explain an invariant, by its id or its number in the norm."""
+    console = output_console()
+    for place, item in enumerate(chosen_invariants(Selection(invariants=(invariant,)))):
+        if place:
+            console.rule()
+        show_explanation(item, console)
 
 
 def profiles_of(invariant: Invariant) -> list[str]:
     """The names of the named profiles that an invariant applies to."""
     return [profile.name for profile in PROFILES.values() if invariant.applies(profile)]
-
-
-def show_list(invariants: Sequence[Invariant], console: Console) -> None:
-    """Prints a table of the invariants: id, number, level, component, profiles and statement."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("invariant", "", "level", "component", "profiles"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("statement", min_width=30)
-    for item in invariants:
-        profiles = profiles_of(item)
-        told = "all" if len(profiles) == len(PROFILES) else ", ".join(profiles)
-        cells = (item.id, item.number, item.level.value, item.component, told, item.statement)
-        table.add_row(*cells)
-    console.print(table)
 
 
 def show_explanation(invariant: Invariant, console: Console) -> None:

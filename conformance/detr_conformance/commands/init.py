@@ -6,14 +6,30 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import click
+
 from detr_conformance.adoption.findings import Findings, Part, probe
 from detr_conformance.adoption.sources import given_source
 from detr_conformance.adoption.writing import ADAPTER, LEDGER, left, written
 from detr_conformance.base.consoles import output_console
 from detr_conformance.base.errors import UsageError
+from detr_conformance.base.files import OutputPath
 
 ROLES = {"matcher": "matcher", "criterion": "criterion", "postprocess": "post-processing"}
 LEFT_OUT = "masks, heads, decoder and model are not looked for; an adapter can name them"
+
+
+@click.command()
+@click.argument("subject", metavar="MODULE:OBJECT")
+@click.option("--directory", type=OutputPath(), default=Path(), help="The project's folder.  [default: this one]")
+def command(subject: str, directory: Path) -> int:
+    """Probe a criterion, a matcher, a module …, and write what a gate in CI needs.
+
+    MODULE:OBJECT is what Python code would import: a class, an instance, a function, or with MODULE alone a module.
+    An adapter, an empty ledger, a test for pytest and a workflow are written into the project, never over a file that
+    is there; what could not be found out is left, marked, to fill in.
+    """
+    return run_init(subject, directory)
 
 
 def run_init(address: str, directory: Path) -> int:

@@ -6,11 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import click
 from rich.table import Table
 
 from detr_conformance.base.consoles import Console, error_console, output_console, progress_bar
 from detr_conformance.base.errors import UsageError, one_line
-from detr_conformance.base.files import require_writable, write_whole
+from detr_conformance.base.files import OutputPath, require_writable, write_whole
+from detr_conformance.commands.options import selection_options
 from detr_conformance.implementations.resolve import resolve
 from detr_conformance.limits.ladder import DTYPES, measured
 from detr_conformance.limits.plants import plants
@@ -25,6 +27,19 @@ SUBJECT = "reference"
 
 Task = tuple[str, str]
 """A profile's name and an invariant's id."""
+
+
+@click.command()
+@selection_options
+@click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
+@click.option("--json", "path", type=OutputPath(), help="Write them to this file, beside other limits.")
+def command(selection: Selection, workers: int, path: Path | None) -> int:
+    """Measure the smallest error that each invariant detects.
+
+    Errors of 10^-1 to 10^-16, of both signs, are planted in one term of the reference's answers after the other, in
+    float32 and in float64, for 100 cases. It takes about ten minutes on one core.
+    """
+    return run_limits(selection, workers=workers, path=path)
 
 
 def run_limits(selection: Selection, *, workers: int, path: Path | None) -> int:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from detr_conformance.base.consoles import Console, output_console
 from detr_conformance.base.files import OutputPath, require_writable, write_whole
-
-if TYPE_CHECKING:
-    from detr_conformance.base.consoles import Console
-    from detr_conformance.lock.comparing import Comparison, Move
-    from detr_conformance.lock.recording import Lock
-    from detr_conformance.running.run import Request
+from detr_conformance.lock.comparing import Comparison, Move, compared
+from detr_conformance.lock.recording import Lock, lock_text, recorded
+from detr_conformance.running.judges import ThisProcess
+from detr_conformance.running.run import Request
+from detr_conformance.running.selection import Subject, require_device
 
 SHOWN = 8
 """How many moved numbers of one answer are shown; how many more there are is said."""
@@ -32,16 +32,11 @@ SHOWN = 8
     help="By how many units in the last place of its dtype a number may move.",
 )
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
-def lock(implementation: tuple[str, ...], path: Path, ulps: float, device: str) -> None:
+def command(implementation: tuple[str, ...], path: Path, ulps: float, device: str) -> None:
     """Record what implementations compute on the set of vectors, bit by bit.
 
     `detr-spec check IMPLEMENTATION --lock FILE` then says what moved, by how much, and whether it is still right.
     """
-    from detr_conformance.base.consoles import output_console  # noqa: PLC0415
-    from detr_conformance.lock.recording import lock_text, recorded  # noqa: PLC0415
-    from detr_conformance.running.judges import ThisProcess  # noqa: PLC0415
-    from detr_conformance.running.selection import Subject, require_device  # noqa: PLC0415
-
     require_writable(path)
     with ThisProcess() as judges:
         found = [item for name in implementation for item in judges.find(name)]
@@ -58,9 +53,6 @@ def run_comparison(names: Sequence[str], asked: Request, locked: Lock, path: Pat
     What is asked narrows the implementations, by profile, and the components. Raises `UsageError` for a lock of other
     implementations.
     """
-    from detr_conformance.lock.comparing import compared  # noqa: PLC0415
-    from detr_conformance.running.judges import ThisProcess  # noqa: PLC0415
-
     selection = asked.selection
     how: Any = {"device": asked.device, "components": selection.components, "entries": asked.entries}
     with ThisProcess() as judges:

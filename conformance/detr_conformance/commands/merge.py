@@ -6,24 +6,23 @@ from pathlib import Path
 
 import click
 
+from detr_conformance.base.consoles import error_console, output_console
+from detr_conformance.reports.merging import merged
 from detr_conformance.reports.options import Outputs, output_options
+from detr_conformance.reports.reading import read_report
+from detr_conformance.reports.show import show_report
+from detr_conformance.reports.writing import require_all_writable, write_outputs
 
 
 @click.command()
 @click.argument("report", nargs=-1, required=True, type=click.Path(path_type=Path))
 @output_options
-def merge(report: tuple[Path, ...], outputs: Outputs) -> int:
+def command(report: tuple[Path, ...], outputs: Outputs) -> int:
     """Join the reports of all shards of one run, as `check --shard 1/4 --json REPORT` leaves them.
 
     Exit code as of `check`: 0 where nothing is violated in the whole run, 1 where something is, 130 where a shard was
     interrupted; 2 for reports of different runs, and where a shard is missing or there twice.
     """
-    from detr_conformance.base.consoles import error_console, output_console  # noqa: PLC0415
-    from detr_conformance.reports.merging import merged  # noqa: PLC0415
-    from detr_conformance.reports.reading import read_report  # noqa: PLC0415
-    from detr_conformance.reports.show import show_report  # noqa: PLC0415
-    from detr_conformance.reports.writing import require_all_writable, write_outputs  # noqa: PLC0415
-
     require_all_writable(outputs)
     whole = merged([(str(path), read_report(path)) for path in report])
     try:

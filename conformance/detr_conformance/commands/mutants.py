@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import click
+from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
+from detr_conformance.base.consoles import Console, error_console, output_console, progress_bar
+from detr_conformance.base.errors import UsageError, require_installed
 from detr_conformance.base.files import OutputPath, require_writable, write_whole
 from detr_conformance.base.interrupts import INTERRUPTED
-
-if TYPE_CHECKING:
-    from detr_conformance.base.consoles import Console
-    from detr_conformance.campaign.hunt import Hunt
+from detr_conformance.campaign.campaign import expected_tasks, hunts, survey_tasks
+from detr_conformance.campaign.hunt import Hunt
+from detr_conformance.campaign.matrix import matrix_of
+from detr_conformance.campaign.others import show_others
+from detr_conformance.campaign.page import matrix_page
+from detr_conformance.campaign.picture import matrix_picture
+from detr_conformance.campaign.show import as_json, as_markdown, interrupted_lines, show_bank, show_matrix
+from detr_conformance.campaign.shrinking import all_shrunken, cases_to_show, show_shrunken, shrunken_as_json
+from detr_conformance.mutants.bank import chosen_mutants
 
 Item = TypeVar("Item")
 
@@ -48,7 +56,7 @@ _FILE = OutputPath(dir_okay=False)
 @click.option("--page", "page_path", type=_FILE, help="Write the matrix as a picture, an HTML page.")
 @click.option("--markdown", "markdown_path", type=_FILE, help="Write a table of the mutants.")
 @click.option("--picture", "picture_path", type=_FILE, help="Write the matrix as a small picture, in SVG.")
-def mutants(
+def command(
     mutants: tuple[str, ...],
     listed: bool,
     others: bool,
@@ -69,21 +77,6 @@ def mutants(
 
     Exit code 0: every mutant was found on every seed. 1: one survived, or an equivalent one was killed. 2: usage.
     """
-    from detr_conformance.base.consoles import error_console, output_console  # noqa: PLC0415
-    from detr_conformance.base.errors import UsageError  # noqa: PLC0415
-    from detr_conformance.campaign.campaign import expected_tasks, hunts, survey_tasks  # noqa: PLC0415
-    from detr_conformance.campaign.matrix import matrix_of  # noqa: PLC0415
-    from detr_conformance.campaign.page import matrix_page  # noqa: PLC0415
-    from detr_conformance.campaign.picture import matrix_picture, require_picture  # noqa: PLC0415
-    from detr_conformance.campaign.show import (  # noqa: PLC0415
-        as_json,
-        as_markdown,
-        interrupted_lines,
-        show_bank,
-        show_matrix,
-    )
-    from detr_conformance.mutants.bank import chosen_mutants  # noqa: PLC0415
-
     chosen = chosen_mutants(mutants)
     matrix_paths = [path for path in (page_path, markdown_path, picture_path) if path is not None]
     if (matrix_paths and (listed or others or shrink)) or (json_path is not None and (listed or others)):
@@ -94,18 +87,9 @@ def mutants(
         show_bank(chosen, output_console())
         return 0
     if others:
-        from detr_conformance.campaign.others import show_others  # noqa: PLC0415
-
         show_others(chosen, output_console())
         return 0
     if shrink:
-        from detr_conformance.campaign.shrinking import (  # noqa: PLC0415
-            all_shrunken,
-            cases_to_show,
-            show_shrunken,
-            shrunken_as_json,
-        )
-
         cases = cases_to_show(chosen)
         sizes = list(_shown(all_shrunken(cases, examples, workers), len(cases), error_console()))
         show_shrunken(sizes, output_console())
@@ -113,7 +97,7 @@ def mutants(
             write_whole(shrunken_as_json(sizes), json_path)
         return 0
     if picture_path is not None:
-        require_picture()
+        require_installed("the picture", "matplotlib", extra="demo")
     tasks = expected_tasks(chosen, range(seeds), examples) + survey_tasks(chosen, 0, survey_examples)
     searches = _shown(hunts(tasks, workers), len(tasks), error_console())
     found: list[Hunt] = []
@@ -140,10 +124,6 @@ def mutants(
 
 def _shown(finished: Iterator[Item], total: int, console: Console) -> Iterator[Item]:
     """What is finished, while the console shows how many of all it is."""
-    from rich.progress import MofNCompleteColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    from detr_conformance.base.consoles import progress_bar  # noqa: PLC0415
-
     with progress_bar(console, MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("", total=total)
         for count, item in enumerate(finished, start=1):

@@ -9,18 +9,56 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.progress import TimeElapsedColumn
 from rich.table import Table
 
 from detr_conformance.base.consoles import Console, error_console, output_console, progress_bar
 from detr_conformance.base.errors import UsageError
-from detr_conformance.base.files import require_writable, write_whole
+from detr_conformance.base.files import OutputPath, require_writable, write_whole
 from detr_conformance.base.interrupts import INTERRUPTED
-from detr_conformance.running.run import Plan, Request, judges_for
+from detr_conformance.commands.options import selection_options
+from detr_conformance.running.run import Plan, Request, judges_for, parsed_seed, request
+from detr_conformance.running.selection import Selection
 from detr_conformance.running.soak import Soak, asked_of, names_in_round, read_soak, rounds, to_json
 
 SAVED_EVERY = 10.0
 """The seconds between two writings of the file; what is lost to a kill is judged again."""
+
+
+@click.command()
+@click.argument("implementation", nargs=-1, required=True)
+@click.option("--minutes", type=float, default=10.0, show_default=True, help="How long.")
+@selection_options
+@click.option("--examples", type=int, default=100, show_default=True, help="Cases for each invariant and seed.")
+@click.option("--seed", default="random", show_default=True, help="The first seed; the others follow it.")
+@click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
+@click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
+@click.option("--file", "path", type=OutputPath(), help="Keep the soak here, and go on from it.")
+@click.option(
+    "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
+)
+def command(
+    implementation: tuple[str, ...],
+    minutes: float,
+    selection: Selection,
+    examples: int,
+    seed: str,
+    device: str,
+    workers: int,
+    path: Path | None,
+    ledger: tuple[Path, ...],
+) -> int:
+    """Judge implementations with one seed after the other until the time is up.
+
+    The name `declared` stands for a right implementation of a profile that is drawn anew for each seed: what fails
+    there is wrong in the invariants.
+
+    What fails is told with the command that gives it again, and not judged any more. With --file, a soak that was
+    stopped, in whatever way, goes on where it was. Exit code 0: nothing failed. 1: something did. 2: usage.
+    """
+    asked = request(selection, examples=examples, seed=parsed_seed(seed), device=device, ledger=ledger)
+    return run_soak(list(implementation), asked, minutes=minutes, workers=workers, path=path)
 
 
 def run_soak(names: Sequence[str], asked: Request, *, minutes: float, workers: int, path: Path | None) -> int:

@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from detr_conformance.base.files import write_whole
 from detr_conformance.demonstration.figures import THRESHOLD, loss_curves, metric_curves, picture
@@ -36,9 +38,6 @@ def write_page(folder: Path, scenes: Sequence[Scene], learning: Learning, seed: 
 
 
 def _page(scenes: Sequence[Scene], learning: Learning, seed: int) -> str:
-    from jinja2 import Environment, StrictUndefined  # noqa: PLC0415
-    from markupsafe import Markup  # noqa: PLC0415
-
     names = coco_category_names()
     pictures = [
         {"svg": Markup(picture(scene, found, names)), "caption": _caption(scene, found, names)}

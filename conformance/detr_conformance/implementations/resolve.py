@@ -22,6 +22,8 @@ from typing import Any
 from detr_conformance.base.errors import UsageError, close_names, one_line, place_of
 from detr_conformance.base.interrupts import is_wanted
 from detr_conformance.base.text import LONGEST_NAME, is_name
+from detr_conformance.mutants.patch import mutant_implementations
+from detr_conformance.testee.client import testee_implementations
 from detr_conformance.testee.names import is_testee
 from detr_spec.implementation import Implementation
 
@@ -52,14 +54,11 @@ def resolve(name: str) -> tuple[Implementation, ...]:
 
 def _found(name: str) -> tuple[Implementation, ...]:
     if is_testee(name):
-        from detr_conformance.testee.client import testee_implementations  # noqa: PLC0415
-
         return testee_implementations(name)
     if name.startswith(MUTANT):
-        from detr_conformance.mutants.patch import mutant_implementations  # noqa: PLC0415
-
         return mutant_implementations(name.removeprefix(MUTANT))
     if re.fullmatch(f"{DECLARED}(:[0-9]{{1,20}})?", name):
+        # It needs torch.
         from detr_conformance.implementations.declared.implementation import drawn_implementation  # noqa: PLC0415
 
         return (drawn_implementation(name),)

@@ -6,15 +6,21 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from detr_conformance.base.errors import UsageError
+from detr_conformance.base.isolation import isolated, restoring_component
+from detr_conformance.base.tracebacks import implementation_traceback
+from detr_conformance.implementations.resolve import resolve
+from detr_conformance.testee.description import described, read_configuration
 from detr_conformance.testee.detr_testee import Functions, Testee, claim_streams, raised, serve
+from detr_conformance.testee.messages import MESSAGES, Violated
+from detr_conformance.testee.signatures import Signature, functions_of, signatures
+from detr_conformance.testee.stopwatch import Stopwatch
+from detr_spec.violation import NotProvided, Raised, RankFailure, Violation
 
 
 def main() -> None:
     """Serves the implementations at the address that is the one argument; says what is wrong where there are none."""
     claim_streams()
-    from detr_conformance.base.errors import UsageError  # noqa: PLC0415
-    from detr_conformance.base.isolation import isolated  # noqa: PLC0415
-    from detr_conformance.implementations.resolve import resolve  # noqa: PLC0415
 
     try:
         found = resolve(sys.argv[1])
@@ -26,12 +32,6 @@ def main() -> None:
 
 
 def _testee(implementation: Any) -> Testee:
-    from detr_conformance.base.isolation import restoring_component  # noqa: PLC0415
-    from detr_conformance.testee.description import described, read_configuration  # noqa: PLC0415
-    from detr_conformance.testee.signatures import Signature, functions_of, signatures  # noqa: PLC0415
-    from detr_conformance.testee.stopwatch import Stopwatch  # noqa: PLC0415
-    from detr_spec.violation import Raised  # noqa: PLC0415
-
     def build(component: str, configuration: dict[str, Any]) -> Functions:
         given = read_configuration(configuration, implementation.profile)
         watched = Stopwatch().watched(restoring_component(implementation, component))
@@ -53,10 +53,6 @@ def _testee(implementation: Any) -> Testee:
 
 
 def _told(error: BaseException) -> dict[str, Any]:
-    from detr_conformance.base.tracebacks import implementation_traceback  # noqa: PLC0415
-    from detr_conformance.testee.messages import MESSAGES, Violated  # noqa: PLC0415
-    from detr_spec.violation import NotProvided, Raised, RankFailure, Violation  # noqa: PLC0415
-
     if isinstance(error, NotProvided):
         return {"message": "not provided", "text": str(error)}
     if isinstance(error, RankFailure):

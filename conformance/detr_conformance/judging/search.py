@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis.database import ExampleDatabase
+from hypothesis.internal.conjecture import providers
 
 from detr_conformance.base import interrupts
 from detr_conformance.base.isolation import isolated
@@ -258,8 +259,6 @@ def no_local_constants() -> Iterator[None]:
     They are meant as special values, but with them the cases depend on what else is loaded: what pytest finds
     would not come again on the command line. A version of Hypothesis that does not do so needs nothing.
     """
-    from hypothesis.internal.conjecture import providers  # noqa: PLC0415
-
     module: Any = providers
     if not hasattr(module, "_get_local_constants"):
         yield
@@ -275,8 +274,6 @@ def no_local_constants() -> Iterator[None]:
 @cache
 def _global_constants_only() -> tuple[Callable[[], Any], Any]:
     """A reader of local constants that finds none, and an empty cache for what draws permit."""
-    from hypothesis.internal.conjecture import providers  # noqa: PLC0415
-
     module: Any = providers
     none = module.Constants()
     return lambda: none, type(module.CONSTANTS_CACHE)(1024)

@@ -14,6 +14,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
 from detr_conformance.base.text import LONGEST_TEXT, cut, line_of, printable
 from detr_conformance.base.verdict import Judgement, Verdict
 from detr_conformance.reports.failure_text import counterexample_lines, file_lines
@@ -92,8 +95,6 @@ class Row:
 
 def as_html(report: Report) -> str:
     """The report as a page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
-
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
@@ -202,8 +203,6 @@ def _asset(name: str) -> str:
 
 
 def _safe(text: str) -> Any:
-    from markupsafe import Markup  # noqa: PLC0415
-
     return Markup(text)
 
 

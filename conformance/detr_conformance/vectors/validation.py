@@ -9,6 +9,8 @@ from importlib.resources import files
 from itertools import islice
 from typing import Any
 
+from jsonschema import Draft202012Validator, validators
+
 from detr_conformance.base.errors import UsageError, close_names
 from detr_conformance.vectors.places import Place
 
@@ -27,8 +29,6 @@ def schema_text(name: str) -> str:
 
 @cache
 def _validator(name: str) -> Any:
-    from jsonschema import Draft202012Validator, validators  # noqa: PLC0415
-
     original: Any = Draft202012Validator.VALIDATORS["items"]
 
     def items(validator: Any, schema: Any, found: Any, parent: Any) -> Iterator[Any]:
