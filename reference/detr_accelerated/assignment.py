@@ -15,9 +15,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from . import cuda_solver
-from .compiled import compiled, in_threads, shares, threads_worth
-from .cuda_kernels import run_on
+from .compiled.calling import compiled, in_threads, shares, threads_worth
+from .cuda import solver as cuda_solver
+from .cuda.kernels import run_on
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -40,7 +40,7 @@ def solve(cost: Tensor, sizes: Sequence[int]) -> Tensor:
 
 def _solve_in_threads(cost: Array, sizes: Array, columns: Array) -> None:
     """Solve the problems in as many threads as torch has and as are worth starting; the solvers release the GIL."""
-    solver = compiled("numba_solver", "solve_with_numba") or solve_with_scipy
+    solver = compiled("solver", "solve_with_numba") or solve_with_scipy
     threads = threads_worth(cost.size, ELEMENTS_WORTH_A_THREAD)
     if threads == 1:
         # Around few small problems, to cut them into parts takes as long as they do.

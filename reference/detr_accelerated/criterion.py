@@ -17,19 +17,19 @@ from detr_reference.boxes import upcast_half
 from detr_reference.criterion import SetPredictionCriterion, average_num_boxes
 from detr_reference.masks import mask_losses
 
-from .batch import Batch
-from .boxes import corners, generalized_iou, l1_distance
-from .class_losses import Positive, sigmoid_focal_loss, weighted_cross_entropy
-from .cuda_criterion import layer_losses
+from .batch.batch import Batch
+from .batch.packing import pack_batch
+from .batch.predictions import Predictions
+from .batch.softmax import claim_objects
+from .batch.targets import PADDING_SIDE
+from .cpu.criterion import losses_on_host
+from .cuda.criterion import layer_losses
 from .dialects import Dialect, LossFormula
-from .host_criterion import losses_on_host
 from .layer_losses import LayerLosses
 from .matcher import HungarianMatcher, matched_pairs
 from .methods import overrides, uncompiled
-from .packing import pack_batch
-from .predictions import Predictions
-from .softmax import claim_objects
-from .targets import PADDING_SIDE
+from .torch.boxes import corners, generalized_iou, l1_distance
+from .torch.class_losses import Positive, sigmoid_focal_loss, weighted_cross_entropy
 
 TERMS = {
     "labels": ("loss_ce",),

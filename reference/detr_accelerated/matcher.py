@@ -14,16 +14,16 @@ from detr_reference.batch import Outputs, Pairs, Targets, check_output_shapes
 from detr_reference.matcher import ClassCost, check_precision
 
 from .assignment import solve
-from .box_costs import box_costs, box_costs_in_parts
-from .class_costs import FocalCost, add_focal_costs, is_compiled_for, subtract_probabilities, write_at_labels
-from .compiled import compiled_for
-from .cuda_batch import DeviceBatch, device_batch
-from .cuda_criterion import Match, match
+from .batch.packing import pack_batch, well_shaped
+from .batch.predictions import Predictions, in_parts
+from .batch.targets import PackedTargets
+from .compiled.calling import compiled_for
+from .cuda.batch import DeviceBatch, device_batch
+from .cuda.criterion import Match, match
 from .dialects import CostFormula, Dialect
 from .methods import overrides, uncompiled
-from .packing import pack_batch, well_shaped
-from .predictions import Predictions, in_parts
-from .targets import PackedTargets
+from .torch.box_costs import box_costs, box_costs_in_parts
+from .torch.class_costs import FocalCost, add_focal_costs, is_compiled_for, subtract_probabilities, write_at_labels
 
 
 class HungarianMatcher(ReferenceMatcher):
@@ -173,7 +173,7 @@ def matched_pairs(columns: Tensor, sizes: Sequence[int]) -> Pairs:
 
 def _check_costs(cost: Tensor, sizes: Sequence[int], images: int) -> None:
     # A sum is finite only if every term is; it may also overflow, and so the terms themselves decide.
-    kernel = compiled_for(cost, "numba_checks", "all_finite")
+    kernel = compiled_for(cost, "checks", "all_finite")
     if cost.sum().isfinite() if kernel is None else kernel(cost.numpy()):
         return
     for problem, size in enumerate(sizes):

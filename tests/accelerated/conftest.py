@@ -19,7 +19,12 @@ import torch
 from host_cuda import OLDER, Extent, HostKernel, Library, in_memory
 from pebble import ProcessExpired, concurrent
 
-from detr_accelerated import compiled, cuda_batch, cuda_criterion, cuda_kernels, cuda_solver
+from detr_accelerated.compiled import calling as compiled
+from detr_accelerated.compiled import kernels
+from detr_accelerated.cuda import batch as cuda_batch
+from detr_accelerated.cuda import criterion as cuda_criterion
+from detr_accelerated.cuda import kernels as cuda_kernels
+from detr_accelerated.cuda import solver as cuda_solver
 
 HERE = Path(__file__).parent
 COMPILERS = ("c++", "g++", "clang++")
@@ -204,7 +209,7 @@ def found_apart() -> Callable[[Callable[[], bool]], bool]:
 
 
 COMPILED = ("functions", "sigmoid", "softmax", "class_losses", "box_losses", "costs")
-"""Modules `numba_*` in an order in which each imports from those before it."""
+"""Modules of `kernels` in an order in which each imports from those before it."""
 
 
 @pytest.fixture
@@ -212,12 +217,12 @@ def run_plainly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]
     """Have the functions that numba compiles run as Python has them, with a text in one module's source replaced."""
 
     def run(name: str = "", healthy: str = "", broken: str = "") -> None:
-        for module in (ModuleType(f"detr_accelerated.numba_{own}") for own in COMPILED):
-            source = (Path(compiled.__file__).parent / f"{module.__name__.split('.')[1]}.py").read_text()
+        for module in (ModuleType(f"{kernels.__name__}.{own}") for own in COMPILED):
+            source = (Path(kernels.__path__[0]) / f"{module.__name__.rpartition('.')[2]}.py").read_text()
             if module.__name__.endswith(f".{name}"):
                 assert source.count(healthy) == 1, "the defect cannot be planted, as the source has changed"
                 source = source.replace(healthy, broken)
-            module.__package__ = "detr_accelerated"
+            module.__package__ = kernels.__name__
             monkeypatch.setitem(sys.modules, module.__name__, module)
             exec(source.replace("from numba import njit", "njit = lambda **_: lambda function: function"), vars(module))
         compiled.imported.cache_clear()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import detr_accelerated
-from detr_accelerated import cuda_solver
+from detr_accelerated.cuda import solver as cuda_solver
 
 SOLVER_SHAPES = ((6, 7, 300), (4, 50, 50), (3, 70, 40), (2, 100, 900), (5, 1, 33), (3, 300, 300))
 BATCHES = (((5, 0, 3), 40, 9, 2), ((40, 2), 33, 70, 3), ((0, 0), 7, 4, 1))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detr_accelerated import cuda_solver
+from detr_accelerated.cuda import solver as cuda_solver
 
 # As in the enumeration of the shim.
 ORDERS = ("ascending", "descending", "random warps", "random threads")

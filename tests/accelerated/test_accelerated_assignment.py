@@ -15,8 +15,11 @@ import torch
 from pebble import concurrent
 from scipy.optimize import linear_sum_assignment
 
-from detr_accelerated import assignment, compiled, cuda_kernels, cuda_solver
-from detr_accelerated.compiled import Function
+from detr_accelerated import assignment
+from detr_accelerated.compiled import calling as compiled
+from detr_accelerated.compiled.calling import Function
+from detr_accelerated.cuda import kernels as cuda_kernels
+from detr_accelerated.cuda import solver as cuda_solver
 
 THREADS = torch.get_num_threads()
 
@@ -26,7 +29,7 @@ def solver(request: pytest.FixtureRequest) -> Function:
     if request.param == "scipy":
         return assignment.solve_with_scipy
     pytest.importorskip("numba", reason="the optional package numba is not installed")
-    from detr_accelerated.numba_solver import solve_with_numba
+    from detr_accelerated.compiled.kernels.solver import solve_with_numba
 
     return solve_with_numba
 
@@ -98,7 +101,7 @@ def test_an_error_in_another_thread_is_raised(threads: None, monkeypatch: pytest
 @pytest.mark.parametrize("shape", [(60, 3, 5), (60, 5, 3), (60, 4, 4)])
 def test_broken_costs_that_nobody_looked_at_end_nothing(broken: float, shape: tuple[int, int, int]) -> None:
     pytest.importorskip("numba", reason="the optional package numba is not installed")
-    from detr_accelerated.numba_solver import solve_with_numba
+    from detr_accelerated.compiled.kernels.solver import solve_with_numba
 
     numbers = np.random.default_rng(0)
     cost = numbers.integers(0, 3, shape).astype(np.float32)

@@ -11,8 +11,8 @@ from torch import Tensor
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated import box_costs as functions
-from detr_accelerated import compiled
+from detr_accelerated.compiled import calling as compiled
+from detr_accelerated.torch import box_costs as functions
 
 
 @pytest.fixture(params=["torch", "numba"])

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated import like_logits, predictions
+from detr_accelerated import like_logits
+from detr_accelerated.batch import predictions
 
 pytestmark = pytest.mark.usefixtures("way")
 

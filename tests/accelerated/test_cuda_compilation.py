@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from detr_accelerated import cuda_criterion, cuda_kernels, cuda_solver
+from detr_accelerated.cuda import criterion as cuda_criterion
+from detr_accelerated.cuda import kernels as cuda_kernels
+from detr_accelerated.cuda import solver as cuda_solver
 
 # Of every number of columns, those that a launch takes for it.
 SHAPES = sorted({cuda_solver.block_shape(1, queries) for queries in range(1, cuda_solver.MOST_COLUMNS + 1)})

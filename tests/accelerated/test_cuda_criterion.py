@@ -18,7 +18,9 @@ from torch import Tensor
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated import cuda_batch, cuda_criterion, cuda_kernels
+from detr_accelerated.cuda import batch as cuda_batch
+from detr_accelerated.cuda import criterion as cuda_criterion
+from detr_accelerated.cuda import kernels as cuda_kernels
 from detr_conformance import check
 from detr_conformance.implementations.accelerated import IMPLEMENTATIONS
 from detr_spec.implementation import Implementation

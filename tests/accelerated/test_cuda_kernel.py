@@ -14,7 +14,7 @@ import pytest
 from host_cuda import MEMORY_FAULT, OLDER, ORDERS, without_a_barrier
 from scipy.optimize import linear_sum_assignment
 
-from detr_accelerated import cuda_solver
+from detr_accelerated.cuda import solver as cuda_solver
 
 # (threads, columns a thread); mostly few threads, as the time of the host grows with them.
 BLOCKS = ((32, 2), (32, 1), (32, 1), (64, 1), (96, 1))

@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
 
-from detr_accelerated import cuda_kernels, cuda_solver
+from detr_accelerated.cuda import kernels as cuda_kernels
+from detr_accelerated.cuda import solver as cuda_solver
 
 MOST_COLUMNS_PER_THREAD = 8
 

@@ -18,20 +18,20 @@ GAMMAS = (0.0, 0.5, 1.0, 2.0, 3.5)
 
 def of_module(name: str) -> Any:
     """A module as it is imported now."""
-    return import_module(f"detr_accelerated.{name}")
+    return import_module(f"detr_accelerated.compiled.kernels.{name}")
 
 
 def written(name: str, x: Any, memory: int = 0) -> Any:
     """What a function writes of numbers x, given memory for as many so many times."""
     found = np.empty_like(x)
-    getattr(of_module("numba_functions"), name)(x, *(np.empty_like(x) for _ in range(memory)), found)
+    getattr(of_module("functions"), name)(x, *(np.empty_like(x) for _ in range(memory)), found)
     return found
 
 
 def sigmoids(logits: Any) -> list[Any]:
     """p, 1 - p, -log(p) and -log(1 - p)."""
     parts = [np.empty_like(logits) for _ in range(4)]
-    of_module("numba_sigmoid").write_sigmoids(logits, *parts, np.empty_like(logits))
+    of_module("sigmoid").write_sigmoids(logits, *parts, np.empty_like(logits))
     return parts
 
 
@@ -53,8 +53,8 @@ def assert_folds_are_right(dtype: Any) -> None:
     for count in (1, 7, 8, 9, 41):
         for first in range(8):
             some = np.roll(numbers, first)[:count]
-            assert of_module("numba_functions").total(some) == some.sum()
-            assert of_module("numba_functions").highest(some) == some.max()
+            assert of_module("functions").total(some) == some.sum()
+            assert of_module("functions").highest(some) == some.max()
 
 
 def assert_sigmoids_are_right(dtype: Any) -> None:
@@ -73,7 +73,7 @@ def assert_powers_are_right(dtype: Any, gamma: float) -> None:
         surprise = -np.log(p.astype(np.longdouble)).astype(dtype)
     memory, power, found = (np.empty_like(p) for _ in range(3))
     with np.errstate(over="ignore"):
-        of_module("numba_sigmoid").write_powers(p, surprise, dtype(gamma), memory, power, found)
+        of_module("sigmoid").write_powers(p, surprise, dtype(gamma), memory, power, found)
     # The surprise is rounded once, which its exponential magnifies.
     assert_close(found, p.astype(np.longdouble) ** gamma, roundings=4 + gamma * np.minimum(surprise, 100))
 
@@ -107,7 +107,7 @@ def test_a_logit_of_minus_infinity_says_no_for_certain(dtype: Any) -> None:
 
 
 DEFECTS = {
-    "numba_functions": {
+    "functions": {
         "a factor too few": ("polynomial * r * r + r", "polynomial * r + r"),
         "half the power": ("(bits[i] + BIAS)", "(bits[i] + BIAS - 1)"),
         "the logarithm of the rest alone": ("written[i] + whole[i] * LOG_2_HIGH", "written[i]"),
@@ -115,7 +115,7 @@ DEFECTS = {
         "the sum of seven": ("(g + h)", "g"),
         "the highest of seven": ("max(a, b, c, d, e, f, g, h)", "max(a, b, c, d, e, f, g)"),
     },
-    "numba_sigmoid": {
+    "sigmoid": {
         "p for 1 - p": ("no[i] = smaller if positive", "no[i] = larger if positive"),
         "a surprise that no logit adds to": ("(ZERO if positive else logits[i])", "ZERO"),
         "a power of 1": ("p[i] * p[i]", "p[i]"),

@@ -13,15 +13,12 @@ from torch import Tensor
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated import (
-    box_costs,
-    class_costs,
-    compiled_sigmoid,
-    compiled_softmax,
-    host_class_losses,
-    host_criterion,
-    like_logits,
-)
+from detr_accelerated import like_logits
+from detr_accelerated.compiled import highest as compiled_sigmoid
+from detr_accelerated.compiled import softmax as compiled_softmax
+from detr_accelerated.cpu import class_losses as host_class_losses
+from detr_accelerated.cpu import criterion as host_criterion
+from detr_accelerated.torch import box_costs, class_costs
 
 pytest.importorskip("numba", reason="the optional package numba is not installed")
 
@@ -270,7 +267,7 @@ def test_without_validation_a_label_beyond_all_columns_ends_nothing(label: int, 
 
 
 DEFECTS = {
-    "numba_class_losses": {
+    "class_losses": {
         "a weight of 1 in the divisor": ("weights += weight", "weights += 1"),
         "no weight of no-object in the gradient": ("class_share * (eos_coef if", "class_share * (1 if"),
         "alpha for 1 - alpha": ("real(1 - alpha)", "real(alpha)"),
@@ -282,7 +279,7 @@ DEFECTS = {
         "a slope without that of the power": ("gamma * no[i] * surprise[i] + yes[i]", "yes[i]"),
         "a slope without the power of the other": ("gamma * not_p * surprise + p", "p"),
     },
-    "numba_box_losses": {
+    "box_losses": {
         "the last favourite of equals": ("other < column", "other > column"),
         "a class error of all matched": ("+= _is_first_highest(", "+= 1 + 0 * _is_first_highest("),
         "L1 of three coordinates": ("+ abs(width) + abs(height)", "+ abs(width)"),
@@ -292,7 +289,7 @@ DEFECTS = {
         "all of a tie's gradient": ("0.5 if own == other", "1.0 if own == other"),
         "another share where sides touch": ("touching if side == 0", "0.25 if side == 0"),
     },
-    "numba_costs": {
+    "costs": {
         "the first image's targets": ("target_boxes[problem % num_images, target]", "target_boxes[0, target]"),
         "the first image's labels": ("labels[problem % len(labels), target]", "labels[0, target]"),
         "a class cost that is added": ("-= weight[query]", "+= weight[query]"),

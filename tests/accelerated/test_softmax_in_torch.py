@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from detr_accelerated import softmax
+from detr_accelerated.batch import softmax
 
 IMAGES, QUERIES, COLUMNS = 2, 40, 5
 WAYS = pytest.mark.parametrize("few", [0, 1], ids=["all looked at", "those unsure looked at"])
@@ -102,8 +102,8 @@ def test_a_planted_defect_is_found(defect: str) -> None:
     healthy, broken = DEFECTS[defect]
     source = Path(softmax.__file__).read_text()
     assert source.count(healthy) == 1, "the defect cannot be planted, as the source has changed"
-    module = ModuleType("detr_accelerated.softmax")
-    module.__package__ = "detr_accelerated"
+    module = ModuleType("detr_accelerated.batch.softmax")
+    module.__package__ = softmax.__package__
     logits, classes = logits_with_ties(), torch.zeros(3 * IMAGES, QUERIES, dtype=torch.int64)
     for text, is_found in ((source, False), (source.replace(healthy, broken), True)):
         exec(text.replace("FEW = 1 / 4", "FEW = 1"), vars(module))

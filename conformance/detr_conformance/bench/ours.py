@@ -13,7 +13,8 @@ from torch import Tensor
 
 import detr_accelerated
 import detr_reference
-from detr_accelerated import compiled, cuda_kernels
+from detr_accelerated.compiled import calling as compiled
+from detr_accelerated.cuda import kernels as cuda_kernels
 from detr_conformance.bench.batches import Batch
 from detr_conformance.bench.contestant import Contestant, Package, Place, Step, places_of, term_weights, usual_step
 from detr_spec.profile import Profile
@@ -30,7 +31,7 @@ ACCELERATED_PLACES = (
     Place("detr_accelerated.matcher:HungarianMatcher", "match", "cost"),
     Place("detr_accelerated.matcher", "solve", "assignment"),
     Place("detr_accelerated.matcher:HungarianMatcher", "match_on_device", "cost"),
-    Place("detr_accelerated.cuda_solver", "solve_unchecked", "assignment"),
+    Place("detr_accelerated.cuda.solver", "solve_unchecked", "assignment"),
 )
 
 

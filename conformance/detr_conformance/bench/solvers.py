@@ -12,7 +12,9 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 import detr_reference
-from detr_accelerated import assignment, cuda_kernels, cuda_solver
+from detr_accelerated import assignment
+from detr_accelerated.cuda import kernels as cuda_kernels
+from detr_accelerated.cuda import solver as cuda_solver
 from detr_conformance.bench.batches import Batch
 from detr_conformance.bench.contestant import Package, why_missing
 from detr_conformance.bench.ours import NUMBA
@@ -88,7 +90,7 @@ def _scipy(turned: bool) -> Callable[[Tensor], Callable[[], Any]]:
 
 
 def _numba(cost: Tensor) -> Callable[[], Any]:
-    from detr_accelerated.numba_solver import solve_with_numba  # noqa: PLC0415
+    from detr_accelerated.compiled.kernels.solver import solve_with_numba  # noqa: PLC0415
 
     def call() -> Any:
         given = cost.cpu().numpy()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from detr_reference.batch import Outputs, Targets, check_output_values, check_targets
 
-from .compiled import compiled_for
+from ..compiled.calling import compiled_for
 from .predictions import Predictions, stack_predictions
 from .targets import PackedTargets, pack_targets
 
@@ -54,7 +54,7 @@ def _sound(predictions: Predictions, targets: PackedTargets, num_labels: int, *,
     On the CPU it is compiled where numba is installed.
     """
     labels = targets.labels
-    kernel = compiled_for(labels, "numba_checks", "all_sound")
+    kernel = compiled_for(labels, "checks", "all_sound")
     if kernel is not None:
         highest = predictions.softmax.highest if with_softmax else predictions.highest
         given = (highest, labels, predictions.boxes, targets.boxes)

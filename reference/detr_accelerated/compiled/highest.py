@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .compiled import imported, in_threads, threads_worth
+from .calling import imported, in_threads, threads_worth
 
 ELEMENTS_WORTH_A_THREAD = 2**19
 
@@ -18,7 +18,7 @@ def highest_logit(layers: Sequence[Tensor]) -> Tensor:
 
     They are float32 or float64, and numba is installed.
     """
-    write_highest = imported("numba_sigmoid", "write_highest")
+    write_highest = imported("sigmoid", "write_highest")
     images, queries, _ = layers[0].shape
     found = layers[0].new_empty(len(layers) * images, queries)
     tasks = [

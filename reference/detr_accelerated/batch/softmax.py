@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .like_logits import LikeLogits, memory_like
+from ..like_logits import LikeLogits, memory_like
 
 MORE_THAN_HALF = 0.51
 """A probability that leaves less than half, however it is rounded, to all others together."""

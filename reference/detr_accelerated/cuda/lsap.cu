@@ -2,7 +2,7 @@
 //
 // The algorithm is that of `scipy.optimize.linear_sum_assignment` (Crouse 2016, "On implementing 2D rectangular
 // assignment algorithms"), in float64 and with the same roundings and choices, so that equal costs give equal
-// assignments, ties included. `numba_solver.py` is the same algorithm for one thread, and the place to read it first.
+// assignments, ties included. `compiled/kernels/solver.py` is the same algorithm for one thread, and the place to read it first.
 //
 // The rows are the smaller of the two sets (of two equal ones, the queries), the columns the other. Each row in turn is
 // matched by the shortest path, in reduced costs, from it to an unmatched column. The prices u of rows and v of columns
@@ -195,7 +195,7 @@ __device__ void augment(int start, int sink, const int* before, int* row_of, int
 // target, or -1 where it has none, and in all of a problem that is not SOLVED. statuses: [P].
 //
 // A block has THREADS threads, in whole warps, and THREADS * COLUMNS >= max(Q, T), which is at most 2^15 as a rank has 16
-// bits for either part. `shared_bytes` in `cuda_solver.py` says how much shared memory it takes.
+// bits for either part. `shared_bytes` in `solver.py` says how much shared memory it takes.
 template <typename Cost, int THREADS, int COLUMNS>
 __global__ void __launch_bounds__(THREADS, 1) solve(
     const Cost* costs,

@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .batch import Batch
-from .class_losses import refuse_second_derivatives
-from .compiled import compiled_for, imported, in_threads, threads_worth
-from .dialects import Dialect, LossFormula
-from .host_class_losses import MatchedTargets, array, class_losses
-from .layer_losses import LayerLosses, by_name, connected
+from ..batch.batch import Batch
+from ..compiled.calling import compiled_for, imported, in_threads, threads_worth
+from ..dialects import Dialect, LossFormula
+from ..layer_losses import LayerLosses, by_name, connected
+from ..torch.class_losses import refuse_second_derivatives
+from .class_losses import MatchedTargets, array, class_losses
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-WRITE_SUMS = ("numba_box_losses", "write_sums_of_pairs")
-WRITE_GRADIENTS = ("numba_box_losses", "write_box_gradients")
+WRITE_SUMS = ("box_losses", "write_sums_of_pairs")
+WRITE_GRADIENTS = ("box_losses", "write_box_gradients")
 PAIRS_WORTH_A_THREAD = 2**11
 SUMS = 4
-"""As in `numba_box_losses`."""
+"""As in `compiled.kernels.box_losses`."""
 
 
 def losses_on_host(dialect: Dialect, batch: Batch, formula: LossFormula) -> LayerLosses | None:

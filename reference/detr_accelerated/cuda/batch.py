@@ -14,8 +14,8 @@ from torch import Tensor
 from detr_reference.batch import Outputs, Targets
 from detr_reference.boxes import upcast_half
 
-from .cuda_kernels import by_value, run_on
-from .cuda_solver import MOST_COLUMNS
+from .kernels import by_value, run_on
+from .solver import MOST_COLUMNS
 
 # As in the kernels.
 MOST_LAYERS = 16

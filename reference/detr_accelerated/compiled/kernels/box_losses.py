@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
-from .numba_class_losses import column_of_label
+from .class_losses import column_of_label
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
-from .numba_functions import ONE, TWO, ZERO, highest, nan_or, total, write_exponentials, write_logarithms_of_more
+from .functions import ONE, TWO, ZERO, highest, nan_or, total, write_exponentials, write_logarithms_of_more
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

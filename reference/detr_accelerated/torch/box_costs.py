@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..batch.predictions import in_parts
+from ..compiled.calling import compiled_for, in_threads, shares, threads_worth
 from .boxes import corners, l1_distance, overlap
-from .compiled import compiled_for, in_threads, shares, threads_worth
-from .predictions import in_parts
 
 ELEMENTS_WORTH_A_THREAD = 2**18
 
@@ -43,7 +43,7 @@ def box_costs_in_parts(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, co
 
 def _compiled_costs(boxes: Tensor, target_boxes: Tensor, cost_bbox: float, cost_giou: float) -> Tensor | None:
     """Return what `box_costs` does, or None where nothing compiled is for that."""
-    kernel = compiled_for(boxes, "numba_costs", "write_box_costs")
+    kernel = compiled_for(boxes, "costs", "write_box_costs")
     if kernel is None:
         return None
     cost = boxes.new_empty(len(boxes), target_boxes.shape[1], boxes.shape[1])

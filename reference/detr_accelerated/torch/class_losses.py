@@ -16,9 +16,9 @@ from torch.nn.functional import softplus
 
 from detr_reference.boxes import upcast_half
 
-from .like_logits import LikeLogits, copy_of
-from .predictions import Predictions
-from .softmax import softmax, surprise
+from ..batch.predictions import Predictions
+from ..batch.softmax import softmax, surprise
+from ..like_logits import LikeLogits, copy_of
 
 SOFTPLUS_THRESHOLD = 40.0
 """From here on log(1 + exp(z)) is z to the last bit of a float64; torch's own threshold of 20 is meant for float32."""

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import cuda_solver
-from .class_losses import refuse_second_derivatives
-from .cuda_batch import MOST_IMAGES, MOST_LAYERS, DeviceBatch, put_pointers
-from .cuda_kernels import WARP, by_value, kernels, on_current_stream
-from .dialects import CostFormula, Dialect, LossFormula
-from .layer_losses import LOSSES, LayerLosses, by_name, connected
+from ..dialects import CostFormula, Dialect, LossFormula
+from ..layer_losses import LOSSES, LayerLosses, by_name, connected
+from ..torch.class_losses import refuse_second_derivatives
+from . import solver as cuda_solver
+from .batch import MOST_IMAGES, MOST_LAYERS, DeviceBatch, put_pointers
+from .kernels import WARP, by_value, kernels, on_current_stream
 
 SOURCES = tuple(Path(__file__).with_name(name) for name in ("formulas.cu", "criterion.cu"))
 KERNELS = ("costs", "losses", "totals", "gradients")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .cuda_kernels import WARP, cupy, kernels, on_current_stream
+from .kernels import WARP, cupy, kernels, on_current_stream
 
 SOURCE = Path(__file__).with_name("lsap.cu")
 

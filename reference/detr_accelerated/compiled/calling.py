@@ -24,14 +24,14 @@ def installed() -> bool:
 
 
 def compiled(module: str, name: str) -> Function | None:
-    """Return a function of a module of this package that numba compiles, or None where numba is not installed."""
+    """Return a function of a module of `kernels`, or None where numba is not installed."""
     return imported(module, name) if installed() else None
 
 
 @cache
 def imported(module: str, name: str) -> Function:
-    """Return a function of a module of this package; the first import of numba takes a second."""
-    function: Function = getattr(import_module(f".{module}", __package__), name)
+    """Return a function of a module of `kernels`; the first import of numba takes a second."""
+    function: Function = getattr(import_module(f".kernels.{module}", __package__), name)
     return function
 
 

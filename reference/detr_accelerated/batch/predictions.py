@@ -12,9 +12,10 @@ from torch import Tensor
 from detr_reference.batch import Outputs
 from detr_reference.boxes import upcast_half
 
-from . import compiled_sigmoid, compiled_softmax
-from .compiled import compiled_for
-from .like_logits import LikeLogits, copy_of
+from ..compiled import softmax as compiled_softmax
+from ..compiled.calling import compiled_for
+from ..compiled.highest import highest_logit
+from ..like_logits import LikeLogits, copy_of
 from .softmax import softmax
 
 PART_ELEMENTS = 2**15
@@ -54,8 +55,8 @@ class Predictions:
     @cached_property
     def highest(self) -> Tensor:
         """The highest logit, [P, Q]; NaN if any is. On the CPU it is compiled where numba is installed."""
-        if compiled_for(self.boxes, "numba_sigmoid", "write_highest") is not None:
-            return compiled_sigmoid.highest_logit(self.layers)
+        if compiled_for(self.boxes, "sigmoid", "write_highest") is not None:
+            return highest_logit(self.layers)
         return torch.cat([block.amax(dim=-1) for (block,) in self.logits.blocks()])
 
     def take_logits(self) -> LikeLogits:

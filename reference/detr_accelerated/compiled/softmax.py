@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .compiled import imported, in_threads, threads_worth
-from .like_logits import LikeLogits, memory_like
+from ..like_logits import LikeLogits, memory_like
+from .calling import imported, in_threads, threads_worth
 
 ELEMENTS_WORTH_A_THREAD = 2**19
 """A thread takes less time to start than half of so many exponentials take."""
@@ -36,7 +36,7 @@ class Softmax(NamedTuple):
 
 def softmax(layers: Sequence[Tensor]) -> Softmax:
     """Return the softmax of the logits, float32 or float64 [B, Q, C], of layers on the CPU; numba is installed."""
-    write_softmax = imported("numba_softmax", "write_softmax")
+    write_softmax = imported("softmax", "write_softmax")
     images, queries, _ = layers[0].shape
     exponentials = memory_like(layers)
     of_queries = layers[0].new_empty(3, len(layers) * images, queries)

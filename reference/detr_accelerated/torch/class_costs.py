@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .compiled import compiled_for, imported, in_threads, shares, threads_worth
-from .compiled_softmax import Softmax
-from .like_logits import LikeLogits
+from ..compiled.calling import compiled_for, imported, in_threads, shares, threads_worth
+from ..compiled.softmax import Softmax
+from ..like_logits import LikeLogits
 
-SUBTRACT = ("numba_costs", "subtract_probabilities")
+SUBTRACT = ("costs", "subtract_probabilities")
 ELEMENTS_WORTH_A_THREAD = 2**18
 FOCAL_COSTS_WORTH_A_THREAD = 2**15
 
@@ -76,7 +76,7 @@ def add_focal_costs(
 
     layers: logits [B, Q, C] of each. labels: int64 [B, T], those of problem p being image p % B's.
     """
-    kernel = imported("numba_costs", "add_focal_costs")
+    kernel = imported("costs", "add_focal_costs")
     formula = (cost_class, focal.alpha, focal.gamma, focal.epsilon)
     tasks = [
         partial(kernel, logits.contiguous().numpy(), own.numpy(), labels.numpy(), *formula)

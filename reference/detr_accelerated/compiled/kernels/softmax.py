@@ -1,4 +1,4 @@
-"""The softmax of `compiled_softmax`, compiled by numba: one pass over the logits."""
+"""The softmax of `compiled.softmax`, compiled by numba: one pass over the logits."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
-from .numba_functions import highest, nan_or, total, write_exponentials
+from .functions import highest, nan_or, total, write_exponentials
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -1,4 +1,4 @@
-"""The class losses of all decoder layers on the CPU, in the functions of `numba_class_losses`.
+"""The class losses of all decoder layers on the CPU, in the functions of `compiled.kernels.class_losses`.
 
 Each is made for one batch in forward, and asked in backward for the gradients, which it writes over what it has kept of
 the size of the logits; should there be a second backward pass, that is made anew.
@@ -13,11 +13,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from .batch import Batch
-from .compiled import imported, in_threads, threads_worth
-from .compiled_softmax import softmax
-from .dialects import Dialect, LossFormula
-from .like_logits import LikeLogits, memory_like
+from ..batch.batch import Batch
+from ..compiled.calling import imported, in_threads, threads_worth
+from ..compiled.softmax import softmax
+from ..dialects import Dialect, LossFormula
+from ..like_logits import LikeLogits, memory_like
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -71,7 +71,7 @@ class _CrossEntropy:
         self._exponential_sum, highest_but_last, last_logit = (by_layer(layers, values) for values in statistics)
         self.detected = (highest_but_last >= last_logit).sum(axis=2)
         found = np.empty((layers, 2))
-        write = imported("numba_class_losses", "write_cross_entropy")
+        write = imported("class_losses", "write_cross_entropy")
         of_layers = zip(logits, targets.queries, self._exponential_sum, highest_but_last, last_logit, strict=True)
         tasks = [
             partial(write, array(own), targets.labels, targets.sizes, *of_layer, formula.eos_coef, sums)
@@ -84,7 +84,7 @@ class _CrossEntropy:
         exponentials = softmax(logits).exponentials if self._exponentials is None else self._exponentials
         self._exponentials = None
         targets = self._targets
-        write = imported("numba_class_losses", "write_cross_entropy_slopes")
+        write = imported("class_losses", "write_cross_entropy_slopes")
         of_layers = zip(exponentials.layers, self._exponential_sum, targets.queries, shares, strict=True)
         tasks = [
             partial(write, own.numpy(), sums, targets.labels, targets.sizes, queries, self._eos_coef, share)
@@ -117,7 +117,7 @@ class _FocalLosses:
         labels, sizes = self._targets.labels, self._targets.sizes
         alpha, gamma = self._formula.alpha, self._formula.gamma
         slopes, sums = memory_like(logits), np.empty((len(logits), 1))
-        write = imported("numba_class_losses", "write_focal_losses")
+        write = imported("class_losses", "write_focal_losses")
         of_layers = zip(logits, self._targets.queries, slopes.layers, sums, strict=True)
         tasks = [
             partial(write, array(own), labels, sizes, queries, alpha, gamma, own_slopes.numpy(), own_sum)

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
-from .numba_class_losses import column_of_label
-from .numba_functions import write_logarithms
-from .numba_sigmoid import write_powers, write_sigmoids
+from .class_losses import column_of_label
+from .functions import write_logarithms
+from .sigmoid import write_powers, write_sigmoids
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

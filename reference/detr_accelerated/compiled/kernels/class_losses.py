@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import njit
 
-from .numba_functions import total
-from .numba_sigmoid import write_powers, write_sigmoids
+from .functions import total
+from .sigmoid import write_powers, write_sigmoids
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

@@ -1,0 +1,1 @@
+"""A batch as tensors: the predictions of all decoder layers, and the targets, packed."""

@@ -1,0 +1,1 @@
+"""What numba compiles, where it is installed, and how it is called."""

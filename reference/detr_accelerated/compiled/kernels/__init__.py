@@ -1,0 +1,1 @@
+"""The functions that numba compiles: the one place that imports it."""

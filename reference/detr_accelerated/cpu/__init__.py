@@ -1,0 +1,1 @@
+"""The losses on the CPU, in what numba compiles."""

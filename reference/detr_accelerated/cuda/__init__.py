@@ -1,0 +1,1 @@
+"""Matching and losses on CUDA, in kernels that CuPy compiles."""

@@ -1,0 +1,1 @@
+"""The costs and losses of whole batches in torch, on any device."""
