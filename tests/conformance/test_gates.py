@@ -201,5 +201,12 @@ def test_hostile_inputs_are_arguments_and_nothing_else(steps: Any, inputs: dict[
     assert given[-2:] == ["--", HOSTILE]
     assert given.count(HOSTILE) == 8
     _, given = executed(steps["Install the project and detr-spec"], hostile, tmp_path / "install")
-    assert given == ["-m", "pip", "install", *HOSTILE.split(), f"{tmp_path}/install/action[torch]"]
+    assert given == [
+        "-m",
+        "pip",
+        "install",
+        *HOSTILE.split(),
+        f"{tmp_path}/install/action/reference",
+        f"{tmp_path}/install/action[torch]",
+    ]
     assert not list(tmp_path.rglob("taken"))

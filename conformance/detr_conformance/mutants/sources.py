@@ -8,6 +8,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from detr_conformance.base.errors import require_installed
+
 PACKAGE = "detr_reference"
 REFERENCE_ADAPTER = "detr_conformance/implementations/reference.py"
 SOLVER_ADAPTER = "detr_conformance/implementations/solver.py"
@@ -30,6 +32,7 @@ _ENTRANCES = {
 @cache
 def original_sources() -> Mapping[str, str]:
     """The text of every file that a mutant may patch, by names such as "detr_reference/boxes.py"."""
+    require_installed("the bank of mutants", PACKAGE, "torch", extra="torch")
     package, beside = _folder(PACKAGE), _folder("detr_conformance").parent
     files = {f"{PACKAGE}/{path.name}": path for path in sorted(package.glob("*.py"))}
     files |= {name: beside / name for name in (REFERENCE_ADAPTER, SOLVER_ADAPTER)}
