@@ -9,7 +9,6 @@ from itertools import product
 from detr_spec.assignment import second_best
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.matching import image_costs
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
@@ -27,6 +26,7 @@ from detr_spec.invariants.criterion_answers import (
 from detr_spec.invariants.criterion_values import reports_class_error, require_keys
 from detr_spec.invariants.shared import same_pairs, unique_matchings, unique_optima
 from detr_spec.losses import TRAINING_TERMS, set_losses
+from detr_spec.matching import image_costs
 from detr_spec.profile import Profile
 from detr_spec.reported import decoder_keys, reported_losses, without_extra
 from detr_spec.strategies import close_calls, set_cases

@@ -16,7 +16,6 @@ from detr_spec.assignment import total_allowance
 from detr_spec.calls import CALLS, LABEL_CALLS, LAYOUTS, PLAIN
 from detr_spec.cases import BoxCase, CostCase, SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.matching import image_costs
 from detr_spec.invariant import invariant
 from detr_spec.invariants.assignment import require_same_total, total_of
 from detr_spec.invariants.box_answers import NAMES, Operation, overlap_range, pairs_range, provided, require_same

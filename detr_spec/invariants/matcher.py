@@ -8,7 +8,6 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.matching import image_costs
 from detr_spec.implementation import Matcher
 from detr_spec.invariant import invariant
 from detr_spec.invariants.shared import (

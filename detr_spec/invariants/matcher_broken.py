@@ -12,7 +12,6 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.matching import image_costs
 from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
 from detr_spec.invariants.shared import (

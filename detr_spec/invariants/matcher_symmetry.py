@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.matching import image_costs
 from detr_spec.invariant import invariant
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.shared import require_same_optimum, vary

@@ -8,7 +8,6 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.matching import image_costs
 from detr_spec.invariant import invariant, with_no_object, without_no_object
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.shared import (

@@ -18,7 +18,6 @@ from scipy.optimize import brentq, linear_sum_assignment
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.matching import matching_cost
 from detr_spec.invariant import Domain
 from detr_spec.matching import matching_cost
 from detr_spec.strategies.configurations import draw_configuration

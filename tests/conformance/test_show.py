@@ -13,7 +13,8 @@ import pytest
 from detr_conformance import Report, Verdict
 from detr_conformance.base.consoles import Console
 from detr_conformance.base.verdict import Counterexample, Judgement
-from detr_conformance.commands.explain import show_explanation, show_list
+from detr_conformance.commands.explain import show_explanation
+from detr_conformance.commands.list import show_list
 from detr_conformance.encoding.reports import plain
 from detr_conformance.reports.case_text import MOST_ROWS, case_lines, number, table_lines
 from detr_conformance.reports.failure_text import AS_FILE, counterexample_lines, failure_text

@@ -19,7 +19,6 @@ from detr_spec.assignment import solve
 from detr_spec.boxes import kink_distance
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.matching import image_costs
 from detr_spec.gradients import LayerObjective
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain

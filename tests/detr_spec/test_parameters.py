@@ -15,7 +15,6 @@ from detr_conformance.base.verdict import Verdict
 from detr_conformance.implementations.reference import EVERY_DTYPE, LIMITS
 from detr_spec.cases import BoxCase
 from detr_spec.configuration import Configuration, number_names, with_numbers
-from detr_spec.matching import image_costs
 from detr_spec.gradients import LayerObjective
 from detr_spec.invariants import all_invariants
 from detr_spec.invariants.box_answers import overlap_range

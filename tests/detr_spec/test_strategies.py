@@ -18,7 +18,6 @@ from detr_spec.assignment import unique_optimum
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase
 from detr_spec.configuration import number_of
-from detr_spec.matching import image_costs
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Cases, Domain
 from detr_spec.matching import image_costs

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from detr_spec.matching import image_costs
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Cases, Domain
 from detr_spec.matching import image_costs

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 
-import hypothesis
-
-import detr_spec
 from detr_conformance.base.text import cut
 
 
-def _folder(file: str | None) -> str:
-    assert file is not None
-    return str(Path(file).parent) + os.sep
+def _folder(package: str) -> str:
+    found = find_spec(package)
+    assert found is not None
+    assert found.origin is not None
+    return str(Path(found.origin).parent) + os.sep
 
 
-_OURS = (_folder(detr_spec.__file__), str(Path(__file__).parents[1]) + os.sep)
-_HYPOTHESIS = _folder(hypothesis.__file__)
+_OURS = (_folder("detr_spec"), _folder("detr_conformance"))
+_HYPOTHESIS = _folder("hypothesis")
 _MODULE_CALLS = str(Path("torch", "nn", "modules", "module.py"))
 """Where every call of a torch module passes through."""
 

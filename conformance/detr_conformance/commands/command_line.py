@@ -48,6 +48,11 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
         if name not in COMMANDS:
             return None
+        if sys.flags.optimize:
+            raise UsageError(
+                "Python leaves out assertions here, and what is judged may refuse a wrong input by one; "
+                "run it without -O and PYTHONOPTIMIZE"
+            )
         try:
             found: click.Command = import_module(f"{__package__}.{name}").command
         except ModuleNotFoundError as error:
@@ -79,11 +84,6 @@ def command(context: click.Context) -> None:
     """What a DETR set-prediction loss must do, as executable invariants, for any implementation."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-    elif sys.flags.optimize:
-        raise UsageError(
-            "Python leaves out assertions here, and what is judged may refuse a wrong input by one; "
-            "run it without -O and PYTHONOPTIMIZE"
-        )
 
 
 def main() -> None:

@@ -36,11 +36,6 @@ def command(folder: Path, steps: int, images: int, seed: int) -> int:
 
     It takes a minute or two on a CPU.
     """
-    return run_demo(folder, steps, images, seed)
-
-
-def run_demo(folder: Path, steps: int, images: int, seed: int) -> int:
-    """The exit code: 0, or 130 where the training was interrupted; raises `UsageError` before anything is trained."""
     _require(steps, images, folder)
     drawn = scenes(images)
     with _shown(steps) as progress:

@@ -29,17 +29,12 @@ def command(subject: str, directory: Path) -> int:
     An adapter, an empty ledger, a test for pytest and a workflow are written into the project, never over a file that
     is there; what could not be found out is left, marked, to fill in.
     """
-    return run_init(subject, directory)
-
-
-def run_init(address: str, directory: Path) -> int:
-    """The exit code, 0; raises `UsageError` where there is no such object, or nothing is known to do with it."""
     if not directory.is_dir():
         raise UsageError(f"{directory} is no folder; expected the project's")
     folder = str(directory.resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    findings = probe(given_source(address))
+    findings = probe(given_source(subject))
     new, kept = written(findings, directory)
     console = output_console()
     for line in told(findings, new, kept):

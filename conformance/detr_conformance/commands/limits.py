@@ -37,15 +37,8 @@ def command(selection: Selection, workers: int, path: Path | None) -> int:
     """Measure the smallest error that each invariant detects.
 
     Errors of 10^-1 to 10^-16, of both signs, are planted in one term of the reference's answers after the other, in
-    float32 and in float64, for 100 cases. It takes about ten minutes on one core.
-    """
-    return run_limits(selection, workers=workers, path=path)
-
-
-def run_limits(selection: Selection, *, workers: int, path: Path | None) -> int:
-    """0 when all is measured; raises `UsageError` for a wrong request before anything runs.
-
-    path: where the limits are written; what is there already of other invariants stays.
+    float32 and in float64, for 100 cases. It takes about ten minutes on one core. What the file has already of other
+    invariants stays.
     """
     kept = _kept(path)
     tasks = _tasks(selection)

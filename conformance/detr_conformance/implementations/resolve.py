@@ -22,18 +22,21 @@ from typing import Any
 from detr_conformance.base.errors import UsageError, close_names, one_line, place_of
 from detr_conformance.base.interrupts import is_wanted
 from detr_conformance.base.text import LONGEST_NAME, is_name
-from detr_conformance.mutants.patch import mutant_implementations
 from detr_conformance.testee.client import testee_implementations
 from detr_conformance.testee.names import is_testee
 from detr_spec.implementation import Implementation
 
 GROUP = "detr_spec.implementations"
 
-MUTANT = "mutant:"
-"""How the name of a mutant of the bank begins."""
-
 DECLARED = "declared"
 """The reference built to a drawn profile, with a colon and the seed that draws it behind."""
+
+BUILT = {
+    "mutant:(.*)": ("detr_conformance.mutants.patch", "mutant_implementations"),
+    f"({DECLARED}(?::[0-9]{{1,20}})?)": ("detr_conformance.implementations.declared.implementation", "drawn_reference"),
+}
+"""What builds the implementations of names like these from the part in brackets; it is imported when one is given, as
+it takes every invariant, or torch."""
 
 HOW_TO_WRAP = "wrap it with detr_conformance.torch_implementation(name=…, profile=…, …) or numpy_implementation"
 
@@ -55,13 +58,10 @@ def resolve(name: str) -> tuple[Implementation, ...]:
 def _found(name: str) -> tuple[Implementation, ...]:
     if is_testee(name):
         return testee_implementations(name)
-    if name.startswith(MUTANT):
-        return mutant_implementations(name.removeprefix(MUTANT))
-    if re.fullmatch(f"{DECLARED}(:[0-9]{{1,20}})?", name):
-        # It needs torch.
-        from detr_conformance.implementations.declared.implementation import drawn_implementation  # noqa: PLC0415
-
-        return (drawn_implementation(name),)
+    for pattern, (home, function) in BUILT.items():
+        if named := re.fullmatch(pattern, name, re.DOTALL):
+            built: tuple[Implementation, ...] = getattr(importlib.import_module(home), function)(named[1])
+            return built
     place, colon, attribute = name.rpartition(":")
     if not colon:
         return _registered(name)

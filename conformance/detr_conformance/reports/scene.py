@@ -16,7 +16,6 @@ import numpy as np
 from detr_conformance.base.verdict import Counterexample, Judgement
 from detr_spec.assignment import solve
 from detr_spec.configuration import Configuration
-from detr_spec.matching import matching_cost
 from detr_spec.hints import field_types, is_part
 from detr_spec.losses import set_losses
 from detr_spec.matching import matching_cost

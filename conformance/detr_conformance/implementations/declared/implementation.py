@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import nn
 
 import detr_reference as reference
+from detr_conformance.base.errors import UsageError
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_conformance.bridges.torch_inputs import Factory
@@ -19,7 +20,6 @@ from detr_conformance.implementations.declared.criterion import DeclaredCriterio
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_conformance.implementations.declared.names import OWN, columns_before, respelt
 from detr_conformance.implementations.declared.postprocess import DeclaredPostProcess
-from detr_conformance.base.errors import UsageError
 from detr_conformance.implementations.reference import LIMITS, SmallBackbone, decoder, heads, model
 from detr_spec.configuration import Configuration
 from detr_spec.declarable import drawn_profile
@@ -90,9 +90,9 @@ def _spelt(module: nn.Module, configuration: Configuration) -> nn.Module:
     return module
 
 
-def drawn_implementation(name: str) -> Implementation:
+def drawn_reference(name: str) -> tuple[Implementation, ...]:
     """The reference built to a drawn profile, by its name, `declared:SEED`; raises `UsageError` without a seed."""
     _, colon, seed = name.partition(":")
     if not colon:
         raise UsageError(f"{name} is another implementation for each seed; expected {name}:SEED, or {name} in a soak")
-    return declared_implementation(drawn_profile(int(seed)))
+    return (declared_implementation(drawn_profile(int(seed))),)
