@@ -27,6 +27,7 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
     "giou_epsilon": (0.0, 1e-7, 1e-6, 1e-3),
     "least_divisor": (None, 1e-7, 1e-6, 1e-2),
     "top_k": (100, 300, 1, 7),
+    "first_label": (0, 1),
     "epsilon": (1e-8, 0.0, 1e-12, 1e-3),
     "cost_weights": (
         (1.0, 5.0, 2.0),

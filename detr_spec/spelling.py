@@ -89,8 +89,10 @@ class TargetRules:
     """The four numbers of a box: centre and sides, two corners, or the upper left corner and sides."""
     units: Literal["relative", "pixels"] = "relative"
     """What a box is measured in: relative to the image, or in pixels, with the image's (height, width) beside it."""
-    first_label: Literal[0, 1] = 0
+    first_label: int = 0
     """The label of the first class, in targets and in detections."""
 
     def __post_init__(self) -> None:
         require_choices(self)
+        if self.first_label < 0:
+            raise InvalidValue(f"first_label is {self.first_label}; expected a label of at least 0")

@@ -1,23 +1,21 @@
 """The loss and the matcher of RT-DETR in Hugging Face transformers, under the varifocal dialect.
 
 Declared, as documented: its key names; no class_error and no cardinality error. It returns losses that are weighted
-already, so that it is built with weights of 1, and no table of weights is asked of it. Each rank counts its own boxes.
+already. Each rank counts its own boxes.
 A label that has no class, and a wrong number of targets, are not looked at; costs that are not finite are replaced, so
 that broken logits rank last.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
 
-from torch import Tensor, nn
 from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher, RTDetrLoss
 from varifocal import VARIFOCAL
 
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
+from detr_spec.profile import LossRules, replace
 
 PROFILE = replace(
     VARIFOCAL,
@@ -29,6 +27,7 @@ PROFILE = replace(
         class_error=None,
         cardinality=None,
     ),
+    losses=LossRules(weighted=True),
     non_finite_logits="rank-last",
     label_beyond_range="unchecked",
     target_count="unchecked",
@@ -47,32 +46,18 @@ def settings(configuration: Configuration) -> SimpleNamespace:
         matcher_gamma=configuration.class_cost.gamma,
         use_focal_loss=True,
         num_labels=configuration.num_classes,
-        weight_loss_vfl=1.0,
-        weight_loss_bbox=1.0,
-        weight_loss_giou=1.0,
+        weight_loss_vfl=configuration.loss_class,
+        weight_loss_bbox=configuration.loss_bbox,
+        weight_loss_giou=configuration.loss_giou,
         eos_coefficient=0.0,
         focal_loss_alpha=configuration.class_loss.alpha,
         focal_loss_gamma=configuration.class_loss.gamma,
     )
 
 
-class Losses(nn.Module):
-    """The losses without a table of weights."""
-
-    def __init__(self, configuration: Configuration) -> None:
-        super().__init__()
-        self.loss = RTDetrLoss(settings(configuration))
-        self.matcher = self.loss.matcher
-
-    def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
-        """The losses of all decoder layers, []."""
-        losses: dict[str, Tensor] = self.loss(outputs, targets)
-        return losses
-
-
 IMPLEMENTATION = torch_implementation(
     name="transformers-rt-detr-loss",
     profile=PROFILE,
     matcher=lambda configuration: RTDetrHungarianMatcher(settings(configuration)),
-    criterion=Losses,
+    criterion=lambda configuration: RTDetrLoss(settings(configuration)),
 )

@@ -21,6 +21,7 @@ from detr_spec.invariants.gradient_answers import Build as BuildGradients
 from detr_spec.invariants.gradient_answers import (
     JudgedLayer,
     layer_names,
+    require_layers,
     require_shapes,
     require_zero,
 )
@@ -159,6 +160,7 @@ def _require_slopes(component: BuildGradients, case: SetCase, name: Apart) -> No
     answer = component(configuration)(case.outputs, case.targets, table).value
     for key in table:
         require_key(answer.losses, key)
+    require_layers(answer, case.outputs)
     for layer_name, of_layer in zip(layer_names(case.outputs), answer.layers, strict=True):
         require_zero(f"the losses of {NAMES[name]} move logits of {layer_name}", of_layer.logits)
         require_zero(f"the losses of {NAMES[name]} move boxes of {layer_name}", of_layer.boxes)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
@@ -20,7 +21,7 @@ from detr_spec.losses import METRICS, TRAINING_TERMS, set_losses
 from detr_spec.reported import Place, Reported, loss_key, reported_losses, weighted_sum
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
-from detr_spec.values import AnyIntegers, Losses, Matching, Outputs, Targets
+from detr_spec.values import AnyIntegers, Floats, Losses, Matching, Outputs, Targets
 from detr_spec.violation import PremiseFailed, Violation, premise, require, require_close, require_within
 
 Build = Callable[[Configuration], Criterion]
@@ -103,8 +104,15 @@ def allowance(*terms: Term) -> float:
     upper = max(float(term.definition.upper) for term in terms)
     magnitude = max(abs(lower), abs(upper))
     largest = max((abs(term.value) for term in terms if np.isfinite(term.value)), default=0.0)
-    scale = largest / magnitude if magnitude > 0 else 1.0
-    return (upper - lower) * min(max(scale, 1.0), LARGEST_SCALE)
+    return (upper - lower) * float(excess(largest, magnitude))
+
+
+def excess(got: ArrayLike, expected: ArrayLike) -> Floats:
+    """By how much magnitudes exceed those of their definitions, between 1 and `LARGEST_SCALE`; [...] twice → [...]."""
+    got, expected = np.asarray(got, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    ratio = np.divide(got, expected, out=np.ones_like(got), where=(expected > 0) & np.isfinite(got))
+    scale: Floats = np.clip(ratio, 1.0, LARGEST_SCALE)
+    return scale
 
 
 Comparison = tuple[Mapping[str, Term], Mapping[str, Term], str]

@@ -36,11 +36,16 @@ def gradients_of(component: Build, case: SetCase, weights: Mapping[str, float], 
     outputs = case.outputs
     table = weight_table(case.configuration, weights)
     answer = component(case.configuration)(outputs, targets, table).value
+    require_layers(answer, outputs)
+    return answer
+
+
+def require_layers(answer: LossGradients, outputs: Outputs) -> None:
+    """Raises `Violation` unless there is a gradient for each layer, of the shape of its predictions."""
     count = len(answer.layers)
     require(count == len(outputs.layers), "a wrong number of gradients", expected=len(outputs.layers), got=count)
     for name, layer, gradient in zip(layer_names(outputs), outputs.layers, answer.layers, strict=True):
         require_shapes(name, gradient, layer)
-    return answer
 
 
 def require_shapes(name: str, gradient: LayerGradient, layer: Outputs) -> None:

@@ -16,7 +16,11 @@ GROUP = "detr_spec.profiles"
 
 def _registered() -> Iterator[Profile]:
     for entry in entry_points(group=GROUP):
-        profile = entry.load()
+        try:
+            profile = entry.load()
+        except Exception as error:
+            what = f"the profile {entry.name!r} that {entry.value} registers cannot be imported: {error!r}"
+            raise InvalidValue(f"{what}; mend that package, or uninstall it") from error
         if not isinstance(profile, Profile):
             raise InvalidValue(f"the entry point {entry.name!r} of {GROUP} is {entry.value}; expected a Profile")
         yield profile

@@ -61,7 +61,7 @@ def cases(profile: Profile, strategy: Any, examples: int, dtype: str = "float64"
 def built_matcher(module: Any, configuration: Any) -> Any:
     if configuration.profile.has_no_object:
         return module.HungarianMatcher(*configuration.cost_weights)
-    cost = module.focal_cost(configuration.focal_alpha, configuration.focal_gamma)
+    cost = module.focal_cost(configuration.class_cost.alpha, configuration.class_cost.gamma)
     return module.HungarianMatcher(*configuration.cost_weights, class_cost=cost)
 
 
@@ -69,9 +69,7 @@ def built_criterion(module: Any, configuration: Any, matcher: Any) -> Any:
     arguments = (configuration.num_classes, matcher, configuration.weight_dict)
     if configuration.profile.has_no_object:
         return module.SetCriterion(*arguments, configuration.class_loss.eos_coef, configuration.losses)
-    return module.FocalSetCriterion(
-        *arguments, configuration.losses, configuration.focal_alpha, configuration.focal_gamma
-    )
+    return module.FocalSetCriterion(*arguments, configuration.losses, *configuration.class_loss.numbers.values())
 
 
 def tensors(case: Any) -> tuple[dict[str, Any], list[dict[str, Tensor]], list[Tensor]]:

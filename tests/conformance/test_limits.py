@@ -303,7 +303,10 @@ def test_a_wrong_use_is_refused(arguments: list[str], message: str, capsys: pyte
 
 @pytest.mark.parametrize(
     ("profile", "field", "told_as"),
-    [("detr", "eos_coef", "an eos_coef of 0.1 is held to 1e-6"), ("deformable", "focal_alpha", "alpha of 0.1 to 1e-7")],
+    [
+        ("detr", "class_loss.eos_coef", "an eos_coef of 0.1 is held to 1e-6"),
+        ("deformable", "class_loss.alpha", "alpha of 0.1 to 1e-7"),
+    ],
 )
 def test_what_is_given_up_for_numbers_that_float32_rounds_is_told(
     monkeypatch: pytest.MonkeyPatch, profile: str, field: str, told_as: str

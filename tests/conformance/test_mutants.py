@@ -89,6 +89,7 @@ THREADS = (
 UNASKED = {
     "auxiliary.denoising-losses",
     "auxiliary.encoder-losses",
+    "auxiliary.sums",
     "gradients.denoising-losses",
     "gradients.encoder-losses",
     "matcher.broken-queries-rank-last",

@@ -148,3 +148,5 @@ def implementation(kind: Callable[..., VarifocalCriterion] = VarifocalCriterion)
 
 
 RIGHT = implementation()
+
+WRONG = implementation(GiouForIou)

@@ -15,6 +15,7 @@ from detr_conformance.adoption.construction import Argument, Construction
 from detr_conformance.adoption.findings import Findings, Part
 from detr_conformance.base.files import require_folder, write_whole
 from detr_conformance.base.version import installed_version
+from detr_spec import profiles
 from detr_spec.configuration import Configuration, number_names
 from detr_spec.implementation import Limits
 from detr_spec.profile import Profile
@@ -83,13 +84,20 @@ def _adapter(findings: Findings) -> dict[str, Any]:
     return {
         "name": findings.name,
         "modules": sorted(modules),
-        "base": None if profile is None else profile.name.upper(),
+        "base": None if profile is None else _base(profile),
+        "imported": None if profile is None else _base(profile).partition("(")[0],
         "left": list(left(findings)),
         "parts": [_part(part, profile) for part in findings.parts],
         "boxes": findings.boxes,
         "differences": None if profile is None else _differences(findings, profile),
         "limits": _limits(findings.limits),
     }
+
+
+def _base(profile: Profile) -> str:
+    """The named profile that a found one starts from, as Python writes it."""
+    name = profile.name.upper()
+    return name if name in profiles.__all__ else f"named_profile({literal(profile.name)})"
 
 
 def _limits(limits: Limits) -> str:
@@ -136,7 +144,7 @@ def _differences(findings: Findings, profile: Profile) -> dict[str, str]:
     keys = _different(profile.keys, base.keys) | {field: _constant(field) for field in findings.unread}
     parts = {"keys": keys, "detection": _different(profile.detection, base.detection)}
     return {
-        name: f"replace({profile.name.upper()}.{name}, {', '.join(f'{key}={text}' for key, text in part.items())})"
+        name: f"replace({_base(profile)}.{name}, {', '.join(f'{key}={text}' for key, text in part.items())})"
         for name, part in parts.items()
         if part
     }
