@@ -285,17 +285,28 @@ _DERIVATIVES: dict[Any, Callable[..., Sequence[Back]]] = {
 
 
 def gradient(function: Callable[..., Numbers], *numbers: Interval) -> tuple[Interval, ...]:
-    """The gradient of a definition, which answers one number, [], at numbers, by each of them; of their shapes."""
+    """The gradient of a definition, which answers one number, [], at numbers, by each of them; of their shapes.
+
+    Nothing is known of the slope of what may have no finite value: one 0/0 among many pairs is NaN for all of them
+    where they are computed at once.
+    """
     traced = [Traced(item) for item in numbers]
     result = function(*traced)
     if not isinstance(result, Traced):
         return tuple(lift(np.zeros(item.shape), item.dtype) for item in numbers)
+    if not np.isfinite([result.lower, result.upper]).all():
+        return tuple(_unknown(item) for item in numbers)
     order = _results_first(result)
     several = max(len(item.ways) for item in order)
     found = [_slopes(order, way) for way in range(max(several, 1))]
     return tuple(
         hull(*(slopes.get(id(item), lift(np.zeros(item.shape), item.dtype)) for slopes in found)) for item in traced
     )
+
+
+def _unknown(numbers: Interval) -> Interval:
+    nowhere = np.zeros(numbers.shape)
+    return Interval(nowhere, nowhere - np.inf, nowhere + np.inf, numbers.dtype)
 
 
 def _results_first(result: Traced) -> list[Traced]:

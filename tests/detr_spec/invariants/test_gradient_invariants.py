@@ -23,6 +23,7 @@ from detr_reference import (
     generalized_box_iou,
 )
 from detr_reference.batch import matched_queries, matched_targets
+from detr_reference.boxes import upcast_half
 from detr_reference.masks import pad_masks
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Invariant
@@ -108,10 +109,12 @@ class OtherWays(SetCriterion):
         (low, high), (other_low, other_high) = (
             (near, near + part[:, 2:]) for part in (boxes, truth) for near in [part[:, :2] - 0.5 * part[:, 2:]]
         )
-        sides = (torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp(min=0)
-        outer = torch.maximum(high, other_high) - torch.minimum(low, other_low)
-        inner, enclosing = sides[:, 0] * sides[:, 1], outer[:, 0] * outer[:, 1]
-        union = boxes[:, 2] * boxes[:, 3] + truth[:, 2] * truth[:, 3] - inner
+        sides = upcast_half(torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp(min=0)
+        outer = upcast_half(torch.maximum(high, other_high) - torch.minimum(low, other_low))
+        inner, enclosing, own, other = (
+            part.prod(dim=1) for part in (sides, outer, *map(upcast_half, (boxes[:, 2:], truth[:, 2:])))
+        )
+        union = own + other - inner
         logits = outputs["pred_logits"]
         classes = self._query_classes(logits, targets, pairs)
         weights = torch.where(classes == self.num_classes, self.eos_coef, 1.0).to(logits.dtype)

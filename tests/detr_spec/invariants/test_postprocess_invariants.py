@@ -23,7 +23,7 @@ from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.violation import PremiseFailed, Raised, Violation
 
 INVARIANTS = own_invariants("postprocess")
-EXAMPLES = 30
+EXAMPLES = 60
 
 Picked = tuple[Tensor, Tensor, Tensor]
 """Scores, labels and queries of the detections, [B, n] each."""
