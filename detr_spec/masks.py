@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,6 +61,14 @@ def padded(target: Target, height: int, width: int) -> Booleans:
     whole = np.zeros((len(masks), height, width), dtype=np.bool_)
     whole[:, : masks.shape[1], : masks.shape[2]] = masks
     return whole
+
+
+def padded_targets(targets: Targets) -> Targets:
+    """The targets, each with masks of the common size; as they are where they have none."""
+    if any(target.masks is None for target in targets):
+        return targets
+    height, width = common_size(targets)
+    return tuple(replace(target, masks=padded(target, height, width)) for target in targets)
 
 
 def matched_masks(targets: Targets, matchings: Sequence[Matching]) -> Booleans:

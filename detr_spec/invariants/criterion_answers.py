@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
 from detr_spec.invariants.shared import require_optimal_matchings, require_valid, same_pairs, unique_matchings
-from detr_spec.losses import METRICS, TRAINING_TERMS, set_losses
+from detr_spec.losses import MASK_TERMS, METRICS, TRAINING_TERMS, set_losses
 from detr_spec.reported import Place, Reported, loss_key, reported_losses, weighted_sum
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
@@ -28,6 +28,22 @@ Build = Callable[[Configuration], Criterion]
 
 TERMS = (*TRAINING_TERMS, *METRICS)
 BOX_TERMS = ("box_l1", "box_giou")
+
+
+def asked_terms(configuration: Configuration) -> tuple[str, ...]:
+    """What a case is about: the terms and metrics, or where masks are asked for the losses of masks."""
+    return MASK_TERMS if configuration.masks else TERMS
+
+
+def trained_terms(configuration: Configuration) -> tuple[str, ...]:
+    """Likewise, without metrics."""
+    return MASK_TERMS if configuration.masks else TRAINING_TERMS
+
+
+def terms_of_pairs(configuration: Configuration) -> tuple[str, ...]:
+    """Likewise, those that are sums over matched pairs."""
+    return MASK_TERMS if configuration.masks else BOX_TERMS
+
 
 _BY_COUNT = ("empty", "more-targets-than-queries")
 ORDINARY_REGIMES = tuple(name for name in ALL_REGIMES if name not in _BY_COUNT)
@@ -184,9 +200,10 @@ class Judged:
             self._definitions[place] = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
         return self._definitions[place]
 
-    def terms(self, names: Iterable[str] = TERMS, place: Place = None) -> dict[str, Term]:
-        """Those of the terms that the implementation gave by themselves, by neutral name."""
-        keys = {name: loss_key(self.configuration, name, place) for name in names}
+    def terms(self, names: Iterable[str] | None = None, place: Place = None) -> dict[str, Term]:
+        """Those of the terms that the implementation gave by themselves, by neutral name; of those that are asked."""
+        asked = asked_terms(self.configuration) if names is None else names
+        keys = {name: loss_key(self.configuration, name, place) for name in asked}
         return {name: self.of_key(key) for name, key in keys.items() if key is not None and key in self.losses.values}
 
     def term(self, name: str, place: Place = None) -> Term:
@@ -310,7 +327,7 @@ def require_same_losses(
     require_same_terms(first.every_term(), second.every_term(), when)
 
 
-def require_layer(answer: Judged, layer: int | None, names: Sequence[str] = TERMS) -> None:
+def require_layer(answer: Judged, layer: int | None, names: Sequence[str] | None = None) -> None:
     """Raises `Violation` unless a layer's matching is optimal, where it is shown, and its terms are as defined.
 
     layer: as for `Judged.term`. names: of the terms; one that is not computed is passed over.

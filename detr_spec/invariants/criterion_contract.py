@@ -18,18 +18,20 @@ from detr_spec.invariants.criterion_answers import (
     judged,
     require_same_layers,
     require_same_losses,
+    trained_terms,
 )
 from detr_spec.invariants.shared import require_unchanged, vary
 from detr_spec.losses import METRICS, TRAINING_TERMS
 from detr_spec.parameters import parameter
 from detr_spec.profile import Profile
 from detr_spec.reported import keys_with
-from detr_spec.strategies import apart_cases, set_cases
+from detr_spec.strategies import apart_cases, mask_cases, set_cases
 from detr_spec.tolerance import SPACING
 from detr_spec.values import Answer, Losses, Outputs, Targets
 from detr_spec.violation import NotProvided, premise, require, require_close
 
 CALLED_CASES = apart_cases(*APART, declared=True, layers=(1, 2))
+MASK_CASES = mask_cases(layers=(1, 2))
 LAYERED_CASES = set_cases(regimes=ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))
 
 
@@ -48,8 +50,8 @@ def _weights(component: Build, configuration: Configuration, case: SetCase) -> M
 
 def _one_coefficient(case: SetCase) -> str:
     """A training term whose weight the implementation can vary, or any where it can vary none."""
-    free = [name for name in TRAINING_TERMS if TERM_WEIGHTS[name] not in case.configuration.fixed]
-    names = free or list(TRAINING_TERMS)
+    terms = trained_terms(case.configuration)
+    names = [name for name in terms if TERM_WEIGHTS[name] not in case.configuration.fixed] or terms
     return names[int(case.generator("coefficient").integers(len(names)))]
 
 
@@ -86,13 +88,23 @@ def require_coefficient(key: str, got: float, configuration: Configuration, name
     cases=LAYERED_CASES,
     applies=weighs_outside,
 )
+@invariant(
+    "masks.every-term-weighted",
+    number="C16",
+    formula="loss_mask and loss_dice have a weight",
+    source="norm §4: weights are the coefficients of the configuration; for masks 1 and 1",
+    breaks="no weight for a mask loss, which is then not trained",
+    cases=mask_cases(regimes=ORDINARY_REGIMES, targets=(1, 5)),
+    cost=2,
+    applies=weighs_outside,
+)
 def every_term_weighted(component: Build, case: SetCase) -> None:
     """Every training term of every layer has a weight, and no metric has one.
 
     A term without a weight is silently left out of the sum (DAB-DETR issue 75).
     """
     weights = _weights(component, case.configuration, case)
-    for name in TRAINING_TERMS:
+    for name in trained_terms(case.configuration):
         for key in keys_with(case.configuration, name):
             require(key in weights, f"{key} has no weight", expected=key, got=sorted(weights))
     for name in METRICS:
@@ -113,6 +125,16 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
     cases=LAYERED_CASES,
     applies=weighs_outside,
 )
+@invariant(
+    "masks.weights",
+    number="C16",
+    formula="λ_mask and λ_dice are the weights of loss_mask and loss_dice: doubling one doubles its weight alone",
+    source="norm §4: weights are the coefficients of the configuration; for masks 1 and 1",
+    breaks="one coefficient for both; a weight that is fixed",
+    cases=mask_cases(regimes=ORDINARY_REGIMES, targets=(1, 5)),
+    cost=2,
+    applies=weighs_outside,
+)
 def doubled_weight(component: Build, case: SetCase) -> None:
     """Weights are the loss coefficients: doubling one doubles the weight of its term in every layer, and nothing else.
 
@@ -122,11 +144,11 @@ def doubled_weight(component: Build, case: SetCase) -> None:
     doubled = _one_coefficient(case)
     changed = _doubled(case, doubled)
     before, after = _weights(component, case.configuration, case), _weights(component, changed, case)
-    for name in TRAINING_TERMS:
+    for name in trained_terms(case.configuration):
         key = keys_with(case.configuration, name)[0]
         if key in before:
             require_coefficient(key, before[key], case.configuration, TERM_WEIGHTS[name])
-    for name in TRAINING_TERMS:
+    for name in trained_terms(case.configuration):
         factor = 2.0 if name == doubled else 1.0
         for key in keys_with(case.configuration, name):
             if key in before and key in after:
@@ -192,6 +214,14 @@ def unweighted_losses(component: Build, case: SetCase) -> None:
     source="norm §4: each is one number for the batch",
     breaks="a loss per image or per query; shape [1], which broadcasts and then logs as a list",
     cases=CALLED_CASES,
+)
+@invariant(
+    "masks.zero-dimensional",
+    number="C17",
+    formula="shape(loss_mask) = shape(loss_dice) = []",
+    source="norm §4: each is one number for the batch",
+    breaks="a loss per pair or per image; shape [1], which broadcasts and then logs as a list",
+    cases=MASK_CASES,
 )
 def zero_dimensional(component: Build, case: SetCase) -> None:
     """Every loss and metric is 0-dimensional.
@@ -268,6 +298,14 @@ def metrics_without_gradient(component: Build, case: SetCase) -> None:
     ),
     cases=CALLED_CASES,
 )
+@invariant(
+    "masks.losses-with-gradient",
+    number="C17",
+    formula="loss_mask and loss_dice require a gradient, with and without targets",
+    source="norm §4: without targets the losses are 0 with a graph and zero gradients",
+    breaks="a fresh zero for an empty batch, outside the graph; `.item()` or `detach` on the way",
+    cases=MASK_CASES,
+)
 def losses_with_gradient(component: Build, case: SetCase) -> None:
     """Every training term carries a gradient, even in a batch without any target.
 
@@ -282,7 +320,7 @@ def losses_with_gradient(component: Build, case: SetCase) -> None:
     }
     for batch, (outputs, targets) in batches.items():
         answer = _answer_with_gradients(component, case, outputs, targets)
-        for name in TRAINING_TERMS:
+        for name in trained_terms(case.configuration):
             for key in keys_with(case.configuration, name):
                 attached = key in answer.observation.attached or key not in answer.value.values
                 require(attached, f"{key} of {batch} carries no gradient", expected=True, got=False)
@@ -295,6 +333,14 @@ def losses_with_gradient(component: Build, case: SetCase) -> None:
     source="norm §4; the same outputs and targets go to post-processing and to the log",
     breaks="auxiliary outputs popped from the dictionary; boxes converted in place; labels shifted in place",
     cases=CALLED_CASES,
+)
+@invariant(
+    "masks.inputs-unchanged",
+    number="C17",
+    formula="outputs and targets after the call = before",
+    source="norm §4; the same outputs and targets go to post-processing and to the log",
+    breaks="masks padded or converted to numbers inside the targets; masks upsampled inside the outputs",
+    cases=MASK_CASES,
 )
 def inputs_unchanged(component: Build, case: SetCase) -> None:
     """The call leaves outputs and targets as they are.

@@ -10,9 +10,7 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
-    BOX_TERMS,
     DISTINCT_ORDINARY_REGIMES,
-    TERMS,
     Build,
     Judged,
     Term,
@@ -21,15 +19,19 @@ from detr_spec.invariants.criterion_answers import (
     renamed,
     require_agreement,
     require_same_terms,
+    terms_of_pairs,
+    trained_terms,
 )
-from detr_spec.losses import TRAINING_TERMS, num_boxes
-from detr_spec.strategies import set_cases
+from detr_spec.losses import num_boxes
+from detr_spec.masks import padded_targets
+from detr_spec.strategies import mask_cases, set_cases
 from detr_spec.violation import premise, require
 
 
 def divided_terms(configuration: Configuration) -> tuple[str, ...]:
-    """The terms that are divided by num_boxes."""
-    return tuple(name for name, term in configuration.terms.items() if "divided by boxes" in term.laws)
+    """The terms that a case is about and that are divided by num_boxes."""
+    terms = configuration.terms
+    return tuple(name for name in trained_terms(configuration) if "divided by boxes" in terms[name].laws)
 
 
 def undivided(answer: Judged) -> dict[str, Term]:
@@ -46,6 +48,15 @@ def undivided(answer: Judged) -> dict[str, Term]:
     source="norm §4: each is a mean, over targets, weights, or images",
     breaks="a sum over images not divided; num_boxes of one image; a batch index that wraps round",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, targets=(1, 5)),
+)
+@invariant(
+    "masks.batch-twice",
+    number="C9",
+    formula="L(x ⊕ x, y ⊕ y) = L(x, y) for both mask losses, where Σ n_b ≥ 1",
+    source="norm §4: each is a sum over matched pairs, divided by the number of targets",
+    breaks="num_boxes of one image; a sum that is not divided",
+    cases=mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, targets=(1, 5)),
+    cost=2,
 )
 def batch_twice(component: Build, case: SetCase) -> None:
     """A batch that holds every image twice has the losses and metrics of the batch that holds them once.
@@ -68,22 +79,34 @@ def batch_twice(component: Build, case: SetCase) -> None:
     breaks="an empty image skipped, so that later ones are taken for earlier; an exception; a mean of nothing",
     cases=set_cases(regimes=("empty",)),
 )
+@invariant(
+    "masks.empty-images",
+    number="C10",
+    formula="n_b = 0 ⇒ image b changes neither loss_mask nor loss_dice, but for the common size to which it belongs",
+    source="norm §4: the masks of a batch are padded to one size; an image without targets has an empty matching",
+    breaks="an empty image skipped, so that later ones are taken for earlier; its size left out of the common one",
+    cases=mask_cases(regimes=("empty",), images=(2, 3), targets=(1, 5)),
+    cost=2,
+)
 def empty_images(component: Build, case: SetCase) -> None:
-    """Images without targets leave every loss finite, and the box losses as the other images give them.
+    """Images without targets leave every loss finite, and those of boxes or masks as the other images give them.
 
-    Real data has them, and a run that fails on the first one fails after hours.
+    Real data has them, and a run that fails on the first one fails after hours. Masks are padded to the size of the
+    largest image, whichever have objects.
     """
     answer = judged(component, case.configuration, case.outputs, case.targets)
-    terms = answer.terms(TERMS)
+    terms = answer.terms()
     premise(bool(terms), "the criterion returned none of the losses")
     for term in terms.values():
         require_finite(term)
     filled = [image for image, target in enumerate(case.targets) if len(target)]
     if filled:
-        others = tuple(case.targets[image] for image in filled)
+        whole = padded_targets(case.targets)
+        others = tuple(whole[image] for image in filled)
         without = judged(component, case.configuration, case.outputs.take(images=filled), others)
         premise_same_matchings([answer.last[image] for image in filled], without.last)
-        require_agreement(answer.terms(BOX_TERMS), without.terms(BOX_TERMS), "with images without targets")
+        names = terms_of_pairs(case.configuration)
+        require_agreement(answer.terms(names), without.terms(names), "with images without targets")
 
 
 @invariant(
@@ -94,18 +117,27 @@ def empty_images(component: Build, case: SetCase) -> None:
     breaks="division by 0 targets; a mean over no pairs; an exception for empty index vectors",
     cases=set_cases(layers=(1, 2)),
 )
+@invariant(
+    "masks.empty-batch",
+    number="C10",
+    formula="n_b = 0 for all b ⇒ loss_mask = loss_dice = 0 exactly",
+    source="norm §4: num_boxes is at least 1, and the sums are empty",
+    breaks="a mean over no pairs; an exception for masks [0, H, W]; a reshape that cannot infer a length",
+    cases=mask_cases(layers=(1, 2)),
+)
 def empty_batch(component: Build, case: SetCase) -> None:
-    """A batch without targets has box losses of exactly 0 in every layer, and a finite classification loss.
+    """A batch without targets has box and mask losses of exactly 0 in every layer, and a finite classification loss.
 
     One NaN loss is a lost run, because the optimiser writes it into every weight.
     """
     empty = tuple(target.take(np.arange(0)) for target in case.targets)
     answer = judged(component, case.configuration, case.outputs, empty)
-    terms = [(name, term) for layer in answer.layers for name, term in answer.terms(TRAINING_TERMS, layer).items()]
+    trained, of_pairs = trained_terms(case.configuration), terms_of_pairs(case.configuration)
+    terms = [(name, term) for layer in answer.layers for name, term in answer.terms(trained, layer).items()]
     premise(bool(terms), "the criterion returned none of the losses")
     for name, term in terms:
         require_finite(term)
-        require(name not in BOX_TERMS or term.value == 0, f"{term.key} is not 0", expected=0.0, got=term.value)
+        require(name not in of_pairs or term.value == 0, f"{term.key} is not 0", expected=0.0, got=term.value)
 
 
 def require_finite(term: Term) -> None:
@@ -129,6 +161,15 @@ def require_finite(term: Term) -> None:
     source="norm §4: num_boxes counts targets; the profile says where a dialect counts matches",
     breaks="num_boxes from the lengths of the index vectors; a mean over matched pairs",
     cases=set_cases(regimes=("more-targets-than-queries",)),
+)
+@invariant(
+    "masks.denominator",
+    number="C11",
+    formula="num_boxes = max(Σ_b n_b, 1), though only min(Q, n_b) targets are matched; or Σ_b |M_b|, as declared",
+    source="norm §4: num_boxes counts targets; the profile says where a dialect counts matches",
+    breaks="a mean over matched pairs",
+    cases=mask_cases(regimes=("more-targets-than-queries",)),
+    cost=2,
 )
 def denominator(component: Build, case: SetCase) -> None:
     """With more targets than queries, losses are divided by the declared count, of targets or of matches.
@@ -155,15 +196,25 @@ def denominator(component: Build, case: SetCase) -> None:
     breaks="a mean over images of per-image means; one image's predictions paired with another's targets",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, images=(2, 3), targets=(1, 5)),
 )
+@invariant(
+    "masks.additive-over-images",
+    number="C15",
+    formula="num_boxes · L(batch) = Σ_b num_boxes_b · L(image b), every target's masks padded to the batch's size",
+    source="norm §4: a sum over the batch, divided once",
+    breaks="a mean over images of per-image means; dice over all pairs at once; another image's masks",
+    cases=mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, images=(2, 3), targets=(1, 5)),
+    cost=2,
+)
 def additive_over_images(component: Build, case: SetCase) -> None:
-    """Losses times num_boxes are the sum of what each image gives alone.
+    """Losses times num_boxes are the sum of what each image gives alone, with masks of one size.
 
     So each object weighs the same, whatever else is in its image and in its batch.
     """
-    whole = judged(component, case.configuration, case.outputs, case.targets)
+    targets = padded_targets(case.targets)
+    whole = judged(component, case.configuration, case.outputs, targets)
     parts = [
         judged(component, case.configuration, case.outputs.take(images=[image]), (target,))
-        for image, target in enumerate(case.targets)
+        for image, target in enumerate(targets)
     ]
     premise_same_matchings(whole.last, [matching for part in parts for matching in part.last])
     alone = [undivided(part) for part in parts]

@@ -20,7 +20,7 @@ from detr_spec.invariants.criterion_answers import (
     require_agreement,
     require_same_terms,
 )
-from detr_spec.strategies import set_cases
+from detr_spec.strategies import mask_cases, set_cases
 from detr_spec.strategies.regimes import SMALLEST_SIDE
 from detr_spec.values import Floats, Targets, round_to
 from detr_spec.violation import premise, require
@@ -134,8 +134,17 @@ def unmatched_query_any_class(component: Build, case: SetCase) -> None:
     breaks="query i compared with target i; matched queries assumed to come first",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, queries=(2, 6), targets=(1, 5)),
 )
+@invariant(
+    "masks.query-order",
+    number="C6",
+    formula="L(x_π, y) = L(x, y) for both mask losses and every permutation π of the queries",
+    source="norm §4; Carion et al. 2020, section 3.1: the loss is invariant to a permutation of predictions",
+    breaks="masks of the first queries in place of the matched ones; masks gathered by target index",
+    cases=mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, queries=(2, 6), targets=(1, 5)),
+    cost=2,
+)
 def query_order(component: Build, case: SetCase) -> None:
-    """Permuting the queries leaves every loss and metric.
+    """Permuting the queries, with what they predict, leaves every loss and metric.
 
     Predictions are a set: a loss that knows their order trains some queries and starves others.
     """
@@ -153,6 +162,15 @@ def query_order(component: Build, case: SetCase) -> None:
     source="norm §4; Carion et al. 2020, section 3.1: targets are a set",
     breaks="target indices not applied, so that targets are taken in their own order; the two index vectors swapped",
     cases=SEVERAL_TARGETS,
+)
+@invariant(
+    "masks.target-order",
+    number="C6",
+    formula="L(x, y_π) = L(x, y) for both mask losses and every permutation π of an image's targets",
+    source="norm §4; Carion et al. 2020, section 3.1: targets are a set",
+    breaks="masks taken in the targets' own order; target indices that do not count the images before",
+    cases=mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, queries=(2, 6), targets=(2, 5)),
+    cost=2,
 )
 def target_order(component: Build, case: SetCase) -> None:
     """Permuting the targets of each image leaves every loss and metric.
@@ -176,6 +194,15 @@ def target_order(component: Build, case: SetCase) -> None:
     source="norm §4: sums and means over images",
     breaks="image 0's cost block or number of targets used for all; targets of a neighbouring image",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, images=(2, 3), targets=(1, 5)),
+)
+@invariant(
+    "masks.image-order",
+    number="C6",
+    formula="L(x_π, y_π) = L(x, y) for both mask losses and every permutation π of the images",
+    source="norm §4: sums over images, at one common size",
+    breaks="the first image's size for all; masks of a neighbouring image",
+    cases=mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, images=(2, 3), targets=(1, 5)),
+    cost=2,
 )
 def image_order(component: Build, case: SetCase) -> None:
     """Permuting the images of a batch, with their targets, leaves every loss and metric.

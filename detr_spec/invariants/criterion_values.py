@@ -14,11 +14,13 @@ from detr_spec.invariants.criterion_answers import (
     Judged,
     judged,
     premise_same_matchings,
+    require_optimal_layers,
+    shown_matchings,
 )
-from detr_spec.invariants.shared import require_optimal_matchings, unique_matchings, vary
+from detr_spec.invariants.shared import unique_matchings, vary
 from detr_spec.profile import Profile
 from detr_spec.reported import decoder_keys, without_extra
-from detr_spec.strategies import ALL_REGIMES, either, set_cases
+from detr_spec.strategies import ALL_REGIMES, either, mask_cases, set_cases
 from detr_spec.violation import NotProvided, premise, require, require_within
 
 ORDINARY_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
@@ -52,6 +54,14 @@ def reports_class_error(profile: Profile) -> bool:
     source="norm §4; the losses of Carion et al. 2020, section 3.1, as the profile's keys name them",
     breaks="a renamed or forgotten term; an undeclared extra; keys of auxiliary layers that were not given",
     cases=set_cases(),
+)
+@invariant(
+    "masks.keys",
+    number="C1",
+    formula="keys(losses) = {loss_ce, loss_bbox, loss_giou, loss_mask, loss_dice} ∪ declared metrics",
+    source="norm §4, as the profile's keys name them",
+    breaks="mask losses silently off; left out of a batch without targets; one loss under both names",
+    cases=mask_cases(),
 )
 def keys(component: Build, case: SetCase) -> None:
     """Outputs of one decoder layer give exactly the declared losses and metrics, each under its declared key.
@@ -196,18 +206,26 @@ def no_object_weight(component: Build, case: SetCase) -> None:
     ),
     cases=set_cases(),
 )
+@invariant(
+    "masks.optimal-matching",
+    number="C7",
+    formula="Σ_(i,j)∈M_b C_ij = min for each image b and layer, C of classes and boxes alone",
+    source="norm §3: the matching cost has no mask term; Carion et al. 2020, equation 1",
+    breaks="a mask cost in the matching; masks' own boxes in place of the predicted ones",
+    cases=mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), queries=(2, 6), targets=(1, 5)),
+    cost=2,
+)
 def optimal_matching(component: Build, case: SetCase) -> None:
-    """The matching that the criterion uses costs as little as any, for each image.
+    """The matching that the criterion uses costs as little as any, for each image and decoder layer.
 
     The loss is one of sets only under an optimal matching; each of its terms is judged under the one that is
-    used.
+    used. Masks have no part in it.
     """
-    matchings = component(case.configuration)(case.outputs, case.targets).value.matchings
-    if matchings is None:
+    losses = component(case.configuration)(case.outputs, case.targets).value
+    shown = shown_matchings(losses, case.outputs, case.targets)
+    if shown is None:
         raise NotProvided("the criterion does not show its matching")
-    got = [len(layer) for layer in matchings]
-    require(got == [len(case.targets)], "a wrong number of matchings", expected=[len(case.targets)], got=got)
-    require_optimal_matchings("the criterion's matching", matchings[-1], case.outputs, case.targets, case.configuration)
+    require_optimal_layers(shown, case.configuration, case.outputs, case.targets)
 
 
 @invariant(

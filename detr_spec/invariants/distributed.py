@@ -25,7 +25,7 @@ from detr_spec.invariants.criterion_answers import (
     require_all_same_terms,
 )
 from detr_spec.invariants.criterion_counts import divided_terms
-from detr_spec.losses import MASK_TERMS, boxes_counted, num_boxes, num_boxes_of_ranks
+from detr_spec.losses import boxes_counted, num_boxes, num_boxes_of_ranks
 from detr_spec.profile import Profile
 from detr_spec.strategies import called_cases, rank_cases
 from detr_spec.values import Losses, Matching, Outputs, Targets
@@ -169,6 +169,15 @@ def _require_declared_divisor(
     cases=LOADED_CASES,
     cost=2,
 )
+@invariant(
+    "distributed.mask-denominator",
+    number="D1",
+    formula="L_r · (Σ_ranks n / W) = L(batch r alone) · max(n_r, 1) for loss_mask and loss_dice, where Σ n / W ≥ 1",
+    source="norm §4: the mask losses are divided by num_boxes, as the box losses are",
+    breaks="masks divided by the matches of their own rank, while boxes are divided by the mean over the ranks",
+    cases=MASKED_CASES,
+    cost=2,
+)
 def denominator(component: Build, case: RankCase) -> None:
     """Each rank divides by the declared num_boxes: the mean number of boxes over the ranks, or its own.
 
@@ -184,24 +193,6 @@ def _unclamped(component: Build, case: RankCase) -> list[Judged]:
     declared_mean = averages_over_ranks(case.configuration.profile)
     premise(not declared_mean or _count(ranks) >= len(ranks), "there are fewer boxes than ranks")
     return ranks
-
-
-@invariant(
-    "distributed.mask-denominator",
-    number="D1",
-    formula="L_r · (Σ_ranks n / W) = L(batch r alone) · max(n_r, 1) for loss_mask and loss_dice, where Σ n / W ≥ 1",
-    source="norm §4: the mask losses are divided by num_boxes, as the box losses are",
-    breaks="masks divided by the matches of their own rank, while boxes are divided by the mean over the ranks",
-    cases=MASKED_CASES,
-    cost=2,
-)
-def mask_denominator(component: Build, case: RankCase) -> None:
-    """Each rank divides its mask losses by the declared num_boxes, as it does its box losses.
-
-    That masks of a batch are padded to one size makes their losses depend on how images are dealt to ranks, so it is
-    what they are divided by that is asked, and not their mean.
-    """
-    _require_declared_divisor(component, case, _unclamped(component, case), MASK_TERMS, [None])
 
 
 @invariant(

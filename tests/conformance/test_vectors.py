@@ -166,7 +166,7 @@ def drop(*path: str | int) -> Callable[[dict[str, Any]], None]:
         (put("configuration", "cost_class", value="inf"), "at /configuration/cost_class: found inf"),
         (put("configuration", "dtype", value="float8"), "dtype is 'float8'"),
         (put("profile", "keys", "auxiliary_loss", value="{loss:>99999999999}"), "at /profile/keys: auxiliary_loss"),
-        (put("profile", "keys", "auxiliary_loss", value="{loss.__class__}"), "expected text with {loss} and {layer}"),
+        (put("profile", "keys", "auxiliary_loss", value="{loss.__class__}"), "expected text with {loss}, {layer}"),
         (put("profile", "activation", value="tanh"), "at /profile/activation: found \"tanh\"; expected one of softmax"),
         (put("component", value="criterion"), "of component matcher; expected one of criterion"),
         (put("component", value="boxes"), "found a SetCase; expected a BoxCase"),

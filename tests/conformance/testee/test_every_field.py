@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from typing import Any, get_args, get_origin
 
 import numpy as np
@@ -34,7 +34,7 @@ from detr_conformance.vectors.places import Place
 from detr_spec.configuration import Configuration
 from detr_spec.hints import default_of, field_types, is_record
 from detr_spec.implementation import COMPONENTS, Implementation, Limits
-from detr_spec.profile import Keys, Profile
+from detr_spec.profile import Keys, Profile, TargetRules
 from detr_spec.values import Answer, Detections, LayerGradient, Outputs, Target
 
 Alone = detr_testee.Testee
@@ -141,7 +141,8 @@ def tensors(value: Any) -> list[Tensor]:
     return [value] if isinstance(value, Tensor) else [one for part in parts for one in tensors(part)]
 
 
-PROFILE = record(Profile, name="renamed")
+PROFILE = replace(record(Profile, name="renamed"), targets=TargetRules(), no_object="last")
+"""Every field another than the default, but for those by which values are written before any testee is asked."""
 GIVEN: dict[str, Any] = {
     "matcher": lambda c: Pairs(),
     "criterion": lambda c: Everything(PROFILE.keys),

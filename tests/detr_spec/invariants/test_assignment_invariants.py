@@ -380,7 +380,7 @@ def test_hard_costs_have_gaps_that_the_allowance_does_not_cover(dtype: str, regi
     domain = Domain(DETR, Limits(dtypes=(dtype,)), small=True)
     decisive: list[bool] = []
 
-    @settings(max_examples=100, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=300, deadline=None, database=None, derandomize=True)
     @given(case=cost_cases(regimes=(regime,))(domain))
     def run(case: CostCase) -> None:
         cost = case.costs[0]

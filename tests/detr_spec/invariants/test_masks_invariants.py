@@ -364,6 +364,12 @@ def without_weight(configuration: Configuration) -> SetCriterion:
     )
 
 
+def one_weight(configuration: Configuration) -> Any:
+    criterion = softmax(SetCriterion)(configuration)
+    criterion.weight_dict = criterion.weight_dict | {"loss_dice": criterion.weight_dict["loss_mask"]}
+    return criterion
+
+
 def off(configuration: Configuration) -> SetCriterion:
     return softmax(SetCriterion)(replace(configuration, masks=False))
 
@@ -431,12 +437,13 @@ DEFECTS: dict[str, tuple[Factory, set[str]]] = {
     "added to the boxes": (softmax(AddedToTheBoxes), {"masks.other-losses"}),
     "auxiliary losses divided": (softmax(AuxiliaryDivided), {"masks.other-losses"}),
     "left out of empty batches": (softmax(LeftOut), {"masks.keys"}),
-    "no number in empty batches": (softmax(NotANumber), {"masks.empty-batch"}),
+    "no number in empty batches": (softmax(NotANumber), {"masks.empty-batch", "masks.empty-images"}),
     "a fresh zero in empty batches": (softmax(FreshZero), {"masks.losses-with-gradient"}),
     "converted in place": (softmax(PaddedInPlace), {"masks.inputs-unchanged"}),
     "one element": (softmax(OneElement), {"masks.zero-dimensional"}),
-    "no weight": (without_weight, {"masks.weights"}),
-    "off": (off, {MASK, DICE, PERFECT, "masks.keys", "masks.weights"}),
+    "one weight for both": (one_weight, {"masks.weights"}),
+    "no weight": (without_weight, {"masks.every-term-weighted"}),
+    "off": (off, {MASK, DICE, PERFECT, "masks.keys", "masks.every-term-weighted"}),
 }
 
 

@@ -23,7 +23,7 @@ from detr_spec.profiles import DEFORMABLE, DETR
 
 TERMS = ("loss_ce", "loss_bbox", "loss_giou")
 SUMS = "auxiliary.sums"
-JUDGED = [item.id for item in all_invariants() if item.component in ("criterion", "gradients")]
+JUDGED = [item.id for item in all_invariants() if item.component in ("criterion", "gradients") and item.cost == 1]
 
 PROFILES = {
     "means that are weighted, and their total": replace(
@@ -43,13 +43,13 @@ PROFILES = {
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_criterion_that_reports_as_declared_is_not_accused(name: str, failing: Failing) -> None:
-    assert failing(declared_implementation(PROFILES[name]), JUDGED, 8) == set()
+    assert failing(declared_implementation(PROFILES[name]), JUDGED, 4) == set()
 
 
 @pytest.mark.parametrize("invariant", [SUMS])
-@pytest.mark.parametrize("name", PROFILES)
-def test_it_holds_on_what_is_declared_and_is_no_empty_word(name: str, invariant: str) -> None:
-    assert share_fired(invariant, declared_implementation(PROFILES[name]), 40) > 0.2
+def test_it_holds_on_what_is_declared_and_is_no_empty_word(invariant: str) -> None:
+    for profile in PROFILES.values():
+        assert share_fired(invariant, declared_implementation(profile), 40) > 0.2
 
 
 Change = Callable[[dict[str, Any], Configuration], Losses]
@@ -162,4 +162,4 @@ def test_a_defect_is_found(name: str, failing: Failing) -> None:
 
 
 def test_sums_by_hand_are_not_accused(failing: Failing) -> None:
-    assert failing(changed(summed), JUDGED, 20) == set()
+    assert failing(changed(summed), JUDGED, 4) == set()

@@ -1,4 +1,4 @@
-"""Invariants of the mask losses' numbers: each is what its formula says, and the others stay. norm §4, C2, C3, C7."""
+"""Invariants of mask losses alone: each is what its formula says, in the last layer only. norm §4, A5, C2, C3, C8."""
 
 from __future__ import annotations
 
@@ -8,30 +8,24 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant
+from detr_spec.invariants.auxiliary import reports_last_layer
 from detr_spec.invariants.criterion_answers import (
+    DISTINCT_ORDINARY_REGIMES,
     ORDINARY_REGIMES,
     TERMS,
     Build,
     judged,
     premise_same_matchings,
-    require_optimal_layers,
     require_same_terms,
-    shown_matchings,
 )
 from detr_spec.losses import MASK_TERMS
-from detr_spec.masks import common_size, padded
+from detr_spec.masks import common_size, padded, padded_targets
 from detr_spec.strategies import mask_cases
 from detr_spec.strategies.regimes import SATURATED_LOGIT
-from detr_spec.values import Floats, Targets
-from detr_spec.violation import NotProvided, premise
+from detr_spec.values import Floats, Outputs
+from detr_spec.violation import premise, require
 
 VALUE_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5))
-
-
-def padded_by_hand(targets: Targets) -> Targets:
-    """The targets, each with masks of the common size."""
-    height, width = common_size(targets)
-    return tuple(replace(target, masks=padded(target, height, width)) for target in targets)
 
 
 def _require_definition(component: Build, case: SetCase, name: str) -> None:
@@ -91,7 +85,7 @@ def padding_counts(component: Build, case: SetCase) -> None:
 
     A prediction covers the padded image; where the padding does not count, nothing stops it from spilling over.
     """
-    whole = padded_by_hand(case.targets)
+    whole = padded_targets(case.targets)
     filled = [target for target in case.targets if len(target)]
     premise(
         any(common_size((target,)) != common_size(whole) for target in filled), "all images with targets have one size"
@@ -100,7 +94,7 @@ def padding_counts(component: Build, case: SetCase) -> None:
     after = judged(component, case.configuration, case.outputs, whole)
     premise_same_matchings(before.last, after.last)
     when = "when the targets' masks are padded by hand"
-    require_same_terms(after.terms(MASK_TERMS), before.terms(MASK_TERMS), when)
+    require_same_terms(after.terms(), before.terms(), when)
 
 
 @invariant(
@@ -132,27 +126,6 @@ def perfect(component: Build, case: SetCase) -> None:
 
 
 @invariant(
-    "masks.optimal-matching",
-    number="C7",
-    formula="Σ_(i,j)∈M_b C_ij = min for each image b and layer, C of classes and boxes alone",
-    source="norm §3: the matching cost has no mask term; Carion et al. 2020, equation 1",
-    breaks="a mask cost in the matching; masks' own boxes in place of the predicted ones",
-    cases=mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), queries=(2, 6), targets=(1, 5)),
-    cost=2,
-)
-def optimal_matching(component: Build, case: SetCase) -> None:
-    """With masks, the matching that the criterion uses is still an optimum of class and box costs.
-
-    A mask head is trained on a detector that is there already: another matching would undo it.
-    """
-    losses = component(case.configuration)(case.outputs, case.targets).value
-    shown = shown_matchings(losses, case.outputs, case.targets)
-    if shown is None:
-        raise NotProvided("the criterion does not show its matching")
-    require_optimal_layers(shown, case.configuration, case.outputs, case.targets)
-
-
-@invariant(
     "masks.other-losses",
     number="C2",
     formula="loss_ce, loss_bbox, loss_giou and the metrics of every layer = their definitions, whatever the masks",
@@ -171,3 +144,60 @@ def other_losses(component: Build, case: SetCase) -> None:
     premise(bool(terms), "the criterion returned none of the other losses")
     for term in terms:
         term.require_definition()
+
+
+@invariant(
+    "masks.unmatched-masks",
+    number="C8",
+    formula="m̂_i changes for queries i outside M ⇒ loss_mask and loss_dice stay",
+    source="norm §4: predicted masks of matched queries",
+    breaks="mask losses over all queries, against empty masks; masks not gathered by query index",
+    cases=mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, queries=(3, 6), targets=(1, 3)),
+    cost=2,
+)
+def unmatched_masks(component: Build, case: SetCase) -> None:
+    """Masks of unmatched queries do not enter the mask losses.
+
+    There is nothing that they should resemble.
+    """
+    before = judged(component, case.configuration, case.outputs, case.targets)
+    unmatched = before.unmatched()
+    premise(bool(unmatched) and bool(before.pairs()), "all queries are matched, or none")
+    assert case.outputs.masks is not None
+    masks = case.outputs.masks.copy()
+    images, queries = np.array(unmatched).T
+    masks[images, queries] = np.where(masks[images, queries] > 0, -SATURATED_LOGIT, SATURATED_LOGIT)
+    after = judged(component, case.configuration, replace(case.outputs, masks=masks), case.targets)
+    premise_same_matchings(before.last, after.last)
+    require_same_terms(after.terms(), before.terms(), "when masks of unmatched queries are others")
+
+
+@invariant(
+    "masks.not-auxiliary",
+    number="A5",
+    formula="there is no loss_mask_i and no loss_dice_i",
+    source="norm §4: auxiliary layers get every loss except masks",
+    breaks="mask losses wherever a layer has masks; auxiliary layers asked for masks that they do not have",
+    cases=mask_cases(layers=(2, 4)),
+    cost=2,
+    applies=reports_last_layer,
+)
+def not_auxiliary(component: Build, case: SetCase) -> None:
+    """Auxiliary layers have no mask losses, whether they come with masks or without.
+
+    The mask head is costly, and DETR runs it on the last layer only.
+    """
+    configuration = case.configuration
+    template = configuration.profile.keys.auxiliary_loss
+    layers = range(configuration.decoder_layers)
+    mains = [configuration.profile.keys.mask, configuration.profile.keys.dice]
+    unwanted = {template.format(loss=main, layer=layer) for main in mains for layer in layers}
+    for outputs in (case.outputs, _masks_everywhere(case.outputs)):
+        answer = component(configuration)(outputs, case.targets).value
+        found = sorted(unwanted & set(answer.values))
+        require(not found, f"auxiliary layers report {', '.join(found)}", expected=[], got=found)
+
+
+def _masks_everywhere(outputs: Outputs) -> Outputs:
+    """The outputs with the last layer's masks in every layer."""
+    return replace(outputs, auxiliary=tuple(replace(layer, masks=outputs.masks) for layer in outputs.auxiliary))
