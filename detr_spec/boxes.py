@@ -83,6 +83,17 @@ def xyxy_to_cxcywh(boxes: Numbers) -> Numbers:
     return hull(centres, from_near)
 
 
+def with_flat_kinks(boxes: Numbers) -> Numbers:
+    """The same boxes; cxcywh [n, 4] → [n, 4].
+
+    Implementations may keep sides at 0 or above, which no valid box shows but in the slope of a side of 0: it is its
+    own, or none.
+    """
+    sides = boxes[:, 2:]
+    flat = (sides.value if isinstance(sides, Interval) else sides) == 0
+    return np.concatenate([boxes[:, :2], np.where(flat, np.maximum(sides, 0.0), sides)], axis=1)
+
+
 def area(boxes: Numbers) -> Numbers:
     """(x1 − x0)(y1 − y0) of boxes in xyxy; [..., 4] → [...]."""
     size = sides(boxes[..., :2], boxes[..., 2:])

@@ -102,13 +102,14 @@ def deformable_postprocess(configuration: Configuration) -> Any:
 def rt_detr_matcher(configuration: Configuration) -> RTDetrHungarianMatcher:
     """The matcher of RT-DETR, D-FINE and their successors, in either dialect."""
     cost_class, cost_bbox, cost_giou = configuration.cost_weights
+    numbers = {"alpha": 0.25, "gamma": 2.0} | configuration.class_cost.numbers
     return RTDetrHungarianMatcher(
         SimpleNamespace(
             matcher_class_cost=cost_class,
             matcher_bbox_cost=cost_bbox,
             matcher_giou_cost=cost_giou,
-            matcher_alpha=configuration.class_cost.alpha,
-            matcher_gamma=configuration.class_cost.gamma,
+            matcher_alpha=numbers["alpha"],
+            matcher_gamma=numbers["gamma"],
             use_focal_loss=not configuration.profile.has_no_object,
         )
     )

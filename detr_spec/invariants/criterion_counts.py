@@ -94,12 +94,13 @@ def empty_images(component: Build, case: SetCase) -> None:
     Real data has them, and a run that fails on the first one fails after hours. Masks are padded to the size of the
     largest image, whichever have objects.
     """
+    filled = [image for image, target in enumerate(case.targets) if len(target)]
+    premise(bool(filled) or not case.configuration.masks, "no image has targets")
     answer = judged(component, case.configuration, case.outputs, case.targets)
     terms = answer.terms()
     premise(bool(terms), "the criterion returned none of the losses")
     for term in terms.values():
         require_finite(term)
-    filled = [image for image, target in enumerate(case.targets) if len(target)]
     if filled:
         whole = padded_targets(case.targets)
         others = tuple(whole[image] for image in filled)

@@ -27,7 +27,7 @@ from detr_spec.invariants.postprocess import (
     scores,
 )
 from detr_spec.invariants.shared import require_optimal, require_optimal_matchings
-from detr_spec.losses import TRAINING_TERMS
+from detr_spec.losses import MASK_TERMS, TRAINING_TERMS
 from detr_spec.strategies import (
     large_box_cases,
     large_cost_cases,
@@ -110,15 +110,6 @@ def matcher_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None
     cases=large_set_cases(),
     cost=COST,
 )
-@invariant(
-    "masks.large-sizes",
-    number="C21",
-    formula="Σ t > 32 767 ⇒ loss_mask and loss_dice = their definitions",
-    source="norm §4",
-    breaks="pixels counted in integers of two bytes; sums over the pixels in a narrow float",
-    cases=large_mask_cases(),
-    cost=COST,
-)
 def criterion_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
     """Batches with more queries, targets, classes and images than a byte can count have losses as defined.
 
@@ -150,6 +141,25 @@ def many_layers(component: Callable[..., Any], case: SetCase) -> None:
             weights = None if case.configuration.profile.losses.weighted else answer.losses.weights
             require(weights is None or key in weights, f"{key} has no weight", expected=key, got=sorted(weights or ()))
         require_layer(answer, layer)
+
+
+@invariant(
+    "masks.large-sizes",
+    number="C21",
+    formula="Σ t > 32 767 ⇒ loss_mask and loss_dice = their definitions",
+    source="norm §4",
+    breaks="pixels counted in integers of two bytes; sums over the pixels in a narrow float",
+    cases=large_mask_cases(),
+    cost=COST,
+)
+def masks_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
+    """Masks of objects with more pixels than two bytes count have losses as defined.
+
+    An object that fills an image of 640 × 480 has 307 200 pixels. Where small masks fail as well, they are shown.
+    """
+    answer = judged(component, case.configuration, case.outputs, case.targets)
+    for name in MASK_TERMS:
+        answer.term(name).require_definition()
 
 
 @invariant(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detr_spec.boxes import cxcywh_to_xyxy, elementwise_giou
+from detr_spec.boxes import cxcywh_to_xyxy, elementwise_giou, with_flat_kinks
 from detr_spec.terms.term import Layer, Term
 from detr_spec.tolerance import Numbers, rounded_like
 
@@ -34,5 +34,5 @@ class BoxGiou(Term):
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
-        giou = elementwise_giou(cxcywh_to_xyxy(layer.boxes), cxcywh_to_xyxy(layer.truth), layer.rules)
+        giou = elementwise_giou(cxcywh_to_xyxy(with_flat_kinks(layer.boxes)), cxcywh_to_xyxy(layer.truth), layer.rules)
         return (1.0 - rounded_like(giou, layer.boxes)).sum() / layer.normaliser

@@ -437,7 +437,7 @@ DEFECTS: dict[str, tuple[Factory, set[str]]] = {
     "added to the boxes": (softmax(AddedToTheBoxes), {"masks.other-losses"}),
     "auxiliary losses divided": (softmax(AuxiliaryDivided), {"masks.other-losses"}),
     "left out of empty batches": (softmax(LeftOut), {"masks.keys"}),
-    "no number in empty batches": (softmax(NotANumber), {"masks.empty-batch", "masks.empty-images"}),
+    "no number in empty batches": (softmax(NotANumber), {"masks.empty-batch"}),
     "a fresh zero in empty batches": (softmax(FreshZero), {"masks.losses-with-gradient"}),
     "converted in place": (softmax(PaddedInPlace), {"masks.inputs-unchanged"}),
     "one element": (softmax(OneElement), {"masks.zero-dimensional"}),
