@@ -43,7 +43,8 @@ def test_it_is_no_empty_word(id: str) -> None:
 @pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: defect.__name__)
 def test_a_defect_is_found(defect: Callable[..., VarifocalCriterion]) -> None:
     wrong = implementation(defect)
-    assert any(failure(name, wrong, 60) is not None for name in (VALUE, SLOPE, "gradients.none-through-matching"))
+    asked = VALUE, SLOPE, "gradients.none-through-matching", "criterion.denominator"
+    assert any(failure(name, wrong, 60) is not None for name in asked)
 
 
 @pytest.fixture
