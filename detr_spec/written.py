@@ -98,7 +98,7 @@ def conversions(configuration: Configuration) -> Callable[[Callable[..., Any]], 
 
 def _written(value: Any, configuration: Configuration) -> Any:
     """A value of this package in the dialect's form."""
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return tuple(_written(item, configuration) for item in value)
     if isinstance(value, Outputs):
         return _turned_outputs(value, _forwards(configuration.profile))

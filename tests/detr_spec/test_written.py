@@ -121,3 +121,18 @@ def test_what_torch_reads_lies_in_the_range(dtype: str, box_format: Any, units: 
         expected = truth_of(target, profile, dtype)
         assert ((expected.lower <= found) & (found <= expected.upper)).all()
         assert np.abs(found - target.boxes).max() < 1e-6
+
+
+def test_every_rank_is_given_what_is_written() -> None:
+    """Batches of ranks come as a list or as a tuple."""
+    seen: list[Any] = []
+
+    def ranks(batches: Any) -> Answer[tuple[Losses, ...]]:
+        seen.extend(batches)
+        return Answer(tuple(Losses({}) for _ in batches))
+
+    profile = replace(DETR, targets=TargetRules(first_label=1))
+    found = Implementation(name="ranks", profile=profile, distributed=lambda _: ranks).component("distributed")
+    for batches in ([(OUTPUTS, (TARGET,))], ((OUTPUTS, (TARGET,)),)):
+        found(Configuration(profile=profile, num_classes=2))(batches)
+    assert [target.labels.tolist() for _, (target,) in seen] == [[1, 2], [1, 2]]
