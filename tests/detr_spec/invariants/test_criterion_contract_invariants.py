@@ -25,7 +25,9 @@ from detr_spec.values import Answer, Matching, Observation, Outputs, Targets
 from detr_spec.values import Losses as Answered
 
 MODULES = ("detr_spec.invariants.criterion_contract", "detr_spec.invariants.criterion_refusals")
-INVARIANTS = tuple(item for item in all_invariants() if item.check.__module__ in MODULES)
+INVARIANTS = tuple(
+    item for item in all_invariants() if item.component == "criterion" and item.check.__module__ in MODULES
+)
 EXAMPLES = 30
 WEIGHTS = {"criterion.every-term-weighted", "criterion.doubled-weight", "criterion.auxiliary-weights"}
 

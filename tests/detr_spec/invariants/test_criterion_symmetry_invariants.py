@@ -37,7 +37,9 @@ from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 
 INVARIANTS = tuple(
-    item for item in all_invariants() if item.check.__module__ == "detr_spec.invariants.criterion_symmetry"
+    item
+    for item in all_invariants()
+    if item.component == "criterion" and item.check.__module__ == "detr_spec.invariants.criterion_symmetry"
 )
 EXAMPLES = 40
 FEWER = 20
