@@ -28,6 +28,8 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
     "least_divisor": (None, 1e-7, 1e-6, 1e-2),
     "top_k": (100, 300, 1, 7),
     "first_label": (0, 1),
+    "first_target": (0, 1),
+    "padding_label": (0, -1, 91),
     "epsilon": (1e-8, 0.0, 1e-12, 1e-3),
     "cost_weights": (
         (1.0, 5.0, 2.0),
@@ -61,6 +63,14 @@ TEMPLATES: dict[str, tuple[Any, ...]] = {
     "denoising_loss": (None, "{loss}_dn", "dn.{loss}"),
     "total": (None, "loss"),
     "extra": ((), ("extra_*",)),
+    "entry": (None, "indices"),
+    "arguments": (
+        (),
+        ("boxes", "logits", "target_boxes", "labels"),
+        ("logits", "boxes", "labels", "target_boxes", "target_size"),
+        ("boxes", "logits", "target_boxes", "labels", "target_counts"),
+        ("logits", "boxes", "labels", "target_boxes", "target_valid"),
+    ),
 }
 """How losses of other predictions, and what is reported besides, may be named."""
 

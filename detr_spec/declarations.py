@@ -49,6 +49,20 @@ def require_different(what: str, *names: str) -> None:
         raise InvalidValue(f"two {what} are called {twice[0]!r}; expected a name of its own for each")
 
 
+def require_arguments(names: Sequence[str], known: Sequence[str]) -> None:
+    """Raises `InvalidValue` unless a matcher is called with what there is, and is told how many targets an image has.
+
+    known: what there is, of which those that say how many targets an image has can stand for each other.
+    """
+    counts = [name for name in known if name in ("target_valid", "target_counts")]
+    lacks = [name for name in known if name not in (*names, *counts)]
+    if lacks or set(names) - set(known) or (counts and not set(counts) & set(names)):
+        raise InvalidValue(
+            f"the arguments of the matcher are {', '.join(names)}; expected {', '.join(known)}, in any order"
+            f"{f', of {counts} at least one' if counts else ''}"
+        )
+
+
 def require_template(name: str, template: str, *parts: str, optional: Sequence[str] = ()) -> None:
     """Raises `InvalidValue` unless a template holds each of these parts, plainly, and nothing else in braces.
 

@@ -15,15 +15,16 @@ from detr_spec.boxes import BoxRules
 from detr_spec.costs import ClassCost, NegativeProbability
 from detr_spec.declarations import (
     choices_of,
+    require_arguments,
     require_choices,
     require_weights,
 )
 from detr_spec.parts import Part, known_parts
-from detr_spec.spelling import Keys, LossRules, TargetRules
+from detr_spec.spelling import Keys, LossRules, MatcherRules, TargetRules
 from detr_spec.terms import ClassTerm, CrossEntropy
 from detr_spec.values import InvalidValue
 
-__all__ = ["BoxRules", "DetectionRules", "Keys", "LossRules", "Profile", "TargetRules", "replace"]
+__all__ = ["BoxRules", "DetectionRules", "Keys", "LossRules", "MatcherRules", "Profile", "TargetRules", "replace"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,7 @@ class Profile:
     keys: Keys = field(default_factory=Keys)
     losses: LossRules = field(default_factory=LossRules)
     targets: TargetRules = field(default_factory=TargetRules)
+    matcher: MatcherRules = field(default_factory=MatcherRules)
     boxes: BoxRules = field(default_factory=BoxRules)
     detection: DetectionRules = field(default_factory=DetectionRules)
 
@@ -115,6 +117,8 @@ class Profile:
         require_weights("loss_weights", self.loss_weights)
         self._require_activation("class_cost", self.class_cost, ClassCost)
         self._require_activation("class_loss", self.class_loss, ClassTerm)
+        if self.matcher.arguments:
+            require_arguments(self.matcher.arguments, ("logits", "boxes", *self.targets.parts))
         needed = _CARDINALITY.get(self.cardinality, self.activation)
         if needed != self.activation:
             others = [name for name in choices_of(Profile)["cardinality"] if _CARDINALITY.get(name) != needed]

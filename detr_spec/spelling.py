@@ -23,6 +23,8 @@ class Keys:
     target_boxes: str = "boxes"
     target_masks: str = "masks"
     target_size: str = "size"
+    target_valid: str = "valid"
+    target_counts: str = "counts"
     classification: str = "loss_ce"
     box_l1: str = "loss_bbox"
     box_giou: str = "loss_giou"
@@ -46,7 +48,8 @@ class Keys:
 
     def __post_init__(self) -> None:
         require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, self.encoder, self.denoising)
-        require_different("parts of a target", self.labels, self.target_boxes, self.target_masks, self.target_size)
+        of_object = self.labels, self.target_boxes, self.target_masks
+        require_different("parts of a target", *of_object, self.target_size, self.target_valid, self.target_counts)
         for name in ("auxiliary_loss", "encoder_loss", "denoising_loss"):
             if (template := getattr(self, name)) is not None:
                 require_template(name, template, "loss", optional=() if name == "denoising_loss" else ("layer",))
@@ -91,8 +94,50 @@ class TargetRules:
     """What a box is measured in: relative to the image, or in pixels, with the image's (height, width) beside it."""
     first_label: int = 0
     """The label of the first class, in targets and in detections."""
+    label_dtype: Literal["int64", "int32"] = "int64"
+    """The dtype of labels, but where a way of calling has another."""
+    layout: Literal["listed", "padded", "concatenated"] = "listed"
+    """A dictionary for each image; or one of arrays for the batch: "padded", [B, N, …], with a mask [B, N] that is true
+    where an object is, and the padding after them; "concatenated", [Σ n, …], the objects of one image after those of
+    another. Both come with the number of objects of each image, a list of integers."""
+    padding_label: int = 0
+    """The label of padding, whose boxes and masks are 0."""
 
     def __post_init__(self) -> None:
         require_choices(self)
         if self.first_label < 0:
             raise InvalidValue(f"first_label is {self.first_label}; expected a label of at least 0")
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What targets consist of beside masks, by fields of `Keys`."""
+        size = ("target_size",) if self.units == "pixels" else ()
+        joined = {"listed": (), "padded": ("target_valid", "target_counts"), "concatenated": ("target_counts",)}
+        return ("labels", "target_boxes", *size, *joined[self.layout])
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatcherRules:
+    """How a matcher is called, and how it says which query has which target."""
+
+    arguments: tuple[str, ...] = ()
+    """What it is called with, by fields of `Keys`, such as ("logits", "boxes", "labels", "target_boxes"): tensors of
+    outputs and of targets, a list of tensors where these are listed. Where there are none, it is called with both."""
+    answer: Literal["pairs", "columns", "rows", "assignment"] = "pairs"
+    """What it answers of each image: the vectors of query and target indices; these as an array [2, k], or [k, 2]; or
+    the target index of each query, [Q], which is `first_target` − 1 where it has none."""
+    entry: str | None = None
+    """The key of the answer in a dictionary; None where it is not in one."""
+    first_target: int = 0
+    """The index of the first target."""
+    target_indices: Literal["image", "batch"] = "image"
+    """Whether target indices count the targets of each image, or those of the whole batch, one image after another."""
+    padding: Literal["left-out", "matched"] = "left-out"
+    """Whether padding is left out, or matched like targets: what queries it has is open, and not looked at."""
+    index_dtype: Literal["int64", "int32", "any"] = "int64"
+    """The dtype of indices."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        if self.first_target < 0:
+            raise InvalidValue(f"first_target is {self.first_target}; expected an index of at least 0")

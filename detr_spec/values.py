@@ -237,7 +237,8 @@ class Outputs:
 class Target:
     """The objects of one image: labels [n] int64, boxes [n, 4] as (cx, cy, w, h) in [0, 1], masks [n, H, W] or None.
 
-    size: the (height, width) of the image, where boxes are in pixels; only what a dialect is given has one.
+    size: the (height, width) of the image, where boxes are in pixels; valid: which of them are objects, where others
+    are padding. Only what a dialect is given has these.
     Raises `InvalidValue` on wrong shapes, differing lengths and negative labels, and on non-finite numbers or boxes
     outside [0, 1] unless `broken` says that the case is meant to carry them. The upper end of the label range is the
     configuration's to know: `SetCase` checks it.
@@ -248,6 +249,7 @@ class Target:
     masks: Annotated[Booleans, "[n, H, W]"] | None = None
     broken: bool = False
     size: Annotated[Integers, "[2]"] | None = None
+    valid: Annotated[Booleans, "[n]"] | None = None
 
     def __post_init__(self) -> None:
         labels = _integers("labels", self.labels, "[n]")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from detr_spec.configuration import Configuration
+from detr_spec.masks import padded_targets
 from detr_spec.profile import Profile
 from detr_spec.spelling import TargetRules
 from detr_spec.tolerance import Interval, Numbers, hull, lift
@@ -26,6 +27,7 @@ from detr_spec.values import (
     LossGradients,
     Outputs,
     Target,
+    Targets,
     part_dtypes,
     round_to,
 )
@@ -99,7 +101,12 @@ def conversions(configuration: Configuration) -> Callable[[Callable[..., Any]], 
 def _written(value: Any, configuration: Configuration) -> Any:
     """A value of this package in the dialect's form."""
     if isinstance(value, (tuple, list)):
-        return tuple(_written(item, configuration) for item in value)
+        items = tuple(_written(item, configuration) for item in value)
+        return (
+            _laid_out(items, configuration.profile.targets)
+            if all(isinstance(item, Target) for item in items)
+            else items
+        )
     if isinstance(value, Outputs):
         return _turned_outputs(value, _forwards(configuration.profile))
     if isinstance(value, Target):
@@ -108,6 +115,26 @@ def _written(value: Any, configuration: Configuration) -> Any:
         size = np.array(SIZES[len(value) % 2]) if rules.units == "pixels" else None
         return replace(value, labels=value.labels + rules.first_label, boxes=boxes, size=size, broken=True)
     return value
+
+
+def _laid_out(targets: Targets, rules: TargetRules) -> Targets:
+    """The targets of a batch, ready to be joined: with masks of one size, and padding where the dialect has it."""
+    if rules.layout == "listed" or not targets:
+        return targets
+    targets = padded_targets(targets)
+    if rules.layout == "concatenated":
+        return targets
+    most = max(map(len, targets)) + 1
+    return tuple(_with_padding(target, most, rules.padding_label) for target in targets)
+
+
+def _with_padding(target: Target, count: int, label: int) -> Target:
+    """A target with padding up to a number of objects."""
+    spare = count - len(target)
+    boxes = np.concatenate([target.boxes, np.zeros((spare, 4))])
+    masks = None if target.masks is None else np.pad(target.masks, ((0, spare), (0, 0), (0, 0)))
+    labels = np.concatenate([target.labels, np.full(spare, label)])
+    return replace(target, labels=labels, boxes=boxes, masks=masks, valid=np.arange(count) < len(target))
 
 
 def _read(value: Any, profile: Profile) -> Any:

@@ -19,7 +19,7 @@ from detr_spec.hints import (
     optional_type,
 )
 from detr_spec.parts import known_parts
-from detr_spec.profile import Keys, Profile
+from detr_spec.profile import Keys, MatcherRules, Profile, TargetRules
 from detr_spec.values import Outputs
 
 LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "n": 2, "m": 3, "k": 2, "L": 2}
@@ -38,6 +38,7 @@ SPECIAL: dict[tuple[Any, str], Any] = {
     (Keys, "auxiliary_loss"): lambda: "layer {layer}, {loss}",
     (Keys, "encoder_loss"): lambda: "encoder, {loss}",
     (Keys, "denoising_loss"): lambda: "denoising, {loss}",
+    (MatcherRules, "arguments"): lambda: ("boxes", "logits", *record(TargetRules).parts),
     (Configuration, "dtype"): lambda: "float64",
     (Configuration, "call"): lambda: "sliced",
 }

@@ -100,24 +100,25 @@ def valid_pairs(component: Build, case: SetCase) -> None:
 @invariant(
     "matcher.int64-indices",
     number="M1",
-    formula="dtype(queries) = dtype(targets) = int64",
-    source="norm §3: the result is a pair of int64 index vectors",
+    formula="dtype(queries) = dtype(targets) = int64, or as declared",
+    source="norm §3: the result is a pair of int64 index vectors; the profile's `matcher.index_dtype`",
     breaks="empty images answered with a float tensor; a solver's int32 passed through",
     cases=set_cases(),
 )
 def int64_indices(component: Build, case: SetCase) -> None:
-    """The index vectors are int64, for empty images too.
+    """The index vectors are int64, or of the declared dtype, for empty images too.
 
     An empty float tensor cannot index, so the first batch with an empty image stops the training run.
     """
+    declared = case.configuration.profile.matcher.index_dtype
     matchings = answered(component, case.configuration, case.outputs, case.targets)
     for image, matching in enumerate(matchings):
         for side, indices in (("query", matching.queries), ("target", matching.targets)):
             dtype = str(indices.dtype)
             require(
-                dtype == "int64",
-                f"image {image}: the {side} indices are no int64",
-                expected="int64",
+                dtype == declared if declared != "any" else np.issubdtype(indices.dtype, np.integer),
+                f"image {image}: the {side} indices are no {declared if declared != 'any' else 'integers'}",
+                expected=declared,
                 got=dtype,
             )
 

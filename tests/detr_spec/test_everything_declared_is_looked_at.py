@@ -28,7 +28,7 @@ from detr_spec.declarable import declarable_values, parts
 from detr_spec.implementation import Implementation
 from detr_spec.invariants import find_invariants
 from detr_spec.parts import Part
-from detr_spec.profile import DetectionRules, Keys, Profile, TargetRules, replace
+from detr_spec.profile import DetectionRules, Keys, MatcherRules, Profile, TargetRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.terms import CrossEntropy, Focal
 
@@ -45,9 +45,9 @@ invariant. The reference obeys the field in detr_conformance/implementations/dec
 class Look:
     """Which invariant looks at a field: by value where they differ, and "" where every value has the same.
 
-    base: the profile in which the field is tried. built_to: the value of the departure, where it is not the first other
-    one. open: values that leave open what another value says. numbers: the fields of a configuration in which the
-    departure has the numbers of its own profile, whatever it is asked for.
+    base: the profile in which the field is tried, and bases: those of values that need another. built_to: the value of
+    the departure, where it is not the first other one. open: values that leave open what another value says. numbers:
+    the fields of a configuration in which the departure has the numbers of its own profile, whatever it is asked for.
     """
 
     by: str | Mapping[Any, str]
@@ -55,12 +55,22 @@ class Look:
     built_to: Mapping[Any, Any] = field(default_factory=dict)
     open: tuple[Any, ...] = ()
     numbers: tuple[str, ...] = ()
+    bases: Mapping[Any, Profile] = field(default_factory=dict)
+
+    def base_of(self, value: Any) -> Profile:
+        """The profile in which a value is tried."""
+        return self.bases.get(value, self.base)
 
 
 TOP_K = replace(DEFORMABLE, name="top-k")
 ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
 PIXELS = replace(DETR, targets=TargetRules(box_format="xyxy", units="pixels"))
+ARGUMENTS = declarable_values(MatcherRules)["arguments"]
+PADDED = replace(DETR, targets=TargetRules(layout="padded"))
+TOLD_BY_LABEL = replace(DETR, targets=TargetRules(layout="padded", first_label=1), label_beyond_range="unchecked")
+COUNTED = replace(DETR, targets=TargetRules(layout="concatenated"))
+ASSIGNED = replace(DETR, matcher=MatcherRules(answer="assignment"))
 SHARED = replace(DETR, keys=Keys(auxiliary_loss="{loss}_aux"))
 EPSILONS = {0.0: 1e-3, 1e-7: 1e-3, 1e-6: 1e-3}
 COSTS, LOSSES = ("cost_class", "cost_bbox", "cost_giou"), ("loss_class", "loss_bbox", "loss_giou")
@@ -114,6 +124,22 @@ LOOKED_AT: dict[str, Look] = {
     "targets.units": Look("criterion.l1-value"),
     "targets.first_label": Look("criterion.classification-value"),
     "keys.target_size": Look("criterion.l1-value", PIXELS),
+    "targets.label_dtype": Look("matcher.valid-pairs"),
+    "targets.layout": Look("matcher.valid-pairs"),
+    "targets.padding_label": Look("matcher.valid-pairs", TOLD_BY_LABEL, {0: -1, -1: 0, 91: 0}),
+    "keys.target_valid": Look("matcher.valid-pairs", PADDED),
+    "keys.target_counts": Look("matcher.valid-pairs", COUNTED),
+    "matcher.arguments": Look(
+        "matcher.valid-pairs",
+        built_to=dict.fromkeys(ARGUMENTS[1:], ()),
+        bases=dict(zip(ARGUMENTS, (DETR, DETR, PIXELS, COUNTED, PADDED), strict=True)),
+    ),
+    "matcher.answer": Look("matcher.valid-pairs", built_to={"pairs": "assignment"}),
+    "matcher.entry": Look("matcher.valid-pairs"),
+    "matcher.first_target": Look("matcher.valid-pairs", ASSIGNED),
+    "matcher.target_indices": Look("matcher.valid-pairs"),
+    "matcher.padding": Look("matcher.valid-pairs", PADDED, open=("matched",)),
+    "matcher.index_dtype": Look("matcher.int64-indices", open=("any",)),
     "keys.total": Look({None: "criterion.keys", "": "auxiliary.sums"}),
     "losses.weighted": Look("criterion.l1-value"),
     "losses.shared": Look("auxiliary.sums", SHARED),
@@ -183,7 +209,8 @@ def departure(path: str, value: Any, look: Look) -> tuple[Profile, Profile]:
     other = look.built_to.get(value, next(item for item in values_of(path) if item != value))
     if path == "cardinality" and other == "argmax-is-foreground":
         other = next(item for item in values_of(path) if item not in (value, other))
-    return with_value(look.base, path, value), with_value(look.base, path, other)
+    base = look.base_of(value)
+    return with_value(base, path, value), with_value(base, path, other)
 
 
 def with_another_number(part: Part) -> Part:

@@ -23,7 +23,7 @@ from detr_conformance.bridges.torch_calls import (
     other_detections,
     precision,
 )
-from detr_conformance.bridges.torch_criterion import call_criterion, matchings
+from detr_conformance.bridges.torch_criterion import call_criterion, matchings, spelt_matcher
 from detr_conformance.bridges.torch_decoder import decoder_component, model_component, read_outputs
 from detr_conformance.bridges.torch_gradients import call_gradients
 from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, devices, observation, to_numpy
@@ -155,9 +155,9 @@ def _call_matcher(
     inputs = Inputs(configuration)
     given = inputs.outputs(outputs), inputs.targets(targets)
     batch = configuration, *given
-    call_before(module, configuration, broken=broken_batches(*batch), others=other_batches(*batch))
-    answer = module(*given)
-    found, parts = matchings("the matcher", answer, len(targets))
+    matcher = spelt_matcher(module, configuration.profile)
+    call_before(matcher, configuration, broken=broken_batches(*batch), others=other_batches(*batch))
+    found, parts = matchings("the matcher", matcher(*given), inputs.counts, configuration.profile.matcher)
     return Answer(found, observation(inputs, parts))
 
 

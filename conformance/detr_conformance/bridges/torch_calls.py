@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,7 +101,7 @@ def call_before(module: Callable[..., Any], configuration: Configuration, *, bro
             module(*arguments)
 
 
-def other_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: list[Any]) -> Batches:
+def other_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: Any) -> Batches:
     """What a matcher or a criterion may be called with before: other predictions, and those of more decoder layers.
 
     Or the same objects: first without targets, and then with other numbers.
@@ -112,9 +113,9 @@ def other_batches(configuration: Configuration, outputs: Mapping[str, Any], targ
             yield outputs, targets
         return
     auxiliary, others = configuration.profile.keys.auxiliary, _others(outputs, configuration)
-    yield others, list(targets)
+    yield others, copy(targets)
     if auxiliary in others:
-        yield {**others, auxiliary: others[auxiliary] * 2}, list(targets)
+        yield {**others, auxiliary: others[auxiliary] * 2}, copy(targets)
 
 
 def other_detections(configuration: Configuration, outputs: Mapping[str, Any], sizes: Tensor) -> Batches:
@@ -127,8 +128,11 @@ def other_detections(configuration: Configuration, outputs: Mapping[str, Any], s
 
 
 @contextlib.contextmanager
-def _emptied(targets: list[Any]) -> Iterator[None]:
-    """A context in which a list of targets has the same images, but no object in them."""
+def _emptied(targets: Any) -> Iterator[None]:
+    """A context in which a list of targets has the same images, but no object in them; arrays are as they are."""
+    if isinstance(targets, Mapping):
+        yield
+        return
     whole = list(targets)
     targets[:] = [{name: part[:0] for name, part in target.items()} for target in targets]
     try:
@@ -157,11 +161,12 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
         return
-    for part in value.values() if isinstance(value, Mapping) else value:
-        yield from _tensors(part)
+    if isinstance(value, (Mapping, list, tuple)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(part)
 
 
-def broken_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: Sequence[Any]) -> Batches:
+def broken_batches(configuration: Configuration, outputs: Mapping[str, Any], targets: Any) -> Batches:
     """What breaks a matcher or a criterion: late, at the layer that comes last, and then early, at a target.
 
     The queries are in reverse, so that what is kept of such a call is not what the sound one needs.
@@ -170,9 +175,10 @@ def broken_batches(configuration: Configuration, outputs: Mapping[str, Any], tar
     turned = _turned(outputs, configuration)
     layer = turned[keys.auxiliary][-1] if keys.auxiliary in turned else turned
     layer[keys.boxes] = -layer[keys.boxes]
-    yield turned, list(targets)
-    *first, last = targets
-    yield _turned(outputs, configuration), [*first, {**last, keys.target_boxes: last[keys.target_boxes][:, :3]}]
+    yield turned, copy(targets)
+    *first, last = [targets] if isinstance(targets, Mapping) else targets
+    cut = {**last, keys.target_boxes: last[keys.target_boxes][..., :3]}
+    yield _turned(outputs, configuration), cut if isinstance(targets, Mapping) else [*first, cut]
 
 
 def broken_sizes(configuration: Configuration, outputs: Mapping[str, Any], sizes: Tensor) -> Batches:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from detr_conformance.bridges.answers import index_vectors, mapping, sequence, single
+from detr_conformance.bridges.answers import image_answers, image_matching, mapping, single
 from detr_conformance.bridges.torch_calls import broken_batches, call_before, other_batches
 from detr_conformance.bridges.torch_inputs import Inputs, observation, to_numpy
+from detr_conformance.testee.detr_testee import matcher_arguments, predictions_in
 from detr_spec.configuration import Configuration
-from detr_spec.profile import Keys
+from detr_spec.profile import MatcherRules, Profile
 from detr_spec.values import Answer, Losses, Matching, Outputs, Targets
 from detr_spec.violation import Violation
 
@@ -22,19 +23,18 @@ def call_criterion(
 ) -> Answer[Losses]:
     """The losses that the criterion returns."""
     inputs = Inputs(configuration)
-    losses, answer = called(module, configuration, inputs.outputs(outputs), inputs.targets(targets))
+    losses, answer = called(module, configuration, inputs.outputs(outputs), inputs.targets(targets), inputs.counts)
     return Answer(losses, observation(inputs, answer))
 
 
 def called(
-    module: Callable[..., Any], configuration: Configuration, given: dict[str, Any], targets: list[Any]
+    module: Callable[..., Any], configuration: Configuration, given: dict[str, Any], targets: Any, counts: list[int]
 ) -> tuple[Losses, dict[str, Any]]:
     """The losses that the criterion returns for tensors, as numbers and as it returned them."""
-    keys = configuration.profile.keys
     predictions = layer_predictions(given, configuration)
     batch = configuration, given, targets
     call_before(module, configuration, broken=broken_batches(*batch), others=other_batches(*batch))
-    with _MatcherCalls(module, keys, [len(target[keys.labels]) for target in targets]) as calls:
+    with _MatcherCalls(module, configuration.profile, counts) as calls:
         answer = mapping("the criterion", module(given, targets), "a dictionary of losses")
     answer = {str(key): value for key, value in answer.items()}
     values = {key: single(f"the criterion, for {key!r},", value, to_numpy) for key, value in answer.items()}
@@ -61,30 +61,35 @@ def layers_of(given: dict[str, Any], configuration: Configuration) -> tuple[dict
     return *given.get(configuration.profile.keys.auxiliary, ()), given
 
 
-def matchings(what: str, answer: Any, images: int) -> tuple[tuple[Matching, ...], dict[str, Any]]:
-    """The matching of each image, and the index vectors by name."""
-    pairs = sequence(what, answer, "a list of (query indices, target indices), one an image", images)
-    named = ((f"{what}, for image {image},", pair) for image, pair in enumerate(pairs))
-    found = tuple(Matching(*index_vectors(name, pair, to_numpy)) for name, pair in named)
-    names = ("query indices", "target indices")
-    parts = {
-        f"{name} of image {image}": part
-        for image, pair in enumerate(pairs)
-        for name, part in zip(names, pair, strict=True)
-    }
-    return found, parts
+def spelt_matcher(matcher: Callable[..., Any], profile: Profile) -> Callable[[Any, Any], Any]:
+    """The matcher, to be called with outputs and targets."""
+    return lambda outputs, targets: matcher(*matcher_arguments(outputs, targets, profile.keys, profile.matcher))
+
+
+def matchings(
+    what: str, answer: Any, counts: Sequence[int], rules: MatcherRules
+) -> tuple[tuple[Matching, ...], dict[str, Any]]:
+    """The matching of each image, and what it was read from, by name; counts: the number of objects of each image."""
+    images = image_answers(what, answer, len(counts), rules)
+    found, parts = [], dict[str, Any]()
+    for image, own in enumerate(images):
+        name = f"{what}, for image {image},"
+        found.append(Matching(*image_matching(name, own, counts, image, rules, to_numpy)))
+        sides = zip(("query", "target"), own, strict=True) if rules.answer == "pairs" else [("all", own)]
+        parts |= {f"{side} indices of image {image}": part for side, part in sides}
+    return tuple(found), parts
 
 
 class _MatcherCalls:
     """Watches the matcher inside a criterion, where that is a module of its own.
 
     An answer is read when it is given, for the next call may write over it. What is between a criterion and its matcher
-    is theirs: pairs in another form, or by other indices than those of each image, are not seen.
+    is theirs: calls and answers in another form than the profile declares of matchers are not seen.
     """
 
-    def __init__(self, criterion: Callable[..., Any], keys: Keys, counts: Sequence[int]) -> None:
+    def __init__(self, criterion: Callable[..., Any], profile: Profile, counts: Sequence[int]) -> None:
         self._matcher = getattr(criterion, "matcher", None)
-        self._keys, self._counts = keys, counts
+        self._keys, self._rules, self._counts = profile.keys, profile.matcher, counts
         self._calls: list[tuple[dict[str, Any], tuple[Matching, ...] | None]] = []
 
     def __enter__(self) -> _MatcherCalls:
@@ -97,14 +102,14 @@ class _MatcherCalls:
             self._handle.remove()
 
     def _record(self, _: nn.Module, arguments: Any, named: Any, answer: Any) -> None:
-        given = arguments[0] if arguments else next(iter(named.values()), None)
-        if isinstance(given, Mapping):
-            self._calls.append((dict(given), self._read(answer)))
+        given = predictions_in((*arguments, *named.values()), self._keys, self._rules)
+        if given is not None:
+            self._calls.append((given, self._read(answer)))
 
     def _read(self, answer: Any) -> tuple[Matching, ...] | None:
-        """The matchings, None where they are not the pairs of each image."""
+        """The matchings, None where they are not what is declared of each image."""
         try:
-            found = matchings("the criterion's matcher", answer, len(self._counts))[0]
+            found = matchings("the criterion's matcher", answer, self._counts, self._rules)[0]
         except Violation:
             return None
         beyond = (max(own.targets, default=-1) >= count for own, count in zip(found, self._counts, strict=True))

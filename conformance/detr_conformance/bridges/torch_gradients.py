@@ -31,7 +31,7 @@ def call_gradients(
     keys = configuration.profile.keys
     leaves = [_leaves(layer, keys) for layer in layers_of(given, configuration)]
     apart = {name: _leaves(given[getattr(keys, name)], keys) for name in APART if getattr(outputs, name) is not None}
-    losses, answer = called(module, configuration, given, inputs.targets(targets))
+    losses, answer = called(module, configuration, given, inputs.targets(targets), inputs.counts)
     weighted = [torch.as_tensor(answer[key]) * weight for key, weight in weights.items() if key in answer]
     total = torch.stack([loss.reshape(()) for loss in weighted]).sum() if weighted else torch.zeros(())
     if total.requires_grad:

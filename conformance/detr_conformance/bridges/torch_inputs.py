@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detr_conformance.bridges.torch_calls import laid_out
+from detr_conformance.testee.detr_testee import joined
 from detr_spec.configuration import Configuration
 from detr_spec.values import Booleans, Floats, Integers, Observation, Outputs, Target, Targets, part_dtypes
 
@@ -17,6 +18,12 @@ Factory = Callable[[Configuration], Callable[..., Any]]
 
 IMAGE_SIZE = (480, 640)
 """The (height, width) in pixels of images of which a case says none."""
+
+OF_IMAGES = ("image_id", "orig_size", "size")
+"""What data sets say of an image, and not of each of its objects."""
+
+LABEL_DTYPES = {"int32-labels": torch.int32, "uint8-labels": torch.uint8}
+"""The dtypes of labels in the ways of calling that differ in these."""
 
 
 def built(factory: Factory, configuration: Configuration) -> Callable[..., Any]:
@@ -62,14 +69,15 @@ class Inputs:
         self._dtypes = part_dtypes(configuration.dtype)
         self._tensors: dict[str, tuple[Tensor, Tensor]] = {}
         self._containers: list[tuple[str, Any, Any]] = []
+        self.counts: list[int] = []
 
     def numbers(self, name: str, array: Floats, gradient: bool = False, dtype: str | None = None) -> Tensor:
         """A tensor in a dtype, or that of logits; where asked it records gradients, as far as the call does."""
         return self._kept(name, array, dtype_of(dtype or self._dtypes.logits), gradient and torch.is_grad_enabled())
 
-    def integers(self, name: str, array: Integers, dtype: torch.dtype = torch.int64) -> Tensor:
+    def integers(self, name: str, array: Integers) -> Tensor:
         """A tensor of integers."""
-        return self._kept(name, array, dtype)
+        return self._kept(name, array, torch.int64)
 
     def booleans(self, name: str, array: Booleans) -> Tensor:
         """A bool tensor."""
@@ -128,40 +136,49 @@ class Inputs:
             tensors["hidden_states"] = self.numbers(f"hidden states of {name}", layer.boxes, gradient=True)
         return tensors
 
-    def targets(self, targets: Targets) -> list[dict[str, Tensor]]:
-        """The targets in the profile's key names, one dictionary an image."""
-        built = [self._target(target, image) for image, target in enumerate(targets)]
-        given: list[dict[str, Tensor]] = self.container("targets", built)
-        return given
+    def targets(self, targets: Targets) -> Any:
+        """The targets in the profile's key names: one dictionary an image, or one of arrays for all."""
+        keys, rules = self._configuration.profile.keys, self._configuration.profile.targets
+        self.counts = [len(target) if target.valid is None else int(target.valid.sum()) for target in targets]
+        arrays = [self._arrays(target, image) for image, target in enumerate(targets)]
+        if rules.layout == "listed":
+            each = (self._target(own, f" of image {image}") for image, own in enumerate(arrays))
+            return self.container("targets", [self.container(f"target {n}", own) for n, own in enumerate(each)])
+        whole = joined(arrays, (*OF_IMAGES, "target_size"), rules.layout == "padded")
+        counts = self.container(keys.target_counts, list(self.counts))
+        return self.container("targets", {**self._target(whole, ""), keys.target_counts: counts})
 
-    def _target(self, target: Target, image: int) -> dict[str, Tensor]:
-        keys = self._configuration.profile.keys
-        tensors = {
-            keys.labels: self.integers(f"labels of image {image}", target.labels, _label_dtype(self._configuration)),
-            keys.target_boxes: self.numbers(f"target boxes of image {image}", target.boxes, dtype=self._dtypes.targets),
+    def _target(self, arrays: Mapping[str, Any], of: str) -> dict[str, Tensor]:
+        keys, dtypes = self._configuration.profile.keys, {"f": dtype_of(self._dtypes.targets), "b": torch.bool}
+        labels = self._configuration.profile.targets.label_dtype
+        integers = {"labels": LABEL_DTYPES.get(self.call, getattr(torch, labels))}
+        return {
+            getattr(keys, name, name): self._kept(
+                f"{name.replace('_', ' ')}{of}", array, dtypes.get(array.dtype.kind, integers.get(name, torch.int64))
+            )
+            for name, array in arrays.items()
         }
-        if target.size is not None:
-            tensors[keys.target_size] = self.integers(f"size of image {image}", target.size)
-        if target.masks is not None:
-            tensors[keys.target_masks] = self.booleans(f"target masks of image {image}", target.masks)
-        if self._has("extra-keys"):
-            tensors = self._of_data_set(target, image) | tensors
-        given: dict[str, Tensor] = self.container(f"target {image}", tensors)
-        return given
 
-    def _of_data_set(self, target: Target, image: int) -> dict[str, Tensor]:
+    def _arrays(self, target: Target, image: int) -> dict[str, Any]:
+        """The parts of an image's target, by fields of `Keys`, or by names that data sets have for what is none."""
+        parts = {
+            "labels": target.labels,
+            "target_boxes": target.boxes,
+            "target_size": target.size,
+            "target_masks": target.masks,
+            "target_valid": target.valid,
+        }
+        others = self._of_data_set(target, image) if self._has("extra-keys") else {}
+        return others | {name: array for name, array in parts.items() if array is not None}
+
+    def _of_data_set(self, target: Target, image: int) -> dict[str, Any]:
         """What DETR's data sets say of an image and its objects beside labels, boxes and masks."""
         height, width = IMAGE_SIZE
-        integers = {
-            "image_id": np.array([image]),
-            "iscrowd": np.zeros(len(target), dtype=np.int64),
-            "orig_size": np.array(IMAGE_SIZE),
-            "size": np.array(IMAGE_SIZE),
-        }
-        area = target.boxes[:, 2] * width * target.boxes[:, 3] * height
         return {
-            "area": self.numbers(f"areas of image {image}", area),
-            **{key: self.integers(f"{key} of image {image}", array) for key, array in integers.items()},
+            "area": target.boxes[:, 2] * width * target.boxes[:, 3] * height,
+            "iscrowd": np.zeros(len(target), dtype=np.int64),
+            "image_id": np.array([image]),
+            **{name: np.array(IMAGE_SIZE) for name in ("orig_size", "size")},
         }
 
     def _has(self, call: str) -> bool:
@@ -171,10 +188,6 @@ class Inputs:
         """The names of the inputs that no longer hold what they held."""
         changed = [name for name, (now, before) in self._tensors.items() if not _same(now, before)]
         return (*changed, *(name for name, now, before in self._containers if not _same_items(now, before)))
-
-
-def _label_dtype(configuration: Configuration) -> torch.dtype:
-    return {"int32-labels": torch.int32, "uint8-labels": torch.uint8}.get(configuration.call, torch.int64)
 
 
 def _same(first: Tensor, second: Tensor) -> bool:

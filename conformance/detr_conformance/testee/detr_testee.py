@@ -219,6 +219,76 @@ def index_vectors(what: str, value: Any, convert: Callable[[Any], Any] = np.asar
     return first, second
 
 
+ANSWERS = {
+    "pairs": "a list of (query indices, target indices)",
+    "columns": "arrays [2, k] of query and target indices",
+    "rows": "arrays [k, 2] of a query and a target index",
+    "assignment": "vectors of the target index of each query",
+}
+"""What a matcher may answer, by the names that a profile has for it."""
+
+
+def image_answers(what: str, answer: Any, images: int, rules: Any) -> Any:
+    """A matcher's answer for each image, out of the dictionary or the array in which it came."""
+    if rules.entry is not None:
+        answer = entry(what, answer, rules.entry)
+    if rules.answer != "pairs" and tuple(getattr(answer, "shape", ()))[:1] == (images,):
+        answer = [answer[image] for image in range(images)]
+    return sequence(what, answer, ANSWERS[rules.answer] + ", one an image", images)
+
+
+def image_matching(what: str, own: Any, counts: Any, image: int, rules: Any, convert: Any) -> tuple[Any, Any]:
+    """The query and the target indices of an image, from a matcher's answer for it.
+
+    counts: the number of objects of each image. Raises `WrongAnswer` for what is not as the rules say.
+    """
+    if rules.answer == "pairs":
+        queries, targets = index_vectors(what, own, convert)
+    else:
+        array = numbers(what, own, convert)
+        array = array.T if rules.answer == "rows" else array
+        if array.shape[:-1] != (() if rules.answer == "assignment" else (2,)):
+            raise wrong(what, own, ANSWERS[rules.answer])
+        if rules.answer == "assignment":
+            queries = np.flatnonzero(array != rules.first_target - 1).astype(array.dtype)
+            targets = array[array != rules.first_target - 1]
+        else:
+            queries, targets = array
+    before = rules.first_target + (sum(counts[:image]) if rules.target_indices == "batch" else 0)
+    if before:
+        targets = np.subtract(targets, before, dtype=np.promote_types(targets.dtype, np.int32))
+    known = targets < counts[image] if rules.padding == "matched" else slice(None)
+    return queries[known], targets[known]
+
+
+def matcher_arguments(outputs: Any, targets: Any, keys: Any, rules: Any) -> Any:
+    """What a matcher is called with, by the profile's rules."""
+
+    def part(name: str) -> Any:
+        key = getattr(keys, name)
+        if name in ("logits", "boxes"):
+            return outputs[key]
+        return targets[key] if isinstance(targets, Mapping) else [target[key] for target in targets]
+
+    return [part(name) for name in rules.arguments] if rules.arguments else [outputs, targets]
+
+
+def predictions_in(arguments: Any, keys: Any, rules: Any) -> Any:
+    """The predictions among the arguments of a matcher, by their keys; None where there are none."""
+    if rules.arguments:
+        return {getattr(keys, name): argument for name, argument in zip(rules.arguments, arguments)}
+    return dict(arguments[0]) if arguments and isinstance(arguments[0], Mapping) else None
+
+
+def joined(targets: Any, of_images: Any, padded: bool) -> dict[str, Any]:
+    """One dictionary of arrays from that of each image: padded side by side, else one after another.
+
+    of_images: the keys of what an image has one of.
+    """
+    ways = {key: np.stack if padded or key in of_images else np.concatenate for key in (targets or [{}])[0]}
+    return {key: way([target[key] for target in targets]) for key, way in ways.items()}
+
+
 def mapping(what: str, value: Any, expected: str) -> Any:
     """The value if it is a dictionary; raises `WrongAnswer` otherwise."""
     if not isinstance(value, Mapping):
@@ -518,9 +588,15 @@ def _matching(what: str, answer: Any, convert: Callable[[Any], Any]) -> dict[str
 KEYS = {
     "logits": "pred_logits", "boxes": "pred_boxes", "masks": "pred_masks", "auxiliary": "aux_outputs",
     "encoder": "enc_outputs", "denoising": "dn_outputs", "labels": "labels", "target_boxes": "boxes",
-    "target_masks": "masks", "target_size": "size",
+    "target_masks": "masks", "target_size": "size", "target_valid": "valid", "target_counts": "counts",
 }  # fmt: skip
 """The keys of dictionaries that a profile may name otherwise."""
+TARGETS = {"layout": "listed", "label_dtype": "int64"}
+MATCHER = {
+    "arguments": (), "answer": "pairs", "entry": None, "first_target": 0, "target_indices": "image",
+    "padding": "left-out",
+}  # fmt: skip
+"""What a profile may say otherwise of targets and of matchers, as far as it is read here."""
 
 PARTS = ("class_cost", "class_loss")
 """The fields of a configuration that have numbers of their own."""
@@ -531,7 +607,10 @@ SEEN = ("logits", "boxes")
 """The predictions by which a layer is told from others."""
 APART = ("encoder", "denoising")
 """The layers that stand apart from those of the decoder."""
-TARGET = {"labels": "labels", "boxes": "target_boxes", "masks": "target_masks", "size": "target_size"}
+TARGET = {
+    "labels": "labels", "boxes": "target_boxes", "masks": "target_masks", "size": "target_size",
+    "valid": "target_valid",
+}  # fmt: skip
 """The parts of a target, by their names in `KEYS`."""
 DETECTION = ("scores", "labels", "boxes")
 """The parts of an image's detections."""
@@ -560,21 +639,26 @@ def torch_testee(
     """
     factories = {"matcher": matcher, "criterion": criterion, "masks": masks, "gradients": criterion}
     factories["postprocess"] = postprocess
-    keys = SimpleNamespace(**{**KEYS, **(profile.get("keys", {}) if isinstance(profile, dict) else {})})
+    given = profile if isinstance(profile, dict) else {}
+    keys, target_rules, matcher_rules = (
+        SimpleNamespace(**{**usual, **given.get(name, {})})
+        for name, usual in (("keys", KEYS), ("targets", TARGETS), ("matcher", MATCHER))
+    )
+    spelling = SimpleNamespace(keys=keys, targets=target_rules, matcher=matcher_rules)
 
     def build(component: str, fields: dict[str, Any]) -> Functions:
         configuration = SimpleNamespace(
             **{name: SimpleNamespace(**field) if name in PARTS else field for name, field in fields.items()}
         )
         if component == "boxes":
-            return {name: _TorchCalls(boxes[name], configuration, keys).box_operation(name) for name in boxes}
+            return {name: _TorchCalls(boxes[name], configuration, spelling).box_operation(name) for name in boxes}
         import torch
 
         state = torch.get_rng_state()
         torch.manual_seed(0)
         module = factories[component](configuration)
         torch.set_rng_state(state)
-        calls = _TorchCalls(module, configuration, keys)
+        calls = _TorchCalls(module, configuration, spelling)
         if isinstance(module, torch.nn.Module):
             module.to(dtype=calls.dtype, device=configuration.device)
             module.train({"evaluation": False, "training": True}.get(calls.call, component != "postprocess"))
@@ -586,10 +670,10 @@ def torch_testee(
 class _TorchCalls:
     """Calls to one module: JSON in, tensors to the module, and JSON out."""
 
-    def __init__(self, module: Any, configuration: Any, keys: Any) -> None:
+    def __init__(self, module: Any, configuration: Any, spelling: Any) -> None:
         import torch
 
-        self.torch, self.module, self.keys = torch, module, keys
+        self.torch, self.module, self.keys, self.rules = torch, module, spelling.keys, spelling
         self.autocast = configuration.dtype == "autocast"
         narrow, _, mixed = ("float32" if self.autocast else configuration.dtype).partition("-")
         self.dtype = torch.float32 if mixed else getattr(torch, narrow)
@@ -612,7 +696,7 @@ class _TorchCalls:
         return begin
 
     def _tensor(self, name: str, value: Any, gradient: bool = False, integers: Any = None, floats: Any = None) -> Any:
-        array = decode_array(value, name)
+        array = decode_array(value, name) if isinstance(value, dict) else value
         dtype = {"f": floats or self.dtype, "i": integers}.get(array.dtype.kind)
         tensor = self.torch.tensor(array, dtype=dtype, device=self.device).requires_grad_(gradient and self.recording)
         self.given[name] = (tensor, tensor.detach().clone())
@@ -647,18 +731,22 @@ class _TorchCalls:
         return self._kept("outputs", outputs)
 
     def _targets(self, targets: Any) -> Any:
-        return self._kept("targets", [self._target(target, image) for image, target in enumerate(targets)])
+        arrays = [{part: decode_array(own[part], part) for part in TARGET if own[part] is not None} for own in targets]
+        self.counts = [int(own.get("valid", np.ones(len(own["labels"]))).sum()) for own in arrays]
+        if self.rules.targets.layout == "listed":
+            each = [self._target(own, f" of image {image}") for image, own in enumerate(arrays)]
+            return self._kept("targets", [self._kept(f"target {image}", own) for image, own in enumerate(each)])
+        whole = self._target(joined(arrays, ("size",), self.rules.targets.layout == "padded"), "")
+        return self._kept("targets", {**whole, self.keys.target_counts: self._kept("counts", list(self.counts))})
 
-    def _target(self, target: Any, image: int) -> Any:
-        present = {part: name for part, name in TARGET.items() if target[part] is not None}
-        integers = {"labels": getattr(self.torch, LABELS.get(self.call, "int64")), "size": self.torch.int64}
-        tensors = {
-            getattr(self.keys, name): self._tensor(
-                "{} of image {}".format(name.replace("_", " "), image), target[part], integers=integers.get(part)
+    def _target(self, arrays: Any, of: str) -> Any:
+        integers = {"labels": LABELS.get(self.call, self.rules.targets.label_dtype)}
+        return {
+            getattr(self.keys, TARGET[part]): self._tensor(
+                TARGET[part].replace("_", " ") + of, array, integers=getattr(self.torch, integers.get(part, "int64"))
             )
-            for part, name in present.items()
+            for part, array in arrays.items()
         }
-        return self._kept(f"target {image}", tensors)
 
     def _numpy(self, value: Any) -> Any:
         tensor = self.torch.as_tensor(value).detach().cpu()
@@ -693,15 +781,21 @@ class _TorchCalls:
 
         return self.within_precision(call)
 
-    def _matchings(self, what: str, answer: Any, images: int) -> list[dict[str, Any]]:
-        pairs = sequence(what, answer, "a list of (query indices, target indices), one an image", images)
-        return [_matching(f"{what}, for image {image},", pair, self._numpy) for image, pair in enumerate(pairs)]
+    def _matchings(self, what: str, answer: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The matching of each image, and what it was read from, by name."""
+        rules, found, parts = self.rules.matcher, [], {}
+        for image, own in enumerate(image_answers(what, answer, len(self.counts), rules)):
+            name = f"{what}, for image {image},"
+            queries, targets = image_matching(name, own, self.counts, image, rules, self._numpy)
+            found.append({"queries": encode_array(queries), "targets": encode_array(targets)})
+            sides = zip(("query", "target"), own) if rules.answer == "pairs" else [("all", own)]
+            parts.update({f"{side} indices of image {image}": part for side, part in sides})
+        return found, parts
 
     def matcher(self, outputs: Any, targets: Any) -> Any:
-        answer = self._answer(self._outputs(outputs), self._targets(targets))
-        value = self._matchings("the matcher", answer, len(targets))
-        names = ("query indices of image {}", "target indices of image {}")
-        parts = {name.format(n): part for n, pair in enumerate(answer) for name, part in zip(names, pair)}
+        given = self._outputs(outputs), self._targets(targets)
+        answer = self._answer(*matcher_arguments(*given, self.keys, self.rules.matcher))
+        value, parts = self._matchings("the matcher", answer)
         return {"value": value, "observation": self._observation(parts)}
 
     def criterion(self, outputs: Any, targets: Any) -> Any:
@@ -751,8 +845,9 @@ class _TorchCalls:
         if isinstance(matcher, self.torch.nn.Module):
 
             def record(_: Any, given: Any, pairs: Any) -> None:
-                if given and isinstance(given[0], Mapping):
-                    calls.append((dict(given[0]), self._read(pairs, targets)))
+                predictions = predictions_in(given, self.keys, self.rules.matcher)
+                if predictions is not None:
+                    calls.append((predictions, self._read(pairs)))
 
             handle = matcher.register_forward_hook(record)
         try:
@@ -761,15 +856,14 @@ class _TorchCalls:
             if handle is not None:
                 handle.remove()
 
-    def _read(self, pairs: Any, targets: Any) -> Any:
-        """The matchings; None where they are not the pairs of each image, which a criterion may keep to itself."""
+    def _read(self, pairs: Any) -> Any:
+        """The matchings; None where they are not what is declared, which a criterion may keep to itself."""
         try:
-            found = self._matchings("the criterion's matcher", pairs, len(targets))
+            found, _ = self._matchings("the criterion's matcher", pairs)
         except WrongAnswer:
             return None
-        counts = [len(target[self.keys.labels]) for target in targets]
         indices = [decode_array(own["targets"], "the target indices").tolist() for own in found]
-        return None if any(max(own, default=-1) >= count for own, count in zip(indices, counts)) else found
+        return None if any(max(own, default=-1) >= count for own, count in zip(indices, self.counts)) else found
 
     def gradients(self, outputs: Any, targets: Any, weights: Any) -> Any:
         given = self._outputs(outputs)

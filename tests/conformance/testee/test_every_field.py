@@ -34,7 +34,7 @@ from detr_conformance.vectors.places import Place
 from detr_spec.configuration import Configuration
 from detr_spec.hints import default_of, field_types, is_record
 from detr_spec.implementation import COMPONENTS, Implementation, Limits
-from detr_spec.profile import Keys, Profile, TargetRules
+from detr_spec.profile import Keys, MatcherRules, Profile, TargetRules
 from detr_spec.values import Answer, Detections, LayerGradient, Outputs, Target
 
 Alone = detr_testee.Testee
@@ -111,7 +111,10 @@ def test_the_file_that_stands_alone_knows_every_field_that_a_case_has() -> None:
     assert set(detr_testee.TARGET) == names_of(Target) - {"broken"}
     assert set(detr_testee.DETECTION) == names_of(Detections)
     assert set(detr_testee.LAYER) == names_of(LayerGradient)
-    assert {*detr_testee.LAYER, *layers, *detr_testee.TARGET.values()} == set(detr_testee.KEYS)
+    assert {*detr_testee.LAYER, *layers, *detr_testee.TARGET.values(), "target_counts"} == set(detr_testee.KEYS)
+    for rules, known in ((TargetRules(), detr_testee.TARGETS), (MatcherRules(), detr_testee.MATCHER)):
+        assert {name: getattr(rules, name) for name in known} == known
+    assert names_of(MatcherRules) - set(detr_testee.MATCHER) == {"index_dtype"}
 
 
 class Pairs(nn.Module):
@@ -141,7 +144,7 @@ def tensors(value: Any) -> list[Tensor]:
     return [value] if isinstance(value, Tensor) else [one for part in parts for one in tensors(part)]
 
 
-PROFILE = replace(record(Profile, name="renamed"), targets=TargetRules(), no_object="last")
+PROFILE = replace(record(Profile, name="renamed", matcher=MatcherRules()), targets=TargetRules(), no_object="last")
 """Every field another than the default, but for those by which values are written before any testee is asked."""
 GIVEN: dict[str, Any] = {
     "matcher": lambda c: Pairs(),

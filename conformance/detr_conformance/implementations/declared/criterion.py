@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import detr_reference as reference
+from detr_conformance.bridges.torch_criterion import matchings
 from detr_conformance.implementations.declared.boxes import Overlaps
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_conformance.implementations.declared.names import (
     OWN,
-    TARGETS,
     declared_losses,
     declared_outputs,
     outputs_of_reference,
-    renamed,
     targets_of_reference,
     with_known_labels,
+    with_labels,
 )
+from detr_conformance.testee.detr_testee import matcher_arguments
 from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
 from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
 from detr_spec.configuration import Configuration
@@ -41,28 +42,29 @@ class DeclaredCriterion(nn.Module):
     def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """The losses and metrics that the profile reports, 0-dimensional."""
         given = outputs_of_reference(outputs, self.profile)
+        if self.profile.target_count == "unchecked" and self.profile.targets.layout == "listed":
+            nothing = {self.keys.labels: self._no_labels, self.keys.target_boxes: torch.zeros(0, 4)}
+            size = {self.keys.target_size: torch.ones(2)} if self.profile.targets.units == "pixels" else {}
+            images = len(given["pred_logits"])
+            targets = [*targets, *[nothing | size] * images][:images]
+        self._given = targets
         truth = targets_of_reference(targets, self.profile)
-        self._declared = [(target, own) for target, own in zip(targets, truth, strict=True)]
         if self.profile.label_beyond_range == "unchecked":
             truth = with_known_labels(truth, self.criterion.num_classes)
-        if self.profile.target_count == "unchecked":
-            nothing = {"labels": torch.zeros(0, dtype=torch.int64), "boxes": torch.zeros(0, 4)}
-            images = len(given["pred_logits"])
-            truth = [*truth, *[nothing] * images][:images]
         losses = self.criterion(given, truth)
         return declared_losses(losses, self.configuration, len(given.get(OWN.auxiliary, ())))
 
-    def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
-        pairs: Pairs = self.matcher(
-            declared_outputs(outputs, self.profile), [self._declared_target(target) for target in targets]
-        )
-        return pairs
+    @property
+    def _no_labels(self) -> Tensor:
+        return torch.zeros(0, dtype=getattr(torch, self.profile.targets.label_dtype))
 
-    def _declared_target(self, target: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """A target of the reference as it was given, with its own labels."""
-        labels = target[OWN.labels] + self.profile.targets.first_label
-        given = [item for item, own in self._declared if own[OWN.target_boxes] is target[OWN.target_boxes]]
-        return {**(given[0] if given else renamed(target, TARGETS, OWN, self.keys)), self.keys.labels: labels}
+    def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
+        """The pairs that the matcher answers, which is called and answers as the profile says."""
+        profile, labels = self.profile, [target[OWN.labels] for target in targets]
+        given = declared_outputs(outputs, profile), with_labels(self._given, labels, profile)
+        answer = self.matcher(*matcher_arguments(*given, profile.keys, profile.matcher))
+        found, _ = matchings("the matcher", answer, list(map(len, labels)), profile.matcher)
+        return [(torch.tensor(own.queries).long(), torch.tensor(own.targets).long()) for own in found]
 
 
 class DeclaredLosses(SetPredictionCriterion):

@@ -16,6 +16,7 @@ from detr_conformance.implementations.declared.names import (
     targets_of_reference,
     with_known_labels,
 )
+from detr_conformance.implementations.declared.spelling import answer_of_matcher, given_to_matcher
 from detr_reference.batch import Outputs, Pairs, Targets
 from detr_reference.boxes import upcast_half
 from detr_reference.matcher import ClassCost
@@ -32,8 +33,9 @@ class DeclaredMatcher(nn.Module):
         self.matcher = MatcherOfBoxes(configuration)
 
     @torch.no_grad()
-    def forward(self, outputs: Any, targets: Any) -> Pairs:
-        """The pairs of each image, in an order of their own where the profile leaves that open."""
+    def forward(self, *arguments: Any) -> Any:
+        """Which target each query has, as the profile says it, from what the profile calls a matcher with."""
+        outputs, targets = given_to_matcher(arguments, self.profile)
         given, truth = (
             outputs_of_reference(outputs, self.profile),
             targets_of_reference(targets, self.profile),
@@ -47,10 +49,8 @@ class DeclaredMatcher(nn.Module):
         if self.profile.non_finite_boxes == "unchecked":
             given["pred_boxes"] = given["pred_boxes"].nan_to_num(0.5)
             truth = [{**target, "boxes": target["boxes"].nan_to_num(0.5)} for target in truth]
-        pairs = self._pairs(given, truth)
-        if self.profile.ascending_queries:
-            return pairs
-        return [(queries.flip(0), objects.flip(0)) for queries, objects in pairs]
+        counts = [len(target["labels"]) for target in truth]
+        return answer_of_matcher(self._pairs(given, truth), counts, given["pred_boxes"].shape[1], self.profile)
 
     def _pairs(self, outputs: Outputs, targets: Targets) -> Pairs:
         if "rank-last" not in (self.profile.non_finite_logits, self.profile.non_finite_boxes):

@@ -32,22 +32,68 @@ def outputs_of_reference(outputs: Mapping[str, Any], profile: Profile) -> dict[s
     return respelt(outputs, profile.keys, OWN, -columns_before(profile))
 
 
-def targets_of_reference(targets: Sequence[Mapping[str, Tensor]], profile: Profile) -> list[dict[str, Tensor]]:
+def targets_of_reference(targets: Any, profile: Profile) -> list[dict[str, Tensor]]:
     """Targets under the reference's names, with labels from 0 and boxes cxcywh, relative to the image."""
-    return [_target_of_reference(target, profile) for target in targets]
+    return [_target_of_reference(target, profile) for target in listed_targets(targets, profile)]
+
+
+def listed_targets(targets: Any, profile: Profile) -> list[dict[str, Tensor]]:
+    """Targets with a dictionary for each image, without padding."""
+    keys, layout = profile.keys, profile.targets.layout
+    if layout == "listed":
+        return list(targets)
+    counts = counts_of(targets, profile)
+    of_images = [key for key in (keys.target_size,) if key in targets]
+    parts = {getattr(keys, name): targets[getattr(keys, name)] for name in TARGETS if getattr(keys, name) in targets}
+    split = {
+        key: part.split(counts)
+        if layout == "concatenated"
+        else [own[:count] for own, count in zip(part, counts, strict=True)]
+        for key, part in parts.items()
+    }
+    split |= {key: list(targets[key]) for key in of_images}
+    return [{key: part[image] for key, part in split.items()} for image in range(len(counts))]
+
+
+def counts_of(targets: Any, profile: Profile) -> list[int]:
+    """The number of objects of each image."""
+    keys = profile.keys
+    if profile.targets.layout == "listed":
+        return [len(target[keys.labels]) for target in targets]
+    rules = profile.targets
+    if rules.layout == "padded" and rules.padding_label < rules.first_label and profile.label_beyond_range != "refuse":
+        return list((targets[keys.labels] != rules.padding_label).sum(dim=1).tolist())
+    if rules.layout == "padded" and "target_counts" not in profile.matcher.arguments:
+        return list(targets[keys.target_valid].sum(dim=1).tolist())
+    return list(targets[keys.target_counts])
+
+
+def with_labels(targets: Any, labels: Sequence[Tensor], profile: Profile) -> Any:
+    """The targets of a dialect with other labels, from 0 and without those of padding."""
+    key, rules = profile.keys.labels, profile.targets
+    own = [part.to(getattr(torch, rules.label_dtype)) + rules.first_label for part in labels]
+    if rules.layout == "listed":
+        return [{**target, key: part} for target, part in zip(targets, own, strict=True)]
+    if rules.layout == "concatenated":
+        return {**targets, key: torch.cat(own)}
+    padded = targets[key].clone()
+    for row, part in zip(padded, own, strict=True):
+        row[: len(part)] = part
+    return {**targets, key: padded}
 
 
 def _target_of_reference(target: Mapping[str, Tensor], profile: Profile) -> dict[str, Tensor]:
     rules, found = profile.targets, renamed(target, TARGETS, profile.keys, OWN)
-    boxes = found[OWN.target_boxes]
+    boxes, labels = found[OWN.target_boxes], found[OWN.labels]
+    if labels.dtype != getattr(torch, rules.label_dtype):
+        raise ValueError(f"labels are {labels.dtype}; expected {rules.label_dtype}")
     if rules.units == "pixels":
         boxes = boxes / target[profile.keys.target_size].flip(0).repeat(2)
     if rules.box_format == "xywh":
         boxes = torch.cat([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], dim=1)
     if rules.box_format == "xyxy":
         boxes = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)
-    labels = found[OWN.labels] - rules.first_label if rules.first_label else found[OWN.labels]
-    return {**found, OWN.labels: labels, OWN.target_boxes: boxes}
+    return {**found, OWN.labels: labels.long() - rules.first_label, OWN.target_boxes: boxes}
 
 
 def columns_before(profile: Profile) -> int:
