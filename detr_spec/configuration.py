@@ -9,12 +9,14 @@ from operator import attrgetter
 from typing import Any
 
 from detr_spec.calls import CALLS, PLAIN
-from detr_spec.costs import ClassCost, Cost, GiouCost, L1Cost
-from detr_spec.profile import Profile
-from detr_spec.terms import BoxGiou, BoxL1, ClassTerm, MaskDice, MaskFocal, Term
+from detr_spec.costs import BoxCost, ClassCost, Cost
+from detr_spec.profile import COST_PARTS, LOSS_PARTS, PARTS, Profile
+from detr_spec.terms import BoxTerm, ClassTerm, MaskTerm, Term
 from detr_spec.values import DTYPES, InvalidValue
 
 __all__ = [
+    "COST_PARTS",
+    "COST_WEIGHTS",
     "PARTS",
     "TERM_WEIGHTS",
     "Configuration",
@@ -26,9 +28,6 @@ __all__ = [
     "with_numbers",
 ]
 
-PARTS = ("class_cost", "class_loss")
-"""The fields that are parts of the profile with the numbers of the case."""
-
 TERM_WEIGHTS = {
     "classification": "loss_class",
     "box_l1": "loss_bbox",
@@ -37,6 +36,10 @@ TERM_WEIGHTS = {
     "dice": "loss_dice",
 }
 """The fields that weigh the training terms, by the terms' neutral names."""
+
+
+COST_WEIGHTS = ("cost_class", "cost_bbox", "cost_giou")
+"""The fields that weigh the terms of the matching cost, in the order of `COST_PARTS`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +70,14 @@ class Configuration:
     """Whether mask losses are asked for."""
     class_cost: ClassCost = None  # type: ignore[assignment]
     """The profile's class cost with the numbers of the case; where it is not given, with those of the profile."""
+    box_cost: BoxCost = None  # type: ignore[assignment]
+    overlap_cost: BoxCost = None  # type: ignore[assignment]
     class_loss: ClassTerm = None  # type: ignore[assignment]
-    """The profile's classification loss, likewise."""
+    """The profile's classification loss, likewise; and so are the other terms of its loss."""
+    box_loss: BoxTerm = None  # type: ignore[assignment]
+    overlap_loss: BoxTerm = None  # type: ignore[assignment]
+    mask_loss: MaskTerm = None  # type: ignore[assignment]
+    dice_loss: MaskTerm = None  # type: ignore[assignment]
     top_k: int = 100
     threshold: float = 0.5
     hidden_dim: int = 8
@@ -88,16 +97,7 @@ class Configuration:
         for name in ("num_classes", "decoder_layers", "top_k", "hidden_dim"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in (
-            "cost_class",
-            "cost_bbox",
-            "cost_giou",
-            "loss_class",
-            "loss_bbox",
-            "loss_giou",
-            "loss_mask",
-            "loss_dice",
-        ):
+        for name in (*COST_WEIGHTS, *TERM_WEIGHTS.values()):
             if not getattr(self, name) >= 0:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected a number of at least 0")
 
@@ -108,24 +108,45 @@ class Configuration:
 
     @property
     def cost_weights(self) -> tuple[float, float, float]:
-        """The weights of class, L1 and GIoU in the matching cost."""
+        """The weights of classes, boxes and overlaps in the matching cost."""
         return self.cost_class, self.cost_bbox, self.cost_giou
 
     @property
     def costs(self) -> tuple[Cost, Cost, Cost]:
         """The terms of the matching cost, in the order of their weights."""
-        return self.class_cost, L1Cost(), GiouCost()
+        return self.class_cost, self.box_cost, self.overlap_cost
 
     @property
     def terms(self) -> dict[str, Term]:
         """The training terms by neutral name, those of masks where they are asked for."""
-        masks = {"mask": MaskFocal(), "dice": MaskDice()} if self.masks else {}
-        return {"classification": self.class_loss, "box_l1": BoxL1(), "box_giou": BoxGiou()} | masks
+        own: dict[str, Term] = {name: getattr(self, part) for name, part in LOSS_PARTS.items()}
+        every = own | {further.key: further.term for further in self.profile.further_losses}
+        return {name: term for name, term in every.items() if self.masks or term.moves != "masks"}
 
     @property
     def term_weights(self) -> dict[str, float]:
         """The weight of each training term, by neutral name."""
-        return {name: getattr(self, TERM_WEIGHTS[name]) for name in self.terms}
+        own = {name: getattr(self, weight) for name, weight in TERM_WEIGHTS.items()}
+        every = own | {further.key: further.weight for further in self.profile.further_losses}
+        return {name: every[name] for name in self.terms}
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The training terms that the case is about, by neutral name: those of masks where these are asked for."""
+        return self.moving("masks") if self.masks else tuple(self.terms)
+
+    @property
+    def layered(self) -> tuple[str, ...]:
+        """The training terms that every decoder layer has, by neutral name."""
+        return tuple(name for name, term in self.terms.items() if term.every_layer)
+
+    def moving(self, predictions: str) -> tuple[str, ...]:
+        """The training terms that move "logits", "boxes" or "masks", by neutral name."""
+        return tuple(name for name, term in self.terms.items() if term.moves == predictions)
+
+    def terms_with(self, law: str) -> tuple[str, ...]:
+        """Those of the terms that the case is about of which a law is true."""
+        return tuple(name for name in self.trained if law in self.terms[name].laws)
 
     @property
     def losses(self) -> list[str]:
@@ -136,7 +157,7 @@ class Configuration:
     def weight_dict(self) -> dict[str, float]:
         """The loss weights by the profile's keys: for all other layers and predictions those of the last. norm §4."""
         keys = self.profile.keys
-        main = {getattr(keys, name): weight for name, weight in self.term_weights.items()}
+        main = {getattr(keys, name, name): weight for name, weight in self.term_weights.items()}
         names = [partial(keys.auxiliary_loss.format, layer=layer) for layer in range(self.decoder_layers - 1)]
         others = [template for template in (keys.encoder_loss, keys.denoising_loss) if template]
         names += [partial(template.format, layer=self.decoder_layers - 1) for template in others]
@@ -172,6 +193,6 @@ def number_of(configuration: Configuration, name: str) -> float:
 
 def weights_of(profile: Profile) -> dict[str, float]:
     """The weights that a dialect trains with, by the names of a configuration's fields."""
-    cost = zip(("cost_class", "cost_bbox", "cost_giou"), profile.cost_weights, strict=True)
-    loss = zip(("loss_class", "loss_bbox", "loss_giou"), profile.loss_weights, strict=True)
+    cost = zip(COST_WEIGHTS, profile.cost_weights, strict=True)
+    loss = zip(list(TERM_WEIGHTS.values())[:3], profile.loss_weights, strict=True)
     return {**dict(cost), **dict(loss)}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from detr_spec.configuration import Configuration, number_of
-from detr_spec.profile import Profile
+from detr_spec.configuration import COST_WEIGHTS, TERM_WEIGHTS, Configuration, number_of
+from detr_spec.profile import COST_PARTS, LOSS_PARTS, Profile
 
 CRITERIA = ("criterion", "masks", "gradients", "distributed")
 """The components that match and sum losses."""
@@ -22,27 +22,30 @@ def deciding_numbers(component: str, configuration: Configuration, *, weighted: 
     weighted: whether it is asked about loss weights, which decide no loss.
     """
     profile = configuration.profile
-    fields = list(_fields(component, profile))
+    fields = list(_fields(component, configuration))
     if component in CRITERIA and (weighted or component == "gradients"):
-        fields += ["loss_class", "loss_bbox", "loss_giou"]
-        fields += ["loss_mask", "loss_dice"] if configuration.masks else []
+        fields += [TERM_WEIGHTS[name] for name in configuration.terms if name in TERM_WEIGHTS]
     found = {name: number_of(configuration, name) for name in dict.fromkeys(fields)}
     return found | _declared(component, profile)
 
 
-def _fields(component: str, profile: Profile) -> list[str]:
+def _fields(component: str, configuration: Configuration) -> list[str]:
+    profile = configuration.profile
     fields = [] if component in ("boxes", "assignment", "decoder") else ["num_classes"]
     fields += ["decoder_layers"] if component in LAYERED else []
     fields += ["hidden_dim"] if component in ("heads", "decoder", "model") else []
     if component in ("matcher", *CRITERIA):
-        fields += ["cost_class", "cost_bbox", "cost_giou"]
-        fields += [f"class_cost.{name}" for name in profile.class_cost.numbers]
+        fields += [*COST_WEIGHTS, *_numbers(profile, COST_PARTS)]
     if component in CRITERIA:
-        fields += [f"class_loss.{name}" for name in profile.class_loss.numbers]
+        fields += _numbers(profile, [part for name, part in LOSS_PARTS.items() if name in configuration.terms])
     if component == "postprocess":
         fields += ["top_k"] if profile.detection.rule == "top-k" else []
         fields += ["threshold"] if profile.detection.threshold else []
     return fields
+
+
+def _numbers(profile: Profile, parts: Sequence[str]) -> list[str]:
+    return [f"{part}.{name}" for part in parts for name in getattr(profile, part).numbers]
 
 
 def _declared(component: str, profile: Profile) -> dict[str, float]:

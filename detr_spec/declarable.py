@@ -15,8 +15,9 @@ import numpy as np
 
 from detr_spec.hints import default_of, is_part
 from detr_spec.parts import Part, known_parts
-from detr_spec.profile import Profile
+from detr_spec.profile import FurtherLoss, Profile
 from detr_spec.profiles import PROFILES
+from detr_spec.terms import BoxGiou
 from detr_spec.values import InvalidValue
 
 WORDS = ("name", "summary")
@@ -54,6 +55,7 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
         (0.3, 0.7, 0.1),
     ),
     "eos_coef": (0.1, 0.0, 0.25, 1.0, 3.0),
+    "further_losses": ((), (FurtherLoss(key="loss_overlap", term=BoxGiou(), weight=0.5),)),
 }
 """Numbers worth trying, the default of `Profile` first: those of known dialects, and where a number may end."""
 

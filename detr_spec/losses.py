@@ -19,8 +19,6 @@ from detr_spec.tolerance import SPACING, Interval, Numbers, lift
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, part_dtypes, round_to
 from detr_spec.written import truth_of
 
-TRAINING_TERMS = ("classification", "box_l1", "box_giou")
-MASK_TERMS = ("mask", "dice")
 METRICS = ("class_error", "cardinality")
 
 

@@ -12,19 +12,45 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from detr_spec.boxes import BoxRules
-from detr_spec.costs import ClassCost, NegativeProbability
+from detr_spec.costs import BoxCost, ClassCost, GiouCost, L1Cost, NegativeProbability
 from detr_spec.declarations import (
     choices_of,
-    require_arguments,
     require_choices,
+    require_different,
+    require_number,
     require_weights,
 )
 from detr_spec.parts import Part, known_parts
 from detr_spec.spelling import Keys, LossRules, MatcherRules, TargetRules
-from detr_spec.terms import ClassTerm, CrossEntropy
+from detr_spec.terms import BoxGiou, BoxL1, BoxTerm, ClassTerm, CrossEntropy, MaskDice, MaskFocal, MaskTerm, Term
 from detr_spec.values import InvalidValue
 
-__all__ = ["BoxRules", "DetectionRules", "Keys", "LossRules", "MatcherRules", "Profile", "TargetRules", "replace"]
+__all__ = [
+    "BoxRules",
+    "DetectionRules",
+    "FurtherLoss",
+    "Keys",
+    "LossRules",
+    "MatcherRules",
+    "Profile",
+    "TargetRules",
+    "replace",
+]
+
+LOSS_PARTS = {
+    "classification": "class_loss",
+    "box_l1": "box_loss",
+    "box_giou": "overlap_loss",
+    "mask": "mask_loss",
+    "dice": "dice_loss",
+}
+"""The fields of a profile that are its training terms, by the neutral names of their losses."""
+
+COST_PARTS = ("class_cost", "box_cost", "overlap_cost")
+"""The fields of a profile that are the terms of its matching cost."""
+
+PARTS = (*COST_PARTS, *LOSS_PARTS.values())
+"""The fields of a profile that are terms with numbers of their own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,24 +85,44 @@ class DetectionRules:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherLoss:
+    """A training term beside those that every dialect has, by the name of its loss, with the weight that it has."""
+
+    key: str
+    term: Term
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_number(f"the weight of {self.key}", self.weight)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """Every parameter in which right implementations of DETR's set prediction differ. The defaults are DETR's own.
 
-    `activation` softmax has a no-object class; sigmoid has none. `class_cost` and `class_loss` are the
-    formulas, with the numbers that the dialect trains with. Raises `InvalidValue` for what contradicts itself.
+    `activation` softmax has a no-object class; sigmoid has none. `class_cost` to `dice_loss` are the formulas, with
+    the numbers that the dialect trains with. Raises `InvalidValue` for what contradicts itself.
     """
 
     name: str
     summary: str
     activation: Literal["softmax", "sigmoid"] = "softmax"
     class_cost: ClassCost = field(default_factory=NegativeProbability)
+    box_cost: BoxCost = field(default_factory=L1Cost)
+    overlap_cost: BoxCost = field(default_factory=GiouCost)
     class_loss: ClassTerm = field(default_factory=CrossEntropy)
+    box_loss: BoxTerm = field(default_factory=BoxL1)
+    overlap_loss: BoxTerm = field(default_factory=BoxGiou)
+    mask_loss: MaskTerm = field(default_factory=MaskFocal)
+    dice_loss: MaskTerm = field(default_factory=MaskDice)
+    further_losses: tuple[FurtherLoss, ...] = ()
+    """Training terms that the dialect has beside these, of its decoder's layers and of what stands apart."""
     no_object: Literal["last", "first"] = "last"
     """Which column of a softmax is that of no object."""
     cost_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
-    """Weights of class, L1 and GIoU in the matching cost that the dialect trains with."""
+    """Weights of classes, boxes and overlaps in the matching cost that the dialect trains with."""
     loss_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
-    """Weights of class, L1 and GIoU in the training loss."""
+    """Weights of classes, boxes and overlaps in the training loss."""
     ascending_queries: bool = True
     """Whether a matching lists its pairs by ascending query index."""
     non_finite_logits: Literal["refuse", "rank-last", "unchecked"] = "refuse"
@@ -117,8 +163,9 @@ class Profile:
         require_weights("loss_weights", self.loss_weights)
         self._require_activation("class_cost", self.class_cost, ClassCost)
         self._require_activation("class_loss", self.class_loss, ClassTerm)
-        if self.matcher.arguments:
-            require_arguments(self.matcher.arguments, ("logits", "boxes", *self.targets.parts))
+        for further in self.further_losses:
+            self._require_activation(further.key, further.term, Term)
+        require_different("losses", *(further.key for further in self.further_losses), *self.keys.losses)
         needed = _CARDINALITY.get(self.cardinality, self.activation)
         if needed != self.activation:
             others = [name for name in choices_of(Profile)["cardinality"] if _CARDINALITY.get(name) != needed]

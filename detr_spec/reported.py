@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from detr_spec.apart import APART, Apart
-from detr_spec.configuration import TERM_WEIGHTS, Configuration
+from detr_spec.configuration import Configuration
 from detr_spec.parameters import product
 from detr_spec.profile import Keys, Profile
 from detr_spec.terms import Term
@@ -43,7 +43,7 @@ class Reported:
 
     def factors(self, configuration: Configuration, part: Part) -> tuple[float, ...]:
         """The numbers whose product is the coefficient of a part."""
-        weight = (getattr(configuration, TERM_WEIGHTS[part[0]]),) if self.weighted else ()
+        weight = (configuration.term_weights[part[0]],) if self.weighted else ()
         return (*weight, *((1 / self.divisors[part],) if part in self.divisors else ()))
 
 
@@ -131,7 +131,7 @@ def _reported(profile: Profile, layers: int, terms: tuple[tuple[str, Term], ...]
 
 def _key(keys: Keys, name: str, place: Place, layers: int) -> str | None:
     """What the loss of a term, or a metric, of a place is called; None where it is not reported."""
-    main: str | None = getattr(keys, name)
+    main: str | None = getattr(keys, name, name)
     template = "{loss}" if place is None else keys.auxiliary_loss if isinstance(place, int) else None
     template = template or getattr(keys, f"{place}_loss")
     if main is None or template is None:

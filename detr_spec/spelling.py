@@ -53,12 +53,18 @@ class Keys:
         for name in ("auxiliary_loss", "encoder_loss", "denoising_loss"):
             if (template := getattr(self, name)) is not None:
                 require_template(name, template, "loss", optional=() if name == "denoising_loss" else ("layer",))
-        losses = self.classification, self.box_l1, self.box_giou, self.mask, self.dice, self.class_error
-        main = [loss for loss in (*losses, self.cardinality, self.total) if loss is not None]
+        main = self.losses
         auxiliary = None if self.auxiliary_loss == "{loss}" else self.auxiliary_loss
         templates = (auxiliary, 0), (self.encoder_loss, 1), (self.denoising_loss, 0)
         others = [template.format(loss=loss, layer=layer) for template, layer in templates if template for loss in main]
         require_different("losses", *main, *others)
+
+    @property
+    def losses(self) -> list[str]:
+        """The names of all losses and metrics of the last layer, and of the total, as far as they are reported."""
+        terms = self.classification, self.box_l1, self.box_giou, self.mask, self.dice
+        named = (*terms, self.class_error, self.cardinality, self.total)
+        return [loss for loss in named if loss is not None]
 
     @property
     def shares_layers(self) -> bool:

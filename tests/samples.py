@@ -19,7 +19,7 @@ from detr_spec.hints import (
     optional_type,
 )
 from detr_spec.parts import known_parts
-from detr_spec.profile import Keys, MatcherRules, Profile, TargetRules
+from detr_spec.profile import FurtherLoss, Keys, MatcherRules, Profile, TargetRules
 from detr_spec.values import Outputs
 
 LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "n": 2, "m": 3, "k": 2, "L": 2}
@@ -35,6 +35,7 @@ SPECIAL: dict[tuple[Any, str], Any] = {
     (Outputs, "encoder"): _layer,
     (Outputs, "denoising"): _layer,
     (Profile, "activation"): lambda: "sigmoid",
+    (Profile, "further_losses"): lambda: (record(FurtherLoss),),
     (Keys, "auxiliary_loss"): lambda: "layer {layer}, {loss}",
     (Keys, "encoder_loss"): lambda: "encoder, {loss}",
     (Keys, "denoising_loss"): lambda: "denoising, {loss}",
@@ -53,7 +54,8 @@ def sample(hint: Any, default: Any = MISSING, names: str = "text") -> Any:
     if is_record(hint):
         return record(hint)
     if is_part(hint):
-        return record(known_parts(hint)["focal"])
+        known = known_parts(hint)
+        return record(known.get("focal") or next(part for part in known.values() if part() != default))
     array = array_type(hint)
     if array is not None:
         return _array(*array)

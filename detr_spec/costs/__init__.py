@@ -2,6 +2,6 @@
 
 from detr_spec.costs.boxes import GiouCost, L1Cost
 from detr_spec.costs.classes import FocalCost, NegativeProbability
-from detr_spec.costs.cost import ClassCost, Cost, Pairs
+from detr_spec.costs.cost import LAWS, BoxCost, ClassCost, Cost, Pairs
 
-__all__ = ["ClassCost", "Cost", "FocalCost", "GiouCost", "L1Cost", "NegativeProbability", "Pairs"]
+__all__ = ["LAWS", "BoxCost", "ClassCost", "Cost", "FocalCost", "GiouCost", "L1Cost", "NegativeProbability", "Pairs"]

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from detr_spec.boxes import cxcywh_to_xyxy, giou
-from detr_spec.costs.cost import Cost, Pairs
+from detr_spec.costs.cost import BoxCost, Pairs
 from detr_spec.tolerance import Numbers, rounded_like
 
 
 @dataclass(frozen=True, kw_only=True)
-class L1Cost(Cost):
+class L1Cost(BoxCost):
     """‖b̂ − b‖₁ of every pair, boxes as (cx, cy, w, h)."""
 
     name = "l1"
+    laws = frozenset({"sum over coordinates"})
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
@@ -23,10 +24,11 @@ class L1Cost(Cost):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GiouCost(Cost):
+class GiouCost(BoxCost):
     """−GIoU of every pair."""
 
     name = "giou"
+    laws = frozenset({"scale-invariant"})
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""

@@ -11,6 +11,12 @@ from detr_spec.parts import Part
 from detr_spec.tolerance import Numbers
 from detr_spec.values import Integers
 
+LAWS = {
+    "sum over coordinates": "it adds the differences of the coordinates of (cx, cy, w, h)",
+    "scale-invariant": "scaling all boxes along an axis leaves it",
+}
+"""What is true of some costs and not of others, and decides which invariants speak of them."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pairs:
@@ -45,3 +51,8 @@ class ClassCost(Cost):
     def of_nothing_is_finite(self) -> bool:
         """Whether it is a finite number for a probability of 0."""
         return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxCost(Cost):
+    """A cost of the boxes."""

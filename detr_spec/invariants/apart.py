@@ -10,10 +10,10 @@ from detr_spec.gradients import layer_objective
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
-    TERMS,
     Build,
     Judged,
     judged,
+    layered_terms,
     require_key,
     require_same_layers,
 )
@@ -26,7 +26,6 @@ from detr_spec.invariants.gradient_answers import (
     require_zero,
 )
 from detr_spec.invariants.shared import unique_matchings
-from detr_spec.losses import TRAINING_TERMS
 from detr_spec.profile import Profile
 from detr_spec.reported import loss_key, without_extra
 from detr_spec.strategies import DISTINCT_REGIMES, apart_cases
@@ -73,7 +72,9 @@ def _require_apart(component: Build, case: SetCase, name: Apart) -> None:
     before = judged(component, configuration, decoder, targets)
     after = judged(component, configuration, case.outputs, targets)
     added = without_extra(configuration, set(after.losses.values) - set(before.losses.values))
-    declared = {key for term in TERMS if (key := loss_key(configuration, term, name)) is not None}
+    declared = {
+        key for term in layered_terms(configuration) if (key := loss_key(configuration, term, name)) is not None
+    }
     foreign = sorted(added - declared)
     require(not foreign, f"{NAMES[name]} add {', '.join(foreign)}", expected=sorted(declared), got=sorted(added))
     require_same_layers(after, before, f"with {NAMES[name]}")
@@ -127,7 +128,7 @@ def encoder_losses(component: Build, case: SetCase) -> None:
     They choose the proposals that the decoder starts from, which no other loss trains.
     """
     answer = _judged_apart(case, "encoder", component(case.configuration)(case.outputs, case.targets).value)
-    for name in TERMS:
+    for name in layered_terms(case.configuration):
         if loss_key(case.configuration, name, "encoder") is not None:
             answer.term(name, "encoder").require_definition()
 
@@ -147,7 +148,7 @@ def denoising_losses(component: Build, case: SetCase) -> None:
     Matched anew, a query would be trained towards whatever object its noise has brought it to.
     """
     answer = _judged_apart(case, "denoising", component(case.configuration)(case.outputs, case.targets).value)
-    for name in TRAINING_TERMS:
+    for name in case.configuration.layered:
         answer.term(name, "denoising").require_definition()
 
 

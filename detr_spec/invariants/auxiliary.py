@@ -25,7 +25,7 @@ from detr_spec.invariants.criterion_answers import (
 )
 from detr_spec.invariants.criterion_values import reports_class_error, require_keys
 from detr_spec.invariants.shared import same_pairs, unique_matchings, unique_optima
-from detr_spec.losses import TRAINING_TERMS, set_losses
+from detr_spec.losses import set_losses
 from detr_spec.matching import image_costs
 from detr_spec.profile import Profile
 from detr_spec.reported import decoder_keys, reported_losses, without_extra
@@ -107,7 +107,7 @@ def layer_alone(component: Build, case: SetCase) -> None:
     alone = [judged(component, _alone(case.configuration), outputs, case.targets) for outputs in case.outputs.auxiliary]
     for layer, answer in enumerate(alone):
         premise_same_matchings(whole.matchings[layer], answer.last)
-        for name in TRAINING_TERMS:
+        for name in case.configuration.layered:
             whole.term(name, layer)  # raises where the layer lacks the term
     require_all_same_terms(
         (whole.terms(place=layer), answer.terms(), "against the layer alone") for layer, answer in enumerate(alone)
@@ -154,7 +154,7 @@ def _require_own(answer: Judged, others: Sequence[Others]) -> None:
     """Raises `Violation` if a loss of some layer is that of one of its other matchings, and not that of its own."""
     layers = zip((*range(len(answer.outputs.auxiliary)), None), answer.outputs.layers, others, strict=True)
     for layer, outputs, matchings_of in layers:
-        terms = answer.terms(TRAINING_TERMS, layer)
+        terms = answer.terms(answer.configuration.layered, layer)
         wrong = {name: term for name, term in terms.items() if not _explains(term.definition, term.value)}
         for whose, matchings in matchings_of if wrong else ():
             definitions = set_losses(answer.configuration, outputs, answer.targets, matchings)

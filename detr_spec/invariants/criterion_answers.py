@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
 from detr_spec.invariants.shared import require_optimal_matchings, require_valid, same_pairs, unique_matchings
-from detr_spec.losses import MASK_TERMS, METRICS, TRAINING_TERMS, set_losses
+from detr_spec.losses import METRICS, set_losses
 from detr_spec.reported import Place, Reported, loss_key, reported_losses, weighted_sum
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
@@ -26,23 +26,15 @@ from detr_spec.violation import PremiseFailed, Violation, premise, require, requ
 
 Build = Callable[[Configuration], Criterion]
 
-TERMS = (*TRAINING_TERMS, *METRICS)
-BOX_TERMS = ("box_l1", "box_giou")
-
 
 def asked_terms(configuration: Configuration) -> tuple[str, ...]:
     """What a case is about: the terms and metrics, or where masks are asked for the losses of masks."""
-    return MASK_TERMS if configuration.masks else TERMS
+    return configuration.trained if configuration.masks else (*configuration.trained, *METRICS)
 
 
-def trained_terms(configuration: Configuration) -> tuple[str, ...]:
-    """Likewise, without metrics."""
-    return MASK_TERMS if configuration.masks else TRAINING_TERMS
-
-
-def terms_of_pairs(configuration: Configuration) -> tuple[str, ...]:
-    """Likewise, those that are sums over matched pairs."""
-    return MASK_TERMS if configuration.masks else BOX_TERMS
+def layered_terms(configuration: Configuration) -> tuple[str, ...]:
+    """The terms and metrics that every decoder layer may have."""
+    return (*configuration.layered, *METRICS)
 
 
 _BY_COUNT = ("empty", "more-targets-than-queries")

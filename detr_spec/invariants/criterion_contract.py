@@ -18,10 +18,9 @@ from detr_spec.invariants.criterion_answers import (
     judged,
     require_same_layers,
     require_same_losses,
-    trained_terms,
 )
 from detr_spec.invariants.shared import require_unchanged, vary
-from detr_spec.losses import METRICS, TRAINING_TERMS
+from detr_spec.losses import METRICS
 from detr_spec.parameters import parameter
 from detr_spec.profile import Profile
 from detr_spec.reported import keys_with
@@ -50,7 +49,7 @@ def _weights(component: Build, configuration: Configuration, case: SetCase) -> M
 
 def _one_coefficient(case: SetCase) -> str:
     """A training term whose weight the implementation can vary, or any where it can vary none."""
-    terms = trained_terms(case.configuration)
+    terms = [name for name in case.configuration.trained if name in TERM_WEIGHTS]
     names = [name for name in terms if TERM_WEIGHTS[name] not in case.configuration.fixed] or terms
     return names[int(case.generator("coefficient").integers(len(names)))]
 
@@ -62,14 +61,14 @@ def _doubled(case: SetCase, name: str) -> Configuration:
 
 
 def require_coefficient(key: str, got: float, configuration: Configuration, name: str) -> None:
-    """Raises `Violation` unless the weight of a loss is that number of the configuration, as right ones may hold it."""
-    coefficient = parameter(getattr(configuration, name), configuration.dtype)
+    """Raises `Violation` unless the weight of a loss is that of its term, as right implementations may hold it."""
+    coefficient = parameter(configuration.term_weights[name], configuration.dtype)
     margin = SPACING[configuration.dtype] * abs(float(coefficient.value))
     least, most = float(coefficient.lower) - margin, float(coefficient.upper) + margin
     expected = float(coefficient.value)
     require(
         least <= got <= most,
-        f"the weight of {key} is not {name}",
+        f"the weight of {key} is not {TERM_WEIGHTS.get(name, name)}",
         expected=expected,
         got=got,
         allowance=(least - expected, most - expected),
@@ -104,7 +103,7 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
     A term without a weight is silently left out of the sum (DAB-DETR issue 75).
     """
     weights = _weights(component, case.configuration, case)
-    for name in trained_terms(case.configuration):
+    for name in case.configuration.trained:
         for key in keys_with(case.configuration, name):
             require(key in weights, f"{key} has no weight", expected=key, got=sorted(weights))
     for name in METRICS:
@@ -144,11 +143,11 @@ def doubled_weight(component: Build, case: SetCase) -> None:
     doubled = _one_coefficient(case)
     changed = _doubled(case, doubled)
     before, after = _weights(component, case.configuration, case), _weights(component, changed, case)
-    for name in trained_terms(case.configuration):
+    for name in case.configuration.trained:
         key = keys_with(case.configuration, name)[0]
         if key in before:
-            require_coefficient(key, before[key], case.configuration, TERM_WEIGHTS[name])
-    for name in trained_terms(case.configuration):
+            require_coefficient(key, before[key], case.configuration, name)
+    for name in case.configuration.trained:
         factor = 2.0 if name == doubled else 1.0
         for key in keys_with(case.configuration, name):
             if key in before and key in after:
@@ -173,7 +172,7 @@ def auxiliary_weights(component: Build, case: SetCase) -> None:
     Each layer is trained as if it were the last; that is what makes earlier layers useful to later ones.
     """
     weights = _weights(component, case.configuration, case)
-    for name in TRAINING_TERMS:
+    for name in case.configuration.trained:
         base, *others = keys_with(case.configuration, name)
         for key in others:
             if base in weights and key in weights:
@@ -320,7 +319,7 @@ def losses_with_gradient(component: Build, case: SetCase) -> None:
     }
     for batch, (outputs, targets) in batches.items():
         answer = _answer_with_gradients(component, case, outputs, targets)
-        for name in trained_terms(case.configuration):
+        for name in case.configuration.trained:
             for key in keys_with(case.configuration, name):
                 attached = key in answer.observation.attached or key not in answer.value.values
                 require(attached, f"{key} of {batch} carries no gradient", expected=True, got=False)

@@ -7,7 +7,6 @@ from functools import reduce
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.configuration import Configuration
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
@@ -19,8 +18,6 @@ from detr_spec.invariants.criterion_answers import (
     renamed,
     require_agreement,
     require_same_terms,
-    terms_of_pairs,
-    trained_terms,
 )
 from detr_spec.losses import num_boxes
 from detr_spec.masks import padded_targets
@@ -28,16 +25,10 @@ from detr_spec.strategies import mask_cases, set_cases
 from detr_spec.violation import premise, require
 
 
-def divided_terms(configuration: Configuration) -> tuple[str, ...]:
-    """The terms that a case is about and that are divided by num_boxes."""
-    terms = configuration.terms
-    return tuple(name for name in trained_terms(configuration) if "divided by boxes" in terms[name].laws)
-
-
 def undivided(answer: Judged) -> dict[str, Term]:
     """The terms that are divided by num_boxes, times num_boxes, as far as the implementation gave them."""
     normaliser = num_boxes(answer.targets, answer.last, answer.configuration)
-    terms = answer.terms(divided_terms(answer.configuration))
+    terms = answer.terms(answer.configuration.terms_with("divided by boxes"))
     return {name: term.times(normaliser) for name, term in terms.items()}
 
 
@@ -106,7 +97,7 @@ def empty_images(component: Build, case: SetCase) -> None:
         others = tuple(whole[image] for image in filled)
         without = judged(component, case.configuration, case.outputs.take(images=filled), others)
         premise_same_matchings([answer.last[image] for image in filled], without.last)
-        names = terms_of_pairs(case.configuration)
+        names = case.configuration.terms_with("sum over pairs")
         require_agreement(answer.terms(names), without.terms(names), "with images without targets")
 
 
@@ -133,7 +124,7 @@ def empty_batch(component: Build, case: SetCase) -> None:
     """
     empty = tuple(target.take(np.arange(0)) for target in case.targets)
     answer = judged(component, case.configuration, case.outputs, empty)
-    trained, of_pairs = trained_terms(case.configuration), terms_of_pairs(case.configuration)
+    trained, of_pairs = case.configuration.trained, case.configuration.terms_with("sum over pairs")
     terms = [(name, term) for layer in answer.layers for name, term in answer.terms(trained, layer).items()]
     premise(bool(terms), "the criterion returned none of the losses")
     for name, term in terms:

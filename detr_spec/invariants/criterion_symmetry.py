@@ -9,7 +9,6 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant, with_no_object, without_no_object
 from detr_spec.invariants.criterion_answers import (
-    BOX_TERMS,
     DISTINCT_ORDINARY_REGIMES,
     Build,
     Judged,
@@ -243,7 +242,8 @@ def matched_label(component: Build, case: SetCase) -> None:
     was, now = before.term("classification"), after.term("classification")
     premise(was.rises_to(now) or now.rises_to(was), "the loss moves by no more than rounding")
     _require_move(was, now, was.rises_to(now), "as by definition when a matched target has another label")
-    require_agreement(after.terms(BOX_TERMS), before.terms(BOX_TERMS), "when a label is another")
+    names = case.configuration.terms_with("sum over pairs")
+    require_agreement(after.terms(names), before.terms(names), "when a label is another")
 
 
 @invariant(
@@ -267,7 +267,8 @@ def matched_box(component: Build, case: SetCase) -> None:
     boxes[target] = box
     moved = replace(case.targets[image], boxes=boxes)
     after = _with_targets(component, before, case.targets_with(image, moved))
-    terms = [(was, after.term(name)) for name, was in before.terms(BOX_TERMS).items()]
+    names = case.configuration.terms_with("sum over pairs")
+    terms = [(was, after.term(name)) for name, was in before.terms(names).items()]
     falling = [(was, now) for was, now in terms if now.rises_to(was)]
     premise(bool(falling), "the losses fall by no more than rounding")
     for was, now in falling:
@@ -296,7 +297,8 @@ def unmatched_boxes(component: Build, case: SetCase) -> None:
     boxes[images, queries] = np.concatenate([corners, np.full_like(corners, SMALLEST_SIDE)], axis=1)
     after = judged(component, case.configuration, replace(case.outputs, boxes=boxes), case.targets)
     premise_same_matchings(before.last, after.last)
-    require_same_terms(after.terms(BOX_TERMS), before.terms(BOX_TERMS), "when boxes of unmatched queries are others")
+    names = case.configuration.terms_with("sum over pairs")
+    require_same_terms(after.terms(names), before.terms(names), "when boxes of unmatched queries are others")
 
 
 @invariant(

@@ -8,7 +8,6 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import number_names, number_of
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
-    BOX_TERMS,
     ORDINARY_REGIMES,
     Build,
     Judged,
@@ -35,6 +34,11 @@ NO_OBJECT_WEIGHT = "class_loss.eos_coef"
 def weighs_no_object(profile: Profile) -> bool:
     """Whether the classification loss has a weight for what is no object."""
     return NO_OBJECT_WEIGHT in number_names(profile)
+
+
+def has_further_losses(profile: Profile) -> bool:
+    """Whether the dialect has training terms beside the usual ones."""
+    return bool(profile.further_losses)
 
 
 def reports_cardinality(profile: Profile) -> bool:
@@ -145,6 +149,26 @@ def giou_value(component: Build, case: SetCase) -> None:
 
 
 @invariant(
+    "criterion.further-values",
+    number="C2",
+    formula="each loss that the dialect has beside the usual ones = its definition, in every layer",
+    source="the dialect's own definition",
+    breaks="a loss of other pairs or with another normaliser; one that auxiliary layers lack",
+    cases=set_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
+    applies=has_further_losses,
+)
+def further_values(component: Build, case: SetCase) -> None:
+    """Further losses of a dialect equal their definitions under the criterion's matching.
+
+    What is trained with beside the usual losses can be wrong like them.
+    """
+    answer = judged(component, case.configuration, case.outputs, case.targets)
+    for further in case.configuration.profile.further_losses:
+        for layer in answer.layers:
+            answer.term(further.key, layer).require_definition()
+
+
+@invariant(
     "criterion.perfect-boxes",
     number="C3",
     formula="b̂_i = b_j for all (i, j) ∈ M ⇒ loss_bbox = loss_giou = 0",
@@ -161,7 +185,7 @@ def perfect_boxes(component: Build, case: SetCase) -> None:
     premise(any(map(len, targets)), "there are no targets")
     answer = component(configuration)(outputs, targets).value
     perfect = Judged(configuration, outputs, targets, answer, (unique_matchings(outputs, targets, configuration),))
-    for name in BOX_TERMS:
+    for name in configuration.terms_with("sum over pairs"):
         perfect.term(name).require_definition()
 
 

@@ -16,15 +16,14 @@ from detr_spec.configuration import Configuration
 from detr_spec.implementation import Distributed
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
-    TERMS,
     Comparison,
     Judged,
     Term,
     known_matchings,
+    layered_terms,
     premise_same_matchings,
     require_all_same_terms,
 )
-from detr_spec.invariants.criterion_counts import divided_terms
 from detr_spec.losses import boxes_counted, num_boxes, num_boxes_of_ranks
 from detr_spec.profile import Profile
 from detr_spec.strategies import called_cases, rank_cases
@@ -126,7 +125,7 @@ def mean_of_box_losses(component: Build, case: RankCase) -> None:
     _premise_same_matchings(ranks, union)
 
     def means(layer: int | None) -> dict[str, Term]:
-        answers = [rank.terms(divided_terms(configuration), layer) for rank in ranks]
+        answers = [rank.terms(configuration.terms_with("divided by boxes"), layer) for rank in ranks]
         shared = [name for name in answers[0] if all(name in answer for answer in answers)]
         return {name: reduce(Term.plus, (answer[name] for answer in answers)).times(1 / size) for name in shared}
 
@@ -136,7 +135,7 @@ def mean_of_box_losses(component: Build, case: RankCase) -> None:
 
 def _require_divisor_of_every_layer(component: Build, case: RankCase, ranks: Sequence[Judged]) -> None:
     """As `_require_declared_divisor`, for what is divided by num_boxes in every decoder layer."""
-    names = divided_terms(case.configuration)
+    names = case.configuration.terms_with("divided by boxes")
     _require_declared_divisor(component, case, ranks, names, _layers(case.configuration))
 
 
@@ -257,7 +256,7 @@ def same_batch(component: Build, case: RankCase) -> None:
     So a run can be moved to another number of devices, and its losses stay comparable.
     """
     configuration, size = case.configuration, len(case.batches)
-    batch = case.batches[case.seed % size]
+    batch, names = case.batches[case.seed % size], layered_terms(configuration)
     alone = _alone(component, configuration, batch)
 
     def comparisons() -> Iterator[Comparison]:
@@ -265,7 +264,7 @@ def same_batch(component: Build, case: RankCase) -> None:
             _premise_same_matchings([alone], rank)
             for layer in _layers(configuration):
                 when = f"on rank {number} of {size} with the same batch"
-                yield rank.terms(TERMS, layer), alone.terms(TERMS, layer), when
+                yield rank.terms(names, layer), alone.terms(names, layer), when
 
     require_all_same_terms(comparisons())
 

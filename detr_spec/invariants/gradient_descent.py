@@ -20,7 +20,9 @@ from detr_spec.invariants.gradient_answers import (
     premise_moved,
     require_same_gradient,
 )
+from detr_spec.invariants.matcher_terms import adds_coordinates
 from detr_spec.postprocess import detections
+from detr_spec.profile import Profile
 from detr_spec.strategies import learning_cases, set_cases
 from detr_spec.values import FINE_DTYPES, Floats, Outputs, round_to
 from detr_spec.violation import Violation, premise, require
@@ -125,6 +127,11 @@ SMALLEST_SIDE = 2.0**-12
 """Where sides end that a wrong gradient shrinks without end; targets are larger."""
 
 
+def pulls_from_afar(profile: Profile) -> bool:
+    """Whether boxes that are apart from their targets are drawn to them."""
+    return "pulls from afar" in profile.box_loss.laws and adds_coordinates(profile)
+
+
 @invariant(
     "gradients.learnability",
     number="G8",
@@ -133,6 +140,7 @@ SMALLEST_SIDE = 2.0**-12
     breaks="a gradient that points elsewhere: another sign, another query's; a matching that never settles",
     cases=learning_cases(),
     cost=50,
+    applies=pulls_from_afar,
 )
 def learnability(component: Build, case: SetCase) -> None:
     """Gradient descent on the loss, from random logits and boxes, finds every object of real images: AP ≥ 0.99.
@@ -148,8 +156,8 @@ def learnability(component: Build, case: SetCase) -> None:
     weights = configuration.term_weights
     _premise_learnable(configuration)
     # The losses are means over objects, so that the step of one object would shrink with their number.
-    logit_rate = count * LOGIT_RATE / weights["classification"]
-    box_rate = count * BOX_RATE / (weights["box_l1"] + weights["box_giou"])
+    of_logits, of_boxes = (sum(weights[name] for name in configuration.moving(kind)) for kind in ("logits", "boxes"))
+    logit_rate, box_rate = count * LOGIT_RATE / of_logits, count * BOX_RATE / of_boxes
     logits, boxes = case.outputs.logits, case.outputs.boxes
     for step in range(STEPS):
         rounded = round_to(logits, configuration.dtype)

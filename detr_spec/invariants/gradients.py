@@ -9,6 +9,7 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant, with_no_object
 from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, excess
+from detr_spec.invariants.criterion_values import has_further_losses
 from detr_spec.invariants.gradient_answers import (
     Build,
     bounded,
@@ -18,7 +19,7 @@ from detr_spec.invariants.gradient_answers import (
     premise_moved,
     require_zero,
 )
-from detr_spec.losses import MASK_TERMS, classification_has_value
+from detr_spec.losses import classification_has_value
 from detr_spec.strategies import ALL_REGIMES, mask_cases, set_cases
 from detr_spec.tolerance import SPACING, summation_growth
 from detr_spec.values import LayerGradient, LossGradients, Targets
@@ -33,7 +34,6 @@ UNMET_CASES = set_cases(
 SATURATED_CASES = set_cases(regimes=("saturated",), layers=(1, 2))
 
 CLASSIFICATION = {"classification": 1.0}
-BOXES = {"box_l1": 1.0, "box_giou": 1.0}
 
 
 def without_objects(targets: Targets) -> Targets:
@@ -100,6 +100,26 @@ def box_giou(component: Build, case: SetCase) -> None:
 
 
 @invariant(
+    "gradients.further-losses",
+    number="G1",
+    formula="∂loss/∂z and ∂loss/∂b̂ = the slopes of the definition, for each loss beside the usual ones",
+    source="the dialect's own definition",
+    breaks="a part that is detached where the definition is not, or the reverse; a wrong normaliser",
+    cases=UNMET_CASES,
+    applies=has_further_losses,
+)
+def further_losses(component: Build, case: SetCase) -> None:
+    """The gradients of further losses are the slopes of their definitions.
+
+    Each is trained with like any other.
+    """
+    for further in case.configuration.profile.further_losses:
+        layers = judged_layers(component, case, {further.key: 1.0})
+        known = [(layer.require_logit_slopes(), layer.require_box_slopes()) for layer in layers]
+        premise(any(map(any, known)), "rounding in the dtype may move every gradient without bound")
+
+
+@invariant(
     "gradients.masks",
     number="G1",
     formula="∂loss_mask/∂m̂ and ∂loss_dice/∂m̂ = the definition's slopes, and 0 for queries without a target",
@@ -113,7 +133,8 @@ def masks(component: Build, case: SetCase) -> None:
 
     Training sees the gradient alone: masks grow and shrink by it, whatever value is logged.
     """
-    known = [judged_layers(component, case, {name: 1.0})[-1].require_mask_slopes() for name in MASK_TERMS]
+    names = case.configuration.trained
+    known = [judged_layers(component, case, {name: 1.0})[-1].require_mask_slopes() for name in names]
     premise(any(known), "nothing is matched, or rounding in the dtype may move every gradient without bound")
 
 
@@ -149,8 +170,8 @@ def none_through_matching(component: Build, case: SetCase) -> None:
     They meet in the matching alone; a gradient through it moves boxes so that the matching gets cheaper, not
     so that they fit.
     """
-    by_class = gradients_of(component, case, CLASSIFICATION, case.targets)
-    by_boxes = gradients_of(component, case, BOXES, case.targets)
+    weights = [dict.fromkeys(case.configuration.moving(kind), 1.0) for kind in ("logits", "boxes")]
+    by_class, by_boxes = (gradients_of(component, case, own, case.targets) for own in weights)
     for name, first, second in zip(layer_names(case.outputs), by_class.layers, by_boxes.layers, strict=True):
         require_zero(f"the classification loss moves boxes of {name}", first.boxes)
         require_zero(f"the box losses move logits of {name}", second.logits)

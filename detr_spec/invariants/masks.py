@@ -12,13 +12,12 @@ from detr_spec.invariants.auxiliary import reports_last_layer
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
     ORDINARY_REGIMES,
-    TERMS,
     Build,
     judged,
+    layered_terms,
     premise_same_matchings,
     require_same_terms,
 )
-from detr_spec.losses import MASK_TERMS
 from detr_spec.masks import common_size, padded, padded_targets
 from detr_spec.strategies import mask_cases
 from detr_spec.strategies.regimes import SATURATED_LOGIT
@@ -121,7 +120,7 @@ def perfect(component: Build, case: SetCase) -> None:
     certain: Floats = np.where(masks, SATURATED_LOGIT, -SATURATED_LOGIT)
     answer = judged(component, case.configuration, replace(case.outputs, masks=certain), case.targets)
     premise_same_matchings(first.last, answer.last)
-    for name in MASK_TERMS:
+    for name in case.configuration.trained:
         answer.term(name).require_definition()
 
 
@@ -140,7 +139,8 @@ def other_losses(component: Build, case: SetCase) -> None:
     Detection and segmentation are trained together, and compared with runs that detect only.
     """
     answer = judged(component, case.configuration, case.outputs, case.targets)
-    terms = [term for layer in answer.layers for term in answer.terms(TERMS, layer).values()]
+    names = layered_terms(case.configuration)
+    terms = [term for layer in answer.layers for term in answer.terms(names, layer).values()]
     premise(bool(terms), "the criterion returned none of the other losses")
     for term in terms:
         term.require_definition()

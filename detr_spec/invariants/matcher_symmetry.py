@@ -7,6 +7,7 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
+from detr_spec.invariants.matcher_terms import adds_coordinates
 from detr_spec.invariants.shared import require_same_optimum, vary
 from detr_spec.matching import image_costs
 from detr_spec.strategies import set_cases
@@ -179,6 +180,7 @@ def weight_scale(component: Build, case: SetCase) -> None:
     formula="n ≤ Q and C′_ij = C_ij + d for one target j and all queries i ⇒ M′ = M",
     source="Carion et al. 2020, equation 1: each target is matched exactly once, so every total grows by d",
     breaks="greedy matching; costs clipped, squared, or normalised for each target",
+    applies=adds_coordinates,
     cases=set_cases(regimes=ENOUGH_QUERIES_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def constant_for_one_target(component: Build, case: SetCase) -> None:
@@ -189,7 +191,7 @@ def constant_for_one_target(component: Build, case: SetCase) -> None:
     number.
     """
     configuration = vary(case.configuration, cost_giou=0.0)
-    premise(configuration.cost_bbox > 0, "the L1 distance has no weight")
+    premise(configuration.cost_bbox > 0, "the cost of boxes has no weight")
     outputs, targets = _predictions_left_of_targets(case)
     moved = tuple(_one_target_moved(case, target) for target in targets)
     before = matched_as_drawn(component, configuration, outputs, targets)

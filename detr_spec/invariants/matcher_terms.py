@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.configuration import Configuration
+from detr_spec.configuration import COST_WEIGHTS, Configuration
 from detr_spec.invariant import invariant, with_no_object, without_no_object
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.shared import (
@@ -17,11 +17,20 @@ from detr_spec.invariants.shared import (
     vary,
 )
 from detr_spec.matching import image_costs
+from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Integers, Outputs, Target, Targets, round_to
 from detr_spec.violation import premise, require
 
-WEIGHTS = ("cost_class", "cost_bbox", "cost_giou")
+
+def ignores_scale(profile: Profile) -> bool:
+    """Whether the cost of overlaps does not change when all boxes are scaled along an axis."""
+    return "scale-invariant" in profile.overlap_cost.laws
+
+
+def adds_coordinates(profile: Profile) -> bool:
+    """Whether the cost of boxes is a sum over their coordinates."""
+    return "sum over coordinates" in profile.box_cost.laws
 
 
 def _without(configuration: Configuration, weight: str) -> Configuration:
@@ -89,6 +98,7 @@ def _turned(boxes: Floats) -> Floats:
     formula="λ_bbox = 0 ⇒ M is the same for all boxes halved in x and for all boxes halved in y",
     source="norm §3; B5: the GIoU does not change under a scaling of x or y",
     breaks="a zero weight replaced by a default (`weight or 5`); an L1 term that its weight does not reach",
+    applies=ignores_scale,
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_l1_weight(component: Build, case: SetCase) -> None:
@@ -107,6 +117,7 @@ def zero_l1_weight(component: Build, case: SetCase) -> None:
     formula="λ_giou = 0 ⇒ M is the same when every box (cx, cy, w, h) becomes (cx, cy, h, w)",
     source="norm §3: L1 in cxcywh is a sum over the coordinates",
     breaks="a zero weight replaced by a default (`weight or 2`); a GIoU term in spite of it; L1 in xyxy",
+    applies=adds_coordinates,
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_giou_weight(component: Build, case: SetCase) -> None:
@@ -132,7 +143,7 @@ def zero_weight_keeps_the_rest(component: Build, case: SetCase) -> None:
 
     Removing a term must remove that one, and no other.
     """
-    free = [weight for weight in WEIGHTS if weight not in case.configuration.fixed] or WEIGHTS
+    free = [weight for weight in COST_WEIGHTS if weight not in case.configuration.fixed] or COST_WEIGHTS
     removed = str(case.generator("removed term").choice(free))
     configuration = _without(case.configuration, removed)
     matchings = matched_as_drawn(component, configuration, case.outputs.main, case.targets)

@@ -14,12 +14,11 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant
-from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES, TERMS, judged, require_layer
+from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES, judged, layered_terms, require_layer
 from detr_spec.invariants.detections import detect, image_candidates, within
 from detr_spec.invariants.gradient_answers import judged_layers
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, answered
 from detr_spec.invariants.shared import require_optimal_matchings
-from detr_spec.losses import MASK_TERMS
 from detr_spec.strategies import detection_cases, mask_cases, mixed_cases, set_cases
 from detr_spec.values import MIXED_DTYPES
 from detr_spec.violation import NotProvided, Violation, premise
@@ -54,11 +53,13 @@ def matcher_in_mixed_precision(component: Callable[..., Any], case: SetCase) -> 
     require_optimal_matchings("the matching", matchings, case.outputs.main, case.targets, case.configuration)
 
 
-def _require_definitions(component: Callable[..., Any], case: SetCase, of_last: tuple[str, ...] = ()) -> None:
+def _require_definitions(component: Callable[..., Any], case: SetCase) -> None:
     require_mixed(case)
+    masks = case.configuration.moving("masks")
     answer = judged(component, case.configuration, case.outputs, case.targets)
     for layer in answer.layers:
-        require_layer(answer, layer, (*TERMS, *(of_last if layer is None else ())))
+        names = layered_terms(case.configuration)
+        require_layer(answer, layer, (*names, *masks) if layer is None else names)
 
 
 @invariant(
@@ -94,7 +95,7 @@ def masks_in_mixed_precision(component: Callable[..., Any], case: SetCase) -> No
 
     A mask has thousands of pixels, whose sums a narrow dtype cannot hold.
     """
-    _require_definitions(component, case, MASK_TERMS)
+    _require_definitions(component, case)
 
 
 @invariant(

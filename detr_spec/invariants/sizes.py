@@ -27,7 +27,6 @@ from detr_spec.invariants.postprocess import (
     scores,
 )
 from detr_spec.invariants.shared import require_optimal, require_optimal_matchings
-from detr_spec.losses import MASK_TERMS, TRAINING_TERMS
 from detr_spec.strategies import (
     large_box_cases,
     large_cost_cases,
@@ -136,7 +135,7 @@ def many_layers(component: Callable[..., Any], case: SetCase) -> None:
     """
     answer = judged(component, case.configuration, case.outputs, case.targets)
     for layer in answer.layers:
-        for name in TRAINING_TERMS:
+        for name in case.configuration.layered:
             key = answer.term(name, layer).key
             weights = None if case.configuration.profile.losses.weighted else answer.losses.weights
             require(weights is None or key in weights, f"{key} has no weight", expected=key, got=sorted(weights or ()))
@@ -158,7 +157,7 @@ def masks_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
     An object that fills an image of 640 × 480 has 307 200 pixels. Where small masks fail as well, they are shown.
     """
     answer = judged(component, case.configuration, case.outputs, case.targets)
-    for name in MASK_TERMS:
+    for name in case.configuration.trained:
         answer.term(name).require_definition()
 
 

@@ -24,7 +24,7 @@ def draw_configuration(
     numbers: dict[str, Any] = dict(weights_of(profile))
     if varied and draw(st.booleans()):
         drawn = Drawn(draw)
-        names = ("cost_class", "cost_bbox", "cost_giou", "loss_class", "loss_bbox", "loss_giou")
+        names = tuple(weights_of(profile))
         weights = drawn.integers(1, 16, (len(names),))
         numbers |= {name: float(weight) / 4 for name, weight in zip(names, weights, strict=True)}
         options = {"threshold": _THRESHOLDS, **drawn_numbers(profile)}

@@ -4,6 +4,19 @@ from detr_spec.terms.boxes import BoxGiou, BoxL1
 from detr_spec.terms.cross_entropy import CrossEntropy
 from detr_spec.terms.focal import Focal
 from detr_spec.terms.masks import MaskDice, MaskFocal
-from detr_spec.terms.term import LAWS, ClassTerm, Layer, Term
+from detr_spec.terms.term import LAWS, BoxTerm, ClassTerm, Layer, MaskTerm, Term
 
-__all__ = ["LAWS", "BoxGiou", "BoxL1", "ClassTerm", "CrossEntropy", "Focal", "Layer", "MaskDice", "MaskFocal", "Term"]
+__all__ = [
+    "LAWS",
+    "BoxGiou",
+    "BoxL1",
+    "BoxTerm",
+    "ClassTerm",
+    "CrossEntropy",
+    "Focal",
+    "Layer",
+    "MaskDice",
+    "MaskFocal",
+    "MaskTerm",
+    "Term",
+]

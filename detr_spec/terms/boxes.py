@@ -7,17 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from detr_spec.boxes import cxcywh_to_xyxy, elementwise_giou, with_flat_kinks
-from detr_spec.terms.term import Layer, Term
+from detr_spec.terms.term import BoxTerm, Layer
 from detr_spec.tolerance import Numbers, rounded_like
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxL1(Term):
+class BoxL1(BoxTerm):
     """Σ ‖b̂ − b‖₁ over matched pairs / num_boxes, boxes as (cx, cy, w, h)."""
 
     name = "box-l1"
-    moves = "boxes"
-    laws = frozenset({"divided by boxes"})
+    laws = BoxTerm.laws | {"pulls from afar"}
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
@@ -25,12 +24,10 @@ class BoxL1(Term):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxGiou(Term):
+class BoxGiou(BoxTerm):
     """Σ (1 − GIoU) over matched pairs / num_boxes."""
 
     name = "box-giou"
-    moves = "boxes"
-    laws = frozenset({"divided by boxes"})
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""

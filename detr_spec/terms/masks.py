@@ -8,45 +8,41 @@ import numpy as np
 
 from detr_spec.activations import sigmoid
 from detr_spec.terms.focal import focal_terms
-from detr_spec.terms.term import Layer, Term
+from detr_spec.terms.term import Layer, MaskTerm
 from detr_spec.tolerance import Numbers
 from detr_spec.values import Booleans
 
-FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0
-"""The focal loss of masks has these in every dialect, whatever that of the classes has."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class MaskFocal(Term):
-    """Σ over instances of the mean over pixels of the focal terms / num_boxes, in the last decoder layer alone."""
+class MaskFocal(MaskTerm):
+    """Σ over instances of the mean over pixels of the focal terms / num_boxes."""
+
+    alpha: float = 0.25
+    gamma: float = 2.0
 
     name = "mask-focal"
-    moves = "masks"
-    every_layer = False
-    laws = frozenset({"divided by boxes"})
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
-        return mask_focal(*layer.instances, layer.normaliser)
+        return mask_focal(*layer.instances, layer.normaliser, self.alpha, self.gamma)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskDice(Term):
-    """Σ over instances of 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) / num_boxes, in the last decoder layer alone."""
+class MaskDice(MaskTerm):
+    """Σ over instances of 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) / num_boxes."""
 
     name = "mask-dice"
-    moves = "masks"
-    every_layer = False
-    laws = frozenset({"divided by boxes"})
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
         return mask_dice(*layer.instances, layer.normaliser)
 
 
-def mask_focal(logits: Numbers, truth: Booleans, normaliser: Numbers) -> Numbers:
+def mask_focal(
+    logits: Numbers, truth: Booleans, normaliser: Numbers, alpha: Numbers = 0.25, gamma: Numbers = 2.0
+) -> Numbers:
     """Σ over instances of the mean over pixels of the focal terms / num_boxes; [m, H, W] and bool [m, H, W] → []."""
-    terms = focal_terms(logits, truth, FOCAL_ALPHA, FOCAL_GAMMA)
+    terms = focal_terms(logits, truth, alpha, gamma)
     return terms.reshape(-1).sum() / float(truth.shape[1] * truth.shape[2]) / normaliser
 
 

@@ -16,6 +16,8 @@ from detr_spec.values import Booleans, Integers, InvalidValue
 
 LAWS = {
     "divided by boxes": "num_boxes is its only divisor, so that num_boxes times it is a sum over images",
+    "pulls from afar": "its slope by a box does not shrink with the distance from its target",
+    "sum over pairs": "only matched pairs have a part in it, each a share of its own that is at least 0",
     "shift-invariant": "a constant added to all logits of a query leaves it",
 }
 """What is true of some terms and not of others, and decides which invariants speak of them."""
@@ -97,3 +99,20 @@ class ClassTerm(Term):
     def teaches(self) -> bool:
         """Whether both objects and queries without one have a part in it."""
         return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxTerm(Term):
+    """A training term of the boxes of matched pairs."""
+
+    moves = "boxes"
+    laws = frozenset({"divided by boxes", "sum over pairs"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskTerm(Term):
+    """A training term of the masks of matched pairs, in the last decoder layer alone."""
+
+    moves = "masks"
+    every_layer = False
+    laws = frozenset({"divided by boxes", "sum over pairs"})

@@ -28,6 +28,7 @@ from detr_spec.declarable import declarable_values, parts
 from detr_spec.implementation import Implementation
 from detr_spec.invariants import find_invariants
 from detr_spec.parts import Part
+from detr_spec.profile import PARTS as PARTS_OF_PROFILES
 from detr_spec.profile import DetectionRules, Keys, MatcherRules, Profile, TargetRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.terms import CrossEntropy, Focal
@@ -79,6 +80,13 @@ LOOKED_AT: dict[str, Look] = {
     "activation": Look("postprocess.scores"),
     "class_cost": Look("matcher.close-call", DEFORMABLE, numbers=("class_cost",)),
     "class_loss": Look("criterion.classification-value", numbers=("class_loss",)),
+    "box_cost": Look("matcher.close-call", numbers=("box_cost",)),
+    "overlap_cost": Look("matcher.close-call", numbers=("overlap_cost",)),
+    "box_loss": Look("criterion.l1-value", numbers=("box_loss",)),
+    "overlap_loss": Look("criterion.giou-value", numbers=("overlap_loss",)),
+    "mask_loss": Look("masks.mask-value", numbers=("mask_loss",)),
+    "dice_loss": Look("masks.dice-value", numbers=("dice_loss",)),
+    "further_losses": Look("criterion.keys"),
     "cost_weights": Look("matcher.close-call", numbers=COSTS, built_to={(1.0, 5.0, 2.0): (8.0, 0.25, 0.5)}),
     "loss_weights": Look("criterion.doubled-weight", numbers=LOSSES),
     "ascending_queries": Look("matcher.ascending-queries", open=(False,)),
@@ -226,8 +234,7 @@ def implementation(declared: Profile, built: Profile, numbers: tuple[str, ...]) 
     whole = declared_implementation(declared, built)
     own: dict[str, Any] = {
         **weights_of(built),
-        "class_cost": built.class_cost,
-        "class_loss": built.class_loss,
+        **{part: getattr(built, part) for part in PARTS_OF_PROFILES},
         "top_k": built.detection.top_k,
     }
     fixed = {name: own[name] for name in numbers}
@@ -241,7 +248,9 @@ def implementation(declared: Profile, built: Profile, numbers: tuple[str, ...]) 
         return build
 
     return (
-        replace(whole, **{name: stubborn(name) for name in ("matcher", "criterion", "postprocess")}) if fixed else whole
+        replace(whole, **{name: stubborn(name) for name in ("matcher", "criterion", "masks", "postprocess")})
+        if fixed
+        else whole
     )
 
 

@@ -20,7 +20,7 @@ from detr_conformance.encoding.reports import plain
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
-from detr_spec.losses import MASK_TERMS, matched_rows, set_losses
+from detr_spec.losses import matched_rows, set_losses
 from detr_spec.masks import (
     bilinear,
     common_size,
@@ -134,7 +134,7 @@ def mask_losses(
     configuration: Configuration, outputs: Outputs, targets: tuple[Target, ...], matchings: Any
 ) -> dict[str, Interval]:
     losses = set_losses(configuration, outputs, targets, matchings)
-    return {name: losses[name] for name in MASK_TERMS}
+    return {name: losses[name] for name in ("mask", "dice")}
 
 
 def one_by_one(outputs: Outputs, targets: tuple[Target, ...], matchings: Any) -> dict[str, float]:

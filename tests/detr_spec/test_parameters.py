@@ -18,11 +18,11 @@ from detr_spec.configuration import Configuration, number_names, with_numbers
 from detr_spec.gradients import LayerObjective
 from detr_spec.invariants import all_invariants
 from detr_spec.invariants.box_answers import overlap_range
-from detr_spec.losses import TRAINING_TERMS, set_losses
+from detr_spec.losses import set_losses
 from detr_spec.matching import image_costs
 from detr_spec.parameters import parameter
 from detr_spec.postprocess import above_threshold
-from detr_spec.profile import BoxRules, Profile
+from detr_spec.profile import PARTS, BoxRules, Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import NARROW_DTYPES, Matching, Outputs, Target, round_to
@@ -57,9 +57,7 @@ def with_number(base: Profile, name: str, number: float, dtype: str = "float64")
 
 def exact_configuration(profile: Profile, dtype: str) -> Configuration:
     """A configuration whose parts have numbers that every dtype holds."""
-    return Configuration(
-        profile=profile, dtype=dtype, class_cost=profile.class_cost.exact(), class_loss=profile.class_loss.exact()
-    )
+    return Configuration(profile=profile, dtype=dtype, **{part: getattr(profile, part).exact() for part in PARTS})
 
 
 def part_numbers(base: Profile) -> list[str]:
@@ -83,14 +81,16 @@ FIELDS = [
 ]
 
 BOXES = np.array([[[0.25, 0.5, 0.25, 0.125], [0.375, 0.453125, 0.3125, 0.25], [0.75, 0.75, 0.125, 0.125]]])
-TARGETS = (Target([0], [[0.3125, 0.5, 0.25, 0.1875]]),)
+MASKS = np.array([[[[0.5, -1.0], [2.0, 0.25]]] * 3])
+TARGETS = (Target([0], [[0.3125, 0.5, 0.25, 0.1875]], np.array([[[True, False], [True, True]]])),)
 MATCHING = (Matching(np.array([1]), np.array([0])),)
 
 
 def definitions(configuration: Configuration) -> list[Interval]:
     """The ranges of all that is defined for one image."""
     logits = np.array([[[0.5, -2.0], [1.0, 0.25], [-0.75, 0.0]]])[..., : configuration.columns]
-    outputs = Outputs(logits, BOXES)
+    configuration = replace(configuration, masks=True)
+    outputs = Outputs(logits, BOXES, MASKS)
     weights = configuration.term_weights
     gradient = LayerObjective(configuration, outputs, TARGETS, MATCHING, weights).range
     losses = set_losses(configuration, outputs, TARGETS, MATCHING)
@@ -98,7 +98,7 @@ def definitions(configuration: Configuration) -> list[Interval]:
     case = BoxCase(configuration=configuration, first=corners[:1], second=corners[1:])
     return [
         *image_costs(outputs, TARGETS, configuration),
-        *(losses[name] for name in TRAINING_TERMS),
+        *(losses[name] for name in configuration.terms),
         gradient.logits,
         gradient.boxes,
         *(overlap_range(name, case, case.first, case.second) for name in ("iou", "giou")),

@@ -598,7 +598,9 @@ MATCHER = {
 }  # fmt: skip
 """What a profile may say otherwise of targets and of matchers, as far as it is read here."""
 
-PARTS = ("class_cost", "class_loss")
+PARTS = (
+    "class_cost", "box_cost", "overlap_cost", "class_loss", "box_loss", "overlap_loss", "mask_loss", "dice_loss",
+)  # fmt: skip
 """The fields of a configuration that have numbers of their own."""
 
 LAYER = ("logits", "boxes", "masks")

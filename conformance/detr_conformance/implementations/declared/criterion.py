@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 import detr_reference as reference
 from detr_conformance.bridges.torch_criterion import matchings
@@ -24,8 +25,10 @@ from detr_conformance.implementations.declared.names import (
 from detr_conformance.testee.detr_testee import matcher_arguments
 from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
 from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
+from detr_reference.losses import dice_loss
+from detr_reference.masks import pad_masks
 from detr_spec.configuration import Configuration
-from detr_spec.terms import ClassTerm, CrossEntropy, Focal
+from detr_spec.terms import BoxGiou, BoxL1, ClassTerm, CrossEntropy, Focal, MaskDice, MaskFocal, MaskTerm, Term
 
 
 class DeclaredCriterion(nn.Module):
@@ -75,6 +78,8 @@ class DeclaredLosses(SetPredictionCriterion):
     def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """The losses of the decoder's layers, and those that the profile has of predictions apart."""
         losses = super().forward(outputs, targets)
+        if "masks" in self.losses:
+            losses |= self._mask_losses(outputs, targets)
         if self.configuration.profile.keys.encoder_loss is not None and OWN.encoder in outputs:
             losses |= _with_suffix(self._encoder_losses(outputs[OWN.encoder], targets), "encoder")
         if self.configuration.profile.keys.denoising_loss is not None and OWN.denoising in outputs:
@@ -114,14 +119,52 @@ class DeclaredLosses(SetPredictionCriterion):
         return logits.argmax(dim=-1) != logits.shape[-1] - 1
 
     def _layer_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:
-        losses = super()._layer_losses(outputs, targets, pairs, num_boxes)
+        losses, configuration = super()._layer_losses(outputs, targets, pairs, num_boxes), self.configuration
         if "boxes" in self.losses:
             predicted = outputs["pred_boxes"][matched_queries(pairs)]
-            both = predicted, matched_targets([target["boxes"] for target in targets], pairs)
-            overlaps = Overlaps(self.configuration.profile.boxes)
-            giou = overlaps.elementwise_giou(*map(reference.box_cxcywh_to_xyxy, both))
-            losses["loss_giou"] = (1 - giou).sum() / num_boxes
+            truth = matched_targets([target["boxes"] for target in targets], pairs)
+            terms: dict[str, Term] = {"loss_bbox": configuration.box_loss, "loss_giou": configuration.overlap_loss}
+            terms |= {further.key: further.term for further in configuration.profile.further_losses}
+            for key, term in terms.items():
+                losses[key] = BOX_LOSSES[type(term)](configuration, predicted, truth).sum() / num_boxes
         return losses
+
+    def _mask_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of masks, in the last layer."""
+        pairs, configuration = self._match(outputs, targets), self.configuration
+        truth = matched_targets(pad_masks([target["masks"] for target in targets]), pairs)
+        matched = outputs["pred_masks"][matched_queries(pairs)][:, None]
+        logits = interpolate(matched, size=truth.shape[-2:], mode="bilinear", align_corners=False).flatten(1)
+        terms = {"loss_mask": configuration.mask_loss, "loss_dice": configuration.dice_loss}
+        return {
+            key: MASK_LOSSES[type(term)](logits, truth.flatten(1), *term.numbers.values()).sum()
+            / self.num_boxes(outputs, targets)
+            for key, term in terms.items()
+        }
+
+
+def _distances(_: Configuration, predicted: Tensor, truth: Tensor) -> Tensor:
+    return (predicted - truth).abs()
+
+
+def _without_overlap(configuration: Configuration, predicted: Tensor, truth: Tensor) -> Tensor:
+    overlaps = Overlaps(configuration.profile.boxes)
+    return 1 - overlaps.elementwise_giou(*map(reference.box_cxcywh_to_xyxy, (predicted, truth)))
+
+
+BOX_LOSSES: dict[type[Term], Callable[[Configuration, Tensor, Tensor], Tensor]] = {
+    BoxL1: _distances,
+    BoxGiou: _without_overlap,
+}
+"""What answers for each loss of boxes that can be declared."""
+
+
+def _focal_of_masks(logits: Tensor, masks: Tensor, alpha: float, gamma: float) -> Tensor:
+    return reference.sigmoid_focal_loss(logits, masks, alpha, gamma).mean(dim=1)
+
+
+MASK_LOSSES: dict[type[MaskTerm], Callable[..., Tensor]] = {MaskFocal: _focal_of_masks, MaskDice: dice_loss}
+"""What answers for each loss of masks that can be declared: from logits, masks [m, H·W] and numbers to [m]."""
 
 
 def _with_suffix(losses: dict[str, Tensor], suffix: str) -> dict[str, Tensor]:

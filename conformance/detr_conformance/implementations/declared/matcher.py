@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -84,16 +84,16 @@ class MatcherOfBoxes(reference.HungarianMatcher):
 
     def __init__(self, configuration: Configuration) -> None:
         super().__init__(*configuration.cost_weights, class_cost=declared_class_cost(configuration))
-        self.overlaps = Overlaps(configuration.profile.boxes)
+        self.box_costs = [
+            BOX_COSTS[type(part)](configuration) for part in (configuration.box_cost, configuration.overlap_cost)
+        ]
 
     def cost_matrix(self, logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor) -> Tensor:
         """The cost [Q, n] of each query with each target of one image."""
-        corners = reference.box_cxcywh_to_xyxy(boxes), reference.box_cxcywh_to_xyxy(target_boxes)
-        distance = (boxes[:, None] - target_boxes[None]).abs().sum(dim=-1)
-        terms = self.class_cost(logits, labels), distance, -self.overlaps.giou(*corners)
+        terms = self.class_cost(logits, labels), *(cost(boxes, target_boxes) for cost in self.box_costs)
         weighted = zip((self.cost_class, self.cost_bbox, self.cost_giou), terms, strict=True)
         # A term without weight may be infinite, and then it is none.
-        return sum((weight * term for weight, term in weighted if weight), torch.zeros_like(distance))
+        return sum((weight * term for weight, term in weighted if weight), torch.zeros_like(terms[1]))
 
 
 def declared_class_cost(configuration: Configuration) -> ClassCost:
@@ -126,6 +126,24 @@ def focal_cost_of_logits(alpha: float, gamma: float) -> ClassCost:
 
     return cost
 
+
+def _distance_cost(_: Configuration) -> BoxCost:
+    return lambda boxes, target_boxes: (boxes[:, None] - target_boxes[None]).abs().sum(dim=-1)
+
+
+def _overlap_cost(configuration: Configuration) -> BoxCost:
+    overlaps = Overlaps(configuration.profile.boxes)
+    return lambda *boxes: -overlaps.giou(*map(reference.box_cxcywh_to_xyxy, boxes))
+
+
+BoxCost: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Boxes [Q, 4] and target boxes [n, 4], cxcywh → costs [Q, n]."""
+
+BOX_COSTS: dict[type[costs.BoxCost], Callable[[Configuration], BoxCost]] = {
+    costs.L1Cost: _distance_cost,
+    costs.GiouCost: _overlap_cost,
+}
+"""What answers for each cost of boxes that can be declared."""
 
 CLASS_COSTS: dict[type[costs.ClassCost], Callable[[Configuration], ClassCost]] = {
     costs.NegativeProbability: _probability_cost,

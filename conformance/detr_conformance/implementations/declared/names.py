@@ -132,7 +132,7 @@ def declared_losses(
     found: dict[str, Tensor] = {}
     every: list[Tensor] = []
     for name, weight in (configuration.term_weights | dict.fromkeys(METRICS, 0.0)).items():
-        own, declared = getattr(OWN, name), getattr(keys, name)
+        own, declared = getattr(OWN, name, name), getattr(keys, name, name)
         if declared is None:
             continue
         before = set(found)
