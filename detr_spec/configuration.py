@@ -149,6 +149,11 @@ class Configuration:
         return tuple(name for name in self.trained if law in self.terms[name].laws)
 
     @property
+    def class_weights(self) -> tuple[float, ...]:
+        """The weight of each class in the classification loss, without that of no object; none where it has no such."""
+        return tuple(self.class_loss.class_weights(self.num_classes).tolist())
+
+    @property
     def losses(self) -> list[str]:
         """The losses to ask for, by the names that DETR's `SetCriterion` gives them."""
         return ["labels", "boxes", "cardinality", *(["masks"] if self.masks else [])]

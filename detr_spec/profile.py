@@ -140,6 +140,10 @@ class Profile:
     label_beyond_range: Literal["refuse", "unchecked"] = "refuse"
     """What the criterion does with a label that has no class, and the matcher with one that has no logit column:
     raises, or leaves the answer open."""
+    surplus_columns: Literal["refuse", "negatives", "ignored", "unchecked"] = "refuse"
+    """What the criterion does with more logit columns than it has classes, those of further ones, before that of no
+    object: raises; trains them as classes that no target has; does as if they were not there; or leaves the answer
+    open. Fewer columns raise."""
     target_count: Literal["refuse", "unchecked"] = "refuse"
     """What the criterion does when there is not one target for each image: raises, or leaves the answer open."""
     denominator: Literal["targets", "matches"] = "targets"

@@ -6,19 +6,15 @@ from dataclasses import is_dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from detr_conformance import torch_implementation
 from detr_conformance.implementations.declared.boxes import Overlaps
 from detr_conformance.implementations.declared.criterion import DeclaredCriterion
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_conformance.implementations.declared.postprocess import DeclaredPostProcess
-from detr_reference.losses import weighted_cross_entropy
-from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.parts import Part
 from detr_spec.profile import Profile
-from detr_spec.terms import CrossEntropy
 
 
 class InBuffers:
@@ -43,20 +39,6 @@ def _held(value: Any) -> Any:
     return InBuffers(value) if is_dataclass(value) else value
 
 
-class Criterion(DeclaredCriterion):
-    """The criterion, whose class weights are a table of float32 too."""
-
-    def __init__(self, configuration: Configuration) -> None:
-        held: Any = InBuffers(configuration)
-        super().__init__(held)
-        if isinstance(configuration.class_loss, CrossEntropy):
-            self.table = torch.cat([torch.ones(configuration.num_classes), held.class_loss.eos_coef[None]])
-            self.criterion.classification_loss = self._classification_loss
-
-    def _classification_loss(self, logits: Tensor, query_classes: Tensor, _: float) -> Tensor:
-        return weighted_cross_entropy(logits, query_classes, self.table)
-
-
 def in_buffers(profile: Profile, limits: Limits) -> Implementation:
     """The implementation of a profile whose numbers are held in float32."""
     held: Any = InBuffers
@@ -66,7 +48,7 @@ def in_buffers(profile: Profile, limits: Limits) -> Implementation:
         limits=limits,
         boxes=Overlaps(held(profile.boxes)).operations,
         matcher=lambda configuration: DeclaredMatcher(held(configuration)),
-        criterion=Criterion,
-        masks=Criterion,
+        criterion=lambda configuration: DeclaredCriterion(held(configuration)),
+        masks=lambda configuration: DeclaredCriterion(held(configuration)),
         postprocess=lambda configuration: DeclaredPostProcess(held(configuration)),
     )

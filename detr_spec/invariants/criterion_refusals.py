@@ -6,9 +6,9 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.invariant import SHOULD, invariant
-from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, Build
+from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, Build, Judged, known_matchings
 from detr_spec.invariants.shared import require_refusal, with_broken_label
-from detr_spec.profile import Profile
+from detr_spec.profile import Profile, replace
 from detr_spec.strategies import set_cases
 from detr_spec.values import Outputs, Targets
 from detr_spec.violation import premise
@@ -114,7 +114,7 @@ def target_count_refused(component: Build, case: SetCase) -> None:
     number="C18",
     level=SHOULD,
     formula="C ≠ K + 1 logit columns are refused; C ≠ K without a no-object class",
-    source="norm §1 and §8: the columns follow from the number of classes",
+    source="norm §1 and §8: the columns follow from the number of classes; §9: a profile may take surplus ones",
     breaks="the column count read from the logits and never compared; a no-object column in a sigmoid dialect",
     cases=FILLED_CASES,
 )
@@ -123,8 +123,9 @@ def logit_columns_refused(component: Build, case: SetCase) -> None:
 
     One column more is how a softmax head meets a sigmoid loss; it trains, towards nothing sensible.
     """
-    columns = case.configuration.columns
-    fewer = columns > 1 and bool(case.generator("columns").integers(2))
+    columns, surplus = case.configuration.columns, case.configuration.profile.surplus_columns
+    fewer = columns > 1 and (surplus != "refuse" or bool(case.generator("columns").integers(2)))
+    premise(fewer or surplus == "refuse", "there can be no fewer columns, and more are taken")
     chosen = np.arange(columns - 1) if fewer else np.append(np.arange(columns), columns - 1)
     logits = case.outputs.logits[..., chosen]
     criterion, outputs = component(case.configuration), Outputs(logits, case.outputs.boxes, broken=True)
@@ -133,3 +134,38 @@ def logit_columns_refused(component: Build, case: SetCase) -> None:
         sound=lambda: criterion(case.outputs, case.targets),
         broken=lambda: criterion(outputs, case.targets),
     )
+
+
+def takes_surplus_columns(profile: Profile) -> bool:
+    """Whether it is declared what becomes of more logit columns than there are classes."""
+    return profile.surplus_columns in ("negatives", "ignored")
+
+
+@invariant(
+    "criterion.surplus-columns",
+    number="C22",
+    formula="C > columns: the losses are those of C classes, or those without the columns, as declared",
+    source="norm §9; the profile's `surplus_columns`",
+    breaks="surplus columns that are refused; trained where they are to be ignored; cut off where they are negatives",
+    cases=FILLED_CASES,
+    applies=takes_surplus_columns,
+)
+def surplus_columns(component: Build, case: SetCase) -> None:
+    """More logit columns than the criterion has classes are trained as negatives or ignored, as the profile says.
+
+    Heads of 91 columns meet data sets of fewer classes, and both ways train; but the losses differ.
+    """
+    own, targets, generator = case.configuration, case.targets, case.generator("surplus columns")
+    added = int(generator.integers(1, 4))
+    logits = case.outputs.logits
+    surplus = logits[:, ::-1, generator.integers(0, own.num_classes, added)]
+    wide = np.concatenate([logits[..., : own.num_classes], surplus, logits[..., own.num_classes :]], axis=-1)
+    given = Outputs(wide, case.outputs.boxes)
+    losses = component(own)(given, targets).value
+    if own.profile.surplus_columns == "negatives":
+        own, outputs = replace(own, num_classes=own.num_classes + added), given
+    else:
+        outputs = case.outputs.main
+    answer = Judged(own, outputs, targets, losses, known_matchings(losses, own, outputs, targets))
+    for term in answer.every_term().values():
+        term.require_definition()

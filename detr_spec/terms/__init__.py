@@ -1,7 +1,7 @@
 """Training terms, one file each: the only definition of each, from which its gradient follows."""
 
 from detr_spec.terms.boxes import BoxGiou, BoxL1
-from detr_spec.terms.cross_entropy import CrossEntropy
+from detr_spec.terms.cross_entropy import ClassWeightedCrossEntropy, CrossEntropy
 from detr_spec.terms.focal import Focal
 from detr_spec.terms.masks import MaskDice, MaskFocal
 from detr_spec.terms.term import LAWS, BoxTerm, ClassTerm, Layer, MaskTerm, Term
@@ -12,6 +12,7 @@ __all__ = [
     "BoxL1",
     "BoxTerm",
     "ClassTerm",
+    "ClassWeightedCrossEntropy",
     "CrossEntropy",
     "Focal",
     "Layer",

@@ -9,7 +9,7 @@ import numpy as np
 from detr_spec.activations import log_softmax
 from detr_spec.terms.term import ClassTerm, Layer
 from detr_spec.tolerance import Numbers
-from detr_spec.values import Integers
+from detr_spec.values import Integers, InvalidValue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +25,13 @@ class CrossEntropy(ClassTerm):
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
-        foreground: Numbers = np.ones(layer.logits.shape[-1] - 1)
+        foreground = self.class_weights(layer.logits.shape[-1] - 1)
         weights = np.concatenate([foreground, np.reshape(self.eos_coef, 1)])
         return weighted_cross_entropy(layer.logits, layer.classes, weights)
+
+    def class_weights(self, count: int) -> Numbers:
+        """The weight of each of so many classes; [K]."""
+        return np.ones(count)
 
     def has_value(self, targets: int) -> bool:
         """Whether it is a number: a mean of weights that are all 0 is none."""
@@ -36,6 +40,37 @@ class CrossEntropy(ClassTerm):
     def teaches(self) -> bool:
         """Whether what is no object has a part in it."""
         return self.eos_coef > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassWeightedCrossEntropy(CrossEntropy):
+    """The same with weights of the classes: three in turn, those of class 0, 1 and 2, of 3, 4 and 5, and so on.
+
+    Raises `InvalidValue` for a weight of a class that is 0.
+    """
+
+    first: float = 1.0
+    second: float = 2.0
+    third: float = 0.5
+
+    name = "class-weighted-cross-entropy"
+    drawn = {  # noqa: RUF012
+        **CrossEntropy.drawn,
+        "first": (1.0, 4.0),
+        "second": (2.0, 0.25),
+        "third": (0.5, 8.0),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("first", "second", "third"):
+            if isinstance(weight := getattr(self, name), (int, float)) and weight == 0:
+                raise InvalidValue(f"{name} of {self.name} is 0; expected a weight above 0")
+
+    def class_weights(self, count: int) -> Numbers:
+        """The weight of each of so many classes; [K]."""
+        three: Numbers = np.concatenate([np.reshape(weight, 1) for weight in (self.first, self.second, self.third)])
+        return three[np.arange(count) % 3]
 
 
 def weighted_cross_entropy(logits: Numbers, classes: Integers, class_weights: Numbers) -> Numbers:

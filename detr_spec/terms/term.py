@@ -96,6 +96,10 @@ class ClassTerm(Term):
         """Whether it is a number in a batch of so many targets."""
         return True
 
+    def class_weights(self, count: int) -> Numbers:  # noqa: ARG002
+        """The weight of each of so many classes, where it has such weights; else none."""
+        return np.ones(0)
+
     def teaches(self) -> bool:
         """Whether both objects and queries without one have a part in it."""
         return True

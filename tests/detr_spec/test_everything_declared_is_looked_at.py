@@ -104,6 +104,11 @@ LOOKED_AT: dict[str, Look] = {
     ),
     "label_beyond_range": Look("criterion.foreign-label-refused", open=("unchecked",)),
     "target_count": Look("criterion.target-count-refused", open=("unchecked",)),
+    "surplus_columns": Look(
+        {"refuse": "criterion.logit-columns-refused", "": "criterion.surplus-columns"},
+        built_to={"negatives": "ignored", "ignored": "negatives"},
+        open=("unchecked",),
+    ),
     "denominator": Look("criterion.denominator"),
     "rank_reduction": Look("distributed.denominator"),
     "cardinality": Look("criterion.cardinality-value", DEFORMABLE),

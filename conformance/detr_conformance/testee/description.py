@@ -17,7 +17,7 @@ from detr_spec.profile import Profile
 from detr_spec.profiles import DETR, PROFILES
 from detr_spec.values import DTYPES
 
-DERIVED = ("columns", "cost_weights", "losses", "weight_dict")
+DERIVED = ("columns", "cost_weights", "class_weights", "losses", "weight_dict")
 """What follows from a configuration and the profile, and is told with it."""
 
 

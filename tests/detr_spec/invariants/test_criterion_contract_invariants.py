@@ -26,7 +26,9 @@ from detr_spec.values import Losses as Answered
 
 MODULES = ("detr_spec.invariants.criterion_contract", "detr_spec.invariants.criterion_refusals")
 INVARIANTS = tuple(
-    item for item in all_invariants() if item.component == "criterion" and item.check.__module__ in MODULES
+    item
+    for item in all_invariants()
+    if item.component == "criterion" and item.check.__module__ in MODULES and item.applies(DETR)
 )
 EXAMPLES = 30
 WEIGHTS = {"criterion.every-term-weighted", "criterion.doubled-weight", "criterion.auxiliary-weights"}

@@ -21,14 +21,26 @@ from detr_conformance.implementations.declared.names import (
     targets_of_reference,
     with_known_labels,
     with_labels,
+    without_columns,
 )
 from detr_conformance.testee.detr_testee import matcher_arguments
 from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
 from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
 from detr_reference.losses import dice_loss
 from detr_reference.masks import pad_masks
-from detr_spec.configuration import Configuration
-from detr_spec.terms import BoxGiou, BoxL1, ClassTerm, CrossEntropy, Focal, MaskDice, MaskFocal, MaskTerm, Term
+from detr_spec.configuration import Configuration, replace
+from detr_spec.terms import (
+    BoxGiou,
+    BoxL1,
+    ClassTerm,
+    ClassWeightedCrossEntropy,
+    CrossEntropy,
+    Focal,
+    MaskDice,
+    MaskFocal,
+    MaskTerm,
+    Term,
+)
 
 
 class DeclaredCriterion(nn.Module):
@@ -40,7 +52,7 @@ class DeclaredCriterion(nn.Module):
         self.profile, self.keys = configuration.profile, configuration.profile.keys
         self.matcher = DeclaredMatcher(configuration)
         self.weight_dict = configuration.weight_dict
-        self.criterion = CRITERIA[type(configuration.class_loss)](configuration, self._match)
+        self.criterion = self._criterion(configuration)
 
     def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """The losses and metrics that the profile reports, 0-dimensional."""
@@ -54,8 +66,17 @@ class DeclaredCriterion(nn.Module):
         truth = targets_of_reference(targets, self.profile)
         if self.profile.label_beyond_range == "unchecked":
             truth = with_known_labels(truth, self.criterion.num_classes)
-        losses = self.criterion(given, truth)
+        classes, surplus = self.configuration.num_classes, given[OWN.logits].shape[-1] - self.configuration.columns
+        criterion = self.criterion
+        if surplus > 0 and self.profile.surplus_columns == "ignored":
+            given = without_columns(given, classes, surplus)
+        elif surplus > 0 and self.profile.surplus_columns != "refuse":
+            criterion = self._criterion(replace(self.configuration, num_classes=classes + surplus))
+        losses = criterion(given, truth)
         return declared_losses(losses, self.configuration, len(given.get(OWN.auxiliary, ())))
+
+    def _criterion(self, configuration: Configuration) -> DeclaredLosses:
+        return CRITERIA[type(configuration.class_loss)](configuration, self._match)
 
     @property
     def _no_labels(self) -> Tensor:
@@ -176,9 +197,15 @@ class DeclaredSetCriterion(DeclaredLosses, reference.SetCriterion):
 
     def __init__(self, configuration: Configuration, matcher: Matcher) -> None:
         given = configuration.num_classes, matcher, configuration.weight_dict
-        (eos_coef,) = configuration.class_loss.numbers.values()
-        reference.SetCriterion.__init__(self, *given, eos_coef, configuration.losses)
+        reference.SetCriterion.__init__(
+            self, *given, configuration.class_loss.numbers["eos_coef"], configuration.losses
+        )
         self.configuration = configuration
+
+    def classification_loss(self, logits: Tensor, query_classes: Tensor, num_boxes: float) -> Tensor:  # noqa: ARG002
+        """The cross-entropy with the weights of the classes, []."""
+        weights = logits.new_tensor([*self.configuration.class_weights, self.eos_coef])
+        return reference.weighted_cross_entropy(logits, query_classes, weights)
 
 
 class DeclaredFocalCriterion(DeclaredLosses, reference.FocalSetCriterion):
@@ -192,6 +219,7 @@ class DeclaredFocalCriterion(DeclaredLosses, reference.FocalSetCriterion):
 
 CRITERIA: dict[type[ClassTerm], Callable[[Configuration, Matcher], DeclaredLosses]] = {
     CrossEntropy: DeclaredSetCriterion,
+    ClassWeightedCrossEntropy: DeclaredSetCriterion,
     Focal: DeclaredFocalCriterion,
 }
 """What answers for each classification loss that can be declared."""

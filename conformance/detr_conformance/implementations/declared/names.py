@@ -114,6 +114,13 @@ def respelt(outputs: Mapping[str, Any], old: Keys, new: Keys, turn: int = 0) -> 
     return found
 
 
+def without_columns(outputs: Mapping[str, Any], start: int, count: int) -> dict[str, Any]:
+    """Outputs of the reference without some logit columns, in every layer."""
+    kept = [column for column in range(outputs[OWN.logits].shape[-1]) if not start <= column < start + count]
+    layers = {OWN.auxiliary: [without_columns(layer, start, count) for layer in outputs.get(OWN.auxiliary, ())]}
+    return {**outputs, OWN.logits: outputs[OWN.logits][..., kept], **(layers if OWN.auxiliary in outputs else {})}
+
+
 def with_known_labels(targets: Sequence[Mapping[str, Tensor]], count: int) -> list[dict[str, Tensor]]:
     """Targets of the reference with labels below a count: what a profile may leave open."""
     return [{**target, OWN.labels: target[OWN.labels].clamp(0, count - 1)} for target in targets]
