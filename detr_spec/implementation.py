@@ -132,27 +132,54 @@ PostProcess = Callable[[Outputs, Annotated[Integers, "[B, 2]"]], Answer[tuple[De
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComponentLimits:
+    """What one component can be asked, where that differs from the others; None where it does not."""
+
+    dtypes: tuple[str, ...] | None = None
+    fixed: Mapping[str, float] | None = None
+    equal_shapes: bool | None = None
+    devices: tuple[str, ...] | None = None
+    calls: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What an implementation can be asked: dtypes, ways of calling, fields that it cannot vary, shapes in a batch.
 
-    `component_dtypes={"postprocess": ("float16", "float32")}` gives a component dtypes of its own; mixed ones, such as
-    "bfloat16-logits", are for invariants of their own, where there are others too;
+    Mixed dtypes, such as "bfloat16-logits", are for invariants of their own, where there are others too;
     `fixed={"class_loss.alpha": 0.25}` says that the focal loss's α is always 0.25 in it; `equal_shapes=True` says
     that the cost matrices of a batch must have one shape; `devices` are those that it can compute on, which the
     bridge of a framework finds where they are not given; `calls=(*USUAL_CALLS, "int32-labels")` says that it takes
     labels in int32 too, and any shorter list in which ways it is not to be called.
+    `components={"postprocess": ComponentLimits(dtypes=("float16", "float32"))}` gives a component limits of its own.
     """
 
     dtypes: tuple[str, ...] = ("float32", "float64")
-    component_dtypes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     fixed: Mapping[str, float] = field(default_factory=dict)
     equal_shapes: bool = False
     devices: tuple[str, ...] = ()
     calls: tuple[str, ...] = USUAL_CALLS
+    components: Mapping[str, ComponentLimits] = field(default_factory=dict)
 
     def of(self, component: str) -> Limits:
-        """The limits of one component: those of its own dtypes."""
-        return replace(self, dtypes=self.component_dtypes.get(component, self.dtypes))
+        """The limits of one component: its own where it has such, else those of all."""
+        given = vars(self.components.get(component, ComponentLimits()))
+        own: dict[str, Any] = {name: limit for name, limit in given.items() if limit is not None}
+        return replace(self, components={}, **own)
+
+    def with_dtypes(self, dtypes: Mapping[str, tuple[str, ...]]) -> Limits:
+        """The limits with other dtypes of some components."""
+        own = {name: self.components.get(name, ComponentLimits()) for name in dtypes}
+        others = {name: replace(limits, dtypes=dtypes[name]) for name, limits in own.items()}
+        return replace(self, components={**self.components, **others})
+
+    def within_calls(self, calls: Sequence[str]) -> Limits:
+        """The limits without the ways of calling that are not among these."""
+        components = {
+            name: own if own.calls is None else replace(own, calls=tuple(call for call in own.calls if call in calls))
+            for name, own in self.components.items()
+        }
+        return replace(self, calls=tuple(call for call in self.calls if call in calls), components=components)
 
     @property
     def mixed_dtypes(self) -> tuple[str, ...]:
@@ -190,9 +217,13 @@ class Implementation:
 
     def __post_init__(self) -> None:
         known = number_names(self.profile)
-        for name in self.limits.fixed:
+        fixed = [self.limits.fixed, *(own.fixed or {} for own in self.limits.components.values())]
+        for name in (name for numbers in fixed for name in numbers):
             if name not in known:
                 raise InvalidValue(f"{name!r} is fixed in {self.name}; expected one of {', '.join(known)}")
+        for name in self.limits.components:
+            if name not in COMPONENTS:
+                raise InvalidValue(f"{self.name} has limits of {name!r}; expected one of {', '.join(COMPONENTS)}")
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -210,7 +241,11 @@ class Implementation:
             raise NotProvided(f"{self.name} provides no {name}")
         guarded: Callable[[Configuration], Any] = formed(factory, component_type(name), Where(name))
 
+        devices = self.limits.of(name).devices
+
         def build(configuration: Configuration) -> Any:
+            if devices and configuration.device not in devices:
+                raise NotProvided(f"{name} of {self.name} computes on {', '.join(devices)} alone")
             wrap = conversions(configuration)
             built = guarded(configuration)
             return built if wrap is None else around(built, wrap)

@@ -22,7 +22,7 @@ from rfdetr.utilities.box_ops import box_cxcywh_to_xyxy, box_iou, box_xyxy_to_cx
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
 from detr_spec.costs import FocalCost
-from detr_spec.implementation import Limits
+from detr_spec.implementation import ComponentLimits, Limits
 from detr_spec.profile import BoxRules, DetectionRules
 from detr_spec.profiles import DEFORMABLE
 
@@ -62,8 +62,11 @@ IMPLEMENTATION = torch_implementation(
     profile=PROFILE,
     limits=Limits(
         dtypes=(*UP_TO_FLOAT32, *NARROW_LOGITS),
-        component_dtypes={"boxes": ALL_DTYPES, "postprocess": (*ALL_DTYPES, *NARROW_LOGITS)},
         fixed={"class_cost.gamma": 2.0, "class_loss.gamma": 2.0},
+        components={
+            "boxes": ComponentLimits(dtypes=ALL_DTYPES),
+            "postprocess": ComponentLimits(dtypes=(*ALL_DTYPES, *NARROW_LOGITS)),
+        },
     ),
     boxes={
         "cxcywh_to_xyxy": box_cxcywh_to_xyxy,

@@ -20,7 +20,7 @@ from ultralytics.utils.metrics import bbox_iou
 
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import Limits
+from detr_spec.implementation import ComponentLimits, Limits
 from detr_spec.profile import BoxRules, MatcherRules, TargetRules
 from detr_spec.profiles import DEFORMABLE
 
@@ -48,7 +48,7 @@ def matcher(configuration: Configuration) -> HungarianMatcher:
 IMPLEMENTATION = torch_implementation(
     name="ultralytics",
     profile=PROFILE,
-    limits=Limits(component_dtypes={"matcher": ("float32", "float16", "bfloat16")}),
+    limits=Limits(components={"matcher": ComponentLimits(dtypes=("float32", "float16", "bfloat16"))}),
     boxes={"iou": overlap(), "giou": overlap(GIoU=True)},
     matcher=matcher,
 )

@@ -45,7 +45,11 @@ def given_contestants(names: tuple[str, ...]) -> tuple[Contestant, ...]:
     """Those of the implementations of these names that have a criterion, each in its dialect."""
     return tuple(
         Contestant(
-            _name(item), replace(item.profile, name=_dialect(item)), None, partial(_step, item), item.limits.fixed
+            _name(item),
+            replace(item.profile, name=_dialect(item)),
+            None,
+            partial(_step, item),
+            item.limits.of("criterion").fixed,
         )
         for item in given_implementations(names)
         if _has_criterion(item)
@@ -84,7 +88,7 @@ def _dialect(implementation: Implementation) -> str:
 
 def _step(given: Implementation, batch: Batch) -> Step:
     """A step of an implementation's criterion; raises TypeError where its parts are not called as in PyTorch."""
-    configuration = batch.configuration(given.profile, given.limits.fixed)
+    configuration = batch.configuration(given.profile, given.limits.of("criterion").fixed)
     criterion = _module("criterion", given.criterion, configuration)
     own = getattr(criterion, "matcher", None)
     matcher = own if given.matcher is None else _module("matcher", given.matcher, configuration)

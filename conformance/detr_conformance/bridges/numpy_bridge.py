@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,15 +44,10 @@ def numpy_implementation(
     return Implementation(
         name=name,
         profile=declared,
-        limits=_of_numpy(limits or Limits()),
+        limits=(limits or Limits()).within_calls(CALLS),
         boxes=None if boxes is None else box_operations(boxes, _box_operation),
         assignment=None if solver is None else lambda configuration: _assignment(solver, batch_solver, configuration),
     )
-
-
-def _of_numpy(limits: Limits) -> Limits:
-    """The limits, without the ways of calling that NumPy lacks."""
-    return replace(limits, calls=tuple(call for call in limits.calls if call in CALLS))
 
 
 def observed(

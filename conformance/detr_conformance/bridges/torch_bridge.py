@@ -28,6 +28,7 @@ from detr_conformance.bridges.torch_decoder import decoder_component, model_comp
 from detr_conformance.bridges.torch_gradients import call_gradients
 from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, devices, observation, to_numpy
 from detr_conformance.bridges.torch_ranks import Ranks, ranks_available
+from detr_spec.calls import CALLS
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Distributed, Heads, Implementation, Limits
 from detr_spec.profile import Profile
@@ -130,8 +131,8 @@ def _distributed(criterion: Factory) -> Callable[[Configuration], Distributed] |
 
 def _of_torch(limits: Limits) -> Limits:
     """The limits, with the devices that there are where none are given, and no way of calling that torch lacks."""
-    calls = tuple(call for call in limits.calls if call != "read-only")
-    return replace(limits, devices=limits.devices or devices(), calls=calls)
+    calls = [call for call in CALLS if call != "read-only"]
+    return replace(limits.within_calls(calls), devices=limits.devices or devices())
 
 
 def _box_operation(

@@ -96,13 +96,12 @@ def model(configuration: Configuration) -> reference.DETR:
 
 EVERY_DTYPE = ("float32", "float64", "float16", "bfloat16", "autocast")
 MATCHED_DTYPES = ("float32", "float64", "autocast")
-LIMITS = Limits(
-    dtypes=MATCHED_DTYPES,
-    component_dtypes={
+LIMITS = Limits(dtypes=MATCHED_DTYPES).with_dtypes(
+    {
         **dict.fromkeys(("boxes", "heads", "decoder", "model"), EVERY_DTYPE),
         **dict.fromkeys(("criterion", "masks", "gradients"), (*MATCHED_DTYPES, *MIXED_DTYPES)),
         "postprocess": (*EVERY_DTYPE, "float16-logits", "bfloat16-logits"),
-    },
+    }
 )
 """The matcher alone refuses narrow dtypes on the CPU; the criterion matches in float32. Autocast leaves inputs so."""
 

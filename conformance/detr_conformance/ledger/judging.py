@@ -89,9 +89,7 @@ def unlisted_dtypes(invariant: Invariant, implementation: Implementation, entrie
 
 def only_dtypes(implementation: Implementation, invariant: Invariant, dtypes: tuple[str, ...]) -> Implementation:
     """The implementation with some of its dtypes alone, in the invariant's component."""
-    limits = implementation.limits
-    narrowed = {**limits.component_dtypes, invariant.component: dtypes}
-    return replace(implementation, limits=replace(limits, component_dtypes=narrowed))
+    return replace(implementation, limits=implementation.limits.with_dtypes({invariant.component: dtypes}))
 
 
 def _unexpected(gone: Sequence[tuple[Entry, Judgement]]) -> Judgement:

@@ -73,13 +73,15 @@ def _require_known(names: Sequence[str], known: Sequence[str], place: Part) -> N
 
 def _require_limits(description: Description, place: Part) -> None:
     limits = description.limits
-    for name, dtypes in {"dtypes": limits.dtypes, **limits.component_dtypes}.items():
-        if not dtypes:
-            raise place.wrong(found=f"without dtypes for {name}", expected="at least one")
-        _require_known(dtypes, DTYPES, place.within("dtypes"))
-    _require_known(tuple(limits.component_dtypes), COMPONENTS, place.within("component_dtypes"))
-    _require_known(tuple(limits.fixed), number_names(description.profile), place.within("fixed"))
-    _require_known(limits.calls, tuple(CALLS), place.within("calls"))
+    _require_known(tuple(limits.components), COMPONENTS, place.within("components"))
+    every = {"": limits} | {f"components.{name}": limits.of(name) for name in limits.components}
+    for path, own in every.items():
+        where = place.within(path) if path else place
+        if not own.dtypes:
+            raise where.within("dtypes").wrong(found="empty", expected="at least one dtype")
+        _require_known(own.dtypes, DTYPES, where.within("dtypes"))
+        _require_known(tuple(own.fixed), number_names(description.profile), where.within("fixed"))
+        _require_known(own.calls, tuple(CALLS), where.within("calls"))
 
 
 def encode_configuration(configuration: Configuration) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from detr_conformance.testee.signatures import functions_of, signatures
 from detr_conformance.vectors.places import Place
 from detr_spec.configuration import Configuration
 from detr_spec.hints import default_of, field_types, is_record
-from detr_spec.implementation import COMPONENTS, Implementation, Limits
+from detr_spec.implementation import COMPONENTS, ComponentLimits, Implementation, Limits
 from detr_spec.profile import Keys, MatcherRules, Profile, TargetRules
 from detr_spec.values import Answer, Detections, LayerGradient, Outputs, Target
 
@@ -90,8 +90,11 @@ def test_a_configuration_and_a_description_arrive_with_every_field() -> None:
     configuration = record(Configuration)
     assert same(read_configuration(through(encode_configuration(configuration)), configuration.profile), configuration)
     limits = Limits(
-        dtypes=("float16",), component_dtypes={"boxes": ("float64",)}, fixed={"class_loss.alpha": 1 / 3},
+        dtypes=("float16",), fixed={"class_loss.alpha": 1 / 3},
         equal_shapes=True, devices=("cpu", "cuda"), calls=("sliced",),
+        components={"boxes": ComponentLimits(
+            dtypes=("float64",), fixed={"class_cost.alpha": 1 / 3}, equal_shapes=False, devices=("cpu",), calls=(),
+        )},
     )  # fmt: skip
     assert not any(same(getattr(limits, field.name), default_of(field)) for field in fields(Limits))
     profile = record(Profile, name="mine")

@@ -46,7 +46,7 @@ def declared_implementation(profile: Profile, built_to: Profile | None = None) -
     whole = torch_implementation(
         name=NAME,
         profile=profile,
-        limits=replace(LIMITS, component_dtypes={**LIMITS.component_dtypes, **SOLVED}),
+        limits=LIMITS.with_dtypes(SOLVED),
         boxes=Overlaps(built.boxes).operations,
         matcher=to(DeclaredMatcher),
         criterion=to(DeclaredCriterion),
