@@ -173,8 +173,6 @@ def test_a_full_disk_is_told_in_a_line_and_loses_nothing(
         (
             ("n/greedy-detr-assignment.valid-pairs.json", *check, "--vectors", f"{full_disk}/n"),
             ("assignment.jsonl", "vectors", "export", str(full_disk)),
-            ("lock.json", "lock", f"{subjects}:RIGHT", "--file", f"{full_disk}/lock.json"),
-            ("soak.json", "soak", *check[1:], "--minutes", "0.001", "--file", f"{full_disk}/soak.json"),
             ("l.toml", *check, "--accept", "--ledger", f"{full_disk}/l.toml"),
             ("report.json", *check, "--json", f"{full_disk}/report.json", "--html", str(tmp_path / "report.html")),
         )
@@ -213,7 +211,6 @@ def test_paths_are_those_of_the_folder_in_which_the_command_was_given(
     for command, written in (
         (["check", *how, *reports], ["r.json", "r.html", "r.xml", "r.md", "v"]),
         (["check", *how, "--ledger", "l.toml", "--accept"], ["l.toml"]),
-        (["soak", *how, "--minutes", "0.001", "--file", "s.json"], ["s.json"]),
         (["check", *how, "--database", "d"], ["d"]),
     ):
         monkeypatch.chdir(tmp_path)

@@ -234,17 +234,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ("check", "it.py:WRONG", *HOW[4:], "--invariant", "S1", "--shard", "1/2", "--json", "shard1.json"),
         ("check", "it.py:WRONG", *HOW[4:], "--invariant", "S1", "--shard", "2/2", "--json", "shard2.json"),
         ("check", "it.py:WRONG", *HOW[4:], "--invariant", "S1", "--accept", "--ledger", "ledger.toml"),
-        ("lock", "it.py:IT", "--file", "lock.json"),
-        ("soak", "it.py:WRONG", *HOW[:2], *HOW[4:], "--minutes", "0.0001", "--file", "soak.json"),
     )
     for arguments in made:
         give(arguments)
     ledger = folder / "ledger.toml"
     ledger.write_text(ledger.read_text().replace('reason = ""', 'reason = """\nfor a\nreason"""  # so'))
-    lock = json.loads((folder / "lock.json").read_text())
-    for item in lock["implementations"]:
-        item["answers"] = item["answers"][:3]
-    (folder / "lock.json").write_text(json.dumps(lock))
     yield folder
     os.chdir(before)
 
@@ -283,20 +277,6 @@ def test_vectors(place: Path, data: st.DataObject) -> None:
     line = data.draw(st.sampled_from((place / "vectors.jsonl").read_text().splitlines()))
     (place / "v.jsonl").write_bytes(data.draw(changed_json(line)))
     require_told(["replay", "v.jsonl", "it.py:IT", "reference"])
-
-
-@FUZZED
-@given(data=st.data())
-def test_locks(place: Path, data: st.DataObject) -> None:
-    (place / "l.json").write_bytes(data.draw(changed_json((place / "lock.json").read_text())))
-    require_told(["check", "it.py:IT", *HOW, "--lock", "l.json"])
-
-
-@FUZZED
-@given(data=st.data())
-def test_soaks(place: Path, data: st.DataObject) -> None:
-    (place / "s.json").write_bytes(data.draw(changed_json((place / "soak.json").read_text())))
-    require_told(["soak", "it.py:WRONG", *HOW[:2], *HOW[4:], "--minutes", "0.0001", "--file", "s.json"])
 
 
 class InThisProcess:
@@ -418,23 +398,21 @@ QUICK = (
         *HOW,
         "--ledger",
         "ledger.toml",
-        "--lock",
-        "lock.json",
+        "--minutes",
+        "0.0001",
         "--markdown",
         "o.md",
         "--junit",
         "o.xml",
     ),
     ("check", "it.py:WRONG", *HOW, "--ledger", "a.toml", "--accept", "--time-limit", "9", "--memory-limit", "0"),
-    ("soak", "it.py:IT", *HOW, "--minutes", "0.0001", "--seed", "1", "--file", "o.soak"),
-    ("lock", "it.py:WRONG", "--file", "o.lock", "--ulps", "1.5", "--device", "cpu"),
     ("list", "--profile", "detr", "--component", "boxes", "--level", "SHOULD"),
     ("explain", "matcher.optimal-cost"),
     ("report", "report.json", "--html", "-", "--json", "o.json"),
     ("merge", "shard1.json", "shard2.json", "--markdown", "-"),
     ("replay", "vectors.jsonl", "it.py:IT", "--device", "cpu"),
     ("vectors", "export", "o"),
-    ("vectors", "schema", "lock"),
+    ("vectors", "schema"),
 )
 """Commands that are done at once; what is put into them makes none of them long."""
 
@@ -488,6 +466,6 @@ def refused_lines(draw: Any) -> list[str]:
 @FUZZED
 @given(words=st.one_of(command_lines(), refused_lines()))
 def test_command_lines(place: Path, words: list[str]) -> None:
-    if words[0] in ("check", "soak"):
+    if words[0] == "check":
         words = [*words, *HOW[:2], *HOW[4:]]  # so that what is left of it is little, and in this process
     require_told(words)

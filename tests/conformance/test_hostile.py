@@ -140,10 +140,6 @@ def calls() -> Iterator[tuple[tuple[object, ...], int | None]]:
     for form in ("--json", "--junit", "--markdown", "--html"):
         yield ("report", "r.json", form, "-"), 0
     yield ("merge", "r.json"), 2
-    for _ in range(2):
-        yield ("soak", *CHECK[1:6], "-n", "0", "--minutes", "0.001", "--file", "s\u202e.json"), 1
-    yield ("lock", "it.py:IT", "--file", "l\x1b[95;41m.json"), 0
-    yield ("check", "it.py:SAME", "-n", "0", "--examples", "1", "--invariant", "B3", "--lock", "l\x1b[95;41m.json"), 1
     yield ("vectors", "export", "e\x1b[95;41m"), 0
     yield ("replay", "e\x1b[95;41m/assignment.jsonl", "it.py:IT"), 1
     yield ("init", f"it{SIGNS[:4]}:IT"), 2

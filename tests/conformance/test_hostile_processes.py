@@ -182,33 +182,6 @@ def test_a_termination_shows_and_writes_what_is_known(subjects: Path, workers: s
     assert json.loads((tmp_path / mark).read_text())["interrupted"] is True
 
 
-def test_a_soak_that_is_terminated_shows_what_it_did(python_file: Callable[..., Path], tmp_path: Path) -> None:
-    source = """
-        import time
-        from pathlib import Path
-        from detr_conformance import numpy_implementation
-        from scipy.optimize import linear_sum_assignment
-
-        def slow(cost):
-            Path("started").touch()
-            time.sleep(0.01)
-            return linear_sum_assignment(cost)
-
-        SLOW = numpy_implementation(name="slow", solver=slow)
-        """
-    python_file("slow.py", source)
-    arguments = ("soak", "slow.py:SLOW", "--component", "assignment", "-n", "0", "--file", "soak.json")
-
-    def begun(process: subprocess.Popen[str]) -> bool:
-        return (tmp_path / "started").exists() or process.poll() is not None
-
-    code, output, errors = terminated(arguments, tmp_path, begun)
-    assert code == 143
-    assert "cases, 100 for each invariant and seed" in output
-    assert "interrupted: this is what was known so far" in errors
-    assert json.loads((tmp_path / "soak.json").read_text())["findings"] == []
-
-
 def test_a_campaign_that_is_terminated_shows_what_it_found(tmp_path: Path) -> None:
     arguments = ("mutants", "assignment", "-n", "0", "--seeds", "5", "--examples", "100", "--survey-examples", "0")
 

@@ -40,25 +40,17 @@ from detr_conformance import numpy_implementation
 from scipy.optimize import linear_sum_assignment
 IT = numpy_implementation(name="solver", solver=linear_sum_assignment)
 """
-GIVEN = {"vectors": ("vectors", "export", "vectors"), "lock.json": ("lock", "it.py:IT", "--file", "lock.json")}
+GIVEN = {"vectors": ("vectors", "export", "vectors")}
 """How the files are made that some of the commands need."""
 
 LONG = {
     "check": (("check", "reference", *BOXES, "--json", "kept"), JUDGE, ["kept"]),
     "check --accept": (("check", "reference", *BOXES, "--ledger", "ledger.toml", "--accept"), JUDGE, []),
-    "check --lock": (
-        ("check", "it.py:IT", "--examples", "1", "--invariant", "S1", "-n", "0", "--lock", "lock.json"),
-        f"{PACKAGE}.lock.recording.answers_of",
-        ["lock.json"],
-    ),
-    "soak": (("soak", "reference", *BOXES, "--file", "kept"), JUDGE, ["kept"]),
-    "soak declared": (("soak", "declared", *BOXES, "--file", "kept"), JUDGE, ["kept"]),
     "replay": (
         ("replay", "vectors/boxes.jsonl", "reference"),
         f"{PACKAGE}.judging.replaying.judge_vector",
         ["vectors"],
     ),
-    "lock": (("lock", "it.py:IT", "--file", "made"), f"{PACKAGE}.lock.recording.answers_of", []),
     "limits": (("limits", "--json", "made", *BOXES), f"{PACKAGE}.limits.ladder.search", []),
     "mutants": (("mutants", "boxes", "-n", "0", "--json", "made"), f"{PACKAGE}.campaign.hunt.search", []),
     "mutants --shrink": (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -61,7 +62,7 @@ class Judgement:
     premise. dtypes: how many of them were in each dtype. seconds: wall time. implementation_seconds: how much of it
     was spent in calls of the implementation, its bridge included. message: what went wrong, or why the invariant was
     not asked. why_expected: why a violation was expected, where one was. entries: the places of the ledger's entries
-    that it speaks about.
+    that it speaks about. seed: the one that drew the cases, the last of several; None where nothing was drawn.
     """
 
     id: str
@@ -79,3 +80,18 @@ class Judgement:
     counterexample: Counterexample | None = None
     why_expected: str = ""
     entries: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+def over_seeds(before: Judgement | None, now: Judgement) -> Judgement:
+    """What is known of an invariant after one more seed: the verdict of that, unless it was vacuous, and all cases."""
+    if before is None:
+        return now
+    return replace(
+        before if now.verdict is Verdict.VACUOUS else now,
+        examples=before.examples + now.examples,
+        fired=before.fired + now.fired,
+        dtypes=dict(Counter(before.dtypes) + Counter(now.dtypes)),
+        seconds=before.seconds + now.seconds,
+        implementation_seconds=before.implementation_seconds + now.implementation_seconds,
+    )

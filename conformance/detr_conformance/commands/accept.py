@@ -27,13 +27,13 @@ def run_accept(
     paths: Sequence[Path],
     workers: int,
     outputs: Outputs,
-    others: Mapping[str, Path | None],
+    others: Mapping[str, object],
     time_limit: float | None,
     memory_limit: int,
 ) -> int:
     """The exit code: 0 where the next check passes once the reasons are filled in, 1 where something still fails.
 
-    others: the files that other options name. Raises `UsageError` for a wrong request before anything runs. An
+    others: what other options name. Raises `UsageError` for a wrong request before anything runs. An
     interrupt leaves the ledger as it was.
     """
     given = [*(f"--{form}" for form in outputs.paths), *(name for name, value in others.items() if value is not None)]

@@ -12,12 +12,9 @@ import click
 from detr_conformance.base.consoles import Console, error_console, output_console
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import OutputPath, require_folder
-from detr_conformance.base.interrupts import INTERRUPTED
 from detr_conformance.base.verdict import Judgement
 from detr_conformance.commands.accept import run_accept
-from detr_conformance.commands.lock import run_comparison
 from detr_conformance.commands.options import selection_options
-from detr_conformance.lock.recording import read_lock
 from detr_conformance.reports.leaving import leave_vectors
 from detr_conformance.reports.options import Outputs, output_options
 from detr_conformance.reports.show import show_report
@@ -43,7 +40,7 @@ from detr_conformance.testee.names import isolated_name
 )
 @click.option("--vectors", "vectors_path", type=OutputPath(), help="Leave failing cases in this folder.")
 @click.option("--accept", is_flag=True, help="Write what is violated into the ledger, and leave the reasons to you.")
-@click.option("--lock", "lock_path", type=click.Path(path_type=Path), help="Say what moved since this lock.")
+@click.option("--minutes", type=float, help="Judge by one seed after another until the time is up.")
 @click.option(
     "--time-limit",
     type=float,
@@ -72,7 +69,7 @@ def command(
     ledger: tuple[Path, ...],
     vectors_path: Path | None,
     accept: bool,
-    lock_path: Path | None,
+    minutes: float | None,
     time_limit: float | None,
     shard: str | None,
     database: tuple[str, ...],
@@ -85,8 +82,7 @@ def command(
     `reference`; or process:COMMAND, a program in any language that answers for itself (docs/testee.md).
 
     Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly
-    holds, or a value moved by more than its lock allows. 2: usage. A vacuous invariant is reported and does not fail
-    the run.
+    holds. 2: usage. A vacuous invariant is reported and does not fail the run.
     """
     names = [isolated_name(name) for name in implementation] if isolate else list(implementation)
     drawn = parsed_seed(seed)
@@ -94,13 +90,19 @@ def command(
         if shard is not None or database:
             raise UsageError("--accept takes the violations of a whole run; expected neither --shard nor --database")
         asked = request(selection, examples=examples, seed=drawn, device=device)
-        others = {"--lock": lock_path, "--vectors": vectors_path}
+        others = {"--minutes": minutes, "--vectors": vectors_path}
         return run_accept(names, asked, ledger, workers, outputs, others, time_limit, memory_limit)
     asked = request(
-        selection, examples=examples, seed=drawn, device=device, ledger=ledger, shard=shard, database=database
+        selection,
+        examples=examples,
+        seed=drawn,
+        device=device,
+        ledger=ledger,
+        shard=shard,
+        database=database,
+        minutes=minutes,
     )
-    locked = None if lock_path is None else read_lock(lock_path)
-    done = run_check(
+    return run_check(
         names,
         asked,
         workers=workers,
@@ -109,9 +111,6 @@ def command(
         time_limit=time_limit,
         memory_limit=memory_limit,
     )
-    if lock_path is None or locked is None or done == INTERRUPTED:
-        return done
-    return max(done, run_comparison(names, asked, locked, lock_path, result_console(outputs)))
 
 
 def run_check(

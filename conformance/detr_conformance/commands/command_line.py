@@ -25,12 +25,10 @@ COMMANDS = {
     "init": "Probe a criterion, a matcher, a module …, and write what a gate in CI needs.",
     "limits": "Measure the smallest error that each invariant detects.",
     "list": "List the invariants.",
-    "lock": "Record what implementations compute on the set of vectors.",
     "merge": "Join the reports of all shards of one run.",
     "mutants": "Plant defects in the reference and see which invariants find them.",
     "replay": "Judge implementations by the vectors in FILE.",
     "report": "Show a report that `check --json` left, or write it in other forms.",
-    "soak": "Judge implementations with one seed after the other.",
     "vectors": "Portable test vectors: cases with their expected values.",
 }
 """What there is, each in the module of that name, as `command`; said here, as to import them all takes seconds."""

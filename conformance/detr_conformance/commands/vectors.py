@@ -12,7 +12,6 @@ from detr_conformance.base.files import OutputPath, write_whole
 from detr_conformance.base.text import counted
 from detr_conformance.implementations.resolve import resolve
 from detr_conformance.judging.drawing import drawn_vectors, right_solver
-from detr_conformance.lock.schema import lock_schema
 from detr_conformance.vectors.exporting import export, packed
 from detr_conformance.vectors.schema import vector_schema
 
@@ -34,11 +33,9 @@ def export_vectors(folder: Path) -> None:
 
 
 @command.command("schema")
-@click.argument("name", type=click.Choice(["vector", "lock"]), default="vector")
-def print_schema(name: str) -> None:
-    """Print the JSON Schema of vectors, or of locks."""
-    schema = vector_schema() if name == "vector" else lock_schema()
-    click.echo(json.dumps(schema, indent=2, ensure_ascii=False))
+def print_schema() -> None:
+    """Print the JSON Schema of vectors."""
+    click.echo(json.dumps(vector_schema(), indent=2, ensure_ascii=False))
 
 
 @command.command("draw")

@@ -97,4 +97,4 @@ def _decoded_non_finite(data: str, place: Place) -> float:
 
 
 FILES = _Files()
-"""The encoding of vectors and of locks."""
+"""The encoding of vectors."""

@@ -53,6 +53,9 @@ def shown_progress(plan: Plan, console: Console) -> Iterator[Callback]:
         def judged(plan: Plan, place: int, judgement: Judgement) -> None:
             number = place // count
             implementation = plan.subjects[number].implementation
+            if judgement.seed not in (None, plan.request.seed):  # which judges again what is counted
+                bar.update(task, description=f"seed {judgement.seed}, {implementation.name}: {judgement.id}")
+                return
             left[number] -= 1
             failing[number] += judgement.verdict.fails
             if place in asked:

@@ -100,18 +100,19 @@ class Report:
 
     def command(self, implementation: ImplementationReport, judgement: Judgement) -> str:
         """The command that gives this judgement again; a call in Python for an object without address."""
+        seed = self.seed if judgement.seed is None else judgement.seed
         elsewhere = self.device != DEFAULT_DEVICE
         if implementation.address is None:
             device = f", device={self.device!r}" if elsewhere else ""
             device += f", database={list(self.database)!r}" if self.database else ""
             return (
                 f"check({implementation.name}, profile={implementation.profile!r}, "
-                f"invariants=[{judgement.id!r}], seed={self.seed}, examples={self.examples}{device})"
+                f"invariants=[{judgement.id!r}], seed={seed}, examples={self.examples}{device})"
             )
         options = {
             "--profile": implementation.profile,
             "--invariant": judgement.id,
-            "--seed": str(self.seed),
+            "--seed": str(seed),
             "--examples": str(self.examples),
         }
         if elsewhere:

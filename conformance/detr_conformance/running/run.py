@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -13,7 +15,7 @@ from typing import Any, Literal
 
 from detr_conformance.base.documents import MOST_DIGITS
 from detr_conformance.base.errors import UsageError
-from detr_conformance.base.verdict import Judgement
+from detr_conformance.base.verdict import Judgement, over_seeds
 from detr_conformance.base.version import installed_version
 from detr_conformance.implementations.resolve import implementations, resolve
 from detr_conformance.judging.database import opened, shown
@@ -41,7 +43,10 @@ Find = Callable[[str], tuple[Implementation, ...]]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked of whatever implementation, checked: the invariants, the cases, the ledgers' entries."""
+    """What is asked of whatever implementation, checked: the invariants, the cases, the ledgers' entries.
+
+    minutes: how long it is asked, with one seed after another, each to its end but for the last; 0 for the one seed.
+    """
 
     selection: Selection
     invariants: tuple[Invariant, ...]
@@ -51,6 +56,7 @@ class Request:
     entries: tuple[Entry, ...]
     shard: Shard | None = None
     database: tuple[str, ...] = ()
+    minutes: float = 0.0
 
     def plan(self, given: Any, find: Find = resolve) -> Plan:
         """The plan of a check of the given implementations; raises `UsageError` for what cannot be done."""
@@ -97,21 +103,36 @@ class Plan:
         ]
 
     def judgements(self, judges: Judges) -> Iterator[tuple[int, Judgement]]:
-        """The judgements with the places of their tasks, as they are finished."""
-        tasks, asked, how = self.tasks, self.asked, self.request
+        """The judgements with the places of their tasks, as they are finished.
+
+        Where there is time for further seeds, a task is judged again until it fails, and each judgement speaks of all
+        of its seeds.
+        """
+        tasks, left, how = self.tasks, self.asked, self.request
+        end, seed = time.monotonic() + 60 * how.minutes, how.seed
+        found: dict[int, Judgement] = {}
         for place in self.places:
             judgement = _unasked(tasks[place])
             if judgement is not None:
                 yield place, judgement
-        judged = judges.judged(
-            [tasks[place] for place in asked],
-            examples=how.examples,
-            seed=how.seed,
-            device=how.device,
-            database=how.database,
-        )
-        for index, judgement in judged:
-            yield asked[index], judgement
+        while left:
+            judged = judges.judged(
+                [tasks[place] for place in left],
+                examples=how.examples,
+                seed=seed,
+                device=how.device,
+                database=how.database,
+            )
+            for index, judgement in judged:
+                place = left[index]
+                found[place] = over_seeds(found.get(place), replace(judgement, seed=seed))
+                yield place, found[place]
+                if seed > how.seed and time.monotonic() >= end:
+                    return
+            if time.monotonic() >= end:
+                return
+            left = tuple(place for place in left if not found[place].verdict.fails)
+            seed += 1
 
     def report(self, judgements: Mapping[int, Judgement]) -> Report:
         """The report of what is known so far; interrupted unless every task of this plan's places is judged."""
@@ -213,15 +234,18 @@ def request(
     ledger: Sequence[str | Path] = (),
     shard: str | None = None,
     database: Sequence[str | Path] = (),
+    minutes: float | None = None,
 ) -> Request:
     """What these arguments ask; raises `UsageError` for what does not exist or makes no sense."""
     require_examples(examples)
     entries = tuple(entry for path in ledger for entry in read_ledger(Path(path)).entries)
     part = None if shard is None else parsed_shard(shard)
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UsageError(f"minutes is {minutes:g}; expected a positive number")
     locations = tuple(map(str, database))
     opened(locations)
     chosen = chosen_invariants(selection)
-    return Request(selection, chosen, examples, drawn_seed(seed), device, entries, part, locations)
+    return Request(selection, chosen, examples, drawn_seed(seed), device, entries, part, locations, minutes or 0.0)
 
 
 def isolated_names(given: Any) -> list[str]:

@@ -94,5 +94,5 @@ def drawn_reference(name: str) -> tuple[Implementation, ...]:
     """The reference built to a drawn profile, by its name, `declared:SEED`; raises `UsageError` without a seed."""
     _, colon, seed = name.partition(":")
     if not colon:
-        raise UsageError(f"{name} is another implementation for each seed; expected {name}:SEED, or {name} in a soak")
+        raise UsageError(f"{name} is another implementation for each seed; expected {name}:SEED")
     return (declared_implementation(drawn_profile(int(seed))),)

@@ -1,1 +1,0 @@
-"""The regression lock: what an implementation computes on the set of vectors, bit by bit, held against what it did."""
