@@ -19,6 +19,7 @@ from detr_conformance.adoption.findings import Findings, probe
 from detr_conformance.adoption.sources import given_source
 from detr_conformance.base.errors import UsageError
 from detr_conformance.commands.command_line import run
+from detr_spec.profile import MatcherRules
 
 PROJECT = Path(__file__).parent / "projects" / "rf_like"
 NUMBERS = count()
@@ -160,6 +161,44 @@ RULES = {
     ),
     "clamp": (f"{BOXES} * factor", f"{BOXES}.clamp(0, 1) * factor"),
 }
+
+
+ANSWER = "        return torch.as_tensor(rows), torch.as_tensor(columns)"
+FORWARD = "    def forward(self, outputs, targets):\n"
+FORMS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
+    "rows of int32": (
+        {ANSWER: "        return torch.as_tensor(list(zip(rows, columns)), dtype=torch.int32).reshape(-1, 2)"},
+        {"answer": "rows", "index_dtype": "int32"},
+    ),
+    "one-based assignment": (
+        {ANSWER: (
+            "        assigned = torch.zeros(len(logits), dtype=torch.int64)\n"
+            "        assigned[rows] = torch.as_tensor(columns) + 1\n"
+            "        return assigned"
+        )},
+        {"answer": "assignment", "first_target": 1},
+    ),
+    "tensors": (
+        {FORWARD: (
+            "    def forward(self, boxes, logits, target_boxes, labels):\n"
+            "        outputs = {'pred_logits': logits, 'pred_boxes': boxes}\n"
+            "        targets = [dict(labels=own, boxes=box) for own, box in zip(labels, target_boxes, strict=True)]\n"
+        )},
+        {"arguments": ("boxes", "logits", "target_boxes", "labels")},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_the_call_and_the_answer_of_a_matcher_are_found(project: Made, form: str) -> None:
+    replaced, declared = FORMS[form]
+    folder, package = project(replaced)
+    assert run(["init", f"{package}.matcher:HungarianMatcher", "--directory", str(folder)]) == 0
+    adapter = importlib.import_module("detr_spec_adapter").implementation
+    assert adapter.profile.matcher == MatcherRules(**declared)
+    report = check(adapter, components=["matcher"], examples=5)
+    found = {one.id for one in report.implementations[0].judgements if one.verdict.fails}
+    assert found <= {"matcher.no-weight-refused"}
 
 
 @pytest.mark.parametrize("rule", [None, *RULES])

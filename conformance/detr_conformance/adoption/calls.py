@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from detr_conformance.adoption.construction import Construction
+from detr_conformance.adoption.matchers import CALLS, rules_of_answer
 from detr_conformance.base.errors import one_line
+from detr_conformance.bridges.torch_criterion import spelt_matcher
 from detr_spec.configuration import Configuration
 from detr_spec.profile import DetectionRules, Keys, Profile
 from detr_spec.profiles import PROFILES
@@ -25,7 +27,7 @@ BOX_L1 = ("loss_bbox", "loss_box", "loss_boxes", "loss_l1")
 BOX_GIOU = ("loss_giou", "loss_iou")
 TEMPLATES = ("{loss}_{layer}", "{loss}_aux_{layer}", "d{layer}.{loss}", "{loss}_aux{layer}")
 
-CLASSES, QUERIES, SIZES = 3, 4, ((10, 20), (30, 40))
+CLASSES, QUERIES, SIZES, COUNTS = 3, 4, ((10, 20), (30, 40)), (1, 2)
 """The tiny batch: two images of these heights and widths, with one target and two."""
 
 
@@ -40,10 +42,12 @@ class Called:
 
 
 def spellings(base: Profile) -> Iterator[Profile]:
-    """The profile with each spelling of the keys of outputs and targets; DETR's own first."""
+    """The profile with each spelling of the keys of outputs and targets, DETR's first, and each call of a matcher."""
     for logits in LOGITS:
         for labels in LABELS:
             yield replace(base, keys=replace(base.keys, logits=logits, labels=labels))
+    for targets, matcher in CALLS:
+        yield replace(base, targets=targets, matcher=matcher)
 
 
 def called(built: Construction, base: Profile) -> Called | str:
@@ -67,14 +71,17 @@ def _called(built: Construction, profile: Profile) -> Called:
     if not callable(component):
         raise TypeError(f"{type(component).__name__} cannot be called")
     try:
-        answer = component(outputs_of(profile), targets_of(profile))
+        answer = spelt_matcher(component, profile)(outputs_of(profile), targets_of(profile))
     except (Exception, SystemExit):
         # Whatever it is, it takes no targets: the error of that call says most where it takes no sizes either.
         rules = _detection_rules(component, profile)
         if rules is None:
             raise
         return Called("postprocess", replace(profile, detection=rules))
-    if isinstance(answer, Mapping):
+    form = rules_of_answer(answer, COUNTS, QUERIES)
+    if form is not None:
+        return Called("matcher", replace(profile, matcher=replace(form, arguments=profile.matcher.arguments)))
+    if isinstance(answer, Mapping) and not profile.matcher.arguments:
         return _criterion(component, profile, answer)
     if _is_matching(answer):
         return Called("matcher", profile)
@@ -94,14 +101,14 @@ def outputs_of(profile: Profile, layers: Sequence[str] = ()) -> dict[str, Any]:
     return layer() | {key: [layer()] for key in layers}
 
 
-def targets_of(profile: Profile) -> list[dict[str, Tensor]]:
+def targets_of(profile: Profile) -> Any:
     """The targets of the tiny batch."""
     keys = profile.keys
     boxes = torch.tensor([[0.3, 0.4, 0.2, 0.3], [0.6, 0.5, 0.3, 0.2]])
-    return [
-        {keys.labels: torch.tensor([1]), keys.target_boxes: boxes[:1]},
-        {keys.labels: torch.tensor([2, 0]), keys.target_boxes: boxes},
-    ]
+    parts = {keys.labels: (torch.tensor([1]), torch.tensor([2, 0])), keys.target_boxes: (boxes[:1], boxes)}
+    if profile.targets.layout == "concatenated":
+        return {**{key: torch.cat(part) for key, part in parts.items()}, keys.target_counts: list(COUNTS)}
+    return [{key: part[image] for key, part in parts.items()} for image in range(len(COUNTS))]
 
 
 def _is_matching(answer: Any) -> bool:
@@ -190,14 +197,23 @@ def dtypes_of(built: Construction, found: Called) -> tuple[str, ...]:
         if isinstance(component, torch.nn.Module):
             component.to(kind)
         outputs = {key: value.detach().to(kind) for key, value in outputs_of(found.profile).items()}
-        targets = [
-            {key: value.to(kind) if value.is_floating_point() else value for key, value in target.items()}
-            for target in targets_of(found.profile)
-        ]
+        targets = _in_dtype(targets_of(found.profile), kind)
         try:
-            component(outputs, torch.tensor(SIZES) if found.role == "postprocess" else targets)
+            if found.role == "postprocess":
+                component(outputs, torch.tensor(SIZES))
+            else:
+                spelt_matcher(component, found.profile)(outputs, targets)
         except (Exception, SystemExit):
             return False
         return True
 
     return tuple(dtype for dtype in ("float32", "float64") if works(dtype))
+
+
+def _in_dtype(value: Any, kind: torch.dtype) -> Any:
+    """Dictionaries, lists and tensors with floating-point numbers in a dtype."""
+    if isinstance(value, dict):
+        return {key: _in_dtype(part, kind) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_in_dtype(part, kind) for part in value]
+    return value.to(kind) if isinstance(value, Tensor) and value.is_floating_point() else value

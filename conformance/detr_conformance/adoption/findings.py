@@ -181,10 +181,16 @@ def _fits(name: str, parts: list[Part], boxes: tuple[BoxFunction, ...]) -> tuple
 
 
 def _declared(base: Profile, seen: Mapping[Role, Profile]) -> Profile:
-    """The profile with what was seen of the components: the criterion's keys, the post-processing's rules."""
+    """The profile with what was seen of the components: the criterion's keys, the post-processing's rules.
+
+    And the matcher's call and answer, where the criterion takes targets in the same form.
+    """
     keys = next((seen[role].keys for role in ("criterion", "matcher", "postprocess") if role in seen), base.keys)
     detection = seen["postprocess"].detection if "postprocess" in seen else base.detection
-    return replace(base, keys=keys, detection=detection)
+    matcher = seen.get("matcher", base)
+    if seen.get("criterion", matcher).targets != matcher.targets:
+        matcher = base
+    return replace(base, keys=keys, detection=detection, targets=matcher.targets, matcher=matcher.matcher)
 
 
 def _dtypes(parts: Iterable[Part], profile: str) -> tuple[str, ...]:

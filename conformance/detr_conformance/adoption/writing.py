@@ -142,7 +142,8 @@ def _differences(findings: Findings, profile: Profile) -> dict[str, str]:
     """The fields of the profile that differ from the named one, each as Python writes it."""
     base = PROFILES[profile.name]
     keys = _different(profile.keys, base.keys) | {field: _constant(field) for field in findings.unread}
-    parts = {"keys": keys, "detection": _different(profile.detection, base.detection)}
+    others = ("targets", "matcher", "detection")
+    parts = {"keys": keys} | {name: _different(getattr(profile, name), getattr(base, name)) for name in others}
     return {
         name: f"replace({_base(profile)}.{name}, {', '.join(f'{key}={text}' for key, text in part.items())})"
         for name, part in parts.items()

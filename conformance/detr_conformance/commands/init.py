@@ -14,6 +14,7 @@ from detr_conformance.adoption.writing import ADAPTER, LEDGER, left, written
 from detr_conformance.base.consoles import output_console
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import OutputPath
+from detr_spec.profile import MatcherRules
 
 ROLES = {"matcher": "matcher", "criterion": "criterion", "postprocess": "post-processing"}
 LEFT_OUT = "masks, heads, decoder and model are not looked for; an adapter can name them"
@@ -85,6 +86,12 @@ def _dialect(findings: Findings) -> Iterator[str]:
         f"  outputs are read as {keys.logits}, {keys.boxes} and {keys.auxiliary}, "
         f"targets as {keys.labels} and {keys.target_boxes}"
     )
+    for matcher in (part.answers.get(profile.name) for part in findings.parts if part.role == "matcher"):
+        if matcher is not None and matcher.profile.targets != profile.targets:
+            yield "  the matcher takes targets in another form than the criterion, so give it an adapter of its own"
+    if profile.matcher != MatcherRules():
+        called = ", ".join(profile.matcher.arguments) or "outputs and targets"
+        yield f"  the matcher is called with {called}, and answers in the form {profile.matcher.answer!r}"
     for name, key in (("class error", keys.class_error), ("cardinality error", keys.cardinality)):
         if key is None:
             yield f"  no {name} is reported"
