@@ -53,12 +53,6 @@ LONG = {
     ),
     "limits": (("limits", "--json", "made", *BOXES), f"{PACKAGE}.limits.ladder.search", []),
     "mutants": (("mutants", "boxes", "-n", "0", "--json", "made"), f"{PACKAGE}.campaign.hunt.search", []),
-    "mutants --shrink": (
-        ("mutants", "boxes", "-n", "0", "--shrink", "--json", "made"),
-        f"{PACKAGE}.campaign.shrinking.judge",
-        [],
-    ),
-    "mutants --others": (("mutants", "boxes", "--others"), f"{PACKAGE}.campaign.others.finds", []),
     "bench": (("bench", "--quick", "--json", "made"), f"{PACKAGE}.bench.plan.criterion_contest", []),
     "vectors draw": (("vectors", "draw", "."), f"{PACKAGE}.judging.drawing.search", []),
 }

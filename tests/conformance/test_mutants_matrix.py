@@ -182,16 +182,22 @@ def test_workers_find_what_this_process_finds() -> None:
 
 
 def test_the_command_writes_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report, page, table, picture = (tmp_path / f"m.{kind}" for kind in ("json", "html", "md", "svg"))
+    report, table, picture = (tmp_path / f"m.{kind}" for kind in ("json", "md", "svg"))
     arguments = ["giou-penalty-added", "--seeds", "2", "--survey-examples", "0", "-n", "0"]
-    files = ["--json", str(report), "--page", str(page), "--markdown", str(table), "--picture", str(picture)]
+    files = ["--json", str(report), "--markdown", str(table), "--picture", str(picture)]
     assert run(["mutants", *arguments, *files]) == 0
     assert "1 of 1 defects found on every one of 2 seeds" in capsys.readouterr().out
     assert json.loads(report.read_text())["survivors"] == {}
-    assert "<title>giou-penalty-added × boxes.giou-below-iou: " in page.read_text()
     assert "giou-penalty-added" in table.read_text()
     assert "](m.svg)" in table.read_text()
     assert "<svg" in picture.read_text()
+
+
+def test_a_file_that_would_not_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "file"
+    assert run(["mutants", "scores-are-logits", "--list", "--picture", str(file)]) == 2
+    assert "no matrix to write" in capsys.readouterr().err
+    assert not file.exists()
 
 
 def test_a_survivor_makes_the_command_fail(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import StringIO
+from itertools import groupby
 from math import log
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from detr_conformance.base.figures import svg
 from detr_conformance.campaign.matrix import Matrix
-from detr_conformance.campaign.page import Run, by_component, runs_of
 
 EXPECTED, OTHER = (0.77, 0.25, 0.05), (0.13, 0.36, 0.66)
 """The colours of a kill by the first example: by an invariant that was expected to find it, and by another one."""
@@ -26,9 +26,16 @@ LEFT, ABOVE, MARGIN = 0.8, 0.7, 0.1
 """What surrounds the cells, in inches: the components' names, the groups' names, and nothing."""
 
 
+class Run(NamedTuple):
+    """Equal names beside each other: the name, the place of the first, and how many there are."""
+
+    name: str
+    start: int
+    length: int
+
+
 def matrix_picture(matrix: Matrix) -> str:
     """The picture as SVG."""
-    from matplotlib import rc_context  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     width, height = CELL * len(matrix.mutants), CELL * len(matrix.invariants)
@@ -45,11 +52,7 @@ def matrix_picture(matrix: Matrix) -> str:
     for line, runs in ((axes.axvline, groups), (axes.axhline, components)):
         for run in runs[1:]:
             line(run.start - 0.5, color="0.8", linewidth=0.5)
-    text = StringIO()
-    # A fixed salt keeps the identifiers, and so the picture, the same for the same numbers.
-    with rc_context({"svg.hashsalt": "detr-spec", "svg.fonttype": "none"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
+    return svg(figure)
 
 
 def _middles(runs: Sequence[Run]) -> list[float]:
@@ -68,3 +71,19 @@ def colours(matrix: Matrix) -> Any:
                 colour = np.array(EXPECTED if name in mutant.expected else OTHER)
                 cells[row, column] = colour + share * (1 - colour)
     return cells
+
+
+def by_component(matrix: Matrix) -> list[str]:
+    """The invariants, those of each component together, in the order in which the bank has its groups."""
+    return sorted(matrix.invariants, key=lambda name: name.partition(".")[0])
+
+
+def runs_of(names: Sequence[str]) -> list[Run]:
+    """Runs of equal names, with the place where each begins and its length."""
+    found: list[Run] = []
+    start = 0
+    for name, run in groupby(names):
+        length = len(list(run))
+        found.append(Run(name, start, length))
+        start += length
+    return found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import click
 from rich.progress import MofNCompleteColumn, TimeRemainingColumn
@@ -17,14 +16,9 @@ from detr_conformance.base.interrupts import INTERRUPTED
 from detr_conformance.campaign.campaign import expected_tasks, hunts, survey_tasks
 from detr_conformance.campaign.hunt import Hunt
 from detr_conformance.campaign.matrix import matrix_of
-from detr_conformance.campaign.others import show_others
-from detr_conformance.campaign.page import matrix_page
 from detr_conformance.campaign.picture import matrix_picture
 from detr_conformance.campaign.show import as_json, as_markdown, interrupted_lines, show_bank, show_matrix
-from detr_conformance.campaign.shrinking import all_shrunken, cases_to_show, show_shrunken, shrunken_as_json
 from detr_conformance.mutants.bank import chosen_mutants
-
-Item = TypeVar("Item")
 
 SURVEY_EXAMPLES = 5
 """With so many the whole bank takes about forty minutes on two cores; without, ten."""
@@ -38,10 +32,6 @@ _FILE = OutputPath(dir_okay=False)
 @click.command()
 @click.argument("mutants", nargs=-1)
 @click.option("--list", "listed", is_flag=True, help="Print the bank and run nothing.")
-@click.option(
-    "--others", is_flag=True, help="Show how many the tests of published projects find, and run nothing else."
-)
-@click.option("--shrink", is_flag=True, help="Show how small the cases are that are shown, and run nothing else.")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds for expected invariants.")
 @click.option("--examples", type=click.IntRange(1), default=100, show_default=True, help="Cases of those on each seed.")
 @click.option(
@@ -53,20 +43,16 @@ _FILE = OutputPath(dir_okay=False)
 )
 @click.option("-n", "--workers", type=click.IntRange(0), default=1, show_default=True, help="Processes; 0 for none.")
 @click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
-@click.option("--page", "page_path", type=_FILE, help="Write the matrix as a picture, an HTML page.")
 @click.option("--markdown", "markdown_path", type=_FILE, help="Write a table of the mutants.")
-@click.option("--picture", "picture_path", type=_FILE, help="Write the matrix as a small picture, in SVG.")
+@click.option("--picture", "picture_path", type=_FILE, help="Write the matrix as a picture, in SVG.")
 def command(
     mutants: tuple[str, ...],
     listed: bool,
-    others: bool,
-    shrink: bool,
     seeds: int,
     examples: int,
     survey_examples: int,
     workers: int,
     json_path: Path | None,
-    page_path: Path | None,
     markdown_path: Path | None,
     picture_path: Path | None,
 ) -> int:
@@ -78,23 +64,13 @@ def command(
     Exit code 0: every mutant was found on every seed. 1: one survived, or an equivalent one was killed. 2: usage.
     """
     chosen = chosen_mutants(mutants)
-    matrix_paths = [path for path in (page_path, markdown_path, picture_path) if path is not None]
-    if (matrix_paths and (listed or others or shrink)) or (json_path is not None and (listed or others)):
-        raise UsageError("--list, --others and --shrink run no campaign, so there is no matrix to write to a file")
-    for path in (*matrix_paths, *([] if json_path is None else [json_path])):
+    paths = [path for path in (json_path, markdown_path, picture_path) if path is not None]
+    if paths and listed:
+        raise UsageError("--list runs no campaign, so there is no matrix to write to a file")
+    for path in paths:
         require_writable(path)
     if listed:
         show_bank(chosen, output_console())
-        return 0
-    if others:
-        show_others(chosen, output_console())
-        return 0
-    if shrink:
-        cases = cases_to_show(chosen)
-        sizes = list(_shown(all_shrunken(cases, examples, workers), len(cases), error_console()))
-        show_shrunken(sizes, output_console())
-        if json_path is not None:
-            write_whole(shrunken_as_json(sizes), json_path)
         return 0
     if picture_path is not None:
         require_installed("the picture", "matplotlib", extra="demo")
@@ -112,8 +88,6 @@ def command(
     show_matrix(matrix, output_console())
     if json_path is not None:
         write_whole(as_json(matrix), json_path)
-    if page_path is not None:
-        write_whole(matrix_page(matrix), page_path)
     if markdown_path is not None:
         picture = None if picture_path is None else os.path.relpath(picture_path, markdown_path.parent)
         write_whole(as_markdown(matrix, picture), markdown_path)
@@ -122,7 +96,7 @@ def command(
     return matrix.exit_code
 
 
-def _shown(finished: Iterator[Item], total: int, console: Console) -> Iterator[Item]:
+def _shown(finished: Iterator[tuple[Hunt, ...]], total: int, console: Console) -> Iterator[tuple[Hunt, ...]]:
     """What is finished, while the console shows how many of all it is."""
     with progress_bar(console, MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("", total=total)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from detr_conformance.base.figures import svg
 from detr_conformance.demonstration.scenes import Scene, colour
 from detr_reference.training import StepMetrics
 from detr_spec.boxes import cxcywh_to_xyxy
@@ -106,11 +106,5 @@ def _figure(rows: int, columns: int, size: tuple[float, float], **options: Any) 
 
 def _svg(figure: Any) -> str:
     """The figure as an element for a page."""
-    from matplotlib import rc_context  # noqa: PLC0415
-
-    text = io.StringIO()
-    # A fixed salt keeps the identifiers, and so the page, the same for the same numbers.
-    with rc_context({"svg.hashsalt": "detr-spec", "svg.fonttype": "none"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+    text = svg(figure)
+    return text[text.index("<svg") :]
