@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -365,15 +363,6 @@ def test_two_that_accept_at_once_lose_no_entry(
     assert (run([*asked, "--invariant", TOTAL]), done) == (0, [0])
     assert [entry.invariant for entry in read_ledger(path, draft=True).entries] == [VALID, TOTAL]
     assert "was changed meanwhile; judging again" in capsys.readouterr().err
-
-
-def test_two_processes_that_accept_at_once_lose_no_entry(solvers: Path, tmp_path: Path) -> None:
-    path = tmp_path / "ledger.toml"
-    main = "from detr_conformance.commands.command_line import main; main()"
-    asked = [sys.executable, "-c", main, "check", f"{solvers}:GREEDY", "--examples", "10", "-n", "0", "--accept"]
-    both = [subprocess.Popen([*asked, "--ledger", str(path), "--invariant", name]) for name in (VALID, TOTAL)]
-    assert [process.wait(60) for process in both] == [0, 0]
-    assert [entry.invariant for entry in read_ledger(path, draft=True).entries] == [VALID, TOTAL]
 
 
 @pytest.mark.parametrize("more", [["--json", "report.json"], ["--ledger", "other.toml"]])
