@@ -34,6 +34,9 @@ CALLS = {
 }
 """What each way is, as messages say it."""
 
+EVALUATED = ("evaluation", "validation")
+"""The ways in which what is called as in training is called as in evaluation."""
+
 LABEL_CALLS = ("int32-labels", "uint8-labels")
 """The ways that an implementation is called in only where it says so."""
 

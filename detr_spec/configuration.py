@@ -8,8 +8,9 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from detr_spec.calls import CALLS, PLAIN
+from detr_spec.calls import CALLS, EVALUATED, PLAIN
 from detr_spec.costs import BoxCost, ClassCost, Cost
+from detr_spec.matching.scope import MatchingScope
 from detr_spec.profile import COST_PARTS, LOSS_PARTS, PARTS, Profile
 from detr_spec.terms import BoxTerm, ClassTerm, MaskTerm, Term
 from detr_spec.values import DTYPES, InvalidValue
@@ -100,6 +101,12 @@ class Configuration:
         for name in (*COST_WEIGHTS, *TERM_WEIGHTS.values()):
             if not getattr(self, name) >= 0:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected a number of at least 0")
+
+    @property
+    def scope(self) -> MatchingScope:
+        """Which queries are matched with which targets, in the mode in which it is called."""
+        scope = self.profile.matching
+        return replace(scope, groups=1) if self.call in EVALUATED else scope
 
     @property
     def columns(self) -> int:

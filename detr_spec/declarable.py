@@ -29,6 +29,8 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
     "least_divisor": (None, 1e-7, 1e-6, 1e-2),
     "top_k": (100, 300, 1, 7),
     "first_label": (0, 1),
+    "groups": (1, 2, 3),
+    "repeats": (1, 2, 3),
     "first_target": (0, 1),
     "padding_label": (0, -1, 91),
     "epsilon": (1e-8, 0.0, 1e-12, 1e-3),

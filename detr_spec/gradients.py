@@ -16,7 +16,7 @@ import numpy as np
 
 from detr_spec.boxes import kink_distance
 from detr_spec.configuration import Configuration
-from detr_spec.losses import matched_places, matched_rows, num_boxes, shown_layer, shown_masks
+from detr_spec.losses import by_pairs, matched_places, matched_rows, num_boxes, shown_layer, shown_masks
 from detr_spec.parameters import held, product
 from detr_spec.reported import Place, reported_losses
 from detr_spec.reverse import gradient
@@ -42,7 +42,8 @@ class LayerObjective:
     """Σ weight · term of one decoder layer under a matching of each image, as functions of its predictions.
 
     weights: numbers or their ranges, by the terms' neutral names; a term that is left out has none. factors: numbers
-    that a term is times before its weight, where a loss is not the plain term.
+    that a term is times before its weight, where a loss is not the plain term. pooled: the same under the pairs of all
+    layers, where the terms of boxes are under these.
     """
 
     configuration: Configuration
@@ -51,11 +52,17 @@ class LayerObjective:
     matchings: Sequence[Matching]
     weights: Mapping[str, Any]
     factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    pooled: LayerObjective | None = None
+
+    @property
+    def of_pairs(self) -> LayerObjective:
+        """The objective whose matchings the terms of boxes are under."""
+        return self.pooled or self
 
     @cached_property
     def rows(self) -> Floats:
-        """The matched queries' boxes, image after image; [m, 4]."""
-        return matched_rows(self.layer.boxes, self.matchings)
+        """The boxes of the queries that have terms of boxes, image after image; [m, 4]."""
+        return matched_rows(self.layer.boxes, self.of_pairs.matchings)
 
     @cached_property
     def _ranged(self) -> Layer:
@@ -86,7 +93,7 @@ class LayerObjective:
 
     def of_boxes(self, rows: Numbers, pairs: Integers | slice = slice(None)) -> Numbers:
         """The weighted terms that move boxes, of some matched pairs, by their places in `rows`; [k, 4] → []."""
-        shown = self._shown(rows)
+        shown = self.of_pairs._shown(rows)
         chosen: dict[str, Any] = {name: getattr(shown, name)[pairs] for name in ("truth", "images", "queries")}
         return self._total("boxes", replace(shown, boxes=rows, **chosen))
 
@@ -107,7 +114,7 @@ class LayerObjective:
         ranged = replace(self, configuration=held(self.configuration), weights=weights, factors={})
         (logits,) = gradient(ranged.of_logits, lift(self.layer.logits, dtypes.logits))
         (rows,) = gradient(ranged.of_boxes, lift(self.rows, dtypes.boxes))
-        found = GradientRange(logits, placed(rows, self.layer.boxes.shape, places))
+        found = GradientRange(logits, placed(rows, self.layer.boxes.shape, matched_places(self.of_pairs.matchings)))
         if self.layer.masks is None:
             return found
         (masks,) = gradient(ranged.of_masks, lift(matched_rows(self.layer.masks, self.matchings), dtypes.logits))
@@ -136,7 +143,7 @@ class LayerObjective:
             return np.zeros(0)
         sides = self.rows[:, 2:].min(axis=-1)
         # A step moves a corner by at most 1.5 times its length, and the distance of two by at most 3 times.
-        room = kink_distance(self.rows, self._plain.truth, self.configuration.profile.boxes).min(axis=-1) / 4
+        room = kink_distance(self.rows, self.of_pairs._plain.truth, self.configuration.profile.boxes).min(axis=-1) / 4
         steps: Floats = np.minimum(sides * fraction, room)
         return steps
 
@@ -151,10 +158,17 @@ def layer_objective(
     supervised: tuple[Outputs, Targets, Sequence[Matching]],
     table: Mapping[str, float],
     place: Place,
+    union: Sequence[Matching] | None = None,
 ) -> LayerObjective:
-    """What the losses with a weight ask of one place: its predictions, targets and matchings, and whose they are."""
+    """What the losses with a weight ask of one place: its predictions, targets and matchings, and whose they are.
+
+    union: the matching of each image that the terms of boxes are under, where that is not the layer's own.
+    """
     losses = reported_losses(configuration)
     own = {name: key for key in table for name, other in losses[key].parts if other == place}
     weights = {name: table[key] for name, key in own.items()}
     factors = {name: losses[key].factors(configuration, (name, place)) for name, key in own.items()}
-    return LayerObjective(configuration, *supervised, weights, factors)
+    own_pairs = LayerObjective(configuration, *supervised, weights, factors)
+    if union is None:
+        return own_pairs
+    return replace(own_pairs, pooled=replace(own_pairs, configuration=by_pairs(configuration), matchings=union))

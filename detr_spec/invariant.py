@@ -39,7 +39,8 @@ class Domain:
     """What may be drawn for an implementation: its profile and its limits, and whether only small cases are wanted.
 
     device: where the implementation is to compute. dtype: that of all cases; without it, any of the limits'. most: how
-    many images, queries and targets a set has at most, as far as an invariant speaks of so few.
+    many images, queries and targets a set has at most, as far as an invariant speaks of so few. shared: whether whoever
+    asks gives the cases the queries that a target may have beside its first.
     """
 
     profile: Profile
@@ -48,6 +49,7 @@ class Domain:
     device: str = "cpu"
     dtype: str | None = None
     most: int | None = None
+    shared: bool = False
 
     def capped(self, bounds: tuple[int, int]) -> tuple[int, int]:
         """The bounds of a number of images, queries or targets, the upper one lowered to `most` where it can be."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detr_spec.activations import sigmoid
-from detr_spec.configuration import Configuration
+from detr_spec.configuration import Configuration, replace
 from detr_spec.masks import bilinear, common_size, matched_masks
 from detr_spec.parameters import held
 from detr_spec.terms import Layer
@@ -22,11 +22,16 @@ from detr_spec.written import truth_of
 METRICS = ("class_error", "cardinality")
 
 
+def by_pairs(configuration: Configuration) -> Configuration:
+    """The configuration of losses that are divided by the number of their pairs."""
+    return replace(configuration, profile=replace(configuration.profile, denominator="matches"))
+
+
 def boxes_counted(targets: Targets, matchings: Sequence[Matching], configuration: Configuration) -> int:
     """The number of targets in a batch, or of matches, as the profile counts."""
     if configuration.profile.denominator == "matches":
         return sum(len(matching.queries) for matching in matchings)
-    return sum(len(target) for target in targets)
+    return configuration.scope.targets_counted * sum(len(target) for target in targets)
 
 
 def num_boxes(targets: Targets, matchings: Sequence[Matching], configuration: Configuration) -> float:

@@ -20,6 +20,7 @@ from detr_spec.declarations import (
     require_number,
     require_weights,
 )
+from detr_spec.matching.scope import MatchingScope
 from detr_spec.parts import Part, known_parts
 from detr_spec.spelling import Keys, LossRules, MatcherRules, TargetRules
 from detr_spec.terms import BoxGiou, BoxL1, BoxTerm, ClassTerm, CrossEntropy, MaskDice, MaskFocal, MaskTerm, Term
@@ -32,6 +33,7 @@ __all__ = [
     "Keys",
     "LossRules",
     "MatcherRules",
+    "MatchingScope",
     "Profile",
     "TargetRules",
     "replace",
@@ -123,6 +125,7 @@ class Profile:
     """Weights of classes, boxes and overlaps in the matching cost that the dialect trains with."""
     loss_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
     """Weights of classes, boxes and overlaps in the training loss."""
+    matching: MatchingScope = field(default_factory=MatchingScope)
     ascending_queries: bool = True
     """Whether a matching lists its pairs by ascending query index."""
     non_finite_logits: Literal["refuse", "rank-last", "unchecked"] = "refuse"

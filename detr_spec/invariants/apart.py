@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from detr_spec.apart import Apart, denoising_targets, encoder_targets, has_losses
 from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
 from detr_spec.gradients import layer_objective
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
@@ -62,7 +63,14 @@ def supervision(case: SetCase, name: Apart) -> tuple[Outputs, Targets, tuple[Mat
 
 def _judged_apart(case: SetCase, name: Apart, losses: Losses) -> Judged:
     outputs, targets, matchings = supervision(case, name)
-    return Judged(case.configuration, outputs, targets, losses, (matchings,))
+    return Judged(_by_layer(case.configuration), outputs, targets, losses, (matchings,))
+
+
+def _by_layer(configuration: Configuration) -> Configuration:
+    """The configuration, whose losses of boxes are under the matching of their own predictions."""
+    profile = configuration.profile
+    matching = replace(profile.matching, box_pairs="layer")
+    return replace(configuration, profile=replace(profile, matching=matching))
 
 
 def _require_apart(component: Build, case: SetCase, name: Apart) -> None:

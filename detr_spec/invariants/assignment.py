@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from detr_spec.assignment import total_allowance
 from detr_spec.cases import CostCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Assignment
 from detr_spec.invariant import invariant
 from detr_spec.invariants.shared import require_optimal, require_valid
+from detr_spec.matching.assignment import total_allowance
 from detr_spec.strategies import cost_cases
 from detr_spec.values import Floats, Matching, round_to
 from detr_spec.violation import PremiseFailed, Violation, premise, require

@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from detr_spec.assignment import lower_bound, solve, total_allowance
 from detr_spec.cases import CostCase
 from detr_spec.implementation import Assignment
 from detr_spec.invariant import invariant
 from detr_spec.invariants.assignment import CHOICE, FEASIBLE, SOURCE, Build, require_same_total, total_of
 from detr_spec.invariants.shared import require_refusal, require_unchanged, require_valid
+from detr_spec.matching.assignment import lower_bound, solve, total_allowance
 from detr_spec.profile import Profile
 from detr_spec.strategies import cost_cases
 from detr_spec.values import Floats, Matching

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
-from detr_spec.assignment import second_best
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import invariant
@@ -24,9 +23,10 @@ from detr_spec.invariants.criterion_answers import (
     shown_matchings,
 )
 from detr_spec.invariants.criterion_values import reports_class_error, require_keys
-from detr_spec.invariants.shared import same_pairs, unique_matchings, unique_optima
+from detr_spec.invariants.shared import by_layer, same_pairs, unique_matchings, unique_optima
 from detr_spec.losses import set_losses
-from detr_spec.matching import image_costs
+from detr_spec.matching.assignment import second_best
+from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
 from detr_spec.reported import decoder_keys, reported_losses, without_extra
 from detr_spec.strategies import close_calls, set_cases
@@ -45,9 +45,14 @@ def reports_each_layer(profile: Profile) -> bool:
     return not profile.keys.shares_layers
 
 
+def judges_each_layer(profile: Profile) -> bool:
+    """Whether each auxiliary layer has losses of its own, which depend on that layer alone."""
+    return reports_each_layer(profile) and by_layer(profile)
+
+
 def reports_last_layer(profile: Profile) -> bool:
-    """Whether the last layer has losses of its own."""
-    return profile.keys.auxiliary_loss != "{loss}"
+    """Whether the last layer has losses of its own, which depend on that layer alone."""
+    return profile.keys.auxiliary_loss != "{loss}" and by_layer(profile)
 
 
 def reports_sums(profile: Profile) -> bool:
@@ -96,7 +101,7 @@ def keys(component: Build, case: SetCase) -> None:
         "layers summed or averaged; suffixes off by one; the last layer's indices used for all; another normaliser"
     ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), targets=(1, 5)),
-    applies=reports_each_layer,
+    applies=judges_each_layer,
 )
 def layer_alone(component: Build, case: SetCase) -> None:
     """The losses of an auxiliary layer are what the criterion gives for that layer's outputs alone.
@@ -121,7 +126,7 @@ def layer_alone(component: Build, case: SetCase) -> None:
     source="norm §4; Carion et al. 2020, section 3.2: predictions of each decoder layer are matched",
     breaks="the last layer's matching used for all; the first layer's kept; an optimum of the layers' summed costs",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(2, 3), queries=(2, 6), targets=(1, 5)),
-    applies=reports_each_layer,
+    applies=judges_each_layer,
 )
 def own_matching(component: Build, case: SetCase) -> None:
     """Layers whose optimal matchings differ are each judged under their own.
@@ -131,7 +136,7 @@ def own_matching(component: Build, case: SetCase) -> None:
     """
     configuration, targets = case.configuration, case.targets
     losses = component(configuration)(case.outputs, targets).value
-    matchings = shown_matchings(losses, case.outputs, targets)
+    matchings = shown_matchings(losses, case.outputs, targets, configuration)
     if matchings is None:
         matchings = tuple(unique_matchings(layer, targets, configuration) for layer in case.outputs.layers)
     else:
@@ -182,7 +187,7 @@ def _explains(definition: Interval, value: float) -> bool:
         "the cost in a narrower dtype, inside the criterion alone"
     ),
     cases=close_calls(layers=(1, 3)),
-    applies=reports_each_layer,
+    applies=judges_each_layer,
 )
 def close_call(component: Build, case: SetCase) -> None:
     """In each decoder layer, of two queries that cost almost the same for a target, the cheaper is trained towards it.
@@ -192,12 +197,12 @@ def close_call(component: Build, case: SetCase) -> None:
     """
     configuration, outputs, targets = case.configuration, case.outputs, case.targets
     losses = component(configuration)(outputs, targets).value
-    shown = shown_matchings(losses, outputs, targets)
+    shown = shown_matchings(losses, outputs, targets, configuration)
     if shown is not None:
         require_optimal_layers(shown, configuration, outputs, targets)
         return
     costs = [image_costs(layer, targets, configuration) for layer in outputs.layers]
-    matchings = tuple(unique_optima(of_layer, configuration.dtype) for of_layer in costs)
+    matchings = tuple(unique_optima(of_layer, configuration) for of_layer in costs)
     dearer = [
         [
             ("that costs a little more", chosen)

@@ -12,8 +12,7 @@ from functools import partial
 from typing import Any
 
 from detr_spec import boxes as box_definitions
-from detr_spec.assignment import total_allowance
-from detr_spec.calls import CALLS, LABEL_CALLS, LAYOUTS, PLAIN
+from detr_spec.calls import CALLS, EVALUATED, LABEL_CALLS, LAYOUTS, PLAIN
 from detr_spec.cases import BoxCase, CostCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import invariant
@@ -23,8 +22,9 @@ from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES, re
 from detr_spec.invariants.detections import ask, image_candidates, require_same_detections
 from detr_spec.invariants.gradient_answers import judged_layers, premise_moved, require_same_gradient
 from detr_spec.invariants.matcher import CONTESTED_REGIMES
-from detr_spec.invariants.shared import require_same_optimum, require_valid
-from detr_spec.matching import image_costs
+from detr_spec.invariants.shared import require_same_optimum, require_valid_matching
+from detr_spec.matching.assignment import total_allowance
+from detr_spec.matching.costs import image_costs
 from detr_spec.strategies import (
     box_cases,
     called_cases,
@@ -55,11 +55,14 @@ SEVERAL: dict[str, Any] = {"images": (2, 3), "queries": (2, 6), "targets": (1, 5
 
 
 def in_plain_way(case: Any) -> Configuration:
-    """The case's configuration, but called in the plain way; raises `NotProvided` where that is the case's own."""
+    """The case's configuration, but called in the plain way; raises `NotProvided` where that is the case's own.
+
+    Where the plain way matches groups of queries, which evaluation does not, that of evaluation takes its place.
+    """
     if case.configuration.call == PLAIN:
         raise NotProvided("the implementation is called in the plain way alone")
     plain: Configuration = replace(case.configuration, call=PLAIN)
-    return plain
+    return plain if plain.scope == case.configuration.scope else replace(plain, call=EVALUATED[0])
 
 
 def require_way(answer: Answer[Any], plain: Answer[Any], case: Any) -> None:
@@ -108,14 +111,14 @@ def matcher_ways(component: Callable[..., Any], case: SetCase) -> None:
     costs = image_costs(case.outputs.main, case.targets, case.configuration)
     for image, (before, after, cost) in enumerate(zip(expected, got, costs, strict=True)):
         what = f"image {image}, called {CALLS[case.configuration.call]}"
-        _require_valid_before("the matching", before, cost)
-        require_valid(what, after, *cost.shape)
-        require_same_optimum(what, before, after, cost)
+        _require_valid_before("the matching", before, cost, case.configuration)
+        require_valid_matching(what, after, len(cost), cost.shape[1], case.configuration)
+        require_same_optimum(what, before, after, cost, case.configuration)
 
 
-def _require_valid_before(what: str, matching: Any, cost: Interval) -> None:
+def _require_valid_before(what: str, matching: Any, cost: Interval, configuration: Configuration) -> None:
     try:
-        require_valid(what, matching, *cost.shape)
+        require_valid_matching(what, matching, len(cost), cost.shape[1], configuration)
     except Violation as violation:
         raise PremiseFailed(f"{what} of the plain call is not valid") from violation
 

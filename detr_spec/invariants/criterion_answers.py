@@ -16,8 +16,14 @@ from numpy.typing import ArrayLike
 
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
-from detr_spec.invariants.shared import require_optimal_matchings, require_valid, same_pairs, unique_matchings
-from detr_spec.losses import METRICS, set_losses
+from detr_spec.invariants.shared import (
+    require_optimal_matchings,
+    require_valid_matching,
+    same_pairs,
+    union_of,
+    unique_matchings,
+)
+from detr_spec.losses import METRICS, by_pairs, set_losses
 from detr_spec.reported import Place, Reported, loss_key, reported_losses, weighted_sum
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
@@ -165,6 +171,8 @@ class Judged:
     matchings: tuple[tuple[Matching, ...], ...]
     normaliser: Interval | None = None
     """What losses over num_boxes are divided by, where that is not the batch's own number."""
+    pairs_normaliser: Interval | None = None
+    """Likewise, losses of boxes whose pairs are those of all layers."""
 
     @property
     def layers(self) -> tuple[int | None, ...]:
@@ -181,6 +189,11 @@ class Judged:
         return self.matchings[-1]
 
     @cached_property
+    def union(self) -> tuple[Matching, ...] | None:
+        """The matching of each image that losses of boxes are under, where that is not each layer's own."""
+        return union_of(self.matchings, self.configuration)
+
+    @cached_property
     def _definitions(self) -> dict[Place, dict[str, Interval]]:
         return {}
 
@@ -189,7 +202,12 @@ class Judged:
         if place not in self._definitions:
             layer = place if isinstance(place, int) else -1
             outputs, matchings = self.outputs.layers[layer], self.matchings[layer]
-            self._definitions[place] = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
+            found = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
+            if self.union is not None:
+                given = by_pairs(self.configuration), outputs, self.targets, self.union, self.pairs_normaliser
+                of_pairs = set_losses(*given)
+                found |= {name: of_pairs[name] for name in self.configuration.moving("boxes")}
+            self._definitions[place] = found
         return self._definitions[place]
 
     def terms(self, names: Iterable[str] | None = None, place: Place = None) -> dict[str, Term]:
@@ -254,7 +272,7 @@ def known_matchings(
     Ends the check as `judged` does.
     """
     try:
-        matchings = shown_matchings(losses, outputs, targets)
+        matchings = shown_matchings(losses, outputs, targets, configuration)
     except Violation as violation:
         raise PremiseFailed("the matching that the criterion shows is not valid") from violation
     if matchings is None:
@@ -262,7 +280,9 @@ def known_matchings(
     return matchings
 
 
-def shown_matchings(losses: Losses, outputs: Outputs, targets: Targets) -> tuple[tuple[Matching, ...], ...] | None:
+def shown_matchings(
+    losses: Losses, outputs: Outputs, targets: Targets, configuration: Configuration
+) -> tuple[tuple[Matching, ...], ...] | None:
     """The implementation's own matchings of each layer, or None; raises `Violation` unless they are valid."""
     if losses.matchings is None:
         return None
@@ -271,7 +291,9 @@ def shown_matchings(losses: Losses, outputs: Outputs, targets: Targets) -> tuple
     require(got == expected, "wrong numbers of matchings, by decoder layer", expected=expected, got=got)
     for layer, matchings in enumerate(losses.matchings):
         for image, (matching, target) in enumerate(zip(matchings, targets, strict=True)):
-            require_valid(f"decoder layer {layer}, image {image}", matching, outputs.queries, len(target))
+            require_valid_matching(
+                f"decoder layer {layer}, image {image}", matching, outputs.queries, len(target), configuration
+            )
     return tuple(tuple(map(renamed, matchings)) for matchings in losses.matchings)
 
 

@@ -19,6 +19,7 @@ from detr_spec.invariants.criterion_answers import (
     require_agreement,
     require_same_terms,
 )
+from detr_spec.invariants.shared import query_order_of
 from detr_spec.strategies import mask_cases, set_cases
 from detr_spec.strategies.regimes import SMALLEST_SIDE
 from detr_spec.values import Floats, Targets, round_to
@@ -147,7 +148,7 @@ def query_order(component: Build, case: SetCase) -> None:
 
     Predictions are a set: a loss that knows their order trains some queries and starves others.
     """
-    order = case.permutation(case.outputs.queries, "queries")
+    order = query_order_of(case, case.outputs.queries)
     before = judged(component, case.configuration, case.outputs, case.targets)
     after = judged(component, case.configuration, case.outputs.take(queries=order), case.targets)
     premise_same_matchings(before.last, [renamed(matching, queries=order) for matching in after.last])

@@ -246,7 +246,7 @@ def optimal_matching(component: Build, case: SetCase) -> None:
     used. Masks have no part in it.
     """
     losses = component(case.configuration)(case.outputs, case.targets).value
-    shown = shown_matchings(losses, case.outputs, case.targets)
+    shown = shown_matchings(losses, case.outputs, case.targets, case.configuration)
     if shown is None:
         raise NotProvided("the criterion does not show its matching")
     require_optimal_layers(shown, case.configuration, case.outputs, case.targets)

@@ -9,8 +9,8 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
+from detr_spec.detections.rules import Candidates, above_threshold, candidates, count_range
 from detr_spec.implementation import PostProcess
-from detr_spec.postprocess import Candidates, above_threshold, candidates, count_range
 from detr_spec.profile import Profile
 from detr_spec.strategies import detection_cases
 from detr_spec.tolerance import SMALLEST, SPACING

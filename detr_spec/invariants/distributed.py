@@ -72,7 +72,9 @@ def _ranks(component: Build, configuration: Configuration, batches: Sequence[Bat
     ranks = [_judged(configuration, batch, losses) for batch, losses in zip(batches, answers, strict=True)]
     counts = [boxes_counted(rank.targets, rank.last, configuration) for rank in ranks]
     normalisers = num_boxes_of_ranks(counts, configuration)
-    return [replace(rank, normaliser=normaliser) for rank, normaliser in zip(ranks, normalisers, strict=True)]
+    pairs = [sum(len(matching.queries) for matching in rank.union or ()) for rank in ranks]
+    divisors = zip(ranks, normalisers, num_boxes_of_ranks(pairs, configuration), strict=True)
+    return [replace(rank, normaliser=own, pairs_normaliser=of_pairs) for rank, own, of_pairs in divisors]
 
 
 def _alone(component: Build, configuration: Configuration, batch: Batch) -> Judged:

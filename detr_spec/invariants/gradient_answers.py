@@ -13,7 +13,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.gradients import GradientRange, LayerObjective, layer_objective
 from detr_spec.implementation import Gradients
 from detr_spec.invariants.criterion_answers import known_matchings, require_key
-from detr_spec.invariants.shared import unique_matchings
+from detr_spec.invariants.shared import union_of, unique_matchings
 from detr_spec.losses import matched_places
 from detr_spec.reported import keys_with, weight_table
 from detr_spec.tolerance import Interval
@@ -84,6 +84,11 @@ class JudgedLayer:
         """The image and query indices of the matched pairs; [m] twice."""
         return matched_places(self.objective.matchings)
 
+    @cached_property
+    def box_places(self) -> tuple[Integers, Integers]:
+        """Likewise of the pairs that the losses of boxes are under."""
+        return matched_places(self.objective.of_pairs.matchings)
+
     @property
     def logits(self) -> Floats:
         """The gradient of the logits; [B, Q, C]."""
@@ -103,8 +108,16 @@ class JudgedLayer:
     @cached_property
     def unmatched(self) -> Booleans:
         """Which queries have no target; [B, Q]."""
+        return self._without(self.places)
+
+    @cached_property
+    def without_boxes(self) -> Booleans:
+        """Which queries have no target in the losses of boxes; [B, Q]."""
+        return self._without(self.box_places)
+
+    def _without(self, places: tuple[Integers, Integers]) -> Booleans:
         free = np.ones(self.layer.logits.shape[:2], dtype=np.bool_)
-        free[self.places] = False
+        free[places] = False
         return free
 
     def require_logit_slopes(self) -> bool:
@@ -113,7 +126,7 @@ class JudgedLayer:
 
     def require_box_slopes(self) -> bool:
         """Raises `Violation` unless the gradient of matched boxes is that of the definition; false if none is known."""
-        matched = ~self.unmatched
+        matched = ~self.without_boxes
         known = bounded(self.range.boxes) & matched[..., None]
         return require_slopes(f"the gradient of the boxes of {self.name}", self.boxes, self.range.boxes, known)
 
@@ -183,10 +196,12 @@ def judged_layers(
         require_key(answer.losses, keys_with(configuration, name)[0])
     table = weight_table(configuration, weights)
     known = {key: weight for key, weight in table.items() if key in answer.losses.values}
-    places = [*range(len(case.outputs.auxiliary)), None]
+    places, union = [*range(len(case.outputs.auxiliary)), None], union_of(matchings, configuration)
     names = layer_names(case.outputs)
     return [
-        JudgedLayer(name, layer, gradient, layer_objective(configuration, (layer, given, matching), known, place))
+        JudgedLayer(
+            name, layer, gradient, layer_objective(configuration, (layer, given, matching), known, place, union)
+        )
         for name, layer, gradient, matching, place in zip(
             names, case.outputs.layers, answer.layers, matchings, places, strict=True
         )

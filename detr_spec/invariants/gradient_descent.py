@@ -8,7 +8,8 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.evaluation import average_precision
+from detr_spec.detections.evaluation import average_precision
+from detr_spec.detections.rules import detections
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES
 from detr_spec.invariants.gradient_answers import (
@@ -21,7 +22,7 @@ from detr_spec.invariants.gradient_answers import (
     require_same_gradient,
 )
 from detr_spec.invariants.matcher_terms import adds_coordinates
-from detr_spec.postprocess import detections
+from detr_spec.invariants.shared import one_to_one
 from detr_spec.profile import Profile
 from detr_spec.strategies import learning_cases, set_cases
 from detr_spec.values import FINE_DTYPES, Floats, Outputs, round_to
@@ -62,7 +63,7 @@ def _descends(layer: JudgedLayer) -> bool:
     Where the right gradient is at least twice its rounding, any in its range has a slope of at least half its
     square, so a step short enough for the loss to be straight must lower it.
     """
-    images, queries = layer.places
+    images, queries = layer.box_places
     known = bounded(layer.range.boxes)[images, queries].all(axis=-1)
     (pairs,) = np.nonzero(known & (layer.objective.box_steps(FIRST_STEP) > 0))
     images, queries = images[pairs], queries[pairs]
@@ -128,8 +129,8 @@ SMALLEST_SIDE = 2.0**-12
 
 
 def pulls_from_afar(profile: Profile) -> bool:
-    """Whether boxes that are apart from their targets are drawn to them."""
-    return "pulls from afar" in profile.box_loss.laws and adds_coordinates(profile)
+    """Whether boxes that are apart from their targets are drawn to them, one to each."""
+    return "pulls from afar" in profile.box_loss.laws and adds_coordinates(profile) and one_to_one(profile)
 
 
 @invariant(

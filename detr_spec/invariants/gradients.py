@@ -232,9 +232,9 @@ def unmatched_boxes_zero(component: Build, case: SetCase) -> None:
     Nothing says where such a box should be; what pulls at it wears down the queries' spread over the image.
     """
     layers = judged_layers(component, case, case.configuration.term_weights)
-    premise(any(layer.unmatched.any() for layer in layers), "every query is matched")
+    premise(any(layer.without_boxes.any() for layer in layers), "every query is matched")
     for layer in layers:
-        for image, query in np.argwhere(layer.unmatched):
+        for image, query in np.argwhere(layer.without_boxes):
             got = layer.boxes[image, query]
             message = f"the box of query {query} of image {image} in {layer.name} has a gradient, and no target"
             require(bool((got == 0).all()), message, expected=[0.0] * 4, got=got.tolist())

@@ -13,14 +13,15 @@ from detr_spec.invariant import invariant
 from detr_spec.invariants.shared import (
     inverse,
     largest_allowance,
+    one_to_one,
     require_no_gradient,
     require_optimal_matchings,
     require_unchanged,
-    require_valid,
+    require_valid_matching,
     same_pairs,
     unique_matchings,
 )
-from detr_spec.matching import image_costs
+from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
 from detr_spec.strategies import ALL_REGIMES, close_calls, set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets
@@ -63,7 +64,7 @@ def matched(component: Build, configuration: Configuration, outputs: Outputs, ta
     """As `answered`; raises `Violation` unless each image's matching is valid as well."""
     matchings = answered(component, configuration, outputs, targets)
     for image, (matching, target) in enumerate(zip(matchings, targets, strict=True)):
-        require_valid(f"image {image}", matching, outputs.queries, len(target))
+        require_valid_matching(f"image {image}", matching, outputs.queries, len(target), configuration)
     return matchings
 
 
@@ -200,6 +201,7 @@ def ascending_queries(component: Build, case: SetCase) -> None:
     formula="b̂_σ(j) = b_j and z_σ(j) confident of y_j for every target j ⇒ M = {(σ(j), j)}",
     source="follows from Carion et al. 2020, equation 1: every term of C_ij is least at i = σ(j)",
     breaks="swapped index vectors where Q = n; boxes of one side in another format; a cost to be maximised",
+    applies=one_to_one,
     cases=set_cases(regimes=("confident",), targets=(1, 5)),
 )
 def recovers_shuffle(component: Build, case: SetCase) -> None:
@@ -235,6 +237,7 @@ def _predicting_queries(logits: Floats, boxes: Floats, target: Target) -> dict[i
     formula="n ≤ Q and C_ej > C_ij for all i ≠ e and all j ⇒ e is not in M",
     source="Carion et al. 2020, equation 1: exchanging e for an unmatched query lowers the total",
     breaks="a total cost that is maximised; a cost term with the wrong sign; the last query always matched",
+    applies=one_to_one,
     cases=set_cases(regimes=("general", "confident", "crowded", "one-class"), targets=(1, 5)),
 )
 def dominated_query_unmatched(component: Build, case: SetCase) -> None:

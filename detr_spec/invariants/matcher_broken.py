@@ -16,13 +16,14 @@ from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
 from detr_spec.invariants.shared import (
     boxes_decide,
+    one_to_one,
     require_optimal,
     require_optimal_matchings,
     require_refusal,
     vary,
     with_broken_label,
 )
-from detr_spec.matching import image_costs
+from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
 from detr_spec.strategies import Promised, set_cases
 from detr_spec.values import NARROW_DTYPES, UNIFORM_DTYPES, Booleans, Floats, Integers, Matching, Outputs, part_dtypes
@@ -53,7 +54,7 @@ def _refuses_boxes(profile: Profile) -> bool:
 
 
 def _ranks_some_last(profile: Profile) -> bool:
-    return "rank-last" in (profile.non_finite_logits, profile.non_finite_boxes)
+    return one_to_one(profile) and "rank-last" in (profile.non_finite_logits, profile.non_finite_boxes)
 
 
 def _premise_classes_count(configuration: Configuration) -> None:

@@ -8,8 +8,8 @@ from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.matcher_terms import adds_coordinates
-from detr_spec.invariants.shared import require_same_optimum, vary
-from detr_spec.matching import image_costs
+from detr_spec.invariants.shared import query_order_of, require_same_optimum, vary
+from detr_spec.matching.costs import image_costs
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets, round_to
 from detr_spec.violation import premise
@@ -33,12 +33,12 @@ def query_order(component: Build, case: SetCase) -> None:
     in the loss.
     """
     outputs, targets, configuration = case.outputs.main, case.targets, case.configuration
-    order = case.permutation(outputs.queries, "queries")
+    order = query_order_of(case, outputs.queries)
     before = matched_as_drawn(component, configuration, outputs, targets)
     permuted = matched(component, configuration, outputs.take(queries=order), targets)
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
         after = Matching(order[permuted[image].queries], permuted[image].targets)
-        require_same_optimum(f"image {image}, queries permuted", before[image], after, cost)
+        require_same_optimum(f"image {image}, queries permuted", before[image], after, cost, configuration)
 
 
 @invariant(
@@ -61,7 +61,7 @@ def target_order(component: Build, case: SetCase) -> None:
     permuted = matched(component, configuration, outputs, reordered)
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
         after = Matching(permuted[image].queries, orders[image][permuted[image].targets])
-        require_same_optimum(f"image {image}, targets permuted", before[image], after, cost)
+        require_same_optimum(f"image {image}, targets permuted", before[image], after, cost, configuration)
 
 
 @invariant(
@@ -86,7 +86,7 @@ def batch_is_its_images(component: Build, case: SetCase) -> None:
     together = matched(component, configuration, outputs, targets)
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
         what = f"image {image}, matched alone and in a batch"
-        require_same_optimum(what, alone[image], together[image], cost)
+        require_same_optimum(what, alone[image], together[image], cost, configuration)
 
 
 @invariant(
@@ -107,7 +107,7 @@ def other_images_do_not_matter(component: Build, case: SetCase) -> None:
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
         changed = _others_changed(outputs, targets, image)
         after = matched(component, configuration, *changed)[image]
-        require_same_optimum(f"image {image}, the others changed", before[image], after, cost)
+        require_same_optimum(f"image {image}, the others changed", before[image], after, cost, configuration)
 
 
 def _others_changed(outputs: Outputs, targets: Targets, kept: int) -> tuple[Outputs, Targets]:
@@ -142,7 +142,9 @@ def appended_empty_image(component: Build, case: SetCase) -> None:
     before = matched_as_drawn(component, configuration, outputs, targets)
     after = matched(component, configuration, longer, (*targets, targets[0].take([])))
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
-        require_same_optimum(f"image {image}, an empty image appended", before[image], after[image], cost)
+        require_same_optimum(
+            f"image {image}, an empty image appended", before[image], after[image], cost, configuration
+        )
 
 
 @invariant(
@@ -171,7 +173,7 @@ def weight_scale(component: Build, case: SetCase) -> None:
     after = matched(component, scaled, outputs, targets)
     for image, cost in enumerate(image_costs(outputs, targets, configuration)):
         what = f"image {image}, cost weights multiplied by 2^{exponent}"
-        require_same_optimum(what, before[image], after[image], cost)
+        require_same_optimum(what, before[image], after[image], cost, configuration)
 
 
 @invariant(
@@ -199,7 +201,7 @@ def constant_for_one_target(component: Build, case: SetCase) -> None:
     costs = image_costs(outputs, targets, configuration), image_costs(outputs, moved, configuration)
     for image, (cost, cost_after) in enumerate(zip(*costs, strict=True)):
         what = f"image {image}, a constant added to one target's costs"
-        require_same_optimum(what, before[image], after[image], cost, cost_after)
+        require_same_optimum(what, before[image], after[image], cost, configuration, cost_after)
 
 
 _HALF_X = np.array([0.5, 1.0, 1.0, 1.0])

@@ -12,15 +12,21 @@ from detr_spec.invariant import invariant, with_no_object, without_no_object
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.shared import (
     largest_allowance,
+    one_to_one,
     require_optimal_matchings,
     require_same_optimum,
     vary,
 )
-from detr_spec.matching import image_costs
+from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Integers, Outputs, Target, Targets, round_to
 from detr_spec.violation import premise, require
+
+
+def decides_by_level(profile: Profile) -> bool:
+    """Whether the level of logits decides, without a no-object class, and a target has one query at most."""
+    return without_no_object(profile) and one_to_one(profile)
 
 
 def ignores_scale(profile: Profile) -> bool:
@@ -52,7 +58,7 @@ def _require_same_matchings(
     second = matched(component, configuration, *after)
     costs = image_costs(*before, configuration), image_costs(*after, configuration)
     for image, (cost, cost_after) in enumerate(zip(*costs, strict=True)):
-        require_same_optimum(f"image {image}, {what}", first[image], second[image], cost, cost_after)
+        require_same_optimum(f"image {image}, {what}", first[image], second[image], cost, configuration, cost_after)
 
 
 @invariant(
@@ -185,7 +191,7 @@ def logit_shift(component: Build, case: SetCase) -> None:
     formula="equal boxes, z_i > 0 for n queries and z_i < 0 for all others ⇒ those n are matched",
     source="norm §8: the class cost is a function of sigmoid(z), and falls with z",
     breaks="a softmax where the profile has sigmoids; a focal cost with the wrong sign",
-    applies=without_no_object,
+    applies=decides_by_level,
     cases=set_cases(regimes=("general", "crowded", "one-class"), queries=(3, 6), targets=(1, 2)),
 )
 def logit_level(component: Build, case: SetCase) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from detr_spec.cases import SetCase
+from detr_spec.detections.rules import Candidates
 from detr_spec.invariant import invariant
 from detr_spec.invariants.detections import (
     ANY_CASE,
@@ -24,7 +25,6 @@ from detr_spec.invariants.detections import (
     top_k_rule,
     within,
 )
-from detr_spec.postprocess import Candidates
 from detr_spec.tolerance import SMALLEST, Numbers
 from detr_spec.values import Booleans, Detections, Integers
 from detr_spec.violation import Violation, require, require_close, require_shape, require_within

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from detr_spec.cases import SetCase
+from detr_spec.detections.rules import Candidates
 from detr_spec.invariant import invariant
 from detr_spec.invariants.detections import (
     Build,
@@ -24,7 +25,6 @@ from detr_spec.invariants.detections import (
     top_k_rule,
 )
 from detr_spec.invariants.shared import require_refusal
-from detr_spec.postprocess import Candidates
 from detr_spec.profile import Profile
 from detr_spec.strategies import detection_cases
 from detr_spec.values import Booleans, Detections, Integers, Outputs

@@ -8,6 +8,7 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
+from detr_spec.detections.rules import Candidates, count_range
 from detr_spec.invariant import invariant
 from detr_spec.invariants.calls import in_plain_way, require_way
 from detr_spec.invariants.detections import (
@@ -28,7 +29,6 @@ from detr_spec.invariants.detections import (
 )
 from detr_spec.invariants.shared import require_no_gradient, require_refusal, require_unchanged
 from detr_spec.parameters import parameter
-from detr_spec.postprocess import Candidates, count_range
 from detr_spec.profile import Profile
 from detr_spec.strategies import called_cases, detection_cases
 from detr_spec.values import Detections, Integers

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from detr_spec.assignment import minimum_total, optimality, solve, total_allowance, unique_optimum
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration, with_numbers
-from detr_spec.matching import image_costs
+from detr_spec.matching.assignment import minimum_total, optimality, solve, total_allowance, unique_optimum
+from detr_spec.matching.costs import image_costs
+from detr_spec.matching.scope import Problem, joined, part_of, pooled, problems
+from detr_spec.profile import Profile
 from detr_spec.tolerance import Interval
-from detr_spec.values import Answer, Floats, Matching, Outputs, Targets
+from detr_spec.values import Answer, Floats, Integers, Matching, Outputs, Targets
 from detr_spec.violation import NotProvided, Raised, Violation, premise, require
 
 
@@ -39,19 +41,38 @@ def require_valid(what: str, matching: Matching, rows: int, columns: int) -> Non
         )
 
 
-def require_optimal(what: str, matching: Matching, cost: Floats | Interval, solver_dtype: str) -> None:
+def require_valid_matching(
+    what: str, matching: Matching, queries: int, targets: int, configuration: Configuration
+) -> None:
+    """Raises `Violation` unless the pairs of an image are those of valid assignments, one of each of its problems."""
+    scope = configuration.scope
+    if scope.groups * scope.repeats == 1:
+        require_valid(what, matching, queries, targets)
+        return
+    whole = problems(queries, targets, scope)
+    for side, indices, size in (("first", matching.queries, queries), ("second", matching.targets, targets)):
+        numbers = [int(index) for index in indices]
+        message, expected = f"{what}: the {side} indices leave their range", f"0 … {size - 1}"
+        require(all(0 <= index < size for index in numbers), message, expected=expected, got=numbers)
+    for number, problem in enumerate(whole):
+        name = f"{what}, group {number}" if len(whole) > 1 else what
+        require_valid(name, part_of(matching, problem), len(problem.queries), len(problem.targets))
+
+
+def require_optimal(what: str, matching: Matching, cost: Floats | Interval, solver_dtype: str, copies: int = 1) -> None:
     """Raises `Violation` unless the matching is valid and optimal for some costs in their range.
 
-    Ends the check where a range is unbounded, as those of quotients and logarithms may be in narrow dtypes.
+    Ends the check where a range is unbounded, as those of quotients and logarithms may be in narrow dtypes. copies: how
+    many columns in turn are one and the same.
     """
     require_valid(what, matching, *cost.shape)
     if isinstance(cost, Interval):
         known = np.isfinite(cost.lower).all() and np.isfinite(cost.upper).all()
         premise(bool(known), f"the costs can be anything when they are computed in {cost.dtype}")
-    judged = optimality(matching, cost, solver_dtype)
+    judged = optimality(matching, cost, solver_dtype, copies)
     if not judged.holds:
         exact = cost.value if isinstance(cost, Interval) else cost
-        best, least = unique_optimum(exact), minimum_total(exact)
+        best, least = unique_optimum(exact, copies=copies), minimum_total(exact)
         total = float(exact[matching.queries, matching.targets].sum())
         # The most favourable costs in their range decide; the exact ones, which are shown, may differ by so much more.
         favour = (total - least) - (judged.total - judged.bound) if isinstance(cost, Interval) else 0.0
@@ -71,19 +92,48 @@ def require_optimal_matchings(
 ) -> None:
     """Raises `Violation` unless each image's matching of one decoder layer is valid and optimal."""
     for image, (matching, cost) in enumerate(zip(matchings, image_costs(layer, targets, configuration), strict=True)):
-        require_optimal(f"{what}, image {image}", matching, cost, configuration.dtype)
+        require_valid_matching(f"{what}, image {image}", matching, len(cost), cost.shape[1], configuration)
+        for problem, part, own in parts_of(matching, cost, configuration):
+            require_optimal(f"{what}, image {image}", part, own, configuration.dtype, problem.repeats)
+
+
+def parts_of(
+    matching: Matching, cost: Interval, configuration: Configuration
+) -> Iterator[tuple[Problem, Matching, Interval]]:
+    """Each problem of an image, the part of a valid matching that is of it, and its costs."""
+    for problem in problems(len(cost), cost.shape[1], configuration.scope):
+        yield problem, part_of(matching, problem), cost[problem.queries][:, problem.targets]
 
 
 def unique_matchings(layer: Outputs, targets: Targets, configuration: Configuration) -> tuple[Matching, ...]:
     """Each image's optimal matching in one layer; ends the check unless each is unique by a margin."""
-    return unique_optima(image_costs(layer, targets, configuration), configuration.dtype)
+    return unique_optima(image_costs(layer, targets, configuration), configuration)
 
 
-def unique_optima(costs: Sequence[Interval], solver_dtype: str) -> tuple[Matching, ...]:
-    """The optimal matching of each cost matrix; ends the check unless each is unique by a margin."""
-    found = [unique_optimum(cost, solver_dtype) for cost in costs]
+def unique_optima(costs: Sequence[Interval], configuration: Configuration) -> tuple[Matching, ...]:
+    """The optimal matching of each image's costs; ends the check unless each is unique by a margin."""
+    return tuple(_unique_of_image(cost, configuration) for cost in costs)
+
+
+def _unique_of_image(cost: Interval, configuration: Configuration) -> Matching:
+    whole = problems(len(cost), cost.shape[1], configuration.scope)
+    costs = [(cost[problem.queries][:, problem.targets], problem.repeats) for problem in whole]
+    found = [unique_optimum(own, configuration.dtype, copies) for own, copies in costs]
     premise(all(item is not None for item in found), "an image has several matchings that are as good")
-    return tuple(item for item in found if item is not None)
+    return joined([item for item in found if item is not None], whole)
+
+
+def union_of(matchings: Sequence[Sequence[Matching]], configuration: Configuration) -> tuple[Matching, ...] | None:
+    """The matching of each image that losses of boxes are under, where that is not each layer's own; None if it is.
+
+    matchings: of each decoder layer and image. Ends the check where a query has two targets equally often: then either
+    is right.
+    """
+    if configuration.scope.box_pairs == "layer":
+        return None
+    found = [pooled(layers) for layers in zip(*matchings, strict=True)]
+    premise(None not in found, "a query has two targets in equally many layers")
+    return tuple(matching for matching in found if matching is not None)
 
 
 def same_pairs(first: Matching, second: Matching) -> bool:
@@ -105,6 +155,22 @@ def require_no_gradient(answer: Answer[Any], what: str) -> None:
         raise NotProvided("gradients cannot be seen")
     attached = sorted(answer.observation.attached)
     require(not attached, f"{what} carry a gradient: {', '.join(attached)}", expected=[], got=attached)
+
+
+def query_order_of(case: SetCase, count: int) -> Integers:
+    """An order of so many queries that keeps each in its group; int64 [count]."""
+    starts = np.arange(count).reshape(case.configuration.scope.groups, -1)[:, :1]
+    return (starts + case.permutation(count // len(starts), "queries")).ravel()
+
+
+def one_to_one(profile: Profile) -> bool:
+    """Whether a target has one query at most, in every layer."""
+    return profile.matching.is_one_to_one
+
+
+def by_layer(profile: Profile) -> bool:
+    """Whether the losses of a decoder layer depend on that layer alone."""
+    return profile.matching.box_pairs == "layer"
 
 
 def inverse(order: np.ndarray) -> np.ndarray:
@@ -130,9 +196,14 @@ def largest_allowance(cost: Interval) -> float:
 
 
 def require_same_optimum(
-    what: str, before: Matching, after: Matching, cost: Interval, cost_after: Interval | None = None
+    what: str,
+    before: Matching,
+    after: Matching,
+    cost: Interval,
+    configuration: Configuration,
+    cost_after: Interval | None = None,
 ) -> None:
-    """Raises `Violation` unless two valid matchings can both be right answers to one problem.
+    """Raises `Violation` unless two valid matchings of an image can both be right answers.
 
     The same pairs always agree. Other pairs agree unless the optimum is unique by a margin, if their totals
     do. `cost_after` is the range of the costs behind the second where they were evaluated from other
@@ -140,9 +211,19 @@ def require_same_optimum(
     """
     if same_pairs(before, after):
         return
-    ranges = (cost, cost if cost_after is None else cost_after)
+    costs_after = cost if cost_after is None else cost_after
+    parts = (parts_of(*part, configuration) for part in ((before, cost), (after, costs_after)))
+    for (problem, first, own), (_, second, other) in zip(*parts, strict=True):
+        if not same_pairs(first, second):
+            _require_same_total(what, (first, second), (own, other), problem.repeats)
+
+
+def _require_same_total(
+    what: str, matchings: tuple[Matching, Matching], ranges: tuple[Interval, Interval], copies: int
+) -> None:
+    (before, after), cost = matchings, ranges[0]
     pairs = {"expected": before.pairs(), "got": after.pairs()}
-    if all(unique_optimum(item, item.dtype) is not None for item in ranges):
+    if all(unique_optimum(item, item.dtype, copies) is not None for item in ranges):
         raise Violation(f"{what}: the pairs changed, though only one assignment is optimal", cost=cost.value, **pairs)
     totals = [float(cost.value[matching.queries, matching.targets].sum()) for matching in (before, after)]
     allowance = max(map(excess_allowance, (before, after), ranges))

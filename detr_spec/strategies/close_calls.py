@@ -19,7 +19,7 @@ from scipy.optimize import brentq, linear_sum_assignment
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
-from detr_spec.matching import matching_cost
+from detr_spec.matching.costs import matching_cost
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.numbers import Drawn
 from detr_spec.strategies.promises import Promised, SetPromise

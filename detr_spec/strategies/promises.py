@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from detr_spec.cases import SetCase
+from detr_spec.cases import RankCase, SetCase
 from detr_spec.invariant import Cases, Domain
-from detr_spec.values import Floats, Target
+from detr_spec.profile import Profile
+from detr_spec.values import Floats, Outputs, Target
 
 Admits = Callable[[Domain, Any, Any], bool]
 """Called with a domain, a case that was drawn from it, and the same with something left out."""
@@ -26,14 +28,80 @@ Admits = Callable[[Domain, Any, Any], bool]
 
 @dataclass(frozen=True)
 class Promised:
-    """Cases of a strategy that tells whether what is left of one of its cases may be drawn, too."""
+    """Cases of a strategy that tells whether what is left of one of its cases may be drawn, too.
+
+    Where a dialect matches groups of queries, or gives a target several, there are so many times as many queries.
+    """
 
     cases: Cases
     admits: Admits
 
     def __call__(self, domain: Domain) -> SearchStrategy[Any]:
         """The strategy in a domain."""
-        return self.cases(domain)
+        share = shares(domain.profile)
+        if domain.shared or share == 1:
+            return self.cases(domain)
+        return self.cases(replace(domain, shared=True)).map(partial(with_shares, count=share))
+
+    def keeps(self, domain: Domain, drawn: Any, left: Any) -> bool:
+        """Whether a case with something left out keeps the promise."""
+        share = shares(domain.profile)
+        if share == 1:
+            return self.admits(domain, drawn, left)
+        first, rest = first_share(drawn, share), first_share(left, share)
+        return first is not None and rest is not None and self.admits(domain, first, rest)
+
+
+def shares(profile: Profile) -> int:
+    """How many queries a target may have in a dialect."""
+    return profile.matching.groups * profile.matching.repeats
+
+
+def with_shares(case: Any, count: int) -> Any:
+    """The case with so many times as many queries, in every layer; a case of anything else as it is.
+
+    They have the same boxes once more, and the logits of others, so that no two shares have the same matching.
+    """
+    if isinstance(case, SetCase):
+        return replace(case, outputs=_more_queries(case.outputs, count))
+    if isinstance(case, RankCase):
+        return replace(case, batches=tuple((_more_queries(outputs, count), own) for outputs, own in case.batches))
+    return case
+
+
+def _more_queries(outputs: Outputs, count: int) -> Outputs:
+    own = np.arange(outputs.queries)
+    logits = np.concatenate([np.roll(own, share) for share in range(count)])
+    boxes = np.tile(own, count)
+    return replace(
+        outputs,
+        logits=outputs.logits[:, logits],
+        boxes=outputs.boxes[:, boxes],
+        masks=None if outputs.masks is None else outputs.masks[:, boxes],
+        auxiliary=tuple(_more_queries(layer, count) for layer in outputs.auxiliary),
+        encoder=None if outputs.encoder is None else _more_queries(outputs.encoder, count),
+    )
+
+
+def first_share(case: Any, count: int) -> Any | None:
+    """The case with the first of so many shares of its queries alone; None where they are no such shares."""
+    if isinstance(case, SetCase):
+        outputs = _first_queries(case.outputs, count)
+        return None if outputs is None else replace(case, outputs=outputs)
+    if isinstance(case, RankCase):
+        firsts = [(_first_queries(outputs, count), own) for outputs, own in case.batches]
+        known = tuple((first, own) for first, own in firsts if first is not None)
+        return replace(case, batches=known) if len(known) == len(firsts) else None
+    return case
+
+
+def _first_queries(outputs: Outputs, count: int) -> Outputs | None:
+    encoder = None if outputs.encoder is None else _first_queries(outputs.encoder, count)
+    size, rest = divmod(outputs.queries, count)
+    if rest or (encoder is None) is not (outputs.encoder is None):
+        return None
+    first = replace(outputs, encoder=None, denoising=None).take(queries=np.arange(size))
+    return replace(first, encoder=encoder, denoising=outputs.denoising)
 
 
 def either(*several: Promised) -> Promised:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from detr_spec.assignment import (
+from detr_spec.matching.assignment import (
     exhaustive_minimum,
     lower_bound,
     minimum_total,

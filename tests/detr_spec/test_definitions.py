@@ -17,9 +17,9 @@ from detr_spec import boxes as box_definitions
 from detr_spec import heads as head_definitions
 from detr_spec.activations import softmax
 from detr_spec.configuration import Configuration
+from detr_spec.detections.rules import candidates, count_range, expected_count, scaled_boxes
 from detr_spec.losses import cardinality_error, class_error, num_boxes, set_losses, target_classes
-from detr_spec.matching import image_costs, matching_cost
-from detr_spec.postprocess import candidates, count_range, expected_count, scaled_boxes
+from detr_spec.matching.costs import image_costs, matching_cost
 from detr_spec.profile import BoxRules, DetectionRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.terms import CrossEntropy, Focal

@@ -10,8 +10,8 @@ import pytest
 
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
-from detr_spec.evaluation import average_precision, coco_annotations, coco_results
-from detr_spec.postprocess import detections
+from detr_spec.detections.evaluation import average_precision, coco_annotations, coco_results
+from detr_spec.detections.rules import detections
 from detr_spec.profiles import PROFILES
 from detr_spec.strategies import coco_images
 from detr_spec.values import Detections, InvalidValue, Outputs, Target

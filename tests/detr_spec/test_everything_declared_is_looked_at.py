@@ -29,7 +29,7 @@ from detr_spec.implementation import Implementation
 from detr_spec.invariants import find_invariants
 from detr_spec.parts import Part
 from detr_spec.profile import PARTS as PARTS_OF_PROFILES
-from detr_spec.profile import DetectionRules, Keys, MatcherRules, Profile, TargetRules, replace
+from detr_spec.profile import DetectionRules, Keys, MatcherRules, MatchingScope, Profile, TargetRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.terms import CrossEntropy, Focal
 
@@ -73,6 +73,7 @@ TOLD_BY_LABEL = replace(DETR, targets=TargetRules(layout="padded", first_label=1
 COUNTED = replace(DETR, targets=TargetRules(layout="concatenated"))
 ASSIGNED = replace(DETR, matcher=MatcherRules(answer="assignment"))
 SHARED = replace(DETR, keys=Keys(auxiliary_loss="{loss}_aux"))
+GROUPED = replace(DETR, matching=MatchingScope(groups=2))
 EPSILONS = {0.0: 1e-3, 1e-7: 1e-3, 1e-6: 1e-3}
 COSTS, LOSSES = ("cost_class", "cost_bbox", "cost_giou"), ("loss_class", "loss_bbox", "loss_giou")
 
@@ -156,6 +157,10 @@ LOOKED_AT: dict[str, Look] = {
     "keys.total": Look({None: "criterion.keys", "": "auxiliary.sums"}),
     "losses.weighted": Look("criterion.l1-value"),
     "losses.shared": Look("auxiliary.sums", SHARED),
+    "matching.groups": Look("matcher.valid-pairs"),
+    "matching.group_losses": Look("criterion.l1-value", GROUPED),
+    "matching.repeats": Look("matcher.valid-pairs"),
+    "matching.box_pairs": Look("auxiliary.many-layers"),
     "losses.extra": Look("criterion.keys", open=(("extra_*",),)),
     "boxes.iou_epsilon": Look("boxes.iou-definition", built_to=EPSILONS),
     "boxes.giou_epsilon": Look("boxes.giou-definition", built_to=EPSILONS),

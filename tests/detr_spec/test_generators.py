@@ -23,13 +23,13 @@ from detr_conformance.implementations.reference import BOXES, IMPLEMENTATIONS, d
 from detr_conformance.judging.judge import judge
 from detr_conformance.judging.search import search
 from detr_reference import FocalSetCriterion, PostProcess, SetCriterion
-from detr_spec.assignment import unique_optimum
 from detr_spec.cases import CostCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Cases, Domain
 from detr_spec.invariants import all_invariants, find_invariants
-from detr_spec.matching import image_costs
+from detr_spec.matching.assignment import unique_optimum
+from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR, PROFILES
 from detr_spec.strategies import (

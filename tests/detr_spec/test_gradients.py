@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, Phase, assume, settings
 from hypothesis import strategies as st
 
 from detr_conformance.implementations.reference import IMPLEMENTATIONS
-from detr_spec.assignment import solve
 from detr_spec.boxes import kink_distance
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
@@ -23,7 +22,8 @@ from detr_spec.gradients import LayerObjective
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain
 from detr_spec.losses import classification_has_value, matched_places
-from detr_spec.matching import image_costs
+from detr_spec.matching.assignment import solve
+from detr_spec.matching.costs import image_costs
 from detr_spec.profile import BoxRules, Profile, replace
 from detr_spec.profiles import DETR, PROFILES
 from detr_spec.reverse import gradient

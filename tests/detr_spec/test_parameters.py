@@ -15,13 +15,13 @@ from detr_conformance.base.verdict import Verdict
 from detr_conformance.implementations.reference import EVERY_DTYPE, LIMITS
 from detr_spec.cases import BoxCase
 from detr_spec.configuration import Configuration, number_names, with_numbers
+from detr_spec.detections.rules import above_threshold
 from detr_spec.gradients import LayerObjective
 from detr_spec.invariants import all_invariants
 from detr_spec.invariants.box_answers import overlap_range
 from detr_spec.losses import set_losses
-from detr_spec.matching import image_costs
+from detr_spec.matching.costs import image_costs
 from detr_spec.parameters import parameter
-from detr_spec.postprocess import above_threshold
 from detr_spec.profile import PARTS, BoxRules, Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.tolerance import Interval, lift

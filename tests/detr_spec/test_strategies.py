@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, Phase, settings
 
 from detr_conformance.encoding.reports import plain
 from detr_conformance.judging.search import BATCH
-from detr_spec.assignment import unique_optimum
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase
 from detr_spec.configuration import number_of
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Cases, Domain
-from detr_spec.matching import image_costs
+from detr_spec.matching.assignment import unique_optimum
+from detr_spec.matching.costs import image_costs
 from detr_spec.parameters import is_held_by_all
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Cases, Domain
-from detr_spec.matching import image_costs
+from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import close_calls, hidden_cases

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from detr_conformance.bench.batches import DTYPE, Batch
 from detr_conformance.bench.contestant import TERMS, Contestant, Step
-from detr_spec.assignment import optimality
 from detr_spec.configuration import Configuration
 from detr_spec.gradients import LayerObjective
 from detr_spec.losses import matched_places
-from detr_spec.matching import matching_cost
+from detr_spec.matching.assignment import optimality
+from detr_spec.matching.costs import matching_cost
 from detr_spec.reverse import gradient
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, Matching, Outputs, Targets

@@ -18,7 +18,7 @@ from detr_accelerated.cuda import solver as cuda_solver
 from detr_conformance.bench.batches import Batch
 from detr_conformance.bench.contestant import Package, why_missing
 from detr_conformance.bench.ours import NUMBA
-from detr_spec.assignment import total_allowance
+from detr_spec.matching.assignment import total_allowance
 from detr_spec.values import Floats
 
 ACCELERATED_SOLVER = "accelerated"

@@ -21,7 +21,7 @@ from detr_reference import (
     training_step,
 )
 from detr_reference.training import StepMetrics
-from detr_spec.evaluation import average_precision
+from detr_spec.detections.evaluation import average_precision
 from detr_spec.values import Detections
 
 DECODER_LAYERS = 3

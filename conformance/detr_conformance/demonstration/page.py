@@ -15,7 +15,7 @@ from detr_conformance.base.files import write_whole
 from detr_conformance.demonstration.figures import THRESHOLD, loss_curves, metric_curves, picture
 from detr_conformance.demonstration.learning import DECODER_LAYERS, Learning
 from detr_conformance.demonstration.scenes import Scene
-from detr_spec.evaluation import coco_annotations, coco_results
+from detr_spec.detections.evaluation import coco_annotations, coco_results
 from detr_spec.strategies.coco import coco_category_names
 from detr_spec.values import Detections
 

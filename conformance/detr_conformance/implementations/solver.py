@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
-from detr_spec.assignment import solve
+from detr_spec.matching.assignment import solve
 from detr_spec.values import Floats, Integers
 
 

@@ -90,7 +90,7 @@ def without(case: Any, index: int, start: int, stop: int) -> Any:
 
 def may_be_drawn(invariant: Invariant, domain: Domain, drawn: Any, left: Any) -> bool:
     """Whether what is left of a case that was drawn is known to be one that may be drawn, too."""
-    return isinstance(invariant.cases, Promised) and invariant.cases.admits(domain, drawn, left)
+    return isinstance(invariant.cases, Promised) and invariant.cases.keeps(domain, drawn, left)
 
 
 def kind_of(failure: Exception) -> tuple[type[Exception], str]:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from detr_conformance.base.verdict import Counterexample, Judgement
-from detr_spec.assignment import solve
 from detr_spec.configuration import Configuration
 from detr_spec.hints import field_types, is_part
 from detr_spec.losses import set_losses
-from detr_spec.matching import matching_cost
+from detr_spec.matching.assignment import solve
+from detr_spec.matching.costs import matching_cost
 from detr_spec.parts import named_part
 from detr_spec.profiles import PROFILES
 from detr_spec.reported import reported_losses, weighted_sum

@@ -10,13 +10,13 @@ import numpy as np
 
 from detr_conformance.vectors.vector import Expected, ImageExpected, LayerExpected, Optimum, Range
 from detr_spec import boxes
-from detr_spec.assignment import solve, total_allowance, unique_optimum
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
+from detr_spec.detections.rules import candidates, count_range
 from detr_spec.gradients import layer_objective
 from detr_spec.losses import METRICS, boxes_counted, num_boxes_of_ranks, set_losses
-from detr_spec.matching import image_costs
-from detr_spec.postprocess import candidates, count_range
+from detr_spec.matching.assignment import solve, total_allowance, unique_optimum
+from detr_spec.matching.costs import image_costs
 from detr_spec.reported import Place, reported_losses, weight_table, weighted_sum
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, Matching, Outputs, Targets

@@ -17,7 +17,7 @@ from detr_conformance.reports.page import as_html
 from detr_conformance.reports.pictures import Picture, pictures_of
 from detr_conformance.reports.scene import least, losses_by_definition, pairs_in, scenes
 from detr_conformance.running.report import Report
-from detr_spec.assignment import exhaustive_minimum
+from detr_spec.matching.assignment import exhaustive_minimum
 
 
 def judged(report: Report, id: str) -> Judgement:

@@ -16,10 +16,10 @@ from scipy.optimize import linear_sum_assignment
 
 from detr_conformance.base.verdict import Verdict
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
-from detr_spec.assignment import exhaustive_minimum, lower_bound, solve, total_allowance
 from detr_spec.cases import CostCase
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain
+from detr_spec.matching.assignment import exhaustive_minimum, lower_bound, solve, total_allowance
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import cost_cases

@@ -95,10 +95,13 @@ class DeclaredLosses(SetPredictionCriterion):
     """What a profile may declare of the reference's criteria, which come after it in the order of inheritance."""
 
     configuration: Configuration
+    _union: Pairs | None = None
 
     def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """The losses of the decoder's layers, and those that the profile has of predictions apart."""
+        self._union = self._pairs_of_all_layers(outputs, targets)
         losses = super().forward(outputs, targets)
+        self._union = None
         if "masks" in self.losses:
             losses |= self._mask_losses(outputs, targets)
         if self.configuration.profile.keys.encoder_loss is not None and OWN.encoder in outputs:
@@ -127,11 +130,27 @@ class DeclaredLosses(SetPredictionCriterion):
     def num_boxes(self, outputs: Outputs, targets: Targets) -> float:
         """The number of targets, or of matches, of this rank or as the mean over the ranks; at least 1."""
         labels = [target["labels"] for target in targets]
+        scope = self.configuration.profile.matching
+        groups = scope.groups if self.training else 1
         if self.configuration.profile.denominator == "matches":
-            labels = [own[: outputs["pred_logits"].shape[1]] for own in labels]
+            size = outputs["pred_logits"].shape[1] // groups
+            labels = [own.repeat(scope.repeats)[:size].repeat(groups) for own in labels]
+        else:
+            counted = groups if scope.group_losses == "mean" else 1
+            labels = [own.repeat(scope.repeats * counted) for own in labels]
+        return self._average(labels, outputs)
+
+    def _average(self, counted: list[Tensor], outputs: Outputs) -> float:
         if self.configuration.profile.rank_reduction == "local":
-            return float(max(sum(map(len, labels)), 1))
-        return average_num_boxes([{"labels": own} for own in labels], outputs["pred_logits"].device)
+            return float(max(sum(map(len, counted)), 1))
+        return average_num_boxes([{"labels": own} for own in counted], outputs["pred_logits"].device)
+
+    def _pairs_of_all_layers(self, outputs: Outputs, targets: Targets) -> Pairs | None:
+        """The target that each query has in most layers, where the losses of boxes are under these pairs."""
+        if self.configuration.profile.matching.box_pairs == "layer":
+            return None
+        layers = [self._match(layer, targets) for layer in (*outputs.get(OWN.auxiliary, ()), outputs)]
+        return [_most_frequent([layer[image] for layer in layers]) for image in range(len(targets))]
 
     def detected(self, logits: Tensor) -> Tensor:
         """Which queries, bool [B, Q], count as objects for the cardinality error."""
@@ -142,6 +161,8 @@ class DeclaredLosses(SetPredictionCriterion):
     def _layer_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:
         losses, configuration = super()._layer_losses(outputs, targets, pairs, num_boxes), self.configuration
         if "boxes" in self.losses:
+            if self._union is not None:
+                pairs, num_boxes = self._union, self._average([queries for queries, _ in self._union], outputs)
             predicted = outputs["pred_boxes"][matched_queries(pairs)]
             truth = matched_targets([target["boxes"] for target in targets], pairs)
             terms: dict[str, Term] = {"loss_bbox": configuration.box_loss, "loss_giou": configuration.overlap_loss}
@@ -162,6 +183,15 @@ class DeclaredLosses(SetPredictionCriterion):
             / self.num_boxes(outputs, targets)
             for key, term in terms.items()
         }
+
+
+def _most_frequent(pairs: Pairs) -> tuple[Tensor, Tensor]:
+    found: dict[int, list[int]] = {}
+    for queries, objects in pairs:
+        for query, target in zip(queries.tolist(), objects.tolist(), strict=True):
+            found.setdefault(query, []).append(target)
+    chosen = {query: max(own, key=own.count) for query, own in found.items()}
+    return torch.tensor([*chosen], dtype=torch.int64), torch.tensor([*chosen.values()], dtype=torch.int64)
 
 
 def _distances(_: Configuration, predicted: Tensor, truth: Tensor) -> Tensor:

@@ -50,7 +50,30 @@ class DeclaredMatcher(nn.Module):
             given["pred_boxes"] = given["pred_boxes"].nan_to_num(0.5)
             truth = [{**target, "boxes": target["boxes"].nan_to_num(0.5)} for target in truth]
         counts = [len(target["labels"]) for target in truth]
-        return answer_of_matcher(self._pairs(given, truth), counts, given["pred_boxes"].shape[1], self.profile)
+        return answer_of_matcher(
+            self._pairs_of_groups(given, truth), counts, given["pred_boxes"].shape[1], self.profile
+        )
+
+    def _pairs_of_groups(self, outputs: Outputs, targets: Targets) -> Pairs:
+        """Each group is matched by itself, in training, with targets that are there as often as they are repeated."""
+        scope = self.profile.matching
+        names = ("labels", "boxes")
+        repeated = [
+            {name: target[name].repeat_interleave(scope.repeats, dim=0) for name in names} for target in targets
+        ]
+        size = outputs["pred_logits"].shape[1] // (scope.groups if self.training else 1)
+        starts = range(0, outputs["pred_logits"].shape[1], size) if size else [0]
+        predictions = ("pred_logits", "pred_boxes")
+        parts = [
+            self._pairs({name: outputs[name][:, start : start + size] for name in predictions}, repeated)
+            for start in starts
+        ]
+        queries = [[start + own for own, _ in part] for start, part in zip(starts, parts, strict=True)]
+        objects = [[own // scope.repeats for _, own in part] for part in parts]
+        return [
+            (torch.cat([part[image] for part in queries]), torch.cat([part[image] for part in objects]))
+            for image in range(len(targets))
+        ]
 
     def _pairs(self, outputs: Outputs, targets: Targets) -> Pairs:
         if "rank-last" not in (self.profile.non_finite_logits, self.profile.non_finite_boxes):

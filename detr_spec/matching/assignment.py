@@ -153,26 +153,36 @@ def total_allowance(cost: Floats, solver_dtype: str = "float64") -> float:
     return float(2 * matched * solver_allowance(largest, matched, solver_dtype) + _closing(cost))
 
 
-def optimality(matching: Matching, cost: Floats | Interval, solver_dtype: str = "float64") -> Optimality:
+def optimality(
+    matching: Matching, cost: Floats | Interval, solver_dtype: str = "float64", copies: int = 1
+) -> Optimality:
     """Whether an assignment of (row, column) pairs is optimal, for the exact costs or for some costs in their range.
 
-    `cost` [n, m]. `solver_dtype` is the dtype in which the implementation's solver may have worked.
+    `cost` [n, m]. `solver_dtype` is the dtype in which the implementation's solver may have worked. copies: how many
+    columns in turn are one and the same.
     """
     rows, columns = np.asarray(matching.queries, dtype=np.int64), np.asarray(matching.targets, dtype=np.int64)
     favourable = np.array(cost.upper if isinstance(cost, Interval) else cost, dtype=np.float64)
     if isinstance(cost, Interval):
-        favourable[rows, columns] = cost.lower[rows, columns]
+        favourable[_alike(rows, columns, copies)] = cost.lower[_alike(rows, columns, copies)]
     bound = lower_bound(favourable, solve(favourable).prices)
     total = float(favourable[rows, columns].sum())
     return Optimality(total, bound, total_allowance(favourable, solver_dtype))
 
 
-def unique_optimum(cost: Floats | Interval, solver_dtype: str = "float64") -> Matching | None:
+def _alike(rows: Integers, columns: Integers, copies: int) -> tuple[Integers, Integers]:
+    """The places of pairs, and of those with another copy of the same column; [k · copies] twice."""
+    others = (columns // copies * copies)[:, None] + np.arange(copies)
+    return np.repeat(rows, copies), others.ravel()
+
+
+def unique_optimum(cost: Floats | Interval, solver_dtype: str = "float64", copies: int = 1) -> Matching | None:
     """The optimal assignment if it is the only one for all costs in the range, else None.
 
     Shown by forbidding each of its pairs in turn, with the least favourable costs: the upper end on its pairs,
     the lower end elsewhere; every assignment that remains must cost more, by more than a solver in
-    `solver_dtype` may lose.
+    `solver_dtype` may lose. copies: how many columns in turn are one and the same; which of them a row has does not
+    matter.
     """
     value = np.array(cost.value if isinstance(cost, Interval) else cost, dtype=np.float64)
     if not np.isfinite(value).all():
@@ -180,12 +190,13 @@ def unique_optimum(cost: Floats | Interval, solver_dtype: str = "float64") -> Ma
     best = solve(value)
     harsh = np.array(cost.lower if isinstance(cost, Interval) else value, dtype=np.float64)
     if isinstance(cost, Interval):
-        harsh[best.rows, best.columns] = cost.upper[best.rows, best.columns]
+        own = _alike(best.rows, best.columns, copies)
+        harsh[own] = cost.upper[own]
     if not np.isfinite(harsh).all():
         return None
     allowance = total_allowance(harsh, solver_dtype)
     total = float(harsh[best.rows, best.columns].sum())
-    if any(other.total - total <= allowance for other in _without_each_pair(harsh, best, allowance)):
+    if any(other.total - total <= allowance for other in _without_each_pair(harsh, best, allowance, copies)):
         return None
     return Matching(best.rows, best.columns)
 
@@ -200,8 +211,8 @@ def second_best(cost: Floats) -> Matching:
     return Matching(other.rows, other.columns)
 
 
-def _without_each_pair(cost: Floats, best: Solution, allowance: float) -> Iterator[Solution]:
-    """The best assignments of a finite matrix [n, m] without each pair of the best one in turn.
+def _without_each_pair(cost: Floats, best: Solution, allowance: float, copies: int = 1) -> Iterator[Solution]:
+    """The best assignments of a finite matrix [n, m] without each pair of the best one in turn, and its copies.
 
     Where there is none, one that costs more than the best one by more than the allowance.
     """
@@ -209,5 +220,5 @@ def _without_each_pair(cost: Floats, best: Solution, allowance: float) -> Iterat
     forbidden_cost = (2 * len(best.rows) + 1) * (2 * largest + allowance + 1.0)
     for row, column in zip(best.rows, best.columns, strict=True):
         without = cost.copy()
-        without[row, column] = forbidden_cost
+        without[_alike(np.array([row]), np.array([column]), copies)] = forbidden_cost
         yield solve(without)

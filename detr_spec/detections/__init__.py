@@ -1,0 +1,1 @@
+"""Detections: how outputs become them, and how well they agree with targets."""

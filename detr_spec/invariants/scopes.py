@@ -1,0 +1,76 @@
+"""Invariants of dialects that match groups of queries, in training alone. norm §3, M23, C23."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from detr_spec.calls import EVALUATED
+from detr_spec.cases import SetCase
+from detr_spec.invariant import invariant
+from detr_spec.invariants.criterion_answers import (
+    ORDINARY_REGIMES,
+    Judged,
+    known_matchings,
+    require_layer,
+    shown_matchings,
+)
+from detr_spec.invariants.matcher import matched
+from detr_spec.invariants.shared import require_optimal_matchings
+from detr_spec.profile import Profile
+from detr_spec.strategies import called_cases, set_cases
+from detr_spec.violation import NotProvided
+
+EVALUATED_CASES = called_cases(set_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)), EVALUATED)
+
+
+def matches_groups(profile: Profile) -> bool:
+    """Whether the dialect matches groups of queries in training."""
+    return profile.matching.groups > 1
+
+
+def _require_evaluation(case: SetCase) -> None:
+    if case.configuration.call not in EVALUATED:
+        raise NotProvided("the implementation is not called as in evaluation")
+
+
+@invariant(
+    "matcher.one-group-in-evaluation",
+    number="M23",
+    formula="in evaluation, M = the one optimal assignment of all queries, |M_b| = min(Q, n_b)",
+    source="norm §3; Chen et al. 2023, section 3.2: groups are there in training alone",
+    breaks="groups that are split whatever the mode is; the number of groups of training kept in evaluation",
+    cases=EVALUATED_CASES,
+    applies=matches_groups,
+)
+def matcher_in_evaluation(component: Callable[..., Any], case: SetCase) -> None:
+    """In evaluation the matching is one optimal assignment of all queries, without groups.
+
+    A validation loss under groups is that of another problem than the one that detections come from.
+    """
+    _require_evaluation(case)
+    matchings = matched(component, case.configuration, case.outputs, case.targets)
+    require_optimal_matchings("the matching", matchings, case.outputs.main, case.targets, case.configuration)
+
+
+@invariant(
+    "criterion.one-group-in-evaluation",
+    number="C23",
+    formula="in evaluation, each loss = its definition under one matching of all queries, num_boxes without groups",
+    source="norm §3 and §4; Chen et al. 2023, section 3.2: groups are there in training alone",
+    breaks="losses divided by the number of groups in evaluation too; a matcher that is not told of the mode",
+    cases=EVALUATED_CASES,
+    applies=matches_groups,
+)
+def criterion_in_evaluation(component: Callable[..., Any], case: SetCase) -> None:
+    """In evaluation every loss is that of one matching of all queries, divided by the targets counted once.
+
+    Otherwise losses of training and validation, drawn in one figure, are not of one scale.
+    """
+    _require_evaluation(case)
+    configuration, outputs, targets = case.configuration, case.outputs, case.targets
+    losses = component(configuration)(outputs, targets).value
+    shown_matchings(losses, outputs, targets, configuration)  # raises where groups are matched
+    answer = Judged(configuration, outputs, targets, losses, known_matchings(losses, configuration, outputs, targets))
+    for layer in answer.layers:
+        require_layer(answer, layer)

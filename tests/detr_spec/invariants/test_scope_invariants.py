@@ -1,0 +1,78 @@
+"""Dialects that match groups, repeat targets or pool the pairs of layers: right ones hold, and wrong ones do not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from judging import failure, share_fired
+
+from detr_conformance.implementations.declared.implementation import declared_implementation
+from detr_spec.implementation import Implementation
+from detr_spec.invariants import all_invariants
+from detr_spec.profile import MatchingScope, Profile, replace
+from detr_spec.profiles import DEFORMABLE, DETR
+
+SCOPES = {
+    "groups": MatchingScope(groups=2),
+    "summed groups": MatchingScope(groups=3, group_losses="sum"),
+    "repeats": MatchingScope(repeats=2),
+    "repeats in groups": MatchingScope(groups=2, repeats=2),
+    "all layers": MatchingScope(box_pairs="all-layers"),
+}
+ASKED = ("matcher", "criterion", "gradients")
+VALUES = ("criterion.l1-value", "criterion.classification-value", "auxiliary.many-layers", "gradients.box-l1")
+
+
+def dialect(base: Profile, scope: MatchingScope) -> Profile:
+    return replace(base, name="scoped", matching=scope)
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_a_right_implementation_holds(name: str) -> None:
+    base = DEFORMABLE if name == "repeats in groups" else DETR
+    right = declared_implementation(dialect(base, SCOPES[name]))
+    asked = [item for item in all_invariants() if item.component in ASKED and item.applies(right.profile)]
+    assert [item.id for item in asked if item.cost < 50 and failure(item.id, right, 3) is not None] == []
+
+
+@pytest.mark.parametrize("name", SCOPES)
+def test_it_is_no_empty_word(name: str) -> None:
+    right = declared_implementation(dialect(DETR, SCOPES[name]))
+    assert min(share_fired(asked, right, 40) for asked in VALUES) > 0.2
+
+
+def built_to(scope: MatchingScope, other: MatchingScope) -> Implementation:
+    return declared_implementation(dialect(DETR, scope), dialect(DETR, other))
+
+
+def in_training(implementation: Implementation, component: str) -> Implementation:
+    """The implementation, one of whose components is in training mode whatever it is asked for."""
+    factory: Any = getattr(implementation, component)
+    changed = {component: lambda configuration: factory(replace(configuration, call="training"))}
+    return replace(implementation, **changed)
+
+
+DEPARTURES = {
+    "groups are ignored": ("matcher.valid-pairs", SCOPES["groups"], MatchingScope()),
+    "groups are made where there are none": ("matcher.valid-pairs", MatchingScope(), SCOPES["groups"]),
+    "targets are counted once": ("criterion.l1-value", SCOPES["groups"], replace(SCOPES["groups"], group_losses="sum")),
+    "repeated once too often": ("matcher.valid-pairs", SCOPES["repeats"], MatchingScope(repeats=3)),
+    "pairs of each layer": ("auxiliary.many-layers", SCOPES["all layers"], MatchingScope()),
+    "pairs of all layers": ("auxiliary.many-layers", MatchingScope(), SCOPES["all layers"]),
+    "gradients by the pairs of each layer": ("gradients.weighted-total", SCOPES["all layers"], MatchingScope()),
+}
+
+
+@pytest.mark.parametrize("name", DEPARTURES)
+def test_a_departure_is_found(name: str) -> None:
+    by, scope, other = DEPARTURES[name]
+    assert failure(by, built_to(scope, other), 100) is not None
+
+
+@pytest.mark.parametrize("component", ["matcher", "criterion"])
+def test_groups_in_evaluation_are_found(component: str) -> None:
+    right = declared_implementation(dialect(DETR, SCOPES["groups"]))
+    name = f"{component}.one-group-in-evaluation"
+    assert failure(name, right, 30) is None
+    assert failure(name, in_training(right, component), 30) is not None
