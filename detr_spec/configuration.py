@@ -10,8 +10,8 @@ from typing import Any
 
 from detr_spec.calls import CALLS, EVALUATED, PLAIN
 from detr_spec.costs import BoxCost, ClassCost, Cost
-from detr_spec.matching.scope import MatchingScope
 from detr_spec.profile import COST_PARTS, LOSS_PARTS, PARTS, Profile
+from detr_spec.scope import MatchingScope
 from detr_spec.terms import BoxTerm, ClassTerm, MaskTerm, Term
 from detr_spec.values import DTYPES, InvalidValue
 

@@ -20,8 +20,8 @@ from detr_spec.declarations import (
     require_number,
     require_weights,
 )
-from detr_spec.matching.scope import MatchingScope
 from detr_spec.parts import Part, known_parts
+from detr_spec.scope import MatchingScope
 from detr_spec.spelling import Keys, LossRules, MatcherRules, TargetRules
 from detr_spec.terms import BoxGiou, BoxL1, BoxTerm, ClassTerm, CrossEntropy, MaskDice, MaskFocal, MaskTerm, Term
 from detr_spec.values import InvalidValue

@@ -12,8 +12,8 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration, with_numbers
 from detr_spec.matching.assignment import minimum_total, optimality, solve, total_allowance, unique_optimum
 from detr_spec.matching.costs import image_costs
-from detr_spec.matching.scope import Problem, joined, part_of, pooled, problems
 from detr_spec.profile import Profile
+from detr_spec.scope import Problem, joined, part_of, pooled, problems
 from detr_spec.tolerance import Interval
 from detr_spec.values import Answer, Floats, Integers, Matching, Outputs, Targets
 from detr_spec.violation import NotProvided, Raised, Violation, premise, require

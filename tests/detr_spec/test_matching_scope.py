@@ -10,9 +10,9 @@ import pytest
 from detr_spec.configuration import Configuration
 from detr_spec.losses import num_boxes
 from detr_spec.matching.assignment import optimality, unique_optimum
-from detr_spec.matching.scope import MatchingScope, joined, part_of, pooled, problems
 from detr_spec.profile import replace
 from detr_spec.profiles import DETR
+from detr_spec.scope import MatchingScope, joined, part_of, pooled, problems
 from detr_spec.values import Floats, Matching, Target
 
 
