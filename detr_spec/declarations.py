@@ -57,9 +57,9 @@ def require_arguments(names: Sequence[str], known: Sequence[str]) -> None:
     counts = [name for name in known if name in ("target_valid", "target_counts")]
     lacks = [name for name in known if name not in (*names, *counts)]
     if lacks or set(names) - set(known) or (counts and not set(counts) & set(names)):
+        told = f", of {' and '.join(counts)} at least one" if counts else ""
         raise InvalidValue(
-            f"the arguments of the matcher are {', '.join(names)}; expected {', '.join(known)}, in any order"
-            f"{f', of {counts} at least one' if counts else ''}"
+            f"the arguments of the matcher are {', '.join(names)}; expected {', '.join(known)}, in any order{told}"
         )
 
 

@@ -15,6 +15,7 @@ from detr_spec.boxes import BoxRules
 from detr_spec.costs import BoxCost, ClassCost, GiouCost, L1Cost, NegativeProbability
 from detr_spec.declarations import (
     choices_of,
+    require_arguments,
     require_choices,
     require_different,
     require_number,
@@ -173,6 +174,8 @@ class Profile:
         for further in self.further_losses:
             self._require_activation(further.key, further.term, Term)
         require_different("losses", *(further.key for further in self.further_losses), *self.keys.losses)
+        if self.matcher.arguments:
+            require_arguments(self.matcher.arguments, ("logits", "boxes", *self.targets.parts))
         needed = _CARDINALITY.get(self.cardinality, self.activation)
         if needed != self.activation:
             others = [name for name in choices_of(Profile)["cardinality"] if _CARDINALITY.get(name) != needed]

@@ -11,7 +11,7 @@ import pytest
 
 from detr_spec.costs import FocalCost, NegativeProbability
 from detr_spec.invariant import every_profile, with_no_object, without_no_object
-from detr_spec.profile import BoxRules, DetectionRules, Keys, LossRules, replace
+from detr_spec.profile import BoxRules, DetectionRules, Keys, LossRules, MatcherRules, TargetRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR, PROFILES, named_profile
 from detr_spec.terms import CrossEntropy, Focal
 from detr_spec.values import InvalidValue
@@ -58,6 +58,9 @@ def test_nothing_is_dropped_clamped_or_tolerated_unless_declared() -> None:
         assert profile.keys == Keys()
 
 
+TENSORS = ("logits", "boxes", "labels", "target_boxes")
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -89,6 +92,19 @@ def test_nothing_is_dropped_clamped_or_tolerated_unless_declared() -> None:
         (lambda: Keys(auxiliary_loss="{loss_{layer}"), "expected text with {loss}, {layer} where wanted"),
         (lambda: Keys(encoder_loss="{loss}_{layer}", total="loss_ce"), "two losses are called 'loss_ce'"),
         (lambda: LossRules(extra=("",)), "an extra name is empty; expected the name of an entry"),
+        (
+            lambda: replace(DETR, matcher=MatcherRules(arguments=("logits", "boxes", "labels"))),
+            "expected logits, boxes, labels, target_boxes, in any order",
+        ),
+        (
+            lambda: replace(DETR, targets=TargetRules(layout="padded"), matcher=MatcherRules(arguments=TENSORS)),
+            "in any order, of target_valid and target_counts at least one",
+        ),
+        (
+            lambda: replace(DETR, matcher=MatcherRules(arguments=(*TENSORS, "target_size"))),
+            "the arguments of the matcher are logits, boxes, labels, target_boxes, target_size",
+        ),
+        (lambda: MatcherRules(first_target=-1), "first_target is -1; expected an index of at least 0"),
         (lambda: LossRules(shared="median"), "shared is 'median'; expected one of 'sum', 'mean'"),
     ],
 )
