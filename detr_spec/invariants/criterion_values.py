@@ -36,11 +36,6 @@ def weighs_no_object(profile: Profile) -> bool:
     return NO_OBJECT_WEIGHT in number_names(profile)
 
 
-def has_further_losses(profile: Profile) -> bool:
-    """Whether the dialect has training terms beside the usual ones."""
-    return bool(profile.further_losses)
-
-
 def reports_cardinality(profile: Profile) -> bool:
     """Whether the dialect reports the cardinality error."""
     return profile.keys.cardinality is not None
@@ -146,26 +141,6 @@ def giou_value(component: Build, case: SetCase) -> None:
     wide.
     """
     _require_definition(component, case, "box_giou")
-
-
-@invariant(
-    "criterion.further-values",
-    number="C2",
-    formula="each loss that the dialect has beside the usual ones = its definition, in every layer",
-    source="the dialect's own definition",
-    breaks="a loss of other pairs or with another normaliser; one that auxiliary layers lack",
-    cases=set_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
-    applies=has_further_losses,
-)
-def further_values(component: Build, case: SetCase) -> None:
-    """Further losses of a dialect equal their definitions under the criterion's matching.
-
-    What is trained with beside the usual losses can be wrong like them.
-    """
-    answer = judged(component, case.configuration, case.outputs, case.targets)
-    for further in case.configuration.profile.further_losses:
-        for layer in answer.layers:
-            answer.term(further.key, layer).require_definition()
 
 
 @invariant(

@@ -9,7 +9,6 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant, with_no_object
 from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, excess
-from detr_spec.invariants.criterion_values import has_further_losses
 from detr_spec.invariants.gradient_answers import (
     Build,
     bounded,
@@ -97,26 +96,6 @@ def box_giou(component: Build, case: SetCase) -> None:
     coincide.
     """
     _require_box_slopes(component, case, {"box_giou": 1.0})
-
-
-@invariant(
-    "gradients.further-losses",
-    number="G1",
-    formula="∂loss/∂z and ∂loss/∂b̂ = the slopes of the definition, for each loss beside the usual ones",
-    source="the dialect's own definition",
-    breaks="a part that is detached where the definition is not, or the reverse; a wrong normaliser",
-    cases=UNMET_CASES,
-    applies=has_further_losses,
-)
-def further_losses(component: Build, case: SetCase) -> None:
-    """The gradients of further losses are the slopes of their definitions.
-
-    Each is trained with like any other.
-    """
-    for further in case.configuration.profile.further_losses:
-        layers = judged_layers(component, case, {further.key: 1.0})
-        known = [(layer.require_logit_slopes(), layer.require_box_slopes()) for layer in layers]
-        premise(any(map(any, known)), "rounding in the dtype may move every gradient without bound")
 
 
 @invariant(

@@ -28,7 +28,7 @@ ENTRY = """
 id = "{id}"
 description = "what was planted"
 provenance = "constructed"
-profiles = ["detr"]
+needs = {{ activation = "softmax" }}
 expected = ["boxes.giou-definition"]
 
 [[mutant.edit]]
@@ -92,6 +92,7 @@ UNASKED = {
     "auxiliary.sums",
     "criterion.further-values",
     "criterion.one-group-in-evaluation",
+    "criterion.surplus-columns",
     "gradients.denoising-losses",
     "gradients.encoder-losses",
     "gradients.further-losses",
@@ -257,7 +258,12 @@ def test_a_bank_is_read_file_by_file(tmp_path: Path) -> None:
         ('description = "', 'descripton = "', "no field is called 'descripton'; did you mean description"),
         ('provenance = "constructed"\n', "", "boxes.toml, mutant 1: provenance is missing"),
         ('id = "one"', 'id = "One"', "id is 'One'; expected lower-case words joined by hyphens"),
-        ('profiles = ["detr"]', 'profiles = ["dter"]', "no profile is called 'dter'; did you mean detr"),
+        (
+            'needs = { activation = "softmax" }',
+            'needs = { activation = "sofmax" }',
+            "no profile has 'sofmax' as its activation",
+        ),
+        ('needs = { activation = "softmax" }', 'needs = ["softmax"]', "expected fields of a profile, each with a name"),
         (
             "boxes.giou-definition",
             "boxes.giou-defintion",

@@ -4,7 +4,7 @@
 id = "giou-divides-by-union"
 description = "what was planted, in one line"
 provenance = "the thread where a real project had it, such as facebookresearch/detr#101, or constructed"
-profiles = ["detr", "deformable"]
+needs = { class_loss = "focal" }            # optional: fields of a profile with the part, law or value that it concerns
 expected = ["boxes.giou-definition"]        # the invariants that must find it; each profile needs one that applies
 equivalent = "a proof"                      # in place of expected, where no caller can see the change within the norm
 ladder = ["1e-3", "1e-5"]                   # optional: so many mutants, with each text in place of {delta}, id included
@@ -21,21 +21,30 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from detr_conformance.base.documents import parsed_toml, read_text
 from detr_conformance.base.errors import UsageError, close_names
-from detr_conformance.mutants.sources import components_reached, original_sources
+from detr_conformance.mutants.sources import SOLVER_ADAPTER, components_reached, original_sources
 from detr_spec.invariant import Invariant
 from detr_spec.invariants import all_invariants
-from detr_spec.profiles import PROFILES
+from detr_spec.parts import Part
+from detr_spec.profile import Profile
+from detr_spec.profiles import DEFORMABLE, DETR, PROFILES
 
 FOLDER = Path(__file__).parent / "bank"
 TEXTS = ("id", "description", "provenance")
-FIELDS = (*TEXTS, "profiles", "expected", "equivalent", "ladder", "edit")
+FIELDS = (*TEXTS, "needs", "expected", "equivalent", "ladder", "edit")
 EDIT_FIELDS = ("file", "old", "new")
 RUNG = "{delta}"
+
+TWINS = (DETR, DEFORMABLE)
+"""The profiles that the reference has a twin of, each of which inherits all mutants whose needs it meets."""
+
+SOLVED = (DETR,)
+"""The profile of the solver."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +60,24 @@ class Edit:
 class Mutant:
     """One planted defect. group: the name of its file in the bank. equivalent: why it is no defect, where it is none.
 
-    expected: the ids of the invariants that must find it, none for an equivalent mutant.
+    needs: fields of a profile, such as "class_loss", each with the part, the law or the value by which a profile is
+    concerned. expected: the ids of the invariants that must find it, none for an equivalent mutant.
     """
 
     id: str
     group: str
     description: str
     provenance: str
-    profiles: tuple[str, ...]
+    needs: tuple[tuple[str, str], ...]
     expected: tuple[str, ...]
     edits: tuple[Edit, ...]
     equivalent: str | None = None
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The profiles with a twin in the reference that have what it needs."""
+        twins = SOLVED if any(edit.file == SOLVER_ADAPTER for edit in self.edits) else TWINS
+        return tuple(profile.name for profile in twins if all(_has(profile, *need) for need in self.needs))
 
     @property
     def components(self) -> tuple[str, ...]:
@@ -162,16 +178,15 @@ def _with_rung(value: Any, rung: str) -> Any:
 
 
 def _mutant(place: str, group: str, entry: dict[str, Any]) -> Mutant:
-    _require_fields(place, entry, FIELDS, (*TEXTS, "profiles", "edit"))
+    _require_fields(place, entry, FIELDS, (*TEXTS, "edit"))
     texts = {name: _text(f"{place}: {name}", entry[name]) for name in TEXTS}
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", texts["id"]):
         raise UsageError(f"{place}: id is {texts['id']!r}; expected lower-case words joined by hyphens")
-    profiles = _names(f"{place}: profiles", entry["profiles"], "profile", PROFILES)
     mutant = Mutant(
         **texts,
         group=group,
-        profiles=profiles,
-        expected=_expected(place, entry, profiles),
+        needs=_needs(f"{place}: needs", entry.get("needs", {})),
+        expected=_expected(place, entry),
         edits=tuple(_edit(f"{place}, edit {n}", edit) for n, edit in enumerate(_tables(place, entry["edit"]), 1)),
         equivalent=_text(f"{place}: equivalent", entry["equivalent"]) if "equivalent" in entry else None,
     )
@@ -179,21 +194,39 @@ def _mutant(place: str, group: str, entry: dict[str, Any]) -> Mutant:
     return mutant
 
 
-def _expected(place: str, entry: Mapping[str, Any], profiles: Sequence[str]) -> tuple[str, ...]:
+def _needs(place: str, value: Any) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise UsageError(f"{place} is {value!r}; expected fields of a profile, each with a name")
+    for field, name in value.items():
+        if not any(_has(profile, field, name) for profile in TWINS):
+            raise UsageError(f"{place}: no profile has {name!r} as its {field}")
+    return tuple(value.items())
+
+
+def _has(profile: Profile, field: str, name: str) -> bool:
+    """Whether a field of a profile is a part of that name or with that law, or has that value."""
+    try:
+        found: Any = attrgetter(field)(profile)
+    except AttributeError:
+        return False
+    return name in (found.name, *found.laws) if isinstance(found, Part) else found == name
+
+
+def _expected(place: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
     if ("expected" in entry) == ("equivalent" in entry):
         raise UsageError(f"{place}: expected either `expected`, or `equivalent` with a proof")
     if "equivalent" in entry:
         return ()
     known = {item.id: item for item in all_invariants()}
-    expected = _names(f"{place}: expected", entry["expected"], "invariant", known)
-    for profile in profiles:
-        if not any(known[name].applies(PROFILES[profile]) for name in expected):
-            raise UsageError(f"{place}: none of its expected invariants applies to profile {profile}")
-    return expected
+    return _names(f"{place}: expected", entry["expected"], "invariant", known)
 
 
 def _require_asked(place: str, mutant: Mutant) -> None:
-    """Raises `UsageError` where an expected invariant is about a component that the edits do not reach."""
+    """Raises `UsageError` where no expected invariant applies, or one is of a component that the edits do not reach."""
+    for profile in mutant.profiles:
+        applying = {item.id for item in all_invariants() if item.applies(PROFILES[profile])}
+        if mutant.expected and not applying.intersection(mutant.expected):
+            raise UsageError(f"{place}: none of its expected invariants applies to profile {profile}")
     asked = {item.id for profile in mutant.profiles for item in mutant.invariants(profile)}
     for name in mutant.expected:
         if name not in asked:

@@ -1,0 +1,60 @@
+"""Invariants of the losses that a dialect has beside the usual ones: each is what its formula says. norm §4, C2, G1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from detr_spec.cases import SetCase
+from detr_spec.invariant import invariant
+from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, judged
+from detr_spec.invariants.gradient_answers import judged_layers
+from detr_spec.invariants.gradients import UNMET_CASES
+from detr_spec.profile import Profile
+from detr_spec.strategies import set_cases
+from detr_spec.violation import premise
+
+
+def has_further_losses(profile: Profile) -> bool:
+    """Whether the dialect has training terms beside the usual ones."""
+    return bool(profile.further_losses)
+
+
+@invariant(
+    "criterion.further-values",
+    number="C2",
+    formula="each loss that the dialect has beside the usual ones = its definition, in every layer",
+    source="the dialect's own definition",
+    breaks="a loss of other pairs or with another normaliser; one that auxiliary layers lack",
+    cases=set_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
+    applies=has_further_losses,
+)
+def further_values(component: Callable[..., Any], case: SetCase) -> None:
+    """Further losses of a dialect equal their definitions under the criterion's matching.
+
+    What is trained with beside the usual losses can be wrong like them.
+    """
+    answer = judged(component, case.configuration, case.outputs, case.targets)
+    for further in case.configuration.profile.further_losses:
+        for layer in answer.layers:
+            answer.term(further.key, layer).require_definition()
+
+
+@invariant(
+    "gradients.further-losses",
+    number="G1",
+    formula="∂loss/∂z and ∂loss/∂b̂ = the slopes of the definition, for each loss beside the usual ones",
+    source="the dialect's own definition",
+    breaks="a part that is detached where the definition is not, or the reverse; a wrong normaliser",
+    cases=UNMET_CASES,
+    applies=has_further_losses,
+)
+def further_losses(component: Callable[..., Any], case: SetCase) -> None:
+    """The gradients of further losses are the slopes of their definitions.
+
+    Each is trained with like any other.
+    """
+    for further in case.configuration.profile.further_losses:
+        layers = judged_layers(component, case, {further.key: 1.0})
+        known = [(layer.require_logit_slopes(), layer.require_box_slopes()) for layer in layers]
+        premise(any(map(any, known)), "rounding in the dtype may move every gradient without bound")
