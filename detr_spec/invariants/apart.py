@@ -27,7 +27,7 @@ from detr_spec.invariants.gradient_answers import (
     require_zero,
 )
 from detr_spec.invariants.shared import unique_matchings
-from detr_spec.profile import Profile
+from detr_spec.profile import MatchingScope, Profile
 from detr_spec.reported import loss_key, without_extra
 from detr_spec.strategies import DISTINCT_REGIMES, apart_cases
 from detr_spec.values import LayerGradient, Losses, Matching, Outputs, Targets
@@ -63,13 +63,13 @@ def supervision(case: SetCase, name: Apart) -> tuple[Outputs, Targets, tuple[Mat
 
 def _judged_apart(case: SetCase, name: Apart, losses: Losses) -> Judged:
     outputs, targets, matchings = supervision(case, name)
-    return Judged(_by_layer(case.configuration), outputs, targets, losses, (matchings,))
+    return Judged(_scoped(case.configuration, name), outputs, targets, losses, (matchings,))
 
 
-def _by_layer(configuration: Configuration) -> Configuration:
-    """The configuration, whose losses of boxes are under the matching of their own predictions."""
+def _scoped(configuration: Configuration, name: Apart) -> Configuration:
+    """The configuration, whose losses of boxes are under the pairs of these predictions; denoising is not matched."""
     profile = configuration.profile
-    matching = replace(profile.matching, box_pairs="layer")
+    matching = MatchingScope() if name == "denoising" else replace(profile.matching, box_pairs="layer")
     return replace(configuration, profile=replace(profile, matching=matching))
 
 
@@ -178,7 +178,7 @@ def _require_slopes(component: BuildGradients, case: SetCase, name: Apart) -> No
     if gradient is None:
         raise NotProvided(f"the gradient by {NAMES[name]} cannot be seen")
     require_shapes(NAMES[name], gradient, outputs)
-    supervised = layer_objective(configuration, (outputs, targets, matchings), table, name)
+    supervised = layer_objective(_scoped(configuration, name), (outputs, targets, matchings), table, name)
     layer = JudgedLayer(NAMES[name], outputs, gradient, supervised)
     known = layer.require_logit_slopes(), layer.require_box_slopes()
     premise(any(known), "no gradient is known")

@@ -30,7 +30,9 @@ Matcher = Callable[[Any, Any], Any]
 Wrapper = Callable[[Matcher, Configuration], Matcher]
 
 EXAMPLES = 30
-MATCHER_IDS = [item.id for item in own_invariants("matcher")]
+SCOPED = "matcher.one-group-in-evaluation"
+"""What test_scope_invariants asks, in dialects of groups."""
+MATCHER_IDS = [item.id for item in own_invariants("matcher") if item.id != SCOPED]
 RANKING_IDS = ["matcher.broken-queries-rank-last", "matcher.sound-queries-stay-optimal"]
 
 

@@ -125,7 +125,8 @@ class DeclaredLosses(SetPredictionCriterion):
             (torch.cat([start + torch.arange(length) for start in starts]), torch.arange(length).repeat(len(starts)))
             for length in lengths
         ]
-        return self._layer_losses(outputs, targets, pairs, self.num_boxes(outputs, targets) * len(starts))
+        counted = self._average([target["labels"] for target in targets], outputs) * len(starts)
+        return self._layer_losses(outputs, targets, pairs, counted)
 
     def num_boxes(self, outputs: Outputs, targets: Targets) -> float:
         """The number of targets, or of matches, of this rank or as the mean over the ranks; at least 1."""
