@@ -84,4 +84,4 @@ def test_the_suite_brings_the_reference_with_torch_and_has_none_of_it(suite: Whe
 def test_the_suite_has_its_data(suite: Wheel) -> None:
     names = {name.removeprefix("detr_conformance/") for name in suite.names}
     assert {"data/detection_limits.json", "schemas/vector.schema.json", "mutants/bank/boxes.toml"} <= names
-    assert {"campaign/page.html", "reports/templates/page.html", "adoption/templates/adapter.py.jinja"} <= names
+    assert {"reports/templates/page.html", "adoption/templates/adapter.py.jinja"} <= names
