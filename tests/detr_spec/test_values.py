@@ -274,7 +274,14 @@ def test_plain_data_of_a_case() -> None:
     given = plain(case(outputs=Outputs(with_number(logits(2, 3, 3), NAN), boxes(2, 3), broken=True)))
     assert given["configuration"]["profile"] == "detr"
     assert given["outputs"]["logits"][1][2] == [0.0, 0.0, "nan"]
-    assert given["targets"][1] == {"labels": [], "boxes": [], "masks": None, "broken": False, "size": None}
+    assert given["targets"][1] == {
+        "labels": [],
+        "boxes": [],
+        "masks": None,
+        "broken": False,
+        "size": None,
+        "valid": None,
+    }
     costs = plain(CostCase(configuration=Configuration(profile=DETR), costs=(np.array([[-INFINITE, 1.0]]),)))
     assert costs["costs"] == [[["-inf", 1.0]]]
     pair = plain(BoxCase(configuration=Configuration(profile=DETR), first=np.zeros((1, 4)), second=np.zeros((0, 4))))
