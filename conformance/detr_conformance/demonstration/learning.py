@@ -26,7 +26,7 @@ from detr_spec.values import Detections
 
 DECODER_LAYERS = 3
 QUERIES = 12
-BATCH = 8
+BATCH = 4
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-4
 COST_WEIGHTS = (1, 5, 2)
