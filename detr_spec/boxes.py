@@ -16,7 +16,20 @@ import numpy as np
 
 from detr_spec.declarations import require_choices, require_number
 from detr_spec.parameters import Held
-from detr_spec.tolerance import SPACING, Interval, Numbers, hull
+from detr_spec.tolerance import (
+    Numbers,
+    Operand,
+    SameNumbers,
+    concatenate,
+    hull,
+    in_dtype,
+    is_coarser,
+    is_interval,
+    maximum,
+    minimum,
+    values,
+    where,
+)
 from detr_spec.values import NARROW_DTYPES, Floats, part_dtypes
 
 
@@ -55,83 +68,82 @@ class BoxRules:
 EXACT = BoxRules()
 
 
-def cxcywh_to_xyxy(boxes: Numbers) -> Numbers:
+def cxcywh_to_xyxy(boxes: SameNumbers) -> SameNumbers:
     """(cx, cy, w, h) → (cx − w/2, cy − h/2, cx + w/2, cy + h/2); [..., 4] → [..., 4].
 
     An interval also holds the far corner as the near one plus the side.
     """
     centre, size = boxes[..., :2], boxes[..., 2:]
     low = centre - size * 0.5
-    corners: Numbers = np.concatenate([low, centre + size * 0.5], axis=-1)
-    if not isinstance(boxes, Interval):
+    corners = concatenate([low, centre + size * 0.5], axis=-1)
+    if not is_interval(boxes):
         return corners
-    from_near: Numbers = np.concatenate([low, low + size], axis=-1)
+    from_near = concatenate([low, low + size], axis=-1)
     return hull(corners, from_near)
 
 
-def xyxy_to_cxcywh(boxes: Numbers) -> Numbers:
+def xyxy_to_cxcywh(boxes: SameNumbers) -> SameNumbers:
     """(x0, y0, x1, y1) → ((x0 + x1)/2, (y0 + y1)/2, x1 − x0, y1 − y0); [..., 4] → [..., 4].
 
     An interval also holds the centre as the near corner plus half the side.
     """
     low, high = boxes[..., :2], boxes[..., 2:]
     size = high - low
-    centres: Numbers = np.concatenate([(low + high) * 0.5, size], axis=-1)
-    if not isinstance(boxes, Interval):
+    centres = concatenate([(low + high) * 0.5, size], axis=-1)
+    if not is_interval(boxes):
         return centres
-    from_near: Numbers = np.concatenate([low + size * 0.5, size], axis=-1)
+    from_near = concatenate([low + size * 0.5, size], axis=-1)
     return hull(centres, from_near)
 
 
-def with_flat_kinks(boxes: Numbers) -> Numbers:
+def with_flat_kinks(boxes: SameNumbers) -> SameNumbers:
     """The same boxes; cxcywh [n, 4] → [n, 4].
 
     Implementations may keep sides at 0 or above, which no valid box shows but in the slope of a side of 0: it is its
     own, or none.
     """
     sides = boxes[:, 2:]
-    flat = (sides.value if isinstance(sides, Interval) else sides) == 0
-    return np.concatenate([boxes[:, :2], np.where(flat, np.maximum(sides, 0.0), sides)], axis=1)
+    return concatenate([boxes[:, :2], where(values(sides) == 0, maximum(sides, 0.0), sides)], axis=1)
 
 
-def area(boxes: Numbers) -> Numbers:
+def area(boxes: SameNumbers) -> SameNumbers:
     """(x1 − x0)(y1 − y0) of boxes in xyxy; [..., 4] → [...]."""
     size = sides(boxes[..., :2], boxes[..., 2:])
     return size[..., 0] * size[..., 1]
 
 
-def sides(near: Numbers, far: Numbers) -> Numbers:
+def sides(near: SameNumbers, far: SameNumbers) -> SameNumbers:
     """Far − near corners; [..., 2] and [..., 2] → [..., 2].
 
     Of corners in a narrower dtype than float32, whose areas are in float32, they may be rounded to either.
     """
-    if not isinstance(near, Interval) or SPACING[near.dtype] <= SPACING["float32"]:
+    if not is_coarser(near, "float32"):
         return far - near
-    return hull(far.in_dtype("float32") - near.in_dtype("float32"), (far - near).in_dtype("float32"))
+    return hull(in_dtype(far, "float32") - in_dtype(near, "float32"), in_dtype(far - near, "float32"))
 
 
-def intersection_and_union(first: Numbers, second: Numbers) -> tuple[Numbers, Numbers]:
+def intersection_and_union(first: SameNumbers, second: SameNumbers) -> tuple[SameNumbers, SameNumbers]:
     """The areas of a ∩ b and a ∪ b of boxes in xyxy, with broadcasting; [..., 4] and [..., 4] → [...] twice."""
-    low = np.maximum(first[..., :2], second[..., :2])
-    high = np.minimum(first[..., 2:], second[..., 2:])
-    size = np.maximum(sides(low, high), 0.0)
+    low = maximum(first[..., :2], second[..., :2])
+    high = minimum(first[..., 2:], second[..., 2:])
+    size = maximum(sides(low, high), 0.0)
     intersection = size[..., 0] * size[..., 1]
     return intersection, area(first) + area(second) - intersection
 
 
-def enclosing_area(first: Numbers, second: Numbers) -> Numbers:
+def enclosing_area(first: SameNumbers, second: SameNumbers) -> SameNumbers:
     """The area of the smallest box that encloses both, in xyxy, with broadcasting; [..., 4] and [..., 4] → [...]."""
-    size = sides(np.minimum(first[..., :2], second[..., :2]), np.maximum(first[..., 2:], second[..., 2:]))
+    size = sides(minimum(first[..., :2], second[..., :2]), maximum(first[..., 2:], second[..., 2:]))
     return size[..., 0] * size[..., 1]
 
 
-def elementwise_iou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
+def elementwise_iou(first: SameNumbers, second: SameNumbers, rules: BoxRules = EXACT) -> SameNumbers:
     """I / U of boxes in xyxy, position by position with broadcasting; [..., 4] and [..., 4] → [...]."""
     intersection, union = intersection_and_union(first, second)
     return _divided(intersection, union_divisor(union, rules))
 
 
-def elementwise_giou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
+def elementwise_giou(first: SameNumbers, second: SameNumbers, rules: BoxRules = EXACT) -> SameNumbers:
     """IoU − (E − U) / E, E the area of the smallest enclosing box; [..., 4] and [..., 4] → [...].
 
     Where the divisors are the areas that is IoU + U / E − 1, which an interval holds too: it rounds where the first
@@ -142,37 +154,37 @@ def elementwise_giou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -
     enclosing = enclosing_area(first, second)
     iou = _divided(intersection, union_divisor(union, rules))
     giou = iou - _divided(enclosing - union, enclosing_divisor(enclosing, rules))
-    if not rules.are_exact or not isinstance(giou, Interval):
+    if not rules.are_exact or not is_interval(giou):
         return giou
     return hull(giou, iou + union / enclosing - 1.0)
 
 
-def union_divisor(union: Numbers, rules: BoxRules) -> Numbers:
+def union_divisor(union: SameNumbers, rules: BoxRules) -> SameNumbers:
     """What an intersection is divided by: the area of the union, under the rules of a dialect; [...] → [...]."""
     return _divisor(union, rules.iou_epsilon, rules.least_divisor)
 
 
-def enclosing_divisor(enclosing: Numbers, rules: BoxRules) -> Numbers:
+def enclosing_divisor(enclosing: SameNumbers, rules: BoxRules) -> SameNumbers:
     """What the empty part of an enclosing box is divided by: its area, under the rules of a dialect; [...] → [...]."""
     return _divisor(enclosing, rules.giou_epsilon, rules.least_divisor)
 
 
-def _divisor(area: Numbers, epsilon: Numbers, least: Numbers | None) -> Numbers:
+def _divisor(area: SameNumbers, epsilon: Operand, least: Operand | None) -> SameNumbers:
     divisor = area + epsilon if epsilon else area
-    return divisor if least is None else np.maximum(divisor, least)
+    return divisor if least is None else maximum(divisor, least)
 
 
-def _divided(numerator: Numbers, divisor: Numbers) -> Numbers:
+def _divided(numerator: SameNumbers, divisor: SameNumbers) -> SameNumbers:
     with np.errstate(divide="ignore", invalid="ignore"):
         return numerator / divisor
 
 
-def iou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
+def iou(first: SameNumbers, second: SameNumbers, rules: BoxRules = EXACT) -> SameNumbers:
     """The IoU of every pair; xyxy [n, 4] and [m, 4] → [n, m]."""
     return elementwise_iou(first[:, None, :], second[None, :, :], rules)
 
 
-def giou(first: Numbers, second: Numbers, rules: BoxRules = EXACT) -> Numbers:
+def giou(first: SameNumbers, second: SameNumbers, rules: BoxRules = EXACT) -> SameNumbers:
     """The GIoU of every pair; xyxy [n, 4] and [m, 4] → [n, m]."""
     return elementwise_giou(first[:, None, :], second[None, :, :], rules)
 
@@ -184,7 +196,7 @@ def kink_distance(predicted: Floats, targets: Floats, rules: BoxRules) -> Floats
     axis, and where a divisor becomes the least one.
     """
     first, second = cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(targets)
-    overlap = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    overlap = minimum(first[..., 2:], second[..., 2:]) - maximum(first[..., :2], second[..., :2])
     distances: Floats = np.concatenate([np.abs(predicted - targets), np.abs(first - second), np.abs(overlap)], axis=-1)
     if rules.least_divisor is None:
         return distances
@@ -196,7 +208,7 @@ def kink_distance(predicted: Floats, targets: Floats, rules: BoxRules) -> Floats
 
 def is_valid(boxes: Numbers) -> bool:
     """Whether every box in xyxy has x0 ≤ x1, y0 ≤ y1 and no NaN: what GIoU asks of its arguments."""
-    numbers = np.asarray(boxes if isinstance(boxes, np.ndarray) else boxes.value)
+    numbers = values(boxes)
     return bool((numbers[..., 2:] >= numbers[..., :2]).all())
 
 

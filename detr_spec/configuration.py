@@ -13,6 +13,7 @@ from detr_spec.costs import BoxCost, ClassCost, Cost
 from detr_spec.profile import COST_PARTS, LOSS_PARTS, PARTS, Profile
 from detr_spec.scope import MatchingScope
 from detr_spec.terms import BoxTerm, ClassTerm, MaskTerm, Term
+from detr_spec.tolerance import values
 from detr_spec.values import DTYPES, InvalidValue
 
 __all__ = [
@@ -158,7 +159,7 @@ class Configuration:
     @property
     def class_weights(self) -> tuple[float, ...]:
         """The weight of each class in the classification loss, without that of no object; none where it has no such."""
-        return tuple(self.class_loss.class_weights(self.num_classes).tolist())
+        return tuple(values(self.class_loss.class_weights(self.num_classes)).tolist())
 
     @property
     def losses(self) -> list[str]:

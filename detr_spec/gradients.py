@@ -1,6 +1,6 @@
 """The gradient of a decoder layer's training terms under a given matching, with the range of a right evaluation.
 
-The definitions are the only write-up: their gradients come from them (`detr_spec.reverse`). At a kink, where boxes or
+The definitions are the only write-up: their gradients come from them by reverse mode. At a kink, where boxes or
 corners coincide, the range holds whatever lies between the slopes on its sides. norm §4.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,9 +19,8 @@ from detr_spec.configuration import Configuration
 from detr_spec.losses import by_pairs, matched_places, matched_rows, num_boxes, shown_layer, shown_masks
 from detr_spec.parameters import held, product
 from detr_spec.reported import Place, reported_losses
-from detr_spec.reverse import gradient
 from detr_spec.terms import Layer
-from detr_spec.tolerance import SPACING, Interval, Numbers, lift, placed
+from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, gradient, lift, placed, values
 from detr_spec.values import Floats, Integers, Matching, Outputs, Targets, part_dtypes
 
 
@@ -81,26 +80,26 @@ class LayerObjective:
         return self._ranged if isinstance(numbers, Interval) else self._plain
 
     def _total(self, moved: str, layer: Layer) -> Numbers:
-        total: Numbers = layer.normaliser * 0.0
+        total = layer.normaliser * 0.0
         for name, term in self.configuration.terms.items():
             if term.moves == moved and self.weights.get(name, 0.0):
                 total = total + term.value(layer) * self.weights[name] * prod(self.factors.get(name, ()))
         return total
 
-    def of_logits(self, logits: Numbers) -> Numbers:
+    def of_logits(self, logits: SameNumbers) -> SameNumbers:
         """The weighted terms that move logits; [B, Q, C] → []."""
-        return self._total("logits", replace(self._shown(logits), logits=logits))
+        return cast(SameNumbers, self._total("logits", replace(self._shown(logits), logits=logits)))
 
-    def of_boxes(self, rows: Numbers, pairs: Integers | slice = slice(None)) -> Numbers:
+    def of_boxes(self, rows: SameNumbers, pairs: Integers | slice = slice(None)) -> SameNumbers:
         """The weighted terms that move boxes, of some matched pairs, by their places in `rows`; [k, 4] → []."""
         shown = self.of_pairs._shown(rows)
         chosen: dict[str, Any] = {name: getattr(shown, name)[pairs] for name in ("truth", "images", "queries")}
-        return self._total("boxes", replace(shown, boxes=rows, **chosen))
+        return cast(SameNumbers, self._total("boxes", replace(shown, boxes=rows, **chosen)))
 
-    def of_masks(self, rows: Numbers) -> Numbers:
+    def of_masks(self, rows: SameNumbers) -> SameNumbers:
         """The weighted terms that move masks, of the matched pairs; [m, h, w] → []."""
         masks = shown_masks(rows, self.targets, self.matchings)
-        return self._total("masks", replace(self._shown(rows), masks=masks))
+        return cast(SameNumbers, self._total("masks", replace(self._shown(rows), masks=masks)))
 
     @cached_property
     def range(self) -> GradientRange:
@@ -125,13 +124,7 @@ class LayerObjective:
 
         The rounding of their arguments is included; it is twice what it is at the predictions themselves.
         """
-        ends = [
-            function(_around(point))
-            for function, point in (
-                (self.of_logits, self.layer.logits),
-                (lambda rows: self.of_boxes(rows, pairs), self.rows[pairs]),
-            )
-        ]
+        ends = self.of_logits(_around(self.layer.logits)), self.of_boxes(_around(self.rows[pairs]), pairs)
         return 2 * sum(float(np.maximum(end.upper - end.value, end.value - end.lower)) for end in ends)
 
     def box_steps(self, fraction: float) -> Floats:
@@ -141,9 +134,9 @@ class LayerObjective:
         """
         if not len(self.rows):
             return np.zeros(0)
-        sides = self.rows[:, 2:].min(axis=-1)
+        sides, truth = self.rows[:, 2:].min(axis=-1), values(self.of_pairs._plain.truth)
         # A step moves a corner by at most 1.5 times its length, and the distance of two by at most 3 times.
-        room = kink_distance(self.rows, self.of_pairs._plain.truth, self.configuration.profile.boxes).min(axis=-1) / 4
+        room = kink_distance(self.rows, truth, self.configuration.profile.boxes).min(axis=-1) / 4
         steps: Floats = np.minimum(sides * fraction, room)
         return steps
 

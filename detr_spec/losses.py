@@ -15,7 +15,7 @@ from detr_spec.configuration import Configuration, replace
 from detr_spec.masks import bilinear, common_size, matched_masks
 from detr_spec.parameters import held
 from detr_spec.terms import Layer
-from detr_spec.tolerance import SPACING, Interval, Numbers, lift
+from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, concatenate, interval, lift
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, part_dtypes, round_to
 from detr_spec.written import truth_of
 
@@ -142,7 +142,7 @@ def shown_layer(
         logits=lift(layer.logits, dtypes.logits),
         classes=target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes),
         boxes=lift(matched_rows(layer.boxes, matchings), dtypes.boxes),
-        truth=np.concatenate(
+        truth=concatenate(
             [
                 truth_of(target, configuration.profile, dtypes.targets)[matching.targets]
                 for target, matching in zip(targets, matchings, strict=True)
@@ -158,7 +158,7 @@ def shown_layer(
     )
 
 
-def shown_masks(matched: Numbers, targets: Targets, matchings: Sequence[Matching]) -> tuple[Numbers, Booleans]:
+def shown_masks(matched: SameNumbers, targets: Targets, matchings: Sequence[Matching]) -> tuple[SameNumbers, Booleans]:
     """The matched queries' masks at the common size, and the masks of their targets; [m, h, w] → two of [m, H, W].
 
     The targets' masks are padded to that size, and the padding counts.
@@ -184,7 +184,7 @@ def set_losses(
     shown = shown_layer(configuration, layer, targets, matchings, normaliser)
     labels = matched_targets(targets, matchings).labels
     return {
-        **{name: term.value(shown) for name, term in held(configuration).terms.items() if name in terms},
+        **{name: interval(term.value(shown)) for name, term in held(configuration).terms.items() if name in terms},
         "class_error": class_error(matched_rows(layer.logits, matchings), labels, metric_dtype(dtype)),
         "cardinality": cardinality_error(layer.logits, targets, configuration),
     }

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from detr_spec.tolerance import Interval, Numbers, hull, lift
+from detr_spec.tolerance import SameNumbers, absolute, hull, is_interval, lift_like, maximum, minimum
 from detr_spec.values import Booleans, InvalidValue, Matching, Target, Targets
 
 
-def interpolation_matrix(centres: Numbers, length: int) -> Numbers:
+def interpolation_matrix(centres: SameNumbers, length: int) -> SameNumbers:
     """The weight of each of `length` old pixels in each of m new ones, linear interpolation; [m] → [m, length].
 
     New pixel i has its centre at i + 1/2 on an axis of m; on the old axis, whose pixels lie at 0 … length − 1,
@@ -23,23 +23,22 @@ def interpolation_matrix(centres: Numbers, length: int) -> Numbers:
     points take them.
     """
     positions = centres * float(length) / float(len(centres)) - 0.5
-    if isinstance(positions, Interval):
+    if is_interval(positions):
         centred = centres * 2.0 / float(len(centres)) - 1.0
         positions = hull(positions, (centred + 1.0) * (length / 2.0) - 0.5)
-    positions = np.minimum(np.maximum(positions, 0.0), float(length - 1))
-    return np.maximum(1.0 - np.abs(positions[:, None] - np.arange(length, dtype=np.float64)), 0.0)
+    positions = minimum(maximum(positions, 0.0), float(length - 1))
+    return maximum(1.0 - absolute(positions[:, None] - np.arange(length, dtype=np.float64)), 0.0)
 
 
-def bilinear(masks: Numbers, height: int, width: int) -> Numbers:
+def bilinear(masks: SameNumbers, height: int, width: int) -> SameNumbers:
     """Masks resized by bilinear interpolation, pixels being areas; [m, h, w] → [m, height, width].
 
     It is A X Bᵀ for each mask X, with the interpolation matrix A of the rows and B of the columns; nothing is
     smoothed where that makes a mask smaller.
     """
 
-    def matrix(new: int, old: int) -> Numbers:
-        centres = np.arange(new) + 0.5
-        return interpolation_matrix(lift(centres, masks.dtype) if isinstance(masks, Interval) else centres, old)
+    def matrix(new: int, old: int) -> SameNumbers:
+        return interpolation_matrix(lift_like(np.arange(new, dtype=np.float64) + 0.5, masks), old)
 
     of_rows, of_columns = matrix(height, masks.shape[1]), matrix(width, masks.shape[2])
     rows = (of_rows[None, :, :, None] * masks[:, None, :, :]).sum(axis=2)

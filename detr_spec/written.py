@@ -17,7 +17,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.masks import padded_targets
 from detr_spec.profile import Profile
 from detr_spec.spelling import TargetRules
-from detr_spec.tolerance import Interval, Numbers, hull, lift
+from detr_spec.tolerance import Interval, concatenate, hull, lift
 from detr_spec.values import (
     Answer,
     Detections,
@@ -46,8 +46,7 @@ def truth_of(target: Target, profile: Profile, dtype: str) -> Interval:
         return lift(target.boxes, dtype)
     given = lift(_written_boxes(target, rules, dtype), dtype)
     if rules.units == "relative":
-        centred: Interval = _centred(given, rules)
-        return centred
+        return _centred(given, rules)
     divisor = lift(_scale(target), dtype)
     inverse = 1.0 / divisor
     ways = _centred(given / divisor, rules), _centred(given, rules) / divisor
@@ -72,15 +71,15 @@ def _written_boxes(target: Target, rules: TargetRules, dtype: str) -> Floats:
     return round_to(boxes * _scale(target) if rules.units == "pixels" else boxes, dtype)
 
 
-def _centred(boxes: Numbers, rules: TargetRules) -> Numbers:
+def _centred(boxes: Interval, rules: TargetRules) -> Interval:
     """Boxes of a format as cxcywh; [n, 4] → [n, 4]."""
     first, second = boxes[:, :2], boxes[:, 2:]
     if rules.box_format == "cxcywh":
         return boxes
     if rules.box_format == "xywh":
-        return np.concatenate([first + second / 2.0, second], axis=1)
+        return concatenate([first + second / 2.0, second], axis=1)
     ways = (first + second) / 2.0, first + (second - first) / 2.0
-    return np.concatenate([hull(*ways), second - first], axis=1)
+    return concatenate([hull(*ways), second - first], axis=1)
 
 
 def conversions(configuration: Configuration) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from detr_spec.activations import binary_cross_entropy, sigmoid
 from detr_spec.profile import Keys, replace
 from detr_spec.profiles import DEFORMABLE
 from detr_spec.terms import ClassTerm, Layer
-from detr_spec.tolerance import Numbers, stop_gradient
+from detr_spec.tolerance import Numbers, stop_gradient, where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +33,7 @@ class Varifocal(ClassTerm):
         """Its value; []."""
         quality = layer.at_labels(stop_gradient(layer.iou))
         score = sigmoid(stop_gradient(layer.logits))
-        weight = np.where(layer.positive, quality, self.alpha * score**self.gamma)
+        weight = where(layer.positive, quality, self.alpha * score**self.gamma)
         return (weight * binary_cross_entropy(layer.logits, quality)).reshape(-1).sum() / layer.normaliser
 
     def teaches(self) -> bool:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from detr_spec.boxes import cxcywh_to_xyxy, giou
 from detr_spec.costs.cost import BoxCost, Pairs
-from detr_spec.tolerance import Numbers, rounded_like
+from detr_spec.tolerance import Numbers, absolute, rounded_like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +18,7 @@ class L1Cost(BoxCost):
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
-        return np.abs(pairs.boxes[:, None, :] - pairs.truth[None, :, :]).sum(axis=-1)
+        return absolute(pairs.boxes[:, None, :] - pairs.truth[None, :, :]).sum(axis=-1)
 
 
 @dataclass(frozen=True, kw_only=True)

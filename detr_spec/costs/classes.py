@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from detr_spec.activations import sigmoid, softmax
 from detr_spec.costs.cost import ClassCost, Pairs
-from detr_spec.tolerance import Numbers, within
+from detr_spec.tolerance import Numbers, log, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +41,8 @@ class FocalCost(ClassCost):
         """Its value; [Q, n]."""
         probability = sigmoid(pairs.logits[:, pairs.labels])
         complement = within(1.0 - probability, least=0.0)
-        positive = complement**self.gamma * -np.log(probability + self.epsilon) * self.alpha
-        negative = probability**self.gamma * -np.log(complement + self.epsilon) * (1.0 - self.alpha)
+        positive = complement**self.gamma * -log(probability + self.epsilon) * self.alpha
+        negative = probability**self.gamma * -log(complement + self.epsilon) * (1.0 - self.alpha)
         return positive - negative
 
     @property

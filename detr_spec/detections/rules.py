@@ -10,7 +10,7 @@ from detr_spec.activations import sigmoid, softmax
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
 from detr_spec.parameters import parameter
-from detr_spec.tolerance import Interval, Numbers, hull, lift
+from detr_spec.tolerance import Interval, SameNumbers, hull, lift, maximum, minimum
 from detr_spec.values import Booleans, Detections, Floats, Integers, part_dtypes
 
 
@@ -41,14 +41,14 @@ class Candidates:
         return Interval(value, lower, upper, self.scores.dtype)
 
 
-def class_scores(logits: Numbers, configuration: Configuration) -> Numbers:
+def class_scores(logits: SameNumbers, configuration: Configuration) -> SameNumbers:
     """Each foreground class's score: softmax without its last column, or sigmoid; [..., C] → [..., K]."""
     if configuration.profile.activation == "softmax":
         return softmax(logits)[..., :-1]
     return sigmoid(logits)
 
 
-def scaled_boxes(boxes: Numbers, size: Integers, configuration: Configuration) -> Numbers:
+def scaled_boxes(boxes: SameNumbers, size: Integers, configuration: Configuration) -> SameNumbers:
     """Relative cxcywh → xyxy × (W, H, W, H) in pixels; size = (height, width); [..., 4] → [..., 4]."""
     return _clamped(cxcywh_to_xyxy(boxes), np.ones(2, dtype=np.int64), configuration) * _per_corner(size)
 
@@ -76,11 +76,11 @@ def _box_range(boxes: Interval, size: Integers, configuration: Configuration) ->
     return hull(direct, _clamped(cxcywh_to_xyxy(boxes * _per_corner(size)), size, configuration))
 
 
-def _clamped(corners: Numbers, size: Integers, configuration: Configuration) -> Numbers:
+def _clamped(corners: SameNumbers, size: Integers, configuration: Configuration) -> SameNumbers:
     """Corners in xyxy, held inside an image of (height, width) if the profile says so."""
     if not configuration.profile.detection.clamp:
         return corners
-    return np.minimum(np.maximum(corners, 0.0), _per_corner(size))
+    return minimum(maximum(corners, 0.0), _per_corner(size))
 
 
 def _per_corner(size: Integers) -> Floats:

@@ -25,7 +25,7 @@ from detr_spec.invariants.detections import (
     top_k_rule,
     within,
 )
-from detr_spec.tolerance import SMALLEST, Numbers
+from detr_spec.tolerance import SMALLEST, SameNumbers, maximum, minimum
 from detr_spec.values import Booleans, Detections, Integers
 from detr_spec.violation import Violation, require, require_close, require_shape, require_within
 
@@ -230,9 +230,9 @@ def boxes_of_queries(component: Build, case: SetCase) -> None:
         require_within(f"{image} of one pixel: boxes", _inside(detections.boxes), _inside(item.boxes))
 
 
-def _inside(boxes: Numbers) -> Numbers:
+def _inside(boxes: SameNumbers) -> SameNumbers:
     """Boxes in xyxy of an image of one pixel, as far as they are inside it."""
-    return np.minimum(np.maximum(boxes, 0.0), 1.0)
+    return minimum(maximum(boxes, 0.0), 1.0)
 
 
 @invariant(

@@ -7,26 +7,28 @@ import numpy as np
 from detr_spec.configuration import Configuration
 from detr_spec.costs.cost import Pairs
 from detr_spec.parameters import held
-from detr_spec.tolerance import Interval, Numbers, lift
+from detr_spec.tolerance import Interval, SameNumbers, is_interval, lift, lift_like
 from detr_spec.values import Outputs, Target, part_dtypes
 from detr_spec.written import truth_of
 
 
-def matching_cost(logits: Numbers, boxes: Numbers, target: Target, configuration: Configuration) -> Numbers:
+def matching_cost(logits: SameNumbers, boxes: SameNumbers, target: Target, configuration: Configuration) -> SameNumbers:
     """Σ λ · cost over the profile's costs; logits [Q, C] and boxes [Q, 4] in cxcywh of one image → [Q, n].
 
     A cost of weight 0 is left out, so it cannot matter even where it is NaN.
     """
-    ranged, profile = isinstance(boxes, Interval), configuration.profile
+    profile = configuration.profile
     pairs = Pairs(
         logits=logits,
         boxes=boxes,
         labels=target.labels,
-        truth=truth_of(target, profile, part_dtypes(configuration.dtype).targets) if ranged else target.boxes,
+        truth=truth_of(target, profile, part_dtypes(configuration.dtype).targets)
+        if is_interval(boxes)
+        else target.boxes,
         has_no_object=profile.has_no_object,
         rules=profile.boxes,
     )
-    total = lift(np.zeros((len(boxes), len(target))), boxes.dtype) if ranged else 0.0
+    total = lift_like(np.zeros((len(boxes), len(target))), boxes)
     for cost, weight in zip(configuration.costs, configuration.cost_weights, strict=True):
         if weight:
             total = total + cost.value(pairs) * weight

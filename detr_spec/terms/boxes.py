@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from detr_spec.boxes import cxcywh_to_xyxy, elementwise_giou, with_flat_kinks
 from detr_spec.terms.term import BoxTerm, Layer
-from detr_spec.tolerance import Numbers, rounded_like
+from detr_spec.tolerance import Numbers, absolute, rounded_like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +18,7 @@ class BoxL1(BoxTerm):
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
-        return np.abs(layer.boxes - layer.truth).reshape(-1).sum() / layer.normaliser
+        return absolute(layer.boxes - layer.truth).reshape(-1).sum() / layer.normaliser
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from detr_spec.activations import log_softmax
 from detr_spec.terms.term import ClassTerm, Layer
-from detr_spec.tolerance import Numbers
+from detr_spec.tolerance import Numbers, concatenate, take_along_axis
 from detr_spec.values import Integers, InvalidValue
 
 
@@ -26,7 +26,7 @@ class CrossEntropy(ClassTerm):
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
         foreground = self.class_weights(layer.logits.shape[-1] - 1)
-        weights = np.concatenate([foreground, np.reshape(self.eos_coef, 1)])
+        weights = concatenate([foreground, np.reshape(self.eos_coef, 1)])
         return weighted_cross_entropy(layer.logits, layer.classes, weights)
 
     def class_weights(self, count: int) -> Numbers:
@@ -69,13 +69,13 @@ class ClassWeightedCrossEntropy(CrossEntropy):
 
     def class_weights(self, count: int) -> Numbers:
         """The weight of each of so many classes; [K]."""
-        three: Numbers = np.concatenate([np.reshape(weight, 1) for weight in (self.first, self.second, self.third)])
+        three: Numbers = concatenate([np.reshape(weight, 1) for weight in (self.first, self.second, self.third)])
         return three[np.arange(count) % 3]
 
 
 def weighted_cross_entropy(logits: Numbers, classes: Integers, class_weights: Numbers) -> Numbers:
     """Σ w[t] · (−log softmax(z)[t]) / Σ w[t] over all B·Q queries; [B, Q, C], [B, Q] and weights [C] → []."""
-    log_probability = np.take_along_axis(log_softmax(logits), classes[..., None], axis=-1)[..., 0]
+    log_probability = take_along_axis(log_softmax(logits), classes[..., None], axis=-1)[..., 0]
     weights = class_weights[classes]
     with np.errstate(invalid="ignore"):
         return (-log_probability * weights).reshape(-1).sum() / weights.reshape(-1).sum()

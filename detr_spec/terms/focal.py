@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from detr_spec.activations import sigmoid, surprisal
 from detr_spec.terms.term import ClassTerm, Layer
-from detr_spec.tolerance import Interval, Numbers, hull, within
+from detr_spec.tolerance import Numbers, Operand, SameNumbers, exp, hull, is_interval, where, within
 from detr_spec.values import Booleans
 
 
@@ -37,15 +35,15 @@ class Focal(ClassTerm):
         return 0 < self.alpha < 1
 
 
-def focal_terms(logits: Numbers, positive: Booleans, alpha: Numbers, gamma: Numbers) -> Numbers:
+def focal_terms(logits: SameNumbers, positive: Booleans, alpha: Operand, gamma: Operand) -> SameNumbers:
     """α_t (1 − p_t)^γ · −log p_t of each logit, p_t = p where `positive`, else 1 − p; [...] → [...].
 
     The logarithm is taken from the logit, so it is finite for every finite logit. An interval holds what cancels in
     1 − p_t as usual implementations have it, from the logarithm or from the sigmoid. Source: Lin et al. 2017, eq. 5.
     """
-    toward = np.where(positive, logits, -logits)
+    toward = where(positive, logits, -logits)
     surprise = surprisal(toward)
-    away = within(1.0 - np.exp(-surprise), least=0.0)
-    if isinstance(toward, Interval):
+    away = within(1.0 - exp(-surprise), least=0.0)
+    if is_interval(toward):
         away = hull(away, sigmoid(-toward), within(1.0 - sigmoid(toward), least=0.0))
-    return surprise * away**gamma * np.where(positive, alpha, 1.0 - alpha)
+    return surprise * away**gamma * where(positive, alpha, 1.0 - alpha)

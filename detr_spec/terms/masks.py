@@ -9,7 +9,7 @@ import numpy as np
 from detr_spec.activations import sigmoid
 from detr_spec.terms.focal import focal_terms
 from detr_spec.terms.term import Layer, MaskTerm
-from detr_spec.tolerance import Numbers
+from detr_spec.tolerance import Numbers, Operand
 from detr_spec.values import Booleans
 
 
@@ -39,7 +39,7 @@ class MaskDice(MaskTerm):
 
 
 def mask_focal(
-    logits: Numbers, truth: Booleans, normaliser: Numbers, alpha: Numbers = 0.25, gamma: Numbers = 2.0
+    logits: Numbers, truth: Booleans, normaliser: Numbers, alpha: Operand = 0.25, gamma: Operand = 2.0
 ) -> Numbers:
     """Σ over instances of the mean over pixels of the focal terms / num_boxes; [m, H, W] and bool [m, H, W] → []."""
     terms = focal_terms(logits, truth, alpha, gamma)
@@ -51,5 +51,5 @@ def mask_dice(logits: Numbers, truth: Booleans, normaliser: Numbers) -> Numbers:
     instances, pixels = len(truth), truth.shape[1] * truth.shape[2]
     probability, inside = sigmoid(logits).reshape(instances, pixels), truth.reshape(instances, pixels)
     overlap = (probability * inside.astype(np.float64)).sum(axis=1)
-    both = probability.sum(axis=1) + inside.sum(axis=1).astype(np.float64)
+    both: Numbers = probability.sum(axis=1) + inside.sum(axis=1).astype(np.float64)
     return (1.0 - (2.0 * overlap + 1.0) / (both + 1.0)).sum() / normaliser

@@ -11,7 +11,7 @@ import numpy as np
 
 from detr_spec.boxes import EXACT, cxcywh_to_xyxy, elementwise_iou
 from detr_spec.parts import Part
-from detr_spec.tolerance import Interval, Numbers, hull, placed, rounded_like
+from detr_spec.tolerance import Numbers, hull, is_interval, placed, rounded_like
 from detr_spec.values import Booleans, Integers, InvalidValue
 
 LAWS = {
@@ -65,7 +65,7 @@ class Layer:
 
         An interval also holds the numbers rounded to the dtype of the logits, as a tensor of that holds them.
         """
-        if isinstance(numbers, Interval):
+        if is_interval(numbers):
             numbers = hull(numbers, rounded_like(numbers, self.logits) + 0.0)
         labels = self.classes[self.images, self.queries]
         return placed(numbers, self.logits.shape, (self.images, self.queries, labels))

@@ -26,11 +26,10 @@ from detr_spec.matching.assignment import solve
 from detr_spec.matching.costs import image_costs
 from detr_spec.profile import BoxRules, Profile, replace
 from detr_spec.profiles import DETR, PROFILES
-from detr_spec.reverse import gradient
 from detr_spec.strategies import set_cases
 from detr_spec.terms.cross_entropy import weighted_cross_entropy
 from detr_spec.terms.focal import focal_terms
-from detr_spec.tolerance import lift
+from detr_spec.tolerance import gradient, lift
 from detr_spec.values import Matching, Outputs, Target
 
 WEIGHTS = {"classification": 1.5, "box_l1": 2.5, "box_giou": 2.0}

@@ -30,10 +30,9 @@ from detr_spec.masks import (
 )
 from detr_spec.profile import replace
 from detr_spec.profiles import DEFORMABLE, DETR
-from detr_spec.reverse import gradient
 from detr_spec.strategies import mask_cases
 from detr_spec.terms.masks import mask_dice, mask_focal
-from detr_spec.tolerance import Interval, lift
+from detr_spec.tolerance import Interval, gradient, lift
 from detr_spec.values import Floats, InvalidValue, Matching, Outputs, Target, round_to
 
 EXACT = 1e-13

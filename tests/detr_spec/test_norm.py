@@ -20,7 +20,7 @@ DECISIONS = NORM.partition("## 10.")[2]
 
 FILES = [
     *sorted((PACKAGE / "invariants").glob("*.py")),
-    *(PACKAGE / name for name in ("reverse.py", "matching/assignment.py")),
+    *(PACKAGE / name for name in ("tolerance/reverse.py", "matching/assignment.py")),
 ]
 
 ARITHMETIC = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.Tuple, ast.Dict, ast.operator, ast.unaryop, ast.expr_context)

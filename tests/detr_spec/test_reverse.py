@@ -11,8 +11,17 @@ import torch
 from differences import difference_quotient
 
 from detr_spec.activations import log_softmax, log_sum_exp, sigmoid, softmax, surprisal
-from detr_spec.reverse import gradient
-from detr_spec.tolerance import OPERATIONS, REARRANGEMENTS, Interval, Numbers, hull, lift, stop_gradient, within
+from detr_spec.tolerance import (
+    OPERATIONS,
+    REARRANGEMENTS,
+    Interval,
+    Numbers,
+    gradient,
+    hull,
+    lift,
+    stop_gradient,
+    within,
+)
 
 POINT = np.array([[0.75, 0.25, 1.5], [0.5, 2.0, 0.625]])
 OTHER = np.array([[1.25, -0.5, 0.875], [-1.0, 0.375, 3.0]])

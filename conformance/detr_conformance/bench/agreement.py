@@ -24,8 +24,7 @@ from detr_spec.gradients import LayerObjective
 from detr_spec.losses import matched_places
 from detr_spec.matching.assignment import optimality
 from detr_spec.matching.costs import matching_cost
-from detr_spec.reverse import gradient
-from detr_spec.tolerance import Interval, lift
+from detr_spec.tolerance import Interval, gradient, lift
 from detr_spec.values import Floats, Matching, Outputs, Targets
 
 

@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from detr_spec.tolerance import (
+from detr_spec.tolerance.functions import Numbers, hull
+from detr_spec.tolerance.intervals import (
     OPERATIONS,
     REARRANGEMENTS,
     SPACING,
     Interval,
-    Numbers,
     finest,
-    hull,
     in_dtype,
     intervals_in,
     lift,
@@ -183,8 +182,7 @@ def _itself(slope: Interval) -> Interval:
 
 def _rounded(slope: Interval, dtype: str) -> Interval:
     """The same, rounded to a dtype."""
-    moved: Interval = slope.in_dtype(dtype) + 0.0
-    return moved
+    return slope.in_dtype(dtype) + 0.0
 
 
 def _broadcast(slope: Interval, shape: tuple[int, ...]) -> Interval:
@@ -240,27 +238,15 @@ def _constant_exponent(_: Interval) -> Interval:
 
 
 def _times(factor: Interval) -> Back:
-    def back(slope: Interval) -> Interval:
-        product: Interval = slope * factor
-        return product
-
-    return back
+    return lambda slope: slope * factor
 
 
 def _over(divisor: Interval) -> Back:
-    def back(slope: Interval) -> Interval:
-        quotient: Interval = slope / divisor
-        return quotient
-
-    return back
+    return lambda slope: slope / divisor
 
 
 def _opposite(back: Back) -> Back:
-    def negative(slope: Interval) -> Interval:
-        opposite: Interval = -back(slope)
-        return opposite
-
-    return negative
+    return lambda slope: -back(slope)
 
 
 def _of_quotient(result: Interval, _: Interval, divisor: Interval) -> Sequence[Back]:

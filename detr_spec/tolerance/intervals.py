@@ -17,7 +17,7 @@ it can be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -62,6 +62,19 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __init__(self, value: Floats, lower: Floats, upper: Floats, dtype: str, *, single: bool = False) -> None:
         self.value, self.lower, self.upper, self.dtype, self.single = value, lower, upper, dtype, single
+
+    if TYPE_CHECKING:  # the mixin has no types
+
+        def __neg__(self) -> Interval: ...
+        def __add__(self, other: Any) -> Interval: ...
+        def __radd__(self, other: Any) -> Interval: ...
+        def __sub__(self, other: Any) -> Interval: ...
+        def __rsub__(self, other: Any) -> Interval: ...
+        def __mul__(self, other: Any) -> Interval: ...
+        def __rmul__(self, other: Any) -> Interval: ...
+        def __truediv__(self, other: Any) -> Interval: ...
+        def __rtruediv__(self, other: Any) -> Interval: ...
+        def __pow__(self, other: Any) -> Interval: ...
 
     def __repr__(self) -> str:
         return f"Interval({self.value!r}, from {self.lower!r} to {self.upper!r}, {self.dtype})"
@@ -112,7 +125,13 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 
     def placed(self, shape: tuple[int, ...], index: Any) -> Interval:
         """These numbers at an index of an array of a shape, with zeros elsewhere."""
-        return self._rearranged(lambda part: placed(part, shape, index))
+
+        def move(part: Floats) -> Floats:
+            whole: Floats = np.zeros(shape)
+            whole[index] = part
+            return whole
+
+        return self._rearranged(move)
 
     def with_slope(self, result: Interval, back: Callable[[Interval], Interval]) -> Interval:  # noqa: ARG002
         """A function's value of these numbers, computed as constants.
@@ -199,9 +218,6 @@ def in_dtype(operand: Any, dtype: str) -> Interval:
     return operand if operand.dtype == dtype else operand.in_dtype(dtype)
 
 
-Numbers: TypeAlias = Any
-"""What the definitions compute with: float64 arrays, or intervals. NumPy's types cannot say so."""
-
 REARRANGEMENTS = {
     np.broadcast_to,
     np.concatenate,
@@ -221,42 +237,6 @@ def lift(numbers: ArrayLike, dtype: str) -> Interval:
         raise InvalidValue(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     wide = np.asarray(numbers, dtype=np.float64)
     return Interval(wide, wide, wide, dtype, single=_held(wide, dtype))
-
-
-def rounded_like(numbers: Numbers, other: Numbers) -> Numbers:
-    """The same numbers, for what is computed from them to be rounded to the dtype of `other`."""
-    return numbers.in_dtype(other.dtype) if isinstance(other, Interval) else numbers
-
-
-def hull(first: Interval, *others: Interval) -> Interval:
-    """The range of several right ways to evaluate one formula: the first's value, and the union of the ranges.
-
-    It is a single number where every way gives exactly that.
-    """
-    ways = (first, *others)
-    kind = next((type(way) for way in ways if type(way) is not Interval), Interval)
-    return kind.of_ways(ways)
-
-
-def within(numbers: Numbers, least: float = -np.inf, most: float = np.inf) -> Numbers:
-    """Numbers that are in these bounds but for rounding, brought back into them; no kink, for their gradient."""
-    if isinstance(numbers, Interval):
-        return numbers.within(least, most)
-    return np.clip(numbers, least, most)
-
-
-def placed(numbers: Numbers, shape: tuple[int, ...], index: Any) -> Numbers:
-    """Numbers at an index of an array of a shape, with zeros elsewhere."""
-    if isinstance(numbers, Interval):
-        return numbers.placed(shape, index)
-    whole: Floats = np.zeros(shape)
-    whole[index] = numbers
-    return whole
-
-
-def stop_gradient(numbers: Numbers) -> Numbers:
-    """The same numbers as constants: a gradient does not follow how they were computed."""
-    return numbers.constant() if isinstance(numbers, Interval) else numbers
 
 
 def _constant(number: Any, dtype: str) -> Interval:

@@ -1,0 +1,147 @@
+"""What the definitions compute with, and the functions they use: typed for float64 arrays and for intervals alike.
+
+NumPy's own functions do the work, but have no types for intervals; what both kinds of numbers can do is stated here.
+"""
+
+# ruff: noqa: D102  # NumPy documents what `Numbers` has
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast, overload
+
+import numpy as np
+
+from detr_spec.tolerance.intervals import SPACING, Interval, lift
+from detr_spec.values import Booleans, Floats, Integers
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Numbers(Protocol):
+    """Float64 arrays, or intervals: what a definition may do with either."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: Any, /) -> Self: ...
+    def reshape(self, length: int, /, *more: int) -> Self: ...
+    def sum(self, axis: int | None = None) -> Self: ...
+    def max(self, axis: int | None = None, *, keepdims: bool = False) -> Self: ...
+    def __neg__(self) -> Self: ...
+    def __add__(self, other: Any, /) -> Self: ...
+    def __radd__(self, other: Any, /) -> Self: ...
+    def __sub__(self, other: Any, /) -> Self: ...
+    def __rsub__(self, other: Any, /) -> Self: ...
+    def __mul__(self, other: Any, /) -> Self: ...
+    def __rmul__(self, other: Any, /) -> Self: ...
+    def __truediv__(self, other: Any, /) -> Self: ...
+    def __rtruediv__(self, other: Any, /) -> Self: ...
+    def __pow__(self, other: Any, /) -> Self: ...
+
+
+Operand: TypeAlias = Numbers | float
+"""What an operation may also be given: a constant of a formula."""
+
+SameNumbers = TypeVar("SameNumbers", bound=Numbers)
+"""Either kind of numbers, where a function answers the kind that it is given."""
+
+
+class _Concatenate(Protocol):
+    def __call__(self, parts: Sequence[SameNumbers], /, axis: int = 0) -> SameNumbers: ...
+
+
+class _Where(Protocol):
+    @overload
+    def __call__(self, condition: Booleans, then: SameNumbers, other: Operand, /) -> SameNumbers: ...
+    @overload
+    def __call__(self, condition: Booleans, then: float, other: Operand, /) -> Numbers: ...
+
+
+class _Take(Protocol):
+    def __call__(self, numbers: SameNumbers, places: Integers, /, axis: int) -> SameNumbers: ...
+
+
+absolute = cast(Callable[[SameNumbers], SameNumbers], np.absolute)
+exp = cast(Callable[[SameNumbers], SameNumbers], np.exp)
+log = cast(Callable[[SameNumbers], SameNumbers], np.log)
+log1p = cast(Callable[[SameNumbers], SameNumbers], np.log1p)
+maximum = cast(Callable[[SameNumbers, Operand], SameNumbers], np.maximum)
+minimum = cast(Callable[[SameNumbers, Operand], SameNumbers], np.minimum)
+where = cast(_Where, np.where)
+concatenate = cast(_Concatenate, np.concatenate)
+take_along_axis = cast(_Take, np.take_along_axis)
+
+
+def is_interval(numbers: Numbers) -> bool:
+    """Whether numbers are intervals, which hold every usual way to evaluate a formula."""
+    return isinstance(numbers, Interval)
+
+
+def is_coarser(numbers: Numbers, dtype: str) -> bool:
+    """Whether numbers are intervals in a dtype of fewer digits."""
+    return isinstance(numbers, Interval) and SPACING[numbers.dtype] > SPACING[dtype]
+
+
+def interval(numbers: Numbers) -> Interval:
+    """What a definition answers for intervals; raises `TypeError` for an array."""
+    if isinstance(numbers, Interval):
+        return numbers
+    raise TypeError("an array where an interval is expected; lift the numbers that the definition is given")
+
+
+def values(numbers: Numbers) -> Floats:
+    """The numbers in float64, without their ranges."""
+    return numbers.value if isinstance(numbers, Interval) else cast(Floats, numbers)
+
+
+def hull(first: SameNumbers, *others: SameNumbers) -> SameNumbers:
+    """The range of several right ways to evaluate one formula: the first's value, and the union of the ranges.
+
+    It is a single number where every way gives exactly that. Intervals alone have ranges.
+    """
+    ways = cast(Sequence[Interval], (first, *others))
+    kind = next((type(way) for way in ways if type(way) is not Interval), Interval)
+    return cast(SameNumbers, kind.of_ways(ways))
+
+
+def with_slope(numbers: SameNumbers, result: SameNumbers, back: Callable[[Interval], Interval]) -> SameNumbers:
+    """A function's value of numbers, computed as constants; back: as in `Interval.with_slope`."""
+    if isinstance(numbers, Interval):
+        return cast(SameNumbers, numbers.with_slope(interval(result), back))
+    return result
+
+
+def lift_like(numbers: Floats, other: SameNumbers) -> SameNumbers:
+    """Constants of a formula, of the kind of `other` and in its dtype."""
+    return cast(SameNumbers, lift(numbers, other.dtype) if isinstance(other, Interval) else numbers)
+
+
+def rounded_like(numbers: SameNumbers, other: Numbers) -> SameNumbers:
+    """The same numbers, for what is computed from them to be rounded to the dtype of `other`."""
+    return in_dtype(numbers, other.dtype) if isinstance(other, Interval) else numbers
+
+
+def in_dtype(numbers: SameNumbers, dtype: str) -> SameNumbers:
+    """The same numbers, for what is computed from them to be rounded to a dtype."""
+    return cast(SameNumbers, numbers.in_dtype(dtype)) if isinstance(numbers, Interval) else numbers
+
+
+def within(numbers: SameNumbers, least: float = -np.inf, most: float = np.inf) -> SameNumbers:
+    """Numbers that are in these bounds but for rounding, brought back into them; no kink, for their gradient."""
+    kept = numbers.within(least, most) if isinstance(numbers, Interval) else np.clip(cast(Floats, numbers), least, most)
+    return cast(SameNumbers, kept)
+
+
+def placed(numbers: SameNumbers, shape: tuple[int, ...], index: Any) -> SameNumbers:
+    """Numbers at an index of an array of a shape, with zeros elsewhere."""
+    if isinstance(numbers, Interval):
+        return cast(SameNumbers, numbers.placed(shape, index))
+    whole: Floats = np.zeros(shape)
+    whole[index] = cast(Floats, numbers)
+    return cast(SameNumbers, whole)
+
+
+def stop_gradient(numbers: SameNumbers) -> SameNumbers:
+    """The same numbers as constants: a gradient does not follow how they were computed."""
+    return cast(SameNumbers, numbers.constant()) if isinstance(numbers, Interval) else numbers
