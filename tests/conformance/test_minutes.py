@@ -23,10 +23,10 @@ HOW = ("--invariant", "S1", "--examples", "5", "-n", "0", "--seed", "3")
 
 @pytest.fixture
 def judgements(subjects: Path) -> Callable[..., list[Judgement]]:
-    """What is judged in a third of a second, as it comes."""
+    """What is judged in some two seconds, as it comes."""
 
     def judged(subject: str, **how: Any) -> list[Judgement]:
-        asked = request(Selection(invariants=INVARIANTS), examples=5, seed=7, minutes=0.005, **how)
+        asked = request(Selection(invariants=INVARIANTS), examples=5, seed=7, minutes=0.03, **how)
         return [judgement for _, judgement in asked.plan(f"{subjects}:{subject}").judgements(ThisProcess())]
 
     return judged
