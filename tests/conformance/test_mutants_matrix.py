@@ -20,7 +20,9 @@ EDIT = Edit("detr_reference/boxes.py", "return iou - (", "return iou + (")
 
 
 def mutant(id: str, expected: tuple[str, ...], equivalent: str | None = None) -> Mutant:
-    return Mutant(id, "boxes", f"what {id} is", "constructed", (("activation", "softmax"),), expected, (EDIT,), equivalent)
+    return Mutant(
+        id, "boxes", f"what {id} is", "constructed", (("activation", "softmax"),), expected, (EDIT,), equivalent
+    )
 
 
 FOUND = mutant("found", ("boxes.identical", "boxes.nested"))
