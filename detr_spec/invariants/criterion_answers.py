@@ -267,17 +267,24 @@ def judged(component: Build, configuration: Configuration, outputs: Outputs, tar
 def known_matchings(
     losses: Losses, configuration: Configuration, outputs: Outputs, targets: Targets
 ) -> tuple[tuple[Matching, ...], ...]:
-    """The matchings of each layer to judge losses by: those shown, else the only optimal ones.
-
-    Ends the check as `judged` does.
-    """
+    """As `matchings_of`, and ends the check as `judged` does."""
     try:
-        matchings = shown_matchings(losses, outputs, targets, configuration)
+        return matchings_of(losses, configuration, outputs, targets)
     except Violation as violation:
         raise PremiseFailed("the matching that the criterion shows is not valid") from violation
-    if matchings is None:
-        matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
-    return matchings
+
+
+def matchings_of(
+    losses: Losses, configuration: Configuration, outputs: Outputs, targets: Targets
+) -> tuple[tuple[Matching, ...], ...]:
+    """The matchings of each layer to judge losses by: those shown, else the only optimal ones.
+
+    Raises `Violation` where one that is shown is not valid; ends the check where none is and an optimum is not unique.
+    """
+    shown = shown_matchings(losses, outputs, targets, configuration)
+    if shown is not None:
+        return shown
+    return tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
 
 
 def shown_matchings(

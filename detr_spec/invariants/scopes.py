@@ -11,9 +11,8 @@ from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     ORDINARY_REGIMES,
     Judged,
-    known_matchings,
+    matchings_of,
     require_layer,
-    shown_matchings,
 )
 from detr_spec.invariants.matcher import matched
 from detr_spec.invariants.shared import require_optimal_matchings
@@ -70,7 +69,6 @@ def criterion_in_evaluation(component: Callable[..., Any], case: SetCase) -> Non
     _require_evaluation(case)
     configuration, outputs, targets = case.configuration, case.outputs, case.targets
     losses = component(configuration)(outputs, targets).value
-    shown_matchings(losses, outputs, targets, configuration)  # raises where groups are matched
-    answer = Judged(configuration, outputs, targets, losses, known_matchings(losses, configuration, outputs, targets))
+    answer = Judged(configuration, outputs, targets, losses, matchings_of(losses, configuration, outputs, targets))
     for layer in answer.layers:
         require_layer(answer, layer)

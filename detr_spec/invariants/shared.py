@@ -59,13 +59,19 @@ def require_valid_matching(
         require_valid(name, part_of(matching, problem), len(problem.queries), len(problem.targets))
 
 
-def require_optimal(what: str, matching: Matching, cost: Floats | Interval, solver_dtype: str, copies: int = 1) -> None:
+def require_optimal(what: str, matching: Matching, cost: Floats | Interval, solver_dtype: str) -> None:
     """Raises `Violation` unless the matching is valid and optimal for some costs in their range.
 
-    Ends the check where a range is unbounded, as those of quotients and logarithms may be in narrow dtypes. copies: how
-    many columns in turn are one and the same.
+    Ends the check where a range is unbounded, as those of quotients and logarithms may be in narrow dtypes.
     """
     require_valid(what, matching, *cost.shape)
+    _require_least_cost(what, matching, cost, solver_dtype)
+
+
+def _require_least_cost(
+    what: str, matching: Matching, cost: Floats | Interval, solver_dtype: str, copies: int = 1
+) -> None:
+    """As `require_optimal`, of a valid matching. copies: how many columns in turn are one and the same."""
     if isinstance(cost, Interval):
         known = np.isfinite(cost.lower).all() and np.isfinite(cost.upper).all()
         premise(bool(known), f"the costs can be anything when they are computed in {cost.dtype}")
@@ -94,7 +100,7 @@ def require_optimal_matchings(
     for image, (matching, cost) in enumerate(zip(matchings, image_costs(layer, targets, configuration), strict=True)):
         require_valid_matching(f"{what}, image {image}", matching, len(cost), cost.shape[1], configuration)
         for problem, part, own in parts_of(matching, cost, configuration):
-            require_optimal(f"{what}, image {image}", part, own, configuration.dtype, problem.repeats)
+            _require_least_cost(f"{what}, image {image}", part, own, configuration.dtype, problem.repeats)
 
 
 def parts_of(
@@ -102,7 +108,12 @@ def parts_of(
 ) -> Iterator[tuple[Problem, Matching, Interval]]:
     """Each problem of an image, the part of a valid matching that is of it, and its costs."""
     for problem in problems(len(cost), cost.shape[1], configuration.scope):
-        yield problem, part_of(matching, problem), cost[problem.queries][:, problem.targets]
+        yield problem, part_of(matching, problem), _costs_of(problem, cost)
+
+
+def _costs_of(problem: Problem, cost: Interval) -> Interval:
+    """The costs of a problem's queries and targets, from those of its image."""
+    return cost[problem.queries][:, problem.targets]
 
 
 def unique_matchings(layer: Outputs, targets: Targets, configuration: Configuration) -> tuple[Matching, ...]:
@@ -117,8 +128,7 @@ def unique_optima(costs: Sequence[Interval], configuration: Configuration) -> tu
 
 def _unique_of_image(cost: Interval, configuration: Configuration) -> Matching:
     whole = problems(len(cost), cost.shape[1], configuration.scope)
-    costs = [(cost[problem.queries][:, problem.targets], problem.repeats) for problem in whole]
-    found = [unique_optimum(own, configuration.dtype, copies) for own, copies in costs]
+    found = [unique_optimum(_costs_of(problem, cost), configuration.dtype, problem.repeats) for problem in whole]
     premise(all(item is not None for item in found), "an image has several matchings that are as good")
     return joined([item for item in found if item is not None], whole)
 
