@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,12 +13,10 @@ from detr_conformance.bench.agreement import Judge
 from detr_conformance.bench.batches import Batch, make_batch
 from detr_conformance.bench.contestant import NOT_INSTALLED, Contestant, Find, Step, term_weights
 from detr_conformance.bench.memory import peak_bytes
-from detr_conformance.bench.parts import PROCESSOR, STEP, clock_of, timed_step
 from detr_conformance.bench.results import Entry, Setting, Status
 from detr_conformance.bench.sizes import Size
 from detr_conformance.bench.solvers import SolverContestant, batch_costs, totals_and_allowance
-from detr_conformance.bench.timing import in_turns
-from detr_conformance.bench.waits import host_waits
+from detr_conformance.bench.timing import Run, in_turns, timed
 from detr_spec.profile import Profile
 
 MEMORY_TIME_LIMIT = 600.0
@@ -42,27 +39,25 @@ def criterion_contest(finds: Iterable[Find], size: Size, regime: str, profile: P
     weights = term_weights(profile)
     judge = Judge(batch, weights)
     entries: dict[str, Entry] = {}
-    runs: dict[str, Callable[[], dict[str, float]]] = {}
+    runs: dict[str, Run] = {}
     for _, contestant in contestants:
-        step, entry = _checked(contestant, batch, judge, weights)
+        step, entry = _checked(contestant, batch, judge)
         entries[contestant.name] = entry
         if step is not None:
             runs[contestant.name] = _run(contestant, step, weights)
-    timed = in_turns(runs, how.repeats, how.seconds)
+    found = in_turns(runs, how.repeats, how.seconds)
     for find, contestant in contestants:
-        if contestant.name in timed:
+        if contestant.name in found:
             peak = (
                 peak_bytes(find, size, regime, how.device, torch.get_num_threads(), MEMORY_TIME_LIMIT)
                 if how.memory
                 else None
             )
-            entries[contestant.name] = replace(entries[contestant.name], runs=timed[contestant.name], peak_bytes=peak)
+            entries[contestant.name] = replace(entries[contestant.name], runs=found[contestant.name], peak_bytes=peak)
     return Setting("criterion", profile.name, regime, size, batch.size.targets, tuple(entries.values()))
 
 
-def _checked(
-    contestant: Contestant, batch: Batch, judge: Judge, weights: dict[str, float]
-) -> tuple[Step | None, Entry]:
+def _checked(contestant: Contestant, batch: Batch, judge: Judge) -> tuple[Step | None, Entry]:
     """The step of a contestant that is there and agrees, or None, and its entry without times."""
     missing = contestant.missing(batch.device.type)
     if missing is not None:
@@ -71,18 +66,20 @@ def _checked(
         with contestant.setting():
             step = contestant.build(batch)
             complaint = judge.disagreement(contestant, step)
-            waits = host_waits(step, weights) if batch.device.type == "cuda" else None
     except Exception as error:
         return None, Entry(contestant.name, "failed", one_line(error))
     if complaint is not None:
         return None, Entry(contestant.name, "disagrees", complaint)
-    return step, Entry(contestant.name, "timed", host_waits=waits)
+    return step, Entry(contestant.name, "timed")
 
 
-def _run(contestant: Contestant, step: Step, weights: dict[str, float]) -> Callable[[], dict[str, float]]:
-    def run() -> dict[str, float]:
+def _run(contestant: Contestant, step: Step, weights: dict[str, float]) -> Run:
+    run_step = timed(lambda: step.run(weights), step.device)
+
+    def run() -> Mapping[str, float]:
         with contestant.setting():
-            return timed_step(step, weights)
+            step.forget_gradients()
+            return run_step()
 
     return run
 
@@ -113,9 +110,8 @@ def assignment_contest(
     for name, complaint in _above_the_least(totals).items():
         del calls[name]
         entries[name] = Entry(name, "disagrees", complaint)
-    now = clock_of(cost.device)
-    timed = in_turns({name: _timed_call(call, now) for name, call in calls.items()}, how.repeats, how.seconds)
-    entries |= {name: replace(entries[name], runs=found) for name, found in timed.items()}
+    found = in_turns({name: timed(call, cost.device) for name, call in calls.items()}, how.repeats, how.seconds)
+    entries |= {name: replace(entries[name], runs=runs) for name, runs in found.items()}
     return Setting("assignment", profile.name, regime, size, batch.size.targets, tuple(entries.values()))
 
 
@@ -137,12 +133,3 @@ def _above_the_least(totals: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict[s
                 f"problem {problem} costs {found[problem]:.8g}, another solver needs {least[problem]:.8g}"
             )
     return complaints
-
-
-def _timed_call(call: Callable[[], object], now: Callable[[], float]) -> Callable[[], dict[str, float]]:
-    def run() -> dict[str, float]:
-        start, processor = now(), time.process_time()
-        call()
-        return {STEP: now() - start, PROCESSOR: time.process_time() - processor}
-
-    return run

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
-from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detr_conformance.bench.batches import Batch
 from detr_spec.profile import Keys, Profile
@@ -47,52 +44,20 @@ class Package:
     def missing(self) -> str | None:
         """Why it cannot be imported, or None."""
         found = find_spec(self.module)
-        if found is None or (self.common and self.version is None):
+        if found is None or (self.common and version_of(self.distribution) is None):
             return NOT_INSTALLED
         first_file = f"{self.module}/__init__.py"
         if self.common and found.origin != str(distribution(self.distribution).locate_file(first_file)):
             return f"{self.module} is another package here"
         return None
 
-    @property
-    def version(self) -> str | None:
-        """The version that is installed, or None."""
-        try:
-            return version(self.distribution)
-        except PackageNotFoundError:
-            return None
 
-
-@dataclass(frozen=True)
-class Place:
-    """A function that a contestant calls, as an attribute of a module or of a class in it: "module:Class" or "module".
-
-    The time that is spent in it belongs to a part of the step.
-    """
-
-    owner: str
-    attribute: str
-    part: str
-
-    def resolve(self) -> Any:
-        """The module or class; raises ImportError or AttributeError where the installed version has none."""
-        module, _, name = self.owner.partition(":")
-        owner = import_module(module)
-        return attrgetter(name)(owner) if name else owner
-
-
-def places_of(matcher: object) -> tuple[Place, ...]:
-    """Where a matcher spends its time: in its forward pass, and in the solver of the modules that its classes are from.
-
-    There are none where it is no module, or where its class cannot be named.
-    """
-    kind = type(matcher)
-    if not isinstance(matcher, nn.Module) or "<locals>" in kind.__qualname__:
-        return ()
-    forward = Place(f"{kind.__module__}:{kind.__qualname__}", "forward", "cost")
-    modules = dict.fromkeys(base.__module__ for base in kind.__mro__)
-    solving = [name for name in modules if hasattr(sys.modules.get(name), "linear_sum_assignment")]
-    return (forward, *(Place(name, "linear_sum_assignment", "assignment") for name in solving))
+def version_of(name: str) -> str | None:
+    """The version of a distribution that is installed, or None."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -101,8 +66,7 @@ class Step:
 
     losses: every loss by the contestant's own key. terms: the sum over the layers of each of `TERMS`. total: what is
     trained on. matchings: of each layer, first to last, and each image, the (query, target) indices.
-    logits and boxes: the leaves that collect the gradient, [B, Q, ·] of each layer or one [L, B, Q, ·] of all. places:
-    where its parts are spent; without any it is timed as a whole.
+    logits and boxes: the leaves that collect the gradient, [B, Q, ·] of each layer or one [L, B, Q, ·] of all.
     """
 
     losses: Callable[[], Mapping[str, Tensor]]
@@ -110,7 +74,6 @@ class Step:
     matchings: Callable[[], Sequence[Pairs]]
     logits: Sequence[Tensor]
     boxes: Sequence[Tensor]
-    places: tuple[Place, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -134,9 +97,7 @@ class Step:
             leaf.grad = None
 
 
-def usual_step(
-    batch: Batch, keys: Keys, criterion: Callable[..., Any], matcher: Callable[..., Any], places: tuple[Place, ...]
-) -> Step:
+def usual_step(batch: Batch, keys: Keys, criterion: Callable[..., Any], matcher: Callable[..., Any]) -> Step:
     """A step of a criterion that is called with outputs and targets, under these keys.
 
     matcher: called likewise with the outputs of one layer, it gives the (query, target) indices of each image.
@@ -146,14 +107,8 @@ def usual_step(
     def matchings() -> list[Pairs]:
         return [_as_tensors(matcher(layer, targets)) for layer in (*outputs[keys.auxiliary], outputs)]
 
-    return Step(
-        lambda: criterion(outputs, targets),
-        terms_by_layer(keys, batch.size.layers),
-        matchings,
-        batch.logits,
-        batch.boxes,
-        places,
-    )
+    terms = terms_by_layer(keys, batch.size.layers)
+    return Step(lambda: criterion(outputs, targets), terms, matchings, batch.logits, batch.boxes)
 
 
 def _as_tensors(pairs: Sequence[tuple[Any, Any]]) -> Pairs:

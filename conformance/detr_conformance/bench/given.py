@@ -11,7 +11,7 @@ from torch import Tensor
 
 from detr_conformance.base.errors import UsageError
 from detr_conformance.bench.batches import DTYPE, Batch
-from detr_conformance.bench.contestant import Contestant, Step, places_of, usual_step
+from detr_conformance.bench.contestant import Contestant, Step, usual_step
 from detr_conformance.bench.others import OTHERS
 from detr_conformance.bench.ours import OURS
 from detr_conformance.bench.solvers import SOLVERS, SolverContestant
@@ -90,11 +90,12 @@ def _step(given: Implementation, batch: Batch) -> Step:
     """A step of an implementation's criterion; raises TypeError where its parts are not called as in PyTorch."""
     configuration = batch.configuration(given.profile, given.limits.of("criterion").fixed)
     criterion = _module("criterion", given.criterion, configuration)
-    own = getattr(criterion, "matcher", None)
-    matcher = own if given.matcher is None else _module("matcher", given.matcher, configuration)
+    matcher = getattr(criterion, "matcher", None)
+    if given.matcher is not None:
+        matcher = _module("matcher", given.matcher, configuration)
     if not callable(matcher):
         raise TypeError("its matchings cannot be seen; give its matcher, too, or keep it as criterion.matcher")
-    return usual_step(batch, given.profile.keys, criterion, matcher, places_of(own))
+    return usual_step(batch, given.profile.keys, criterion, matcher)
 
 
 def _module(what: str, factory: Callable[[Configuration], Any] | None, configuration: Configuration) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import platform
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from detr_conformance.bench.contestant import NOT_INSTALLED, version_of
 from detr_conformance.bench.registry import CONTESTANTS
 from detr_conformance.bench.solvers import SOLVERS
 
@@ -30,7 +30,7 @@ def described_machine(device: str) -> dict[str, Any]:
         "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
         "device": torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else "cpu",
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": {name: _version(name) for name in dict.fromkeys(names)},
+        "versions": {name: version_of(name) or NOT_INSTALLED for name in dict.fromkeys(names)},
     }
 
 
@@ -40,10 +40,3 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "not installed"

@@ -19,19 +19,12 @@ import torch
 from torch import Tensor
 
 from detr_conformance.bench.batches import SMALLEST_SIDE, Batch
-from detr_conformance.bench.contestant import TERMS, Contestant, Package, Pairs, Place, Step, places_of, usual_step
+from detr_conformance.bench.contestant import TERMS, Contestant, Package, Pairs, Step, usual_step
 from detr_spec.costs import FocalCost
 from detr_spec.profile import Keys
 from detr_spec.profiles import DEFORMABLE, DETR
 
 LOSSES = ["labels", "boxes", "cardinality"]
-
-RF_DETR_PLACES = (
-    Place("rfdetr.models.matcher:HungarianMatcher", "_match_many", "cost"),
-    Place("rfdetr.models.matcher:HungarianMatcher", "forward", "cost"),
-    Place("rfdetr.models.matcher", "linear_sum_assignment", "assignment"),
-    Place("rfdetr.models._assignment", "assign_many_bucketed", "assignment"),
-)
 
 
 def facebook_detr(batch: Batch) -> Step:
@@ -46,7 +39,7 @@ def facebook_detr(batch: Batch) -> Step:
     matcher = HungarianMatcher(*batch.profile.cost_weights)
     (eos_coef,) = batch.profile.class_loss.numbers.values()
     criterion = SetCriterion(batch.size.columns - 1, matcher, {}, eos_coef, LOSSES).to(batch.device)
-    return usual_step(batch, batch.profile.keys, criterion, matcher, places_of(matcher))
+    return usual_step(batch, batch.profile.keys, criterion, matcher)
 
 
 TRANSFORMERS_KEYS = Keys(logits="logits", auxiliary="auxiliary_outputs", labels="class_labels")
@@ -59,7 +52,7 @@ def transformers_detr(batch: Batch) -> Step:
     matcher = HungarianMatcher(*batch.profile.cost_weights)
     (eos_coef,) = batch.profile.class_loss.numbers.values()
     criterion = ImageLoss(matcher, batch.size.columns - 1, eos_coef, LOSSES).to(batch.device)
-    return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher, places_of(matcher))
+    return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher)
 
 
 def transformers_deformable(batch: Batch) -> Step:
@@ -68,7 +61,7 @@ def transformers_deformable(batch: Batch) -> Step:
 
     matcher = module.DeformableDetrHungarianMatcher(*batch.profile.cost_weights)
     criterion = module.DeformableDetrImageLoss(matcher, batch.size.columns, 0.25, LOSSES).to(batch.device)
-    return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher, places_of(matcher))
+    return usual_step(batch, TRANSFORMERS_KEYS, criterion, matcher)
 
 
 def rf_detr(batch: Batch) -> Step:
@@ -93,7 +86,7 @@ def rf_detr(batch: Batch) -> Step:
         return [*recording.found[1:], recording.found[0]]
 
     keys, criterion = batch.profile.keys, built(SetCriterion, LOSSES).to(batch.device)
-    return replace(usual_step(batch, keys, criterion, criterion.matcher, RF_DETR_PLACES), matchings=matchings)
+    return replace(usual_step(batch, keys, criterion, criterion.matcher), matchings=matchings)
 
 
 ULTRALYTICS_EPSILON = 1e-7
@@ -121,8 +114,7 @@ def ultralytics(batch: Batch) -> Step:
         found = [criterion.matcher(b, z, target_boxes, labels, counts) for b, z in zip(boxes, logits, strict=True)]
         return [[(i, j - start) for (i, j), start in zip(layer, starts, strict=True)] for layer in found]
 
-    places = places_of(criterion.matcher)
-    return Step(lambda: criterion(boxes, logits, targets), terms, matchings, (logits,), (boxes,), places)
+    return Step(lambda: criterion(boxes, logits, targets), terms, matchings, (logits,), (boxes,))
 
 
 FACEBOOK_DETR = Package("detr", "models", common=True)

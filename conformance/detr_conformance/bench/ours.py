@@ -16,7 +16,7 @@ import detr_reference
 from detr_accelerated.compiled import calling as compiled
 from detr_accelerated.cuda import kernels as cuda_kernels
 from detr_conformance.bench.batches import Batch
-from detr_conformance.bench.contestant import Contestant, Package, Place, Step, places_of, term_weights, usual_step
+from detr_conformance.bench.contestant import Contestant, Package, Step, term_weights, usual_step
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 
@@ -25,14 +25,6 @@ ACCELERATED = "accelerated, compiled"
 PLAIN = "accelerated, torch alone"
 UNVALIDATED = "accelerated, values not looked at"
 CAPTURED = "accelerated, as a CUDA graph"
-
-ACCELERATED_PLACES = (
-    Place("detr_accelerated.criterion", "pack_batch", "cost"),
-    Place("detr_accelerated.matcher:HungarianMatcher", "match", "cost"),
-    Place("detr_accelerated.matcher", "solve", "assignment"),
-    Place("detr_accelerated.matcher:HungarianMatcher", "match_on_device", "cost"),
-    Place("detr_accelerated.cuda.solver", "solve_unchecked", "assignment"),
-)
 
 
 def _matcher(module: Any, profile: Profile, **named: Any) -> Any:
@@ -48,24 +40,24 @@ def _criterion(module: Any, matcher: Any, batch: Batch) -> Any:
     return module.FocalSetCriterion(batch.size.columns, matcher, {}, LOSSES)
 
 
-def _step(module: Any, batch: Batch, places: tuple[Place, ...], **named: Any) -> Step:
+def _step(module: Any, batch: Batch, **named: Any) -> Step:
     criterion = _criterion(module, _matcher(module, batch.profile, **named), batch).to(batch.device)
-    return usual_step(batch, batch.profile.keys, criterion, _matcher(module, batch.profile), places)
+    return usual_step(batch, batch.profile.keys, criterion, _matcher(module, batch.profile))
 
 
 def reference_step(batch: Batch) -> Step:
     """A step of the readable reference."""
-    return _step(detr_reference, batch, places_of(_matcher(detr_reference, batch.profile)))
+    return _step(detr_reference, batch)
 
 
 def accelerated_step(batch: Batch) -> Step:
     """A step of the fast path."""
-    return _step(detr_accelerated, batch, ACCELERATED_PLACES)
+    return _step(detr_accelerated, batch)
 
 
 def unvalidated_step(batch: Batch) -> Step:
     """A step of the fast path with a matcher that does not look for broken values, and on CUDA waits for nothing."""
-    return _step(detr_accelerated, batch, ACCELERATED_PLACES, validate=False)
+    return _step(detr_accelerated, batch, validate=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +95,7 @@ def captured_step(batch: Batch) -> Step:
     with torch.cuda.graph(graph, stream=stream):
         found = step.run(weights)
     gradients = [leaf.grad for leaf in (*step.logits, *step.boxes)]
-    return _Captured(**vars(replace(step, places=())), graph=graph, found=found, gradients=gradients)
+    return _Captured(**vars(step), graph=graph, found=found, gradients=gradients)
 
 
 @contextmanager

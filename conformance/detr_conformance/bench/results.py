@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from detr_conformance.bench.parts import PROCESSOR, STEP
 from detr_conformance.bench.sizes import Size
-from detr_conformance.bench.timing import Runs
+from detr_conformance.bench.timing import PROCESSOR, STEP, Runs
 
 Status = Literal["timed", "not installed", "left out", "disagrees", "failed"]
 
@@ -18,8 +17,7 @@ Status = Literal["timed", "not installed", "left out", "disagrees", "failed"]
 class Entry:
     """One contestant in one setting. note: why it has no times, or nothing.
 
-    runs: the seconds of each run by part. peak_bytes: of one step, or why it is not known. host_waits: how often the
-    host waits for the device in a step, on CUDA.
+    runs: the seconds of each run. peak_bytes: of one step, or why it is not known.
     """
 
     name: str
@@ -27,11 +25,10 @@ class Entry:
     note: str = ""
     runs: Runs | None = None
     peak_bytes: int | str | None = None
-    host_waits: int | None = None
 
-    def seconds(self, part: str = STEP) -> float | None:
-        """The median seconds of a step, or of another part, or None."""
-        return None if self.runs is None else self.runs.medians().get(part)
+    def seconds(self, kind: str = STEP) -> float | None:
+        """The median seconds of a step, or its processor time; None where it was not timed."""
+        return None if self.runs is None else self.runs.medians()[kind]
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,10 @@ class Setting:
     most_targets: int
     entries: tuple[Entry, ...]
 
-    def ratio(self, entry: Entry, base: str, part: str = STEP) -> float | None:
+    def ratio(self, entry: Entry, base: str, kind: str = STEP) -> float | None:
         """How many times as long as the contestant `base` an entry takes, by medians; None where either has no time."""
-        own = entry.seconds(part)
-        other = next((item.seconds(part) for item in self.entries if item.name == base), None)
+        own = entry.seconds(kind)
+        other = next((item.seconds(kind) for item in self.entries if item.name == base), None)
         return None if own is None or other is None else own / other
 
 
@@ -106,11 +103,9 @@ def _entry(setting: Setting, entry: Entry, base: str) -> dict[str, Any]:
         }
     if entry.peak_bytes is not None:
         found["peak_bytes"] = entry.peak_bytes
-    if entry.host_waits is not None:
-        found["host_waits"] = entry.host_waits
     return found
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
     """Seconds to the microsecond, which is less than they vary by."""
-    return {part: round(value, 6) for part, value in seconds.items()}
+    return {kind: round(value, 6) for kind, value in seconds.items()}

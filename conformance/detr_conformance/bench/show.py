@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from rich.table import Table
 
 from detr_conformance.base.consoles import Console
-from detr_conformance.bench.parts import PARTS, PROCESSOR, STEP
 from detr_conformance.bench.results import Entry, Results, Setting
+from detr_conformance.bench.timing import PROCESSOR, STEP
 
 MEBIBYTE = 2**20
 
@@ -62,30 +62,23 @@ def _title(setting: Setting) -> str:
 
 
 def _table(setting: Setting, base: str) -> tuple[Row, list[Row]]:
-    """The header and a row for each contestant: milliseconds by part, and what few contestants have."""
-    parts = (*PARTS, STEP, PROCESSOR) if setting.kind == "criterion" else (STEP, PROCESSOR)
-    more: dict[str, Callable[[Entry], str]] = {}
-    if any(entry.peak_bytes is not None for entry in setting.entries):
-        more["peak MiB"] = _memory
-    if any(entry.host_waits is not None for entry in setting.entries):
-        more["host waits"] = lambda entry: "" if entry.host_waits is None else str(entry.host_waits)
-    header = ("contestant", *(f"{part} ms" for part in parts), "runs", "ratio", "processor ratio", *more)
-    return header, [
-        (*_times(entry, parts), *_ratios(setting, entry, base), *(cell(entry) for cell in more.values()))
-        for entry in setting.entries
-    ]
+    """The header and a row for each contestant: milliseconds, ratios, and memory where it was measured."""
+    measured = any(entry.peak_bytes is not None for entry in setting.entries)
+    header = ("contestant", "step ms", "processor ms", "runs", "ratio", "processor ratio", "peak MiB")
+    rows = [(entry.name, *_times(entry), *_ratios(setting, entry, base), _memory(entry)) for entry in setting.entries]
+    return (header, rows) if measured else (header[:-1], [row[:-1] for row in rows])
 
 
-def _times(entry: Entry, parts: Iterable[str]) -> Row:
+def _times(entry: Entry) -> Row:
     if entry.runs is None:
         note = entry.status if entry.note in ("", entry.status) else f"{entry.status}: {entry.note}"
-        return (entry.name, *("" for _ in list(parts)[:-1]), note, "")
-    seconds = [entry.seconds(part) for part in parts]
-    return (entry.name, *("" if time is None else f"{1e3 * time:.3g}" for time in seconds), str(entry.runs.count))
+        return "", note, ""
+    medians = entry.runs.medians()
+    return (*(f"{1e3 * medians[kind]:.3g}" for kind in (STEP, PROCESSOR)), str(entry.runs.count))
 
 
 def _ratios(setting: Setting, entry: Entry, base: str) -> Row:
-    ratios = [setting.ratio(entry, base, part) for part in (STEP, PROCESSOR)]
+    ratios = [setting.ratio(entry, base, kind) for kind in (STEP, PROCESSOR)]
     return tuple("" if ratio is None else f"{ratio:.2f}" for ratio in ratios)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from detr_conformance.base.errors import UsageError
 
 LAYERS = 6
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Size:
     """B images of Q queries, C logit columns and T targets, in L decoder layers."""
 
@@ -19,16 +19,10 @@ class Size:
     targets: int
     layers: int = LAYERS
 
-    def __str__(self) -> str:
-        return f"{self.images}, {self.queries}, {self.columns}, {self.targets}"
-
-
-BASE = Size(8, 300, 92, 7)
-"""What the growth curves start from: COCO's columns and mean number of objects."""
 
 STANDARD = (
     Size(2, 300, 92, 7),
-    BASE,
+    Size(8, 300, 92, 7),
     Size(32, 300, 92, 7),
     Size(8, 300, 92, 50),
     Size(32, 300, 92, 50),
@@ -40,19 +34,6 @@ LARGE_PROBLEMS = (Size(26, 300, 92, 100, layers=8), Size(26, 300, 92, 300, layer
 """For solvers alone: 208 problems of 100 and of 300 targets."""
 
 QUICK = (Size(2, 300, 92, 7),)
-
-GROWTH: dict[str, tuple[int, ...]] = {
-    "images": (2, 4, 8, 16, 32),
-    "queries": (100, 300, 600, 900),
-    "targets": (2, 7, 20, 50, 100),
-}
-"""By dimension, the lengths that it takes while the others are those of `BASE`."""
-
-
-def growth_sizes() -> tuple[Size, ...]:
-    """The sizes of all growth curves, each once."""
-    sizes = [replace(BASE, **{name: length}) for name, lengths in GROWTH.items() for length in lengths]
-    return tuple(dict.fromkeys(sizes))
 
 
 def parsed_size(text: str) -> Size:

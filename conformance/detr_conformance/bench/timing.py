@@ -8,14 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+import torch
+
 LEAST_RUNS = 2
+
+STEP = "step"
+PROCESSOR = "processor"
+"""The processor time of a step, of all threads together: what it takes no matter who else computes meanwhile."""
 
 Run = Callable[[], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of one contestant: by part, the seconds of each run in order."""
+    """The runs of one contestant: by kind of time, the seconds of each run in order."""
 
     seconds: Mapping[str, tuple[float, ...]]
 
@@ -25,12 +31,28 @@ class Runs:
         return len(next(iter(self.seconds.values())))
 
     def medians(self) -> dict[str, float]:
-        """The median seconds of each part."""
-        return {part: median(values) for part, values in self.seconds.items()}
+        """The median seconds of each kind."""
+        return {kind: median(values) for kind, values in self.seconds.items()}
 
     def fastest(self) -> dict[str, float]:
-        """The least seconds of each part."""
-        return {part: min(values) for part, values in self.seconds.items()}
+        """The least seconds of each kind."""
+        return {kind: min(values) for kind, values in self.seconds.items()}
+
+
+def timed(call: Callable[[], object], device: torch.device) -> Run:
+    """A run of a call on a device, which gives its seconds, on CUDA once all that was launched is done."""
+
+    def now() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    def run() -> dict[str, float]:
+        start, processor = now(), time.process_time()
+        call()
+        return {STEP: now() - start, PROCESSOR: time.process_time() - processor}
+
+    return run
 
 
 def in_turns(
@@ -63,4 +85,4 @@ def _rotated(names: Sequence[str], number: int) -> list[str]:
 
 
 def _collected(values: Sequence[Mapping[str, float]]) -> Runs:
-    return Runs({part: tuple(run[part] for run in values) for part in values[0]})
+    return Runs({kind: tuple(run[kind] for run in values) for kind in values[0]})

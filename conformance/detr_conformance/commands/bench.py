@@ -15,11 +15,10 @@ from detr_conformance.bench.contest import How
 from detr_conformance.bench.machine import described_machine
 from detr_conformance.bench.ours import ACCELERATED, NUMBA, PLAIN
 from detr_conformance.bench.plan import Plan
-from detr_conformance.bench.plot import picture, require_plot
 from detr_conformance.bench.registry import finds_by_dialect, solvers_beside
 from detr_conformance.bench.results import Results, as_json
 from detr_conformance.bench.show import as_markdown, show_setting
-from detr_conformance.bench.sizes import QUICK, STANDARD, growth_sizes, parsed_size
+from detr_conformance.bench.sizes import QUICK, STANDARD, parsed_size
 from detr_conformance.bench.solvers import ACCELERATED_SOLVER
 
 REGIMES = ("trained", "untrained", "coco")
@@ -31,7 +30,6 @@ _FILE = OutputPath(dir_okay=False)
 @click.option(
     "--size", "sizes", metavar="B,Q,C,T", multiple=True, help="Images, queries, columns, targets; repeatable."
 )
-@click.option("--growth", is_flag=True, help="Also the sizes of growth curves in B, Q and T.")
 @click.option(
     "--profile", "profiles", type=click.Choice(["detr", "deformable"]), multiple=True, help="Only this dialect."
 )
@@ -47,11 +45,9 @@ _FILE = OutputPath(dir_okay=False)
 @click.option("--quick", is_flag=True, help="One small size, one regime, three runs.")
 @click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
 @click.option("--markdown", "markdown_path", type=_FILE, help="Write the tables to this file.")
-@click.option("--plot", "plot_path", type=_FILE, help="Draw the times into this file, .svg or .png.")
 def command(
     implementations: tuple[str, ...],
     sizes: tuple[str, ...],
-    growth: bool,
     profiles: tuple[str, ...],
     regimes: tuple[str, ...],
     device: str,
@@ -61,7 +57,6 @@ def command(
     quick: bool,
     json_path: Path | None,
     markdown_path: Path | None,
-    plot_path: Path | None,
 ) -> int:
     """Time matchers and criteria side by side: the reference, the fast path, and what is installed of others.
 
@@ -69,15 +64,15 @@ def command(
     its solver in the assignment alone; what none of them has is not timed.
 
     Before anything is timed, each contestant is held to the definitions: the cost of its matchings, its losses and its
-    gradients. One that computes something else is not timed. Contestants run in turns; a part or a step is the median
-    of its runs, and a ratio says how many times as long as the fast path one takes.
+    gradients. One that computes something else is not timed. Contestants run in turns; a time is the median of the
+    runs, and a ratio says how many times as long as the fast path one takes.
 
     Exit code 0: all that are installed agree. 1: one disagrees or fails. 2: usage.
     """
-    _require(device, json_path, markdown_path, plot_path)
+    _require(device, json_path, markdown_path)
     chosen = tuple(parsed_size(text) for text in sizes) or (QUICK if quick else STANDARD)
     plan = Plan(
-        tuple(dict.fromkeys((*chosen, *(growth_sizes() if growth else ())))),
+        tuple(dict.fromkeys(chosen)),
         regimes or (REGIMES[:1] if quick else REGIMES),
         finds_by_dialect(profiles, implementations),
         solvers_beside(implementations),
@@ -86,23 +81,21 @@ def command(
     )
     if not plan.finds and not plan.solvers:
         raise UsageError(f"nothing to time: {', '.join(implementations)} has no criterion of {', '.join(profiles)}")
-    return _run(plan, json_path, markdown_path, plot_path)
+    return _run(plan, json_path, markdown_path)
 
 
-def _require(device: str, json_path: Path | None, markdown_path: Path | None, plot_path: Path | None) -> None:
+def _require(device: str, json_path: Path | None, markdown_path: Path | None) -> None:
     """Raises `UsageError` where the device is not there or a file cannot be written."""
-    for path in (json_path, markdown_path, plot_path):
+    for path in (json_path, markdown_path):
         if path is not None:
             require_writable(path)
-    if plot_path is not None:
-        require_plot(plot_path)
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"torch cannot compute on {device!r} here: {str(error).splitlines()[0]}") from error
 
 
-def _run(plan: Plan, json_path: Path | None, markdown_path: Path | None, plot_path: Path | None) -> int:
+def _run(plan: Plan, json_path: Path | None, markdown_path: Path | None) -> int:
     results = Results(described_machine(plan.how.device), _base())
     console = output_console()
     try:
@@ -115,8 +108,6 @@ def _run(plan: Plan, json_path: Path | None, markdown_path: Path | None, plot_pa
     finally:
         if results.settings and markdown_path is not None:
             write_whole(as_markdown(results) + "\n", markdown_path)
-        if results.settings and plot_path is not None:
-            write_whole(picture(results, plot_path.suffix.lower().lstrip(".")), plot_path)
     return 1 if results.disagreeing else 0
 
 
