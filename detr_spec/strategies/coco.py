@@ -25,18 +25,8 @@ class CocoImage:
 @lru_cache(maxsize=1)
 def coco_images() -> tuple[CocoImage, ...]:
     """The images of the sample that ships with the package, in file order."""
-    return tuple(_image(record) for record in _sample()["images"])
-
-
-def coco_category_names() -> dict[int, str]:
-    """The names of COCO's categories by their ids, which are the labels of the sample."""
-    return {category["id"]: category["name"] for category in _sample()["categories"]}
-
-
-def _sample() -> dict[str, Any]:
     text = (files("detr_spec") / "data" / "coco_sample.json").read_text(encoding="utf-8")
-    sample: dict[str, Any] = json.loads(text)
-    return sample
+    return tuple(map(_image, json.loads(text)["images"]))
 
 
 def _image(record: dict[str, Any]) -> CocoImage:

@@ -212,5 +212,5 @@ def test_a_command_whose_packages_are_missing_says_what_brings_them(
     monkeypatch.delitem(sys.modules, "detr_conformance.commands.bench", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
     assert run(["bench"]) == 2
-    told = "detr-spec: bench needs torch; `pip install 'detr-spec[bench]'` brings what it needs\n"
+    told = "detr-spec: bench needs torch; `pip install 'detr-spec[torch]'` brings what it needs\n"
     assert capsys.readouterr().err == told

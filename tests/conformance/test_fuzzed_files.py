@@ -416,7 +416,7 @@ QUICK = (
 )
 """Commands that are done at once; what is put into them makes none of them long."""
 
-LONG = ("bench", "demo", "limits", "mutants", "init", "check reference", "vectors draw")
+LONG = ("bench", "limits", "mutants", "init", "check reference", "vectors draw")
 """Commands that would take long if nothing were wrong with them, and so always get an option that there is not."""
 
 WORDS = st.one_of(

@@ -147,7 +147,7 @@ def calls() -> Iterator[tuple[tuple[object, ...], int | None]]:
     yield ("check", f"process:{sys.executable} -I -S testee.py dies", "-n", "0"), 2
     for option in ("--profile", "--component", "--invariant", "--level", "--seed", "--shard", "--database", "--device"):
         yield ("check", "it.py:IT", "-n", "0", option, ARGUMENT + MARKUP), 2
-    for name in ("list", "limits", "explain", "mutants", "bench", "demo", "catalogue", "vectors"):
+    for name in ("list", "limits", "explain", "mutants", "bench", "catalogue", "vectors"):
         yield (name, "--component" + ARGUMENT + COMMANDS), 2
     yield (ARGUMENT + COMMANDS,), 2
     yield ("vectors", "schema", ARGUMENT), 2

@@ -29,9 +29,6 @@ pytest.importorskip("torch")
 SHORT = {"catalogue", "explain", "init", "list", "merge", "report", "export", "schema"}
 """The commands that run for a moment."""
 
-ELSEWHERE = {"demo"}
-"""It shows what was learnt, see `test_demonstration`."""
-
 PACKAGE = "detr_conformance"
 JUDGE = f"{PACKAGE}.running.judges.judge_listed"
 BOXES = ("--component", "boxes", "-n", "0")
@@ -151,4 +148,4 @@ def test_a_command_that_is_still_being_imported_ends_without_a_word(tmp_path: Pa
 
 def test_every_command_is_short_or_among_them(command_names: tuple[tuple[str, ...], ...]) -> None:
     names = {arguments[: 1 + (arguments[0] == "vectors")] for arguments, *_ in LONG.values()}
-    assert {names[-1] for names in command_names} == SHORT | ELSEWHERE | {name[-1] for name in names}
+    assert {names[-1] for names in command_names} == SHORT | {name[-1] for name in names}

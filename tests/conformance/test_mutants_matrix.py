@@ -11,7 +11,6 @@ import pytest
 from detr_conformance.campaign.campaign import expected_tasks, hunts, survey_tasks
 from detr_conformance.campaign.hunt import Hunt
 from detr_conformance.campaign.matrix import Matrix, matrix_of
-from detr_conformance.campaign.picture import colours, matrix_picture
 from detr_conformance.campaign.show import as_json, as_markdown
 from detr_conformance.commands.command_line import run
 from detr_conformance.mutants.bank import Edit, Mutant, bank, find_mutant
@@ -114,31 +113,12 @@ def test_the_files_say_what_the_matrix_says() -> None:
     assert "- `equivalent`: it changes nothing" in text
 
 
-def test_the_picture_has_a_column_for_each_mutant_and_names_groups_and_components() -> None:
-    picture = matrix_picture(tiny())
-    assert picture == matrix_picture(tiny())
-    assert ">boxes</text>" in picture
-    cells = colours(tiny())
-    assert cells.shape == (3, 3, 3)
-    found, surviving, equivalent = cells.transpose(1, 0, 2)
-    assert (equivalent == 1).all()
-    assert [bool((cell == 1).all()) for cell in found] == [False, True, False]
-    assert [bool((cell == 1).all()) for cell in surviving] == [True, True, False]
-    assert found[0].sum() < found[2].sum() < 3
-    assert matrix_picture(tiny(told(FOUND, "boxes.scaling", 1, 1))) != picture
-
-
 def test_what_was_not_surveyed_is_not_told_of() -> None:
     titles = ["Equivalent mutants that were killed", "Invariants that killed nothing", "Invariants that no mutant"]
     assert all(title in as_markdown(tiny()) for title in titles)
     unsurveyed = as_markdown(replace(tiny(), survey_examples=0))
     assert not any(title in unsurveyed for title in titles)
     assert "no other ones" in unsurveyed
-
-
-def test_the_markdown_shows_the_picture_where_there_is_one() -> None:
-    assert "](matrix.svg)" in as_markdown(tiny(), "matrix.svg")
-    assert "](" not in as_markdown(tiny()).partition("##")[0]
 
 
 PAGE = Path(__file__).parents[2] / "docs" / "mutants.md"
@@ -159,7 +139,6 @@ def test_the_page_in_the_repository_lists_the_bank_and_no_survivors() -> None:
     ], "run the command that the page names"
     assert "**Survivors, with the profiles and seeds on which no expected invariant found them:** none." in text
     assert "**Equivalent mutants that were killed:**" not in text.replace("killed:** none.", "")
-    assert (PAGE.parent / "mutants.svg").is_file()
 
 
 def test_expected_invariants_have_every_seed_and_the_others_one() -> None:
@@ -184,20 +163,18 @@ def test_workers_find_what_this_process_finds() -> None:
 
 
 def test_the_command_writes_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report, table, picture = (tmp_path / f"m.{kind}" for kind in ("json", "md", "svg"))
+    report, table = (tmp_path / f"m.{kind}" for kind in ("json", "md"))
     arguments = ["giou-penalty-added", "--seeds", "2", "--survey-examples", "0", "-n", "0"]
-    files = ["--json", str(report), "--markdown", str(table), "--picture", str(picture)]
+    files = ["--json", str(report), "--markdown", str(table)]
     assert run(["mutants", *arguments, *files]) == 0
     assert "1 of 1 defects found on every one of 2 seeds" in capsys.readouterr().out
     assert json.loads(report.read_text())["survivors"] == {}
     assert "giou-penalty-added" in table.read_text()
-    assert "](m.svg)" in table.read_text()
-    assert "<svg" in picture.read_text()
 
 
 def test_a_file_that_would_not_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "file"
-    assert run(["mutants", "scores-are-logits", "--list", "--picture", str(file)]) == 2
+    assert run(["mutants", "scores-are-logits", "--list", "--markdown", str(file)]) == 2
     assert "no matrix to write" in capsys.readouterr().err
     assert not file.exists()
 

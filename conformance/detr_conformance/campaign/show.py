@@ -127,22 +127,16 @@ def as_json(matrix: Matrix) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def as_markdown(matrix: Matrix, picture: str | None = None) -> str:
-    """A table of the mutants by group, and what the campaign found. picture: where that of the matrix is."""
-    shown = f"![A column for each mutant, a row for each invariant]({picture})"
-    legend = (
-        "A column is a mutant, a row an invariant. What is coloured was found, the darker the fewer examples it took: "
-        "red by an invariant that was expected to find it, blue by another one."
-    )
+def as_markdown(matrix: Matrix) -> str:
+    """A table of the mutants by group, and what the campaign found."""
     lines = [
         "# The mutant bank",
         "",
         "Each mutant is the reference with one planted defect, written as a patch in",
         "`conformance/detr_conformance/mutants/bank`. This page is made by",
         f"`detr-spec mutants --seeds {len(matrix.seeds)} --examples {matrix.examples}"
-        f" --survey-examples {matrix.survey_examples} --markdown docs/mutants.md --picture docs/mutants.svg`.",
+        f" --survey-examples {matrix.survey_examples} --markdown docs/mutants.md`.",
         "",
-        *([shown, "", legend, ""] if picture else []),
         *(f"{line[0].upper()}{line[1:]}." + "\n" for line in summary(matrix)),
     ]
     for title, found in _sections(matrix).items():

@@ -20,7 +20,6 @@ COMMANDS = {
     "bench": "Time matchers and criteria side by side.",
     "catalogue": "Print the catalogue of all invariants, as Markdown.",
     "check": "Judge implementations by the invariants.",
-    "demo": "Train a small DETR on drawings of real COCO targets.",
     "explain": "Explain an invariant, by its id or its number in the norm.",
     "init": "Probe a criterion, a matcher, a module …, and write what a gate in CI needs.",
     "limits": "Measure the smallest error that each invariant detects.",
@@ -32,9 +31,6 @@ COMMANDS = {
     "vectors": "Portable test vectors: cases with their expected values.",
 }
 """What there is, each in the module of that name, as `command`; said here, as to import them all takes seconds."""
-
-EXTRAS = {"bench": "bench", "demo": "demo"}
-"""What brings the packages that a command needs; those of all others come with `torch`."""
 
 
 class _Commands(click.Group):
@@ -54,8 +50,7 @@ class _Commands(click.Group):
         try:
             found: click.Command = import_module(f"{__package__}.{name}").command
         except ModuleNotFoundError as error:
-            extra = EXTRAS.get(name, "torch")
-            brings = f"`pip install 'detr-spec[{extra}]'` brings what it needs"
+            brings = "`pip install 'detr-spec[torch]'` brings what it needs"
             raise UsageError(f"{name} needs {error.name}; {brings}") from error
         return found
 

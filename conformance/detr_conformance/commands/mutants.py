@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,13 +9,12 @@ import click
 from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from detr_conformance.base.consoles import Console, error_console, output_console, progress_bar
-from detr_conformance.base.errors import UsageError, require_installed
+from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import OutputPath, require_writable, write_whole
 from detr_conformance.base.interrupts import INTERRUPTED
 from detr_conformance.campaign.campaign import expected_tasks, hunts, survey_tasks
 from detr_conformance.campaign.hunt import Hunt
 from detr_conformance.campaign.matrix import matrix_of
-from detr_conformance.campaign.picture import matrix_picture
 from detr_conformance.campaign.show import as_json, as_markdown, interrupted_lines, show_bank, show_matrix
 from detr_conformance.mutants.bank import chosen_mutants
 
@@ -44,7 +42,6 @@ _FILE = OutputPath(dir_okay=False)
 @click.option("-n", "--workers", type=click.IntRange(0), default=1, show_default=True, help="Processes; 0 for none.")
 @click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
 @click.option("--markdown", "markdown_path", type=_FILE, help="Write a table of the mutants.")
-@click.option("--picture", "picture_path", type=_FILE, help="Write the matrix as a picture, in SVG.")
 def command(
     mutants: tuple[str, ...],
     listed: bool,
@@ -54,7 +51,6 @@ def command(
     workers: int,
     json_path: Path | None,
     markdown_path: Path | None,
-    picture_path: Path | None,
 ) -> int:
     """Plant defects in the reference and see which invariants find them.
 
@@ -64,7 +60,7 @@ def command(
     Exit code 0: every mutant was found on every seed. 1: one survived, or an equivalent one was killed. 2: usage.
     """
     chosen = chosen_mutants(mutants)
-    paths = [path for path in (json_path, markdown_path, picture_path) if path is not None]
+    paths = [path for path in (json_path, markdown_path) if path is not None]
     if paths and listed:
         raise UsageError("--list runs no campaign, so there is no matrix to write to a file")
     for path in paths:
@@ -72,8 +68,6 @@ def command(
     if listed:
         show_bank(chosen, output_console())
         return 0
-    if picture_path is not None:
-        require_installed("the picture", "matplotlib", extra="demo")
     tasks = expected_tasks(chosen, range(seeds), examples) + survey_tasks(chosen, 0, survey_examples)
     searches = _shown(hunts(tasks, workers), len(tasks), error_console())
     found: list[Hunt] = []
@@ -89,10 +83,7 @@ def command(
     if json_path is not None:
         write_whole(as_json(matrix), json_path)
     if markdown_path is not None:
-        picture = None if picture_path is None else os.path.relpath(picture_path, markdown_path.parent)
-        write_whole(as_markdown(matrix, picture), markdown_path)
-    if picture_path is not None:
-        write_whole(matrix_picture(matrix), picture_path)
+        write_whole(as_markdown(matrix), markdown_path)
     return matrix.exit_code
 
 

@@ -32,7 +32,7 @@ _ENTRANCES = {
 @cache
 def original_sources() -> Mapping[str, str]:
     """The text of every file that a mutant may patch, by names such as "detr_reference/boxes.py"."""
-    require_installed("the bank of mutants", PACKAGE, "torch", extra="torch")
+    require_installed("the bank of mutants", PACKAGE, "torch")
     package, beside = _folder(PACKAGE), _folder("detr_conformance").parent
     files = {f"{PACKAGE}/{path.name}": path for path in sorted(package.glob("*.py"))}
     files |= {name: beside / name for name in (REFERENCE_ADAPTER, SOLVER_ADAPTER)}

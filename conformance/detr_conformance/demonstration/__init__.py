@@ -1,1 +1,0 @@
-"""A demonstration: a small DETR learns drawings of real COCO targets, and a page shows how."""
