@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ from detr_conformance.base.text import counted
 from detr_conformance.implementations.resolve import resolve
 from detr_conformance.judging.drawing import drawn_vectors, right_solver
 from detr_conformance.vectors.exporting import export, packed
-from detr_conformance.vectors.schema import vector_schema
+from detr_conformance.vectors.schema import schema_text
 
 
 @click.group()
@@ -35,7 +34,7 @@ def export_vectors(folder: Path) -> None:
 @command.command("schema")
 def print_schema() -> None:
     """Print the JSON Schema of vectors."""
-    click.echo(json.dumps(vector_schema(), indent=2, ensure_ascii=False))
+    click.echo(schema_text(), nl=False)
 
 
 @command.command("draw")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, Field, fields
+from enum import Enum
 from typing import Any, get_args, get_origin
 
 from numpy.typing import NDArray
@@ -59,6 +60,8 @@ class Decoder(ABC):
             return self._decoded_items(hint, data, place)
         if hint is Any:
             return data
+        if isinstance(hint, type) and issubclass(hint, Enum):
+            return hint(choice(data, [member.value for member in hint], place))
         if hint is float:
             return self.decoded_number(data, place)
         return _SCALARS[hint](data, place) if hint in _SCALARS else choice(data, get_args(hint), place)

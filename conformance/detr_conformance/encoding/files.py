@@ -29,6 +29,9 @@ ARRAY_DTYPES = {"f": "float64", "i": "int64", "b": "bool"}
 NON_FINITE = r"^(nan(:[0-9a-f]{16})?|-?inf)$"
 """What a string that stands for a number looks like."""
 
+LARGEST_ARRAY = 2**20
+"""How many numbers an array may have, its dimensions of length 0 counted as 1."""
+
 _PLAIN_NAN = 0x7FF8000000000000
 
 
@@ -74,6 +77,8 @@ class _Files(Encoder, Decoder):
         record(data, place, ("dtype", "shape", "values"))
         dtype = choice(data["dtype"], tuple(ARRAY_DTYPES.values()), place.within("dtype"))
         shape = [integer(size, place.within("shape")) for size in items(data["shape"], place.within("shape"))]
+        if math.prod(max(size, 1) for size in shape) > LARGEST_ARRAY:
+            raise place.within("shape").wrong(found=str(shape), expected=f"at most {LARGEST_ARRAY} numbers")
         values = items(data["values"], place.within("values"))
         if math.prod(shape) != len(values):
             expected = f"{math.prod(shape)}, as of {shape}"

@@ -14,8 +14,8 @@ from detr_conformance.running.report import Report
 from detr_conformance.vectors.expected import expected_values
 from detr_conformance.vectors.flags import flags_of
 from detr_conformance.vectors.places import Place
-from detr_conformance.vectors.reading import checked_vector, one_member_a_line
-from detr_conformance.vectors.vector import Vector, to_document
+from detr_conformance.vectors.reading import one_member_a_line
+from detr_conformance.vectors.vector import Vector, from_document, to_document
 
 BEGINNING = '{\n"format": '
 """How a file begins that was left by an earlier run, and may be written anew."""
@@ -50,7 +50,7 @@ def _failing(report: Report) -> Iterator[tuple[str, Vector]]:
         document = judgement.counterexample.vector if judgement.counterexample else None
         if document is not None:
             parts = (implementation.name, implementation.profile, judgement.id)
-            yield "-".join(map(_as_name, parts)), checked_vector(document, Place(judgement.id))
+            yield "-".join(map(_as_name, parts)), from_document(document, Place(judgement.id))
 
 
 def _as_name(text: str) -> str:

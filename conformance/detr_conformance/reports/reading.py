@@ -8,11 +8,11 @@ from typing import Any
 
 from detr_conformance.base.documents import parsed_json, read_text
 from detr_conformance.base.errors import UsageError
-from detr_conformance.base.verdict import Counterexample, Judgement, Verdict
+from detr_conformance.base.verdict import Judgement
+from detr_conformance.encoding.checks import items, table, text
+from detr_conformance.encoding.files import FILES
 from detr_conformance.running.report import FORMAT, ImplementationReport, Report
-from detr_conformance.running.sharding import Shard
 from detr_conformance.vectors.places import Place
-from detr_conformance.vectors.validation import require_valid
 
 
 def read_report(path: Path) -> Report:
@@ -20,46 +20,25 @@ def read_report(path: Path) -> Report:
     return parsed_report(read_text(path), str(path))
 
 
-def parsed_report(text: str, source: str) -> Report:
+def parsed_report(content: str, source: str) -> Report:
     """The report in a text; raises `UsageError` with the text's source and the place where it is not one."""
-    document = parsed_json(text, source)
-    given = document.get("format") if isinstance(document, Mapping) else None
-    if given != FORMAT:
-        raise UsageError(f"{source} is no report of this version: its format is {given!r:.60}; expected {FORMAT!r}")
-    require_valid(document, "report", Place(source))
-    return _report(document)
+    document, place = parsed_json(content, source), Place(source)
+    given = dict(document) if isinstance(document, Mapping) else {}
+    name = given.pop("format", None)
+    if name != FORMAT:
+        raise UsageError(f"{source} is no report of this version: its format is {name!r:.60}; expected {FORMAT!r}")
+    at = place.within("implementations")
+    judged = [_implementation(item, at.within(n)) for n, item in enumerate(items(given.pop(at.path[-1], None), at))]
+    report: Report = FILES.decoded_fields(Report, given, place, implementations=tuple(judged))
+    return report
 
 
-def _report(document: Mapping[str, Any]) -> Report:
-    return Report(
-        version=document["version"],
-        seed=int(document["seed"]),
-        examples=int(document["examples"]),
-        implementations=tuple(map(_implementation, document["implementations"])),
-        interrupted=document["interrupted"],
-        device=document["device"],
-        shard=None if document["shard"] is None else Shard(**document["shard"]),
-        database=tuple(document["database"]),
-    )
-
-
-def _implementation(entry: Mapping[str, Any]) -> ImplementationReport:
-    return ImplementationReport(
-        name=entry["implementation"],
-        profile=entry["profile"],
-        dtypes=tuple(entry["dtypes"]),
-        judgements=tuple(map(_judgement, entry["invariants"])),
-        address=entry["address"],
-    )
-
-
-def _judgement(entry: Mapping[str, Any]) -> Judgement:
-    counterexample = entry["counterexample"]
-    return Judgement(
-        **{
-            **entry,
-            "verdict": Verdict(entry["verdict"]),
-            "entries": tuple(entry["entries"]),
-            "counterexample": None if counterexample is None else Counterexample(**counterexample),
-        }
-    )
+def _implementation(data: Any, place: Place) -> ImplementationReport:
+    given = dict(table(data, place))
+    name, judgements = (given.pop(key, None) for key in ("implementation", "invariants"))
+    own = {
+        "name": text(name, place.within("implementation")),
+        "judgements": FILES.decoded(tuple[Judgement, ...], judgements, place.within("invariants")),
+    }
+    report: ImplementationReport = FILES.decoded_fields(ImplementationReport, given, place, **own)
+    return report

@@ -13,8 +13,7 @@ from detr_conformance.judging.judge import DEFAULT_DEVICE
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.running.judges import Judges, Task
 from detr_conformance.vectors.places import Place
-from detr_conformance.vectors.reading import checked_vector
-from detr_conformance.vectors.vector import Vector
+from detr_conformance.vectors.vector import Vector, from_document
 from detr_spec.implementation import Implementation
 
 MOST_ROUNDS = 8
@@ -117,7 +116,7 @@ class _Work:
         if judgement.verdict not in (Verdict.VIOLATED, Verdict.ERROR) or vector is None:
             self.done = True
             return
-        self._put(checked_vector(vector, Place(f"the counterexample of {judgement.id}")))
+        self._put(from_document(vector, Place(f"the counterexample of {judgement.id}")))
 
     def _put(self, vector: Vector) -> None:
         """Gives the vector to an entry that waits for one of its dtype, else to a new entry."""

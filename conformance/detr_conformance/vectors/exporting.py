@@ -12,7 +12,7 @@ from pathlib import Path
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import require_folder, require_writable, write_whole
 from detr_conformance.vectors.reading import Placed, lines_of, vectors_in
-from detr_conformance.vectors.validation import schema_text
+from detr_conformance.vectors.schema import schema_text
 from detr_conformance.vectors.vector import Vector
 from detr_spec.implementation import COMPONENTS
 
@@ -60,7 +60,10 @@ def export(folder: Path) -> tuple[int, int]:
     before anything is written.
     """
     texts = {f"{component}.jsonl": text for component, text in set_texts().items()}
-    texts |= {SCHEMA_FILE: schema_text("vector"), "README.txt": README}
+    texts |= {
+        SCHEMA_FILE: schema_text(),
+        "README.txt": README,
+    }
     require_folder(folder)
     for name, text in texts.items():
         _require_ours(folder / name, text)

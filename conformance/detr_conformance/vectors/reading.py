@@ -11,10 +11,7 @@ from typing import Any
 from detr_conformance.base.documents import parsed_json, read_text
 from detr_conformance.base.errors import UsageError
 from detr_conformance.vectors.places import Place
-from detr_conformance.vectors.validation import require_valid
 from detr_conformance.vectors.vector import Vector, from_document, to_document
-
-SCHEMA = "vector"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +24,7 @@ class Placed:
 
 def vector_of(text: str, place: Place) -> Vector:
     """The vector that a text says; raises `UsageError` with the place of what is not as it should be."""
-    return checked_vector(parsed_json(text, place), place)
-
-
-def checked_vector(document: Any, place: Place) -> Vector:
-    """The vector of plain data; raises `UsageError` as `vector_of` does."""
-    require_valid(document, SCHEMA, place)
-    return from_document(document, place)
+    return from_document(parsed_json(text, place), place)
 
 
 def read_vectors(path: Path) -> tuple[Placed, ...]:

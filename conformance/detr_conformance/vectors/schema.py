@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import MISSING, fields
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 
-from detr_conformance.encoding.files import NON_FINITE
-from detr_conformance.vectors.checks import LARGEST_ARRAY
-from detr_conformance.vectors.vector import FORMAT, KINDS, Expected, Provenance
+from detr_conformance.encoding.files import LARGEST_ARRAY, NON_FINITE
+from detr_conformance.vectors.vector import FORMAT, FORMAT_READ, KINDS, Expected, Provenance
 from detr_spec.configuration import Configuration
 from detr_spec.hints import array_type, default_of, field_types, is_mapping, is_part, is_record, optional_type
 from detr_spec.implementation import COMPONENTS
@@ -25,11 +25,16 @@ NUMBER: Schema = {
 }
 
 
+def schema_text() -> str:
+    """The schema of one vector as its file says it."""
+    return json.dumps(vector_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
 def vector_schema() -> Schema:
     """The schema of one vector."""
     definitions: dict[str, Schema] = {}
     parts = {
-        "format": format_schema(FORMAT, "`detr-spec vectors draw` writes others, `check --accept` a ledger's"),
+        "format": {"title": FORMAT_READ, "const": FORMAT},
         "component": {"enum": list(COMPONENTS)},
         "invariants": {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
         "flags": {
@@ -55,11 +60,6 @@ def vector_schema() -> Schema:
             **dict(sorted(definitions.items())),
         },
     }
-
-
-def format_schema(number: int, renewed: str) -> Schema:
-    """The schema of the number of a format, which fails for any other."""
-    return {"title": f"format {number}, which this version reads; {renewed}", "const": number}
 
 
 def array_schema(dtype: str) -> Schema:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from detr_conformance.base.version import installed_version
+from detr_conformance.encoding.checks import choice, record, shown, table
 from detr_conformance.encoding.files import FILES
 from detr_conformance.vectors.checks import require_sound
 from detr_conformance.vectors.places import Place
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
+from detr_spec.implementation import COMPONENTS
 from detr_spec.invariant import Invariant
 from detr_spec.profile import Profile
 from detr_spec.tolerance import Interval
@@ -21,6 +23,10 @@ from detr_spec.values import Floats, Integers
 
 FORMAT = 2
 """The version of the format: it grows where a reader of the last one would misunderstand."""
+
+FORMAT_READ = (
+    f"format {FORMAT}, which this version reads; `detr-spec vectors draw` writes others, `check --accept` a ledger's"
+)
 
 KINDS: dict[str, type[Case]] = {
     "boxes": BoxCase,
@@ -142,23 +148,34 @@ def to_document(vector: Vector) -> dict[str, Any]:
     return document
 
 
-def from_document(document: Mapping[str, Any], place: Place) -> Vector:
-    """The vector of plain data that the schema allows; raises `UsageError` where its parts do not fit each other."""
-    profile = FILES.decoded(Profile, document["profile"], place.within("profile"))
-    given = document["configuration"]
-    configuration = FILES.decoded_fields(Configuration, given, place.within("configuration"), profile=profile)
-    parts = dict(document["case"])
-    case = FILES.decoded_fields(KINDS[parts.pop("kind")], parts, place.within("case"), configuration=configuration)
-    expected = document.get("expected")
-    vector = Vector(
-        component=document["component"],
-        invariants=tuple(document["invariants"]),
-        case=case,
-        provenance=FILES.decoded(Provenance, document["provenance"], place.within("provenance")),
-        flags=document["flags"],
-        expected=None if expected is None else FILES.decoded(Expected, expected, place.within("expected")),
+MEMBERS = ("format", "component", "invariants", "flags", "provenance", "profile", "configuration", "case")
+"""What every vector has; it may have expected values beside that."""
+
+
+def from_document(document: Any, place: Place) -> Vector:
+    """The vector of plain data; raises `UsageError` with the place of what is not as it should be."""
+    if table(document, place).get("format", FORMAT) != FORMAT:
+        raise place.within("format").wrong(found=shown(document["format"]), expected=FORMAT_READ)
+    given = record(document, place, MEMBERS, ("expected",))
+
+    def decoded(name: str, hint: Any) -> Any:
+        return FILES.decoded(hint, given[name], place.within(name))
+
+    configuration = FILES.decoded_fields(
+        Configuration, given["configuration"], place.within("configuration"), profile=decoded("profile", Profile)
     )
-    require_sound(vector.component, vector.invariants, case, place)
+    at = place.within("case")
+    parts = dict(table(given["case"], at))
+    kind = KINDS[choice(parts.pop("kind", None), tuple(KINDS), at.within("kind"))]
+    vector = Vector(
+        component=choice(given["component"], COMPONENTS, place.within("component")),
+        invariants=decoded("invariants", tuple[str, ...]),
+        case=FILES.decoded_fields(kind, parts, at, configuration=configuration),
+        provenance=decoded("provenance", Provenance),
+        flags=decoded("flags", Mapping[str, str]),
+        expected=decoded("expected", Expected) if "expected" in given else None,
+    )
+    require_sound(vector.component, vector.invariants, vector.case, place)
     return vector
 
 

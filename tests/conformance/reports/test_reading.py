@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,8 @@ from detr_conformance.base.errors import UsageError
 from detr_conformance.base.verdict import Verdict
 from detr_conformance.reports.reading import parsed_report, read_report
 from detr_conformance.running.report import ImplementationReport, Report
-from detr_conformance.vectors.validation import schema_text
 
-SCHEMA = json.loads(schema_text("report"))
+SCHEMA = json.loads((files("detr_conformance") / "schemas" / "report.schema.json").read_text(encoding="utf-8"))
 
 
 def test_the_schema_is_one() -> None:
@@ -66,18 +66,22 @@ Damage = Callable[[dict[str, Any]], object]
     [
         (lambda d: d.pop("format"), "its format is None; expected 'detr-spec-report/1'"),
         (lambda d: d.update(format="detr-spec-report/2"), "'detr-spec-report/2'"),
-        (lambda d: d.update(extra=1), 'it: no field is called "extra"; the fields are format, version'),
-        (lambda d: d.pop("seed"), "it: field 'seed' is missing"),
-        (lambda d: d.update(seed="0"), 'it, at /seed: found "0"; expected an integer'),
-        (lambda d: d.update(examples=0), "it, at /examples: found 0; expected at least 1"),
-        (lambda d: d["implementations"][1].update(extra=1), "it, at /implementations/1: no field is called"),
-        (lambda d: first_judgement(d).update(extra=1), "it, at /implementations/0/invariants/0: no field is called"),
+        (lambda d: d.update(extra=1), "it: found an object with the field 'extra'; expected the fields version, seed"),
+        (lambda d: d.pop("seed"), "it: found an object without the field 'seed'"),
+        (lambda d: d.update(seed="0"), "it, at /seed: found '0'; expected an integer"),
+        (
+            lambda d: d["implementations"][1].update(extra=1),
+            "it, at /implementations/1: found an object with the field",
+        ),
+        (
+            lambda d: first_judgement(d).update(extra=1),
+            "it, at /implementations/0/invariants/0: found an object with the field",
+        ),
         (
             lambda d: first_judgement(d).update(verdict="passed"),
-            '/0/verdict: found "passed"; expected one of holds',
+            "/0/verdict: found 'passed'; did you mean crashed?; expected one of holds",
         ),
-        (lambda d: first_judgement(d).update(examples=-1), "/invariants/0/examples: found -1; expected at least 0"),
-        (lambda d: first_judgement(d).update(seconds=10**299), "/invariants/0/seconds"),
+        (lambda d: first_judgement(d).update(seconds="1"), "/invariants/0/seconds: found '1'; expected a number"),
         (
             lambda d: first_judgement(d).update(dtypes={"float32": 0.5}),
             "/dtypes/float32: found 0.5; expected",
@@ -85,7 +89,7 @@ Damage = Callable[[dict[str, Any]], object]
         (lambda d: first_judgement(d)["counterexample"].update(extra=1), "/invariants/0/counterexample"),
         (
             lambda d: first_judgement(d).update(message=["\n" * 10_000]),
-            "/0/message: found a list of 1; expected text",
+            "/0/message: found a list of 1; expected a string",
         ),
     ],
 )
