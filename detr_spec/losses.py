@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Targ
 from detr_spec.written import truth_of
 
 METRICS = ("class_error", "cardinality")
+MOVED = ("logits", "boxes", "masks")
+"""The predictions that terms move."""
 
 
 def by_pairs(configuration: Configuration) -> Configuration:
@@ -178,16 +180,29 @@ def set_losses(
     Those of masks are among them where the layer has masks and they are asked for. normaliser: what box losses are
     divided by, [], where that is not `num_boxes`.
     """
-    dtype = configuration.dtype
-    terms = [name for name, term in configuration.terms.items() if term.moves != "masks" or layer.masks is not None]
-    normaliser = lift(num_boxes(targets, matchings, configuration), dtype) if normaliser is None else normaliser
-    shown = shown_layer(configuration, layer, targets, matchings, normaliser)
     labels = matched_targets(targets, matchings).labels
     return {
-        **{name: interval(term.value(shown)) for name, term in held(configuration).terms.items() if name in terms},
-        "class_error": class_error(matched_rows(layer.logits, matchings), labels, metric_dtype(dtype)),
+        **term_losses(configuration, layer, targets, matchings, normaliser),
+        "class_error": class_error(matched_rows(layer.logits, matchings), labels, metric_dtype(configuration.dtype)),
         "cardinality": cardinality_error(layer.logits, targets, configuration),
     }
+
+
+def term_losses(
+    configuration: Configuration,
+    layer: Outputs,
+    targets: Targets,
+    matchings: Sequence[Matching],
+    normaliser: Interval | None = None,
+    moving: Collection[str] = MOVED,
+) -> dict[str, Interval]:
+    """As `set_losses`, without the metrics. moving: the predictions that the terms move; others are left out."""
+    if normaliser is None:
+        normaliser = lift(num_boxes(targets, matchings, configuration), configuration.dtype)
+    shown = shown_layer(configuration, layer, targets, matchings, normaliser)
+    there = moving if layer.masks is not None else [name for name in moving if name != "masks"]
+    terms = held(configuration).terms
+    return {name: interval(term.value(shown)) for name, term in terms.items() if term.moves in there}
 
 
 def classification_has_value(configuration: Configuration, targets: Targets) -> bool:

@@ -8,8 +8,10 @@ each group of queries (Chen et al. 2023, "Group DETR"), in which a target may be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from typing import Literal
 
 import numpy as np
@@ -31,7 +33,8 @@ class MatchingScope:
     """How many queries a target is given: it is matched as if it were there so many times, and counted so too."""
     box_pairs: Literal["layer", "all-layers"] = "layer"
     """The pairs of the losses of boxes: the layer's own; or the union of the pairs of all decoder layers, of which each
-    query keeps the target that it has most often, divided by their number (Peng et al. 2024, "D-FINE", section 4.2)."""
+    query keeps the target that it has most often, divided by their number (Peng et al. 2024, "D-FINE", section 4.2).
+    Where a query has several targets equally often, either is right."""
 
     def __post_init__(self) -> None:
         require_choices(self)
@@ -90,17 +93,31 @@ def part_of(matching: Matching, problem: Problem) -> Matching:
     return Matching(queries - problem.queries[0], np.array(places, dtype=np.int64))
 
 
-def pooled(layers: Sequence[Matching]) -> Matching | None:
-    """The union of an image's matchings, of which each query keeps its most frequent target; None where two are."""
-    counts = Counter(pair for matching in layers for pair in matching.pairs())
-    found: dict[int, int] = {}
-    for query in sorted({query for query, _ in counts}):
-        own = {target: count for (other, target), count in counts.items() if other == query}
-        best = [target for target, count in own.items() if count == max(own.values())]
-        if len(best) > 1:
-            return None
-        found[query] = best[0]
-    return Matching(np.array([*found], dtype=np.int64), np.array([*found.values()], dtype=np.int64))
+def unions(images: Iterable[Sequence[Matching]], most: int) -> list[tuple[Matching, ...]]:
+    """Each union of the matchings of a batch, of which each query keeps a target that it has most often.
+
+    images: of each image, its matching in every decoder layer. There are several where queries have two targets
+    equally often; none are given where there are more than `most`.
+    """
+    found = [_most_frequent(layers) for layers in images]
+    if prod(len(targets) for image in found for targets in image.values()) > most:
+        return []
+    return [*product(*([_chosen(image, targets) for targets in product(*image.values())] for image in found))]
+
+
+def _most_frequent(layers: Sequence[Matching]) -> dict[int, list[int]]:
+    """The targets that each query of an image has in most layers, by query."""
+    own: dict[int, Counter[int]] = {}
+    for query, target in sorted(pair for matching in layers for pair in matching.pairs()):
+        own.setdefault(query, Counter())[target] += 1
+    return {
+        query: [target for target, count in counts.items() if count == max(counts.values())]
+        for query, counts in own.items()
+    }
+
+
+def _chosen(queries: Iterable[int], targets: Iterable[int]) -> Matching:
+    return Matching(np.array([*queries], dtype=np.int64), np.array([*targets], dtype=np.int64))
 
 
 def joined(parts: Sequence[Matching], whole: Sequence[Problem]) -> Matching:

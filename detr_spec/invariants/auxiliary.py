@@ -15,6 +15,7 @@ from detr_spec.invariants.criterion_answers import (
     Build,
     Judged,
     judged,
+    lies_within,
     premise_same_matchings,
     require_all_same_terms,
     require_key,
@@ -30,7 +31,6 @@ from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
 from detr_spec.reported import decoder_keys, reported_losses, without_extra
 from detr_spec.strategies import close_calls, set_cases
-from detr_spec.tolerance import Interval
 from detr_spec.values import Matching
 from detr_spec.violation import Violation, premise, require
 
@@ -160,21 +160,17 @@ def _require_own(answer: Judged, others: Sequence[Others]) -> None:
     layers = zip((*range(len(answer.outputs.auxiliary)), None), answer.outputs.layers, others, strict=True)
     for layer, outputs, matchings_of in layers:
         terms = answer.terms(answer.configuration.layered, layer)
-        wrong = {name: term for name, term in terms.items() if not _explains(term.definition, term.value)}
+        wrong = {name: term for name, term in terms.items() if not term.is_right}
         for whose, matchings in matchings_of if wrong else ():
             definitions = set_losses(answer.configuration, outputs, answer.targets, matchings)
             for name, term in wrong.items():
-                if _explains(definitions[name], term.value):
+                if lies_within(term.value, definitions[name]):
                     raise Violation(
                         f"{term.key} is the loss under the matching {whose}",
                         expected=float(term.definition.value),
                         got=term.value,
                         allowance=float(term.definition.upper - term.definition.lower),
                     )
-
-
-def _explains(definition: Interval, value: float) -> bool:
-    return bool(definition.lower <= value <= definition.upper)
 
 
 @invariant(

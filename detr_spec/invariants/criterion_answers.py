@@ -7,8 +7,8 @@ optimal by a margin.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -20,11 +20,11 @@ from detr_spec.invariants.shared import (
     require_optimal_matchings,
     require_valid_matching,
     same_pairs,
-    union_of,
     unique_matchings,
 )
-from detr_spec.losses import METRICS, by_pairs, set_losses
+from detr_spec.losses import METRICS, by_pairs, set_losses, term_losses
 from detr_spec.reported import Place, Reported, loss_key, reported_losses, weighted_sum
+from detr_spec.scope import unions
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
 from detr_spec.values import AnyIntegers, Floats, Losses, Matching, Outputs, Targets
@@ -48,6 +48,9 @@ ORDINARY_REGIMES = tuple(name for name in ALL_REGIMES if name not in _BY_COUNT)
 """Regimes in which images may have targets, and never more than queries."""
 DISTINCT_ORDINARY_REGIMES = tuple(name for name in DISTINCT_REGIMES if name not in _BY_COUNT)
 """Those of them in which the optimum is usually unique."""
+
+MOST_UNIONS = 64
+"""How many unions of the matchings of all layers may be right where an answer is still judged."""
 
 LARGEST_SCALE = 1024.0
 """By how much losses may be too large and still be compared with one another as losses of another scale."""
@@ -81,6 +84,11 @@ class Term:
         """The range, evaluated when it is first asked for: two equal answers need none."""
         return self.evaluate()
 
+    @property
+    def is_right(self) -> bool:
+        """Whether the loss lies in its range."""
+        return lies_within(self.value, self.definition)
+
     def times(self, factor: float) -> Term:
         """The loss without its normaliser, where the factor is that."""
         return Term(self.key, self.value * factor, lambda: self.definition * factor, self.matchings)
@@ -106,6 +114,11 @@ class Term:
     def rises_to(self, other: Term) -> bool:
         """Whether the definition of the other lies above this one's by more than rounding."""
         return bool(other.definition.lower > self.definition.upper)
+
+
+def lies_within(value: float, definition: Interval) -> bool:
+    """Whether a loss lies in the range of its definition."""
+    return bool(definition.lower <= value <= definition.upper)
 
 
 def allowance(*terms: Term) -> float:
@@ -173,6 +186,8 @@ class Judged:
     """What losses over num_boxes are divided by, where that is not the batch's own number."""
     pairs_normaliser: Interval | None = None
     """Likewise, losses of boxes whose pairs are those of all layers."""
+    chosen: tuple[Matching, ...] | None = None
+    """Which union of the matchings of all layers it is judged by, where that is known."""
 
     @property
     def layers(self) -> tuple[int | None, ...]:
@@ -190,8 +205,30 @@ class Judged:
 
     @cached_property
     def union(self) -> tuple[Matching, ...] | None:
-        """The matching of each image that losses of boxes are under, where that is not each layer's own."""
-        return union_of(self.matchings, self.configuration)
+        """The matching of each image that losses of boxes are under, where that is not each layer's own.
+
+        Where several are right, one that explains the losses of boxes, or any if none does.
+        """
+        if self.chosen is not None or self.configuration.scope.box_pairs == "layer":
+            return self.chosen
+        return next(self.explaining())
+
+    @cached_property
+    def unions(self) -> list[tuple[Matching, ...]]:
+        """The unions of all layers' matchings that are right; ends the check for more than `MOST_UNIONS`."""
+        found = unions(zip(*self.matchings, strict=True), MOST_UNIONS)
+        premise(bool(found), "too many unions of the matchings of all layers are right")
+        return found
+
+    def explaining(self) -> Iterator[tuple[Matching, ...]]:
+        """Those of them that explain the losses of boxes, and then the first, right or not."""
+        yield from filter(self._explains, self.unions if len(self.unions) > 1 else ())
+        yield self.unions[0]
+
+    def _explains(self, union: tuple[Matching, ...]) -> bool:
+        """Whether all losses of boxes are as they are defined under the pairs of a union."""
+        judged, names = replace(self, chosen=union), self.configuration.moving("boxes")
+        return all(term.is_right for place in self.layers for term in judged.terms(names, place).values())
 
     @cached_property
     def _definitions(self) -> dict[Place, dict[str, Interval]]:
@@ -205,8 +242,7 @@ class Judged:
             found = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
             if self.union is not None:
                 given = by_pairs(self.configuration), outputs, self.targets, self.union, self.pairs_normaliser
-                of_pairs = set_losses(*given)
-                found |= {name: of_pairs[name] for name in self.configuration.moving("boxes")}
+                found |= term_losses(*given, moving=("boxes",))
             self._definitions[place] = found
         return self._definitions[place]
 

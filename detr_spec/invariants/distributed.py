@@ -69,7 +69,14 @@ def _ranks(component: Build, configuration: Configuration, batches: Sequence[Bat
         answers = _losses(component, configuration, batches)
     except RankFailure as failure:
         raise PremiseFailed(str(failure)) from failure
-    ranks = [_judged(configuration, batch, losses) for batch, losses in zip(batches, answers, strict=True)]
+    return with_divisors(
+        [_judged(configuration, batch, losses) for batch, losses in zip(batches, answers, strict=True)]
+    )
+
+
+def with_divisors(ranks: Sequence[Judged]) -> list[Judged]:
+    """The answers of all ranks, judged with what the ranks divide losses by together."""
+    configuration = ranks[0].configuration
     counts = [boxes_counted(rank.targets, rank.last, configuration) for rank in ranks]
     normalisers = num_boxes_of_ranks(counts, configuration)
     pairs = [sum(len(matching.queries) for matching in rank.union or ()) for rank in ranks]

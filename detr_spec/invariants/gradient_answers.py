@@ -12,12 +12,12 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.gradients import GradientRange, LayerObjective, layer_objective
 from detr_spec.implementation import Gradients
-from detr_spec.invariants.criterion_answers import known_matchings, require_key
-from detr_spec.invariants.shared import union_of, unique_matchings
+from detr_spec.invariants.criterion_answers import Judged, known_matchings, require_key
+from detr_spec.invariants.shared import unique_matchings
 from detr_spec.losses import matched_places
 from detr_spec.reported import keys_with, weight_table
 from detr_spec.tolerance import Interval
-from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGradients, Outputs, Targets
+from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGradients, Matching, Outputs, Targets
 from detr_spec.violation import premise, require, require_close, require_shape, require_within
 
 Build = Callable[[Configuration], Gradients]
@@ -130,6 +130,13 @@ class JudgedLayer:
         known = bounded(self.range.boxes) & matched[..., None]
         return require_slopes(f"the gradient of the boxes of {self.name}", self.boxes, self.range.boxes, known)
 
+    @property
+    def has_box_slopes(self) -> bool:
+        """Whether the boxes' gradient is that of the definition, as far as it is known."""
+        right, matched = self.range.boxes, ~self.without_boxes
+        inside = (self.boxes >= right.lower) & (self.boxes <= right.upper)
+        return bool(np.all(inside | ~(bounded(right) & matched[..., None])))
+
     def require_mask_slopes(self) -> bool:
         """Raises `Violation` unless the masks' gradient is that of the definition; false if none but 0 is known.
 
@@ -196,13 +203,20 @@ def judged_layers(
         require_key(answer.losses, keys_with(configuration, name)[0])
     table = weight_table(configuration, weights)
     known = {key: weight for key, weight in table.items() if key in answer.losses.values}
-    places, union = [*range(len(case.outputs.auxiliary)), None], union_of(matchings, configuration)
-    names = layer_names(case.outputs)
-    return [
-        JudgedLayer(
-            name, layer, gradient, layer_objective(configuration, (layer, given, matching), known, place, union)
-        )
-        for name, layer, gradient, matching, place in zip(
-            names, case.outputs.layers, answer.layers, matchings, places, strict=True
-        )
-    ]
+    judged = Judged(configuration, case.outputs, given, answer.losses, matchings)
+    places, names = [*range(len(case.outputs.auxiliary)), None], layer_names(case.outputs)
+
+    def under(union: Sequence[Matching] | None) -> list[JudgedLayer]:
+        return [
+            JudgedLayer(
+                name, layer, gradient, layer_objective(configuration, (layer, given, matching), known, place, union)
+            )
+            for name, layer, gradient, matching, place in zip(
+                names, case.outputs.layers, answer.layers, matchings, places, strict=True
+            )
+        ]
+
+    if judged.union is None or len(judged.unions) == 1:
+        return under(judged.union)
+    ways = map(under, judged.explaining())
+    return next((layers for layers in ways if all(layer.has_box_slopes for layer in layers)), under(judged.union))

@@ -13,7 +13,7 @@ from detr_spec.configuration import Configuration, with_numbers
 from detr_spec.matching.assignment import minimum_total, optimality, solve, total_allowance, unique_optimum
 from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
-from detr_spec.scope import Problem, joined, part_of, pooled, problems
+from detr_spec.scope import Problem, joined, part_of, problems
 from detr_spec.tolerance import Interval
 from detr_spec.values import Answer, Floats, Integers, Matching, Outputs, Targets
 from detr_spec.violation import NotProvided, Raised, Violation, premise, require
@@ -108,10 +108,10 @@ def parts_of(
 ) -> Iterator[tuple[Problem, Matching, Interval]]:
     """Each problem of an image, the part of a valid matching that is of it, and its costs."""
     for problem in problems(len(cost), cost.shape[1], configuration.scope):
-        yield problem, part_of(matching, problem), _costs_of(problem, cost)
+        yield problem, part_of(matching, problem), costs_of(problem, cost)
 
 
-def _costs_of(problem: Problem, cost: Interval) -> Interval:
+def costs_of(problem: Problem, cost: Interval) -> Interval:
     """The costs of a problem's queries and targets, from those of its image."""
     return cost[problem.queries][:, problem.targets]
 
@@ -128,22 +128,9 @@ def unique_optima(costs: Sequence[Interval], configuration: Configuration) -> tu
 
 def _unique_of_image(cost: Interval, configuration: Configuration) -> Matching:
     whole = problems(len(cost), cost.shape[1], configuration.scope)
-    found = [unique_optimum(_costs_of(problem, cost), configuration.dtype, problem.repeats) for problem in whole]
+    found = [unique_optimum(costs_of(problem, cost), configuration.dtype, problem.repeats) for problem in whole]
     premise(all(item is not None for item in found), "an image has several matchings that are as good")
     return joined([item for item in found if item is not None], whole)
-
-
-def union_of(matchings: Sequence[Sequence[Matching]], configuration: Configuration) -> tuple[Matching, ...] | None:
-    """The matching of each image that losses of boxes are under, where that is not each layer's own; None if it is.
-
-    matchings: of each decoder layer and image. Ends the check where a query has two targets equally often: then either
-    is right.
-    """
-    if configuration.scope.box_pairs == "layer":
-        return None
-    found = [pooled(layers) for layers in zip(*matchings, strict=True)]
-    premise(None not in found, "a query has two targets in equally many layers")
-    return tuple(matching for matching in found if matching is not None)
 
 
 def same_pairs(first: Matching, second: Matching) -> bool:

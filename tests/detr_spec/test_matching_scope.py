@@ -12,7 +12,7 @@ from detr_spec.losses import num_boxes
 from detr_spec.matching.assignment import optimality, unique_optimum
 from detr_spec.profile import replace
 from detr_spec.profiles import DETR
-from detr_spec.scope import MatchingScope, joined, part_of, pooled, problems
+from detr_spec.scope import MatchingScope, joined, part_of, problems, unions
 from detr_spec.values import Floats, Matching, Target
 
 
@@ -52,13 +52,20 @@ def repeated(cost: Sequence[Sequence[float]]) -> Floats:
 
 def test_each_query_keeps_the_target_that_it_has_in_most_layers() -> None:
     layers = [matching((0, 0), (1, 1)), matching((0, 0), (2, 1)), matching((0, 1), (3, 0))]
-    union = pooled(layers)
-    assert union is not None
-    assert union.pairs() == [(0, 0), (1, 1), (2, 1), (3, 0)]
-    assert pooled(layers[1:]) is None
-    empty = pooled([matching(), matching()])
-    assert empty is not None
-    assert empty.pairs() == []
+    assert pairs_of(unions([layers], 1)) == [[[(0, 0), (1, 1), (2, 1), (3, 0)]]]
+    assert pairs_of(unions([[matching(), matching()]], 1)) == [[[]]]
+
+
+def test_a_query_with_two_targets_equally_often_may_keep_either() -> None:
+    tied = [matching((0, 0), (1, 1)), matching((0, 1), (1, 0))]
+    ways = [[(0, first), (1, second)] for first in (0, 1) for second in (0, 1)]
+    assert pairs_of(unions([tied], 4)) == [[way] for way in ways]
+    assert pairs_of(unions([tied, [matching((2, 0))]], 4)) == [[way, [(2, 0)]] for way in ways]
+    assert unions([tied], 3) == []
+
+
+def pairs_of(found: Sequence[Sequence[Matching]]) -> list[list[list[tuple[int, int]]]]:
+    return [[own.pairs() for own in union] for union in found]
 
 
 @pytest.mark.parametrize(

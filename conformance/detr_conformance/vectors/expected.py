@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,12 +14,16 @@ from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCa
 from detr_spec.configuration import Configuration
 from detr_spec.detections.rules import candidates, count_range
 from detr_spec.gradients import layer_objective
-from detr_spec.losses import METRICS, boxes_counted, num_boxes_of_ranks, set_losses
+from detr_spec.invariants.criterion_answers import Judged
+from detr_spec.invariants.distributed import with_divisors
+from detr_spec.invariants.shared import costs_of
+from detr_spec.losses import METRICS
 from detr_spec.matching.assignment import solve, total_allowance, unique_optimum
 from detr_spec.matching.costs import image_costs
 from detr_spec.reported import Place, reported_losses, weight_table, weighted_sum
+from detr_spec.scope import joined, problems
 from detr_spec.tolerance import Interval, lift
-from detr_spec.values import Floats, Matching, Outputs, Targets
+from detr_spec.values import Floats, Losses, Matching, Outputs, Targets
 
 
 def expected_values(component: str, case: Any) -> Expected:
@@ -39,15 +43,29 @@ def _boxes(case: BoxCase) -> Expected:
     return Expected(overlaps={name: Range.of(item) for name, item in (overlaps | centres).items()})
 
 
-def _optimum(cost: Floats | Interval, dtype: str) -> Optimum:
+def _optimum(cost: Floats | Interval, dtype: str, copies: int = 1) -> Optimum:
     value = cost.value if isinstance(cost, Interval) else cost
     best = solve(np.asarray(value, dtype=np.float64))
     spread = 0.0
     if isinstance(cost, Interval):
         spread = 2 * float((cost.upper - cost.lower).max(initial=0.0)) * len(best.rows)
-    unique = unique_optimum(cost, dtype) is not None
+    unique = unique_optimum(cost, dtype, copies) is not None
     allowance = total_allowance(np.asarray(value, dtype=np.float64), dtype) + spread
     return Optimum(best.total, allowance, best.rows, best.columns, unique)
+
+
+def _image_optimum(cost: Interval, configuration: Configuration) -> Optimum:
+    """The optima of an image's problems as one."""
+    whole = problems(len(cost), cost.shape[1], configuration.scope)
+    found = [_optimum(costs_of(problem, cost), configuration.dtype, problem.repeats) for problem in whole]
+    pairs = joined(_matchings(found), whole)
+    return Optimum(
+        sum(part.total for part in found),
+        sum(part.allowance for part in found),
+        pairs.queries.astype(np.int64),
+        pairs.targets.astype(np.int64),
+        all(part.unique for part in found),
+    )
 
 
 def _assignment(case: CostCase) -> Expected:
@@ -55,7 +73,7 @@ def _assignment(case: CostCase) -> Expected:
 
 
 def _layer_optima(layer: Outputs, targets: Targets, configuration: Configuration) -> tuple[Optimum, ...]:
-    return tuple(_optimum(cost, configuration.dtype) for cost in image_costs(layer, targets, configuration))
+    return tuple(_image_optimum(cost, configuration) for cost in image_costs(layer, targets, configuration))
 
 
 def _matcher(case: SetCase) -> Expected:
@@ -70,72 +88,64 @@ def _matchings(optima: Sequence[Optimum]) -> tuple[Matching, ...]:
     return tuple(Matching(optimum.queries, optimum.targets) for optimum in optima)
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A decoder layer under its optima: its place, None for the last, and its terms and metrics by neutral name."""
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """A batch under its optima, one of each image in each decoder layer, and what a right answer is judged by."""
 
-    place: int | None
-    outputs: Outputs
-    optima: tuple[Optimum, ...]
-    terms: Mapping[str, Interval]
+    optima: tuple[tuple[Optimum, ...], ...]
+    judged: Judged
 
-
-def _layers(
-    configuration: Configuration, outputs: Outputs, targets: Targets, normaliser: Interval | None = None
-) -> list[_Layer]:
-    found = []
-    for place, layer in zip((*range(len(outputs.auxiliary)), None), outputs.layers, strict=True):
-        optima = _layer_optima(layer, targets, configuration)
-        terms = set_losses(configuration, layer, targets, _matchings(optima), normaliser)
-        found.append(_Layer(place, layer, optima, terms))
-    return found
+    @property
+    def layers(self) -> tuple[tuple[int | None, tuple[Optimum, ...]], ...]:
+        """The place of each layer, None for the last, and its optima; none is unique where a union of them is not."""
+        several = self.judged.union is not None and len(self.judged.unions) > 1
+        optima = [[replace(optimum, unique=optimum.unique and not several) for optimum in own] for own in self.optima]
+        return tuple(zip((*range(len(optima) - 1), None), map(tuple, optima), strict=True))
 
 
-def _expected_layers(
-    configuration: Configuration, layers: Sequence[_Layer], metrics: bool = True
-) -> tuple[LayerExpected, ...]:
+def _batch(configuration: Configuration, outputs: Outputs, targets: Targets) -> _Batch:
+    optima = tuple(_layer_optima(layer, targets, configuration) for layer in outputs.layers)
+    return _Batch(optima, Judged(configuration, outputs, targets, Losses({}), tuple(map(_matchings, optima))))
+
+
+def _expected_layers(batch: _Batch, metrics: bool = True) -> tuple[LayerExpected, ...]:
     """What each layer is to give, by the profile's keys; what is a sum over layers is among the last one's."""
-    terms: dict[Place, Mapping[str, Interval]] = {layer.place: layer.terms for layer in layers}
-    losses: dict[Place, dict[str, Range]] = {layer.place: {} for layer in layers}
+    configuration = batch.judged.configuration
+    losses: dict[Place, dict[str, Range]] = {place: {} for place, _ in batch.layers}
     for key, reported in reported_losses(configuration).items():
         own = reported.of_decoder
         if own.parts and (metrics or own.parts[0][0] not in METRICS):
             ((_, place), *others) = own.parts
-            found = weighted_sum(configuration, own, terms.__getitem__)
+            found = weighted_sum(configuration, own, batch.judged.definitions)
             losses[None if others else place][key] = Range.of(found)
-    return tuple(LayerExpected(number, layer.optima, losses[layer.place]) for number, layer in enumerate(layers))
+    return tuple(LayerExpected(number, optima, losses[place]) for number, (place, optima) in enumerate(batch.layers))
 
 
 def _criterion(case: SetCase) -> Expected:
-    layers = _layers(case.configuration, case.outputs, case.targets)
-    return Expected(layers=_expected_layers(case.configuration, layers))
+    return Expected(layers=_expected_layers(_batch(case.configuration, case.outputs, case.targets)))
 
 
 def _gradients(case: SetCase) -> Expected:
     configuration = case.configuration
-    layers = _layers(configuration, case.outputs, case.targets)
+    batch = _batch(configuration, case.outputs, case.targets)
     table = weight_table(configuration, configuration.term_weights)
     found = []
-    for layer, expected in zip(layers, _expected_layers(configuration, layers, metrics=False), strict=True):
-        supervised = layer.outputs, case.targets, _matchings(layer.optima)
-        slopes = layer_objective(configuration, supervised, table, layer.place).range
+    for (place, _), layer, matchings, expected in zip(
+        batch.layers, case.outputs.layers, batch.judged.matchings, _expected_layers(batch, metrics=False), strict=True
+    ):
+        supervised = layer, case.targets, matchings
+        slopes = layer_objective(configuration, supervised, table, place, batch.judged.union).range
         logits, boxes = Range.of(slopes.logits), Range.of(slopes.boxes)
         found.append(replace(expected, logits_gradient=logits, boxes_gradient=boxes))
     return Expected(layers=tuple(found))
 
 
 def _distributed(case: RankCase) -> Expected:
-    configuration = case.configuration
-    last = [_matchings(_layer_optima(outputs.main, targets, configuration)) for outputs, targets in case.batches]
-    counts = [
-        boxes_counted(targets, matchings, configuration)
-        for (_, targets), matchings in zip(case.batches, last, strict=True)
-    ]
-    normalisers = num_boxes_of_ranks(counts, configuration)
+    batches = [_batch(case.configuration, *batch) for batch in case.batches]
+    ranks = with_divisors([batch.judged for batch in batches])
     return Expected(
         ranks=tuple(
-            _expected_layers(configuration, _layers(configuration, outputs, targets, normaliser))
-            for (outputs, targets), normaliser in zip(case.batches, normalisers, strict=True)
+            _expected_layers(replace(batch, judged=judged)) for batch, judged in zip(batches, ranks, strict=True)
         )
     )
 

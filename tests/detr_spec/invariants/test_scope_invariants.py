@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
+import torch
 from judging import failure, share_fired
+from torch import Tensor
 
+from detr_conformance.implementations.declared import criterion
 from detr_conformance.implementations.declared.implementation import declared_implementation
 from detr_spec.implementation import Implementation
 from detr_spec.invariants import all_invariants
@@ -68,6 +73,39 @@ DEPARTURES = {
 def test_a_departure_is_found(name: str) -> None:
     by, scope, other = DEPARTURES[name]
     assert failure(by, built_to(scope, other), 100) is not None
+
+
+POOLED = ("auxiliary.many-layers", "gradients.box-l1")
+
+
+@pytest.mark.parametrize("found", [min, max])
+def test_either_of_two_targets_that_a_query_has_equally_often_is_right(
+    monkeypatch: pytest.MonkeyPatch, found: Callable[..., int]
+) -> None:
+    monkeypatch.setattr(criterion, "_most_frequent", partial(kept, lambda own: found(most_frequent(own))))
+    right = declared_implementation(dialect(DETR, SCOPES["all layers"]))
+    assert [name for name in POOLED if failure(name, right, 40) is not None] == []
+
+
+@pytest.mark.parametrize("name", POOLED)
+def test_a_target_that_a_query_has_less_often_than_another_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(criterion, "_most_frequent", partial(kept, lambda own: min(own, key=own.count)))
+    wrong = declared_implementation(dialect(DETR, SCOPES["all layers"]))
+    assert failure(name, wrong, 300) is not None
+
+
+def most_frequent(own: list[int]) -> list[int]:
+    return [target for target in own if own.count(target) == max(map(own.count, own))]
+
+
+def kept(keep: Callable[[list[int]], int], pairs: Any) -> tuple[Tensor, Tensor]:
+    """The pairs of all layers of an image, of which each query keeps one of its targets."""
+    found: dict[int, list[int]] = {}
+    for query, target in [
+        pair for queries, targets in pairs for pair in zip(queries.tolist(), targets.tolist(), strict=True)
+    ]:
+        found.setdefault(query, []).append(target)
+    return torch.tensor([*found], dtype=torch.int64), torch.tensor([*map(keep, found.values())], dtype=torch.int64)
 
 
 @pytest.mark.parametrize("name", ["matcher.one-group-in-evaluation", "criterion.one-group-in-evaluation"])
