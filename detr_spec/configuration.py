@@ -120,9 +120,15 @@ class Configuration:
         return self.cost_class, self.cost_bbox, self.cost_giou
 
     @property
-    def costs(self) -> tuple[Cost, Cost, Cost]:
-        """The terms of the matching cost, in the order of their weights."""
-        return self.class_cost, self.box_cost, self.overlap_cost
+    def costs(self) -> tuple[tuple[Cost, float], ...]:
+        """The terms of the matching cost that count, and their weights; one of weight 0 is left out."""
+        own = zip((self.class_cost, self.box_cost, self.overlap_cost), self.cost_weights, strict=True)
+        further = ((further.cost, further.weight) for further in self.profile.further_costs)
+        return tuple((cost, weight) for cost, weight in (*own, *further) if weight)
+
+    def is_matched_by(self, predictions: str) -> bool:
+        """Whether the matching cost depends on "logits" or "boxes"."""
+        return any(predictions in cost.reads for cost, _ in self.costs)
 
     @property
     def terms(self) -> dict[str, Term]:

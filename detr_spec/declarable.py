@@ -13,9 +13,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from detr_spec.costs import ScoreTimesOverlap
 from detr_spec.hints import default_of, is_part
 from detr_spec.parts import Part, known_parts
-from detr_spec.profile import FurtherLoss, Profile
+from detr_spec.profile import FurtherCost, FurtherLoss, Profile
 from detr_spec.profiles import PROFILES
 from detr_spec.terms import BoxGiou
 from detr_spec.values import InvalidValue
@@ -57,6 +58,7 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
         (0.3, 0.7, 0.1),
     ),
     "eos_coef": (0.1, 0.0, 0.25, 1.0, 3.0),
+    "further_costs": ((), (FurtherCost(cost=ScoreTimesOverlap(), weight=4.0),)),
     "further_losses": ((), (FurtherLoss(key="loss_overlap", term=BoxGiou(), weight=0.5),)),
 }
 """Numbers worth trying, the default of `Profile` first: those of known dialects, and where a number may end."""

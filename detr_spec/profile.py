@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from detr_spec.boxes import BoxRules
-from detr_spec.costs import BoxCost, ClassCost, GiouCost, L1Cost, NegativeProbability
+from detr_spec.costs import BoxCost, ClassCost, Cost, GiouCost, L1Cost, NegativeProbability
 from detr_spec.declarations import (
     choices_of,
     require_arguments,
@@ -30,6 +30,7 @@ from detr_spec.values import InvalidValue
 __all__ = [
     "BoxRules",
     "DetectionRules",
+    "FurtherCost",
     "FurtherLoss",
     "Keys",
     "LossRules",
@@ -100,6 +101,17 @@ class FurtherLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FurtherCost:
+    """A term of the matching cost beside those of classes, boxes and overlaps, with the weight that it has."""
+
+    cost: Cost
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_number(f"the weight of {self.cost.name}", self.weight)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """Every parameter in which right implementations of DETR's set prediction differ. The defaults are DETR's own.
 
@@ -118,6 +130,8 @@ class Profile:
     overlap_loss: BoxTerm = field(default_factory=BoxGiou)
     mask_loss: MaskTerm = field(default_factory=MaskFocal)
     dice_loss: MaskTerm = field(default_factory=MaskDice)
+    further_costs: tuple[FurtherCost, ...] = ()
+    """Terms of the matching cost that the dialect has beside these."""
     further_losses: tuple[FurtherLoss, ...] = ()
     """Training terms that the dialect has beside these, of its decoder's layers and of what stands apart."""
     no_object: Literal["last", "first"] = "last"
@@ -167,10 +181,12 @@ class Profile:
 
     def __post_init__(self) -> None:
         require_choices(self)
-        require_weights("cost_weights", self.cost_weights)
+        require_weights("cost_weights", (*self.cost_weights, *(further.weight for further in self.further_costs)))
         require_weights("loss_weights", self.loss_weights)
         self._require_activation("class_cost", self.class_cost, ClassCost)
         self._require_activation("class_loss", self.class_loss, ClassTerm)
+        for further_cost in self.further_costs:
+            self._require_activation("further_costs", further_cost.cost, Cost)
         for further in self.further_losses:
             self._require_activation(further.key, further.term, Term)
         require_different("losses", *(further.key for further in self.further_losses), *self.keys.losses)

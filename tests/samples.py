@@ -19,7 +19,7 @@ from detr_spec.hints import (
     optional_type,
 )
 from detr_spec.parts import known_parts
-from detr_spec.profile import FurtherLoss, Keys, MatcherRules, Profile, TargetRules
+from detr_spec.profile import FurtherCost, FurtherLoss, Keys, MatcherRules, Profile, TargetRules
 from detr_spec.values import Outputs
 
 LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "n": 2, "m": 3, "k": 2, "L": 2}
@@ -35,6 +35,7 @@ SPECIAL: dict[tuple[Any, str], Any] = {
     (Outputs, "encoder"): _layer,
     (Outputs, "denoising"): _layer,
     (Profile, "activation"): lambda: "sigmoid",
+    (Profile, "further_costs"): lambda: (record(FurtherCost),),
     (Profile, "further_losses"): lambda: (record(FurtherLoss),),
     (Keys, "auxiliary_loss"): lambda: "layer {layer}, {loss}",
     (Keys, "encoder_loss"): lambda: "encoder, {loss}",

@@ -3,5 +3,17 @@
 from detr_spec.costs.boxes import GiouCost, L1Cost
 from detr_spec.costs.classes import FocalCost, NegativeProbability
 from detr_spec.costs.cost import LAWS, BoxCost, ClassCost, Cost, Pairs
+from detr_spec.costs.quality import ScoreTimesOverlap
 
-__all__ = ["LAWS", "BoxCost", "ClassCost", "Cost", "FocalCost", "GiouCost", "L1Cost", "NegativeProbability", "Pairs"]
+__all__ = [
+    "LAWS",
+    "BoxCost",
+    "ClassCost",
+    "Cost",
+    "FocalCost",
+    "GiouCost",
+    "L1Cost",
+    "NegativeProbability",
+    "Pairs",
+    "ScoreTimesOverlap",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from detr_spec.boxes import EXACT
 from detr_spec.parts import Part
@@ -36,7 +36,9 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost(Part):
-    """A term of the matching cost."""
+    """A term of the matching cost. reads: which predictions it depends on, "logits" and "boxes"."""
+
+    reads: ClassVar[frozenset[str]]
 
     @abstractmethod
     def value(self, pairs: Pairs) -> Numbers:
@@ -47,6 +49,8 @@ class Cost(Part):
 class ClassCost(Cost):
     """A cost of the classes."""
 
+    reads = frozenset({"logits"})
+
     @property
     def of_nothing_is_finite(self) -> bool:
         """Whether it is a finite number for a probability of 0."""
@@ -56,3 +60,5 @@ class ClassCost(Cost):
 @dataclass(frozen=True, kw_only=True)
 class BoxCost(Cost):
     """A cost of the boxes."""
+
+    reads = frozenset({"boxes"})

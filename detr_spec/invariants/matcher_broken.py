@@ -15,7 +15,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
 from detr_spec.invariants.shared import (
-    boxes_decide,
+    has_three_costs,
     one_to_one,
     require_optimal,
     require_optimal_matchings,
@@ -59,7 +59,7 @@ def _ranks_some_last(profile: Profile) -> bool:
 
 def _premise_classes_count(configuration: Configuration) -> None:
     """Ends the check where classes have no part in the cost: what has no weight may be left out, and not looked at."""
-    premise(configuration.cost_class > 0, "classes have no part in the cost")
+    premise(configuration.is_matched_by("logits"), "classes have no part in the cost")
 
 
 def _with_logit(case: SetCase, number: float) -> Outputs:
@@ -132,7 +132,7 @@ def nan_box_refused(component: Build, case: SetCase) -> None:
 
     A NaN box has no distance to anything; an answer would be an accident of how the solver compares NaN.
     """
-    premise(boxes_decide(case.configuration), "boxes have no part in the cost")
+    premise(case.configuration.is_matched_by("boxes"), "boxes have no part in the cost")
     generator = case.generator("broken box")
     image, coordinate = generator.integers(case.outputs.batch), generator.integers(4)
     boxes, targets = case.outputs.boxes.copy(), list(case.targets)
@@ -292,6 +292,7 @@ def negative_label_refused(component: Build, case: SetCase) -> None:
     source="norm §3: all three weights zero is refused",
     breaks="weights that are not looked at: every matching is then optimal, and training follows none",
     cases=SOUND_CASES,
+    applies=has_three_costs,
     cost=10,
 )
 def no_weight_refused(component: Build, case: SetCase) -> None:
@@ -326,8 +327,8 @@ def _with_broken_queries(case: SetCase) -> tuple[Outputs, Integers]:
     broken = generator.permutation(queries)[: generator.integers(1, min(2, queries - 1), endpoint=True)]
     logits, boxes = case.outputs.logits.copy(), case.outputs.boxes.copy()
     ranked = [
-        configuration.profile.non_finite_logits == "rank-last" and configuration.cost_class > 0,
-        configuration.profile.non_finite_boxes == "rank-last" and boxes_decide(configuration),
+        configuration.profile.non_finite_logits == "rank-last" and configuration.is_matched_by("logits"),
+        configuration.profile.non_finite_boxes == "rank-last" and configuration.is_matched_by("boxes"),
     ]
     premise(any(ranked), "what can be broken has no part in the cost")
     if generator.choice(np.flatnonzero(ranked)) == 0:

@@ -8,6 +8,7 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import COST_WEIGHTS, Configuration
+from detr_spec.costs import Cost
 from detr_spec.invariant import invariant, with_no_object, without_no_object
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.shared import (
@@ -29,20 +30,40 @@ def decides_by_level(profile: Profile) -> bool:
     return without_no_object(profile) and one_to_one(profile)
 
 
+def classes_apart(profile: Profile) -> bool:
+    """Whether the cost of classes alone depends on the logits."""
+    return not any("logits" in further.cost.reads for further in profile.further_costs)
+
+
 def ignores_scale(profile: Profile) -> bool:
-    """Whether the cost of overlaps does not change when all boxes are scaled along an axis."""
-    return "scale-invariant" in profile.overlap_cost.laws
+    """Whether what is left without the cost of boxes does not change when all boxes are scaled along an axis."""
+    return _have_law("scale-invariant", profile.overlap_cost, profile)
 
 
 def adds_coordinates(profile: Profile) -> bool:
-    """Whether the cost of boxes is a sum over their coordinates."""
-    return "sum over coordinates" in profile.box_cost.laws
+    """Whether what is left without the cost of overlaps is a sum over the coordinates of boxes."""
+    return _have_law("sum over coordinates", profile.box_cost, profile)
+
+
+def _have_law(law: str, cost: Cost, profile: Profile) -> bool:
+    further = (further.cost for further in profile.further_costs if "boxes" in further.cost.reads)
+    return all(law in cost.laws for cost in (cost, *further))
+
+
+def with_no_object_apart(profile: Profile) -> bool:
+    """Whether the logits have a no-object column, and the cost of classes alone depends on them."""
+    return with_no_object(profile) and classes_apart(profile)
+
+
+def without_no_object_apart(profile: Profile) -> bool:
+    """Whether the logits have no such column, and the cost of classes alone depends on them."""
+    return without_no_object(profile) and classes_apart(profile)
 
 
 def _without(configuration: Configuration, weight: str) -> Configuration:
     """The configuration with one cost weight 0; ends the check where the others are 0 too."""
     changed = vary(configuration, **{weight: 0.0})
-    premise(any(changed.cost_weights), "all three cost weights would be zero")
+    premise(bool(changed.costs), "all cost weights would be zero")
     return changed
 
 
@@ -67,6 +88,7 @@ def _require_same_matchings(
     formula="λ_class = 0 ⇒ M does not depend on the logits z",
     source="norm §3; Carion et al. 2020, equation 1",
     breaks="a zero weight replaced by a default (`weight or 1`); a class term that its weight does not reach",
+    applies=classes_apart,
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_class_weight(component: Build, case: SetCase) -> None:
@@ -139,13 +161,13 @@ def zero_giou_weight(component: Build, case: SetCase) -> None:
 @invariant(
     "matcher.zero-weight-keeps-the-rest",
     number="M9",
-    formula="λ_k = 0 ⇒ Σ C_ij over M is the minimum for the two terms that remain",
+    formula="λ_k = 0 ⇒ Σ C_ij over M is the minimum for the terms that remain",
     source="norm §3; Carion et al. 2020, equation 1",
     breaks="a zero weight that switches off another term as well; weights renormalised to their sum",
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_weight_keeps_the_rest(component: Build, case: SetCase) -> None:
-    """With one weight 0, the matching is optimal for the other two terms.
+    """With one weight 0, the matching is optimal for the other terms.
 
     Removing a term must remove that one, and no other.
     """
@@ -166,7 +188,7 @@ MORE_QUERIES_THAN_TARGETS = ("general", "crowded", "one-class", "saturated", "co
     formula="softmax(z + c) = softmax(z) ⇒ M(z_i + c_i, b̂) = M(z_i, b̂) for constants c_i",
     source="norm §3: the class cost is −softmax(z)[y]",
     breaks="raw logits or sigmoids in the cost; a softmax over the queries; exponentials that overflow",
-    applies=with_no_object,
+    applies=with_no_object_apart,
     cases=set_cases(regimes=MORE_QUERIES_THAN_TARGETS, queries=(2, 6), targets=(1, 2)),
 )
 def logit_shift(component: Build, case: SetCase) -> None:
@@ -238,7 +260,7 @@ def _with_raised_queries(case: SetCase, order: Integers) -> tuple[Outputs, list[
     formula="M does not depend on z_ik for classes k that no target of the image has",
     source="norm §8: the class cost of a pair is a function of sigmoid(z_i[y_j]) alone",
     breaks="a softmax where the profile has sigmoids; labels off by one; the best class, not the target's",
-    applies=without_no_object,
+    applies=without_no_object_apart,
     cases=set_cases(regimes=MORE_QUERIES_THAN_TARGETS, queries=(3, 6), targets=(1, 2)),
 )
 def absent_classes(component: Build, case: SetCase) -> None:

@@ -160,6 +160,11 @@ def query_order_of(case: SetCase, count: int) -> Integers:
     return (starts + case.permutation(count // len(starts), "queries")).ravel()
 
 
+def has_three_costs(profile: Profile) -> bool:
+    """Whether the matching cost has no other terms than those of classes, boxes and overlaps."""
+    return not profile.further_costs
+
+
 def one_to_one(profile: Profile) -> bool:
     """Whether a target has one query at most, in every layer."""
     return profile.matching.is_one_to_one
@@ -233,11 +238,6 @@ def _require_same_total(
         cost=cost.value,
         **pairs,
     )
-
-
-def boxes_decide(configuration: Configuration) -> bool:
-    """Whether the matching cost of a query and a target depends on their boxes."""
-    return configuration.cost_bbox > 0 or configuration.cost_giou > 0
 
 
 def vary(configuration: Configuration, **numbers: float) -> Configuration:

@@ -29,9 +29,8 @@ def matching_cost(logits: SameNumbers, boxes: SameNumbers, target: Target, confi
         rules=profile.boxes,
     )
     total = lift_like(np.zeros((len(boxes), len(target))), boxes)
-    for cost, weight in zip(configuration.costs, configuration.cost_weights, strict=True):
-        if weight:
-            total = total + cost.value(pairs) * weight
+    for cost, weight in configuration.costs:
+        total = total + cost.value(pairs) * weight
     return total
 
 

@@ -41,7 +41,8 @@ def test_a_right_answer_lies_in_the_ranges_of_its_vector(name: str) -> None:
                 for key, loss in layer.losses.items():
                     assert loss.lower <= found.losses.values[key] <= loss.upper
                 slopes, own = layer.boxes_gradient, gradient.boxes
-                assert slopes is not None and own is not None
+                assert slopes is not None
+                assert own is not None
                 inside = (slopes.lower <= own) & (own <= slopes.upper)
                 assert np.all(inside | np.isnan(slopes.value))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ from torch.nn.functional import cross_entropy
 import detr_reference as reference
 from detr_conformance import torch_implementation
 from detr_conformance.campaign.hunt import hunt
+from detr_conformance.implementations.declared import matcher
 from detr_conformance.implementations.declared.criterion import DeclaredCriterion
 from detr_conformance.implementations.declared.implementation import declared_implementation
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
@@ -28,8 +28,16 @@ from detr_spec.declarable import declarable_values, parts
 from detr_spec.implementation import Implementation
 from detr_spec.invariants import find_invariants
 from detr_spec.parts import Part
-from detr_spec.profile import PARTS as PARTS_OF_PROFILES
-from detr_spec.profile import DetectionRules, Keys, MatcherRules, MatchingScope, Profile, TargetRules, replace
+from detr_spec.profile import (
+    PARTS,
+    DetectionRules,
+    Keys,
+    MatcherRules,
+    MatchingScope,
+    Profile,
+    TargetRules,
+    replace,
+)
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.terms import CrossEntropy, Focal
 
@@ -87,6 +95,7 @@ LOOKED_AT: dict[str, Look] = {
     "overlap_loss": Look("criterion.giou-value", numbers=("overlap_loss",)),
     "mask_loss": Look("masks.mask-value", numbers=("mask_loss",)),
     "dice_loss": Look("masks.dice-value", numbers=("dice_loss",)),
+    "further_costs": Look("matcher.close-call"),
     "further_losses": Look("criterion.keys"),
     "cost_weights": Look("matcher.close-call", numbers=COSTS, built_to={(1.0, 5.0, 2.0): (8.0, 0.25, 0.5)}),
     "loss_weights": Look("criterion.doubled-weight", numbers=LOSSES),
@@ -244,7 +253,7 @@ def implementation(declared: Profile, built: Profile, numbers: tuple[str, ...]) 
     whole = declared_implementation(declared, built)
     own: dict[str, Any] = {
         **weights_of(built),
-        **{part: getattr(built, part) for part in PARTS_OF_PROFILES},
+        **{part: getattr(built, part) for part in PARTS},
         "top_k": built.detection.top_k,
     }
     fixed = {name: own[name] for name in numbers}
@@ -296,30 +305,44 @@ def cross_entropy_of_matched(logits: Tensor, classes: Tensor, num_boxes: float) 
     return cross_entropy(logits[matched], classes[matched], reduction="sum") / num_boxes
 
 
-PARTS: list[tuple[Profile, str, str, Any]] = [
-    (DETR, "matcher.close-call", "matcher.matcher.class_cost", lambda logits, labels: -logits.sigmoid()[:, labels]),
-    (DEFORMABLE, "matcher.close-call", "matcher.matcher.class_cost", softmax_of_others),
-    (DETR, "criterion.classification-value", "criterion.criterion.classification_loss", focal_of_classes),
-    (DEFORMABLE, "criterion.classification-value", "criterion.criterion.classification_loss", cross_entropy_of_matched),
+CLASS_COSTS: list[tuple[Profile, Any]] = [
+    (DETR, lambda logits, labels: -logits.sigmoid()[:, labels]),
+    (DEFORMABLE, softmax_of_others),
 ]
+CLASS_LOSSES: list[tuple[Profile, Any]] = [(DETR, focal_of_classes), (DEFORMABLE, cross_entropy_of_matched)]
 
 
-@pytest.mark.parametrize(("profile", "id", "path", "planted"), PARTS)
+@pytest.mark.parametrize(("profile", "planted"), CLASS_COSTS)
 @pytest.mark.parametrize("seed", range(5))
-def test_the_other_dialect_in_one_part_alone_is_found(
-    profile: Profile, id: str, path: str, planted: Any, seed: int
+def test_the_class_cost_of_the_other_dialect_is_found(
+    monkeypatch: pytest.MonkeyPatch, profile: Profile, planted: Any, seed: int
 ) -> None:
-    component, *inner, name = path.split(".")
-    kind = {"matcher": DeclaredMatcher, "criterion": DeclaredCriterion}[component]
+    _require_right("matcher.close-call", profile, seed)
+    cost = type(profile.class_cost)
+    monkeypatch.setitem(matcher.COSTS, cost, lambda *_: lambda image: planted(image.logits, image.labels))
+    _require_found("matcher.close-call", profile, {"matcher": DeclaredMatcher}, seed)
 
+
+@pytest.mark.parametrize(("profile", "planted"), CLASS_LOSSES)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_classification_loss_of_the_other_dialect_is_found(profile: Profile, planted: Any, seed: int) -> None:
     def build(configuration: Configuration) -> Any:
-        built = kind(configuration)
-        setattr(attrgetter(".".join(inner))(built), name, planted)
+        built: Any = DeclaredCriterion(configuration)
+        built.criterion.classification_loss = planted
         return built
 
-    planted_in: Any = torch_implementation(name="planted", profile=profile, **{component: build})
+    _require_right("criterion.classification-value", profile, seed)
+    _require_found("criterion.classification-value", profile, {"criterion": build}, seed)
+
+
+def _require_right(id: str, profile: Profile, seed: int) -> None:
     (invariant,) = find_invariants(id)
     assert not hunt(invariant, declared_implementation(profile), examples=FEW, seed=seed).killed
+
+
+def _require_found(id: str, profile: Profile, component: Mapping[str, Any], seed: int) -> None:
+    (invariant,) = find_invariants(id)
+    planted_in: Any = torch_implementation(name="planted", profile=profile, **component)
     found = hunt(invariant, planted_in, examples=EXAMPLES, seed=seed)
     assert found.killed
     assert found.sound

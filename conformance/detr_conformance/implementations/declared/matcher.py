@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -103,39 +103,51 @@ class DeclaredMatcher(nn.Module):
 
 
 class MatcherOfBoxes(reference.HungarianMatcher):
-    """The reference's matcher with the profile's class cost and overlaps."""
+    """The reference's matcher with the profile's costs and overlaps."""
 
     def __init__(self, configuration: Configuration) -> None:
-        super().__init__(*configuration.cost_weights, class_cost=declared_class_cost(configuration))
-        self.box_costs = [
-            BOX_COSTS[type(part)](configuration) for part in (configuration.box_cost, configuration.overlap_cost)
-        ]
+        # The weights are with the costs; the reference refuses a matcher without any.
+        super().__init__(cost_class=float(bool(configuration.costs)), cost_bbox=0.0, cost_giou=0.0)
+        self.costs = [(COSTS[type(cost)](configuration, cost), weight) for cost, weight in configuration.costs]
 
     def cost_matrix(self, logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor) -> Tensor:
         """The cost [Q, n] of each query with each target of one image."""
-        terms = self.class_cost(logits, labels), *(cost(boxes, target_boxes) for cost in self.box_costs)
-        weighted = zip((self.cost_class, self.cost_bbox, self.cost_giou), terms, strict=True)
-        # A term without weight may be infinite, and then it is none.
-        return sum((weight * term for weight, term in weighted if weight), torch.zeros_like(terms[1]))
+        nothing = boxes.new_zeros(len(boxes), len(labels))
+        image = Image(logits, boxes, labels, target_boxes)
+        return sum((weight * cost(image) for cost, weight in self.costs), nothing)
 
 
-def declared_class_cost(configuration: Configuration) -> ClassCost:
-    """The class cost of a profile, from logits [Q, C] and labels [n] to costs [Q, n]."""
-    return CLASS_COSTS[type(configuration.class_cost)](configuration)
+class Image(NamedTuple):
+    """What the costs of an image depend on: logits [Q, C], boxes [Q, 4], labels [n] and target boxes [n, 4], cxcywh."""
+
+    logits: Tensor
+    boxes: Tensor
+    labels: Tensor
+    target_boxes: Tensor
+
+    def scores(self, configuration: Configuration) -> Tensor:
+        """The probability that each query gives each label; [Q, n]."""
+        softmax = configuration.profile.has_no_object
+        return (self.logits.softmax(dim=-1) if softmax else self.logits.sigmoid())[:, self.labels]
+
+    @property
+    def corners(self) -> tuple[Tensor, Tensor]:
+        """Both boxes as xyxy."""
+        return reference.box_cxcywh_to_xyxy(self.boxes), reference.box_cxcywh_to_xyxy(self.target_boxes)
 
 
-def _probability_cost(configuration: Configuration) -> ClassCost:
-    return reference.negative_probability_cost if configuration.profile.has_no_object else negative_sigmoid_cost
+PairCost: TypeAlias = Callable[[Image], Tensor]
+"""The costs [Q, n] of an image."""
 
 
-def _focal_cost(configuration: Configuration) -> ClassCost:
-    alpha, gamma, epsilon = configuration.class_cost.numbers.values()
-    return reference.focal_cost(alpha, gamma, epsilon) if epsilon else focal_cost_of_logits(alpha, gamma)
+def _probability_cost(configuration: Configuration, _: costs.Cost) -> PairCost:
+    return lambda image: -image.scores(configuration)
 
 
-def negative_sigmoid_cost(logits: Tensor, labels: Tensor) -> Tensor:
-    """Minus the sigmoid of each query's logit for each target's label; [Q, n]."""
-    return -logits.sigmoid()[:, labels]
+def _focal_cost(_: Configuration, cost: costs.Cost) -> PairCost:
+    alpha, gamma, epsilon = cost.numbers.values()
+    classes = reference.focal_cost(alpha, gamma, epsilon) if epsilon else focal_cost_of_logits(alpha, gamma)
+    return lambda image: classes(image.logits, image.labels)
 
 
 def focal_cost_of_logits(alpha: float, gamma: float) -> ClassCost:
@@ -150,26 +162,25 @@ def focal_cost_of_logits(alpha: float, gamma: float) -> ClassCost:
     return cost
 
 
-def _distance_cost(_: Configuration) -> BoxCost:
-    return lambda boxes, target_boxes: (boxes[:, None] - target_boxes[None]).abs().sum(dim=-1)
+def _distance_cost(_: Configuration, __: costs.Cost) -> PairCost:
+    return lambda image: (image.boxes[:, None] - image.target_boxes[None]).abs().sum(dim=-1)
 
 
-def _overlap_cost(configuration: Configuration) -> BoxCost:
+def _overlap_cost(configuration: Configuration, _: costs.Cost) -> PairCost:
     overlaps = Overlaps(configuration.profile.boxes)
-    return lambda *boxes: -overlaps.giou(*map(reference.box_cxcywh_to_xyxy, boxes))
+    return lambda image: -overlaps.giou(*image.corners)
 
 
-BoxCost: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""Boxes [Q, 4] and target boxes [n, 4], cxcywh → costs [Q, n]."""
+def _score_times_overlap(configuration: Configuration, cost: costs.Cost) -> PairCost:
+    overlaps, exponent = Overlaps(configuration.profile.boxes), cost.numbers["exponent"]
+    return lambda image: -image.scores(configuration) * overlaps.iou(*image.corners) ** exponent
 
-BOX_COSTS: dict[type[costs.BoxCost], Callable[[Configuration], BoxCost]] = {
-    costs.L1Cost: _distance_cost,
-    costs.GiouCost: _overlap_cost,
-}
-"""What answers for each cost of boxes that can be declared."""
 
-CLASS_COSTS: dict[type[costs.ClassCost], Callable[[Configuration], ClassCost]] = {
+COSTS: dict[type[costs.Cost], Callable[[Configuration, costs.Cost], PairCost]] = {
     costs.NegativeProbability: _probability_cost,
     costs.FocalCost: _focal_cost,
+    costs.L1Cost: _distance_cost,
+    costs.GiouCost: _overlap_cost,
+    costs.ScoreTimesOverlap: _score_times_overlap,
 }
-"""What answers for each class cost that can be declared."""
+"""What answers for each cost that can be declared."""

@@ -1,0 +1,27 @@
+"""The cost of a score and an overlap together. Huang et al. 2025, "DEIMv2": the matcher of the last epochs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detr_spec.activations import sigmoid, softmax
+from detr_spec.boxes import cxcywh_to_xyxy, iou
+from detr_spec.costs.cost import Cost, Pairs
+from detr_spec.tolerance import Numbers, rounded_like, within
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTimesOverlap(Cost):
+    """−p · IoU^exponent, p = softmax(z) or sigmoid(z) at the label."""
+
+    exponent: float = 4.0
+
+    name = "score-times-overlap"
+    reads = frozenset({"logits", "boxes"})
+    laws = frozenset({"scale-invariant"})
+
+    def value(self, pairs: Pairs) -> Numbers:
+        """Its value; [Q, n]."""
+        scores = softmax(pairs.logits) if pairs.has_no_object else sigmoid(pairs.logits)
+        overlap = iou(cxcywh_to_xyxy(pairs.boxes), cxcywh_to_xyxy(pairs.truth), pairs.rules)
+        return -(scores[:, pairs.labels] * within(rounded_like(overlap, pairs.boxes), least=0.0) ** self.exponent)
