@@ -255,30 +255,34 @@ def test_a_bank_is_read_file_by_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('description = "', 'descripton = "', "no field is called 'descripton'; did you mean description"),
-        ('provenance = "constructed"\n', "", "boxes.toml, mutant 1: provenance is missing"),
-        ('id = "one"', 'id = "One"', "id is 'One'; expected lower-case words joined by hyphens"),
+        ('description = "', 'descripton = "', "the field 'descripton'|without the field 'description'"),
+        (
+            'provenance = "constructed"\n',
+            "",
+            "boxes.toml, at /mutant/0: found an object without",
+        ),
+        ('id = "one"', 'id = "One"', "/id: found 'One'; expected lower-case words joined by hyphens"),
         (
             'needs = { activation = "softmax" }',
             'needs = { activation = "sofmax" }',
             "no profile has 'sofmax' as its activation",
         ),
-        ('needs = { activation = "softmax" }', 'needs = ["softmax"]', "expected fields of a profile, each with a name"),
+        ('needs = { activation = "softmax" }', 'needs = ["softmax"]', "/needs: found a list of 1; expected an object"),
         (
             "boxes.giou-definition",
             "boxes.giou-defintion",
-            "no invariant is called 'boxes.giou-defintion'; did you mean",
+            "/expected/0: found 'boxes.giou-defintion'; did you mean",
         ),
         ("boxes.giou-definition", "matcher.logit-level", "none of its expected invariants applies to profile detr"),
         ("boxes.giou-definition", "heads.shapes", "heads.shapes is not asked of it; its edits reach boxes, matcher"),
-        ('["boxes.giou-definition"]', "[]", r"expected is \[\]; expected a list of names"),
+        ('["boxes.giou-definition"]', "[]", "expected either `expected`, or `equivalent` with a proof"),
         ('expected = ["boxes.giou-definition"]', "", "expected either `expected`, or `equivalent` with a proof"),
-        ('file = "', 'flie = "', "edit 1: no field is called 'flie'; did you mean file"),
-        ("detr_reference/boxes.py", "detr_reference/box.py", "no source is called 'detr_reference/box.py'; did you"),
+        ('file = "', 'flie = "', "/edit/0: found an object without the field 'file'"),
+        ("detr_reference/boxes.py", "detr_reference/box.py", "/edit/0/file: found 'detr_reference/box.py'; did you"),
         ("return iou - (", "return iou * (", "its old text occurs 0 times in detr_reference/boxes.py"),
         ('old = "return iou - (enclosure - union)"', 'old = "upper_left"', "its old text occurs [2-9] times"),
         ("return iou + (", "return iou - (", "old and new are the same"),
-        ("[[mutant]]", "[[mutants]]", "no field is called 'mutants'; did you mean mutant"),
+        ("[[mutant]]", "[[mutants]]", "found an object with the field 'mutants'; did you mean mutant"),
         ('id = "one"', "id = one", "boxes.toml: no TOML that can be read"),
     ],
 )
@@ -311,9 +315,9 @@ def test_a_ladder_is_a_mutant_for_each_rung(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('["1e-2", "1e-5"]', "[]", r"mutant 1: ladder is \[\]; expected a list of texts"),
-        ('["1e-2", "1e-5"]', "[0.01]", r"mutant 1: ladder is \[0.01\]; expected a list of texts"),
-        ("scaled-by-{delta}", "scaled", "mutant 1: id is 'scaled'; expected {delta} in it, as it has a ladder"),
+        ('["1e-2", "1e-5"]', "[]", r"/id: found 'scaled-by-\{delta\}'; expected lower-case words"),
+        ('["1e-2", "1e-5"]', "[0.01]", "/mutant/0/ladder/0: found 0.01; expected a string"),
+        ("scaled-by-{delta}", "scaled", "/id: found 'scaled'; expected {delta} in it, as it has a ladder"),
         ('"1e-5"]', '"1e-2"]', "mutant 'scaled-by-1e-2' is there already"),
     ],
 )

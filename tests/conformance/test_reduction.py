@@ -13,6 +13,7 @@ from hypothesis import given, seed
 from judging import drawing
 from needless import needless
 
+from detr_conformance.encoding.places import Place
 from detr_conformance.implementations.resolve import resolve
 from detr_conformance.judging import smaller
 from detr_conformance.judging.judge import judge
@@ -20,7 +21,6 @@ from detr_conformance.judging.parts import parts
 from detr_conformance.judging.reduction import kind_of, may_be_drawn, reduce_found, reduction
 from detr_conformance.judging.search import Search, search_case
 from detr_conformance.mutants.patch import mutant_implementations
-from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.vector import KINDS, from_document
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from detr_conformance.base.errors import UsageError
 from detr_conformance.encoding.files import FILES
+from detr_conformance.encoding.places import Place
 from detr_conformance.encoding.reports import plain
 from detr_conformance.vectors.checks import COMPONENT_KINDS
 from detr_conformance.vectors.expected import expected_values
 from detr_conformance.vectors.flags import flags_of
-from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.reading import one_line, parsed_json, read_vectors, vector_of, vectors_in
 from detr_conformance.vectors.schema import schema_text
 from detr_conformance.vectors.vector import KINDS, Provenance, Vector, to_document

@@ -9,10 +9,10 @@ from typing import Any
 
 from detr_conformance.base.documents import parsed_toml, read_text
 from detr_conformance.base.errors import UsageError, close_names
+from detr_conformance.encoding.places import Place
 from detr_conformance.ledger.entries import FIELDS, LISTS, REQUIRED, Entry
 from detr_conformance.ledger.lines import EntryLines, entry_lines
 from detr_conformance.vectors.checks import invariants_by_id
-from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.reading import vector_of
 from detr_conformance.vectors.vector import Vector
 from detr_spec.values import DTYPES

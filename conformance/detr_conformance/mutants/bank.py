@@ -18,8 +18,8 @@ new = "what stands there instead"
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from operator import attrgetter
 from pathlib import Path
@@ -27,6 +27,9 @@ from typing import Any
 
 from detr_conformance.base.documents import parsed_toml, read_text
 from detr_conformance.base.errors import UsageError, close_names
+from detr_conformance.encoding.checks import choice, items, record
+from detr_conformance.encoding.files import FILES
+from detr_conformance.encoding.places import Place
 from detr_conformance.mutants.sources import SOLVER_ADAPTER, components_reached, original_sources
 from detr_spec.invariant import Invariant
 from detr_spec.invariants import all_invariants
@@ -35,9 +38,6 @@ from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR, PROFILES
 
 FOLDER = Path(__file__).parent / "bank"
-TEXTS = ("id", "description", "provenance")
-FIELDS = (*TEXTS, "needs", "expected", "equivalent", "ladder", "edit")
-EDIT_FIELDS = ("file", "old", "new")
 RUNG = "{delta}"
 
 TWINS = (DETR, DEFORMABLE)
@@ -144,28 +144,38 @@ def read_bank(folder: Path) -> tuple[Mutant, ...]:
     return mutants
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """A table of a file, field by field as it is written."""
+
+    id: str
+    description: str
+    provenance: str
+    edit: tuple[Edit, ...]
+    needs: Mapping[str, str] = field(default_factory=dict)
+    expected: tuple[str, ...] = ()
+    equivalent: str = ""
+    ladder: tuple[str, ...] = ()
+
+
 def _read_file(path: Path) -> tuple[Mutant, ...]:
-    document = parsed_toml(read_text(path), path)
-    _require_fields(str(path), document, ("mutant",), ("mutant",))
-    entries = _tables(f"{path}: mutant", document["mutant"])
+    place = Place(str(path))
+    document = record(parsed_toml(read_text(path), path), place, ("mutant",))
     return tuple(
-        _mutant(place, path.stem, rung)
-        for place, entry in ((f"{path}, mutant {number}", entry) for number, entry in enumerate(entries, 1))
-        for rung in _rungs(place, entry)
+        _mutant(place.within("mutant", number), path.stem, rung)
+        for number, table in enumerate(items(document["mutant"], place.within("mutant")))
+        for rung in _rungs(place.within("mutant", number), table)
     )
 
 
-def _rungs(place: str, entry: dict[str, Any]) -> list[dict[str, Any]]:
-    """The entry itself, or for one with a ladder an entry for each rung."""
-    if "ladder" not in entry:
+def _rungs(place: Place, table: Any) -> list[_Entry]:
+    """The entry of a table, or for one with a ladder an entry for each rung."""
+    entry = FILES.decoded(_Entry, table, place)
+    if not entry.ladder:
         return [entry]
-    ladder = entry["ladder"]
-    if not isinstance(ladder, list) or not ladder or not all(isinstance(rung, str) for rung in ladder):
-        raise UsageError(f"{place}: ladder is {ladder!r}; expected a list of texts")
-    if RUNG not in str(entry.get("id")):
-        raise UsageError(f"{place}: id is {entry.get('id')!r}; expected {RUNG} in it, as it has a ladder")
-    rest = {key: value for key, value in entry.items() if key != "ladder"}
-    return [_with_rung(rest, rung) for rung in ladder]
+    if RUNG not in entry.id:
+        raise place.within("id").wrong(found=repr(entry.id), expected=f"{RUNG} in it, as it has a ladder")
+    return [FILES.decoded(_Entry, _with_rung(table, rung), place) for rung in entry.ladder]
 
 
 def _with_rung(value: Any, rung: str) -> Any:
@@ -177,30 +187,37 @@ def _with_rung(value: Any, rung: str) -> Any:
     return value.replace(RUNG, rung) if isinstance(value, str) else value
 
 
-def _mutant(place: str, group: str, entry: dict[str, Any]) -> Mutant:
-    _require_fields(place, entry, FIELDS, (*TEXTS, "edit"))
-    texts = {name: _text(f"{place}: {name}", entry[name]) for name in TEXTS}
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", texts["id"]):
-        raise UsageError(f"{place}: id is {texts['id']!r}; expected lower-case words joined by hyphens")
+def _mutant(place: Place, group: str, entry: _Entry) -> Mutant:
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", entry.id):
+        raise place.within("id").wrong(found=repr(entry.id), expected="lower-case words joined by hyphens")
+    if bool(entry.expected) == bool(entry.equivalent):
+        raise UsageError(f"{place}: expected either `expected`, or `equivalent` with a proof")
+    _require_known(place, entry)
     mutant = Mutant(
-        **texts,
-        group=group,
-        needs=_needs(f"{place}: needs", entry.get("needs", {})),
-        expected=_expected(place, entry),
-        edits=tuple(_edit(f"{place}, edit {n}", edit) for n, edit in enumerate(_tables(place, entry["edit"]), 1)),
-        equivalent=_text(f"{place}: equivalent", entry["equivalent"]) if "equivalent" in entry else None,
+        entry.id,
+        group,
+        " ".join(entry.description.split()),
+        " ".join(entry.provenance.split()),
+        tuple(entry.needs.items()),
+        entry.expected,
+        entry.edit,
+        " ".join(entry.equivalent.split()) or None,
     )
     _require_asked(place, mutant)
     return mutant
 
 
-def _needs(place: str, value: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise UsageError(f"{place} is {value!r}; expected fields of a profile, each with a name")
-    for field, name in value.items():
-        if not any(_has(profile, field, name) for profile in TWINS):
-            raise UsageError(f"{place}: no profile has {name!r} as its {field}")
-    return tuple(value.items())
+def _require_known(place: Place, entry: _Entry) -> None:
+    """Raises `UsageError` for a part of a profile, an invariant or a source that is none, and for an empty edit."""
+    for name, value in entry.needs.items():
+        if not any(_has(profile, name, value) for profile in TWINS):
+            raise UsageError(f"{place}: no profile has {value!r} as its {name}")
+    for number, name in enumerate(entry.expected):
+        choice(name, [item.id for item in all_invariants()], place.within("expected", number))
+    for number, edit in enumerate(entry.edit):
+        choice(edit.file, tuple(original_sources()), place.within("edit", number, "file"))
+        if edit.old == edit.new:
+            raise UsageError(f"{place.within('edit', number)}: old and new are the same")
 
 
 def _has(profile: Profile, field: str, name: str) -> bool:
@@ -212,16 +229,7 @@ def _has(profile: Profile, field: str, name: str) -> bool:
     return name in (found.name, *found.laws) if isinstance(found, Part) else found == name
 
 
-def _expected(place: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
-    if ("expected" in entry) == ("equivalent" in entry):
-        raise UsageError(f"{place}: expected either `expected`, or `equivalent` with a proof")
-    if "equivalent" in entry:
-        return ()
-    known = {item.id: item for item in all_invariants()}
-    return _names(f"{place}: expected", entry["expected"], "invariant", known)
-
-
-def _require_asked(place: str, mutant: Mutant) -> None:
+def _require_asked(place: Place, mutant: Mutant) -> None:
     """Raises `UsageError` where no expected invariant applies, or one is of a component that the edits do not reach."""
     for profile in mutant.profiles:
         applying = {item.id for item in all_invariants() if item.applies(PROFILES[profile])}
@@ -232,52 +240,3 @@ def _require_asked(place: str, mutant: Mutant) -> None:
         if name not in asked:
             reached = ", ".join(mutant.components)
             raise UsageError(f"{place}: {name} is not asked of it; its edits reach {reached}, in its profiles")
-
-
-def _edit(place: str, entry: dict[str, Any]) -> Edit:
-    _require_fields(place, entry, EDIT_FIELDS, EDIT_FIELDS)
-    for name in EDIT_FIELDS:
-        if not isinstance(entry[name], str):
-            raise UsageError(f"{place}: {name} is {entry[name]!r}; expected text")
-    edit = Edit(**entry)
-    if edit.file not in original_sources():
-        files = original_sources()
-        raise UsageError(f"{place}: no source is called {edit.file!r}{close_names(edit.file, files)}")
-    if edit.old == edit.new:
-        raise UsageError(f"{place}: old and new are the same")
-    return edit
-
-
-def _require_fields(place: str, table: Mapping[str, Any], known: Sequence[str], required: Sequence[str]) -> None:
-    for name in table:
-        if name not in known:
-            raise UsageError(
-                f"{place}: no field is called {name!r}{close_names(name, known)}; the fields are {', '.join(known)}"
-            )
-    for name in required:
-        if name not in table:
-            raise UsageError(f"{place}: {name} is missing")
-
-
-def _tables(place: str, value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not value or not all(isinstance(item, dict) for item in value):
-        raise UsageError(f"{place}: got {value!r}; expected a list of tables")
-    return value
-
-
-def _text(place: str, value: Any) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"{place} is {value!r}; expected text")
-    return " ".join(value.split())
-
-
-def _names(place: str, value: Any, what: str, known: Iterable[str]) -> tuple[str, ...]:
-    """A list of names, each of them known and there once."""
-    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
-        raise UsageError(f"{place} is {value!r}; expected a list of names")
-    for name in value:
-        if name not in known:
-            raise UsageError(f"{place}: no {what} is called {name!r}{close_names(name, known)}")
-    if len(set(value)) < len(value):
-        raise UsageError(f"{place} is {value!r}; expected different names")
-    return tuple(value)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import write_whole
+from detr_conformance.encoding.places import Place
 from detr_conformance.running.report import Report
 from detr_conformance.vectors.expected import expected_values
 from detr_conformance.vectors.flags import flags_of
-from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.reading import one_member_a_line
 from detr_conformance.vectors.vector import Vector, from_document, to_document
 

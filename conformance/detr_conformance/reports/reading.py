@@ -11,8 +11,8 @@ from detr_conformance.base.errors import UsageError
 from detr_conformance.base.verdict import Judgement
 from detr_conformance.encoding.checks import items, table, text
 from detr_conformance.encoding.files import FILES
+from detr_conformance.encoding.places import Place
 from detr_conformance.running.report import FORMAT, ImplementationReport, Report
-from detr_conformance.vectors.places import Place
 
 
 def read_report(path: Path) -> Report:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.encoding.places import Place
 from detr_conformance.judging.judge import DEFAULT_DEVICE
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.running.judges import Judges, Task
-from detr_conformance.vectors.places import Place
 from detr_conformance.vectors.vector import Vector, from_document
 from detr_spec.implementation import Implementation
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from detr_conformance.base.errors import UsageError, close_names
-from detr_conformance.vectors.places import Place
+from detr_conformance.encoding.places import Place
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Invariant

@@ -10,7 +10,7 @@ from typing import Any
 
 from detr_conformance.base.documents import parsed_json, read_text
 from detr_conformance.base.errors import UsageError
-from detr_conformance.vectors.places import Place
+from detr_conformance.encoding.places import Place
 from detr_conformance.vectors.vector import Vector, from_document, to_document
 
 

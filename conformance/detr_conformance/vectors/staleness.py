@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from detr_conformance.vectors.places import Place
+from detr_conformance.encoding.places import Place
 from detr_conformance.vectors.vector import Expected, LayerExpected, Optimum
 
 RELATIVE = 1e-9

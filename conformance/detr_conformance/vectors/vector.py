@@ -11,8 +11,8 @@ import numpy as np
 from detr_conformance.base.version import installed_version
 from detr_conformance.encoding.checks import choice, record, shown, table
 from detr_conformance.encoding.files import FILES
+from detr_conformance.encoding.places import Place
 from detr_conformance.vectors.checks import require_sound
-from detr_conformance.vectors.places import Place
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import COMPONENTS

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from detr_conformance import numpy_implementation, torch_implementation
 from detr_conformance.encoding.files import FILES
+from detr_conformance.encoding.places import Place
 from detr_conformance.encoding.reports import plain
 from detr_conformance.implementations import served
 from detr_conformance.testee import detr_testee
@@ -30,7 +31,6 @@ from detr_conformance.testee.description import (
 from detr_conformance.testee.detr_testee import numpy_testee, packed, torch_testee, unpacked
 from detr_conformance.testee.messages import MESSAGES, Part
 from detr_conformance.testee.signatures import functions_of, signatures
-from detr_conformance.vectors.places import Place
 from detr_spec.configuration import Configuration
 from detr_spec.hints import default_of, field_types, is_record
 from detr_spec.implementation import COMPONENTS, ComponentLimits, Implementation, Limits
