@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import hypothesis
-from hypothesis import HealthCheck, Phase, settings
-
-from detr_conformance.base.isolation import isolated
 from detr_conformance.judging.judge import not_asked
-from detr_conformance.judging.search import no_local_constants
+from detr_conformance.judging.search import first_failure
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
 from detr_spec.invariants import all_invariants
-from detr_spec.violation import NotProvided, PremiseFailed
 
 TELLING = (
     "matcher.valid-pairs",
@@ -72,25 +65,8 @@ def best(fits: Sequence[Fit]) -> Fit:
 
 def _holds(invariant: Invariant, implementation: Implementation) -> bool:
     domain = Domain(implementation.profile, implementation.limits.of(invariant.component))
-    component: Callable[..., Any] = implementation.component(invariant.component)
-
-    @hypothesis.seed(0)
-    @settings(
-        max_examples=CASES,
-        backend="hypothesis",
-        database=None,
-        deadline=None,
-        phases=(Phase.generate,),
-        suppress_health_check=list(HealthCheck),
-    )
-    @hypothesis.given(case=invariant.cases(domain))
-    def check(case: Any) -> None:
-        with contextlib.suppress(PremiseFailed, NotProvided):
-            invariant.check(component, case)
-
-    with isolated(), no_local_constants():
-        try:
-            check()
-        except Exception:
-            return False
-    return True
+    try:
+        found = first_failure(invariant, domain, implementation.component(invariant.component), CASES, seed=0)
+    except Exception:
+        return False
+    return found.failure is None

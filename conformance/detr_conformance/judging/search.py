@@ -171,6 +171,12 @@ def _batches(dtypes: int, examples: int, *, replayed: bool) -> Iterator[_Batch]:
         yield _Batch(number, number % dtypes, min(size, examples - start), passed_over=passed_over)
 
 
+def first_failure(invariant: Invariant, domain: Domain, component: Component, examples: int, seed: int) -> Search:
+    """What happened until the first case failed, of those that `search` runs; it is not made smaller."""
+    failed: list[Search] = []
+    return search(invariant, domain, component, examples, seed, failed=failed.append, over=lambda: bool(failed))
+
+
 def search_case(invariant: Invariant, component: Component, case: Any) -> Search:
     """Runs the check of an invariant on one given case, from the same global state as any other."""
     found = Search()
