@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -50,6 +51,7 @@ def counterexample_lines(counterexample: Counterexample) -> list[str]:
         "expected": counterexample.expected,
         "got": counterexample.got,
         "allowed": _allowed(counterexample.allowance),
+        "apart": _apart(counterexample),
         **details,
     }
     for name, value in numbers.items():
@@ -70,6 +72,21 @@ def _case_lines(counterexample: Counterexample) -> list[str]:
     heading, also = (CASE, f"also {OTHER_CALL}") if case_too else (MADE_FROM, OTHER_CALL)
     lines = ["", heading + shown[0], *(f"  {line}".rstrip() for line in shown[1:])] if shown else []
     return lines + (["", also, *(f"  {line}".rstrip() for line in other)] if other else [])
+
+
+def _apart(counterexample: Counterexample) -> str | None:
+    """By how much two finite numbers disagree, and how many times what is allowed that is; None for anything else."""
+    expected, got, allowance = counterexample.expected, counterexample.got, counterexample.allowance
+    ends = allowance if isinstance(allowance, list) and len(allowance) == 2 else [allowance, allowance]
+    if not all(map(_is_finite, (expected, got, *ends))):
+        return None
+    apart = got - expected
+    margin = abs(ends[1] if apart > 0 else ends[0])
+    return f"{apart:.4g}, {abs(apart) / margin:.3g} times what is allowed" if margin > 0 else f"{apart:.4g}"
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _allowed(allowance: Any) -> str | None:

@@ -12,18 +12,9 @@ from markupsafe import Markup
 
 from detr_conformance.base.text import counted
 from detr_conformance.base.verdict import Judgement
-from detr_conformance.reports.bars import bars, disagreement, gauge
 from detr_conformance.reports.frames import image_frame, scale_text, two_lists
 from detr_conformance.reports.heat_map import heat_map, left_out
-from detr_conformance.reports.scene import (
-    Costs,
-    Pairs,
-    Scene,
-    cost_matrices,
-    losses_by_definition,
-    numbers,
-    scenes,
-)
+from detr_conformance.reports.scene import Costs, Pairs, Scene, cost_matrices, numbers, scenes
 from detr_conformance.reports.svg import short
 
 NO_PAIRS = "theirs is not shown as pairs: see the numbers"
@@ -59,7 +50,6 @@ def _pictures(judgement: Judgement) -> Iterator[Picture]:
         for_solver = isinstance(judgement.counterexample.case, Mapping) and "costs" in judgement.counterexample.case
         yield _matrix_picture(matrix, "cost matrix", ("r", "c") if for_solver else ("q", "t"))
     yield from _box_pictures(judgement)
-    yield from _number_pictures(judgement)
 
 
 def _scene_pictures(scene: Scene, judgement: Judgement, shown: Costs | None) -> Iterator[Picture]:
@@ -127,16 +117,3 @@ def _box_pictures(judgement: Judgement) -> Iterator[Picture]:
         f"{title}; a, solid: {counted(len(first), 'box', 'boxes')}; b, dashed: {counted(len(second), 'box', 'boxes')}"
     )
     yield Picture(title, two_lists(first, second, chosen, label), ("a: solid, first argument; b: dashed, second",))
-
-
-def _number_pictures(judgement: Judgement) -> Iterator[Picture]:
-    disputed = disagreement(judgement.counterexample)
-    if disputed is None:
-        return
-    definitions = losses_by_definition(judgement) if judgement.component in ("criterion", "auxiliary") else {}
-    said = re.match(r"\w+", judgement.message)
-    key = said[0] if said and said[0] in definitions else ""
-    others = {name: value for name, value in definitions.items() if name != key} if key else {}
-    label = f"expected {short(disputed.expected)}, got {short(disputed.got)}"
-    title = "loss terms" if key else "expected and got"
-    yield Picture(title, bars(disputed, key, others, label) + gauge(disputed, disputed.text), (disputed.text,))

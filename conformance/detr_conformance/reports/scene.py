@@ -1,6 +1,6 @@
 """What a counterexample holds for a picture: images with boxes, cost matrices, both matchings; read from plain data.
 
-The norm's own matching and losses are computed here, from the case, where the case's profile is one of `detr_spec`.
+The norm's own matching is computed here, from the case, where the case's profile is one of `detr_spec`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ import numpy as np
 from detr_conformance.base.verdict import Counterexample, Judgement
 from detr_spec.configuration import Configuration
 from detr_spec.hints import field_types, is_part
-from detr_spec.losses import set_losses
 from detr_spec.matching.assignment import solve
 from detr_spec.matching.costs import matching_cost
 from detr_spec.parts import named_part
 from detr_spec.profiles import PROFILES
-from detr_spec.reported import reported_losses, weighted_sum
-from detr_spec.values import Floats, Matching, Outputs, Target
+from detr_spec.values import Floats, Matching, Target
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -170,39 +168,6 @@ def pairs_in(value: Any) -> Pairs | None:
     if not all(type(index) is int and index >= 0 for pair in value for index in pair):
         return None
     return tuple((query, target) for query, target in value)
-
-
-def losses_by_definition(judgement: Judgement) -> dict[str, float]:
-    """The terms of the training loss in the layer that the message is about, under the norm's matching, by key.
-
-    Empty where the case is none of outputs and targets, or the norm has no value for it.
-    """
-    case = judgement.counterexample.case if judgement.counterexample else None
-    configuration = configuration_of(case)
-    if configuration is None or not isinstance(case, Mapping) or "outputs" not in case:
-        return {}
-    layers = [*case["outputs"]["auxiliary"], case["outputs"]]
-    place = named_layer(judgement.message, len(layers))
-    outputs = Outputs(numbers(layers[place]["logits"], 3), numbers(layers[place]["boxes"], 3), broken=True)
-    targets = tuple(
-        Target(np.array(target["labels"], dtype=np.int64), numbers(target["boxes"], 2).reshape(-1, 4), broken=True)
-        for target in case["targets"]
-    )
-    matchings = []
-    for image, target in enumerate(targets):
-        found = least(matching_cost(outputs.logits[image], outputs.boxes[image], target, configuration))
-        if found is None:
-            return {}
-        matchings.append(Matching(*np.array(found, dtype=np.int64).reshape(-1, 2).T))
-    terms = set_losses(configuration, outputs, targets, matchings)
-    own = None if place == len(layers) - 1 else place
-    supervised = [(name, own) for name in configuration.terms if name in terms]
-    losses = {
-        key: float(weighted_sum(configuration, reported, lambda _: terms).value)
-        for key, reported in reported_losses(configuration).items()
-        if reported.parts[0] in supervised and len(reported.parts) == 1
-    }
-    return {key: loss for key, loss in losses.items() if np.isfinite(loss)}
 
 
 def configuration_of(case: Any) -> Configuration | None:

@@ -45,9 +45,9 @@ def line(x0: float, y0: float, x1: float, y1: float, class_: str) -> Markup:
     return element("line", x1=x0, y1=y0, x2=x1, y2=y1, class_=class_)
 
 
-def text(x: float, y: float, content: str, class_: str = "", **more: Any) -> Markup:
+def text(x: float, y: float, content: str, class_: str) -> Markup:
     """Text whose baseline begins at a point."""
-    return element("text", content, x=x, y=y, **({"class_": class_} if class_ else {}), **more)
+    return element("text", content, x=x, y=y, class_=class_)
 
 
 def short(value: float) -> str:
