@@ -25,15 +25,15 @@ def log_softmax(logits: SameNumbers) -> SameNumbers:
 
     In this order the range also holds what cancels where log Σ exp z is formed before z is subtracted from it.
     """
-    return logits - log_sum_exp(logits)[..., None]
+    return logits - log_sum_exp(logits)
 
 
 def log_sum_exp(logits: SameNumbers) -> SameNumbers:
-    """Max z + log Σ exp(z − max z) over the last axis, whose slope is the softmax; [..., C] → [...]."""
+    """Max z + log Σ exp(z − max z) over the last axis, whose slope is the softmax; [..., C] → [..., 1]."""
     z = stop_gradient(logits)
-    highest = z.max(axis=-1)
-    total = highest + log(exp(z - highest[..., None]).sum(axis=-1))
-    return with_slope(logits, total, lambda slope: slope[..., None] * softmax(z))
+    highest = z.max(axis=-1, keepdims=True)
+    total = highest + log(exp(z - highest).sum(axis=-1)[..., None])
+    return with_slope(logits, total, lambda: softmax(z))
 
 
 def softmax(logits: SameNumbers) -> SameNumbers:
@@ -54,7 +54,7 @@ def sigmoid(logits: SameNumbers) -> SameNumbers:
     return with_slope(
         logits,
         probability,
-        lambda slope: slope * (probability * hull(within(1.0 - probability, least=0.0), sigmoid(-z))),
+        lambda: probability * hull(within(1.0 - probability, least=0.0), sigmoid(-z)),
     )
 
 
@@ -70,9 +70,7 @@ def surprisal(logits: SameNumbers) -> SameNumbers:
     if not is_interval(logits):
         return value
     cancelled = within(maximum(z, 0.0) + rest - z, least=0.0)
-    return with_slope(
-        logits, hull(value, cancelled), lambda slope: slope * hull(-sigmoid(-z), within(sigmoid(z) - 1.0, most=0.0))
-    )
+    return with_slope(logits, hull(value, cancelled), lambda: hull(-sigmoid(-z), within(sigmoid(z) - 1.0, most=0.0)))
 
 
 def binary_cross_entropy(logits: SameNumbers, targets: Numbers) -> SameNumbers:
@@ -92,5 +90,5 @@ def binary_cross_entropy(logits: SameNumbers, targets: Numbers) -> SameNumbers:
     return with_slope(
         logits,
         hull(value, usual),
-        lambda slope: slope * hull(p - t, (1.0 - t) * p - t * sigmoid(-z), (1.0 - t) - sigmoid(-z)),
+        lambda: hull(p - t, (1.0 - t) * p - t * sigmoid(-z), (1.0 - t) - sigmoid(-z)),
     )

@@ -105,10 +105,10 @@ def hull(first: SameNumbers, *others: SameNumbers) -> SameNumbers:
     return cast(SameNumbers, kind.of_ways(ways))
 
 
-def with_slope(numbers: SameNumbers, result: SameNumbers, back: Callable[[Interval], Interval]) -> SameNumbers:
-    """A function's value of numbers, computed as constants; back: as in `Interval.with_slope`."""
+def with_slope(numbers: SameNumbers, result: SameNumbers, derivative: Callable[[], SameNumbers]) -> SameNumbers:
+    """A function's value of numbers, computed as constants; derivative: as in `Interval.with_slope`."""
     if isinstance(numbers, Interval):
-        return cast(SameNumbers, numbers.with_slope(interval(result), back))
+        return cast(SameNumbers, numbers.with_slope(interval(result), cast(Callable[[], Interval], derivative)))
     return result
 
 

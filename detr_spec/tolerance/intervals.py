@@ -17,6 +17,7 @@ it can be.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,7 +62,8 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
     """
 
     def __init__(self, value: Floats, lower: Floats, upper: Floats, dtype: str, *, single: bool = False) -> None:
-        self.value, self.lower, self.upper, self.dtype, self.single = value, lower, upper, dtype, single
+        self.value, self.dtype, self.single = value, dtype, single
+        self.lower, self.upper = (value, value) if single else (lower, upper)
 
     if TYPE_CHECKING:  # the mixin has no types
 
@@ -101,7 +103,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 
     def reshape(self, *shape: int) -> Interval:
         """The same numbers in another shape."""
-        return self._rearranged(lambda part: part.reshape(*shape))
+        return self._rearranged(lambda part: part.reshape(shape))
 
     @property
     def T(self) -> Interval:  # noqa: N802
@@ -109,10 +111,15 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         return self._rearranged(lambda part: part.T)
 
     def _rearranged(self, move: Callable[[Floats], Any]) -> Interval:
-        if self.single:
-            return _single(np.asarray(move(self.value)), self.dtype)
-        parts = [np.asarray(move(part)) for part in (self.value, self.lower, self.upper)]
-        return Interval(parts[0], parts[1], parts[2], self.dtype)
+        value = np.asarray(move(self.value))
+        if self.is_point:
+            return Interval(value, value, value, self.dtype, single=self.single)
+        return Interval(value, np.asarray(move(self.lower)), np.asarray(move(self.upper)), self.dtype)
+
+    @property
+    def is_point(self) -> bool:
+        """Whether each range is known to be one number, which the dtype may or may not hold with few digits."""
+        return self.value is self.lower is self.upper
 
     def in_dtype(self, dtype: str) -> Interval:
         """The same numbers, for what is computed from them to be rounded to another dtype; [...] → [...]."""
@@ -127,16 +134,16 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         """These numbers at an index of an array of a shape, with zeros elsewhere."""
 
         def move(part: Floats) -> Floats:
-            whole: Floats = np.zeros(shape)
+            whole: Floats = np.zeros(shape, part.dtype)
             whole[index] = part
             return whole
 
         return self._rearranged(move)
 
-    def with_slope(self, result: Interval, back: Callable[[Interval], Interval]) -> Interval:  # noqa: ARG002
+    def with_slope(self, result: Interval, derivative: Callable[[], Interval]) -> Interval:  # noqa: ARG002
         """A function's value of these numbers, computed as constants.
 
-        back: from the gradient with respect to the value to that with respect to these numbers, where one is asked for.
+        derivative: gives that of the value by each of these numbers, for which it is called where a gradient is asked.
         """
         return result
 
@@ -172,7 +179,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if method != "__call__" or options or ufunc not in OPERATIONS:
             return NotImplemented
-        dtype = finest(intervals_in(inputs))
+        dtype = finest(inputs)
         operands = [in_dtype(operand, dtype) for operand in inputs]
         with np.errstate(all="ignore"):
             return OPERATIONS[ufunc](*operands)
@@ -191,9 +198,11 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 
             return np.asarray(function(*map(pick, args), **options))
 
-        value, dtype = part("value"), finest(intervals_in(args))
-        if all(item.single for item in intervals_in(args)) and _held(value, dtype):
-            return _single(value, dtype)
+        items = list(intervals_in(args))
+        value, dtype = part("value"), finest(items)
+        if all(item.is_point for item in items):
+            single = all(item.single for item in items) and _held(value, dtype)
+            return Interval(value, value, value, dtype, single=single)
         return Interval(value, part("lower"), part("upper"), dtype)
 
 
@@ -206,15 +215,16 @@ def intervals_in(given: Any) -> Iterator[Interval]:
             yield from intervals_in(item)
 
 
-def finest(intervals: Iterable[Interval]) -> str:
-    """The dtype of an operation between dtypes, which frameworks do in the finer one."""
-    return min((item.dtype for item in intervals), key=SPACING.__getitem__)
+def finest(given: Iterable[Any]) -> str:
+    """The dtype of an operation between intervals, among others, which frameworks do in the finest of theirs."""
+    dtypes = [item.dtype for item in given if isinstance(item, Interval)]
+    return dtypes[0] if len(dtypes) == 1 else min(dtypes, key=SPACING.__getitem__)
 
 
 def in_dtype(operand: Any, dtype: str) -> Interval:
     """An operand of an operation in `dtype`, to which an interval of a coarser one is widened exactly."""
     if not isinstance(operand, Interval):
-        return _constant(operand, dtype)
+        return _known_constant(operand, dtype) if isinstance(operand, float) else _constant(operand, dtype)
     return operand if operand.dtype == dtype else operand.in_dtype(dtype)
 
 
@@ -245,6 +255,10 @@ def _constant(number: Any, dtype: str) -> Interval:
     return _single(wide, dtype) if _held(wide, dtype) else _widened(wide, wide, wide, dtype)
 
 
+_known_constant = lru_cache(maxsize=1024)(_constant)
+"""The same of single numbers, the few of which formulas have again and again."""
+
+
 def _held(numbers: Floats, dtype: str) -> bool:
     """Whether `dtype` holds every number exactly, with no more digits than can be checked in float64."""
     narrow = _EXACT_DIGITS if dtype in ("float64", "float32") else dtype
@@ -259,8 +273,9 @@ def _widened(value: Floats, lower: Floats, upper: Floats, dtype: str) -> Interva
     spacing, smallest = SPACING[dtype], SMALLEST[dtype]
     below = lower - spacing * np.abs(lower) - smallest
     above = upper + spacing * np.abs(upper) + smallest
-    most = 2 * LARGEST[dtype]
-    below, above = np.where(below <= -most, -np.inf, below), np.where(above >= most, np.inf, above)
+    if dtype != "float64":  # whose own overflow is infinite already
+        most = 2 * LARGEST[dtype]
+        below, above = np.where(below <= -most, -np.inf, below), np.where(above >= most, np.inf, above)
     return Interval(value, np.asarray(below), np.asarray(above), dtype)
 
 
@@ -279,25 +294,30 @@ def _subtract(a: Interval, b: Interval) -> Interval:
     return _add(a, _negative(b))
 
 
-def _extremes(a: Floats, b: Floats, c: Floats, d: Floats) -> tuple[Floats, Floats]:
-    """The least and greatest of four products of interval ends; 0 × ∞ is left out, as such a range has 0 too.
+def _extremes(function: Callable[[Floats, Floats], Any], a: Interval, b: Interval) -> tuple[Floats, Floats]:
+    """The least and greatest of a function at the ends of two ranges; 0 × ∞ is left out, as such a range has 0 too.
 
     Where there is nothing else, of 0 and a number of which nothing is known, nothing is known.
     """
-    lower, upper = np.fmin(np.fmin(a, b), np.fmin(c, d)), np.fmax(np.fmax(a, b), np.fmax(c, d))
-    return np.where(np.isnan(lower), -np.inf, lower), np.where(np.isnan(upper), np.inf, upper)
+    found = [function(one, other) for one in _ends(a) for other in _ends(b)]
+    # These leave out NaN.
+    return np.fmax(reduce(np.fmin, found), -np.inf), np.fmin(reduce(np.fmax, found), np.inf)
+
+
+def _ends(numbers: Interval) -> tuple[Floats, ...]:
+    """Both ends of the ranges, or one where they are single numbers."""
+    return (numbers.value,) if numbers.is_point else (numbers.lower, numbers.upper)
 
 
 def _multiply(a: Interval, b: Interval) -> Interval:
     value = np.asarray(a.value * b.value)
     if a.single and b.single and _held(value, a.dtype):
         return _single(value, a.dtype)
-    lower, upper = _extremes(a.lower * b.lower, a.lower * b.upper, a.upper * b.lower, a.upper * b.upper)
-    return _widened(value, lower, upper, a.dtype)
+    return _widened(value, *_extremes(np.multiply, a, b), a.dtype)
 
 
 def _divide(a: Interval, b: Interval) -> Interval:
-    lower, upper = _extremes(a.lower / b.lower, a.lower / b.upper, a.upper / b.lower, a.upper / b.upper)
+    lower, upper = _extremes(np.divide, a, b)
     across_zero = (b.lower <= 0) & (b.upper >= 0)
     return _widened(
         np.asarray(a.value / b.value),
@@ -318,9 +338,7 @@ def _absolute(a: Interval) -> Interval:
 def _power(a: Interval, exponent: Interval) -> Interval:
     """Powers of non-negative numbers, which are extreme at ends of the ranges of the base and of the exponent."""
     value = np.power(np.maximum(a.value, 0.0), exponent.value)
-    least, most = np.maximum(a.lower, 0.0), np.maximum(a.upper, 0.0)
-    powers = [np.power(base, power) for base in (least, most) for power in (exponent.lower, exponent.upper)]
-    return _widened(np.asarray(value), *_extremes(*powers), a.dtype)
+    return _widened(np.asarray(value), *_extremes(np.power, a.within(0.0, np.inf), exponent), a.dtype)
 
 
 def _increasing(function: Callable[[Floats], Any], domain: float = -np.inf) -> Callable[[Interval], Interval]:

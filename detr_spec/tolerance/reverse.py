@@ -12,6 +12,7 @@ between the two sides'. Source: Griewank and Walther 2008, "Evaluating Derivativ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from detr_spec.tolerance.intervals import (
     intervals_in,
     lift,
 )
-from detr_spec.values import Floats, Integers
+from detr_spec.values import AnyNumbers, Floats, Integers
 
 Back = Callable[[Interval], Interval]
 """From the gradient with respect to a result to that with respect to an operand."""
@@ -50,7 +51,7 @@ class Traced(Interval):
     @classmethod
     def of_ways(cls, ways: Sequence[Interval]) -> Traced:
         """The range of several right ways to evaluate one formula, each of which has its way back."""
-        backs = [[(way, _itself)] if isinstance(way, Traced) else [] for way in ways]
+        backs = [[(way, _stays())] if isinstance(way, Traced) else [] for way in ways]
         return Traced(Interval.of_ways([way.constant() for way in ways]), backs)
 
     def in_dtype(self, dtype: str) -> Traced:
@@ -68,16 +69,17 @@ class Traced(Interval):
 
     def within(self, least: float, most: float) -> Traced:
         """These numbers, brought into bounds that only rounding leaves, which is no kink."""
-        return Traced(self.constant().within(least, most), [[(self, _itself)]])
+        return Traced(self.constant().within(least, most), [[(self, _stays())]])
 
-    def with_slope(self, result: Interval, back: Back) -> Traced:
+    def with_slope(self, result: Interval, derivative: Callable[[], Interval]) -> Traced:
         """A function's value of these numbers, and its way back, which ends in the dtype of these."""
+        factor = cache(derivative)
 
-        def rounded(slope: Interval) -> Interval:
-            found = back(slope)
+        def back(slope: Interval) -> Interval:
+            found = slope * factor()
             return found if found.dtype == self.dtype else _rounded(found, self.dtype)
 
-        return Traced(result, [[(self, rounded)]])
+        return Traced(result, [[(self, back)]])
 
     def max(self, axis: int | None = None, keepdims: bool = False) -> Interval:  # noqa: ARG002
         """Raises `TypeError`: a definition whose largest number matters for its gradient has no kink there."""
@@ -89,17 +91,17 @@ class Traced(Interval):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         if method != "__call__" or options or ufunc not in _DERIVATIVES:
             return NotImplemented
-        dtype = finest(intervals_in(inputs))
+        dtype = finest(inputs)
         operands = [in_dtype(operand, dtype) for operand in inputs]
         plain = [operand.constant() for operand in operands]
         with np.errstate(all="ignore"):
             result = OPERATIONS[ufunc](*plain)
-        backs = _DERIVATIVES[ufunc](result, *plain)
-        way = [
-            (operand, _summed_back(back, operand.shape))
-            for operand, back in zip(operands, backs, strict=True)
-            if isinstance(operand, Traced)
-        ]
+            sides = zip(operands, plain, plain[::-1], _DERIVATIVES[ufunc], strict=True)
+            way = [
+                (operand, _summed(derivative(result, own, other), operand.shape, result.shape))
+                for operand, own, other, derivative in sides
+                if isinstance(operand, Traced)
+            ]
         return Traced(result, [way])
 
     def __array_function__(
@@ -109,7 +111,7 @@ class Traced(Interval):
             return NotImplemented
         traced = [item for item in intervals_in(args) if isinstance(item, Traced)]
 
-        def moved(parts: Sequence[Floats]) -> Floats:
+        def moved(parts: Sequence[AnyNumbers]) -> AnyNumbers:
             following = iter(parts)
 
             def pick(given: Any) -> Any:
@@ -129,55 +131,42 @@ class Traced(Interval):
         return _rearranged(function(*map(plain, args), **options), moved, traced)
 
 
-def _rearranged(result: Interval, move: Callable[[Sequence[Floats]], Any], operands: Sequence[Traced]) -> Traced:
-    """A result whose numbers are copies of the operands' or of constants, as `move` copies them."""
+def _rearranged(result: Interval, move: Callable[[Sequence[AnyNumbers]], Any], operands: Sequence[Traced]) -> Traced:
+    """A result whose numbers are copies of the operands' or of constants, as `move` copies them in any dtype."""
     ends = np.cumsum([operand.value.size for operand in operands])
+    # Imaginary, so that they are told from constants, which are real.
     places = [
-        np.arange(end - operand.value.size + 1, end + 1, dtype=np.float64).reshape(operand.shape)
+        np.arange(end - operand.value.size + 1, end + 1).reshape(operand.shape) * 1j
         for operand, end in zip(operands, ends, strict=True)
     ]
-    with np.errstate(invalid="ignore"):
-        # What does not move with the operands is a constant.
-        source = np.asarray(move(places)) - np.asarray(move([np.zeros(operand.shape) for operand in operands]))
-    source = np.nan_to_num(source).astype(np.int64)
+    source = np.asarray(move(places)).imag.astype(np.int64).ravel() - 1
 
     def back_to(operand: Traced, end: int) -> Back:
-        first = int(end) - operand.value.size
+        first = end - operand.value.size
+        (copies,) = np.nonzero((source >= first) & (source < end))
+        originals = source[copies] - first
+        return lambda slope: _collected(slope.reshape(-1)[copies], originals, operand.shape)
 
-        def back(slope: Interval) -> Interval:
-            return _collected(slope, source - first, operand.shape)
-
-        return back
-
-    return Traced(result, [[(operand, back_to(operand, end)) for operand, end in zip(operands, ends, strict=True)]])
+    return Traced(
+        result, [[(operand, back_to(operand, int(end))) for operand, end in zip(operands, ends, strict=True)]]
+    )
 
 
-def _collected(slope: Interval, source: Integers, shape: tuple[int, ...]) -> Interval:
-    """The sum of the slopes that belong to each of the numbers of a shape, counted from 1; 0 where none does."""
+def _collected(slopes: Interval, places: Integers, shape: tuple[int, ...]) -> Interval:
+    """The sum of the slopes of copies by the number that each copies, whose place is given; 0 where none does."""
     size = int(np.prod(shape))
-    mine = (source >= 1) & (source <= size)
-    where = source[mine] - 1
-    counts = np.bincount(where, minlength=size)
+    counts = np.bincount(places, minlength=size)
+    if counts.max(initial=0) <= 1:
+        return slopes.placed((size,), places).reshape(*shape)
 
     def total(part: Floats) -> Floats:
-        sums: Floats = np.zeros(size)
-        with np.errstate(invalid="ignore"):
-            np.add.at(sums, where, part[mine])
-        return sums
+        return np.bincount(places, part, size).astype(np.float64)
 
-    value, lower, upper = total(slope.value), total(slope.lower), total(slope.upper)
-    if (counts > 1).any():
-        magnitude = total(np.maximum(np.abs(slope.lower), np.abs(slope.upper)))
-        growth = np.where(counts > 1, np.minimum(counts, 6.0 * np.sqrt(counts)), 0.0)
-        with np.errstate(invalid="ignore"):
-            slack = np.where(growth > 0, growth * SPACING[slope.dtype] * magnitude, 0.0)
-        lower, upper = lower - slack, upper + slack
-    single = slope.single and not (counts > 1).any()
-    return Interval(value.reshape(shape), lower.reshape(shape), upper.reshape(shape), slope.dtype, single=single)
-
-
-def _itself(slope: Interval) -> Interval:
-    return slope
+    magnitude = total(np.maximum(np.abs(slopes.lower), np.abs(slopes.upper)))
+    growth = np.where(counts > 1, np.minimum(counts, 6.0 * np.sqrt(counts)), 0.0)
+    slack = np.where(growth > 0, growth * SPACING[slopes.dtype] * magnitude, 0.0)
+    ends = total(slopes.lower) - slack, total(slopes.upper) + slack
+    return Interval(total(slopes.value), *ends, slopes.dtype).reshape(*shape)
 
 
 def _rounded(slope: Interval, dtype: str) -> Interval:
@@ -190,50 +179,45 @@ def _broadcast(slope: Interval, shape: tuple[int, ...]) -> Interval:
     return spread
 
 
-def _summed_back(back: Back, shape: tuple[int, ...]) -> Back:
-    """The way back to an operand that was broadcast, over whose copies it sums."""
+def _summed(back: Back, shape: tuple[int, ...], broadcast: tuple[int, ...]) -> Back:
+    """The way back to an operand of a shape that was broadcast to another, over whose copies it sums."""
+    if shape == broadcast:
+        return back
 
     def summed(slope: Interval) -> Interval:
-        with np.errstate(all="ignore"):
-            found = back(slope)
-            while found.ndim > len(shape):
-                found = found.sum(axis=0)
-            for axis, length in enumerate(shape):
-                if length == 1 and found.shape[axis] != 1:
-                    found = np.expand_dims(found.sum(axis=axis), axis)  # type: ignore[call-overload]
+        found = back(slope)
+        while found.ndim > len(shape):
+            found = found.sum(axis=0)
+        for axis, length in enumerate(shape):
+            if length == 1 and found.shape[axis] != 1:
+                found = np.expand_dims(found.sum(axis=axis), axis)  # type: ignore[call-overload]
         return found
 
     return summed
 
 
-def _extreme(sign: float) -> Callable[[Interval, Interval, Interval], Sequence[Back]]:
-    """The derivatives of the larger of two numbers (sign 1) or of the smaller one (sign −1)."""
-
-    def share(own: Interval, other: Interval) -> Interval:
-        ends = (own.lower, own.upper, other.lower, other.upper)
-        low, high, other_low, other_high = ends if sign > 0 else (-own.upper, -own.lower, -other.upper, -other.lower)
-        lower, upper = np.where(low > other_high, 1.0, 0.0), np.where(high >= other_low, 1.0, 0.0)
-        value = 0.5 + 0.5 * np.sign(sign * (own.value - other.value))
-        return Interval(value, lower, upper, own.dtype, single=bool((lower == upper).all()))
-
-    def derivatives(_: Interval, a: Interval, b: Interval) -> Sequence[Back]:
-        return _times(share(a, b)), _times(share(b, a))
-
-    return derivatives
+def _of_greater(_: Interval, own: Interval, other: Interval) -> Back:
+    lower, upper = np.where(own.lower > other.upper, 1.0, 0.0), np.where(own.upper >= other.lower, 1.0, 0.0)
+    value = 0.5 + 0.5 * np.sign(own.value - other.value)
+    return _times(Interval(value, lower, upper, own.dtype, single=bool((lower == upper).all())))
 
 
-def _of_absolute(_: Interval, a: Interval) -> Sequence[Back]:
+def _of_lesser(result: Interval, own: Interval, other: Interval) -> Back:
+    return _of_greater(result, -own, -other)
+
+
+def _of_absolute(_: Interval, a: Interval, __: Interval) -> Back:
     lower, upper = np.where(a.lower > 0, 1.0, -1.0), np.where(a.upper < 0, -1.0, 1.0)
-    return (_times(Interval(np.sign(a.value), lower, upper, a.dtype, single=bool((lower == upper).all()))),)
+    return _times(Interval(np.sign(a.value), lower, upper, a.dtype, single=bool((lower == upper).all())))
 
 
-def _of_power(_: Interval, a: Interval, exponent: Interval) -> Sequence[Back]:
+def _of_power(_: Interval, a: Interval, exponent: Interval) -> Back:
     if exponent.single and not exponent.value.any():
-        return _times(a * 0.0), _constant_exponent
-    return _times(exponent * a ** (exponent - 1.0)), _constant_exponent
+        return _times(a * 0.0)
+    return _times(exponent * a ** (exponent - 1.0))
 
 
-def _constant_exponent(_: Interval) -> Interval:
+def _of_exponent(*_: Interval) -> Back:
     raise TypeError("an exponent has no gradient; stop it")
 
 
@@ -245,29 +229,33 @@ def _over(divisor: Interval) -> Back:
     return lambda slope: slope / divisor
 
 
-def _opposite(back: Back) -> Back:
-    return lambda slope: -back(slope)
+def _stays(*_: Interval) -> Back:
+    return lambda slope: slope
 
 
-def _of_quotient(result: Interval, _: Interval, divisor: Interval) -> Sequence[Back]:
-    return _over(divisor), _opposite(_times(result / divisor))
+def _turns(*_: Interval) -> Back:
+    return lambda slope: -slope
 
 
-_DERIVATIVES: dict[Any, Callable[..., Sequence[Back]]] = {
-    np.add: lambda *_: (_itself, _itself),
-    np.subtract: lambda *_: (_itself, _opposite(_itself)),
-    np.multiply: lambda _, a, b: (_times(b), _times(a)),
-    np.divide: _of_quotient,
-    np.negative: lambda *_: (_opposite(_itself),),
-    np.absolute: _of_absolute,
-    np.power: _of_power,
-    np.exp: lambda result, *_: (_times(result),),
-    np.log: lambda _, a: (_over(a),),
-    np.log1p: lambda _, a: (_over(a + 1.0),),
-    np.minimum: _extreme(-1.0),
-    np.maximum: _extreme(1.0),
+def _of_product(_: Interval, __: Interval, other: Interval) -> Back:
+    return _times(other)
+
+
+_DERIVATIVES: dict[Any, tuple[Callable[..., Back], ...]] = {
+    np.add: (_stays, _stays),
+    np.subtract: (_stays, _turns),
+    np.multiply: (_of_product, _of_product),
+    np.divide: (lambda _, __, divisor: _over(divisor), lambda result, divisor, _: _times(-(result / divisor))),
+    np.negative: (_turns,),
+    np.absolute: (_of_absolute,),
+    np.power: (_of_power, _of_exponent),
+    np.exp: (lambda result, *_: _times(result),),
+    np.log: (lambda _, a, __: _over(a),),
+    np.log1p: (lambda _, a, __: _over(a + 1.0),),
+    np.minimum: (_of_lesser, _of_lesser),
+    np.maximum: (_of_greater, _of_greater),
 }
-"""From a result and its operands, the way back to each."""
+"""For each operand, the way back to it: from the result, that operand, and the other, which may be the same."""
 
 
 def gradient(function: Callable[..., Numbers], *numbers: Interval) -> tuple[Interval, ...]:
@@ -284,7 +272,8 @@ def gradient(function: Callable[..., Numbers], *numbers: Interval) -> tuple[Inte
         return tuple(_unknown(item) for item in numbers)
     order = _results_first(result)
     several = max(len(item.ways) for item in order)
-    found = [_slopes(order, way) for way in range(max(several, 1))]
+    with np.errstate(all="ignore"):
+        found = [_slopes(order, way) for way in range(max(several, 1))]
     return tuple(
         hull(*(slopes.get(id(item), lift(np.zeros(item.shape), item.dtype)) for slopes in found)) for item in traced
     )
