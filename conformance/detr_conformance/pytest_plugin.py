@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--detr-spec-database",
         action="append",
         default=[],
-        metavar="FOLDER|URL",
+        metavar="FOLDER",
         help="where failing cases are kept, and run first; repeatable",
     )
     group.addoption(

@@ -48,7 +48,7 @@ from detr_conformance.testee.names import isolated_name
 )
 @click.option("--shard", metavar="NUMBER/COUNT", help="Only this part, such as 1/4, to be merged with the others.")
 @click.option(
-    "--database", metavar="FOLDER|URL", multiple=True, help="Where failing cases are kept, and run first; repeatable."
+    "--database", metavar="FOLDER", multiple=True, help="Where failing cases are kept, and run first; repeatable."
 )
 @click.option("--isolate", is_flag=True, help="Run each implementation in a process of its own.")
 @click.option(

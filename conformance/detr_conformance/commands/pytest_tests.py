@@ -12,7 +12,6 @@ import pytest
 
 from detr_conformance.base.text import LONGEST_TEXT, cut, line_of, printable
 from detr_conformance.base.verdict import Judgement, Verdict
-from detr_conformance.judging.database import shown
 from detr_conformance.judging.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.judging import judge_listed
@@ -63,7 +62,7 @@ def conformance_tests(
         node = shlex.quote(request.node.nodeid)
         command = f"pytest {node} --detr-spec-seed {seed} --detr-spec-examples {examples}"
         command += "" if device == DEFAULT_DEVICE else f" --detr-spec-device {device}"
-        command += "".join(f" --detr-spec-database {shlex.quote(shown(location))}" for location in database)
+        command += "".join(f" --detr-spec-database {shlex.quote(folder)}" for folder in database)
         _conclude(f"{implementation.name} ({implementation.profile.name})", judgement, command)
 
     return test_conformance

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from detr_conformance.base.errors import UsageError, cause_of_death, one_line
 from detr_conformance.base.verdict import Judgement, Verdict
 from detr_conformance.implementations.resolve import resolve
-from detr_conformance.judging.database import located
 from detr_conformance.judging.judge import blank_judgement, not_made_smaller
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.judging import judge_listed
@@ -146,7 +146,7 @@ class Workers:
         self, tasks: Sequence[Task], *, examples: int, seed: int, device: str, database: tuple[str, ...] = ()
     ) -> Judgements:
         """The judgement of each task with its place, as the workers finish them."""
-        where = tuple(map(located, database))
+        where = tuple(str(Path(folder).absolute()) for folder in database)
         how = {"examples": examples, "seed": seed, "device": device, "database": where}
         addresses = [subject.address or "" for subject, _, _ in tasks]
         # Of each subject, what takes longest comes first, so that no worker is left with it alone.

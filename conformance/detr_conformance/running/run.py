@@ -18,7 +18,7 @@ from detr_conformance.base.errors import UsageError
 from detr_conformance.base.verdict import Judgement, over_seeds
 from detr_conformance.base.version import installed_version
 from detr_conformance.implementations.resolve import implementations, resolve
-from detr_conformance.judging.database import opened, shown
+from detr_conformance.judging.database import opened
 from detr_conformance.judging.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, blank_judgement, not_asked
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.matching import entries_for, require_applicable
@@ -154,9 +154,8 @@ class Plan:
         interrupted = len(judgements) < len(self.places)
         how = self.request
         shard = how.shard and replace(how.shard, run=run_digest(self._names))
-        locations = tuple(map(shown, how.database))
         return Report(
-            installed_version(), how.seed, how.examples, tuple(items), interrupted, how.device, shard, locations
+            installed_version(), how.seed, how.examples, tuple(items), interrupted, how.device, shard, how.database
         )
 
 
@@ -199,8 +198,8 @@ def check(
     judges in this process; more judge in so many worker processes, for which implementations are given by
     name, with `time_limit` seconds for each invariant. isolate: each implementation, given by name, runs in a process
     of its own, which may allocate `memory_limit` MiB. ledger: files of expected violations. shard: "2/5" judges the
-    second of five parts, to be merged with the others. database: where cases are kept that failed, which are run
-    first: folders, or addresses as `database.py` takes them. Without one, the judgements depend neither on the number
+    second of five parts, to be merged with the others. database: folders in which cases are kept that failed, which are
+    run first. Without one, the judgements depend neither on the number
     of workers nor of shards, nor on whether implementations are isolated, nor on earlier runs. Raises `UsageError`
     for what cannot be done as it is asked.
     """
