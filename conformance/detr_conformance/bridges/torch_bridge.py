@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from detr_conformance.bridges.answers import entry, instance, mapping, numbers, sequence
@@ -26,8 +27,9 @@ from detr_conformance.bridges.torch_calls import (
 from detr_conformance.bridges.torch_criterion import call_criterion, matchings, spelt_matcher
 from detr_conformance.bridges.torch_decoder import decoder_component, model_component, read_outputs
 from detr_conformance.bridges.torch_gradients import call_gradients
-from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, devices, observation, to_numpy
+from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, devices, observation
 from detr_conformance.bridges.torch_ranks import Ranks, ranks_available
+from detr_conformance.testee.detr_testee import to_numpy
 from detr_spec.calls import CALLS
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Distributed, Heads, Implementation, Limits
@@ -167,7 +169,7 @@ def _call_postprocess(
 ) -> Answer[tuple[Detections, ...]]:
     inputs = Inputs(configuration)
     what, names = "the post-processing", [field.name for field in fields(Detections)]
-    given = inputs.outputs(outputs), inputs.integers("target_sizes", sizes)
+    given = inputs.outputs(outputs), inputs.tensor("target_sizes", sizes, torch.int64)
     batch = configuration, *given
     call_before(module, configuration, broken=broken_sizes(*batch), others=other_detections(*batch))
     images = sequence(what, module(*given), "a list of dictionaries, one an image", len(sizes))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from detr_conformance.bridges.answers import entry, instance, mapping, numbers, sequence
 from detr_conformance.bridges.torch_calls import precision
-from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, observation, to_numpy
+from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, observation
+from detr_conformance.testee.detr_testee import to_numpy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Decoder, Model
 from detr_spec.profile import Keys
@@ -101,7 +102,7 @@ def _hidden_states(module: Callable[..., Any], configuration: Configuration, fea
     inputs = Inputs(configuration)
     arguments = (
         inputs.numbers("features", features.features),
-        inputs.booleans("padding", features.padding),
+        inputs.tensor("padding", features.padding, torch.bool),
         inputs.numbers("query embeddings", features.queries),
         inputs.numbers("positions", features.positions),
     )

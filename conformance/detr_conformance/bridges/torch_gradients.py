@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from detr_conformance.bridges.answers import single
-from detr_conformance.bridges.torch_criterion import called, layers_of
-from detr_conformance.bridges.torch_inputs import Inputs, observation, to_numpy
+from detr_conformance.bridges.torch_criterion import called
+from detr_conformance.bridges.torch_inputs import Inputs, observation
+from detr_conformance.testee.detr_testee import backward, to_numpy
 from detr_spec.apart import APART
 from detr_spec.configuration import Configuration
 from detr_spec.profile import Keys
@@ -27,16 +27,11 @@ def call_gradients(
 ) -> Answer[LossGradients]:
     """The losses, their sum over the keys that have a weight, and its gradient in each decoder layer."""
     inputs = Inputs(configuration)
-    given = inputs.outputs(outputs)
-    keys = configuration.profile.keys
-    leaves = [_leaves(layer, keys) for layer in layers_of(given, configuration)]
+    given, keys = inputs.outputs(outputs), configuration.profile.keys
+    leaves = [_leaves(layer, keys) for layer in inputs.layers]
     apart = {name: _leaves(given[getattr(keys, name)], keys) for name in APART if getattr(outputs, name) is not None}
-    losses, answer = called(module, configuration, given, inputs.targets(targets), inputs.counts)
-    weighted = [torch.as_tensor(answer[key]) * weight for key, weight in weights.items() if key in answer]
-    total = torch.stack([loss.reshape(()) for loss in weighted]).sum() if weighted else torch.zeros(())
-    if total.requires_grad:
-        # The whole graph is walked, as in training, and so also what an earlier call left of its own.
-        total.backward()  # type: ignore[no-untyped-call]
+    losses, answer = called(module, configuration, given, inputs.targets(targets), inputs)
+    total = backward(answer, weights)
     value = LossGradients(
         losses,
         single("the weighted total", total, to_numpy),

@@ -261,6 +261,16 @@ def image_matching(what: str, own: Any, counts: Any, image: int, rules: Any, con
     return queries[known], targets[known]
 
 
+def matchings(what: str, answer: Any, counts: Any, rules: Any, convert: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """The query and target indices of each image, and what they were read from, by name."""
+    found, parts = [], {}
+    for image, own in enumerate(image_answers(what, answer, len(counts), rules)):
+        found.append(image_matching(f"{what}, for image {image},", own, counts, image, rules, convert))
+        sides = zip(("query", "target"), own) if rules.answer == "pairs" else [("all", own)]
+        parts.update({f"{side} indices of image {image}": part for side, part in sides})
+    return found, parts
+
+
 def matcher_arguments(outputs: Any, targets: Any, keys: Any, rules: Any) -> Any:
     """What a matcher is called with, by the profile's rules."""
 
@@ -614,6 +624,8 @@ TARGET = {
     "valid": "target_valid",
 }  # fmt: skip
 """The parts of a target, by their names in `KEYS`."""
+OF_IMAGES = ("target_size", "image_id", "orig_size", "size")
+"""What is said of an image, and not of each of its objects; the others are names that data sets have."""
 DETECTION = ("scores", "labels", "boxes")
 """The parts of an image's detections."""
 
@@ -653,14 +665,15 @@ def torch_testee(
             **{name: SimpleNamespace(**field) if name in PARTS else field for name, field in fields.items()}
         )
         if component == "boxes":
-            return {name: _TorchCalls(boxes[name], configuration, spelling).box_operation(name) for name in boxes}
+            own = configuration, spelling, component
+            return {name: _TorchCalls(function, *own).box_operation(name) for name, function in boxes.items()}
         import torch
 
         state = torch.get_rng_state()
         torch.manual_seed(0)
         module = factories[component](configuration)
         torch.set_rng_state(state)
-        calls = _TorchCalls(module, configuration, spelling)
+        calls = _TorchCalls(module, configuration, spelling, component)
         if isinstance(module, torch.nn.Module):
             module.to(dtype=calls.dtype, device=configuration.device)
             module.train({"evaluation": False, "training": True}.get(calls.call, component != "postprocess"))
@@ -669,10 +682,214 @@ def torch_testee(
     return Testee(_description(name, profile, limits, TORCH_CALLS, {"boxes": boxes, **factories}), build)
 
 
+def to_numpy(value: Any) -> np.ndarray[Any, Any]:
+    """A tensor, or what converts to one, as an array; floating-point numbers as float64."""
+    import torch
+
+    tensor = torch.as_tensor(value).detach().cpu()
+    return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
+
+
+class TorchInputs:
+    """The tensors of one call to a module in PyTorch, and what they were, so that changes are noticed.
+
+    spelling: what a profile says of keys, targets and matchers. dtypes: of logits, boxes, masks and targets, by name.
+    """
+
+    def __init__(self, spelling: Any, dtypes: Mapping[str, Any], device: Any, call: str) -> None:
+        import torch
+
+        self.torch, self.keys, self.rules, self.dtypes = torch, spelling.keys, spelling, dtypes
+        self.device, self.call = torch.empty(0, device=device).device, call
+        self.counts: list[int] = []
+        self.layers: list[Any] = []
+        self._tensors: dict[str, tuple[Any, Any]] = {}
+        self._containers: list[tuple[str, Any, Any]] = []
+
+    def tensor(self, name: str, array: Any, dtype: Any, gradient: bool = False) -> Any:
+        """A tensor of the numbers; where asked it records gradients, as far as the call does."""
+        numbers = self.torch.tensor(array, dtype=dtype, device=self.device)
+        memory, tensor = self.laid_out(numbers, gradient and self.torch.is_grad_enabled())
+        self._tensors[name] = memory, memory.detach().clone()
+        return tensor
+
+    def laid_out(self, tensor: Any, gradient: bool) -> tuple[Any, Any]:
+        """The memory that holds a tensor, whose changes are noticed, and the tensor in it."""
+        return tensor.requires_grad_(gradient), tensor
+
+    def container(self, name: str, value: Any) -> Any:
+        """A dictionary or a list that the call may not change."""
+        self._containers.append((name, value, value.copy()))
+        return value
+
+    def outputs(self, outputs: Any) -> Any:
+        """The outputs by their keys; the auxiliary list is there only if there are auxiliary layers."""
+        self.layers = [self.layer(own, f"layer {n}") for n, own in enumerate([*outputs.auxiliary, outputs])]
+        main = self.layers[-1]
+        if self.layers[:-1]:
+            main[self.keys.auxiliary] = self.container(self.keys.auxiliary, self.layers[:-1])
+        for part in APART:
+            own = getattr(outputs, part)
+            if own is not None:
+                key = getattr(self.keys, part)
+                main[key] = self.layer(own, key)
+        return self.container("outputs", main)
+
+    def layer(self, layer: Any, name: str) -> dict[str, Any]:
+        """What a layer predicts."""
+        arrays = {part: getattr(layer, part) for part in LAYER}
+        frozen = "boxes" if self.call == "frozen-boxes" else ""
+        return {
+            getattr(self.keys, part): self.tensor(f"{part} of {name}", array, self.dtypes[part], part != frozen)
+            for part, array in arrays.items()
+            if array is not None
+        }
+
+    def targets(self, targets: Any) -> Any:
+        """The targets by their keys: one dictionary an image, or one of arrays for all."""
+        self.counts = [len(own.labels) if own.valid is None else int(own.valid.sum()) for own in targets]
+        arrays = [self.arrays(own, image) for image, own in enumerate(targets)]
+        if self.rules.targets.layout == "listed":
+            each = [self._target(own, f" of image {image}") for image, own in enumerate(arrays)]
+            return self.container("targets", [self.container(f"target {n}", own) for n, own in enumerate(each)])
+        whole = self._target(joined(arrays, OF_IMAGES, self.rules.targets.layout == "padded"), "")
+        counts = self.container(self.keys.target_counts, list(self.counts))
+        return self.container("targets", {**whole, self.keys.target_counts: counts})
+
+    def arrays(self, target: Any, image: int) -> dict[str, Any]:  # noqa: ARG002  others say more of an image
+        """The parts of an image's target, by their names in `KEYS`."""
+        parts = {name: getattr(target, part) for part, name in TARGET.items()}
+        return {name: array for name, array in parts.items() if array is not None}
+
+    def _target(self, arrays: Mapping[str, Any], of: str) -> dict[str, Any]:
+        labels = LABELS.get(self.call, self.rules.targets.label_dtype)
+        dtypes = {"f": self.dtypes["targets"], "b": self.torch.bool}
+        integers = {"labels": getattr(self.torch, labels)}
+        return {
+            getattr(self.keys, name, name): self.tensor(
+                name.replace("_", " ") + of,
+                array,
+                dtypes.get(array.dtype.kind, integers.get(name, self.torch.int64)),
+            )
+            for name, array in arrays.items()
+        }
+
+    def mutated(self) -> list[str]:
+        """The names of the inputs that no longer hold what they held."""
+        changed = [name for name, (now, before) in self._tensors.items() if not _same(now, before)]
+        return changed + [name for name, now, before in self._containers if not _same_items(now, before)]
+
+    def seen(self, parts: Mapping[str, Any]) -> dict[str, Any]:
+        """What is seen of the inputs after a call, and of those parts of its answer that are tensors."""
+        tensors = {name: part for name, part in parts.items() if isinstance(part, self.torch.Tensor)}
+        return {
+            "mutated": self.mutated(),
+            "attached": [name for name, tensor in tensors.items() if tensor.requires_grad],
+            "differentiable": True,
+            "dtypes": {name: str(tensor.dtype).split(".")[-1] for name, tensor in tensors.items()},
+            "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
+            "devices": {name: str(tensor.device) for name, tensor in tensors.items()},
+            "device": str(self.device),
+            "call": self.call,
+        }
+
+
+def _same(first: Any, second: Any) -> bool:
+    same_kind = first.shape == second.shape and first.dtype == second.dtype
+    return bool(same_kind and (first.equal(second) or first.allclose(second, rtol=0, atol=0, equal_nan=True)))
+
+
+def _same_items(now: Any, before: Any) -> bool:
+    if isinstance(now, dict):
+        return list(now) == list(before) and all(now[key] is before[key] for key in before)
+    return len(now) == len(before) and all(one is other for one, other in zip(now, before))
+
+
+class MatcherCalls:
+    """Watches the matcher inside a criterion, where that is a module of its own.
+
+    An answer is read when it is given, for the next call may write over it. What is between a criterion and its matcher
+    is theirs: calls and answers in another form than is declared of matchers are not seen.
+    """
+
+    def __init__(self, criterion: Any, inputs: TorchInputs) -> None:
+        self._matcher, self._inputs = getattr(criterion, "matcher", None), inputs
+        self._keys, self._rules = [getattr(inputs.keys, part) for part in SEEN], inputs.rules.matcher
+        # A criterion may change the dictionaries that it is given.
+        self._layers = [[layer[key] for key in self._keys] for layer in inputs.layers]
+        self._calls: list[Any] = []
+        self._handle: Any = None
+
+    def __enter__(self) -> Any:
+        if isinstance(self._matcher, self._inputs.torch.nn.Module):
+            try:
+                self._handle = self._matcher.register_forward_hook(self._record, with_kwargs=True)
+            except TypeError:  # before torch 2.0
+                self._handle = self._matcher.register_forward_hook(
+                    lambda module, given, answer: self._record(module, given, {}, answer)
+                )
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._handle is not None:
+            self._handle.remove()
+
+    def _record(self, _: Any, arguments: Any, named: Any, answer: Any) -> None:
+        given = predictions_in((*arguments, *named.values()), self._inputs.keys, self._rules)
+        if given is not None:
+            self._calls.append((given, self._read(answer)))
+
+    def _read(self, answer: Any) -> Any:
+        """The index vectors of each image, None where they are not what is declared."""
+        counts = self._inputs.counts
+        try:
+            found, _ = matchings("the criterion's matcher", answer, counts, self._rules, to_numpy)
+        except WrongAnswer:
+            return None
+        beyond = any(max(targets.tolist(), default=-1) >= count for (_, targets), count in zip(found, counts))
+        return None if beyond else found
+
+    def of_layers(self) -> Any:
+        """What was read for each layer, told by the tensors the matcher was called with; None where one is not seen."""
+        found = [self._of_layer(layer) for layer in self._layers]
+        return None if any(own is None for own in found) else found
+
+    def _of_layer(self, layer: Any) -> Any:
+        torch = self._inputs.torch
+        for given, answer in self._calls:
+            parts = [(given.get(key), own) for key, own in zip(self._keys, layer)]
+            if all(isinstance(part, torch.Tensor) and torch.equal(part, own) for part, own in parts):
+                return answer
+        return None
+
+
+def losses_of(criterion: Any, answer: Any) -> tuple[Any, Any, Any]:
+    """A criterion's losses as it returned them, and as numbers; and its weights, None where it shows none."""
+    losses = {str(key): loss for key, loss in mapping("the criterion", answer, "a dictionary of losses").items()}
+    values = {key: single(f"the criterion, for {key!r},", loss, to_numpy) for key, loss in losses.items()}
+    weights = getattr(criterion, "weight_dict", None)
+    if weights is None:
+        return losses, values, None
+    given = mapping("the criterion, for its weight_dict,", weights, "a dictionary of weights")
+    return losses, values, {str(key): single(f"the weight of {key!r}", own, to_numpy) for key, own in given.items()}
+
+
+def backward(losses: Mapping[str, Any], weights: Mapping[str, float]) -> Any:
+    """Σ weight · loss over the keys that have a weight; its backward pass gives predictions their gradients."""
+    import torch
+
+    weighted = [torch.as_tensor(losses[key]) * weight for key, weight in weights.items() if key in losses]
+    total = torch.stack([loss.reshape(()) for loss in weighted]).sum() if weighted else torch.zeros(())
+    if total.requires_grad:
+        # The whole graph is walked, as in training, and so also what an earlier call left of its own.
+        total.backward()  # type: ignore[no-untyped-call]
+    return total
+
+
 class _TorchCalls:
     """Calls to one module: JSON in, tensors to the module, and JSON out."""
 
-    def __init__(self, module: Any, configuration: Any, spelling: Any) -> None:
+    def __init__(self, module: Any, configuration: Any, spelling: Any, component: str) -> None:
         import torch
 
         self.torch, self.module, self.keys, self.rules = torch, module, spelling.keys, spelling
@@ -680,231 +897,103 @@ class _TorchCalls:
         narrow, _, mixed = ("float32" if self.autocast else configuration.dtype).partition("-")
         self.dtype = torch.float32 if mixed else getattr(torch, narrow)
         of_logits, of_boxes = getattr(torch, narrow), self.dtype if mixed == "logits" else getattr(torch, narrow)
-        self.dtypes = {"logits": of_logits, "masks": of_logits, "boxes": of_boxes}
-        self.device = configuration.device
-        self.call = configuration.call
-        self.recording = self.call != "no-grad"
+        self.dtypes = {"logits": of_logits, "masks": of_logits, "boxes": of_boxes, "targets": self.dtype}
+        self.device, self.call = configuration.device, configuration.call
+        self.recording = self.call == "with-gradient" if component == "postprocess" else self.call != "no-grad"
 
     def within_precision(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """The call with inputs of its own, under autocast where the configuration asks for it."""
 
         def begin(*arguments: Any) -> Any:
-            self.given: dict[str, tuple[Any, Any]] = {}
-            self.containers: list[tuple[str, Any, Any]] = []
+            self.inputs = TorchInputs(self.rules, self.dtypes, self.device, self.call)
             kind = self.torch.device(self.device).type
-            with self.torch.autocast(kind, dtype=self.torch.bfloat16, enabled=self.autocast):
+            precision = self.torch.autocast(kind, dtype=self.torch.bfloat16, enabled=self.autocast)
+            with precision, self.torch.set_grad_enabled(self.recording):
                 return call(*arguments)
 
         return begin
 
-    def _tensor(self, name: str, value: Any, gradient: bool = False, integers: Any = None, floats: Any = None) -> Any:
-        array = decode_array(value, name) if isinstance(value, dict) else value
-        dtype = {"f": floats or self.dtype, "i": integers}.get(array.dtype.kind)
-        tensor = self.torch.tensor(array, dtype=dtype, device=self.device).requires_grad_(gradient and self.recording)
-        self.given[name] = (tensor, tensor.detach().clone())
-        return tensor
-
-    def _answer(self, *arguments: Any) -> Any:
-        with self.torch.set_grad_enabled(self.recording):
-            return self.module(*arguments)
-
-    def _kept(self, name: str, value: Any) -> Any:
-        """A dictionary or a list that the call may not change."""
-        self.containers.append((name, value, value.copy()))
-        return value
-
-    def _layer(self, name: str, value: Any) -> dict[str, Any]:
-        return {
-            getattr(self.keys, part): self._tensor(f"{part} of {name}", value[part], True, floats=self.dtypes[part])
-            for part in LAYER
-            if value[part] is not None
-        }
-
-    def _outputs(self, value: Any) -> Any:
-        values = [*value["auxiliary"], value]
-        self.layers = [self._layer(f"layer {place}", layer) for place, layer in enumerate(values)]
-        outputs = self.layers[-1]
-        if self.layers[:-1]:
-            outputs[self.keys.auxiliary] = self._kept(self.keys.auxiliary, self.layers[:-1])
-        for part in APART:
-            if value[part] is not None:
-                key = getattr(self.keys, part)
-                outputs[key] = self._layer(key, value[part])
-        return self._kept("outputs", outputs)
-
-    def _targets(self, targets: Any) -> Any:
-        arrays = [{part: decode_array(own[part], part) for part in TARGET if own[part] is not None} for own in targets]
-        self.counts = [int(own.get("valid", np.ones(len(own["labels"]))).sum()) for own in arrays]
-        if self.rules.targets.layout == "listed":
-            each = [self._target(own, f" of image {image}") for image, own in enumerate(arrays)]
-            return self._kept("targets", [self._kept(f"target {image}", own) for image, own in enumerate(each)])
-        whole = self._target(joined(arrays, ("size",), self.rules.targets.layout == "padded"), "")
-        return self._kept("targets", {**whole, self.keys.target_counts: self._kept("counts", list(self.counts))})
-
-    def _target(self, arrays: Any, of: str) -> Any:
-        integers = {"labels": LABELS.get(self.call, self.rules.targets.label_dtype)}
-        return {
-            getattr(self.keys, TARGET[part]): self._tensor(
-                TARGET[part].replace("_", " ") + of, array, integers=getattr(self.torch, integers.get(part, "int64"))
-            )
-            for part, array in arrays.items()
-        }
-
-    def _numpy(self, value: Any) -> Any:
-        tensor = self.torch.as_tensor(value).detach().cpu()
-        return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
-
-    def _mutated(self) -> list[str]:
-        pairs = {name: [self._numpy(tensor) for tensor in pair] for name, pair in self.given.items()}
-        changed = [name for name, pair in pairs.items() if not np.array_equal(pair[0], pair[1], equal_nan=True)]
-        return changed + [name for name, now, before in self.containers if not _same_items(now, before)]
-
-    def _observation(self, parts: dict[str, Any]) -> dict[str, Any]:
-        tensors = {name: part for name, part in parts.items() if isinstance(part, self.torch.Tensor)}
-        return {
-            "mutated": self._mutated(),
-            "attached": [name for name, tensor in tensors.items() if tensor.requires_grad],
-            "differentiable": True,
-            "dtypes": {name: str(tensor.dtype).split(".")[-1] for name, tensor in tensors.items()},
-            "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
-            "devices": {name: str(tensor.device) for name, tensor in tensors.items()},
-            "device": str(self.torch.empty(0, device=self.device).device),
-            "call": self.call,
-        }
-
     def box_operation(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
             recorded = self.call == "with-gradient"
-            answer = self._answer(
-                *(self._tensor(f"argument {n}", value, recorded) for n, value in enumerate(arguments))
-            )
+            given = [decode_array(value, f"argument {n}") for n, value in enumerate(arguments)]
+            tensors = [self.inputs.tensor(f"argument {n}", own, self.dtype, recorded) for n, own in enumerate(given)]
+            answer = self.module(*tensors)
             value = self._encoded(name, instance(name, answer, self.torch.Tensor))
-            return {"value": value, "observation": self._observation({name: answer})}
+            return {"value": value, "observation": self.inputs.seen({name: answer})}
 
         return self.within_precision(call)
 
-    def _matchings(self, what: str, answer: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """The matching of each image, and what it was read from, by name."""
-        rules, found, parts = self.rules.matcher, [], {}
-        for image, own in enumerate(image_answers(what, answer, len(self.counts), rules)):
-            name = f"{what}, for image {image},"
-            queries, targets = image_matching(name, own, self.counts, image, rules, self._numpy)
-            found.append({"queries": encode_array(queries), "targets": encode_array(targets)})
-            sides = zip(("query", "target"), own) if rules.answer == "pairs" else [("all", own)]
-            parts.update({f"{side} indices of image {image}": part for side, part in sides})
-        return found, parts
+    def _given(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
+        own = [SimpleNamespace(**{part: _decoded(target, part) for part in TARGET}) for target in targets]
+        return self.inputs.outputs(_predictions(outputs)), self.inputs.targets(own)
 
     def matcher(self, outputs: Any, targets: Any) -> Any:
-        given = self._outputs(outputs), self._targets(targets)
-        answer = self._answer(*matcher_arguments(*given, self.keys, self.rules.matcher))
-        value, parts = self._matchings("the matcher", answer)
-        return {"value": value, "observation": self._observation(parts)}
+        given = self._given(outputs, targets)
+        answer = self.module(*matcher_arguments(*given, self.keys, self.rules.matcher))
+        found, parts = matchings("the matcher", answer, self.inputs.counts, self.rules.matcher, to_numpy)
+        return {"value": _encoded_matchings(found), "observation": self.inputs.seen(parts)}
 
     def criterion(self, outputs: Any, targets: Any) -> Any:
-        value, answer = self._losses(self._outputs(outputs), self._targets(targets))
-        return {"value": value, "observation": self._observation(answer)}
+        value, answer = self._losses(*self._given(outputs, targets))
+        return {"value": value, "observation": self.inputs.seen(answer)}
 
     def _losses(self, outputs: Any, targets: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        layers = [{part: layer[getattr(self.keys, part)] for part in SEEN} for layer in self.layers]
-        answer, calls = self._watched(outputs, targets)
-        losses = {str(key): loss for key, loss in mapping("the criterion", answer, "a dictionary of losses").items()}
-        weights = getattr(self.module, "weight_dict", None)
-        if weights is not None:
-            given = mapping("the criterion, for its weight_dict,", weights, "a dictionary of weights")
-            weights = {str(key): self._number(f"the weight of {key!r}", weight) for key, weight in given.items()}
+        with MatcherCalls(self.module, self.inputs) as calls:
+            losses, values, weights = losses_of(self.module, self.module(outputs, targets))
+        found = calls.of_layers()
         value = {
-            "values": {key: self._number(f"the criterion, for {key!r},", loss) for key, loss in losses.items()},
-            "weights": weights,
-            "matchings": self._seen(calls, layers),
+            "values": _encoded_numbers(values),
+            "weights": None if weights is None else _encoded_numbers(weights),
+            "matchings": None if found is None else list(map(_encoded_matchings, found)),
         }
         return value, losses
 
-    def _number(self, what: str, value: Any) -> Any:
-        return encode_number(single(what, value, self._numpy))
-
-    def _seen(self, calls: list[Any], layers: list[Any]) -> list[Any] | None:
-        """The matching of each layer, told by the tensors that the matcher was called with; None where one is not."""
-        found = []
-        for layer in layers:
-            answers = [answer for given, answer in calls if self._same_layer(given, layer)]
-            if not answers or answers[0] is None:
-                return None
-            found.append(answers[0])
-        return found
-
-    def _same_layer(self, given: dict[str, Any], layer: dict[str, Any]) -> bool:
-        parts = [(given.get(getattr(self.keys, part)), tensor) for part, tensor in layer.items()]
-        return all(isinstance(part, self.torch.Tensor) and self.torch.equal(part, tensor) for part, tensor in parts)
-
-    def _watched(self, outputs: Any, targets: Any) -> tuple[Any, list[Any]]:
-        """The criterion's answer, and what its own matcher, if it is a module, was called with and gave.
-
-        What it gave is read at once, for its next call may write over it.
-        """
-        calls: list[Any] = []
-        matcher = getattr(self.module, "matcher", None)
-        handle = None
-        if isinstance(matcher, self.torch.nn.Module):
-
-            def record(_: Any, given: Any, pairs: Any) -> None:
-                predictions = predictions_in(given, self.keys, self.rules.matcher)
-                if predictions is not None:
-                    calls.append((predictions, self._read(pairs)))
-
-            handle = matcher.register_forward_hook(record)
-        try:
-            return self._answer(outputs, targets), calls
-        finally:
-            if handle is not None:
-                handle.remove()
-
-    def _read(self, pairs: Any) -> Any:
-        """The matchings; None where they are not what is declared, which a criterion may keep to itself."""
-        try:
-            found, _ = self._matchings("the criterion's matcher", pairs)
-        except WrongAnswer:
-            return None
-        indices = [decode_array(own["targets"], "the target indices").tolist() for own in found]
-        return None if any(max(own, default=-1) >= count for own, count in zip(indices, self.counts)) else found
-
     def gradients(self, outputs: Any, targets: Any, weights: Any) -> Any:
-        given = self._outputs(outputs)
-        layers = [dict(layer) for layer in self.layers]
-        apart = {part: given.get(getattr(self.keys, part)) for part in APART}
-        value, answer = self._losses(given, self._targets(targets))
-        weighted = [self.torch.as_tensor(answer[key]) * weight for key, weight in weights.items() if key in answer]
-        total = self.torch.stack([loss.reshape(()) for loss in weighted]).sum() if weighted else self.torch.zeros(())
-        if total.requires_grad:
-            total.backward()  # type: ignore[no-untyped-call]
+        given = self._given(outputs, targets)
+        layers = [dict(layer) for layer in self.inputs.layers]
+        apart = {part: given[0].get(getattr(self.keys, part)) for part in APART}
+        value, answer = self._losses(*given)
         value = {
             "losses": value,
-            "total": self._number("the weighted total", total),
+            "total": encode_number(single("the weighted total", backward(answer, weights), to_numpy)),
             "layers": [self._gradients(layer) for layer in layers],
             **{part: None if layer is None else self._gradients(layer) for part, layer in apart.items()},
         }
-        return {"value": value, "observation": self._observation(answer)}
+        return {"value": value, "observation": self.inputs.seen(answer)}
 
     def _gradients(self, layer: dict[str, Any]) -> dict[str, Any]:
-        return {part: self._gradient(layer.get(getattr(self.keys, part))) for part in LAYER}
-
-    def _gradient(self, prediction: Any) -> Any:
-        gradient = None if prediction is None else prediction.grad
-        return None if gradient is None else encode_array(self._numpy(gradient))
+        found = {part: getattr(layer.get(getattr(self.keys, part)), "grad", None) for part in LAYER}
+        return {part: None if own is None else encode_array(to_numpy(own)) for part, own in found.items()}
 
     def postprocess(self, outputs: Any, sizes: Any) -> Any:
-        what, self.recording = "the post-processing", self.call == "with-gradient"
-        answer = self._answer(self._outputs(outputs), self._tensor("target_sizes", sizes))
-        images = sequence(what, answer, "a list of dictionaries, one an image", sizes["shape"][0])
+        what = "the post-processing"
+        given = self.inputs.outputs(_predictions(outputs)), decode_array(sizes, "target_sizes")
+        answer = self.module(given[0], self.inputs.tensor("target_sizes", given[1], self.torch.int64))
+        images = sequence(what, answer, "a list of dictionaries, one an image", len(given[1]))
         read = [{name: entry(what, image, name) for name in DETECTION} for image in images]
         parts = {f"{name} of image {n}": image[name] for n, image in enumerate(read) for name in DETECTION}
         value = [{name: self._encoded(f"{what}, for {name},", part) for name, part in image.items()} for image in read]
-        return {"value": value, "observation": self._observation(parts)}
+        return {"value": value, "observation": self.inputs.seen(parts)}
 
     def _encoded(self, what: str, value: Any) -> dict[str, Any]:
-        return encode_array(numbers(what, value, self._numpy))
+        return encode_array(numbers(what, value, to_numpy))
 
 
-def _same_items(now: Any, before: Any) -> bool:
-    if isinstance(now, dict):
-        return list(now) == list(before) and all(now[key] is before[key] for key in before)
-    return len(now) == len(before) and all(one is other for one, other in zip(now, before))
+def _decoded(fields: Any, part: str) -> Any:
+    return None if fields[part] is None else decode_array(fields[part], part)
+
+
+def _predictions(value: Any) -> Any:
+    """The predictions that JSON holds, with their arrays."""
+    apart = {part: None if value[part] is None else _predictions(value[part]) for part in APART}
+    auxiliary = [_predictions(layer) for layer in value["auxiliary"]]
+    return SimpleNamespace(**{part: _decoded(value, part) for part in LAYER}, **apart, auxiliary=auxiliary)
+
+
+def _encoded_matchings(found: Any) -> list[dict[str, Any]]:
+    return [{"queries": encode_array(queries), "targets": encode_array(targets)} for queries, targets in found]
+
+
+def _encoded_numbers(values: Mapping[str, float]) -> dict[str, Any]:
+    return {key: encode_number(value) for key, value in values.items()}
