@@ -9,7 +9,6 @@ Areas, and what follows from them, are in float32 where the boxes are in a narro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +16,6 @@ import numpy as np
 from detr_spec.declarations import require_choices, require_number
 from detr_spec.parameters import Held
 from detr_spec.tolerance import (
-    Numbers,
     Operand,
     SameNumbers,
     concatenate,
@@ -204,23 +202,3 @@ def kink_distance(predicted: Floats, targets: Floats, rules: BoxRules) -> Floats
     divisors = np.stack([union + rules.iou_epsilon, enclosing_area(first, second) + rules.giou_epsilon], axis=-1)
     # Half, as an area of the unit square changes by at most 6 times what its corners are moved, a distance by 3 times.
     return np.concatenate([distances, np.abs(divisors - rules.least_divisor) * 0.5], axis=-1)
-
-
-def is_valid(boxes: Numbers) -> bool:
-    """Whether every box in xyxy has x0 ≤ x1, y0 ≤ y1 and no NaN: what GIoU asks of its arguments."""
-    numbers = values(boxes)
-    return bool((numbers[..., 2:] >= numbers[..., :2]).all())
-
-
-def rational_giou(first: np.ndarray, second: np.ndarray) -> Fraction:
-    """The GIoU of two boxes in xyxy, [4] each, in exact arithmetic. Raises `ZeroDivisionError` where it is 0/0."""
-    a, b = ([Fraction(float(number)) for number in box] for box in (first, second))
-
-    def size(low: list[Fraction], high: list[Fraction]) -> Fraction:
-        width, height = (max(end - start, Fraction(0)) for start, end in zip(low, high, strict=True))
-        return width * height
-
-    intersection = size([max(a[0], b[0]), max(a[1], b[1])], [min(a[2], b[2]), min(a[3], b[3])])
-    union = size(a[:2], a[2:]) + size(b[:2], b[2:]) - intersection
-    enclosing = size([min(a[0], b[0]), min(a[1], b[1])], [max(a[2], b[2]), max(a[3], b[3])])
-    return intersection / union - (enclosing - union) / enclosing

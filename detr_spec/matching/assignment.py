@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 
@@ -115,15 +114,6 @@ def lower_bound(cost: Floats, prices: Floats) -> float:
 def minimum_total(cost: Floats) -> float:
     """The least total cost of an assignment of a finite matrix [n, m]; 0 for an empty one."""
     return solve(cost).total
-
-
-def exhaustive_minimum(cost: Floats) -> float:
-    """The least total cost by trying every assignment; for matrices whose shorter side has a few members."""
-    oriented = cost if cost.shape[0] <= cost.shape[1] else cost.T
-    rows = np.arange(oriented.shape[0])
-    return min(
-        float(oriented[rows, list(columns)].sum()) for columns in permutations(range(oriented.shape[1]), len(rows))
-    )
 
 
 @dataclass(frozen=True)

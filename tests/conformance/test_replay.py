@@ -14,9 +14,9 @@ from detr_conformance.commands.command_line import run
 from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_conformance.judging.drawing import drawn_vectors, right_solver
 from detr_conformance.judging.replaying import replays
-from detr_conformance.vectors.exporting import export, set_texts, set_vectors
+from detr_conformance.vectors.exporting import export, set_texts
 from detr_conformance.vectors.flags import EXPLANATIONS
-from detr_conformance.vectors.reading import Placed, one_line
+from detr_conformance.vectors.reading import Placed, one_line, vectors_in
 from detr_spec.implementation import COMPONENTS
 from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profiles import PROFILES
@@ -27,7 +27,7 @@ MATRIX = '{"dtype": "float64", "shape": [2, 2], "values": [0.0, 0.0, 0.0, 0.0]}'
 
 @pytest.fixture(scope="module")
 def whole_set() -> tuple[Placed, ...]:
-    return set_vectors()
+    return tuple(item for name, text in set_texts().items() for item in vectors_in(text, f"{name}.jsonl"))
 
 
 def test_the_set_is_large_and_small_enough(whole_set: tuple[Placed, ...]) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact import exhaustive_minimum
 from scipy.optimize import linear_sum_assignment
 
 from detr_spec.matching.assignment import (
-    exhaustive_minimum,
     lower_bound,
     minimum_total,
     optimality,

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from detr_conformance.vectors.vector import Vector
 from detr_spec.implementation import Implementation
 
-TEXTS = ("implementation", "profile", "invariant", "reason", "evidence", "link", "vector")
 LISTS = ("dtypes", "devices")
 REQUIRED = ("implementation", "invariant", "reason", "vector")
 FIELDS = ("implementation", "profile", "invariant", "dtypes", "devices", "reason", "evidence", "link", "vector")

@@ -52,14 +52,6 @@ def built(mutant: Mutant) -> tuple[Implementation, ...]:
     return tuple(item for item in named if item.profile.name in mutant.profiles)
 
 
-def mutant_package(mutant: Mutant) -> ModuleType:
-    """The patched reference as a package; an edit of how its parts are put together is not in it.
-
-    Raises `UsageError` as `built` does.
-    """
-    return _imported(_package_name(mutant), _package_modules(mutant), mutant)
-
-
 def _package_name(mutant: Mutant) -> str:
     return f"{PACKAGE}_{SCHEME}_{mutant.id.replace('-', '_')}"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import require_folder, require_writable, write_whole
-from detr_conformance.vectors.reading import Placed, lines_of, vectors_in
+from detr_conformance.vectors.reading import lines_of
 from detr_conformance.vectors.schema import schema_text
 from detr_conformance.vectors.vector import Vector
 from detr_spec.implementation import COMPONENTS
@@ -41,16 +41,6 @@ def set_texts() -> Mapping[str, str]:
     for component in COMPONENTS:
         found[component] = gzip.decompress((folder / f"{component}.jsonl.gz").read_bytes()).decode()
     return found
-
-
-def set_vectors(components: Sequence[str] = COMPONENTS) -> tuple[Placed, ...]:
-    """The vectors of the set, of some components; places are the names of the files that `export` writes."""
-    return tuple(placed for component in components for placed in _component_vectors(component))
-
-
-@cache
-def _component_vectors(component: str) -> tuple[Placed, ...]:
-    return vectors_in(set_texts()[component], f"{component}.jsonl")
 
 
 def export(folder: Path) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact import exhaustive_minimum
 
 from detr_conformance.base.verdict import Counterexample, Judgement
 from detr_conformance.reports.failure_text import counterexample_lines
@@ -17,7 +18,6 @@ from detr_conformance.reports.page import as_html
 from detr_conformance.reports.pictures import Picture, pictures_of
 from detr_conformance.reports.scene import least, pairs_in, scenes
 from detr_conformance.running.report import Report
-from detr_spec.matching.assignment import exhaustive_minimum
 
 
 def judged(report: Report, id: str) -> Judgement:

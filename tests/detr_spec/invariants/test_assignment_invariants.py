@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact import exhaustive_minimum
 from hypothesis import given, settings
 from judging import Failing, judged, own_invariants, share_fired
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_spec.cases import CostCase
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain
-from detr_spec.matching.assignment import exhaustive_minimum, lower_bound, solve, total_allowance
+from detr_spec.matching.assignment import lower_bound, solve, total_allowance
 from detr_spec.profile import Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import cost_cases

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from exact import rational_giou
 from hypothesis import given, settings
 from judging import Failing, judged, own_invariants, share_fired
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_conformance.implementations.reference import BOXES as REFERENCE
 from detr_reference import box_area, generalized_box_iou
-from detr_spec.boxes import rational_giou
 from detr_spec.cases import BoxCase
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain
