@@ -6,7 +6,7 @@ so it is told to whoever watches the matcher layer by layer, and the losses are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,16 +14,8 @@ from torch import Tensor, nn
 import detr_accelerated as accelerated
 from detr_accelerated.matcher import matched_pairs
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.implementations.reference import LIMITS
+from detr_conformance.implementations import reference
 from detr_spec.configuration import Configuration
-
-BOXES: dict[str, Callable[..., Tensor]] = {
-    "cxcywh_to_xyxy": accelerated.box_cxcywh_to_xyxy,
-    "xyxy_to_cxcywh": accelerated.box_xyxy_to_cxcywh,
-    "iou": lambda first, second: accelerated.box_iou(first, second)[0],
-    "giou": accelerated.generalized_box_iou,
-    "elementwise_giou": accelerated.elementwise_generalized_box_iou,
-}
 
 
 class RecordingMatcher(accelerated.HungarianMatcher):
@@ -96,48 +88,36 @@ def deformable_matcher(configuration: Configuration) -> RecordingMatcher:
 def detr_criterion(configuration: Configuration) -> ToldCriterion:
     """The criterion of the softmax dialect, with a matcher of its own."""
     matcher = detr_matcher(configuration)
-    criterion = accelerated.SetCriterion(
-        configuration.num_classes,
-        matcher,
-        configuration.weight_dict,
-        configuration.class_loss.numbers["eos_coef"],
-        configuration.losses,
-    )
-    return ToldCriterion(criterion, matcher)
+    return ToldCriterion(reference.detr_criterion(configuration, accelerated.SetCriterion, matcher), matcher)
 
 
 def deformable_criterion(configuration: Configuration) -> ToldCriterion:
     """The criterion of the sigmoid dialect, with a matcher of its own."""
     matcher = deformable_matcher(configuration)
-    criterion = accelerated.FocalSetCriterion(
-        configuration.num_classes,
-        matcher,
-        configuration.weight_dict,
-        configuration.losses,
-        *configuration.class_loss.numbers.values(),
-    )
-    return ToldCriterion(criterion, matcher)
+    return ToldCriterion(reference.deformable_criterion(configuration, accelerated.FocalSetCriterion, matcher), matcher)
 
+
+_OF_BOTH: dict[str, Any] = {
+    "name": "accelerated",
+    "limits": reference.LIMITS,
+    "boxes": reference.box_operations_of(accelerated),
+}
 
 IMPLEMENTATIONS = (
     torch_implementation(
-        name="accelerated",
         profile="detr",
-        limits=LIMITS,
-        boxes=BOXES,
         matcher=detr_matcher,
         criterion=detr_criterion,
         masks=detr_criterion,
         postprocess=lambda _: accelerated.PostProcess(),
+        **_OF_BOTH,
     ),
     torch_implementation(
-        name="accelerated",
         profile="deformable",
-        limits=LIMITS,
-        boxes=BOXES,
         matcher=deformable_matcher,
         criterion=deformable_criterion,
         masks=deformable_criterion,
         postprocess=lambda configuration: accelerated.TopKPostProcess(configuration.top_k),
+        **_OF_BOTH,
     ),
 )

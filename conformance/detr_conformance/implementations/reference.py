@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,13 +13,19 @@ from detr_spec.configuration import Configuration
 from detr_spec.implementation import Limits
 from detr_spec.values import MIXED_DTYPES
 
-BOXES: dict[str, Callable[..., Tensor]] = {
-    "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
-    "xyxy_to_cxcywh": reference.box_xyxy_to_cxcywh,
-    "iou": lambda first, second: reference.box_iou(first, second)[0],
-    "giou": reference.generalized_box_iou,
-    "elementwise_giou": reference.elementwise_generalized_box_iou,
-}
+
+def box_operations_of(package: Any) -> dict[str, Callable[..., Tensor]]:
+    """The box operations of the reference, or of a package with its names."""
+    return {
+        "cxcywh_to_xyxy": package.box_cxcywh_to_xyxy,
+        "xyxy_to_cxcywh": package.box_xyxy_to_cxcywh,
+        "iou": lambda first, second: package.box_iou(first, second)[0],
+        "giou": package.generalized_box_iou,
+        "elementwise_giou": package.elementwise_generalized_box_iou,
+    }
+
+
+BOXES = box_operations_of(reference)
 
 
 def detr_matcher(configuration: Configuration) -> reference.HungarianMatcher:
@@ -32,22 +39,24 @@ def deformable_matcher(configuration: Configuration) -> reference.HungarianMatch
     return reference.HungarianMatcher(*configuration.cost_weights, class_cost=class_cost)
 
 
-def detr_criterion(configuration: Configuration) -> reference.SetCriterion:
-    """The criterion of the softmax dialect, with a matcher of its own."""
-    return reference.SetCriterion(
+def detr_criterion(configuration: Configuration, kind: Any = reference.SetCriterion, matcher: Any = None) -> Any:
+    """The criterion of the softmax dialect, with a matcher of its own where none is given."""
+    return kind(
         configuration.num_classes,
-        detr_matcher(configuration),
+        matcher or detr_matcher(configuration),
         configuration.weight_dict,
         configuration.class_loss.numbers["eos_coef"],
         configuration.losses,
     )
 
 
-def deformable_criterion(configuration: Configuration) -> reference.FocalSetCriterion:
-    """The criterion of the sigmoid dialect, with a matcher of its own."""
-    return reference.FocalSetCriterion(
+def deformable_criterion(
+    configuration: Configuration, kind: Any = reference.FocalSetCriterion, matcher: Any = None
+) -> Any:
+    """The criterion of the sigmoid dialect, with a matcher of its own where none is given."""
+    return kind(
         configuration.num_classes,
-        deformable_matcher(configuration),
+        matcher or deformable_matcher(configuration),
         configuration.weight_dict,
         configuration.losses,
         *configuration.class_loss.numbers.values(),
@@ -105,33 +114,31 @@ LIMITS = Limits(dtypes=MATCHED_DTYPES).with_dtypes(
 )
 """The matcher alone refuses narrow dtypes on the CPU; the criterion matches in float32. Autocast leaves inputs so."""
 
+_OF_BOTH: dict[str, Any] = {
+    "name": "reference",
+    "limits": LIMITS,
+    "boxes": BOXES,
+    "heads": heads,
+    "decoder": decoder,
+    "model": model,
+    "backbone_reach": SmallBackbone.reach,
+}
+
 IMPLEMENTATIONS = (
     torch_implementation(
-        name="reference",
         profile="detr",
-        limits=LIMITS,
-        boxes=BOXES,
         matcher=detr_matcher,
         criterion=detr_criterion,
         masks=detr_criterion,
         postprocess=lambda _: reference.PostProcess(),
-        heads=heads,
-        decoder=decoder,
-        model=model,
-        backbone_reach=SmallBackbone.reach,
+        **_OF_BOTH,
     ),
     torch_implementation(
-        name="reference",
         profile="deformable",
-        limits=LIMITS,
-        boxes=BOXES,
         matcher=deformable_matcher,
         criterion=deformable_criterion,
         masks=deformable_criterion,
         postprocess=lambda configuration: reference.TopKPostProcess(configuration.top_k),
-        heads=heads,
-        decoder=decoder,
-        model=model,
-        backbone_reach=SmallBackbone.reach,
+        **_OF_BOTH,
     ),
 )
