@@ -1,13 +1,11 @@
-"""What a benchmark has found, as tables for a terminal and for a document."""
+"""What a benchmark has found, as tables for a terminal."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 from rich.table import Table
 
 from detr_conformance.base.consoles import Console
-from detr_conformance.bench.results import Entry, Results, Setting
+from detr_conformance.bench.results import Entry, Setting
 from detr_conformance.bench.timing import PROCESSOR, STEP
 
 MEBIBYTE = 2**20
@@ -24,31 +22,6 @@ def show_setting(setting: Setting, base: str, console: Console) -> None:
     for row in rows:
         table.add_row(*row)
     console.print(table)
-
-
-def as_markdown(results: Results) -> str:
-    """The machine and all tables, as Markdown."""
-    return "\n".join([*_machine_lines(results), *_setting_lines(results)])
-
-
-def _machine_lines(results: Results) -> list[str]:
-    machine = results.machine
-    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    return [
-        f"{machine['date']}; {machine['processor']}, {machine['cores']} cores, {machine['threads']} threads "
-        f"(OMP_WAIT_POLICY {machine['wait_policy']}); device {machine['device']}; {machine['system']}.",
-        "",
-        f"Versions: {versions}.",
-    ]
-
-
-def _setting_lines(results: Results) -> Iterable[str]:
-    for setting in results.settings:
-        header, rows = _table(setting, results.base[setting.kind])
-        yield f"\n### {_title(setting)}\n"
-        yield f"| {' | '.join(header)} |"
-        yield "|---" * len(header) + "|"
-        yield from (f"| {' | '.join(row)} |" for row in rows)
 
 
 def _title(setting: Setting) -> str:

@@ -17,7 +17,7 @@ from detr_conformance.bench.ours import ACCELERATED, NUMBA, PLAIN
 from detr_conformance.bench.plan import Plan
 from detr_conformance.bench.registry import finds_by_dialect, solvers_beside
 from detr_conformance.bench.results import Results, as_json
-from detr_conformance.bench.show import as_markdown, show_setting
+from detr_conformance.bench.show import show_setting
 from detr_conformance.bench.sizes import QUICK, STANDARD, parsed_size
 from detr_conformance.bench.solvers import ACCELERATED_SOLVER
 
@@ -44,7 +44,6 @@ _FILE = OutputPath(dir_okay=False)
 @click.option("--memory", is_flag=True, help="Also the peak memory of a step, each in a process of its own.")
 @click.option("--quick", is_flag=True, help="One small size, one regime, three runs.")
 @click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
-@click.option("--markdown", "markdown_path", type=_FILE, help="Write the tables to this file.")
 def command(
     implementations: tuple[str, ...],
     sizes: tuple[str, ...],
@@ -56,7 +55,6 @@ def command(
     memory: bool,
     quick: bool,
     json_path: Path | None,
-    markdown_path: Path | None,
 ) -> int:
     """Time matchers and criteria side by side: the reference, the fast path, and what is installed of others.
 
@@ -69,7 +67,7 @@ def command(
 
     Exit code 0: all that are installed agree. 1: one disagrees or fails. 2: usage.
     """
-    _require(device, json_path, markdown_path)
+    _require(device, json_path)
     chosen = tuple(parsed_size(text) for text in sizes) or (QUICK if quick else STANDARD)
     plan = Plan(
         tuple(dict.fromkeys(chosen)),
@@ -81,33 +79,28 @@ def command(
     )
     if not plan.finds and not plan.solvers:
         raise UsageError(f"nothing to time: {', '.join(implementations)} has no criterion of {', '.join(profiles)}")
-    return _run(plan, json_path, markdown_path)
+    return _run(plan, json_path)
 
 
-def _require(device: str, json_path: Path | None, markdown_path: Path | None) -> None:
-    """Raises `UsageError` where the device is not there or a file cannot be written."""
-    for path in (json_path, markdown_path):
-        if path is not None:
-            require_writable(path)
+def _require(device: str, json_path: Path | None) -> None:
+    """Raises `UsageError` where the device is not there or the file cannot be written."""
+    if json_path is not None:
+        require_writable(json_path)
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"torch cannot compute on {device!r} here: {str(error).splitlines()[0]}") from error
 
 
-def _run(plan: Plan, json_path: Path | None, markdown_path: Path | None) -> int:
+def _run(plan: Plan, json_path: Path | None) -> int:
     results = Results(described_machine(plan.how.device), _base())
     console = output_console()
-    try:
-        for setting in plan.settings():
-            results = replace(results, settings=(*results.settings, setting))
-            show_setting(setting, results.base[setting.kind], console)
-            # After each setting, so that whatever ends it loses the one in progress alone.
-            if json_path is not None:
-                write_whole(as_json(results), json_path)
-    finally:
-        if results.settings and markdown_path is not None:
-            write_whole(as_markdown(results) + "\n", markdown_path)
+    for setting in plan.settings():
+        results = replace(results, settings=(*results.settings, setting))
+        show_setting(setting, results.base[setting.kind], console)
+        # After each setting, so that whatever ends it loses the one in progress alone.
+        if json_path is not None:
+            write_whole(as_json(results), json_path)
     return 1 if results.disagreeing else 0
 
 

@@ -1,4 +1,4 @@
-"""Boxes drawn where they are: an image with queries, targets and a matching; two lists of boxes."""
+"""Boxes drawn where they are: an image with queries, targets and a matching."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def image_frame(scene: Scene, pairs: Pairs | None, side: str, label: str) -> Mar
         *_names(view, targets, "t", below=True),
         *_names(view, queries, "q", below=False),
     ]
-    return _framed(view, label, shown)
+    return drawing(view.pixels_wide + 2 * MARGIN, view.pixels_high + 2 * MARGIN, label, shown)
 
 
 def scale_text(scene: Scene) -> str:
@@ -74,39 +74,13 @@ def scale_text(scene: Scene) -> str:
     return "the whole image" if side >= 1 else f"a part of the image, magnified {1 / side:.2g} times"
 
 
-def two_lists(first: Floats, second: Floats, chosen: tuple[int, int] | None, label: str) -> Markup:
-    """Two lists of boxes (x0, y0, x1, y1); the chosen box of each stands out."""
-    first, second = first[:MOST_BOXES], second[:MOST_BOXES]
-    picked = (
-        np.concatenate([first, second]) if chosen is None else np.stack([first[chosen[0]], second[chosen[1]]], axis=0)
-    )
-    view = _view_of_plane(picked)
-    shown = [_paper(view, "paper")]
-    for boxes, kind, place in ((second, "target", 1), (first, "query norm", 0)):
-        for number, box in enumerate(boxes):
-            faint = chosen is not None and chosen[place] != number
-            shown.append(_box(view, box, "faint" if faint else kind))
-    for boxes, name, place in ((second, "b", 1), (first, "a", 0)):
-        names = [number for number in range(len(boxes)) if chosen is None or chosen[place] == number]
-        shown += _names(view, boxes, name, below=name == "b", places=names)
-    return _framed(view, label, shown)
-
-
-def _framed(view: View, label: str, content: Sequence[Markup]) -> Markup:
-    wide, high = view.pixels_wide + 2 * MARGIN, view.pixels_high + 2 * MARGIN
-    return drawing(wide, high, label, content)
-
-
-def _paper(view: View, kind: str) -> Markup:
-    return rectangle(MARGIN, MARGIN, view.pixels_wide, view.pixels_high, kind)
-
-
 def _image_area(view: View) -> list[Markup]:
     """The image, as far as it lies in the part that is drawn, on what lies outside it."""
     (left, top), (right, bottom) = view.place(0, 0), view.place(1, 1)
     x0, x1 = max(left, MARGIN), min(right, MARGIN + view.pixels_wide)
     y0, y1 = max(top, MARGIN), min(bottom, MARGIN + view.pixels_high)
-    return [_paper(view, "outside"), rectangle(x0, y0, x1 - x0, y1 - y0, "paper")]
+    outside = rectangle(MARGIN, MARGIN, view.pixels_wide, view.pixels_high, "outside")
+    return [outside, rectangle(x0, y0, x1 - x0, y1 - y0, "paper")]
 
 
 def _box(view: View, box: Floats, kind: str) -> Markup:
@@ -138,13 +112,13 @@ def _centre(box: Floats) -> tuple[float, float]:
     return float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
 
 
-def _names(view: View, boxes: Floats, letter: str, *, below: bool, places: Sequence[int] | None = None) -> list[Markup]:
+def _names(view: View, boxes: Floats, letter: str, *, below: bool) -> list[Markup]:
     """The names of boxes at their corners; boxes at one place share one text, and texts give way to one another."""
     names: dict[tuple[float, float], list[str]] = {}
-    for place in range(len(boxes)) if places is None else places:
-        if not np.isfinite(boxes[place]).all():
+    for place, box in enumerate(boxes):
+        if not np.isfinite(box).all():
             continue
-        x0, y0, x1, y1 = view.corners(boxes[place])
+        x0, y0, x1, y1 = view.corners(box)
         x = min(max(min(x0, x1), MARGIN), MARGIN + view.pixels_wide - 14)
         y = max(y0, y1) + 11 if below else min(y0, y1) - 3
         y = min(max(y, MARGIN - 3), MARGIN + view.pixels_high + 11)
@@ -174,18 +148,3 @@ def _view_of_image(boxes: Floats, size: tuple[int, int]) -> View:
     side = max(side, 1 / 256)
     x, y = (low + high) / 2 - side / 2
     return View(float(x), float(y), side, side, WIDTH, pixels_high)
-
-
-def _view_of_plane(boxes: Floats) -> View:
-    """The part of the plane that holds the boxes, in one measure for both axes."""
-    known = boxes[np.isfinite(boxes).all(axis=1)]
-    if not len(known):
-        return View(0.0, 0.0, 1.0, 1.0, WIDTH, WIDTH * 0.7)
-    low = np.minimum(known[:, :2], known[:, 2:]).min(axis=0)
-    high = np.maximum(known[:, :2], known[:, 2:]).max(axis=0)
-    spread = (high - low) * 1.15
-    unit = max(float(spread[0]), float(spread[1]) / 0.7) or max(1.0, float(np.abs(low).max()))
-    centre = low / 2 + high / 2
-    pixels_high = max(90.0, min(WIDTH * 0.7, float(spread[1]) / unit * WIDTH))
-    tall = unit * pixels_high / WIDTH
-    return View(float(centre[0]) - unit / 2, float(centre[1]) - tall / 2, unit, tall, WIDTH, pixels_high)

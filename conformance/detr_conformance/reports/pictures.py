@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from detr_conformance.base.text import counted
 from detr_conformance.base.verdict import Judgement
-from detr_conformance.reports.frames import image_frame, scale_text, two_lists
+from detr_conformance.reports.frames import image_frame, scale_text
 from detr_conformance.reports.heat_map import heat_map, left_out
-from detr_conformance.reports.scene import Costs, Pairs, Scene, cost_matrices, numbers, scenes
+from detr_conformance.reports.scene import Costs, Pairs, Scene, cost_matrices, scenes
 from detr_conformance.reports.svg import short
 
 NO_PAIRS = "theirs is not shown as pairs: see the numbers"
@@ -49,7 +47,6 @@ def _pictures(judgement: Judgement) -> Iterator[Picture]:
     if matrix is not None:
         for_solver = isinstance(judgement.counterexample.case, Mapping) and "costs" in judgement.counterexample.case
         yield _matrix_picture(matrix, "cost matrix", ("r", "c") if for_solver else ("q", "t"))
-    yield from _box_pictures(judgement)
 
 
 def _scene_pictures(scene: Scene, judgement: Judgement, shown: Costs | None) -> Iterator[Picture]:
@@ -97,23 +94,3 @@ def _matrix_picture(costs: Costs, title: str, letters: tuple[str, str] = ("q", "
     label = f"{title}, {costs.matrix.shape[0]} × {costs.matrix.shape[1]}; {'; '.join(lines)}"
     cut = left_out(costs.matrix)
     return Picture(title, heat_map(costs, *letters, label), (*lines, *([cut] if cut else [])))
-
-
-def _box_pictures(judgement: Judgement) -> Iterator[Picture]:
-    """The two boxes that a message names by their indices, or both lists."""
-    case: Any = judgement.counterexample.case if judgement.counterexample else None
-    if not isinstance(case, Mapping) or "first" not in case:
-        return
-    first, second = (numbers(case[name], 2).reshape(-1, 4) for name in ("first", "second"))
-    if not len(first) + len(second):
-        return
-    found = re.search(r"\[(\d+), (\d+)\]", judgement.message)
-    chosen = (int(found[1]), int(found[2])) if found else None
-    if chosen is not None and (chosen[0] >= len(first) or chosen[1] >= len(second)):
-        chosen = None
-    names = f"a{chosen[0]} and b{chosen[1]}" if chosen else "all of them"
-    title = f"boxes: {names}"
-    label = (
-        f"{title}; a, solid: {counted(len(first), 'box', 'boxes')}; b, dashed: {counted(len(second), 'box', 'boxes')}"
-    )
-    yield Picture(title, two_lists(first, second, chosen, label), ("a: solid, first argument; b: dashed, second",))

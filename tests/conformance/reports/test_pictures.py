@@ -67,13 +67,6 @@ def test_the_layer_and_the_image_are_those_of_the_message(full: Report) -> None:
     assert scenes(named)[0].layer == 0
 
 
-def test_the_two_boxes_are_drawn(full: Report) -> None:
-    (boxes,) = drawn(judged(full, "boxes.giou-definition"))
-    assert boxes.title == "boxes: a1 and b0"
-    assert str(boxes.drawing).count('class="faint"') == 2
-    assert str(boxes.drawing).count('class="query norm"') == str(boxes.drawing).count('class="target"') == 1
-
-
 def test_a_solvers_matrix_is_drawn_with_both_assignments(full: Report) -> None:
     (costs,) = drawn(judged(full, "assignment.optimal-total"))
     assert costs.lines == ("theirs, solid: total 5", "the norm's, dashed: total 4")
@@ -108,7 +101,6 @@ def test_numbers_that_are_not_finite_do_no_harm(value: str, full: Report) -> Non
         {"outputs": 1, "sizes": 2},
         {"outputs": {"auxiliary": [], "logits": [[["x"]]], "boxes": [[[1]]]}, "targets": [{}], "sizes": [[1, 1]]},
         {"costs": [[["a"]]]},
-        {"first": "boxes", "second": []},
     ],
 )
 def test_a_case_of_another_form_costs_its_picture_alone(case: object, full: Report) -> None:
