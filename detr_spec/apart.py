@@ -1,25 +1,20 @@
 """Predictions that stand apart from the decoder's layers, and what they are trained towards. norm §4.
 
 The encoder's own predictions (Zhu et al. 2021, section 4.2) are matched like a layer's. Denoising queries (Li et al.
-2022; Zhang et al. 2022, DINO, section 3.3) are not matched: each group of them has a copy of the targets, and its place
-in the group says which is a query's own.
+2022; Zhang et al. 2022, DINO, section 3.3) are not matched: the place of a query in its group says which target is its
+own.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 
 from detr_spec.configuration import Configuration
-from detr_spec.profile import Profile
+from detr_spec.places import Apart
+from detr_spec.profile import MatchingScope, Profile
 from detr_spec.values import InvalidValue, Matching, Outputs, Targets
-
-Apart = Literal["encoder", "denoising"]
-"""Whose predictions stand apart."""
-
-APART: tuple[Apart, ...] = ("encoder", "denoising")
 
 
 def has_losses(profile: Profile, name: Apart) -> bool:
@@ -34,17 +29,34 @@ def encoder_targets(targets: Targets, configuration: Configuration) -> Targets:
     return tuple(replace(target, labels=np.zeros_like(target.labels)) for target in targets)
 
 
-def denoising_targets(outputs: Outputs, targets: Targets) -> tuple[Targets, tuple[Matching, ...]]:
-    """Each image's targets once for each group of denoising queries, and the query that each of them is given.
+def denoising_groups(outputs: Outputs, targets: Targets) -> int:
+    """The number of groups of denoising queries.
 
-    The Q queries are G groups of 2n, n the most targets of an image. In each, query j is made from target j, and those
-    from n on, and those beyond an image's targets, are none's. Raises `InvalidValue` where Q is no multiple of 2n.
+    The Q queries are G groups of 2n, n the most targets of an image. Raises `InvalidValue` unless that is so.
     """
     size = 2 * max(map(len, targets))
     if not size or outputs.queries % size:
         raise InvalidValue(f"{outputs.queries} denoising queries are not groups of {size}, twice the most targets")
-    starts = np.arange(0, outputs.queries, size)
-    copies = [np.tile(np.arange(len(target)), len(starts)) for target in targets]
-    queries = [np.repeat(starts, len(target)) + own for target, own in zip(targets, copies, strict=True)]
-    matchings = tuple(Matching(own, np.arange(len(own), dtype=np.int64)) for own in queries)
-    return tuple(target.take(own) for target, own in zip(targets, copies, strict=True)), matchings
+    return outputs.queries // size
+
+
+def denoising_matchings(outputs: Outputs, targets: Targets) -> tuple[Matching, ...]:
+    """Which denoising queries of each image have a target, and which target.
+
+    In each group, query j is made from target j, and those from n on, and those beyond an image's targets, are none's.
+    Raises as `denoising_groups`.
+    """
+    groups = denoising_groups(outputs, targets)
+    starts = np.arange(groups) * (outputs.queries // groups)
+    return tuple(
+        Matching(np.add.outer(starts, own).ravel(), np.tile(own, groups))
+        for own in (np.arange(len(target)) for target in targets)
+    )
+
+
+def of_denoising(configuration: Configuration, groups: int) -> Configuration:
+    """The configuration of the losses of denoising queries: of so many groups, each with one query for a target."""
+    profile = configuration.profile
+    is_sum = profile.denoising.denominator == "one-group"
+    matching = MatchingScope(groups=groups, group_losses="sum" if is_sum else "mean")
+    return replace(configuration, profile=replace(profile, matching=matching, denominator="targets"))

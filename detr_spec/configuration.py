@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from operator import attrgetter
 from typing import Any
 
 from detr_spec.calls import CALLS, EVALUATED, PLAIN
 from detr_spec.costs import BoxCost, ClassCost, Cost
+from detr_spec.places import Place, places_of
 from detr_spec.profile import COST_PARTS, LOSS_PARTS, PARTS, Profile
 from detr_spec.scope import MatchingScope
 from detr_spec.terms import BoxTerm, ClassTerm, MaskTerm, Term
@@ -60,6 +60,8 @@ class Configuration:
     """The way in which it is called, one of `CALLS`."""
     num_classes: int = 1
     decoder_layers: int = 1
+    encoder_predictions: int = 1
+    """How many predictions an encoder has, where these may be several."""
     cost_class: float = 1.0
     cost_bbox: float = 5.0
     cost_giou: float = 2.0
@@ -96,7 +98,7 @@ class Configuration:
             raise InvalidValue(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
         if self.call not in CALLS:
             raise InvalidValue(f"call is {self.call!r}; expected one of {', '.join(CALLS)}")
-        for name in ("num_classes", "decoder_layers", "top_k", "hidden_dim"):
+        for name in ("num_classes", "decoder_layers", "encoder_predictions", "top_k", "hidden_dim"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected at least 1")
         for name in (*COST_WEIGHTS, *TERM_WEIGHTS.values()):
@@ -175,12 +177,26 @@ class Configuration:
     @property
     def weight_dict(self) -> dict[str, float]:
         """The loss weights by the profile's keys: for all other layers and predictions those of the last. norm §4."""
+        main = {getattr(self.profile.keys, name, name): weight for name, weight in self.term_weights.items()}
+        return {
+            key: weight
+            for place in self.places
+            for loss, weight in main.items()
+            if (key := self.key_of(loss, place)) is not None
+        }
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Whose predictions have losses, as far as the profile names them: the decoder's, the last layer's first."""
         keys = self.profile.keys
-        main = {getattr(keys, name, name): weight for name, weight in self.term_weights.items()}
-        names = [partial(keys.auxiliary_loss.format, layer=layer) for layer in range(self.decoder_layers - 1)]
-        others = [template for template in (keys.encoder_loss, keys.denoising_loss) if template]
-        names += [partial(template.format, layer=self.decoder_layers - 1) for template in others]
-        return main | {name(loss=key): weight for name in names for key, weight in main.items()}
+        denoising_layers = self.decoder_layers if keys.denoising_auxiliary_loss is not None else 1
+        encoder = places_of("encoder", self.encoder_predictions) if keys.encoder_loss is not None else ()
+        denoising = places_of("denoising", denoising_layers) if keys.denoising_loss is not None else ()
+        return (*places_of("decoder", self.decoder_layers), *encoder, *denoising)
+
+    def key_of(self, loss: str, place: Place) -> str | None:
+        """What the loss of a place is called, from the main loss; None where the place has none."""
+        return self.profile.keys.named(loss, place, self.decoder_layers, self.encoder_predictions)
 
 
 def number_names(profile: Profile) -> tuple[str, ...]:

@@ -65,8 +65,9 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
 
 TEMPLATES: dict[str, tuple[Any, ...]] = {
     "auxiliary_loss": ("{loss}_{layer}", "{loss}_aux_{layer}", "d{layer}.{loss}", "{loss}_aux", "{loss}"),
-    "encoder_loss": (None, "{loss}_enc", "enc.{loss}", "{loss}_enc_{layer}"),
-    "denoising_loss": (None, "{loss}_dn", "dn.{loss}"),
+    "encoder_loss": (None, "{loss}_enc", "enc.{loss}", "{loss}_enc_{layer}", "{loss}_enc_{number}"),
+    "denoising_loss": (None, "{loss}_dn", "dn.{loss}", "{loss}_dn_{layer}"),
+    "denoising_auxiliary_loss": (None, "{loss}_dn_{layer}", "dn.{loss}", "{loss}_aux_dn"),
     "total": (None, "loss"),
     "extra": ((), ("extra_*",)),
     "entry": (None, "indices"),

@@ -18,7 +18,8 @@ from detr_spec.boxes import kink_distance
 from detr_spec.configuration import Configuration
 from detr_spec.losses import by_pairs, matched_places, matched_rows, num_boxes, shown_layer, shown_masks
 from detr_spec.parameters import held, product
-from detr_spec.reported import Place, reported_losses
+from detr_spec.places import Place
+from detr_spec.reported import reported_losses
 from detr_spec.terms import Layer
 from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, gradient, lift, placed, values
 from detr_spec.values import Floats, Integers, Matching, Outputs, Targets, part_dtypes

@@ -23,12 +23,13 @@ from detr_spec.declarations import (
 )
 from detr_spec.parts import Part, known_parts
 from detr_spec.scope import MatchingScope
-from detr_spec.spelling import Keys, LossRules, MatcherRules, TargetRules
+from detr_spec.spelling import DenoisingRules, Keys, LossRules, MatcherRules, TargetRules
 from detr_spec.terms import BoxGiou, BoxL1, BoxTerm, ClassTerm, CrossEntropy, MaskDice, MaskFocal, MaskTerm, Term
 from detr_spec.values import InvalidValue
 
 __all__ = [
     "BoxRules",
+    "DenoisingRules",
     "DetectionRules",
     "FurtherCost",
     "FurtherLoss",
@@ -174,6 +175,7 @@ class Profile:
     """What the encoder's own predictions are trained to say of an object: its class, or class 0, whatever it is."""
     keys: Keys = field(default_factory=Keys)
     losses: LossRules = field(default_factory=LossRules)
+    denoising: DenoisingRules = field(default_factory=DenoisingRules)
     targets: TargetRules = field(default_factory=TargetRules)
     matcher: MatcherRules = field(default_factory=MatcherRules)
     boxes: BoxRules = field(default_factory=BoxRules)

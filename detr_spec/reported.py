@@ -10,15 +10,11 @@ from typing import TypeAlias
 
 import numpy as np
 
-from detr_spec.apart import APART, Apart
 from detr_spec.configuration import Configuration
 from detr_spec.parameters import product
-from detr_spec.profile import Keys, Profile
-from detr_spec.terms import Term
+from detr_spec.places import LAST, Place, Whose
+from detr_spec.profile import Keys, LossRules
 from detr_spec.tolerance import Interval
-
-Place: TypeAlias = int | Apart | None
-"""Whose loss it is: an auxiliary layer's, by its number, that of predictions apart, or the last layer's."""
 
 Part: TypeAlias = tuple[str, Place]
 """A term, by its neutral name, of a place."""
@@ -36,10 +32,9 @@ class Reported:
     divisors: Mapping[Part, int]
     weighted: bool = False
 
-    @property
-    def of_decoder(self) -> Reported:
-        """What it is without predictions that stand apart."""
-        return replace(self, parts=tuple(part for part in self.parts if not isinstance(part[1], str)))
+    def of(self, whose: Whose) -> Reported:
+        """What it is of the decoder's predictions alone, or of those that stand apart."""
+        return replace(self, parts=tuple(part for part in self.parts if part[1].whose == whose))
 
     def factors(self, configuration: Configuration, part: Part) -> tuple[float, ...]:
         """The numbers whose product is the coefficient of a part."""
@@ -49,18 +44,36 @@ class Reported:
 
 def reported_losses(configuration: Configuration) -> Mapping[str, Reported]:
     """What a criterion reports, by key, with the losses of predictions that stand apart where these are declared."""
-    return _reported(configuration.profile, configuration.decoder_layers, tuple(configuration.terms.items()))
+    keys, rules, places = configuration.profile.keys, configuration.profile.losses, configuration.places
+    every = {name: places if term.every_layer else (LAST,) for name, term in configuration.terms.items()}
+    counts = configuration.decoder_layers, configuration.encoder_predictions
+    return _reported(keys, rules, counts, tuple(every.items()), places)
 
 
-def loss_key(configuration: Configuration, name: str, place: Place = None) -> str | None:
+def loss_key(configuration: Configuration, name: str, place: Place = LAST) -> str | None:
     """The key of the loss that is one term of one place alone; None where it is not reported by itself."""
     losses = reported_losses(configuration).items()
     return next((key for key, reported in losses if reported.parts == ((name, place),)), None)
 
 
+def own_losses(configuration: Configuration, whose: Whose) -> dict[str, Reported]:
+    """What is reported of the decoder's predictions alone, or of those that stand apart, by key."""
+    losses = reported_losses(configuration).items()
+    return {key: reported for key, reported in losses if reported.parts and reported == reported.of(whose)}
+
+
 def decoder_keys(configuration: Configuration) -> set[str]:
-    """The keys of all losses and metrics of the decoder's layers."""
-    return {key for key, reported in reported_losses(configuration).items() if reported.of_decoder.parts}
+    """The keys of all losses and metrics where there are no predictions but the decoder's.
+
+    Among them are those of denoising queries that are 0 then.
+    """
+    losses = reported_losses(configuration).items()
+    return {key for key, reported in losses if reported.of("decoder").parts} | absent_keys(configuration)
+
+
+def absent_keys(configuration: Configuration) -> set[str]:
+    """The keys of losses and metrics that are 0 where there are no denoising queries."""
+    return set(own_losses(configuration, "denoising")) if configuration.profile.denoising.absent == "zeros" else set()
 
 
 def without_extra(configuration: Configuration, keys: Iterable[str]) -> set[str]:
@@ -85,55 +98,54 @@ def weighted_sum(
     return total
 
 
-def weight_table(configuration: Configuration, weights: Mapping[str, float]) -> dict[str, float]:
-    """The weights by the implementation's keys, the same for each decoder layer.
+def weight_table(
+    configuration: Configuration, weights: Mapping[str, float], whose: Whose = "decoder"
+) -> dict[str, float]:
+    """The weights by the implementation's keys, the same for each layer of the decoder, or of what stands apart.
 
     Losses that are weighted already have a weight of 1.
     """
     return {
         key: 1.0 if reported.weighted else weights[name]
         for key, reported in reported_losses(configuration).items()
-        if (name := _decoder_term(reported)) in weights
+        if (name := _term_of(reported, whose)) in weights
     }
 
 
-def _decoder_term(reported: Reported) -> str:
-    """The term that a loss of the decoder's layers is of; none of what sums several, or is of predictions apart."""
+def _term_of(reported: Reported, whose: Whose) -> str:
+    """The term that a loss of some predictions is of; none of what sums several terms, or is of other predictions."""
     names = {name for name, _ in reported.parts}
-    return names.pop() if len(names) == 1 and reported == reported.of_decoder else ""
+    return names.pop() if len(names) == 1 and reported == reported.of(whose) else ""
 
 
 @cache
-def _reported(profile: Profile, layers: int, terms: tuple[tuple[str, Term], ...]) -> Mapping[str, Reported]:
-    keys, rules, found = profile.keys, profile.losses, dict[str, list[Part]]()
-    auxiliary = tuple(range(layers - 1))
-    every: tuple[Place, ...] = (None, *auxiliary, *APART)
-    places = {name: every if term.every_layer else (None,) for name, term in terms}
-    metrics: dict[str, tuple[Place, ...]] = {
-        "class_error": (None,),
-        "cardinality": (None, *APART) if keys.shares_layers else every,
-    }
-    for name, own in (places | metrics).items():
+def _reported(
+    keys: Keys,
+    rules: LossRules,
+    counts: tuple[int, int],
+    terms: tuple[tuple[str, tuple[Place, ...]], ...],
+    places: tuple[Place, ...],
+) -> Mapping[str, Reported]:
+    found, trained = dict[str, list[Part]](), dict(terms)
+    metrics = {"class_error": (LAST,), "cardinality": tuple(place for place in places if _has_metrics(keys, place))}
+    for name, own in (trained | metrics).items():
+        main: str | None = getattr(keys, name, name)
         for place in own:
-            if (key := _key(keys, name, place, layers)) is not None:
+            if main is not None and (key := keys.named(main, place, *counts)) is not None:
                 found.setdefault(key, []).append((name, place))
     means = [parts for parts in found.values() if rules.shared == "mean" and len(parts) > 1]
     divisors = {part: len(parts) for parts in means for part in parts}
     losses = {
-        key: Reported(tuple(parts), divisors, weighted=rules.weighted and parts[0][0] in places)
+        key: Reported(tuple(parts), divisors, weighted=rules.weighted and parts[0][0] in trained)
         for key, parts in found.items()
     }
     if keys.total is not None:
-        parts = tuple(part for parts in found.values() for part in parts if part[0] in places)
+        parts = tuple(part for parts in found.values() for part in parts if part[0] in trained)
         losses[keys.total] = Reported(parts, divisors, weighted=True)
     return losses
 
 
-def _key(keys: Keys, name: str, place: Place, layers: int) -> str | None:
-    """What the loss of a term, or a metric, of a place is called; None where it is not reported."""
-    main: str | None = getattr(keys, name, name)
-    template = "{loss}" if place is None else keys.auxiliary_loss if isinstance(place, int) else None
-    template = template or getattr(keys, f"{place}_loss")
-    if main is None or template is None:
-        return None
-    return str(template.format(loss=main, layer=place if isinstance(place, int) else layers - 1))
+def _has_metrics(keys: Keys, place: Place) -> bool:
+    """Whether metrics of a place are reported by themselves, as those of layers that share one loss are not."""
+    templates = {"decoder": keys.auxiliary_loss, "denoising": keys.denoising_auxiliary_loss}
+    return place.layer is None or "{layer}" in (templates.get(place.whose) or "{layer}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from detr_spec.declarations import require_choices, require_different, require_template
+from detr_spec.places import Place
 from detr_spec.values import InvalidValue
 
 
@@ -19,6 +20,10 @@ class Keys:
     auxiliary: str = "aux_outputs"
     encoder: str = "enc_outputs"
     denoising: str = "dn_outputs"
+    denoising_meta: str = "dn_meta"
+    denoising_groups: str = "dn_num_group"
+    denoising_queries: str = "pad_size"
+    denoising_positives: str = "dn_positive_idx"
     labels: str = "labels"
     target_boxes: str = "boxes"
     target_masks: str = "masks"
@@ -38,26 +43,39 @@ class Keys:
     A name without "{layer}", such as "{loss}_aux", is that of one loss of all auxiliary layers; "{loss}" alone is that
     of one loss of all layers, the last among them."""
     encoder_loss: str | None = None
-    """How a loss of the encoder's own predictions is named from the main loss, such as "{loss}_enc", or, where they
-    come after the auxiliary layers, "{loss}_{layer}" with the number L−1; None where they have no losses."""
+    """How a loss of the encoder's own predictions is named from the main loss, such as "{loss}_enc"; None where they
+    have no losses.
+
+    Where there may be several, "{loss}_enc_{number}" counts them from 0, and "{loss}_{layer}" from L−1, after the
+    auxiliary layers; they are a list then."""
     denoising_loss: str | None = None
-    """How a loss of denoising queries, which are grouped as norm §4 says, is named from the main loss, such as
-    "{loss}_dn"; None where they have no losses."""
+    """How a loss of denoising queries in the last layer is named from the main loss, such as "{loss}_dn", or
+    "{loss}_dn_{layer}" with the number L−1; None where they have no losses."""
+    denoising_auxiliary_loss: str | None = None
+    """Likewise in the auxiliary layers, such as "{loss}_dn_{layer}", or, for one loss of all of them, "{loss}_aux_dn";
+    None where only the last layer has predictions of denoising queries."""
     total: str | None = None
     """The name of Σ weight · loss over all terms and layers; None where that is not reported beside its parts."""
 
     def __post_init__(self) -> None:
-        require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, self.encoder, self.denoising)
+        apart = self.encoder, self.denoising, self.denoising_meta
+        require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, *apart)
+        of_groups = self.denoising_groups, self.denoising_queries, self.denoising_positives
+        require_different("parts of the meta data", self.denoising, *of_groups)
         of_object = self.labels, self.target_boxes, self.target_masks
         require_different("parts of a target", *of_object, self.target_size, self.target_valid, self.target_counts)
-        for name in ("auxiliary_loss", "encoder_loss", "denoising_loss"):
+        for name in ("auxiliary_loss", "encoder_loss", "denoising_loss", "denoising_auxiliary_loss"):
             if (template := getattr(self, name)) is not None:
-                require_template(name, template, "loss", optional=() if name == "denoising_loss" else ("layer",))
+                optional = ("layer", "number") if name == "encoder_loss" else ("layer",)
+                require_template(name, template, "loss", optional=optional)
+        if self.denoising_loss is None and self.denoising_auxiliary_loss is not None:
+            raise InvalidValue("denoising_auxiliary_loss is given without denoising_loss; expected both, or neither")
         main = self.losses
-        auxiliary = None if self.auxiliary_loss == "{loss}" else self.auxiliary_loss
-        templates = (auxiliary, 0), (self.encoder_loss, 1), (self.denoising_loss, 0)
-        others = [template.format(loss=loss, layer=layer) for template, layer in templates if template for loss in main]
-        require_different("losses", *main, *others)
+        places = [Place("encoder"), Place("denoising")]
+        places += [Place(layer=0)] if self.auxiliary_loss != "{loss}" else []
+        places += [Place("denoising", 0)] if self.denoising_auxiliary_loss != self.denoising_loss else []
+        named = [self.named(loss, place, 2, 1) for place in places for loss in main]
+        require_different("losses", *main, *(loss for loss in named if loss is not None))
 
     @property
     def losses(self) -> list[str]:
@@ -65,6 +83,24 @@ class Keys:
         terms = self.classification, self.box_l1, self.box_giou, self.mask, self.dice
         named = (*terms, self.class_error, self.cardinality, self.total)
         return [loss for loss in named if loss is not None]
+
+    def named(self, loss: str, place: Place, decoder_layers: int, encoder_predictions: int) -> str | None:
+        """What the loss of a place is called, from the main loss; None where the place has no losses."""
+        last = place.layer is None
+        templates = {
+            "decoder": "{loss}" if last else self.auxiliary_loss,
+            "encoder": self.encoder_loss,
+            "denoising": self.denoising_loss if last else self.denoising_auxiliary_loss,
+        }
+        of_encoder, template = place.whose == "encoder", templates[place.whose]
+        number = (encoder_predictions if of_encoder else decoder_layers) - 1 if place.layer is None else place.layer
+        layer = number + (decoder_layers - 1 if of_encoder else 0)
+        return None if template is None else template.format(loss=loss, layer=layer, number=number)
+
+    @property
+    def lists_encoder(self) -> bool:
+        """Whether the encoder's predictions are a list, of one or several."""
+        return any(counted in (self.encoder_loss or "") for counted in ("{layer}", "{number}"))
 
     @property
     def shares_layers(self) -> bool:
@@ -88,6 +124,24 @@ class LossRules:
         for pattern in self.extra:
             if not pattern:
                 raise InvalidValue("an extra name is empty; expected the name of an entry, with * for any text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingRules:
+    """How denoising queries are written, and what their losses are divided by. norm §4."""
+
+    layout: Literal["nested", "listed", "within-meta"] = "nested"
+    """Predictions of the last layer, with those of the auxiliary layers in them as in outputs; a list of those of all
+    layers; or as the first, inside the meta data. Beside them the meta data say how many groups and queries there are,
+    and which queries of each image have targets; where there are no denoising queries, they are None."""
+    denominator: Literal["each-group", "all-groups", "one-group"] = "each-group"
+    """What losses are divided by: num_boxes times the groups; what num_boxes is where it counts the targets once for
+    each group, before the mean over ranks and the clamp; or num_boxes, so that losses are a sum over groups."""
+    absent: Literal["nothing", "zeros"] = "nothing"
+    """What is reported where there are no denoising queries, as without targets: no loss of them, or losses of 0."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)
 
 
 @dataclass(frozen=True, kw_only=True)

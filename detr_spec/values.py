@@ -140,9 +140,9 @@ class Outputs:
 
     logits [B, Q, C] (C = K + 1 with a no-object class, K without), boxes [B, Q, 4] as (cx, cy, w, h) in [0, 1],
     masks [B, Q, h, w] logits or None, auxiliary: the outputs of layers 0 … L−2 in order, without auxiliary of their
-    own. encoder and denoising: predictions of the encoder and of denoising queries, which stand apart. Raises
-    `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless `broken` says that the
-    case is meant to carry them.
+    own. encoder and denoising: predictions of the encoder and of denoising queries, which stand apart, the last ones
+    with those before in `auxiliary`. Raises `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside
+    [0, 1] unless `broken` says that the case is meant to carry them.
     """
 
     logits: Annotated[Floats, "[B, Q, C]"]
@@ -195,7 +195,7 @@ class Outputs:
 
     @property
     def layers(self) -> tuple[Outputs, ...]:
-        """All decoder layers from the first to the last, each without auxiliary outputs."""
+        """All layers from the first to the last, each without auxiliary outputs."""
         return (*self.auxiliary, self.main)
 
     @property
@@ -338,14 +338,14 @@ class LayerGradient:
 class LossGradients:
     """What a criterion returned, Σ weight · loss, and its gradient in each decoder layer, first to last.
 
-    encoder, denoising: likewise by the predictions that stand apart, where they were given.
+    encoder, denoising: likewise by each of the predictions that stand apart, where they were given.
     """
 
     losses: Losses
     total: float
     layers: tuple[LayerGradient, ...]
-    encoder: LayerGradient | None = None
-    denoising: LayerGradient | None = None
+    encoder: tuple[LayerGradient, ...] = ()
+    denoising: tuple[LayerGradient, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

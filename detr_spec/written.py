@@ -15,6 +15,7 @@ import numpy as np
 
 from detr_spec.configuration import Configuration
 from detr_spec.masks import padded_targets
+from detr_spec.places import APART
 from detr_spec.profile import Profile
 from detr_spec.spelling import TargetRules
 from detr_spec.tolerance import Interval, concatenate, hull, lift
@@ -148,8 +149,7 @@ def _read(value: Any, profile: Profile) -> Any:
     if isinstance(value, Detections):
         return replace(value, labels=value.labels - profile.targets.first_label)
     if isinstance(value, LossGradients):
-        apart = {name: _read(getattr(value, name), profile) for name in ("encoder", "denoising")}
-        return replace(value, layers=_read(value.layers, profile), **apart)
+        return replace(value, **{name: _read(getattr(value, name), profile) for name in ("layers", *APART)})
     if isinstance(value, LayerGradient) and value.logits is not None:
         return replace(value, logits=np.roll(value.logits, back, axis=-1))
     if isinstance(value, HeadParameters):

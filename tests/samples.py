@@ -30,16 +30,21 @@ def _layer() -> Outputs:
     return record(Outputs, auxiliary=(), encoder=None, denoising=None)
 
 
+def _layers() -> Outputs:
+    return record(Outputs, auxiliary=(_layer(), _layer()), encoder=None, denoising=None)
+
+
 SPECIAL: dict[tuple[Any, str], Any] = {
     (Outputs, "auxiliary"): lambda: (_layer(), _layer()),
-    (Outputs, "encoder"): _layer,
-    (Outputs, "denoising"): _layer,
+    (Outputs, "encoder"): _layers,
+    (Outputs, "denoising"): _layers,
     (Profile, "activation"): lambda: "sigmoid",
     (Profile, "further_costs"): lambda: (record(FurtherCost),),
     (Profile, "further_losses"): lambda: (record(FurtherLoss),),
     (Keys, "auxiliary_loss"): lambda: "layer {layer}, {loss}",
     (Keys, "encoder_loss"): lambda: "encoder, {loss}",
     (Keys, "denoising_loss"): lambda: "denoising, {loss}",
+    (Keys, "denoising_auxiliary_loss"): lambda: "denoising of layer {layer}, {loss}",
     (MatcherRules, "arguments"): lambda: ("boxes", "logits", *record(TargetRules).parts),
     (Configuration, "dtype"): lambda: "float64",
     (Configuration, "call"): lambda: "sliced",

@@ -2,35 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from detr_spec.apart import Apart, denoising_targets, encoder_targets, has_losses
-from detr_spec.cases import SetCase
+from detr_spec.apart import denoising_groups, denoising_matchings, encoder_targets, has_losses, of_denoising
+from detr_spec.cases import RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.gradients import layer_objective
+from detr_spec.implementation import Distributed
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
     Build,
     Judged,
     judged,
+    known_matchings,
     layered_terms,
     require_key,
     require_same_layers,
 )
+from detr_spec.invariants.criterion_values import require_keys
+from detr_spec.invariants.distributed import losses_of_ranks
 from detr_spec.invariants.gradient_answers import Build as BuildGradients
 from detr_spec.invariants.gradient_answers import (
     JudgedLayer,
     layer_names,
+    require_count,
     require_layers,
     require_shapes,
     require_zero,
 )
 from detr_spec.invariants.shared import unique_matchings
-from detr_spec.profile import MatchingScope, Profile
-from detr_spec.reported import loss_key, without_extra
-from detr_spec.strategies import DISTINCT_REGIMES, apart_cases
-from detr_spec.values import LayerGradient, Losses, Matching, Outputs, Targets
+from detr_spec.losses import num_boxes_of_ranks
+from detr_spec.places import Apart, places_of
+from detr_spec.profile import Profile
+from detr_spec.reported import absent_keys, own_losses, weight_table, without_extra
+from detr_spec.strategies import DISTINCT_REGIMES, apart_cases, rank_cases, set_cases
+from detr_spec.tolerance import Interval
+from detr_spec.values import LayerGradient, Losses, Outputs, Targets
 from detr_spec.violation import NotProvided, PremiseFailed, premise, require
 
 NAMES: dict[Apart, str] = {"encoder": "encoder outputs", "denoising": "denoising outputs"}
@@ -47,30 +56,50 @@ def denoising_has_losses(profile: Profile) -> bool:
     return has_losses(profile, "denoising")
 
 
-def supervision(case: SetCase, name: Apart) -> tuple[Outputs, Targets, tuple[Matching, ...]]:
-    """Predictions that stand apart, and the targets and matchings that they are judged under.
+def supervised(case: SetCase, name: Apart, losses: Losses) -> Judged:
+    """An answer to be judged by predictions that stand apart, with their targets and the matchings of each layer.
 
-    Ends the check where there are none, and where the encoder's optimum is not unique by a margin.
+    Ends the check where there are none, and where an optimum of the encoder's is not unique by a margin.
     """
     outputs: Outputs | None = getattr(case.outputs, name)
     if outputs is None:
         raise PremiseFailed(f"there are no {NAMES[name]}")
     if name == "denoising":
-        return outputs, *denoising_targets(outputs, case.targets)
-    targets = encoder_targets(case.targets, case.configuration)
-    return outputs, targets, unique_matchings(outputs, targets, case.configuration)
+        return denoising_answer(case.configuration, outputs, case.targets, losses)
+    configuration, targets = case.configuration, encoder_targets(case.targets, case.configuration)
+    profile = replace(configuration.profile, matching=replace(configuration.profile.matching, box_pairs="layer"))
+    matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
+    return Judged(replace(configuration, profile=profile), outputs, targets, losses, matchings, whose=name)
 
 
-def _judged_apart(case: SetCase, name: Apart, losses: Losses) -> Judged:
-    outputs, targets, matchings = supervision(case, name)
-    return Judged(_scoped(case.configuration, name), outputs, targets, losses, (matchings,))
+def denoising_answer(configuration: Configuration, outputs: Outputs, targets: Targets, losses: Losses) -> Judged:
+    """An answer to be judged by the predictions of denoising queries, whose matchings are the same in each layer."""
+    own = of_denoising(configuration, denoising_groups(outputs, targets))
+    matchings = (denoising_matchings(outputs, targets),) * len(outputs.layers)
+    return Judged(own, outputs, targets, losses, matchings, whose="denoising")
 
 
-def _scoped(configuration: Configuration, name: Apart) -> Configuration:
-    """The configuration, whose losses of boxes are under the pairs of these predictions; denoising is not matched."""
-    profile = configuration.profile
-    matching = MatchingScope() if name == "denoising" else replace(profile.matching, box_pairs="layer")
-    return replace(configuration, profile=replace(profile, matching=matching))
+def _require_definitions(answer: Judged) -> None:
+    """Raises `Violation` unless each loss of the answer's predictions alone is there, as it is defined.
+
+    The cardinality error of denoising queries is not looked at.
+    """
+    terms = answer.configuration.layered if answer.whose == "denoising" else layered_terms(answer.configuration)
+    for key, reported in own_losses(answer.configuration, answer.whose).items():
+        if reported.parts[0][0] in terms:
+            require_key(answer.losses, key)
+            answer.of_key(key).require_definition()
+
+
+def _require_total(case: SetCase, answer: Judged) -> None:
+    """Raises `Violation` unless the total, if it is reported, is that of the decoder and the answer's predictions."""
+    total, losses = case.configuration.profile.keys.total, answer.losses
+    if total is not None:
+        matchings = known_matchings(losses, case.configuration, case.outputs, case.targets)
+        decoder = Judged(case.configuration, case.outputs, case.targets, losses, matchings)
+        require_key(losses, total)
+        sum_of_both = decoder.of_key(total).definition + answer.of_key(total).definition
+        replace(decoder.of_key(total), evaluate=lambda: sum_of_both).require_definition()
 
 
 def _require_apart(component: Build, case: SetCase, name: Apart) -> None:
@@ -80,9 +109,7 @@ def _require_apart(component: Build, case: SetCase, name: Apart) -> None:
     before = judged(component, configuration, decoder, targets)
     after = judged(component, configuration, case.outputs, targets)
     added = without_extra(configuration, set(after.losses.values) - set(before.losses.values))
-    declared = {
-        key for term in layered_terms(configuration) if (key := loss_key(configuration, term, name)) is not None
-    }
+    declared = set(own_losses(configuration, name))
     foreign = sorted(added - declared)
     require(not foreign, f"{NAMES[name]} add {', '.join(foreign)}", expected=sorted(declared), got=sorted(added))
     require_same_layers(after, before, f"with {NAMES[name]}")
@@ -127,7 +154,7 @@ def denoising_outputs_apart(component: Build, case: SetCase) -> None:
     formula="loss_enc = the loss of the encoder's predictions under argmin of their own costs, over the same num_boxes",
     source="norm §4; Zhu et al. 2021, section 4.2",
     breaks="the last layer's matching used; classes of the targets where all are 0; forgotten; divided by the queries",
-    cases=apart_cases("encoder", regimes=DISTINCT_REGIMES),
+    cases=apart_cases("encoder", regimes=DISTINCT_REGIMES, layers=(1, 2)),
     applies=encoder_has_losses,
 )
 def encoder_losses(component: Build, case: SetCase) -> None:
@@ -135,10 +162,9 @@ def encoder_losses(component: Build, case: SetCase) -> None:
 
     They choose the proposals that the decoder starts from, which no other loss trains.
     """
-    answer = _judged_apart(case, "encoder", component(case.configuration)(case.outputs, case.targets).value)
-    for name in layered_terms(case.configuration):
-        if loss_key(case.configuration, name, "encoder") is not None:
-            answer.term(name, "encoder").require_definition()
+    answer = supervised(case, "encoder", component(case.configuration)(case.outputs, case.targets).value)
+    _require_definitions(answer)
+    _require_total(case, answer)
 
 
 @invariant(
@@ -147,7 +173,7 @@ def encoder_losses(component: Build, case: SetCase) -> None:
     formula="loss_dn = Σ over groups of the loss with query j ↔ target j, over G · num_boxes; the rest is no object",
     source="norm §4; Zhang et al. 2022, DINO, section 3.3",
     breaks="denoising queries matched by cost; negatives trained as objects; not divided by the number of groups",
-    cases=apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, targets=(1, 5)),
+    cases=apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
     applies=denoising_has_losses,
 )
 def denoising_losses(component: Build, case: SetCase) -> None:
@@ -155,17 +181,79 @@ def denoising_losses(component: Build, case: SetCase) -> None:
 
     Matched anew, a query would be trained towards whatever object its noise has brought it to.
     """
-    answer = _judged_apart(case, "denoising", component(case.configuration)(case.outputs, case.targets).value)
-    for name in case.configuration.layered:
-        answer.term(name, "denoising").require_definition()
+    answer = supervised(case, "denoising", component(case.configuration)(case.outputs, case.targets).value)
+    _require_definitions(answer)
+    _require_total(case, answer)
+
+
+@invariant(
+    "auxiliary.absent-denoising",
+    number="A6",
+    formula="no denoising queries ⇒ each loss_dn = 0, or none is there, as declared",
+    source="norm §4; Zhang et al. 2022, DINO: without targets there is nothing to denoise",
+    breaks="keys that are there on some ranks alone, for which the others wait (RT-DETR 684); a mean over nothing",
+    cases=set_cases(layers=(1, 3)),
+    applies=denoising_has_losses,
+)
+def absent_denoising(component: Build, case: SetCase) -> None:
+    """Where there are no denoising queries, their losses are 0 or are not there, as declared.
+
+    A batch without an object has none, and what is logged, and averaged over ranks, goes by the keys.
+    """
+    _require_absent(component(case.configuration)(case.outputs, case.targets).value, case.configuration)
+
+
+def _require_absent(losses: Losses, configuration: Configuration) -> None:
+    own, absent = set(own_losses(configuration, "denoising")), absent_keys(configuration)
+    require_keys(own & set(losses.values), absent)
+    for key in sorted(absent):
+        got = losses.values[key]
+        require(got == 0, f"{key} is not 0, without denoising queries", expected=0.0, got=got)
+
+
+@invariant(
+    "distributed.denoising-losses",
+    number="D1",
+    formula="loss_dn of rank r is over G_r · num_boxes, that of all ranks; without targets it is 0, or is not there",
+    source="norm §4; Zhang et al. 2022, DINO, section 3.3",
+    breaks="num_boxes of each rank's own; the groups of another rank; no key on a rank without boxes (RT-DETR 684)",
+    cases=rank_cases(denoising=True),
+    applies=denoising_has_losses,
+    cost=2,
+)
+def denoising_of_ranks(component: Callable[[Configuration], Distributed], case: RankCase) -> None:
+    """Each rank divides its denoising losses by what is declared of all ranks, and by its own number of groups.
+
+    Ranks have as many groups as their fullest image leaves room for.
+    """
+    configuration = case.configuration
+    answers = losses_of_ranks(component, configuration, case.batches)
+    for losses, normaliser, (outputs, targets) in zip(answers, _divisors(case), case.batches, strict=True):
+        if outputs.denoising is None:
+            _require_absent(losses, configuration)
+        else:
+            answer = denoising_answer(configuration, outputs.denoising, targets, losses)
+            _require_definitions(replace(answer, normaliser=normaliser))
+
+
+def _divisors(case: RankCase) -> list[Interval]:
+    """What the denoising losses of each rank are divided by, [] each."""
+    rule = case.configuration.profile.denoising.denominator
+    groups = [
+        0 if outputs.denoising is None else denoising_groups(outputs.denoising, targets)
+        for outputs, targets in case.batches
+    ]
+    counts = [sum(map(len, targets)) for _, targets in case.batches]
+    counted = [count * own for count, own in zip(counts, groups, strict=True)] if rule == "all-groups" else counts
+    divisors = num_boxes_of_ranks(counted, case.configuration)
+    factors = groups if rule == "each-group" else [1] * len(groups)
+    return [divisor * float(factor) for divisor, factor in zip(divisors, factors, strict=True)]
 
 
 def _require_slopes(component: BuildGradients, case: SetCase, name: Apart) -> None:
     """Raises `Violation` unless the gradient of the weighted losses apart is their slope, and moves nothing else."""
     configuration = case.configuration
-    weights = {loss_key(configuration, term, name): weight for term, weight in configuration.term_weights.items()}
-    weighted = configuration.profile.losses.weighted
-    table = {key: 1.0 if weighted else weight for key, weight in weights.items() if key is not None}
+    table = weight_table(configuration, configuration.term_weights, name)
     answer = component(configuration)(case.outputs, case.targets, table).value
     for key in table:
         require_key(answer.losses, key)
@@ -173,14 +261,20 @@ def _require_slopes(component: BuildGradients, case: SetCase, name: Apart) -> No
     for layer_name, of_layer in zip(layer_names(case.outputs), answer.layers, strict=True):
         require_zero(f"the losses of {NAMES[name]} move logits of {layer_name}", of_layer.logits)
         require_zero(f"the losses of {NAMES[name]} move boxes of {layer_name}", of_layer.boxes)
-    outputs, targets, matchings = supervision(case, name)
-    gradient: LayerGradient | None = getattr(answer, name)
-    if gradient is None:
+    own = supervised(case, name, answer.losses)
+    gradients: tuple[LayerGradient, ...] = getattr(answer, name)
+    if not gradients:
         raise NotProvided(f"the gradient by {NAMES[name]} cannot be seen")
-    require_shapes(NAMES[name], gradient, outputs)
-    supervised = layer_objective(_scoped(configuration, name), (outputs, targets, matchings), table, name)
-    layer = JudgedLayer(NAMES[name], outputs, gradient, supervised)
-    known = layer.require_logit_slopes(), layer.require_box_slopes()
+    require_count(NAMES[name], gradients, own.outputs)
+    last, *earlier = places_of(name, len(gradients))
+    known = []
+    for place, layer, gradient, matchings in zip(
+        (*earlier, last), own.outputs.layers, gradients, own.matchings, strict=True
+    ):
+        require_shapes(NAMES[name], gradient, layer)
+        objective = layer_objective(own.configuration, (layer, own.targets, matchings), table, place)
+        judged_layer = JudgedLayer(NAMES[name], layer, gradient, objective)
+        known += [judged_layer.require_logit_slopes(), judged_layer.require_box_slopes()]
     premise(any(known), "no gradient is known")
 
 

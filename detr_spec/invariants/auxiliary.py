@@ -115,7 +115,7 @@ def layer_alone(component: Build, case: SetCase) -> None:
         for name in case.configuration.layered:
             whole.term(name, layer)  # raises where the layer lacks the term
     require_all_same_terms(
-        (whole.terms(place=layer), answer.terms(), "against the layer alone") for layer, answer in enumerate(alone)
+        (whole.terms(layer=layer), answer.terms(), "against the layer alone") for layer, answer in enumerate(alone)
     )
 
 
@@ -253,7 +253,7 @@ def layer_order(component: Build, case: SetCase) -> None:
     for new, old in places:
         premise_same_matchings(before.matching(old), after.matching(new))
     when = "when auxiliary layers are permuted"
-    require_all_same_terms((after.terms(place=new), before.terms(place=old), when) for new, old in places)
+    require_all_same_terms((after.terms(layer=new), before.terms(layer=old), when) for new, old in places)
 
 
 @invariant(
@@ -294,7 +294,7 @@ def sums(component: Build, case: SetCase) -> None:
     answer = judged(component, configuration, outputs, targets)
     if answer.losses.matchings is not None:
         require_optimal_layers(answer.matchings, configuration, outputs, targets)
-    keys = [key for key, reported in reported_losses(configuration).items() if len(reported.of_decoder.parts) > 1]
+    keys = [key for key, reported in reported_losses(configuration).items() if len(reported.of("decoder").parts) > 1]
     premise(bool(keys), "no loss is a sum")
     for key in keys:
         require_key(answer.losses, key)

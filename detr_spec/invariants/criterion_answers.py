@@ -23,7 +23,8 @@ from detr_spec.invariants.shared import (
     unique_matchings,
 )
 from detr_spec.losses import METRICS, by_pairs, set_losses, term_losses
-from detr_spec.reported import Place, Reported, loss_key, reported_losses, weighted_sum
+from detr_spec.places import Place, Whose
+from detr_spec.reported import Reported, loss_key, own_losses, reported_losses, weighted_sum
 from detr_spec.scope import unions
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
@@ -175,7 +176,10 @@ def require_agreement(got: Mapping[str, Term], expected: Mapping[str, Term], whe
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A criterion's answer, and for each decoder layer the matching of each image that it is judged by."""
+    """A criterion's answer, and for each layer the matching of each image that it is judged by.
+
+    The layers are the decoder's, or those of predictions that stand apart: outputs, targets and matchings are theirs.
+    """
 
     configuration: Configuration
     outputs: Outputs
@@ -188,15 +192,16 @@ class Judged:
     """Likewise, losses of boxes whose pairs are those of all layers."""
     chosen: tuple[Matching, ...] | None = None
     """Which union of the matchings of all layers it is judged by, where that is known."""
+    whose: Whose = "decoder"
 
     @property
     def layers(self) -> tuple[int | None, ...]:
-        """The decoder layers, the last one first."""
+        """The layers, the last one first."""
         return (None, *range(len(self.outputs.auxiliary)))
 
-    def matching(self, place: Place) -> tuple[Matching, ...]:
-        """The matching of each image in a decoder layer, or of predictions that stand apart."""
-        return self.matchings[place if isinstance(place, int) else -1]
+    def matching(self, layer: int | None) -> tuple[Matching, ...]:
+        """The matching of each image in a layer."""
+        return self.matchings[-1 if layer is None else layer]
 
     @property
     def last(self) -> tuple[Matching, ...]:
@@ -228,56 +233,55 @@ class Judged:
     def _explains(self, union: tuple[Matching, ...]) -> bool:
         """Whether all losses of boxes are as they are defined under the pairs of a union."""
         judged, names = replace(self, chosen=union), self.configuration.moving("boxes")
-        return all(term.is_right for place in self.layers for term in judged.terms(names, place).values())
+        return all(term.is_right for layer in self.layers for term in judged.terms(names, layer).values())
 
     @cached_property
-    def _definitions(self) -> dict[Place, dict[str, Interval]]:
+    def _definitions(self) -> dict[int | None, dict[str, Interval]]:
         return {}
 
-    def definitions(self, place: Place = None) -> dict[str, Interval]:
-        """The range of each term, of an auxiliary layer or of the last one, by neutral name."""
-        if place not in self._definitions:
-            layer = place if isinstance(place, int) else -1
+    def definitions(self, place: Place) -> dict[str, Interval]:
+        """The range of each term of a place, which is one of its own, by neutral name."""
+        if place.layer not in self._definitions:
+            layer = -1 if place.layer is None else place.layer
             outputs, matchings = self.outputs.layers[layer], self.matchings[layer]
             found = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
             if self.union is not None:
                 given = by_pairs(self.configuration), outputs, self.targets, self.union, self.pairs_normaliser
                 found |= term_losses(*given, moving=("boxes",))
-            self._definitions[place] = found
-        return self._definitions[place]
+            self._definitions[place.layer] = found
+        return self._definitions[place.layer]
 
-    def terms(self, names: Iterable[str] | None = None, place: Place = None) -> dict[str, Term]:
+    def terms(self, names: Iterable[str] | None = None, layer: int | None = None) -> dict[str, Term]:
         """Those of the terms that the implementation gave by themselves, by neutral name; of those that are asked."""
         asked = asked_terms(self.configuration) if names is None else names
-        keys = {name: loss_key(self.configuration, name, place) for name in asked}
+        keys = {name: loss_key(self.configuration, name, Place(self.whose, layer)) for name in asked}
         return {name: self.of_key(key) for name, key in keys.items() if key is not None and key in self.losses.values}
 
-    def term(self, name: str, place: Place = None) -> Term:
+    def term(self, name: str, layer: int | None = None) -> Term:
         """One term; raises `Violation` where the implementation did not give it.
 
         Ends the check where the dialect does not report it by itself.
         """
-        key = loss_key(self.configuration, name, place)
+        key = loss_key(self.configuration, name, Place(self.whose, layer))
         if key is None:
             raise PremiseFailed(f"the dialect reports no {name} by itself")
         require_key(self.losses, key)
         return self.of_key(key)
 
     def every_term(self) -> dict[str, Term]:
-        """All declared losses and metrics of the decoder's layers that the implementation gave, by key."""
-        own = [key for key, reported in reported_losses(self.configuration).items() if reported == reported.of_decoder]
+        """All declared losses and metrics of its layers alone that the implementation gave, by key."""
+        own = own_losses(self.configuration, self.whose)
         return {key: self.of_key(key) for key in own if key in self.losses.values}
 
     def of_key(self, key: str) -> Term:
         """One loss by its key, which the implementation gave."""
-        reported = reported_losses(self.configuration)[key]
+        reported = reported_losses(self.configuration)[key].of(self.whose)
         (_, first), *others = reported.parts
-        matchings = () if any(place != first for _, place in others) else self.matching(first)
+        matchings = () if any(place != first for _, place in others) else self.matching(first.layer)
         return Term(key, self.losses.values[key], partial(self._definition, reported), matchings)
 
     def _definition(self, reported: Reported) -> Interval:
-        own = reported if len(reported.parts) == 1 else reported.of_decoder
-        return weighted_sum(self.configuration, own, self.definitions)
+        return weighted_sum(self.configuration, reported, self.definitions)
 
     def pairs(self) -> list[tuple[int, int, int]]:
         """The (image, query, target) matches of the last layer."""

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from detr_spec.apart import APART
 from detr_spec.cases import SetCase
 from detr_spec.configuration import TERM_WEIGHTS, Configuration
 from detr_spec.invariant import invariant
@@ -22,8 +21,9 @@ from detr_spec.invariants.criterion_answers import (
 from detr_spec.invariants.shared import require_unchanged, vary
 from detr_spec.losses import METRICS
 from detr_spec.parameters import parameter
+from detr_spec.places import APART
 from detr_spec.profile import Profile
-from detr_spec.reported import keys_with
+from detr_spec.reported import absent_keys, keys_with
 from detr_spec.strategies import apart_cases, mask_cases, set_cases
 from detr_spec.tolerance import SPACING
 from detr_spec.values import Answer, Losses, Outputs, Targets
@@ -319,8 +319,9 @@ def losses_with_gradient(component: Build, case: SetCase) -> None:
     }
     for batch, (outputs, targets) in batches.items():
         answer = _answer_with_gradients(component, case, outputs, targets)
+        absent = absent_keys(case.configuration) if outputs.denoising is None else set()
         for name in case.configuration.trained:
-            for key in keys_with(case.configuration, name):
+            for key in set(keys_with(case.configuration, name)) - absent:
                 attached = key in answer.observation.attached or key not in answer.value.values
                 require(attached, f"{key} of {batch} carries no gradient", expected=True, got=False)
 

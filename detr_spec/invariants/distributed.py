@@ -61,17 +61,19 @@ def _losses(component: Build, configuration: Configuration, batches: Sequence[Ba
 
 
 def _ranks(component: Build, configuration: Configuration, batches: Sequence[Batch]) -> list[Judged]:
-    """The answer of each rank, to be judged with the num_boxes that the profile declares.
-
-    Ends the check where a rank gives no answer, which "distributed.every-rank-joins" accuses.
-    """
-    try:
-        answers = _losses(component, configuration, batches)
-    except RankFailure as failure:
-        raise PremiseFailed(str(failure)) from failure
+    """The answer of each rank, to be judged with the num_boxes that the profile declares; ends the check likewise."""
+    answers = losses_of_ranks(component, configuration, batches)
     return with_divisors(
         [_judged(configuration, batch, losses) for batch, losses in zip(batches, answers, strict=True)]
     )
+
+
+def losses_of_ranks(component: Build, configuration: Configuration, batches: Sequence[Batch]) -> tuple[Losses, ...]:
+    """The losses of each rank; ends the check where one gives no answer, as "distributed.every-rank-joins" accuses."""
+    try:
+        return _losses(component, configuration, batches)
+    except RankFailure as failure:
+        raise PremiseFailed(str(failure)) from failure
 
 
 def with_divisors(ranks: Sequence[Judged]) -> list[Judged]:
@@ -139,7 +141,7 @@ def mean_of_box_losses(component: Build, case: RankCase) -> None:
         return {name: reduce(Term.plus, (answer[name] for answer in answers)).times(1 / size) for name in shared}
 
     when = f"as the mean over {size} ranks"
-    require_all_same_terms((means(layer), union.terms(place=layer), when) for layer in _layers(configuration))
+    require_all_same_terms((means(layer), union.terms(layer=layer), when) for layer in _layers(configuration))
 
 
 def _require_divisor_of_every_layer(component: Build, case: RankCase, ranks: Sequence[Judged]) -> None:

@@ -15,6 +15,7 @@ from detr_spec.implementation import Gradients
 from detr_spec.invariants.criterion_answers import Judged, known_matchings, require_key
 from detr_spec.invariants.shared import unique_matchings
 from detr_spec.losses import matched_places
+from detr_spec.places import places_of
 from detr_spec.reported import keys_with, weight_table
 from detr_spec.tolerance import Interval
 from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGradients, Matching, Outputs, Targets
@@ -42,10 +43,15 @@ def gradients_of(component: Build, case: SetCase, weights: Mapping[str, float], 
 
 def require_layers(answer: LossGradients, outputs: Outputs) -> None:
     """Raises `Violation` unless there is a gradient for each layer, of the shape of its predictions."""
-    count = len(answer.layers)
-    require(count == len(outputs.layers), "a wrong number of gradients", expected=len(outputs.layers), got=count)
+    require_count("decoder layers", answer.layers, outputs)
     for name, layer, gradient in zip(layer_names(outputs), outputs.layers, answer.layers, strict=True):
         require_shapes(name, gradient, layer)
+
+
+def require_count(whose: str, gradients: Sequence[LayerGradient], outputs: Outputs) -> None:
+    """Raises `Violation` unless there is a gradient for each layer."""
+    expected, got = len(outputs.layers), len(gradients)
+    require(got == expected, f"a wrong number of gradients of {whose}", expected=expected, got=got)
 
 
 def require_shapes(name: str, gradient: LayerGradient, layer: Outputs) -> None:
@@ -204,7 +210,8 @@ def judged_layers(
     table = weight_table(configuration, weights)
     known = {key: weight for key, weight in table.items() if key in answer.losses.values}
     judged = Judged(configuration, case.outputs, given, answer.losses, matchings)
-    places, names = [*range(len(case.outputs.auxiliary)), None], layer_names(case.outputs)
+    last, *earlier = places_of("decoder", len(case.outputs.layers))
+    places, names = [*earlier, last], layer_names(case.outputs)
 
     def under(union: Sequence[Matching] | None) -> list[JudgedLayer]:
         return [

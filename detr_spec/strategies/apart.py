@@ -9,14 +9,19 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from detr_spec.apart import Apart, has_losses
+from detr_spec.apart import has_losses
 from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
+from detr_spec.places import Apart
+from detr_spec.profile import Profile
 from detr_spec.strategies.promises import Promised, SetPromise
 from detr_spec.strategies.sets import ALL_REGIMES, set_cases
-from detr_spec.values import Outputs
+from detr_spec.values import Outputs, Targets
 
 MOST_GROUPS = 2
+MOST_PREDICTIONS = 2
+"""The most predictions of an encoder that may have several."""
 
 
 def apart_cases(
@@ -28,58 +33,81 @@ def apart_cases(
 ) -> Promised:
     """Set cases as `set_cases` draws them, with those predictions apart; `declared`: those that have losses, alone.
 
-    They are drawn like a decoder layer's. The encoder may have fewer queries. Denoising queries are one or two groups
-    of twice as many as an image has targets at most; without targets there are none.
+    They are drawn like decoder layers. The encoder may have fewer queries. Denoising queries are one or two groups of
+    twice as many as an image has targets at most; without targets there are none.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
         given = tuple(name for name in names if not declared or has_losses(domain.profile, name))
-        bounds = layers[0] + len(given), layers[1] + len(given)
-        cases = set_cases(regimes=regimes, layers=bounds, targets=targets)(domain)
-        return _apart_case(cases, given) if given else cases
+        return _apart_case(domain, given, regimes, layers, targets)
 
     of_sets = SetPromise(layers=layers[0], targets=targets[0])
 
     def admits(domain: Domain, drawn: SetCase, left: SetCase) -> bool:
-        return of_sets(domain, drawn, left) and _encoder_fits(left.outputs) and _denoising_fits(left)
+        return of_sets(domain, drawn, left) and _encoder_fits(left) and _denoising_fits(left)
 
     return Promised(strategy, admits)
 
 
-def _encoder_fits(outputs: Outputs) -> bool:
-    return outputs.encoder is None or 1 <= outputs.encoder.queries <= outputs.queries
+def _encoder_fits(case: SetCase) -> bool:
+    encoder = case.outputs.encoder
+    if encoder is None:
+        return True
+    return encoder.queries <= case.outputs.queries and len(encoder.layers) == case.configuration.encoder_predictions
 
 
 def _denoising_fits(case: SetCase) -> bool:
-    if case.outputs.denoising is None:
-        return True
-    groups, rest = divmod(case.outputs.denoising.queries, 2 * max(1, *map(len, case.targets)))
-    return rest == 0 and 1 <= groups <= MOST_GROUPS and any(map(len, case.targets))
+    denoising = case.outputs.denoising
+    return denoising is None or denoising_fits(denoising, case.targets, case.configuration)
+
+
+def denoising_fits(denoising: Outputs, targets: Targets, configuration: Configuration) -> bool:
+    """Whether there are as many groups and layers of denoising queries as cases have."""
+    most = max(map(len, targets))
+    groups, rest = divmod(denoising.queries, 2 * max(1, most))
+    layers = denoising_layers(configuration.profile, configuration.decoder_layers)
+    return rest == 0 and 1 <= groups <= MOST_GROUPS and most > 0 and len(denoising.layers) == layers
+
+
+def denoising_layers(profile: Profile, decoder_layers: int) -> int:
+    """How many decoder layers have predictions of denoising queries."""
+    return decoder_layers if profile.keys.denoising_auxiliary_loss is not None else 1
 
 
 @st.composite
-def _apart_case(draw: DrawFn, cases: SearchStrategy[SetCase], names: tuple[Apart, ...]) -> SetCase:
-    case = draw(cases)
-    spare, (*auxiliary, last) = case.outputs.layers[: len(names)], case.outputs.layers[len(names) :]
-    apart = dict(zip(names, spare, strict=True))
-    return replace(
-        case,
-        configuration=replace(case.configuration, decoder_layers=len(auxiliary) + 1),
-        outputs=replace(
-            last,
-            auxiliary=tuple(auxiliary),
-            encoder=_encoder(draw, apart.get("encoder")),
-            denoising=_denoising(draw, apart.get("denoising"), max(map(len, case.targets))),
-        ),
-    )
+def _apart_case(
+    draw: DrawFn,
+    domain: Domain,
+    names: tuple[Apart, ...],
+    regimes: Sequence[str],
+    layers: tuple[int, int],
+    targets: tuple[int, int],
+) -> SetCase:
+    count, predictions = draw(st.integers(*layers)), 1
+    if domain.profile.keys.lists_encoder and "encoder" in names:
+        predictions = int(domain.limits.fixed.get("encoder_predictions", draw(st.integers(1, MOST_PREDICTIONS))))
+    spare = {"encoder": predictions, "denoising": denoising_layers(domain.profile, count)}
+    whole = count + sum(spare[name] for name in names)
+    case: SetCase = draw(set_cases(regimes=regimes, layers=(whole, whole), targets=targets)(domain))
+    drawn = list(case.outputs.layers)
+    apart = {name: joined_layers([drawn.pop() for _ in range(spare[name])]) for name in names}
+    encoder, denoising = apart.get("encoder"), apart.get("denoising")
+    if encoder is not None:
+        encoder = encoder.take(queries=np.arange(draw(st.integers(1, encoder.queries))))
+    if denoising is not None:
+        denoising = grouped(draw, denoising, case.targets)
+    configuration = replace(case.configuration, decoder_layers=count, encoder_predictions=predictions)
+    outputs = replace(joined_layers(drawn), encoder=encoder, denoising=denoising)
+    return replace(case, configuration=configuration, outputs=outputs)
 
 
-def _encoder(draw: DrawFn, layer: Outputs | None) -> Outputs | None:
-    return None if layer is None else layer.take(queries=np.arange(draw(st.integers(1, layer.queries))))
+def joined_layers(layers: Sequence[Outputs]) -> Outputs:
+    """The last of some layers, with those before as auxiliary ones."""
+    return replace(layers[-1], auxiliary=tuple(layers[:-1]))
 
 
-def _denoising(draw: DrawFn, layer: Outputs | None, most: int) -> Outputs | None:
-    if layer is None or not most:
-        return None
-    count = 2 * most * draw(st.integers(1, MOST_GROUPS))
-    return layer.take(queries=np.arange(count) % layer.queries)
+def grouped(draw: DrawFn, layers: Outputs, targets: Targets) -> Outputs | None:
+    """Predictions of some groups of denoising queries, from those of a decoder; none without targets."""
+    most = max(map(len, targets))
+    count = 2 * most * draw(st.integers(1, MOST_GROUPS)) if most else 0
+    return layers.take(queries=np.arange(count) % layers.queries) if most else None

@@ -12,6 +12,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import RankCase, SetCase
 from detr_spec.invariant import Domain
+from detr_spec.strategies.apart import denoising_fits, denoising_layers, grouped, joined_layers
 from detr_spec.strategies.masks import fit_masks, mask_cases, masks_fit
 from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.sets import DISTINCT_REGIMES, set_cases
@@ -30,27 +31,31 @@ def rank_cases(
     layers: tuple[int, int] = (1, 3),
     images: tuple[int, int] = (1, 3),
     masks: bool = False,
+    denoising: bool = False,
 ) -> Promised:
     """Batches of some images for each of two or three ranks, with the same queries and layers.
 
     "uneven": each image has targets, at times more than queries. "rank-without-boxes": one rank has none. "clamped":
     fewer targets than ranks, but one. "all-empty": none at all. The regime of a case is its load; a load that is named
-    twice is drawn twice as often. With `masks`, outputs and targets have masks too, and mask losses are asked for.
-    Raises `ValueError` for a load that does not exist.
+    twice is drawn twice as often. With `masks`, outputs and targets have masks too, and mask losses are asked for; with
+    `denoising`, ranks that have targets have predictions of denoising queries. Raises `ValueError` for a load that does
+    not exist.
     """
     unknown = [name for name in loads if name not in LOADS]
     if unknown:
         raise ValueError(f"no load is called {unknown[0]!r}; the loads are {', '.join(LOADS)}")
 
     def strategy(domain: Domain) -> SearchStrategy[RankCase]:
-        return _rank_case(replace(domain, small=True), tuple(loads), layers, images, masks)
+        return _rank_case(replace(domain, small=True), tuple(loads), layers, images, masks, denoising)
 
     def admits(_: Domain, drawn: RankCase, left: RankCase) -> bool:
         enough = len(left.batches) >= min(WORLD_SIZES) and all(
             len(outputs.layers) >= layers[0] and outputs.batch >= images[0] and outputs.queries >= 1
             for outputs, _ in left.batches
         )
-        return enough and _masks_kept(left) and _load_kept(left) and _crowding_kept(drawn, left)
+        if not enough:
+            return False
+        return _masks_kept(left) and _load_kept(left) and _crowding_kept(drawn, left) and _denoising_kept(left)
 
     return Promised(strategy, admits)
 
@@ -61,6 +66,14 @@ def _batch(outputs: Outputs, targets: Targets) -> tuple[Outputs, Targets]:
 
 def _masks_kept(case: RankCase) -> bool:
     return all(masks_fit(outputs, targets) for outputs, targets in case.batches)
+
+
+def _denoising_kept(case: RankCase) -> bool:
+    return all(
+        denoising_fits(outputs.denoising, targets, case.configuration)
+        for outputs, targets in case.batches
+        if outputs.denoising is not None
+    )
 
 
 def _load_kept(case: RankCase) -> bool:
@@ -84,22 +97,31 @@ def _crowding_kept(drawn: RankCase, left: RankCase) -> bool:
 
 @st.composite
 def _rank_case(
-    draw: DrawFn, domain: Domain, loads: tuple[str, ...], layers: tuple[int, int], images: tuple[int, int], masks: bool
+    draw: DrawFn,
+    domain: Domain,
+    loads: tuple[str, ...],
+    layers: tuple[int, int],
+    images: tuple[int, int],
+    masks: bool,
+    denoising: bool,
 ) -> RankCase:
     load = draw(st.sampled_from(loads))
     sizes = [draw(st.integers(*images)) for _ in range(draw(st.sampled_from(WORLD_SIZES)))]
-    total = sum(sizes)
+    total, count = sum(sizes), draw(st.integers(*layers))
+    every = count + (denoising_layers(domain.profile, count) if denoising else 0)
     kind = mask_cases if masks else set_cases
-    scenes = kind(regimes=REGIMES, layers=layers, images=(total, total), queries=(1, 4), targets=(1, 4))
+    scenes = kind(regimes=REGIMES, layers=(every, every), images=(total, total), queries=(1, 4), targets=(1, 4))
     whole: SetCase = draw(scenes(domain))
     dealt = [list(range(end - size, end)) for size, end in zip(sizes, accumulate(sizes), strict=True)]
     kept = _kept(draw, load, dealt, whole.targets)
-    return RankCase(
-        configuration=whole.configuration,
-        regime=load,
-        seed=whole.seed,
-        batches=tuple(_batch(whole.outputs.take(images=own), tuple(kept[image] for image in own)) for own in dealt),
-    )
+    batches = []
+    for own in dealt:
+        outputs, targets = whole.outputs.take(images=own), tuple(kept[image] for image in own)
+        decoder, others = joined_layers(outputs.layers[:count]), outputs.layers[count:]
+        apart = grouped(draw, joined_layers(others), targets) if others else None
+        batches.append(_batch(replace(decoder, denoising=apart), targets))
+    configuration = replace(whole.configuration, decoder_layers=count)
+    return RankCase(configuration=configuration, regime=load, seed=whole.seed, batches=tuple(batches))
 
 
 def _kept(draw: DrawFn, load: str, dealt: Sequence[Sequence[int]], targets: Sequence[Target]) -> tuple[Target, ...]:

@@ -116,8 +116,8 @@ LARGE: dict[type[Case], Case] = {
     CostCase: CostCase(configuration=PLAIN, costs=(np.zeros((3, 2)), np.zeros((3, 4)))),
     SetCase: SetCase(
         regime="general",
-        configuration=LAYERED,
-        outputs=outputs(2, 3, 5, 3, encoder=outputs(1, 3, 2, 3).main, denoising=outputs(1, 3, 8, 3).main),
+        configuration=replace(LAYERED, encoder_predictions=3),
+        outputs=outputs(2, 3, 5, 3, encoder=outputs(3, 3, 2, 3), denoising=outputs(1, 3, 8, 3)),
         targets=(TARGET,) * 3,
         sizes=np.array([[3, 4]] * 3),
     ),

@@ -74,6 +74,7 @@ class Look:
 TOP_K = replace(DEFORMABLE, name="top-k")
 ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
+OF_ONE_LAYER = replace(DETR, keys=Keys(denoising_loss="dn_of_last.{loss}"))
 PIXELS = replace(DETR, targets=TargetRules(box_format="xyxy", units="pixels"))
 ARGUMENTS = declarable_values(MatcherRules)["arguments"]
 PADDED = replace(DETR, targets=TargetRules(layout="padded"))
@@ -142,6 +143,16 @@ LOOKED_AT: dict[str, Look] = {
     "keys.auxiliary_loss": Look("auxiliary.keys"),
     "keys.encoder_loss": Look({None: "auxiliary.encoder-outputs-apart", "": "auxiliary.encoder-losses"}),
     "keys.denoising_loss": Look({None: "auxiliary.denoising-outputs-apart", "": "auxiliary.denoising-losses"}),
+    "keys.denoising_auxiliary_loss": Look("auxiliary.denoising-losses", OF_ONE_LAYER, open=(None,)),
+    "keys.denoising_meta": Look("auxiliary.denoising-losses", DENOISING),
+    "keys.denoising_groups": Look("auxiliary.denoising-losses", DENOISING),
+    "keys.denoising_queries": Look("auxiliary.denoising-losses", DENOISING),
+    "keys.denoising_positives": Look("auxiliary.denoising-losses", DENOISING),
+    "denoising.layout": Look("auxiliary.denoising-losses", DENOISING),
+    "denoising.absent": Look("auxiliary.absent-denoising", DENOISING),
+    "denoising.denominator": Look(
+        {"one-group": "auxiliary.denoising-losses", "": "distributed.denoising-losses"}, DENOISING
+    ),
     "no_object": Look("criterion.classification-value"),
     "targets.box_format": Look("criterion.l1-value"),
     "targets.units": Look("criterion.l1-value"),

@@ -11,7 +11,16 @@ import pytest
 
 from detr_spec.costs import FocalCost, NegativeProbability
 from detr_spec.invariant import every_profile, with_no_object, without_no_object
-from detr_spec.profile import BoxRules, DetectionRules, Keys, LossRules, MatcherRules, TargetRules, replace
+from detr_spec.profile import (
+    BoxRules,
+    DenoisingRules,
+    DetectionRules,
+    Keys,
+    LossRules,
+    MatcherRules,
+    TargetRules,
+    replace,
+)
 from detr_spec.profiles import DEFORMABLE, DETR, PROFILES, named_profile
 from detr_spec.terms import CrossEntropy, Focal
 from detr_spec.values import InvalidValue
@@ -86,7 +95,16 @@ TENSORS = ("logits", "boxes", "labels", "target_boxes")
         (lambda: Keys(labels="boxes"), "two parts of a target are called 'boxes'"),
         (lambda: Keys(box_l1="loss_ce"), "two losses are called 'loss_ce'"),
         (lambda: Keys(encoder_loss="{loss}"), "two losses are called 'loss_ce'"),
-        (lambda: Keys(denoising_loss="loss_dn"), "denoising_loss is 'loss_dn'; expected text with {loss}, and nothing"),
+        (lambda: Keys(denoising_loss="loss_dn"), "denoising_loss is 'loss_dn'; expected text with {loss}, {layer}"),
+        (lambda: Keys(encoder_loss="{loss}_{place}"), "expected text with {loss}, {layer} where wanted, {number}"),
+        (lambda: Keys(denoising_auxiliary_loss="{loss}_dn_{layer}"), "is given without denoising_loss; expected both"),
+        (
+            lambda: Keys(denoising_loss="{loss}_dn_0", denoising_auxiliary_loss="{loss}_dn_{layer}"),
+            "two losses are called 'loss_ce_dn_0'",
+        ),
+        (lambda: Keys(denoising_groups="pad_size"), "two parts of the meta data are called 'pad_size'"),
+        (lambda: Keys(denoising_meta="dn_outputs"), "two outputs are called 'dn_outputs'"),
+        (lambda: DenoisingRules(absent="ones"), "absent is 'ones'; expected one of 'nothing', 'zeros'"),  # type: ignore[arg-type]
         (lambda: Keys(auxiliary_loss="{layer}"), "expected text with {loss}, {layer} where wanted, and nothing else"),
         (lambda: Keys(auxiliary_loss="{loss.upper}_{layer}"), "expected text with {loss}, {layer} where wanted"),
         (lambda: Keys(auxiliary_loss="{loss_{layer}"), "expected text with {loss}, {layer} where wanted"),

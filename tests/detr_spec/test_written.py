@@ -72,13 +72,13 @@ def test_answers_are_read_back() -> None:
     found = Implementation(
         name="said",
         profile=profile,
-        gradients=lambda _: lambda *_: Answer(LossGradients(Losses({}), 0.0, (slope,), denoising=slope)),
+        gradients=lambda _: lambda *_: Answer(LossGradients(Losses({}), 0.0, (slope,), denoising=(slope,))),
         postprocess=lambda _: lambda *_: Answer((Detections(np.ones(1), np.array([1]), np.zeros((1, 4))),)),
     )
     configuration = Configuration(profile=profile, num_classes=2)
     answer = found.component("gradients")(configuration)(OUTPUTS, (TARGET,), {}).value
     assert answer.layers[0].logits.tolist() == [[[1.0, 2.0, 3.0]]]
-    assert answer.denoising.logits.tolist() == [[[1.0, 2.0, 3.0]]]
+    assert answer.denoising[0].logits.tolist() == [[[1.0, 2.0, 3.0]]]
     (image,) = found.component("postprocess")(configuration)(OUTPUTS, np.array([[1, 1]])).value
     assert image.labels.tolist() == [0]
 

@@ -156,7 +156,7 @@ def _call_matcher(
     module: Callable[..., Any], configuration: Configuration, outputs: Outputs, targets: Targets
 ) -> Answer[tuple[Matching, ...]]:
     inputs = Inputs(configuration)
-    given = inputs.outputs(outputs), inputs.targets(targets)
+    given = inputs.outputs(outputs, targets), inputs.targets(targets)
     batch = configuration, *given
     matcher = spelt_matcher(module, configuration.profile)
     call_before(matcher, configuration, broken=broken_batches(*batch), others=other_batches(*batch))

@@ -19,7 +19,8 @@ def call_criterion(
 ) -> Answer[Losses]:
     """The losses that the criterion returns."""
     inputs = Inputs(configuration)
-    losses, answer = called(module, configuration, inputs.outputs(outputs), inputs.targets(targets), inputs)
+    given = inputs.outputs(outputs, targets), inputs.targets(targets)
+    losses, answer = called(module, configuration, *given, inputs)
     return Answer(losses, observation(inputs, answer))
 
 

@@ -12,7 +12,6 @@ from detr_conformance.bridges.answers import single
 from detr_conformance.bridges.torch_criterion import called
 from detr_conformance.bridges.torch_inputs import Inputs, observation
 from detr_conformance.testee.detr_testee import backward, to_numpy
-from detr_spec.apart import APART
 from detr_spec.configuration import Configuration
 from detr_spec.profile import Keys
 from detr_spec.values import Answer, Floats, LayerGradient, LossGradients, Outputs, Targets
@@ -27,16 +26,17 @@ def call_gradients(
 ) -> Answer[LossGradients]:
     """The losses, their sum over the keys that have a weight, and its gradient in each decoder layer."""
     inputs = Inputs(configuration)
-    given, keys = inputs.outputs(outputs), configuration.profile.keys
-    leaves = [_leaves(layer, keys) for layer in inputs.layers]
-    apart = {name: _leaves(given[getattr(keys, name)], keys) for name in APART if getattr(outputs, name) is not None}
+    given, keys = inputs.outputs(outputs, targets), configuration.profile.keys
+    leaves = {
+        name: [_leaves(layer, keys) for layer in layers]
+        for name, layers in {"layers": inputs.layers, **inputs.apart}.items()
+    }
     losses, answer = called(module, configuration, given, inputs.targets(targets), inputs)
     total = backward(answer, weights)
     value = LossGradients(
         losses,
         single("the weighted total", total, to_numpy),
-        tuple(map(_gradients, leaves)),
-        **{name: _gradients(layer) for name, layer in apart.items()},
+        **{name: tuple(map(_gradients, layers)) for name, layers in leaves.items()},
     )
     return Answer(value, observation(inputs, answer))
 

@@ -57,7 +57,6 @@ def _set_parts(case: SetCase) -> Iterator[Part]:
     yield Part("images", len(case.targets), keep_images)
     yield from _batch_parts([(case.outputs, case.targets)], case, rebuild)
     yield from _encoder_parts(case)
-    yield from _denoising_parts(case)
 
 
 def _rank_parts(case: RankCase) -> Iterator[Part]:
@@ -81,20 +80,22 @@ def _batch_parts(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Iter
         return rebuild([(keep(outputs, kept), targets) for outputs, targets in batches])
 
     def keep_layers(kept: Kept) -> Case:
-        left = [(replace(outputs, auxiliary=_chosen(outputs.auxiliary, kept)), own) for outputs, own in batches]
-        return rebuild(left, decoder_layers=len(kept) + 1)
+        return rebuild([(_with_layers(outputs, kept), own) for outputs, own in batches], decoder_layers=len(kept) + 1)
 
     def keep_targets(rank: int, image: int, kept: Kept) -> Case:
-        return _with_target(rank, image, batches[rank][1][image].take(kept))
+        return with_target(rank, image, batches[rank][1][image].take(kept))
 
     def keep_mask_rows(rank: int, image: int, axis: int, kept: Kept) -> Case:
         target = batches[rank][1][image]
         assert target.masks is not None
-        return _with_target(rank, image, replace(target, masks=np.take(target.masks, kept, axis)))
+        return with_target(rank, image, replace(target, masks=np.take(target.masks, kept, axis)))
 
-    def _with_target(rank: int, image: int, target: Target) -> Case:
+    def with_target(rank: int, image: int, target: Target) -> Case:
         outputs, targets = batches[rank]
-        return rebuild(_with_one(batches, rank, (outputs, _with_one(targets, image, target))))
+        return with_batch(rank, (outputs, _with_one(targets, image, target)))
+
+    def with_batch(rank: int, batch: Batch) -> Case:
+        return rebuild(_with_one(batches, rank, batch))
 
     first, _ = batches[0]
     yield Part("auxiliary layers", len(first.auxiliary), keep_layers)
@@ -103,6 +104,7 @@ def _batch_parts(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Iter
     for rank, (_, targets) in enumerate(batches):
         for image, target in enumerate(targets):
             yield Part("targets", len(target), partial(keep_targets, rank, image))
+        yield from _denoising_parts(batches[rank], partial(with_batch, rank))
     for axis in (2, 3):
         if first.masks is not None:
             size = max(outputs.masks.shape[axis] for outputs, _ in batches if outputs.masks is not None)
@@ -112,6 +114,14 @@ def _batch_parts(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Iter
                 if target.masks is not None:
                     keep = partial(keep_mask_rows, rank, image, axis - 1)
                     yield Part("pixels of targets' masks", target.masks.shape[axis - 1], keep)
+
+
+def _with_layers(outputs: Outputs, kept: Kept) -> Outputs:
+    """The outputs with those auxiliary layers, of denoising queries too where these have any."""
+    denoising = outputs.denoising
+    if denoising is not None and denoising.auxiliary:
+        denoising = replace(denoising, auxiliary=_chosen(denoising.auxiliary, kept))
+    return replace(outputs, auxiliary=_chosen(outputs.auxiliary, kept), denoising=denoising)
 
 
 def _with_queries(outputs: Outputs, kept: Kept) -> Outputs:
@@ -162,31 +172,38 @@ def _with_columns(outputs: Outputs, columns: Kept) -> Outputs:
 
 def _encoder_parts(case: SetCase) -> Iterator[Part]:
     encoder = case.outputs.encoder
-    if encoder is not None:
-        yield Part(
-            "queries of the encoder",
-            encoder.queries,
-            lambda kept: replace(case, outputs=replace(case.outputs, encoder=encoder.take(queries=kept))),
-        )
+    if encoder is None:
+        return
+
+    def keep_predictions(kept: Kept) -> Case:
+        configuration = replace(case.configuration, encoder_predictions=len(kept) + 1)
+        left = replace(encoder, auxiliary=_chosen(encoder.auxiliary, kept))
+        return replace(case, configuration=configuration, outputs=replace(case.outputs, encoder=left))
+
+    def keep_queries(kept: Kept) -> Case:
+        return replace(case, outputs=replace(case.outputs, encoder=encoder.take(queries=kept)))
+
+    yield Part("predictions of the encoder", len(encoder.auxiliary), keep_predictions)
+    yield Part("queries of the encoder", encoder.queries, keep_queries)
 
 
-def _denoising_parts(case: SetCase) -> Iterator[Part]:
-    """The groups of denoising queries, and one target of each image with its queries in all groups."""
-    denoising, most = case.outputs.denoising, max(map(len, case.targets), default=0)
+def _denoising_parts(batch: Batch, rebuild: Callable[[Batch], Case]) -> Iterator[Part]:
+    """The groups of denoising queries of a batch, and one target of each image with its queries in all groups."""
+    outputs, targets = batch
+    denoising, most = outputs.denoising, max(map(len, targets), default=0)
     if denoising is None or not most:
         return
 
     def keep_groups(kept: Kept) -> Case:
-        return keep_queries([group * 2 * most + query for group in kept for query in range(2 * most)], case.targets)
+        return keep_queries([group * 2 * most + query for group in kept for query in range(2 * most)], targets)
 
     def keep_targets(kept: Kept) -> Case:
-        targets = tuple(target.take([index for index in kept if index < len(target)]) for target in case.targets)
+        left = tuple(target.take([index for index in kept if index < len(target)]) for target in targets)
         halves = range(0, denoising.queries, most)
-        return keep_queries([half + index for half in halves for index in kept], targets)
+        return keep_queries([half + index for half in halves for index in kept], left)
 
-    def keep_queries(queries: Kept, targets: Targets) -> Case:
-        outputs = replace(case.outputs, denoising=denoising.take(queries=queries))
-        return replace(case, outputs=outputs, targets=targets)
+    def keep_queries(queries: Kept, left: Targets) -> Case:
+        return rebuild((replace(outputs, denoising=denoising.take(queries=queries)), left))
 
     yield Part("groups of denoising queries", denoising.queries // (2 * most), keep_groups)
     yield Part("targets with denoising queries", most, keep_targets)

@@ -169,12 +169,18 @@ def _image(parts: Mapping[str, Any], image: int, configuration: Mapping[str, Any
 
 def _parts(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """All that is predicted, layer by layer, and what stands apart from the decoder's layers."""
+    apart = ("encoder", "queries of the encoder", "prediction"), ("denoising", "denoising queries", "decoder layer")
+    yield from _layers(outputs, "queries", "queries of decoder layer")
+    for name, title, unit in apart:
+        if outputs.get(name) is not None:
+            yield from _layers(outputs[name], title, f"{title}, {unit}")
+
+
+def _layers(outputs: Mapping[str, Any], title: str, numbered: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The layers of outputs, each with a title, which has a number where they are several."""
     layers = [*outputs["auxiliary"], outputs]
     for place, layer in enumerate(layers):
-        yield f"queries of decoder layer {place}" if len(layers) > 1 else "queries", layer
-    for name, title in (("encoder", "queries of the encoder"), ("denoising", "denoising queries")):
-        if outputs.get(name) is not None:
-            yield title, outputs[name]
+        yield f"{numbered} {place}" if len(layers) > 1 else title, layer
 
 
 def _mask_logits(masks: Sequence[Sequence[Sequence[float]]]) -> list[str]:

@@ -597,16 +597,19 @@ def _matching(what: str, answer: Any, convert: Callable[[Any], Any]) -> dict[str
 
 KEYS = {
     "logits": "pred_logits", "boxes": "pred_boxes", "masks": "pred_masks", "auxiliary": "aux_outputs",
-    "encoder": "enc_outputs", "denoising": "dn_outputs", "labels": "labels", "target_boxes": "boxes",
+    "encoder": "enc_outputs", "denoising": "dn_outputs", "denoising_meta": "dn_meta",
+    "denoising_groups": "dn_num_group", "denoising_queries": "pad_size", "denoising_positives": "dn_positive_idx",
+    "encoder_loss": None, "denoising_loss": None, "labels": "labels", "target_boxes": "boxes",
     "target_masks": "masks", "target_size": "size", "target_valid": "valid", "target_counts": "counts",
 }  # fmt: skip
-"""The keys of dictionaries that a profile may name otherwise."""
+"""The keys of dictionaries, and of the losses of what stands apart, that a profile may name otherwise."""
+DENOISING = {"layout": "nested"}
 TARGETS = {"layout": "listed", "label_dtype": "int64"}
 MATCHER = {
     "arguments": (), "answer": "pairs", "entry": None, "first_target": 0, "target_indices": "image",
     "padding": "left-out",
 }  # fmt: skip
-"""What a profile may say otherwise of targets and of matchers, as far as it is read here."""
+"""What a profile may say otherwise of denoising, targets and matchers, as far as it is read here."""
 
 PARTS = (
     "class_cost", "box_cost", "overlap_cost", "class_loss", "box_loss", "overlap_loss", "mask_loss", "dice_loss",
@@ -654,11 +657,10 @@ def torch_testee(
     factories = {"matcher": matcher, "criterion": criterion, "masks": masks, "gradients": criterion}
     factories["postprocess"] = postprocess
     given = profile if isinstance(profile, dict) else {}
-    keys, target_rules, matcher_rules = (
-        SimpleNamespace(**{**usual, **given.get(name, {})})
-        for name, usual in (("keys", KEYS), ("targets", TARGETS), ("matcher", MATCHER))
+    usual: dict[str, dict[str, Any]] = {"keys": KEYS, "denoising": DENOISING, "targets": TARGETS, "matcher": MATCHER}
+    spelling = SimpleNamespace(
+        **{name: SimpleNamespace(**{**own, **given.get(name, {})}) for name, own in usual.items()}
     )
-    spelling = SimpleNamespace(keys=keys, targets=target_rules, matcher=matcher_rules)
 
     def build(component: str, fields: dict[str, Any]) -> Functions:
         configuration = SimpleNamespace(
@@ -693,7 +695,8 @@ def to_numpy(value: Any) -> np.ndarray[Any, Any]:
 class TorchInputs:
     """The tensors of one call to a module in PyTorch, and what they were, so that changes are noticed.
 
-    spelling: what a profile says of keys, targets and matchers. dtypes: of logits, boxes, masks and targets, by name.
+    spelling: what a profile says of keys, denoising, targets and matchers. dtypes: of logits, boxes, masks and targets,
+    by name.
     """
 
     def __init__(self, spelling: Any, dtypes: Mapping[str, Any], device: Any, call: str) -> None:
@@ -703,6 +706,7 @@ class TorchInputs:
         self.device, self.call = torch.empty(0, device=device).device, call
         self.counts: list[int] = []
         self.layers: list[Any] = []
+        self.apart: dict[str, list[Any]] = {}
         self._tensors: dict[str, tuple[Any, Any]] = {}
         self._containers: list[tuple[str, Any, Any]] = []
 
@@ -722,18 +726,58 @@ class TorchInputs:
         self._containers.append((name, value, value.copy()))
         return value
 
-    def outputs(self, outputs: Any) -> Any:
-        """The outputs by their keys; the auxiliary list is there only if there are auxiliary layers."""
-        self.layers = [self.layer(own, f"layer {n}") for n, own in enumerate([*outputs.auxiliary, outputs])]
-        main = self.layers[-1]
-        if self.layers[:-1]:
-            main[self.keys.auxiliary] = self.container(self.keys.auxiliary, self.layers[:-1])
-        for part in APART:
-            own = getattr(outputs, part)
-            if own is not None:
-                key = getattr(self.keys, part)
-                main[key] = self.layer(own, key)
+    def outputs(self, outputs: Any, targets: Any = ()) -> Any:
+        """The outputs by their keys; the auxiliary list is there only if there are auxiliary layers.
+
+        targets: what denoising queries are made from.
+        """
+        self.layers = self._layers(outputs, "layer")
+        self.apart = {part: self._layers(getattr(outputs, part), getattr(self.keys, part)) for part in APART}
+        main = self._nested("outputs", self.layers)
+        main.update(self._encoder(self.apart["encoder"]))
+        main.update(self._denoising(self.apart["denoising"], list(map(_count, targets))))
         return self.container("outputs", main)
+
+    def _layers(self, outputs: Any, name: str) -> list[dict[str, Any]]:
+        layers = [] if outputs is None else [*outputs.auxiliary, outputs]
+        return [self.layer(own, f"{name} {n}") for n, own in enumerate(layers)]
+
+    def _nested(self, name: str, layers: list[dict[str, Any]]) -> dict[str, Any]:
+        """The last of some layers, with those before it as auxiliary ones, where there are any."""
+        *auxiliary, last = layers
+        if auxiliary:
+            last[self.keys.auxiliary] = self.container(f"{self.keys.auxiliary} of {name}", auxiliary)
+        return last
+
+    def _encoder(self, layers: list[dict[str, Any]]) -> dict[str, Any]:
+        """The predictions of the encoder by their key: a list of them where their losses are numbered."""
+        key, template = self.keys.encoder, self.keys.encoder_loss or ""
+        listed = "{layer}" in template or "{number}" in template
+        return {key: self.container(key, layers) if listed else layers[-1]} if layers else {}
+
+    def _denoising(self, layers: list[dict[str, Any]], counts: list[int]) -> dict[str, Any]:
+        """The predictions of denoising queries by their key, and their meta data, which are None without them.
+
+        counts: the number of objects of each image.
+        """
+        keys, layout = self.keys, self.rules.denoising.layout
+        if not (layers and any(counts)):
+            return {} if keys.denoising_loss is None else {keys.denoising_meta: None}
+        written = self.container if layout == "listed" else self._nested
+        found = {keys.denoising: written(keys.denoising, layers)}
+        queries = layers[-1][keys.logits].shape[1]
+        starts = np.arange(0, queries, 2 * max(counts))
+        places = [np.add.outer(starts, np.arange(count)).ravel() for count in counts]
+        meta = {
+            keys.denoising_groups: len(starts),
+            keys.denoising_queries: queries,
+            keys.denoising_positives: [
+                self.tensor(f"denoising queries of image {n}", own, self.torch.int64) for n, own in enumerate(places)
+            ],
+        }
+        if layout == "within-meta":
+            meta, found = {**meta, **found}, {}
+        return {**found, keys.denoising_meta: self.container(keys.denoising_meta, meta)}
 
     def layer(self, layer: Any, name: str) -> dict[str, Any]:
         """What a layer predicts."""
@@ -747,7 +791,7 @@ class TorchInputs:
 
     def targets(self, targets: Any) -> Any:
         """The targets by their keys: one dictionary an image, or one of arrays for all."""
-        self.counts = [len(own.labels) if own.valid is None else int(own.valid.sum()) for own in targets]
+        self.counts = list(map(_count, targets))
         arrays = [self.arrays(own, image) for image, own in enumerate(targets)]
         if self.rules.targets.layout == "listed":
             each = [self._target(own, f" of image {image}") for image, own in enumerate(arrays)]
@@ -792,6 +836,11 @@ class TorchInputs:
             "device": str(self.device),
             "call": self.call,
         }
+
+
+def _count(target: Any) -> int:
+    """The number of objects of a target, without padding."""
+    return len(target.labels) if target.valid is None else int(target.valid.sum())
 
 
 def _same(first: Any, second: Any) -> bool:
@@ -926,7 +975,7 @@ class _TorchCalls:
 
     def _given(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
         own = [SimpleNamespace(**{part: _decoded(target, part) for part in TARGET}) for target in targets]
-        return self.inputs.outputs(_predictions(outputs)), self.inputs.targets(own)
+        return self.inputs.outputs(_predictions(outputs), own), self.inputs.targets(own)
 
     def matcher(self, outputs: Any, targets: Any) -> Any:
         given = self._given(outputs, targets)
@@ -951,14 +1000,13 @@ class _TorchCalls:
 
     def gradients(self, outputs: Any, targets: Any, weights: Any) -> Any:
         given = self._given(outputs, targets)
-        layers = [dict(layer) for layer in self.inputs.layers]
-        apart = {part: given[0].get(getattr(self.keys, part)) for part in APART}
+        whole = {"layers": self.inputs.layers, **self.inputs.apart}
+        leaves = {name: [dict(layer) for layer in layers] for name, layers in whole.items()}
         value, answer = self._losses(*given)
         value = {
             "losses": value,
             "total": encode_number(single("the weighted total", backward(answer, weights), to_numpy)),
-            "layers": [self._gradients(layer) for layer in layers],
-            **{part: None if layer is None else self._gradients(layer) for part, layer in apart.items()},
+            **{name: [self._gradients(layer) for layer in layers] for name, layers in leaves.items()},
         }
         return {"value": value, "observation": self.inputs.seen(answer)}
 

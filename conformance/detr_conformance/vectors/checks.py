@@ -32,7 +32,13 @@ COMPONENT_KINDS: dict[str, type[Case]] = {
 }
 """The kind of case that each component takes."""
 
-LARGEST = {"num_classes": 10_000, "decoder_layers": 100, "hidden_dim": 4096, "top_k": 1_000_000}
+LARGEST = {
+    "num_classes": 10_000,
+    "decoder_layers": 100,
+    "encoder_predictions": 100,
+    "hidden_dim": 4096,
+    "top_k": 1_000_000,
+}
 """How large a configuration may be: an implementation is built with it."""
 
 SEEDS = 2**32
@@ -146,11 +152,13 @@ def _require_shape(array: np.ndarray, shape: str, place: Place) -> None:
 
 
 def _require_layers(outputs: Outputs, configuration: Configuration, place: Place) -> None:
-    layers = len(outputs.layers)
-    if layers != configuration.decoder_layers:
-        raise place.wrong(
-            found=f"{layers} decoder layers", expected=f"{configuration.decoder_layers}, as in the configuration"
-        )
+    counts = {"decoder layers": (outputs, configuration.decoder_layers)}
+    if outputs.encoder is not None:
+        counts["predictions of the encoder"] = (outputs.encoder, configuration.encoder_predictions)
+    for what, (predicted, expected) in counts.items():
+        if len(predicted.layers) != expected:
+            found = f"{len(predicted.layers)} {what}"
+            raise place.wrong(found=found, expected=f"{expected}, as in the configuration")
     for layer in outputs.layers:
         _require_shape(layer.logits, f"[B, Q, {configuration.columns}]", place.within("logits"))
 

@@ -20,7 +20,8 @@ from detr_spec.invariants.shared import costs_of
 from detr_spec.losses import METRICS
 from detr_spec.matching.assignment import solve, total_allowance, unique_optimum
 from detr_spec.matching.costs import image_costs
-from detr_spec.reported import Place, reported_losses, weight_table, weighted_sum
+from detr_spec.places import LAST, Place, places_of
+from detr_spec.reported import reported_losses, weight_table, weighted_sum
 from detr_spec.scope import joined, problems
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, Losses, Matching, Outputs, Targets
@@ -96,11 +97,12 @@ class _Batch:
     judged: Judged
 
     @property
-    def layers(self) -> tuple[tuple[int | None, tuple[Optimum, ...]], ...]:
-        """The place of each layer, None for the last, and its optima; none is unique where a union of them is not."""
+    def layers(self) -> tuple[tuple[Place, tuple[Optimum, ...]], ...]:
+        """The place of each layer, and its optima; none is unique where a union of them is not."""
+        last, *earlier = places_of("decoder", len(self.optima))
         several = self.judged.union is not None and len(self.judged.unions) > 1
         optima = [[replace(optimum, unique=optimum.unique and not several) for optimum in own] for own in self.optima]
-        return tuple(zip((*range(len(optima) - 1), None), map(tuple, optima), strict=True))
+        return tuple(zip((*earlier, last), map(tuple, optima), strict=True))
 
 
 def _batch(configuration: Configuration, outputs: Outputs, targets: Targets) -> _Batch:
@@ -113,11 +115,11 @@ def _expected_layers(batch: _Batch, metrics: bool = True) -> tuple[LayerExpected
     configuration = batch.judged.configuration
     losses: dict[Place, dict[str, Range]] = {place: {} for place, _ in batch.layers}
     for key, reported in reported_losses(configuration).items():
-        own = reported.of_decoder
+        own = reported.of("decoder")
         if own.parts and (metrics or own.parts[0][0] not in METRICS):
             ((_, place), *others) = own.parts
             found = weighted_sum(configuration, own, batch.judged.definitions)
-            losses[None if others else place][key] = Range.of(found)
+            losses[LAST if others else place][key] = Range.of(found)
     return tuple(LayerExpected(number, optima, losses[place]) for number, (place, optima) in enumerate(batch.layers))
 
 

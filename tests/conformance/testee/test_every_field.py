@@ -34,7 +34,7 @@ from detr_conformance.testee.signatures import functions_of, signatures
 from detr_spec.configuration import Configuration
 from detr_spec.hints import default_of, field_types, is_record
 from detr_spec.implementation import COMPONENTS, ComponentLimits, Implementation, Limits
-from detr_spec.profile import Keys, MatcherRules, Profile, TargetRules
+from detr_spec.profile import DenoisingRules, Keys, MatcherRules, Profile, TargetRules
 from detr_spec.values import Answer, Detections, LayerGradient, Outputs, Target
 
 Alone = detr_testee.Testee
@@ -114,8 +114,15 @@ def test_the_file_that_stands_alone_knows_every_field_that_a_case_has() -> None:
     assert set(detr_testee.TARGET) == names_of(Target) - {"broken"}
     assert set(detr_testee.DETECTION) == names_of(Detections)
     assert set(detr_testee.LAYER) == names_of(LayerGradient)
-    assert {*detr_testee.LAYER, *layers, *detr_testee.TARGET.values(), "target_counts"} == set(detr_testee.KEYS)
-    for rules, known in ((TargetRules(), detr_testee.TARGETS), (MatcherRules(), detr_testee.MATCHER)):
+    losses = {f"{part}_loss" for part in detr_testee.APART}
+    meta = {name for name in defaults if name.startswith("denoising_") and not name.endswith("_loss")}
+    parts = {*detr_testee.LAYER, *layers, *detr_testee.TARGET.values(), "target_counts"}
+    assert {*parts, *losses, *meta} == set(detr_testee.KEYS)
+    for rules, known in (
+        (DenoisingRules(), detr_testee.DENOISING),
+        (TargetRules(), detr_testee.TARGETS),
+        (MatcherRules(), detr_testee.MATCHER),
+    ):
         assert {name: getattr(rules, name) for name in known} == known
     assert names_of(MatcherRules) - set(detr_testee.MATCHER) == {"index_dtype"}
 

@@ -104,10 +104,10 @@ class DeclaredLosses(SetPredictionCriterion):
         self._union = None
         if "masks" in self.losses:
             losses |= self._mask_losses(outputs, targets)
-        if self.configuration.profile.keys.encoder_loss is not None and OWN.encoder in outputs:
-            losses |= _with_suffix(self._encoder_losses(outputs[OWN.encoder], targets), "encoder")
-        if self.configuration.profile.keys.denoising_loss is not None and OWN.denoising in outputs:
-            losses |= _with_suffix(self._denoising_losses(outputs[OWN.denoising], targets), "denoising")
+        for number, layer in enumerate(outputs.get(OWN.encoder, ())):
+            losses |= _with_suffix(self._encoder_losses(layer, targets), f"encoder_{number}")
+        if OWN.denoising in outputs:
+            losses |= self._of_denoising(outputs, targets)
         return losses
 
     def _encoder_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
@@ -117,16 +117,45 @@ class DeclaredLosses(SetPredictionCriterion):
         pairs = self._match(outputs, targets)
         return self._layer_losses(outputs, targets, pairs, self.num_boxes(outputs, targets))
 
-    def _denoising_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """The losses of groups of denoising queries: the first half of a group is made from the targets, in order."""
-        lengths = [len(target["labels"]) for target in targets]
-        starts = range(0, outputs["pred_logits"].shape[1], 2 * max(lengths))
+    def _of_denoising(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of denoising queries in every layer; without them zeros, where the profile declares these."""
+        meta = outputs[OWN.denoising_meta]
+        counted = self._denoising_boxes(outputs, targets, 0 if meta is None else meta[OWN.denoising_groups])
+        if meta is None:
+            return self._zeros(outputs)
         pairs = [
-            (torch.cat([start + torch.arange(length) for start in starts]), torch.arange(length).repeat(len(starts)))
-            for length in lengths
+            (queries, torch.arange(len(target["labels"])).repeat(meta[OWN.denoising_groups]))
+            for queries, target in zip(meta[OWN.denoising_positives], targets, strict=True)
         ]
-        counted = self._average([target["labels"] for target in targets], outputs) * len(starts)
-        return self._layer_losses(outputs, targets, pairs, counted)
+        found: dict[str, Tensor] = {}
+        for number, layer in enumerate(outputs[OWN.denoising]):
+            if layer["pred_logits"].shape[1] != meta[OWN.denoising_queries]:
+                raise ValueError(f"the meta data say {meta[OWN.denoising_queries]} denoising queries")
+            found |= _with_suffix(self._denoising_losses(layer, targets, pairs, counted), f"denoising_{number}")
+        return found
+
+    def _denoising_losses(
+        self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float
+    ) -> dict[str, Tensor]:
+        """The losses of one layer's denoising queries, which have their targets already."""
+        return self._layer_losses(outputs, targets, pairs, num_boxes)
+
+    def _denoising_boxes(self, outputs: Outputs, targets: Targets, groups: int) -> float:
+        """What the losses of denoising queries are divided by; also asked where there are none, as ranks wait."""
+        labels, rule = [target["labels"] for target in targets], self.configuration.profile.denoising.denominator
+        if rule == "all-groups":
+            return self._average([own.repeat(groups) for own in labels], outputs)
+        return self._average(labels, outputs) * (groups if rule == "each-group" else 1)
+
+    def _zeros(self, outputs: Outputs) -> dict[str, Tensor]:
+        """What is reported without denoising queries."""
+        profile = self.configuration.profile
+        if profile.denoising.absent == "nothing":
+            return {}
+        earlier = len(outputs.get(OWN.auxiliary, ())) if profile.keys.denoising_auxiliary_loss is not None else 0
+        names = [getattr(OWN, name, name) for name in (*self.configuration.layered, "cardinality")]
+        zero = outputs["pred_logits"].new_zeros(())
+        return {f"{name}_denoising_{layer}": zero for name in names for layer in range(earlier + 1)}
 
     def num_boxes(self, outputs: Outputs, targets: Targets) -> float:
         """The number of targets, or of matches, of this rank or as the mean over the ranks; at least 1."""

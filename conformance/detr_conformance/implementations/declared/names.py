@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ OWN = Keys()
 
 OUTPUTS = ("logits", "boxes", "masks")
 TARGETS = ("labels", "target_boxes", "target_masks")
+META = ("denoising_groups", "denoising_queries", "denoising_positives")
 OTHER_PREDICTIONS = ("encoder", "denoising")
 """Predictions beside those of the decoder's layers, and the suffixes of their losses here."""
 
@@ -28,8 +29,16 @@ def renamed(values: Mapping[str, Any], names: Iterable[str], old: Keys, new: Key
 
 
 def outputs_of_reference(outputs: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
-    """Outputs under the reference's names, with auxiliary, encoder and denoising outputs."""
-    return respelt(outputs, profile.keys, OWN, -columns_before(profile))
+    """Outputs under the reference's names, with lists of auxiliary, encoder and denoising outputs."""
+    old, turn = profile.keys, -columns_before(profile)
+    found = respelt(outputs, old, OWN, turn)
+    if old.encoder_loss is not None:
+        found[OWN.encoder] = [respelt(layer, old, OWN, turn) for layer in _encoder(outputs, old)]
+    if old.denoising_loss is not None:
+        layers, meta = _denoising(outputs, profile)
+        found[OWN.denoising] = [respelt(layer, old, OWN, turn) for layer in layers]
+        found[OWN.denoising_meta] = meta and renamed(meta, META, old, OWN)
+    return found
 
 
 def targets_of_reference(targets: Any, profile: Profile) -> list[dict[str, Tensor]]:
@@ -102,16 +111,31 @@ def columns_before(profile: Profile) -> int:
 
 
 def respelt(outputs: Mapping[str, Any], old: Keys, new: Keys, turn: int = 0) -> dict[str, Any]:
-    """Outputs under other names, whose logit columns are turned by some places."""
+    """Outputs of the decoder under other names, whose logit columns are turned by some places."""
     found = renamed(outputs, OUTPUTS, old, new)
     if turn:
         found[new.logits] = found[new.logits].roll(turn, dims=-1)
     if old.auxiliary in outputs:
         found[new.auxiliary] = [respelt(layer, old, new, turn) for layer in outputs[old.auxiliary]]
-    for name in OTHER_PREDICTIONS:
-        if getattr(old, name) in outputs:
-            found[getattr(new, name)] = respelt(outputs[getattr(old, name)], old, new, turn)
     return found
+
+
+def _encoder(outputs: Mapping[str, Any], keys: Keys) -> list[Mapping[str, Any]]:
+    """The predictions of the encoder."""
+    given = outputs.get(keys.encoder, [])
+    return list(given) if keys.lists_encoder else [given] if given else []
+
+
+def _denoising(
+    outputs: Mapping[str, Any], profile: Profile
+) -> tuple[list[Mapping[str, Any]], Mapping[str, Any] | None]:
+    """The predictions of denoising queries in each layer, the last one last, and their meta data."""
+    keys, layout = profile.keys, profile.denoising.layout
+    meta = outputs.get(keys.denoising_meta)
+    if meta is None:
+        return [], None
+    given = (meta if layout == "within-meta" else outputs)[keys.denoising]
+    return list(given) if layout == "listed" else [*given.get(keys.auxiliary, ()), given], meta
 
 
 def without_columns(outputs: Mapping[str, Any], start: int, count: int) -> dict[str, Any]:
@@ -142,24 +166,37 @@ def declared_losses(
         own, declared = getattr(OWN, name, name), getattr(keys, name, name)
         if declared is None:
             continue
-        before = set(found)
+        parts: dict[str, list[Tensor]] = {}
+        for key, loss in _named(losses, own, declared, keys, auxiliary_layers, name in METRICS):
+            parts.setdefault(key, []).append(loss)
         factor = weight if rules.weighted and name not in METRICS else 1.0
-        layers = [losses[key] for layer in range(auxiliary_layers) if (key := f"{own}_{layer}") in losses]
-        parts = [(losses[key], part) for part in OTHER_PREDICTIONS if (key := f"{own}_{part}") in losses]
-        together = [*layers, losses[own]] if keys.auxiliary_loss == "{loss}" else layers
-        found[declared] = factor * losses[own]
-        if not keys.shares_layers:
-            for layer, loss in enumerate(layers):
-                found[keys.auxiliary_loss.format(loss=declared, layer=layer)] = factor * loss
-        elif layers and name not in METRICS:
-            total = torch.stack(together).sum() if rules.shared == "sum" else torch.stack(together).mean()
-            found[keys.auxiliary_loss.format(loss=declared)] = factor * total
-        for loss, part in parts:
-            template = getattr(keys, f"{part}_loss")
-            if template is not None:
-                found[template.format(loss=declared, layer=configuration.decoder_layers - 1)] = factor * loss
+        for key, together in parts.items():
+            whole = torch.stack(together)
+            found[key] = factor * (whole.sum() if rules.shared == "sum" else whole.mean())
         if name not in METRICS:
-            every += [loss if rules.weighted else weight * loss for key, loss in found.items() if key not in before]
+            every += [found[key] if rules.weighted else weight * found[key] for key in parts]
     if keys.total is not None:
         found[keys.total] = torch.stack(every).sum()
     return found | {pattern.replace("*", "1"): torch.zeros(()) for pattern in rules.extra}
+
+
+def _named(
+    losses: Mapping[str, Tensor], own: str, declared: str, keys: Keys, auxiliary_layers: int, is_metric: bool
+) -> Iterator[tuple[str, Tensor]]:
+    """The losses of one term, or a metric, of all predictions, each with the name that the profile has for it."""
+    encoder, denoising = (_numbered(losses, f"{own}_{part}") for part in OTHER_PREDICTIONS)
+    yield declared, losses[own]
+    for loss in denoising[-1:]:
+        yield str(keys.denoising_loss).format(loss=declared, layer=auxiliary_layers), loss
+    for number, loss in enumerate(encoder):
+        yield str(keys.encoder_loss).format(loss=declared, number=number, layer=auxiliary_layers + number), loss
+    earlier = (keys.auxiliary_loss, _numbered(losses, own)), (str(keys.denoising_auxiliary_loss), denoising[:-1])
+    for template, several in earlier:
+        # Layers that share one loss have no metrics of their own.
+        for layer, loss in enumerate([] if is_metric and "{layer}" not in template else several):
+            yield template.format(loss=declared, layer=layer), loss
+
+
+def _numbered(losses: Mapping[str, Tensor], name: str) -> list[Tensor]:
+    """The losses whose names are this one with a number, from 0 on."""
+    return [losses[key] for number in range(len(losses)) if (key := f"{name}_{number}") in losses]

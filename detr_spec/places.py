@@ -1,0 +1,35 @@
+"""Places: whose predictions a loss is of, and in which layer. norm §4."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Apart: TypeAlias = Literal["encoder", "denoising"]
+"""Whose predictions stand apart from those of the decoder's queries."""
+
+Whose: TypeAlias = Literal["decoder"] | Apart
+"""Whose predictions have losses."""
+
+APART: tuple[Apart, ...] = ("encoder", "denoising")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Predictions of the decoder's queries, of the encoder, or of denoising queries, in one layer.
+
+    layer: the number of a layer before the last one, and None for the last. Those of the encoder are its predictions,
+    one after another.
+    """
+
+    whose: Whose = "decoder"
+    layer: int | None = None
+
+
+LAST = Place()
+"""The last layer of the decoder."""
+
+
+def places_of(whose: Whose, layers: int) -> tuple[Place, ...]:
+    """The places of so many layers, the last one first."""
+    return (Place(whose), *(Place(whose, layer) for layer in range(layers - 1)))
