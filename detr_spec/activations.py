@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from detr_spec.tolerance import (
-    Numbers,
     SameNumbers,
     absolute,
     exp,
@@ -73,7 +72,7 @@ def surprisal(logits: SameNumbers) -> SameNumbers:
     return with_slope(logits, hull(value, cancelled), lambda: hull(-sigmoid(-z), within(sigmoid(z) - 1.0, most=0.0)))
 
 
-def binary_cross_entropy(logits: SameNumbers, targets: Numbers) -> SameNumbers:
+def binary_cross_entropy(logits: SameNumbers, targets: SameNumbers) -> SameNumbers:
     """−t log p − (1 − t) log(1 − p) of each logit and target in [0, 1], p = sigmoid(z); [...] and [...] → [...].
 
     Usual implementations write it as max(z, 0) − t z + log(1 + exp(−|z|)), and its slope as p − t or so: an interval

@@ -9,14 +9,13 @@ Areas, and what follows from them, are in float32 where the boxes are in a narro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from detr_spec.declarations import require_choices, require_number
-from detr_spec.parameters import Held
+from detr_spec.parameters import held
 from detr_spec.tolerance import (
-    Operand,
     SameNumbers,
     concatenate,
     hull,
@@ -57,10 +56,10 @@ class BoxRules:
         """Whether overlaps are divided by the areas themselves, and so do not depend on the unit of length."""
         return self.iou_epsilon == 0 and self.giou_epsilon == 0 and self.least_divisor is None
 
-    def held(self, dtype: str) -> Any:
+    def held(self, dtype: str) -> BoxRules:
         """The same with its numbers as ranges; overlaps of narrow dtypes are in float32, and so are these."""
         boxes = part_dtypes(dtype).boxes
-        return Held(self, "float32" if boxes in NARROW_DTYPES else boxes)
+        return held(self, "float32" if boxes in NARROW_DTYPES else boxes)
 
 
 EXACT = BoxRules()
@@ -167,7 +166,7 @@ def enclosing_divisor(enclosing: SameNumbers, rules: BoxRules) -> SameNumbers:
     return _divisor(enclosing, rules.giou_epsilon, rules.least_divisor)
 
 
-def _divisor(area: SameNumbers, epsilon: Operand, least: Operand | None) -> SameNumbers:
+def _divisor(area: SameNumbers, epsilon: float, least: float | None) -> SameNumbers:
     divisor = area + epsilon if epsilon else area
     return divisor if least is None else maximum(divisor, least)
 

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields, is_dataclass, replace
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from detr_spec.costs import ScoreTimesOverlap
-from detr_spec.hints import default_of, is_part
+from detr_spec.hints import default_of, field_types, is_part, record_type
 from detr_spec.parts import Part, known_parts
 from detr_spec.profile import FurtherCost, FurtherLoss, Profile
 from detr_spec.profiles import PROFILES
 from detr_spec.terms import BoxGiou
 from detr_spec.values import InvalidValue
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Rules = TypeVar("Rules", bound="DataclassInstance")
+
 WORDS = ("name", "summary")
 """Fields that say what a profile is called, and nothing of what it is."""
 
-NUMBERS: dict[str, tuple[Any, ...]] = {
+NUMBERS: dict[str, tuple[object, ...]] = {
     "iou_epsilon": (0.0, 1e-7, 1e-6, 1e-3),
     "giou_epsilon": (0.0, 1e-7, 1e-6, 1e-3),
     "least_divisor": (None, 1e-7, 1e-6, 1e-2),
@@ -63,7 +68,7 @@ NUMBERS: dict[str, tuple[Any, ...]] = {
 }
 """Numbers worth trying, the default of `Profile` first: those of known dialects, and where a number may end."""
 
-TEMPLATES: dict[str, tuple[Any, ...]] = {
+TEMPLATES: dict[str, tuple[object, ...]] = {
     "auxiliary_loss": ("{loss}_{layer}", "{loss}_aux_{layer}", "d{layer}.{loss}", "{loss}_aux", "{loss}"),
     "encoder_loss": (None, "{loss}_enc", "enc.{loss}", "{loss}_enc_{layer}", "{loss}_enc_{number}"),
     "denoising_loss": (None, "{loss}_dn", "dn.{loss}", "{loss}_dn_{layer}"),
@@ -83,20 +88,20 @@ TEMPLATES: dict[str, tuple[Any, ...]] = {
 
 
 @cache
-def declarable_values(kind: Any) -> dict[str, tuple[Any, ...]]:
+def declarable_values(kind: object) -> dict[str, tuple[object, ...]]:
     """Values that each field of `Profile`, or of a part of it, may have, its default first; not of parts themselves.
 
     Raises `LookupError` for a field of which none are known.
     """
-    hints = get_type_hints(kind)
+    hints = get_type_hints(record_type(kind))
     return {
         field.name: _values(field.name, hints[field.name], default_of(field))
-        for field in fields(kind)
+        for field in fields(record_type(kind))
         if field.name not in WORDS and not _is_made_of_fields(hints[field.name])
     }
 
 
-def _is_made_of_fields(hint: Any) -> bool:
+def _is_made_of_fields(hint: object) -> bool:
     return is_dataclass(hint) and not is_part(hint)
 
 
@@ -112,7 +117,7 @@ def _parts_of(kind: type[Part]) -> tuple[Part, ...]:
     return tuple(dict.fromkeys([*plain, *others]))
 
 
-def _values(name: str, hint: Any, default: Any) -> tuple[Any, ...]:
+def _values(name: str, hint: object, default: object) -> tuple[object, ...]:
     if get_origin(hint) is Literal:
         return (default, *(choice for choice in get_args(hint) if choice != default))
     if hint is bool:
@@ -131,10 +136,9 @@ def _values(name: str, hint: Any, default: Any) -> tuple[Any, ...]:
     )
 
 
-def parts(kind: Any = Profile) -> dict[str, Any]:
+def parts(kind: object = Profile) -> dict[str, object]:
     """The fields of `Profile` that are made of fields themselves, with their types."""
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in fields(kind) if _is_made_of_fields(hints[field.name])}
+    return {name: hint for name, hint in field_types(kind).items() if _is_made_of_fields(hint)}
 
 
 def drawn_profile(seed: int) -> Profile:
@@ -153,17 +157,17 @@ def drawn_profile(seed: int) -> Profile:
         return profile
 
 
-def _redrawn(base: Any, generator: np.random.Generator) -> Any:
-    kind: Any = type(base)
+def _redrawn(base: Rules, generator: np.random.Generator) -> Rules:
+    kind: type = type(base)
     own = declarable_values(kind)
     drawn = {name: values[generator.integers(len(values))] for name, values in own.items() if generator.integers(2)}
     whole = {name: _redrawn(getattr(base, name), generator) for name in parts(kind)}
     return replace(base, **drawn, **whole)
 
 
-def differences(profile: Any, base: Any, path: str = "") -> list[str]:
+def differences(profile: object, base: object, path: str = "") -> list[str]:
     """In which fields a profile, or a part of one, differs from another, as texts such as "boxes.invalid unchecked"."""
-    kind: Any = type(profile)
+    kind: type = type(profile)
     own = [
         f"{path}{name} {getattr(profile, name)}"
         for name in declarable_values(kind)

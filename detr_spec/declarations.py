@@ -6,22 +6,22 @@ import math
 import string
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from detr_spec.values import InvalidValue
 
 
 @cache
-def choices_of(kind: Any) -> dict[str, tuple[Any, ...]]:
+def choices_of(kind: type) -> dict[str, tuple[str | bool, ...]]:
     """The values of each field that is a choice among some."""
     hints = get_type_hints(kind)
     choices = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
     return choices | {name: (False, True) for name, hint in hints.items() if hint is bool}
 
 
-def require_choices(rules: Any) -> None:
+def require_choices(rules: object) -> None:
     """Raises `InvalidValue` unless each field that is a choice is one of its choices."""
-    kind: Any = type(rules)
+    kind: type = type(rules)
     for name, known in choices_of(kind).items():
         value = getattr(rules, name)
         if value not in known:

@@ -11,23 +11,32 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from numbers import Integral, Real
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
 import numpy as np
-from numpy.typing import NDArray
 
-from detr_spec.hints import array_type, field_types, is_function, is_mapping, is_record, item_types, optional_type
+from detr_spec.hints import (
+    array_type,
+    field_types,
+    is_function,
+    is_mapping,
+    is_record,
+    item_types,
+    optional_type,
+    record_type,
+)
+from detr_spec.values import AnyNumbers
 from detr_spec.violation import NotProvided, Raised, RankFailure, Violation
 
 Sizes = dict[str, int]
 """The lengths of dimensions, by the letters that the shapes of one value have for them."""
 
 
-def described(value: Any) -> str:
+def described(value: object) -> str:
     """A value in a few words: its type, and its dtype and shape, or its length."""
     name = type(value).__name__
     try:
-        if hasattr(value, "shape"):
+        if hasattr(value, "shape") and hasattr(value, "dtype"):
             return f"{name} of {str(value.dtype).removeprefix('torch.')} and shape {list(value.shape)}"
         return f"{name} of length {len(value)}" if hasattr(value, "__len__") else name
     except Exception:
@@ -45,7 +54,7 @@ class Where:
         """A part of this one."""
         return Where(self.function, self.part + part)
 
-    def wrong(self, value: Any, expected: str) -> Violation:
+    def wrong(self, value: object, expected: str) -> Violation:
         """The violation that says what came here, and what was expected."""
         part = self.part.removeprefix(".")
         what = f"{self.function} answered {described(value)}{part and f' as {part}'}"
@@ -55,12 +64,12 @@ class Where:
 class _Wrong(Exception):
     """A value, or the part of one that lies at `part`, is not of the expected form."""
 
-    def __init__(self, value: Any, expected: str) -> None:
+    def __init__(self, value: object, expected: str) -> None:
         super().__init__(expected)
         self.value, self.expected, self.part = value, expected, ""
 
 
-def formed(value: Any, hint: Any, where: Where) -> Any:
+def formed(value: object, hint: object, where: Where) -> object:
     """`value` as its type says; raises `Violation` for what is not of that form.
 
     A function, or a component of several, comes back with its arguments and answers held to its type; whatever it
@@ -72,12 +81,14 @@ def formed(value: Any, hint: Any, where: Where) -> Any:
         raise where.within(wrong.part).wrong(wrong.value, wrong.expected) from wrong.__cause__
 
 
-Form = Callable[[Any, Where, Sizes], Any]
+Function = Callable[..., object]
+
+Form = Callable[[object, Where, Sizes], object]
 """Gives a value as its type says, or raises `_Wrong`. The sizes are those of the value that it is a part of."""
 
 
 @cache
-def _form(hint: Any) -> Form:
+def _form(hint: object) -> Form:
     optional, array = optional_type(hint), array_type(hint)
     if optional is not None:
         some = _form(optional)
@@ -95,12 +106,14 @@ def _form(hint: Any) -> Form:
     return partial(_scalar, hint)
 
 
-def _function(takes: Sequence[Any], gives: Any, function: Any, where: Where, _: Sizes) -> Callable[..., Any]:
+def _function(
+    takes: Sequence[object], gives: object, function: object, where: Where, _: Sizes
+) -> Callable[..., object]:
     if not callable(function):
         raise _Wrong(function, "a function")
     where = Where(where.function + where.part)
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: object) -> object:
         try:
             given = [formed(value, kind, where) for value, kind in zip(arguments, takes, strict=True)]
         except Violation as error:
@@ -117,7 +130,7 @@ def _function(takes: Sequence[Any], gives: Any, function: Any, where: Where, _: 
 
 
 @cache
-def _field_forms(kind: Any) -> Sequence[tuple[str, str, bool, Form]]:
+def _field_forms(kind: object) -> Sequence[tuple[str, str, bool, Form]]:
     """The name of each field of a dataclass, how messages name it, whether it is a function, and its form."""
     return [
         (name, "" if name == "value" else f".{name}", is_function(optional_type(hint) or hint), _form(hint))
@@ -125,12 +138,12 @@ def _field_forms(kind: Any) -> Sequence[tuple[str, str, bool, Form]]:
     ]
 
 
-def _record(hint: Any, value: Any, where: Where, _: Sizes) -> Any:
-    kind = get_origin(hint) or hint
+def _record(hint: object, value: object, where: Where, _: Sizes) -> object:
+    kind = record_type(hint)
     if not isinstance(value, kind):
         raise _Wrong(value, f"a value of type {kind.__name__}")
     sizes: Sizes = {}
-    changed: dict[str, Any] = {}
+    changed: dict[str, object] = {}
     for name, place, named, form in _field_forms(hint):
         given = getattr(value, name)
         try:
@@ -143,13 +156,13 @@ def _record(hint: Any, value: Any, where: Where, _: Sizes) -> Any:
     return replace(value, **changed) if changed else value
 
 
-def _mapping(form: Form, value: Any, where: Where, _: Sizes) -> dict[str, Any]:
+def _mapping(form: Form, value: object, where: Where, _: Sizes) -> dict[str, object]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise _Wrong(value, "a dictionary by strings")
     return {key: _part(form, item, where, {}, repr(key)) for key, item in value.items()}
 
 
-def _items(hint: Any, value: Any, where: Where, _: Sizes) -> Any:
+def _items(hint: object, value: object, where: Where, _: Sizes) -> object:
     is_set = get_origin(hint) is frozenset
     if not isinstance(value, (list, tuple, Set) if is_set else (list, tuple)):
         raise _Wrong(value, "a set" if is_set else "a tuple")
@@ -164,7 +177,7 @@ def _items(hint: Any, value: Any, where: Where, _: Sizes) -> Any:
     return frozenset(items) if is_set else tuple(items)
 
 
-def _part(form: Form, value: Any, where: Where, sizes: Sizes, place: object) -> Any:
+def _part(form: Form, value: object, where: Where, sizes: Sizes, place: object) -> object:
     try:
         return form(value, where, sizes)
     except _Wrong as wrong:
@@ -172,12 +185,12 @@ def _part(form: Form, value: Any, where: Where, sizes: Sizes, place: object) -> 
         raise
 
 
-_KINDS: dict[Any, tuple[str, str]] = {
+_KINDS: dict[type[np.generic] | None, tuple[str, str]] = {
     np.float64: ("biuf", "numbers"),
     np.int64: ("iu", "integers"),
     np.integer: ("biu", "integers"),
     np.bool_: ("b", "bool"),
-    Any: ("biuf", "numbers"),
+    None: ("biuf", "numbers"),
 }
 """The kinds of dtypes that stand for a declared one, and what they are in words."""
 
@@ -185,7 +198,7 @@ MOST_NUMBERS = 2**22
 """The most numbers of an array, which no right answer to a case comes near; an array need not hold what it repeats."""
 
 
-def _array(scalar: Any, shape: str, value: Any, _: Where, sizes: Sizes) -> NDArray[Any]:
+def _array(scalar: type[np.generic] | None, shape: str, value: object, _: Where, sizes: Sizes) -> AnyNumbers:
     kinds, words = _KINDS[scalar]
     expected = f"{words} of shape {shape}" if shape else words
     try:
@@ -199,7 +212,7 @@ def _array(scalar: Any, shape: str, value: Any, _: Where, sizes: Sizes) -> NDArr
         raise _Wrong(value, f"{expected}, {known}" if known else expected)
     if array.size > MOST_NUMBERS:
         raise _Wrong(value, f"{expected}, and at most {MOST_NUMBERS} of them")
-    return _own(array, array.dtype if scalar in (Any, np.integer) else np.dtype(scalar))
+    return _own(array, array.dtype if scalar in (None, np.integer) else np.dtype(scalar))
 
 
 def _fits(lengths: tuple[int, ...], shape: str, sizes: Sizes) -> bool:
@@ -213,7 +226,7 @@ def _fits(lengths: tuple[int, ...], shape: str, sizes: Sizes) -> bool:
     )
 
 
-def _own(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _own(array: AnyNumbers, dtype: np.dtype[np.generic]) -> AnyNumbers:
     """The array in C order and native bytes, at most 64 bits wide, that nobody else can change."""
     dtype = np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype.newbyteorder("=")
     flags = array.flags
@@ -225,7 +238,7 @@ def _own(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     return own
 
 
-def _scalar(hint: Any, value: Any, _: Where, __: Sizes) -> Any:
+def _scalar(hint: object, value: object, _: Where, __: Sizes) -> object:
     """A number as Python's own, with one NaN for all; anything else as it is."""
     if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
         value = value.item()
@@ -239,9 +252,9 @@ def _scalar(hint: Any, value: Any, _: Where, __: Sizes) -> Any:
         return int(value)
     if get_origin(hint) is Literal and value in get_args(hint):
         return value
-    if get_origin(hint) is Literal or hint in (int, float) or not isinstance(value, hint):
+    if get_origin(hint) is Literal or hint in (int, float) or not (isinstance(hint, type) and isinstance(value, hint)):
         raise _Wrong(value, _WORDS.get(hint, str(hint)))
     return value
 
 
-_WORDS = {float: "a number", int: "an integer of 64 bits", bool: "true or false", str: "text"}
+_WORDS: dict[object, str] = {float: "a number", int: "an integer of 64 bits", bool: "true or false", str: "text"}

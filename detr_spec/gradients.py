@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from detr_spec.places import Place
 from detr_spec.reported import reported_losses
 from detr_spec.terms import Layer
 from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, gradient, lift, placed, values
-from detr_spec.values import Floats, Integers, Matching, Outputs, Targets, part_dtypes
+from detr_spec.values import Floats, Index, Integers, Matching, Outputs, Targets, part_dtypes
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ class LayerObjective:
     layer: Outputs
     targets: Targets
     matchings: Sequence[Matching]
-    weights: Mapping[str, Any]
+    weights: Mapping[str, float | Interval]
     factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     pooled: LayerObjective | None = None
 
@@ -71,11 +71,18 @@ class LayerObjective:
 
     @cached_property
     def _plain(self) -> Layer:
-        parts = ("logits", "boxes", "truth", "normaliser")
-        values: dict[str, Any] = {name: getattr(self._ranged, name).value for name in parts}
-        if self.layer.masks is not None:
-            values["masks"] = shown_masks(matched_rows(self.layer.masks, self.matchings), self.targets, self.matchings)
-        return replace(self._ranged, rules=self.configuration.profile.boxes, **values)
+        shown = replace(
+            self._ranged,
+            logits=values(self._ranged.logits),
+            boxes=values(self._ranged.boxes),
+            truth=values(self._ranged.truth),
+            normaliser=values(self._ranged.normaliser),
+            rules=self.configuration.profile.boxes,
+        )
+        if self.layer.masks is None:
+            return shown
+        masks = shown_masks(matched_rows(self.layer.masks, self.matchings), self.targets, self.matchings)
+        return replace(shown, masks=masks)
 
     def _shown(self, numbers: Numbers) -> Layer:
         return self._ranged if isinstance(numbers, Interval) else self._plain
@@ -91,11 +98,12 @@ class LayerObjective:
         """The weighted terms that move logits; [B, Q, C] → []."""
         return cast(SameNumbers, self._total("logits", replace(self._shown(logits), logits=logits)))
 
-    def of_boxes(self, rows: SameNumbers, pairs: Integers | slice = slice(None)) -> SameNumbers:
+    def of_boxes(self, rows: SameNumbers, pairs: Index = slice(None)) -> SameNumbers:
         """The weighted terms that move boxes, of some matched pairs, by their places in `rows`; [k, 4] → []."""
         shown = self.of_pairs._shown(rows)
-        chosen: dict[str, Any] = {name: getattr(shown, name)[pairs] for name in ("truth", "images", "queries")}
-        return cast(SameNumbers, self._total("boxes", replace(shown, boxes=rows, **chosen)))
+        truth, images, queries = shown.truth[pairs], shown.images[pairs], shown.queries[pairs]
+        chosen = replace(shown, boxes=rows, truth=truth, images=images, queries=queries)
+        return cast(SameNumbers, self._total("boxes", chosen))
 
     def of_masks(self, rows: SameNumbers) -> SameNumbers:
         """The weighted terms that move masks, of the matched pairs; [m, h, w] → []."""
@@ -108,16 +116,17 @@ class LayerObjective:
         dtypes, places = part_dtypes(self.configuration.dtype), matched_places(self.matchings)
         own = {name: "boxes" if term.moves == "boxes" else "logits" for name, term in self.configuration.terms.items()}
         weights = {
-            name: product((weight, *self.factors.get(name, ())), getattr(dtypes, own[name]))
+            name: product([weight, *self.factors.get(name, ())], getattr(dtypes, own[name]))
             for name, weight in self.weights.items()
         }
-        ranged = replace(self, configuration=held(self.configuration), weights=weights, factors={})
-        (logits,) = gradient(ranged.of_logits, lift(self.layer.logits, dtypes.logits))
-        (rows,) = gradient(ranged.of_boxes, lift(self.rows, dtypes.boxes))
+        configuration = held(self.configuration, self.configuration.dtype)
+        ranged = replace(self, configuration=configuration, weights=weights, factors={})
+        logits = gradient(ranged.of_logits, lift(self.layer.logits, dtypes.logits))
+        rows = gradient(ranged.of_boxes, lift(self.rows, dtypes.boxes))
         found = GradientRange(logits, placed(rows, self.layer.boxes.shape, matched_places(self.of_pairs.matchings)))
         if self.layer.masks is None:
             return found
-        (masks,) = gradient(ranged.of_masks, lift(matched_rows(self.layer.masks, self.matchings), dtypes.logits))
+        masks = gradient(ranged.of_masks, lift(matched_rows(self.layer.masks, self.matchings), dtypes.logits))
         return replace(found, masks=placed(masks, self.layer.masks.shape, places))
 
     def noise(self, pairs: Integers) -> float:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from detr_spec.activations import sigmoid
-from detr_spec.tolerance import Interval, lift
+from detr_spec.tolerance import Interval, broadcast_to, concatenate, lift, maximum
 from detr_spec.values import Floats, HeadParameters
 
 
@@ -16,11 +12,9 @@ def linear(inputs: Interval, weight: Floats, bias: Floats) -> Interval:
 
     The bias is a term of the sum like the products, for a matrix multiplication may well start from it.
     """
-    products: Any = inputs[..., None, :] * lift(weight, inputs.dtype)
-    biases: Any = lift(bias, inputs.dtype)[..., None]
-    terms: Any = np.concatenate([products, np.broadcast_to(biases, (*products.shape[:-1], 1))], axis=-1)
-    total: Interval = terms.sum(axis=-1)
-    return total
+    products = inputs[..., None, :] * lift(weight, inputs.dtype)
+    biases = broadcast_to(lift(bias, inputs.dtype)[..., None], (*products.shape[:-1], 1))
+    return concatenate([products, biases], axis=-1).sum(axis=-1)
 
 
 def class_head(hidden: Interval, parameters: HeadParameters) -> Interval:
@@ -30,9 +24,7 @@ def class_head(hidden: Interval, parameters: HeadParameters) -> Interval:
 
 def box_head(hidden: Interval, parameters: HeadParameters) -> Interval:
     """Linear maps with ReLU between them, none after the last, and a sigmoid; [..., D] → [..., 4]."""
-    states: Any = hidden
+    states = hidden
     for weight, bias in parameters.box_head[:-1]:
-        mapped: Any = linear(states, weight, bias)
-        states = np.maximum(mapped, 0.0)
-    boxes: Interval = sigmoid(linear(states, *parameters.box_head[-1]))
-    return boxes
+        states = maximum(linear(states, weight, bias), 0.0)
+    return sigmoid(linear(states, *parameters.box_head[-1]))

@@ -6,29 +6,37 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeGuard, Union, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from detr_spec.parts import Part
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 
 @cache
-def field_types(kind: Any) -> Mapping[str, Any]:
+def field_types(kind: object) -> Mapping[str, object]:
     """The type of each field of a dataclass, also of one with arguments such as `Answer[Losses]`, any if not given."""
-    plain = get_origin(kind) or kind
+    plain = record_type(kind)
     hints = get_type_hints(plain, include_extras=True)
     parameters = getattr(plain, "__parameters__", ())
     arguments = dict(zip(parameters, get_args(kind) or (Any,) * len(parameters), strict=True))
     return {field.name: arguments.get(hints[field.name], hints[field.name]) for field in fields(plain)}
 
 
-def default_of(field: Field[Any]) -> Any:
+def record_type(kind: object) -> type[DataclassInstance]:
+    """The dataclass that a type is, also one with arguments."""
+    return cast("type[DataclassInstance]", get_origin(kind) or kind)
+
+
+def default_of(field: Field[object]) -> object:
     """A field's default, `MISSING` where it has none."""
     return field.default_factory() if field.default_factory is not MISSING else field.default
 
 
-def optional_type(hint: Any) -> Any | None:
+def optional_type(hint: object) -> object:
     """What a value may be beside None; None for one that may not be None.
 
     Raises `TypeError` for any other choice of types.
@@ -41,39 +49,39 @@ def optional_type(hint: Any) -> Any | None:
     return rest[0]
 
 
-def is_record(hint: Any) -> bool:
+def is_record(hint: object) -> bool:
     """Whether a type is a dataclass, also one with arguments, but no part of a profile, which its name tells apart."""
-    return is_dataclass(get_origin(hint) or hint) and not is_part(hint)
+    return is_dataclass(record_type(hint)) and not is_part(hint)
 
 
-def is_part(hint: Any) -> bool:
+def is_part(hint: object) -> TypeGuard[type[Part]]:
     """Whether a type is one of the parts that a profile is put together from."""
     return isinstance(hint, type) and issubclass(hint, Part)
 
 
-def is_function(hint: Any) -> bool:
+def is_function(hint: object) -> bool:
     """Whether a type is one of functions."""
     return get_origin(hint) is Callable
 
 
-def is_mapping(hint: Any) -> bool:
+def is_mapping(hint: object) -> bool:
     """Whether a type is one of dictionaries."""
     origin = get_origin(hint)
     return isinstance(origin, type) and issubclass(origin, Mapping)
 
 
-def array_type(hint: Any) -> tuple[Any, str] | None:
-    """The scalar type of an array's dtype, `Any` for any, and its shape, "" for any; None for what is no array."""
+def array_type(hint: object) -> tuple[type[np.generic] | None, str] | None:
+    """The scalar type of an array's dtype, None for any, and its shape, "" for any; None for what is no array."""
     shape = ""
     if get_origin(hint) is Annotated:
         hint, shape = get_args(hint)
     if get_origin(hint) is not np.ndarray:
         return None
     (scalar,) = get_args(get_args(hint)[1])
-    return get_origin(scalar) or scalar, shape
+    return None if scalar is Any else get_origin(scalar) or scalar, shape
 
 
-def item_types(hint: Any, count: int) -> tuple[Any, ...] | None:
+def item_types(hint: object, count: int) -> tuple[object, ...] | None:
     """The type of each item of a tuple or sequence of `count`; None for what is neither."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is tuple and arguments[-1] is not Ellipsis:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, TypeVar, cast
 
 from detr_spec.calls import USUAL_CALLS
 from detr_spec.configuration import Configuration, number_names
-from detr_spec.forms import Where, formed
+from detr_spec.forms import Function, Where, formed
 from detr_spec.hints import field_types, optional_type
 from detr_spec.profile import Profile
 from detr_spec.values import (
@@ -52,6 +52,15 @@ Boxes: TypeAlias = Annotated[Floats, "[n, 4]"]
 Matrix: TypeAlias = Annotated[Floats, "[n, m]"]
 HiddenStates: TypeAlias = Annotated[Floats, "[L, B, Q, D]"]
 Image: TypeAlias = Annotated[Floats, "[3, H, W]"]
+
+
+Built = TypeVar("Built")
+
+Factory: TypeAlias = Callable[[Configuration], Built]
+"""What builds a component that is asked for in a configuration."""
+
+Component: TypeAlias = Factory[Any]
+"""The factory of some component; which one is known by its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +173,7 @@ class Limits:
     def of(self, component: str) -> Limits:
         """The limits of one component: its own where it has such, else those of all."""
         given = vars(self.components.get(component, ComponentLimits()))
-        own: dict[str, Any] = {name: limit for name, limit in given.items() if limit is not None}
+        own = {name: limit for name, limit in given.items() if limit is not None}
         return replace(self, components={}, **own)
 
     def with_dtypes(self, dtypes: Mapping[str, tuple[str, ...]]) -> Limits:
@@ -230,7 +239,7 @@ class Implementation:
         """The names of the components that are provided."""
         return tuple(name for name in COMPONENTS if getattr(self, name) is not None)
 
-    def component(self, name: str) -> Callable[[Configuration], Any]:
+    def component(self, name: str) -> Component:
         """The factory of a component, held to its type in what it is given and answers, and so are its functions.
 
         Whatever the implementation raises arrives as `Raised`, and an answer of a wrong form as `Violation`. Raises
@@ -239,11 +248,11 @@ class Implementation:
         factory = getattr(self, name)
         if factory is None:
             raise NotProvided(f"{self.name} provides no {name}")
-        guarded: Callable[[Configuration], Any] = formed(factory, component_type(name), Where(name))
+        guarded = cast(Component, formed(factory, component_type(name), Where(name)))
 
         devices = self.limits.of(name).devices
 
-        def build(configuration: Configuration) -> Any:
+        def build(configuration: Configuration) -> object:
             if devices and configuration.device not in devices:
                 raise NotProvided(f"{name} of {self.name} computes on {', '.join(devices)} alone")
             wrap = conversions(configuration)
@@ -253,16 +262,18 @@ class Implementation:
         return build
 
 
-def component_type(name: str) -> Any:
+def component_type(name: str) -> object:
     """The type of a component's factory."""
     return optional_type(field_types(Implementation)[name])
 
+
+Given = TypeVar("Given")
 
 PARTED = (BoxOperations, Assignment, Heads, Decoder, Model)
 """The components that consist of several functions."""
 
 
-def around(component: Any, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Any:
+def around(component: Given, wrap: Callable[[Function], Function]) -> Given:
     """The component with every call wrapped: that of a factory, those of what it returns, and those of all parts."""
     if isinstance(component, PARTED):
         parts = {part.name: around(getattr(component, part.name), wrap) for part in fields(component)}
@@ -271,7 +282,7 @@ def around(component: Any, wrap: Callable[[Callable[..., Any]], Callable[..., An
         return component
     wrapped = wrap(component)
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: object) -> object:
         return around(wrapped(*arguments), wrap)
 
-    return call
+    return cast(Given, call)

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from detr_spec.configuration import Configuration
-from detr_spec.implementation import COMPONENTS, Limits
+from detr_spec.cases import Case
+from detr_spec.implementation import COMPONENTS, Component, Limits
 from detr_spec.profile import Profile
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-Check = Callable[[Callable[[Configuration], Any], Any], None]
+Check = Callable[[Component, Any], None]
+"""Called with the component and the case that an invariant is about."""
 
 
 class Level(str, Enum):
@@ -61,7 +62,7 @@ class Domain:
         return replace(self, limits=replace(self.limits, dtypes=dtypes), dtype=None)
 
 
-Cases = Callable[[Domain], "SearchStrategy[Any]"]
+Cases = Callable[[Domain], "SearchStrategy[Case]"]
 
 
 def every_profile(_: Profile) -> bool:

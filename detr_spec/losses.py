@@ -142,7 +142,7 @@ def shown_layer(
     images, queries = matched_places(matchings)
     return Layer(
         logits=lift(layer.logits, dtypes.logits),
-        classes=target_classes(layer.logits.shape[:2], targets, matchings, configuration.num_classes),
+        classes=target_classes((layer.batch, layer.queries), targets, matchings, configuration.num_classes),
         boxes=lift(matched_rows(layer.boxes, matchings), dtypes.boxes),
         truth=concatenate(
             [
@@ -201,7 +201,7 @@ def term_losses(
         normaliser = lift(num_boxes(targets, matchings, configuration), configuration.dtype)
     shown = shown_layer(configuration, layer, targets, matchings, normaliser)
     there = moving if layer.masks is not None else [name for name in moving if name != "masks"]
-    terms = held(configuration).terms
+    terms = held(configuration, configuration.dtype).terms
     return {name: interval(term.value(shown)) for name, term in terms.items() if term.moves in there}
 
 

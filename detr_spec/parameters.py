@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from dataclasses import is_dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
 
 from detr_spec.tolerance import Interval
 from detr_spec.values import round_to
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 HELD_BY_ALL = "bfloat16"
 """The dtype whose few digits every other one has too."""
@@ -32,31 +35,40 @@ def parameter(number: float, dtype: str) -> Interval:
     return Interval(exact, ways.min(), ways.max(), own, single=bool((ways == number).all()))
 
 
-def product(numbers: Sequence[float], dtype: str) -> Any:
-    """The product of numbers as calls of a dtype may hold and round it, []; exactly 1 of none."""
-    ranges = [parameter(number, dtype) for number in numbers]
+def product(numbers: Sequence[float | Interval], dtype: str) -> float | Interval:
+    """The product of numbers, or of their ranges, as calls of a dtype may hold and round it, []; exactly 1 of none."""
+    ranges = [number if isinstance(number, Interval) else parameter(number, dtype) for number in numbers]
     return prod(ranges[1:], start=ranges[0]) if ranges else 1.0
 
 
-def is_held_by_all(number: Any) -> bool:
+def is_held_by_all(number: object) -> bool:
     """Whether every dtype holds a number exactly; so it does what is none."""
     return not isinstance(number, float) or float(round_to(number, HELD_BY_ALL)) == number
 
 
-class Held:
-    """Stands where a configuration or a profile does in a definition: each number that rounds is its range.
+Record = TypeVar("Record", bound="DataclassInstance")
 
-    What is no number is as it was given, and its parts are held likewise.
+
+def held(record: Record, dtype: str) -> Record:
+    """A configuration, or the like, with the range of each of its numbers that calls of a dtype may round.
+
+    The same is true of all that is in it; what is no number is as it was given. In a formula a range does what a number
+    does, so it has the type of one.
     """
+    return cast(Record, _Held(record, dtype))
 
-    def __init__(self, given: Any, dtype: str) -> None:
+
+class _Held:
+    """Stands for a record, whose numbers it gives as ranges."""
+
+    def __init__(self, given: object, dtype: str) -> None:
         self._given, self._dtype = given, dtype
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return _held(getattr(self._given, name), self._dtype)
 
 
-def _held(value: Any, dtype: str) -> Any:
+def _held(value: object, dtype: str) -> object:
     if isinstance(value, tuple):
         return tuple(_held(item, dtype) for item in value)
     if isinstance(value, dict):
@@ -64,10 +76,5 @@ def _held(value: Any, dtype: str) -> Any:
     if hasattr(value, "held"):
         return value.held(dtype)
     if is_dataclass(value):
-        return Held(value, dtype)
-    return value if is_held_by_all(value) else parameter(value, dtype)
-
-
-def held(configuration: Any) -> Any:
-    """A configuration with its numbers, and those of its profile, as ranges for calls of its dtype."""
-    return Held(configuration, configuration.dtype)
+        return _Held(value, dtype)
+    return parameter(value, dtype) if isinstance(value, float) and not is_held_by_all(value) else value

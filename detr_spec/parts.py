@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, NoReturn, TypeVar
 
 from detr_spec.declarations import require_number
 from detr_spec.parameters import is_held_by_all, parameter
@@ -16,7 +16,7 @@ Kind = TypeVar("Kind", bound="Part")
 TRAITS = ("activation", "drawn", "laws")
 """What is asked of a part beside its numbers, where it is not known itself."""
 
-EMPTY: Mapping[str, Any] = {}
+EMPTY: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Part:
     is_stand_in: ClassVar[bool] = False
     """Whether it stands for a part of that name that is not known in this process."""
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         kind = next(base for base in type(self).__mro__ if "name" not in vars(base))
         traits = {name: getattr(self, name) for name in TRAITS}
         return named_part, (kind, self.name, self.numbers, traits)
@@ -51,15 +51,14 @@ class Part:
         return f"{self.name}({numbers})" if numbers else self.name
 
     @property
-    def numbers(self) -> dict[str, Any]:
+    def numbers(self) -> dict[str, float]:
         """Its numbers by their names."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def held(self: Kind, dtype: str) -> Kind:
         """The same with the range in which a right implementation may hold each number, for calls of a dtype."""
         rounded = {name: number for name, number in self.numbers.items() if not is_held_by_all(number)}
-        ranges: dict[str, Any] = {name: parameter(number, dtype) for name, number in rounded.items()}
-        return replace(self, **ranges)
+        return replace(self, **{name: parameter(number, dtype) for name, number in rounded.items()})
 
     def exact(self: Kind) -> Kind:
         """The same with a number in place of each that cases vary and dtypes round: the nearest power of 2."""
@@ -84,7 +83,7 @@ def known_parts(kind: type[Kind]) -> dict[str, type[Kind]]:
     return found
 
 
-def named_part(kind: type[Kind], name: str, numbers: Mapping[str, float], traits: Mapping[str, Any] = EMPTY) -> Kind:
+def named_part(kind: type[Kind], name: str, numbers: Mapping[str, float], traits: Mapping[str, object] = EMPTY) -> Kind:
     """The part of a kind that has that name, with these numbers; those that are not given are its own.
 
     One that is not known in this process, as it was not imported here, is represented by a stand-in, which has a name,
@@ -107,5 +106,5 @@ def named_part(kind: type[Kind], name: str, numbers: Mapping[str, float], traits
     return part(**numbers)
 
 
-def _unknown(part: Part, *_: Any) -> Any:
+def _unknown(part: Part, *_: object) -> NoReturn:
     raise InvalidValue(f"{part.name!r} is not known here; import the file that defines it")

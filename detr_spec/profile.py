@@ -196,7 +196,7 @@ class Profile:
             require_arguments(self.matcher.arguments, ("logits", "boxes", *self.targets.parts))
         needed = _CARDINALITY.get(self.cardinality, self.activation)
         if needed != self.activation:
-            others = [name for name in choices_of(Profile)["cardinality"] if _CARDINALITY.get(name) != needed]
+            others = [name for name in map(str, choices_of(Profile)["cardinality"]) if _CARDINALITY.get(name) != needed]
             raise InvalidValue(self._unfit("cardinality", self.cardinality, needed, others))
 
     def _require_activation(self, field: str, part: Part, kind: type[Part]) -> None:

@@ -9,20 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import EllipsisType
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from detr_spec.calls import PLAIN
 
 # Spelt out, as these types are read where values become plain data: from NumPy 2.5 on, NDArray is an alias that does
 # not show that it is an array.
-Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
-Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
-Booleans: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
-AnyIntegers: TypeAlias = np.ndarray[Any, np.dtype[np.integer[Any]]]
-AnyNumbers: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Floats: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+Integers: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
+Booleans: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
+AnyIntegers: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[np.integer]]
+AnyNumbers: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+Index: TypeAlias = (
+    int | slice | EllipsisType | AnyIntegers | Booleans | tuple[int | slice | EllipsisType | AnyIntegers | None, ...]
+)
+"""What an array is indexed by."""
+
+Array = TypeVar("Array", bound=AnyNumbers)
 
 NARROW_DTYPES = ("float16", "bfloat16")
 FINE_DTYPES = ("float32", "float64")
@@ -90,7 +98,7 @@ def round_to(numbers: ArrayLike, dtype: str) -> Floats:
     raise InvalidValue(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
 
 
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+def _frozen(array: Array) -> Array:
     array.setflags(write=False)
     return array
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,14 +15,14 @@ class Violation(AssertionError):
     """An invariant does not hold for a case: what was expected, what came instead, and how far apart they may be."""
 
     def __init__(
-        self, message: str, *, expected: Any = None, got: Any = None, allowance: Any = None, **details: Any
+        self, message: str, *, expected: object = None, got: object = None, allowance: object = None, **details: object
     ) -> None:
         super().__init__(message)
         self.message = message
         self.expected = expected
         self.got = got
         self.allowance = allowance
-        self.details: Mapping[str, Any] = details
+        self.details: Mapping[str, object] = details
 
 
 class NotProvided(Exception):
@@ -48,7 +47,7 @@ class Raised(Exception):
         except Exception:
             return type(self.error).__name__
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return Raised, (RuntimeError(str(self)),)
 
 
@@ -62,7 +61,7 @@ def premise(condition: bool, reason: str) -> None:
         raise PremiseFailed(reason)
 
 
-def require(condition: bool, message: str, **numbers: Any) -> None:
+def require(condition: bool, message: str, **numbers: object) -> None:
     """Raises `Violation` with the message and numbers unless the condition is true."""
     if not condition:
         raise Violation(message, **numbers)
@@ -74,7 +73,7 @@ def require_shape(what: str, got: ArrayLike, shape: tuple[int, ...]) -> None:
     require(actual == shape, f"{what} has shape {list(actual)}", expected=list(shape), got=list(actual))
 
 
-def require_within(what: str, got: ArrayLike, expected: Interval, **details: Any) -> None:
+def require_within(what: str, got: ArrayLike, expected: Interval, **details: object) -> None:
     """Raises `Violation`, with the details, unless every number lies in the range in which a right evaluation lies.
 
     The message names the number that lies farthest outside, and how many do. NaN is never inside, and farthest.

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from detr_spec.configuration import Configuration
+from detr_spec.forms import Function
 from detr_spec.masks import padded_targets
-from detr_spec.places import APART
 from detr_spec.profile import Profile
 from detr_spec.spelling import TargetRules
 from detr_spec.tolerance import Interval, concatenate, hull, lift
@@ -83,7 +82,7 @@ def _centred(boxes: Interval, rules: TargetRules) -> Interval:
     return concatenate([hull(*ways), second - first], axis=1)
 
 
-def conversions(configuration: Configuration) -> Callable[[Callable[..., Any]], Callable[..., Any]] | None:
+def conversions(configuration: Configuration) -> Callable[[Function], Function] | None:
     """What wraps a function of an implementation: it is given and answers values in the dialect's form.
 
     None where that is the form of this package.
@@ -92,21 +91,18 @@ def conversions(configuration: Configuration) -> Callable[[Callable[..., Any]], 
     if profile.targets == TargetRules() and profile.no_object == "last":
         return None
 
-    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap(function: Function) -> Function:
         return lambda *given: _read(function(*(_written(value, configuration) for value in given)), profile)
 
     return wrap
 
 
-def _written(value: Any, configuration: Configuration) -> Any:
+def _written(value: object, configuration: Configuration) -> object:
     """A value of this package in the dialect's form."""
     if isinstance(value, (tuple, list)):
         items = tuple(_written(item, configuration) for item in value)
-        return (
-            _laid_out(items, configuration.profile.targets)
-            if all(isinstance(item, Target) for item in items)
-            else items
-        )
+        targets = tuple(item for item in items if isinstance(item, Target))
+        return _laid_out(targets, configuration.profile.targets) if len(targets) == len(items) else items
     if isinstance(value, Outputs):
         return _turned_outputs(value, _forwards(configuration.profile))
     if isinstance(value, Target):
@@ -137,7 +133,7 @@ def _with_padding(target: Target, count: int, label: int) -> Target:
     return replace(target, labels=labels, boxes=boxes, masks=masks, valid=np.arange(count) < len(target))
 
 
-def _read(value: Any, profile: Profile) -> Any:
+def _read(value: object, profile: Profile) -> object:
     """What the dialect's form says, in that of this package."""
     back = -_forwards(profile)
     if isinstance(value, Answer):
@@ -149,9 +145,11 @@ def _read(value: Any, profile: Profile) -> Any:
     if isinstance(value, Detections):
         return replace(value, labels=value.labels - profile.targets.first_label)
     if isinstance(value, LossGradients):
-        return replace(value, **{name: _read(getattr(value, name), profile) for name in ("layers", *APART)})
-    if isinstance(value, LayerGradient) and value.logits is not None:
-        return replace(value, logits=np.roll(value.logits, back, axis=-1))
+        layers, encoder, denoising = (
+            tuple(_turned_gradient(one, back) for one in gradients)
+            for gradients in (value.layers, value.encoder, value.denoising)
+        )
+        return replace(value, layers=layers, encoder=encoder, denoising=denoising)
     if isinstance(value, HeadParameters):
         matrix, bias = value.class_head
         return replace(value, class_head=(np.roll(matrix, back, axis=0), np.roll(bias, back)))
@@ -173,3 +171,8 @@ def _turned_outputs(outputs: Outputs, places: int) -> Outputs:
     auxiliary = tuple(_turned_outputs(layer, places) for layer in outputs.auxiliary)
     logits = np.roll(outputs.logits, places, axis=-1)
     return replace(outputs, logits=logits, auxiliary=auxiliary, encoder=encoder, denoising=denoising)
+
+
+def _turned_gradient(gradient: LayerGradient, places: int) -> LayerGradient:
+    """A gradient whose logit columns are turned by some places."""
+    return gradient if gradient.logits is None else replace(gradient, logits=np.roll(gradient.logits, places, axis=-1))

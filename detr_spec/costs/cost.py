@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from detr_spec.boxes import EXACT
+from detr_spec.boxes import EXACT, BoxRules
 from detr_spec.parts import Part
 from detr_spec.tolerance import Numbers
 from detr_spec.values import Integers
@@ -31,7 +31,7 @@ class Pairs:
     labels: Integers
     truth: Numbers
     has_no_object: bool
-    rules: Any = EXACT
+    rules: BoxRules = EXACT
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from detr_spec.boxes import cxcywh_to_xyxy, xyxy_to_cxcywh
 from detr_spec.values import Detections, Floats, Integers, InvalidValue, Target, Targets
 
 
-def coco_annotations(targets: Targets, sizes: Integers) -> dict[str, Any]:
+def coco_annotations(targets: Targets, sizes: Integers) -> dict[str, object]:
     """Targets as a COCO dataset: images, categories, annotations with boxes as (x, y, width, height) in pixels.
 
     targets: boxes relative to the image; sizes [B, 2]: (height, width). Image ids are 0 … B − 1, category ids the
@@ -57,7 +56,7 @@ def _from_corner(corners: Floats) -> Floats:
     return boxes
 
 
-def coco_results(detections: Sequence[Detections]) -> list[dict[str, Any]]:
+def coco_results(detections: Sequence[Detections]) -> list[dict[str, object]]:
     """Detections of images 0 … B − 1 as COCO results: image id, category id, score, box as (x, y, width, height)."""
     return [
         {
@@ -83,7 +82,7 @@ def average_precision(detections: Sequence[Detections], targets: Targets, sizes:
     return _evaluated(coco_annotations(targets, sizes), results) if results else 0.0
 
 
-def _evaluated(annotations: dict[str, Any], results: list[dict[str, Any]]) -> float:
+def _evaluated(annotations: dict[str, object], results: list[dict[str, object]]) -> float:
     from pycocotools.coco import COCO  # noqa: PLC0415
     from pycocotools.cocoeval import COCOeval  # noqa: PLC0415
 

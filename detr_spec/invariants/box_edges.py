@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 from hypothesis.strategies import SearchStrategy
@@ -297,7 +296,7 @@ def inputs_unchanged(component: Build, case: BoxCase) -> None:
         require_unchanged(operation(*arguments[name]), name)
 
 
-def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
+def _narrow_cases(domain: Domain) -> SearchStrategy[BoxCase]:
     """Cases in the narrow dtypes that the implementation declares; in any of its dtypes where it declares none."""
     narrow = tuple(dtype for dtype in domain.limits.dtypes if dtype in NARROW_DTYPES)
     return BOX_CASES(domain.in_dtypes(narrow or domain.limits.dtypes))

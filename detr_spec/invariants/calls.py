@@ -6,15 +6,16 @@ not be equal bit for bit, as other instructions may run over numbers with gaps b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TypedDict
 
 from detr_spec import boxes as box_definitions
 from detr_spec.calls import CALLS, EVALUATED, LABEL_CALLS, LAYOUTS, PLAIN
-from detr_spec.cases import BoxCase, CostCase, SetCase
+from detr_spec.cases import BoxCase, Case, CostCase, SetCase
 from detr_spec.configuration import Configuration
+from detr_spec.implementation import Assignment, BoxOperations, Criterion, Factory, Gradients, Matcher, PostProcess
 from detr_spec.invariant import invariant
 from detr_spec.invariants.assignment import require_same_total, total_of
 from detr_spec.invariants.box_answers import NAMES, Operation, overlap_range, pairs_range, provided, require_same
@@ -36,7 +37,7 @@ from detr_spec.strategies import (
     set_cases,
 )
 from detr_spec.tolerance import Interval, lift
-from detr_spec.values import Answer, Floats, round_to
+from detr_spec.values import Answer, Floats, LossGradients, Matching, Outputs, Targets, Value, round_to
 from detr_spec.violation import NotProvided, PremiseFailed, Violation, require
 
 SOURCE = "norm §4 to §6: the answer is a function of the numbers that are passed"
@@ -50,22 +51,31 @@ CRITERION_CALLS = (*SET_CALLS, "frozen-boxes")
 COST = 0.5
 """Twice as many cases as usual are called in one of a dozen ways each, so that each way meets some that show it."""
 
-SEVERAL: dict[str, Any] = {"images": (2, 3), "queries": (2, 6), "targets": (1, 5)}
+
+class Extents(TypedDict):
+    """The least and the largest number of images, of queries and of targets."""
+
+    images: tuple[int, int]
+    queries: tuple[int, int]
+    targets: tuple[int, int]
+
+
+SEVERAL: Extents = {"images": (2, 3), "queries": (2, 6), "targets": (1, 5)}
 """Sizes at which a layout in memory shows."""
 
 
-def in_plain_way(case: Any) -> Configuration:
+def in_plain_way(case: Case) -> Configuration:
     """The case's configuration, but called in the plain way; raises `NotProvided` where that is the case's own.
 
     Where the plain way matches groups of queries, which evaluation does not, that of evaluation takes its place.
     """
     if case.configuration.call == PLAIN:
         raise NotProvided("the implementation is called in the plain way alone")
-    plain: Configuration = replace(case.configuration, call=PLAIN)
+    plain = replace(case.configuration, call=PLAIN)
     return plain if plain.scope == case.configuration.scope else replace(plain, call=EVALUATED[0])
 
 
-def require_way(answer: Answer[Any], plain: Answer[Any], case: Any) -> None:
+def require_way(answer: Answer[Value], plain: Answer[Value], case: Case) -> None:
     """Raises `NotProvided` unless the answer was asked for in the case's way, which not every bridge knows.
 
     Raises `Violation` if inputs, or what lies beside them in memory, changed that the plain call leaves as they were.
@@ -78,7 +88,9 @@ def require_way(answer: Answer[Any], plain: Answer[Any], case: Any) -> None:
     require(not changed, message, expected=[], got=changed)
 
 
-def both_answers(component: Callable[..., Any], case: Any, *arguments: Any) -> tuple[Any, Any]:
+def both_answers(
+    component: Factory[Callable[..., Answer[Value]]], case: Case, *arguments: object
+) -> tuple[Value, Value]:
     """The values of the answers in the plain way and in the case's own; raises as `in_plain_way` and `require_way`."""
     plain = component(in_plain_way(case))(*arguments)
     answer = component(case.configuration)(*arguments)
@@ -101,7 +113,7 @@ def both_answers(component: Callable[..., Any], case: Any, *arguments: Any) -> t
     ),
     cost=COST,
 )
-def matcher_ways(component: Callable[..., Any], case: SetCase) -> None:
+def matcher_ways(component: Factory[Matcher], case: SetCase) -> None:
     """The matching does not depend on the way of the call: memory layout, modes, other entries, calls before.
 
     Decoder layers come as slices of one tensor, evaluation runs without gradients, and a batch that was refused is
@@ -116,14 +128,14 @@ def matcher_ways(component: Callable[..., Any], case: SetCase) -> None:
         require_same_optimum(what, before, after, cost, case.configuration)
 
 
-def _require_valid_before(what: str, matching: Any, cost: Interval, configuration: Configuration) -> None:
+def _require_valid_before(what: str, matching: Matching, cost: Interval, configuration: Configuration) -> None:
     try:
         require_valid_matching(what, matching, len(cost), cost.shape[1], configuration)
     except Violation as violation:
         raise PremiseFailed(f"{what} of the plain call is not valid") from violation
 
 
-def _require_same_losses(component: Callable[..., Any], case: SetCase) -> None:
+def _require_same_losses(component: Factory[Criterion], case: SetCase) -> None:
     expected, got = both_answers(component, case, case.outputs, case.targets)
     when = f"called {CALLS[case.configuration.call]}"
     require_same_losses(when, case.configuration, (case.outputs, case.targets), got, expected)
@@ -141,7 +153,7 @@ def _require_same_losses(component: Callable[..., Any], case: SetCase) -> None:
     cases=called_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), **SEVERAL), CRITERION_CALLS),
     cost=COST,
 )
-def criterion_ways(component: Callable[..., Any], case: SetCase) -> None:
+def criterion_ways(component: Factory[Criterion], case: SetCase) -> None:
     """Losses do not depend on the way of the call: memory layout, gradients, modes, other entries, calls before.
 
     The loss of a validation run, without gradients and in evaluation mode, is compared with that of training.
@@ -158,7 +170,7 @@ def criterion_ways(component: Callable[..., Any], case: SetCase) -> None:
     cases=called_cases(mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), **SEVERAL), CRITERION_CALLS),
     cost=2,
 )
-def mask_ways(component: Callable[..., Any], case: SetCase) -> None:
+def mask_ways(component: Factory[Criterion], case: SetCase) -> None:
     """Mask losses do not depend on the way of the call: memory layout, gradients, modes, other entries, calls before.
 
     Masks come out of convolutions channels last, and out of data sets as corners of padded ones.
@@ -177,7 +189,7 @@ def mask_ways(component: Callable[..., Any], case: SetCase) -> None:
         (*LAYOUTS, "evaluation", "after-errors", "refilled", "extra-keys", "frozen-boxes", *LABEL_CALLS),
     ),
 )
-def gradient_ways(component: Callable[..., Any], case: SetCase) -> None:
+def gradient_ways(component: Factory[Gradients], case: SetCase) -> None:
     """Gradients do not depend on the way of the call: memory layout, mode, other entries, calls before.
 
     A model's predictions are views of other tensors, and no leaves; gradients have to find their way through them.
@@ -186,11 +198,11 @@ def gradient_ways(component: Callable[..., Any], case: SetCase) -> None:
     way = case.configuration.call
     kinds = ("logits",) if way == "frozen-boxes" else ("logits", "boxes")
 
-    answers: list[Answer[Any]] = []
+    answers: list[Answer[LossGradients]] = []
 
-    def kept(configuration: Configuration) -> Callable[..., Answer[Any]]:
-        def call(*arguments: Any) -> Answer[Any]:
-            answers.append(component(configuration)(*arguments))
+    def kept(configuration: Configuration) -> Gradients:
+        def call(outputs: Outputs, targets: Targets, table: Mapping[str, float]) -> Answer[LossGradients]:
+            answers.append(component(configuration)(outputs, targets, table))
             return answers[-1]
 
         return call
@@ -214,7 +226,7 @@ def gradient_ways(component: Callable[..., Any], case: SetCase) -> None:
     ),
     cost=COST,
 )
-def postprocess_ways(component: Callable[..., Any], case: SetCase) -> None:
+def postprocess_ways(component: Factory[PostProcess], case: SetCase) -> None:
     """Detections do not depend on the way of the call: memory layout, modes, other entries, calls before.
 
     Whoever watches detections while the model trains sees what evaluation will.
@@ -237,7 +249,7 @@ def postprocess_ways(component: Callable[..., Any], case: SetCase) -> None:
     breaks="`view` of what is not contiguous; pointers without strides; `numpy()` of what records gradients",
     cases=called_cases(box_cases(count=(2, 4)), (*LAYOUTS, "with-gradient", "read-only")),
 )
-def box_ways(component: Callable[..., Any], case: BoxCase) -> None:
+def box_ways(component: Factory[BoxOperations], case: BoxCase) -> None:
     """Operations on boxes do not depend on how the boxes lie in memory, nor on gradients.
 
     Boxes are columns of wider tables, and halves of concatenated ones.
@@ -273,7 +285,7 @@ def box_ways(component: Callable[..., Any], case: BoxCase) -> None:
         (*LAYOUTS, "read-only", "after-errors", "refilled"),
     ),
 )
-def assignment_ways(component: Callable[..., Any], case: CostCase) -> None:
+def assignment_ways(component: Factory[Assignment], case: CostCase) -> None:
     """The assignment does not depend on how the costs lie in memory, nor on calls before.
 
     A batch's costs are one matrix, of which each image's are columns.

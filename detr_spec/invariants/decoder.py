@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -59,9 +58,9 @@ def _require_same(what: str, got: Floats, expected: Floats, decoder: Decoder, ca
     configuration, features = case.configuration, case.features
 
     def ask(generator: np.random.Generator) -> tuple[Floats]:
-        names = ("features", "positions", "queries")
-        numbers: dict[str, Any] = {name: moved(getattr(features, name), configuration, generator) for name in names}
-        return (_stacked(decoder, configuration, replace(features, **numbers)),)
+        numbers = (features.features, features.positions, features.queries)
+        first, second, third = (moved(array, configuration, generator) for array in numbers)
+        return (_stacked(decoder, configuration, FeatureMap(first, second, features.padding, third)),)
 
     settled = _stacked(decoder, configuration, features)
     (allowance,) = allowances(ask, (settled,), configuration, case.generator("rounding"))
@@ -149,13 +148,13 @@ def padding_ignored(component: Build, case: FeatureCase) -> None:
     features = case.features
     premise(bool(features.padding.any()), "no position is padding")
     generator = case.generator("padding")
-    numbers: dict[str, Any] = {
-        name: np.where(features.padding[:, None], _arbitrary(case, generator, array.shape), array)
-        for name, array in (("features", features.features), ("positions", features.positions))
-    }
+    first, second = (
+        np.where(features.padding[:, None], _arbitrary(case, generator, array.shape), array)
+        for array in (features.features, features.positions)
+    )
     decoder = component(case.configuration)
     hidden = _stacked(decoder, case.configuration, features)
-    changed = _stacked(decoder, case.configuration, replace(features, **numbers))
+    changed = _stacked(decoder, case.configuration, replace(features, features=first, positions=second))
     _require_same("with other numbers in the padding", changed, hidden, decoder, case)
 
 
@@ -177,14 +176,15 @@ def padding_extended(component: Build, case: FeatureCase) -> None:
     rows, columns = generator.integers(0, 3, 2)
     margins = (0, int(rows)), (0, int(columns) + int(rows == 0))
     padding = np.pad(features.padding, ((0, 0), *margins), constant_values=True)
-    numbers: dict[str, Any] = {}
-    for name, array in (("features", features.features), ("positions", features.positions)):
-        extended = np.pad(array, ((0, 0), (0, 0), *margins))
-        inside = np.pad(np.ones(array.shape, dtype=bool), ((0, 0), (0, 0), *margins))
-        numbers[name] = np.where(inside, extended, _arbitrary(case, generator, extended.shape))
+    inside = np.pad(np.ones(features.features.shape, dtype=bool), ((0, 0), (0, 0), *margins))
+    first, second = (
+        np.where(inside, np.pad(array, ((0, 0), (0, 0), *margins)), _arbitrary(case, generator, inside.shape))
+        for array in (features.features, features.positions)
+    )
     decoder = component(case.configuration)
     hidden = _stacked(decoder, case.configuration, features)
-    extended_hidden = _stacked(decoder, case.configuration, replace(features, padding=padding, **numbers))
+    extended = FeatureMap(first, second, padding, features.queries)
+    extended_hidden = _stacked(decoder, case.configuration, extended)
     _require_same("with more padding", extended_hidden, hidden, decoder, case)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from detr_spec.cases import SetCase
+from detr_spec.implementation import Criterion, Factory, Gradients
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, judged
 from detr_spec.invariants.gradient_answers import judged_layers
@@ -29,7 +27,7 @@ def has_further_losses(profile: Profile) -> bool:
     cases=set_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
     applies=has_further_losses,
 )
-def further_values(component: Callable[..., Any], case: SetCase) -> None:
+def further_values(component: Factory[Criterion], case: SetCase) -> None:
     """Further losses of a dialect equal their definitions under the criterion's matching.
 
     What is trained with beside the usual losses can be wrong like them.
@@ -49,7 +47,7 @@ def further_values(component: Callable[..., Any], case: SetCase) -> None:
     cases=UNMET_CASES,
     applies=has_further_losses,
 )
-def further_losses(component: Callable[..., Any], case: SetCase) -> None:
+def further_losses(component: Factory[Gradients], case: SetCase) -> None:
     """The gradients of further losses are the slopes of their definitions.
 
     Each is trained with like any other.

@@ -6,7 +6,7 @@ M15 and M17–M19.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -183,7 +183,7 @@ def _refuses_narrow_dtypes(profile: Profile) -> bool:
     return profile.narrow_dtypes == "refuse"
 
 
-def _narrow_cases(domain: Domain) -> SearchStrategy[Any]:
+def _narrow_cases(domain: Domain) -> SearchStrategy[SetCase]:
     """Cases in the narrow dtypes that the implementation does not declare; in float32 where it declares both."""
     declared = {part_dtypes(dtype).logits for dtype in domain.limits.dtypes}
     undeclared = tuple(dtype for dtype in NARROW_DTYPES if dtype not in declared)

@@ -7,12 +7,10 @@ must be the target, whose numbers the narrow dtype does not hold. Corners of nar
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from detr_spec.cases import SetCase
+from detr_spec.implementation import Criterion, Factory, Gradients, Matcher, PostProcess
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import DISTINCT_ORDINARY_REGIMES, judged, layered_terms, require_layer
 from detr_spec.invariants.detections import detect, image_candidates, within
@@ -43,7 +41,7 @@ def require_mixed(case: SetCase) -> None:
     breaks="a distance of boxes that asks for one dtype; targets rounded to three digits; costs without a dtype",
     cases=mixed_cases(set_cases(regimes=TOLD_REGIMES, queries=(2, 7), targets=(1, 6))),
 )
-def matcher_in_mixed_precision(component: Callable[..., Any], case: SetCase) -> None:
+def matcher_in_mixed_precision(component: Factory[Matcher], case: SetCase) -> None:
     """Narrow predictions beside targets in float32 are matched at least cost, where that is declared.
 
     A model that trains in mixed precision answers in narrow dtypes, and a data set speaks in float32.
@@ -53,7 +51,7 @@ def matcher_in_mixed_precision(component: Callable[..., Any], case: SetCase) -> 
     require_optimal_matchings("the matching", matchings, case.outputs.main, case.targets, case.configuration)
 
 
-def _require_definitions(component: Callable[..., Any], case: SetCase) -> None:
+def _require_definitions(component: Factory[Criterion], case: SetCase) -> None:
     require_mixed(case)
     masks = case.configuration.moving("masks")
     answer = judged(component, case.configuration, case.outputs, case.targets)
@@ -73,7 +71,7 @@ def _require_definitions(component: Callable[..., Any], case: SetCase) -> None:
     ),
     cases=mixed_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))),
 )
-def criterion_in_mixed_precision(component: Callable[..., Any], case: SetCase) -> None:
+def criterion_in_mixed_precision(component: Factory[Criterion], case: SetCase) -> None:
     """Narrow predictions beside targets in float32 have the losses of their definitions, where that is declared.
 
     Mixed precision is how most detectors are trained, and no test on float32 tensors alone runs what it runs.
@@ -90,7 +88,7 @@ def criterion_in_mixed_precision(component: Callable[..., Any], case: SetCase) -
     cases=mixed_cases(mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, targets=(1, 5))),
     cost=2,
 )
-def masks_in_mixed_precision(component: Callable[..., Any], case: SetCase) -> None:
+def masks_in_mixed_precision(component: Factory[Criterion], case: SetCase) -> None:
     """Narrow masks beside targets in float32 have the losses of their definitions, where that is declared.
 
     A mask has thousands of pixels, whose sums a narrow dtype cannot hold.
@@ -106,7 +104,7 @@ def masks_in_mixed_precision(component: Callable[..., Any], case: SetCase) -> No
     breaks="a copy in float32 that is detached; gradients that underflow in float16; a backward pass of one dtype",
     cases=mixed_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))),
 )
-def gradients_in_mixed_precision(component: Callable[..., Any], case: SetCase) -> None:
+def gradients_in_mixed_precision(component: Factory[Gradients], case: SetCase) -> None:
     """Narrow predictions beside targets in float32 get the gradients of the definitions, where that is declared.
 
     What is converted to float32 on the way has to be converted back.
@@ -125,7 +123,7 @@ def gradients_in_mixed_precision(component: Callable[..., Any], case: SetCase) -
     breaks="boxes and scores in one tensor, of the logits' dtype, which rounds pixels beyond 256; sizes cast to it",
     cases=mixed_cases(detection_cases()),
 )
-def postprocess_in_mixed_precision(component: Callable[..., Any], case: SetCase) -> None:
+def postprocess_in_mixed_precision(component: Factory[PostProcess], case: SetCase) -> None:
     """Narrow logits do not make boxes coarse that are in float32, where mixed precision is declared.
 
     In bfloat16 a box in an image of 1 000 pixels is off by up to 2 of them.

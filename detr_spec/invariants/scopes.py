@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from detr_spec.calls import EVALUATED
 from detr_spec.cases import SetCase
+from detr_spec.implementation import Criterion, Factory, Matcher
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     ORDINARY_REGIMES,
@@ -42,7 +40,7 @@ def _require_evaluation(case: SetCase) -> None:
     cases=EVALUATED_CASES,
     applies=matches_groups,
 )
-def matcher_in_evaluation(component: Callable[..., Any], case: SetCase) -> None:
+def matcher_in_evaluation(component: Factory[Matcher], case: SetCase) -> None:
     """In evaluation the matching is one optimal assignment of all queries, without groups.
 
     A validation loss under groups is that of another problem than the one that detections come from.
@@ -61,7 +59,7 @@ def matcher_in_evaluation(component: Callable[..., Any], case: SetCase) -> None:
     cases=EVALUATED_CASES,
     applies=matches_groups,
 )
-def criterion_in_evaluation(component: Callable[..., Any], case: SetCase) -> None:
+def criterion_in_evaluation(component: Factory[Criterion], case: SetCase) -> None:
     """In evaluation every loss is that of one matching of all queries, divided by the targets counted once.
 
     Otherwise losses of training and validation, drawn in one figure, are not of one scale.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
 from detr_spec.scope import Problem, joined, part_of, problems
 from detr_spec.tolerance import Interval
-from detr_spec.values import Answer, Floats, Integers, Matching, Outputs, Targets
+from detr_spec.values import Answer, Floats, Integers, Matching, Outputs, Targets, Value
 from detr_spec.violation import NotProvided, Raised, Violation, premise, require
 
 
@@ -138,7 +137,7 @@ def same_pairs(first: Matching, second: Matching) -> bool:
     return sorted(first.pairs()) == sorted(second.pairs())
 
 
-def require_unchanged(answer: Answer[Any], what: str = "the call") -> None:
+def require_unchanged(answer: Answer[Value], what: str = "the call") -> None:
     """Raises `Violation` if the call changed its inputs, `NotProvided` where that cannot be seen."""
     if answer.observation.mutated is None:
         raise NotProvided("changes of the inputs cannot be seen")
@@ -146,7 +145,7 @@ def require_unchanged(answer: Answer[Any], what: str = "the call") -> None:
     require(not mutated, f"{what} changed its inputs: {', '.join(mutated)}", expected=[], got=mutated)
 
 
-def require_no_gradient(answer: Answer[Any], what: str) -> None:
+def require_no_gradient(answer: Answer[Value], what: str) -> None:
     """Raises `Violation` if a part of the answer carries a gradient, `NotProvided` where none can be seen."""
     if not answer.observation.differentiable:
         raise NotProvided("gradients cannot be seen")

@@ -6,10 +6,8 @@ through the names of losses; each works on small cases.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from detr_spec.cases import BoxCase, CostCase, RankCase, SetCase
+from detr_spec.implementation import Assignment, BoxOperations, Criterion, Distributed, Factory, Matcher, PostProcess
 from detr_spec.invariant import invariant
 from detr_spec.invariants.assignment import SOURCE
 from detr_spec.invariants.auxiliary import reports_each_layer
@@ -51,7 +49,7 @@ COST = 10
     cases=large_box_cases(),
     cost=COST,
 )
-def boxes_of_large_sizes(component: Callable[..., Any], case: BoxCase) -> None:
+def boxes_of_large_sizes(component: Factory[BoxOperations], case: BoxCase) -> None:
     """Overlaps of more boxes than a byte can count are what they are for few.
 
     A detector has hundreds of queries, and an image of a crowd hundreds of targets. Where few boxes fail as well, they
@@ -72,7 +70,7 @@ def boxes_of_large_sizes(component: Callable[..., Any], case: BoxCase) -> None:
     cases=large_cost_cases(),
     cost=COST,
 )
-def assignment_of_large_sizes(component: Callable[..., Any], case: CostCase) -> None:
+def assignment_of_large_sizes(component: Factory[Assignment], case: CostCase) -> None:
     """A matrix with more rows or columns than a byte can count is solved at least cost.
 
     A detector has hundreds of queries. Where a small matrix fails as well, it is shown.
@@ -90,7 +88,7 @@ def assignment_of_large_sizes(component: Callable[..., Any], case: CostCase) -> 
     cases=large_set_cases(),
     cost=COST,
 )
-def matcher_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
+def matcher_of_large_sizes(component: Factory[Matcher], case: SetCase) -> None:
     """More queries, targets, classes and images than a byte can count are matched at least cost.
 
     LVIS has 1 203 classes, DINO 900 queries, and an image of a crowd hundreds of targets. Where a small case fails as
@@ -109,7 +107,7 @@ def matcher_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None
     cases=large_set_cases(),
     cost=COST,
 )
-def criterion_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
+def criterion_of_large_sizes(component: Factory[Criterion], case: SetCase) -> None:
     """Batches with more queries, targets, classes and images than a byte can count have losses as defined.
 
     A count that is rounded scales every box loss, by as little as a thousandth. Where a small case fails as well, it is
@@ -128,7 +126,7 @@ def criterion_of_large_sizes(component: Callable[..., Any], case: SetCase) -> No
     cost=COST,
     applies=reports_each_layer,
 )
-def many_layers(component: Callable[..., Any], case: SetCase) -> None:
+def many_layers(component: Factory[Criterion], case: SetCase) -> None:
     """A decoder of so many layers that their numbers have two digits has each layer's losses under its own key.
 
     Most decoders have six layers, and what reads one digit works with them.
@@ -151,7 +149,7 @@ def many_layers(component: Callable[..., Any], case: SetCase) -> None:
     cases=large_mask_cases(),
     cost=COST,
 )
-def masks_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
+def masks_of_large_sizes(component: Factory[Criterion], case: SetCase) -> None:
     """Masks of objects with more pixels than two bytes count have losses as defined.
 
     An object that fills an image of 640 × 480 has 307 200 pixels. Where small masks fail as well, they are shown.
@@ -170,7 +168,7 @@ def masks_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
     cases=large_detection_cases(),
     cost=COST,
 )
-def postprocess_of_large_sizes(component: Callable[..., Any], case: SetCase) -> None:
+def postprocess_of_large_sizes(component: Factory[PostProcess], case: SetCase) -> None:
     """More queries and classes than a byte can count, in images wider than two bytes can, have detections as defined.
 
     Aerial and microscopic images are that wide, and their pairs of query and class number more than 65 536. Where a
@@ -191,7 +189,7 @@ def postprocess_of_large_sizes(component: Callable[..., Any], case: SetCase) -> 
     applies=averages_over_ranks,
     cost=2 * COST,
 )
-def ranks_of_large_sizes(component: Callable[..., Any], case: RankCase) -> None:
+def ranks_of_large_sizes(component: Factory[Distributed], case: RankCase) -> None:
     """The mean over the ranks of a loss that is divided by num_boxes is that of all images, for thousands of boxes.
 
     What is reduced over ranks is often sent in the dtype of the gradients. Where few boxes fail as well, they are

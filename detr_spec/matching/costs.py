@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from detr_spec.configuration import Configuration
 from detr_spec.costs.cost import Pairs
 from detr_spec.parameters import held
-from detr_spec.tolerance import Interval, SameNumbers, is_interval, lift, lift_like
+from detr_spec.tolerance import Interval, Numbers, SameNumbers, is_interval, lift, lift_like
 from detr_spec.values import Outputs, Target, part_dtypes
 from detr_spec.written import truth_of
 
@@ -28,15 +30,15 @@ def matching_cost(logits: SameNumbers, boxes: SameNumbers, target: Target, confi
         has_no_object=profile.has_no_object,
         rules=profile.boxes,
     )
-    total = lift_like(np.zeros((len(boxes), len(target))), boxes)
+    total: Numbers = lift_like(np.zeros((len(boxes), len(target))), boxes)
     for cost, weight in configuration.costs:
         total = total + cost.value(pairs) * weight
-    return total
+    return cast(SameNumbers, total)
 
 
 def image_costs(outputs: Outputs, targets: tuple[Target, ...], configuration: Configuration) -> list[Interval]:
     """The matching cost of each image of one decoder layer, [Q, n_b] each, with the range of the case's dtype."""
-    dtypes, parameters = part_dtypes(configuration.dtype), held(configuration)
+    dtypes, parameters = part_dtypes(configuration.dtype), held(configuration, configuration.dtype)
     return [
         matching_cost(
             lift(outputs.logits[image], dtypes.logits), lift(outputs.boxes[image], dtypes.boxes), target, parameters

@@ -30,7 +30,7 @@ def apart_cases(
     regimes: Sequence[str] = ALL_REGIMES,
     layers: tuple[int, int] = (1, 1),
     targets: tuple[int, int] = (0, 5),
-) -> Promised:
+) -> Promised[SetCase]:
     """Set cases as `set_cases` draws them, with those predictions apart; `declared`: those that have losses, alone.
 
     They are drawn like decoder layers. The encoder may have fewer queries. Denoising queries are one or two groups of

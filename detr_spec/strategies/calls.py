@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.calls import LABEL_CALLS, PLAIN
-from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, SetCase
+from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, SetCase
 from detr_spec.invariant import Domain
 from detr_spec.strategies.masks import fit_masks
-from detr_spec.strategies.promises import CROWDED_REGIMES, Promised
-from detr_spec.values import Floats, Outputs, Target
+from detr_spec.strategies.promises import CROWDED_REGIMES, Kind, Promised
+from detr_spec.values import Floats, Integers, Outputs, Target
 
 HIGH_LABEL = 128
 """The first label that int8 does not hold; with it as many as a case may have fit in uint8."""
@@ -24,23 +24,23 @@ IMPROBABLE_LOGIT = -120.0
 DECISIVE_WEIGHT = 64.0
 
 
-def called_cases(cases: Promised, ways: Sequence[str]) -> Promised:
+def called_cases(cases: Promised[Kind], ways: Sequence[str]) -> Promised[Kind]:
     """Cases of a strategy, each to be called in one of the ways that the limits allow; in the plain one if none is.
 
     In the way "expanded" all images of a batch are the first one, as are all boxes and all rows of a cost matrix. With
     labels in a dtype of their own, classes decide, two images have as many targets, and labels go beyond 128.
     """
 
-    def strategy(domain: Domain) -> SearchStrategy[Any]:
+    def strategy(domain: Domain) -> SearchStrategy[Kind]:
         return _called_case(cases(domain), [way for way in ways if way in domain.limits.calls] or [PLAIN])
 
-    def admits(domain: Domain, drawn: Any, left: Any) -> bool:
+    def admits(domain: Domain, drawn: Kind, left: Kind) -> bool:
         return cases.admits(domain, drawn, left) and (left.configuration.call != "expanded" or _repeats(left))
 
     return Promised(strategy, admits)
 
 
-def _repeats(case: Any) -> bool:
+def _repeats(case: Case) -> bool:
     """Whether all images of a set have the same targets; what else is repeated stays so, whatever is left out."""
     return not isinstance(case, SetCase) or len(set(map(_contents, case.targets))) == 1
 
@@ -51,16 +51,15 @@ def _contents(target: Target) -> tuple[tuple[tuple[int, ...], bytes] | None, ...
 
 
 @st.composite
-def _called_case(draw: DrawFn, cases: SearchStrategy[Any], ways: list[str]) -> Any:
-    way, case = draw(st.sampled_from(ways)), draw(cases)
-    if way == "expanded":
-        case = _REPEATED[type(case)](case)
-    if way in LABEL_CALLS:
+def _called_case(draw: DrawFn, cases: SearchStrategy[Kind], ways: list[str]) -> Kind:
+    way, drawn = draw(st.sampled_from(ways)), draw(cases)
+    case: Case = _REPEATED[type(drawn)](drawn) if way == "expanded" else drawn
+    if way in LABEL_CALLS and isinstance(case, SetCase):
         case = _told_by_labels(case)
-    return replace(case, configuration=replace(case.configuration, call=way))
+    return cast(Kind, replace(case, configuration=replace(case.configuration, call=way)))
 
 
-def _first(count: int) -> Any:
+def _first(count: int) -> Integers:
     return np.zeros(count, dtype=np.int64)
 
 
@@ -116,7 +115,7 @@ def _same_states(case: HiddenCase) -> HiddenCase:
 
 def _same_maps(case: FeatureCase) -> FeatureCase:
     whole, same = case.features, _first(len(case.features.features))
-    features, positions, padding = (part[same] for part in (whole.features, whole.positions, whole.padding))
+    features, positions, padding = whole.features[same], whole.positions[same], whole.padding[same]
     return replace(case, features=replace(whole, features=features, positions=positions, padding=padding))
 
 
@@ -124,7 +123,7 @@ def _same_channels(case: ImagesCase) -> ImagesCase:
     return replace(case, images=tuple(image[_first(len(image))] for image in case.images))
 
 
-_REPEATED: dict[type, Callable[[Any], Any]] = {
+_REPEATED: dict[type, Callable[[Any], Case]] = {
     SetCase: _same_images,
     BoxCase: _same_boxes,
     CostCase: _same_rows,

@@ -51,7 +51,7 @@ LAST_DIGIT, FINE_LAST_DIGIT = 2.0**-18, 2.0**-30
 """What coordinates are multiples of: too fine for float16 and bfloat16, and for float32 in cases in float64."""
 
 
-def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Promised:
+def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Promised[SetCase]:
     """Images in which the first target nearly goes to another query, in each decoder layer to one of its own.
 
     A quarter of the cases have two queries, whose boxes are near each other, and one target; the others have 3 to 16

@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -29,7 +29,17 @@ def coco_images() -> tuple[CocoImage, ...]:
     return tuple(map(_image, json.loads(text)["images"]))
 
 
-def _image(record: dict[str, Any]) -> CocoImage:
+class _Record(TypedDict):
+    """One image in the file: its size, and a list for each field of its objects, boxes (x, y, w, h) in pixels."""
+
+    width: int
+    height: int
+    boxes: list[list[float]]
+    labels: list[int]
+    iscrowd: list[int]
+
+
+def _image(record: _Record) -> CocoImage:
     height, width = record["height"], record["width"]
     keep = np.array(record["iscrowd"], dtype=np.int64) == 0
     corners = np.array(record["boxes"], dtype=np.float64).reshape(-1, 4)[keep]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
@@ -21,7 +19,7 @@ def draw_configuration(
     """A configuration with the profile's weights half of the time (always, if not `varied`), else with drawn ones."""
     profile, fixed = domain.profile, domain.limits.fixed
     dtype = domain.dtype or draw(st.sampled_from(domain.limits.usual_dtypes))
-    numbers: dict[str, Any] = dict(weights_of(profile))
+    numbers = dict(weights_of(profile))
     if varied and draw(st.booleans()):
         drawn = Drawn(draw)
         names = tuple(weights_of(profile))

@@ -16,7 +16,7 @@ from detr_spec.strategies.sets import set_cases
 LARGEST_TOP_K = 120
 
 
-def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -> Promised:
+def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -> Promised[SetCase]:
     """Set-prediction cases of all regimes; where the rule is top-k, k is 1 to Q·K, often at most Q, and 120 at most.
 
     k > Q·K comes with `beyond` alone, for what happens then is a matter of its own. An implementation that

@@ -34,7 +34,7 @@ def feature_cases(
     images: tuple[int, int] = (1, 3),
     queries: tuple[int, int] = (1, 5),
     padded: bool = False,
-) -> Promised:
+) -> Promised[FeatureCase]:
     """What a decoder is given, with features, positions and query embeddings in ±2 that the dtype holds exactly.
 
     D is 8 or 16, h and w are 1 to 5. Each image has a height and width of its own, and is padded right and below to
@@ -131,7 +131,7 @@ def _padding(sizes: Integers, margin: int) -> Booleans:
 
 def image_cases(
     *, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3), covering: bool = False
-) -> Promised:
+) -> Promised[ImagesCase]:
     """Images [3, H, W] with values in [0, 1], H and W from 16 to 48, each of its own size.
 
     With `covering`, the first image is as high as the highest and as wide as the widest. Their values come from a

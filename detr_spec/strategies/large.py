@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import BoxCase, CostCase, RankCase, SetCase
+from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.detections import detection_cases
 from detr_spec.strategies.masks import mask_cases
 from detr_spec.strategies.numbers import Seeded
-from detr_spec.strategies.promises import Promised
+from detr_spec.strategies.promises import Kind, Promised
 from detr_spec.strategies.ranks import rank_cases
 from detr_spec.strategies.regimes import CONFIDENT_LOGIT, Extent, Scene, general, order
 from detr_spec.strategies.sets import outputs_of, rounded, set_cases
@@ -48,7 +48,7 @@ FEW_LAYERS = 12
 """The decoder layers of which the last auxiliary one has a number of two digits."""
 
 
-def large_set_cases() -> Promised:
+def large_set_cases() -> Promised[SetCase]:
     """Sets with more than 256 targets in an image, or as many queries; the numbers beyond 256 are matched.
 
     "many-targets": 17 images of 2 to 4 queries and 260 to 300 classes; the first has 257 to 300 targets, of which the
@@ -59,41 +59,41 @@ def large_set_cases() -> Promised:
     return _large(_set_case, set_cases(targets=(1, 5)))
 
 
-def many_layer_cases() -> Promised:
+def many_layer_cases() -> Promised[SetCase]:
     """Sets of 12 or 13 decoder layers, with few queries and targets."""
     return set_cases(layers=(FEW_LAYERS, FEW_LAYERS + 1), images=(1, 2), queries=(1, 3), targets=(1, 3))
 
 
-def large_detection_cases() -> Promised:
+def large_detection_cases() -> Promised[SetCase]:
     """One image of 257 to 300 queries and as many classes, 32 769 to 70 000 pixels wide and high, less in float16."""
     return _large(_detection_case, detection_cases())
 
 
-def large_mask_cases() -> Promised:
+def large_mask_cases() -> Promised[SetCase]:
     """One image of 1 or 2 queries and at most as many targets, whose masks have some 35 000 pixels of the object."""
     return _large(_mask_case, mask_cases(targets=(1, 5)))
 
 
-def large_box_cases() -> Promised:
+def large_box_cases() -> Promised[BoxCase]:
     """Lists of 257 to 300 boxes, and of 1 to 3, or of 65 to 80."""
     return _large(_box_case, box_cases())
 
 
-def large_cost_cases() -> Promised:
+def large_cost_cases() -> Promised[CostCase]:
     """Cost matrices of 257 to 300 rows or columns, the last of which are cheapest, by 2 to 6, or by as many."""
     return _large(_cost_case, cost_cases())
 
 
-def large_rank_cases() -> Promised:
+def large_rank_cases() -> Promised[RankCase]:
     """Two ranks of one image each, with 1 025 targets and more: twice as many as the mean, and odd together."""
     return _large(_rank_case, rank_cases(loads=("uneven",)))
 
 
-def _large(draw_case: Callable[..., Any], ordinary: Promised) -> Promised:
+def _large(draw_case: Callable[[DrawFn, Domain], Kind], ordinary: Promised[Kind]) -> Promised[Kind]:
     """Large cases that promise what the ordinary ones do, of whatever size."""
     large = st.composite(draw_case)
 
-    def strategy(domain: Domain) -> SearchStrategy[Any]:
+    def strategy(domain: Domain) -> SearchStrategy[Kind]:
         return ordinary(domain) if domain.small or domain.most is not None else large(domain)
 
     return Promised(strategy, ordinary.admits)
@@ -153,7 +153,7 @@ def _predicting(scene: Scene, targets: tuple[Target, ...], queries: Integers) ->
     return Scene(logits, boxes, targets)
 
 
-def _case(draw: DrawFn, configuration: Any, regime: str, scene: Scene) -> SetCase:
+def _case(draw: DrawFn, configuration: Configuration, regime: str, scene: Scene) -> SetCase:
     scene = rounded(scene, configuration.dtype)
     return SetCase(
         configuration=configuration,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -19,6 +19,8 @@ from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.regimes import SATURATED_LOGIT
 from detr_spec.strategies.sets import ALL_REGIMES, LARGE_SHARE, set_cases
 from detr_spec.values import Booleans, Floats, Integers, Outputs, Targets
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 LONGEST_DRAWN_SIDE, LONGEST_SEEDED_SIDE = 8, 40
 """The longest side of a target's mask whose pixels are drawn one by one, and of one whose pixels come from a seed.
@@ -37,7 +39,7 @@ def mask_cases(
     images: tuple[int, int] = (1, 3),
     queries: tuple[int, int] = (1, 6),
     targets: tuple[int, int] = (0, 5),
-) -> Promised:
+) -> Promised[SetCase]:
     """Cases of `set_cases`, whose last layer predicts masks and whose targets have masks; mask losses are asked for.
 
     Predicted masks [B, Q, h, w] are logits in ±6, or of −120, −60, 0, 60 and 120 in one case out of four, with sides
@@ -74,7 +76,7 @@ def masks_fit(outputs: Outputs, targets: Targets) -> bool:
 
 
 @st.composite
-def _with_masks(draw: DrawFn, domain: Domain, base: Promised) -> SetCase:
+def _with_masks(draw: DrawFn, domain: Domain, base: Promised[SetCase]) -> SetCase:
     case: SetCase = draw(base(domain))
     numbers = _source(draw, domain, case)
     longest = LONGEST_SEEDED_SIDE if isinstance(numbers, Seeded) else LONGEST_DRAWN_SIDE
@@ -121,7 +123,7 @@ def _shapes(numbers: Numbers, shape: tuple[int, ...]) -> Booleans:
     return numbers.integers(0, 1, shape).astype(np.bool_)
 
 
-def _corner(masks: NDArray[Any], height: int, width: int) -> NDArray[Any]:
+def _corner(masks: NDArray[Scalar], height: int, width: int) -> NDArray[Scalar]:
     """What lies within height and width of the last pixel, turned round.
 
     Drawn numbers shrink to ones whose last are not zero; so small masks keep what matters, in their first pixel.

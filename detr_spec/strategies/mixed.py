@@ -15,7 +15,7 @@ SHRINKING = 1.0 - 2.0**-12
 """What float32 boxes are multiplied by, so that no narrower dtype holds any of their numbers but 0."""
 
 
-def mixed_cases(cases: Promised) -> Promised:
+def mixed_cases(cases: Promised[SetCase]) -> Promised[SetCase]:
     """Cases of a strategy in the mixed dtypes that are declared, and in the others where none is.
 
     Boxes in float32 have numbers that the narrow dtype does not hold.

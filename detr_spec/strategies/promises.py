@@ -11,39 +11,41 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from detr_spec.cases import RankCase, SetCase
-from detr_spec.invariant import Cases, Domain
+from detr_spec.cases import Case, RankCase, SetCase
+from detr_spec.invariant import Domain
 from detr_spec.profile import Profile
 from detr_spec.values import Floats, Outputs, Target
 
-Admits = Callable[[Domain, Any, Any], bool]
+Kind = TypeVar("Kind", bound=Case)
+
+Admits: TypeAlias = Callable[[Domain, Kind, Kind], bool]
 """Called with a domain, a case that was drawn from it, and the same with something left out."""
 
 
 @dataclass(frozen=True)
-class Promised:
+class Promised(Generic[Kind]):
     """Cases of a strategy that tells whether what is left of one of its cases may be drawn, too.
 
     Where a dialect matches groups of queries, or gives a target several, there are so many times as many queries.
     """
 
-    cases: Cases
-    admits: Admits
+    cases: Callable[[Domain], SearchStrategy[Kind]]
+    admits: Admits[Kind]
 
-    def __call__(self, domain: Domain) -> SearchStrategy[Any]:
+    def __call__(self, domain: Domain) -> SearchStrategy[Kind]:
         """The strategy in a domain."""
         share = shares(domain.profile)
         if domain.shared or share == 1:
             return self.cases(domain)
         return self.cases(replace(domain, shared=True)).map(partial(with_shares, count=share))
 
-    def keeps(self, domain: Domain, drawn: Any, left: Any) -> bool:
+    def keeps(self, domain: Domain, drawn: Kind, left: Kind) -> bool:
         """Whether a case with something left out keeps the promise."""
         share = shares(domain.profile)
         if share == 1:
@@ -57,7 +59,7 @@ def shares(profile: Profile) -> int:
     return profile.matching.groups * profile.matching.repeats
 
 
-def with_shares(case: Any, count: int) -> Any:
+def with_shares(case: Kind, count: int) -> Kind:
     """The case with so many times as many queries, in every layer; a case of anything else as it is.
 
     They have the same boxes once more, and the logits of others, so that no two shares have the same matching.
@@ -83,7 +85,7 @@ def _more_queries(outputs: Outputs, count: int) -> Outputs:
     )
 
 
-def first_share(case: Any, count: int) -> Any | None:
+def first_share(case: Kind, count: int) -> Kind | None:
     """The case with the first of so many shares of its queries alone; None where they are no such shares."""
     if isinstance(case, SetCase):
         outputs = _first_queries(case.outputs, count)
@@ -104,13 +106,13 @@ def _first_queries(outputs: Outputs, count: int) -> Outputs | None:
     return replace(first, encoder=encoder, denoising=outputs.denoising)
 
 
-def either(*several: Promised) -> Promised:
+def either(*several: Promised[Kind]) -> Promised[Kind]:
     """Cases of one of several strategies."""
 
-    def strategy(domain: Domain) -> SearchStrategy[Any]:
+    def strategy(domain: Domain) -> SearchStrategy[Kind]:
         return st.one_of(*(item(domain) for item in several))
 
-    def admits(domain: Domain, drawn: Any, left: Any) -> bool:
+    def admits(domain: Domain, drawn: Kind, left: Kind) -> bool:
         return any(item.admits(domain, drawn, left) for item in several)
 
     return Promised(strategy, admits)

@@ -32,7 +32,7 @@ def rank_cases(
     images: tuple[int, int] = (1, 3),
     masks: bool = False,
     denoising: bool = False,
-) -> Promised:
+) -> Promised[RankCase]:
     """Batches of some images for each of two or three ranks, with the same queries and layers.
 
     "uneven": each image has targets, at times more than queries. "rank-without-boxes": one rank has none. "clamped":

@@ -37,7 +37,7 @@ def set_cases(
     queries: tuple[int, int] = (1, 6),
     targets: tuple[int, int] = (0, 5),
     least_classes: int = 1,
-) -> Promised:
+) -> Promised[SetCase]:
     """Set-prediction cases of the given regimes; sizes are inclusive ranges for the small cases.
 
     Large cases have up to 40 queries, 20 targets, and 20 classes or as many as VOC or COCO; others have up to 4

@@ -36,7 +36,7 @@ PAIRED_REGIMES = ("nested", "identical")
 BOX_REGIMES = ("general", "crowded", "tiny-boxes", "minute-boxes", "nested", "identical", "pixels")
 
 
-def box_cases(*, regimes: Sequence[str] = BOX_REGIMES, count: tuple[int, int] = (1, 4)) -> Promised:
+def box_cases(*, regimes: Sequence[str] = BOX_REGIMES, count: tuple[int, int] = (1, 4)) -> Promised[BoxCase]:
     """Two lists of boxes with an area, in xyxy, that the dtype holds exactly.
 
     They lie around the unit square, or in "pixels" with sides up to 4096, whose areas are too large for float16. In
@@ -122,7 +122,7 @@ def cost_cases(
     regimes: Sequence[str] = COST_REGIMES,
     problems: tuple[int, int] = (1, 1),
     size: tuple[int, int] = (1, 6),
-) -> Promised:
+) -> Promised[CostCase]:
     """Cost matrices [n, m], wide, tall and square, that the dtype holds exactly.
 
     "tied": small integers. "huge": from 2³⁰ to 2³³. "large-offset": differences of 1/64 on top of 2¹², and of
@@ -209,7 +209,7 @@ SATURATING = 64.0
 """What the hidden states are multiplied by in one case of four; a power of two, so that every dtype holds them."""
 
 
-def hidden_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3)) -> Promised:
+def hidden_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = (1, 3)) -> Promised[HiddenCase]:
     """Hidden states [L, B, Q, D] of a decoder, with D of 4 or 8: in ±2, or in ±128, where the sigmoid saturates.
 
     There are 1 to 4 queries; where the numbers come from a seed up to 40, and up to four times as many layers.
@@ -219,7 +219,7 @@ def hidden_cases(*, layers: tuple[int, int] = (1, 3), images: tuple[int, int] = 
         return _hidden_case(domain, layers, images)
 
     def admits(_: Domain, __: HiddenCase, left: HiddenCase) -> bool:
-        count, batch, queries, _ = left.hidden.shape
+        count, batch, queries = left.hidden.shape[:3]
         return bool(count >= layers[0] and batch >= images[0] and queries >= 1)
 
     return Promised(strategy, admits)

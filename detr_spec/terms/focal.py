@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from detr_spec.activations import sigmoid, surprisal
 from detr_spec.terms.term import ClassTerm, Layer
-from detr_spec.tolerance import Numbers, Operand, SameNumbers, exp, hull, is_interval, where, within
+from detr_spec.tolerance import Numbers, SameNumbers, exp, hull, is_interval, where, within
 from detr_spec.values import Booleans
 
 
@@ -35,7 +35,7 @@ class Focal(ClassTerm):
         return 0 < self.alpha < 1
 
 
-def focal_terms(logits: SameNumbers, positive: Booleans, alpha: Operand, gamma: Operand) -> SameNumbers:
+def focal_terms(logits: SameNumbers, positive: Booleans, alpha: float, gamma: float) -> SameNumbers:
     """α_t (1 − p_t)^γ · −log p_t of each logit, p_t = p where `positive`, else 1 − p; [...] → [...].
 
     The logarithm is taken from the logit, so it is finite for every finite logit. An interval holds what cancels in

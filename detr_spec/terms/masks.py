@@ -9,7 +9,7 @@ import numpy as np
 from detr_spec.activations import sigmoid
 from detr_spec.terms.focal import focal_terms
 from detr_spec.terms.term import Layer, MaskTerm
-from detr_spec.tolerance import Numbers, Operand
+from detr_spec.tolerance import Numbers
 from detr_spec.values import Booleans
 
 
@@ -39,7 +39,7 @@ class MaskDice(MaskTerm):
 
 
 def mask_focal(
-    logits: Numbers, truth: Booleans, normaliser: Numbers, alpha: Operand = 0.25, gamma: Operand = 2.0
+    logits: Numbers, truth: Booleans, normaliser: Numbers, alpha: float = 0.25, gamma: float = 2.0
 ) -> Numbers:
     """Σ over instances of the mean over pixels of the focal terms / num_boxes; [m, H, W] and bool [m, H, W] → []."""
     terms = focal_terms(logits, truth, alpha, gamma)

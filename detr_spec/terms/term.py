@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from detr_spec.boxes import EXACT, cxcywh_to_xyxy, elementwise_iou
+from detr_spec.boxes import EXACT, BoxRules, cxcywh_to_xyxy, elementwise_iou
 from detr_spec.parts import Part
 from detr_spec.tolerance import Numbers, hull, is_interval, placed, rounded_like
 from detr_spec.values import Booleans, Integers, InvalidValue
@@ -39,7 +39,7 @@ class Layer:
     images: Integers
     queries: Integers
     normaliser: Numbers
-    rules: Any = EXACT
+    rules: BoxRules = EXACT
     masks: tuple[Numbers, Booleans] | None = None
 
     @cached_property

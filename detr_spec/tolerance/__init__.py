@@ -2,9 +2,9 @@
 
 from detr_spec.tolerance.functions import (
     Numbers,
-    Operand,
     SameNumbers,
     absolute,
+    broadcast_to,
     concatenate,
     exp,
     hull,
@@ -47,9 +47,9 @@ __all__ = [
     "SPACING",
     "Interval",
     "Numbers",
-    "Operand",
     "SameNumbers",
     "absolute",
+    "broadcast_to",
     "concatenate",
     "exp",
     "gradient",

@@ -16,14 +16,17 @@ it can be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from detr_spec.values import DTYPES, MIXED_DTYPES, Floats, InvalidValue, round_to
+from detr_spec.values import DTYPES, MIXED_DTYPES, Floats, Index, InvalidValue, round_to
+
+Operand: TypeAlias = "Interval | Floats | float"
+"""What an operation on intervals is given: intervals, or constants of a formula."""
 
 SPACING = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7, "autocast": 2.0**-7}
 """The relative spacing of each dtype's numbers (its machine epsilon); autocast may round anything to bfloat16."""
@@ -52,6 +55,12 @@ def summation_growth(terms: int) -> float:
     return float(min(terms, 6.0 * np.sqrt(terms)))
 
 
+class ArrayFunction(Protocol):
+    """A function of NumPy that answers with an array."""
+
+    def __call__(self, *args: object, **options: object) -> ArrayLike: ...  # noqa: D102
+
+
 class Interval(np.lib.mixins.NDArrayOperatorsMixin):
     """An array of numbers, each with the range in which a right evaluation in `dtype` lies.
 
@@ -68,15 +77,15 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
     if TYPE_CHECKING:  # the mixin has no types
 
         def __neg__(self) -> Interval: ...
-        def __add__(self, other: Any) -> Interval: ...
-        def __radd__(self, other: Any) -> Interval: ...
-        def __sub__(self, other: Any) -> Interval: ...
-        def __rsub__(self, other: Any) -> Interval: ...
-        def __mul__(self, other: Any) -> Interval: ...
-        def __rmul__(self, other: Any) -> Interval: ...
-        def __truediv__(self, other: Any) -> Interval: ...
-        def __rtruediv__(self, other: Any) -> Interval: ...
-        def __pow__(self, other: Any) -> Interval: ...
+        def __add__(self, other: Operand) -> Interval: ...
+        def __radd__(self, other: Operand) -> Interval: ...
+        def __sub__(self, other: Operand) -> Interval: ...
+        def __rsub__(self, other: Operand) -> Interval: ...
+        def __mul__(self, other: Operand) -> Interval: ...
+        def __rmul__(self, other: Operand) -> Interval: ...
+        def __truediv__(self, other: Operand) -> Interval: ...
+        def __rtruediv__(self, other: Operand) -> Interval: ...
+        def __pow__(self, other: Operand) -> Interval: ...
 
     def __repr__(self) -> str:
         return f"Interval({self.value!r}, from {self.lower!r} to {self.upper!r}, {self.dtype})"
@@ -98,7 +107,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         """Whether a single number is not 0; raises `ValueError` for several, as arrays do."""
         return bool(self.value)
 
-    def __getitem__(self, index: Any) -> Interval:
+    def __getitem__(self, index: Index) -> Interval:
         return self._rearranged(lambda part: part[index])
 
     def reshape(self, *shape: int) -> Interval:
@@ -110,7 +119,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         """The transposed array."""
         return self._rearranged(lambda part: part.T)
 
-    def _rearranged(self, move: Callable[[Floats], Any]) -> Interval:
+    def _rearranged(self, move: Callable[[Floats], ArrayLike]) -> Interval:
         value = np.asarray(move(self.value))
         if self.is_point:
             return Interval(value, value, value, self.dtype, single=self.single)
@@ -130,7 +139,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         """These numbers, brought into bounds that only rounding leaves."""
         return self._rearranged(lambda part: np.clip(part, least, most))
 
-    def placed(self, shape: tuple[int, ...], index: Any) -> Interval:
+    def placed(self, shape: tuple[int, ...], index: Index) -> Interval:
         """These numbers at an index of an array of a shape, with zeros elsewhere."""
 
         def move(part: Floats) -> Floats:
@@ -176,7 +185,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         """The largest along an axis; exact, as comparisons are."""
         return self._rearranged(lambda part: part.max(axis=axis, keepdims=keepdims))
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Operand, **options: object) -> object:
         if method != "__call__" or options or ufunc not in OPERATIONS:
             return NotImplemented
         dtype = finest(inputs)
@@ -185,28 +194,35 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
             return OPERATIONS[ufunc](*operands)
 
     def __array_function__(
-        self, function: Callable[..., Any], types: Sequence[type], args: Sequence[Any], options: dict[str, Any]
-    ) -> Any:
-        if function not in REARRANGEMENTS:
-            return NotImplemented
-
-        def part(name: str) -> Floats:
-            def pick(given: Any) -> Any:
-                if isinstance(given, Interval):
-                    return getattr(given, name)
-                return type(given)(map(pick, given)) if isinstance(given, (list, tuple)) else given
-
-            return np.asarray(function(*map(pick, args), **options))
-
-        items = list(intervals_in(args))
-        value, dtype = part("value"), finest(items)
-        if all(item.is_point for item in items):
-            single = all(item.single for item in items) and _held(value, dtype)
-            return Interval(value, value, value, dtype, single=single)
-        return Interval(value, part("lower"), part("upper"), dtype)
+        self,
+        function: ArrayFunction,
+        types: Sequence[type],
+        args: Sequence[object],
+        options: Mapping[str, object],
+    ) -> object:
+        return rearranged(function, args, options) if function in REARRANGEMENTS else NotImplemented
 
 
-def intervals_in(given: Any) -> Iterator[Interval]:
+def rearranged(function: ArrayFunction, args: Sequence[object], options: Mapping[str, object]) -> Interval:
+    """What one of `REARRANGEMENTS` makes of arguments, among them intervals."""
+
+    def part(name: str) -> Floats:
+        def pick(given: object) -> object:
+            if isinstance(given, Interval):
+                return getattr(given, name)
+            return type(given)(map(pick, given)) if isinstance(given, (list, tuple)) else given
+
+        return np.asarray(function(*map(pick, args), **options))
+
+    items = list(intervals_in(args))
+    value, dtype = part("value"), finest(items)
+    if all(item.is_point for item in items):
+        single = all(item.single for item in items) and _held(value, dtype)
+        return Interval(value, value, value, dtype, single=single)
+    return Interval(value, part("lower"), part("upper"), dtype)
+
+
+def intervals_in(given: object) -> Iterator[Interval]:
     """The intervals among arguments, in lists and tuples too."""
     if isinstance(given, Interval):
         yield given
@@ -215,20 +231,20 @@ def intervals_in(given: Any) -> Iterator[Interval]:
             yield from intervals_in(item)
 
 
-def finest(given: Iterable[Any]) -> str:
+def finest(given: Iterable[object]) -> str:
     """The dtype of an operation between intervals, among others, which frameworks do in the finest of theirs."""
     dtypes = [item.dtype for item in given if isinstance(item, Interval)]
     return dtypes[0] if len(dtypes) == 1 else min(dtypes, key=SPACING.__getitem__)
 
 
-def in_dtype(operand: Any, dtype: str) -> Interval:
+def in_dtype(operand: Operand, dtype: str) -> Interval:
     """An operand of an operation in `dtype`, to which an interval of a coarser one is widened exactly."""
     if not isinstance(operand, Interval):
         return _known_constant(operand, dtype) if isinstance(operand, float) else _constant(operand, dtype)
     return operand if operand.dtype == dtype else operand.in_dtype(dtype)
 
 
-REARRANGEMENTS = {
+REARRANGEMENTS: set[object] = {
     np.broadcast_to,
     np.concatenate,
     np.expand_dims,
@@ -249,7 +265,7 @@ def lift(numbers: ArrayLike, dtype: str) -> Interval:
     return Interval(wide, wide, wide, dtype, single=_held(wide, dtype))
 
 
-def _constant(number: Any, dtype: str) -> Interval:
+def _constant(number: Floats | float, dtype: str) -> Interval:
     """A constant of a formula, which an implementation may hold in its dtype: widened where that rounds it."""
     wide = np.asarray(number, dtype=np.float64)
     return _single(wide, dtype) if _held(wide, dtype) else _widened(wide, wide, wide, dtype)
@@ -294,7 +310,7 @@ def _subtract(a: Interval, b: Interval) -> Interval:
     return _add(a, _negative(b))
 
 
-def _extremes(function: Callable[[Floats, Floats], Any], a: Interval, b: Interval) -> tuple[Floats, Floats]:
+def _extremes(function: Callable[[Floats, Floats], ArrayLike], a: Interval, b: Interval) -> tuple[Floats, Floats]:
     """The least and greatest of a function at the ends of two ranges; 0 × ∞ is left out, as such a range has 0 too.
 
     Where there is nothing else, of 0 and a number of which nothing is known, nothing is known.
@@ -341,7 +357,7 @@ def _power(a: Interval, exponent: Interval) -> Interval:
     return _widened(np.asarray(value), *_extremes(np.power, a.within(0.0, np.inf), exponent), a.dtype)
 
 
-def _increasing(function: Callable[[Floats], Any], domain: float = -np.inf) -> Callable[[Interval], Interval]:
+def _increasing(function: Callable[[Floats], ArrayLike], domain: float = -np.inf) -> Callable[[Interval], Interval]:
     def apply(a: Interval) -> Interval:
         parts = [np.asarray(function(np.maximum(part, domain))) for part in (a.value, a.lower, a.upper)]
         return _widened(parts[0], parts[1], parts[2], a.dtype)
@@ -349,7 +365,7 @@ def _increasing(function: Callable[[Floats], Any], domain: float = -np.inf) -> C
     return apply
 
 
-def _exact(function: Callable[[Floats, Floats], Any]) -> Callable[[Interval, Interval], Interval]:
+def _exact(function: Callable[[Floats, Floats], ArrayLike]) -> Callable[[Interval, Interval], Interval]:
     def apply(a: Interval, b: Interval) -> Interval:
         value = np.asarray(function(a.value, b.value))
         if a.single and b.single:
@@ -360,7 +376,7 @@ def _exact(function: Callable[[Floats, Floats], Any]) -> Callable[[Interval, Int
     return apply
 
 
-OPERATIONS: dict[Any, Callable[..., Interval]] = {
+OPERATIONS: dict[np.ufunc, Callable[[Interval], Interval] | Callable[[Interval, Interval], Interval]] = {
     np.add: _add,
     np.subtract: _subtract,
     np.multiply: _multiply,

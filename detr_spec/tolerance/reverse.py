@@ -11,22 +11,25 @@ between the two sides'. Source: Griewank and Walther 2008, "Evaluating Derivativ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from detr_spec.tolerance.functions import Numbers, hull
+from detr_spec.tolerance.functions import Numbers, broadcast_to, expand_dims, hull
 from detr_spec.tolerance.intervals import (
     OPERATIONS,
     REARRANGEMENTS,
     SPACING,
+    ArrayFunction,
     Interval,
+    Operand,
     finest,
     in_dtype,
     intervals_in,
     lift,
+    rearranged,
 )
 from detr_spec.values import AnyNumbers, Floats, Integers
 
@@ -62,8 +65,8 @@ class Traced(Interval):
         """The sum over an axis, or over all."""
 
         def back(slope: Interval) -> Interval:
-            spread = slope if axis is None else np.expand_dims(slope, axis)  # type: ignore[call-overload]
-            return _broadcast(spread, self.shape)
+            spread = slope if axis is None else expand_dims(slope, axis)
+            return broadcast_to(spread, self.shape)
 
         return Traced(self.constant().sum(axis), [[(self, back)]])
 
@@ -85,10 +88,10 @@ class Traced(Interval):
         """Raises `TypeError`: a definition whose largest number matters for its gradient has no kink there."""
         raise TypeError("the largest of traced numbers has no gradient; stop it, or write it with np.maximum")
 
-    def _rearranged(self, move: Callable[[Floats], Any]) -> Traced:
+    def _rearranged(self, move: Callable[[Floats], ArrayLike]) -> Traced:
         return _rearranged(self.constant()._rearranged(move), lambda parts: move(parts[0]), [self])
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Operand, **options: object) -> object:
         if method != "__call__" or options or ufunc not in _DERIVATIVES:
             return NotImplemented
         dtype = finest(inputs)
@@ -105,8 +108,12 @@ class Traced(Interval):
         return Traced(result, [way])
 
     def __array_function__(
-        self, function: Callable[..., Any], types: Sequence[type], args: Sequence[Any], options: dict[str, Any]
-    ) -> Any:
+        self,
+        function: ArrayFunction,
+        types: Sequence[type],
+        args: Sequence[object],
+        options: Mapping[str, object],
+    ) -> object:
         if function not in REARRANGEMENTS:
             return NotImplemented
         traced = [item for item in intervals_in(args) if isinstance(item, Traced)]
@@ -114,7 +121,7 @@ class Traced(Interval):
         def moved(parts: Sequence[AnyNumbers]) -> AnyNumbers:
             following = iter(parts)
 
-            def pick(given: Any) -> Any:
+            def pick(given: object) -> object:
                 if isinstance(given, Traced):
                     return next(following)
                 if isinstance(given, Interval):
@@ -123,15 +130,17 @@ class Traced(Interval):
 
             return np.asarray(function(*map(pick, args), **options))
 
-        def plain(given: Any) -> Any:
+        def plain(given: object) -> object:
             if isinstance(given, Interval):
                 return given.constant()
             return type(given)(map(plain, given)) if isinstance(given, (list, tuple)) else given
 
-        return _rearranged(function(*map(plain, args), **options), moved, traced)
+        return _rearranged(rearranged(function, list(map(plain, args)), options), moved, traced)
 
 
-def _rearranged(result: Interval, move: Callable[[Sequence[AnyNumbers]], Any], operands: Sequence[Traced]) -> Traced:
+def _rearranged(
+    result: Interval, move: Callable[[Sequence[AnyNumbers]], ArrayLike], operands: Sequence[Traced]
+) -> Traced:
     """A result whose numbers are copies of the operands' or of constants, as `move` copies them in any dtype."""
     ends = np.cumsum([operand.value.size for operand in operands])
     # Imaginary, so that they are told from constants, which are real.
@@ -174,11 +183,6 @@ def _rounded(slope: Interval, dtype: str) -> Interval:
     return slope.in_dtype(dtype) + 0.0
 
 
-def _broadcast(slope: Interval, shape: tuple[int, ...]) -> Interval:
-    spread: Interval = np.broadcast_to(slope, shape)  # type: ignore[call-overload]
-    return spread
-
-
 def _summed(back: Back, shape: tuple[int, ...], broadcast: tuple[int, ...]) -> Back:
     """The way back to an operand of a shape that was broadcast to another, over whose copies it sums."""
     if shape == broadcast:
@@ -190,7 +194,7 @@ def _summed(back: Back, shape: tuple[int, ...], broadcast: tuple[int, ...]) -> B
             found = found.sum(axis=0)
         for axis, length in enumerate(shape):
             if length == 1 and found.shape[axis] != 1:
-                found = np.expand_dims(found.sum(axis=axis), axis)  # type: ignore[call-overload]
+                found = expand_dims(found.sum(axis=axis), axis)
         return found
 
     return summed
@@ -241,7 +245,7 @@ def _of_product(_: Interval, __: Interval, other: Interval) -> Back:
     return _times(other)
 
 
-_DERIVATIVES: dict[Any, tuple[Callable[..., Back], ...]] = {
+_DERIVATIVES: dict[np.ufunc, tuple[Callable[[Interval, Interval, Interval], Back], ...]] = {
     np.add: (_stays, _stays),
     np.subtract: (_stays, _turns),
     np.multiply: (_of_product, _of_product),
@@ -258,25 +262,22 @@ _DERIVATIVES: dict[Any, tuple[Callable[..., Back], ...]] = {
 """For each operand, the way back to it: from the result, that operand, and the other, which may be the same."""
 
 
-def gradient(function: Callable[..., Numbers], *numbers: Interval) -> tuple[Interval, ...]:
-    """The gradient of a definition, which answers one number, [], at numbers, by each of them; of their shapes.
+def gradient(function: Callable[[Interval], Numbers], numbers: Interval) -> Interval:
+    """The gradient of a definition, which answers one number, [], by the numbers that it is given, at these.
 
     Nothing is known of the slope of what may have no finite value: one 0/0 among many pairs is NaN for all of them
     where they are computed at once.
     """
-    traced = [Traced(item) for item in numbers]
-    result = function(*traced)
+    traced, zero = Traced(numbers), lift(np.zeros(numbers.shape), numbers.dtype)
+    result = function(traced)
     if not isinstance(result, Traced):
-        return tuple(lift(np.zeros(item.shape), item.dtype) for item in numbers)
+        return zero
     if not np.isfinite([result.lower, result.upper]).all():
-        return tuple(_unknown(item) for item in numbers)
+        return _unknown(numbers)
     order = _results_first(result)
     several = max(len(item.ways) for item in order)
     with np.errstate(all="ignore"):
-        found = [_slopes(order, way) for way in range(max(several, 1))]
-    return tuple(
-        hull(*(slopes.get(id(item), lift(np.zeros(item.shape), item.dtype)) for slopes in found)) for item in traced
-    )
+        return hull(*(_slopes(order, way).get(id(traced), zero) for way in range(max(several, 1))))
 
 
 def _unknown(numbers: Interval) -> Interval:

@@ -155,7 +155,7 @@ def test_rules_of_divisors_enter_the_gradient(rules: BoxRules) -> None:
     loss = 1 - intersection / by_union + (enclosing - union) / by_enclosing
     loss.sum().backward()
     targets = lift(truth, "float64")
-    (expected,) = gradient(lambda rows: box_giou(rows, targets, 1.0, rules), lift(boxes, "float64"))
+    expected = gradient(lambda rows: box_giou(rows, targets, 1.0, rules), lift(boxes, "float64"))
     got = leaf.grad.numpy()
     assert ((got >= expected.lower) & (got <= expected.upper)).all()
     assert np.median(expected.upper - expected.lower) < 1e-13
@@ -191,7 +191,7 @@ def test_the_usual_focal_losses_lie_in_the_range(name: str, gamma: float, dtype:
         target = torch.full_like(leaf, float(positive)).detach()
         USUAL_FOCAL[name](leaf, target, 0.25, gamma).sum().backward()
         given = lift(leaf.detach().double().numpy(), dtype)
-        (expected,) = gradient(lambda z: focal_terms(z, np.full(485, positive), 0.25, gamma).sum(), given)  # noqa: B023
+        expected = gradient(lambda z: focal_terms(z, np.full(485, positive), 0.25, gamma).sum(), given)  # noqa: B023
         got = leaf.grad.double().numpy()
         outside = ~((got >= expected.lower) & (got <= expected.upper))
         assert not outside.any(), [(logits[i], got[i], expected[i]) for i in np.flatnonzero(outside)[:3]]
@@ -213,7 +213,7 @@ def test_the_usual_cross_entropies_lie_in_the_range(name: str, dtype: str) -> No
         classes, weights = random.integers(0, 5, 64), np.array([1.0, 1.0, 1.0, 1.0, 0.1])
         USUAL_CROSS_ENTROPY[name](leaf, torch.tensor(classes), torch.tensor(weights, dtype=leaf.dtype)).backward()
         logits = lift(leaf.detach().double().numpy()[None], dtype)
-        (expected,) = gradient(lambda z: weighted_cross_entropy(z, classes[None], weights), logits)  # noqa: B023
+        expected = gradient(lambda z: weighted_cross_entropy(z, classes[None], weights), logits)  # noqa: B023
         got = leaf.grad.double().numpy()[None]
         assert ((got >= expected.lower) & (got <= expected.upper)).all()
 

@@ -395,7 +395,7 @@ def test_gradients_by_differentiation_lie_in_their_range(dtype: str, resized: st
         logits = RESIZED[resized](given, *common_size(targets)).flatten(1)
         found = WAYS[way](logits, torch.tensor(truth, dtype=working).flatten(1), 3.0)
         for loss, definition in zip(found, (mask_focal, mask_dice), strict=True):
-            (expected,) = gradient(lambda m: definition(bilinear(m, *truth.shape[1:]), truth, 3.0), lift(masks, dtype))  # noqa: B023
+            expected = gradient(lambda m: definition(bilinear(m, *truth.shape[1:]), truth, 3.0), lift(masks, dtype))  # noqa: B023
             (slope,) = (part.double().numpy() for part in torch.autograd.grad(loss, given, retain_graph=True))
             assert ((expected.lower <= slope) & (slope <= expected.upper)).all()
             if dtype == "float64":

@@ -69,7 +69,7 @@ def test_a_slope_is_what_differences_say(name: str) -> None:
     def total(x: Numbers) -> Numbers:
         return FUNCTIONS[name](x).reshape(-1).sum()
 
-    (slope,) = gradient(total, lift(POINT, "float64"))
+    slope = gradient(total, lift(POINT, "float64"))
     for place in np.ndindex(POINT.shape):
         direction = np.zeros(POINT.shape)
         direction[place] = 1.0
@@ -94,16 +94,17 @@ def test_what_torch_differentiates_lies_in_the_range(dtype: str) -> None:
     for _ in range(50):
         x, y = (torch.tensor(random.uniform(0.1, 4.0, 16), dtype=working, requires_grad=True) for _ in range(2))
         function(x, y, torch).backward()
-        points = [lift(leaf.detach().double().numpy(), dtype) for leaf in (x, y)]
-        for leaf, slope in zip((x, y), gradient(lambda a, b: function(a, b, np), *points), strict=True):
+        first, second = (lift(leaf.detach().double().numpy(), dtype) for leaf in (x, y))
+        by_first = gradient(lambda a: function(a, second, np), first)  # noqa: B023
+        by_second = gradient(lambda b: function(first, b, np), second)  # noqa: B023
+        for leaf, slope in ((x, by_first), (y, by_second)):
             assert leaf.grad is not None
             got = leaf.grad.double().numpy()
             assert ((slope.lower <= got) & (got <= slope.upper)).all()
 
 
 def slope_of(function: Callable[[Numbers], Numbers], number: float) -> Interval:
-    (slope,) = gradient(lambda x: function(x).sum(), lift([number], "float64"))
-    return slope
+    return gradient(lambda x: function(x).sum(), lift([number], "float64"))
 
 
 @pytest.mark.parametrize(

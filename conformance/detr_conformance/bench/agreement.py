@@ -178,11 +178,9 @@ def _outside(got: Floats, known: Interval) -> str | None:
 
 def _logit_range(layer: _Layer) -> Interval:
     objective = layer.objective
-    (slope,) = gradient(objective.of_logits, lift(layer.outputs.logits, DTYPE))
-    return slope
+    return gradient(objective.of_logits, lift(layer.outputs.logits, DTYPE))
 
 
 def _box_range(layer: _Layer) -> Interval:
     """The gradient of the matched boxes [m, 4]."""
-    (slope,) = gradient(layer.objective.of_boxes, layer.boxes(layer.objective.rows))
-    return slope
+    return gradient(layer.objective.of_boxes, layer.boxes(layer.objective.rows))
