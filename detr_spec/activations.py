@@ -1,4 +1,4 @@
-"""What logits say: probabilities, and their logarithms, in ways whose ranges hold what usual implementations cancel."""
+"""Probabilities of logits and their logarithms, with ranges that hold the cancellation in usual implementations."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from detr_spec.tolerance import (
 def log_softmax(logits: SameNumbers) -> SameNumbers:
     """Z − (max z + log Σ exp(z − max z)) over the last axis; [..., C] → [..., C].
 
-    In this order the range also holds what cancels where log Σ exp z is formed before z is subtracted from it.
+    In this order the range also holds the cancellation of forming log Σ exp z before subtracting it from z.
     """
     return logits - log_sum_exp(logits)
 
 
 def log_sum_exp(logits: SameNumbers) -> SameNumbers:
-    """Max z + log Σ exp(z − max z) over the last axis, whose slope is the softmax; [..., C] → [..., 1]."""
+    """Max z + log Σ exp(z − max z) over the last axis, whose derivative is the softmax; [..., C] → [..., 1]."""
     z = stop_gradient(logits)
     highest = z.max(axis=-1, keepdims=True)
     total = highest + log(exp(z - highest).sum(axis=-1)[..., None])
@@ -46,7 +46,7 @@ def softmax(logits: SameNumbers) -> SameNumbers:
 
 
 def sigmoid(logits: SameNumbers) -> SameNumbers:
-    """1 / (1 + exp(−z)), each in [0, 1]. Its slope is p (1 − p), in which 1 − p may be a difference or not."""
+    """1 / (1 + exp(−z)), each in [0, 1]. Its derivative is p (1 − p), where 1 − p may be a difference or not."""
     z = stop_gradient(logits)
     with np.errstate(over="ignore"):
         probability = within(1.0 / (1.0 + exp(-z)), most=1.0)
@@ -60,8 +60,8 @@ def sigmoid(logits: SameNumbers) -> SameNumbers:
 def surprisal(logits: SameNumbers) -> SameNumbers:
     """−log sigmoid(z), finite for every finite logit; [...] → [...].
 
-    Usual implementations write it, and its derivative, as differences in which all but a few digits cancel:
-    log(1 + exp z) − z, and sigmoid(z) − 1. An interval holds what these give, too.
+    Usual implementations write it, and its derivative, as differences in which all but a few digits cancel: log(1 + exp
+    z) − z, and sigmoid(z) − 1. An interval also holds the results of these forms.
     """
     z = stop_gradient(logits)
     rest = log1p(exp(-absolute(z)))
@@ -75,8 +75,8 @@ def surprisal(logits: SameNumbers) -> SameNumbers:
 def binary_cross_entropy(logits: SameNumbers, targets: SameNumbers) -> SameNumbers:
     """−t log p − (1 − t) log(1 − p) of each logit and target in [0, 1], p = sigmoid(z); [...] and [...] → [...].
 
-    Usual implementations write it as max(z, 0) − t z + log(1 + exp(−|z|)), and its slope as p − t or so: an interval
-    holds these, too. Raises `TypeError` for targets of which a gradient is asked.
+    Usual implementations write it as max(z, 0) − t z + log(1 + exp(−|z|)), and its derivative as p − t or a similar
+    form; an interval also holds the results of these. Raises `TypeError` if a gradient by the targets is asked for.
     """
     z, t = stop_gradient(logits), stop_gradient(targets)
     if t is not targets:

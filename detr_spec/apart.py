@@ -1,8 +1,8 @@
 """Predictions that stand apart from the decoder's layers, and what they are trained towards. norm §4.
 
 The encoder's own predictions (Zhu et al. 2021, section 4.2) are matched like a layer's. Denoising queries (Li et al.
-2022; Zhang et al. 2022, DINO, section 3.3) are not matched: the place of a query in its group says which target is its
-own.
+2022; Zhang et al. 2022, DINO, section 3.3) are not matched: the position of a query in its group says which target it
+has.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def denoising_groups(outputs: Outputs, targets: Targets) -> int:
 def denoising_matchings(outputs: Outputs, targets: Targets) -> tuple[Matching, ...]:
     """Which denoising queries of each image have a target, and which target.
 
-    In each group, query j is made from target j, and those from n on, and those beyond an image's targets, are none's.
-    Raises as `denoising_groups`.
+    In each group, query j is made from target j; queries from n on, and those beyond an image's targets, have no
+    target. Raises as `denoising_groups`.
     """
     groups = denoising_groups(outputs, targets)
     starts = np.arange(groups) * (outputs.queries // groups)

@@ -32,7 +32,7 @@ from detr_spec.values import NARROW_DTYPES, Floats, part_dtypes
 
 @dataclass(frozen=True, kw_only=True)
 class BoxRules:
-    """Box arithmetic: what is added to denominators, and what happens to boxes that are none."""
+    """Box arithmetic: what is added to denominators, and what happens to invalid boxes."""
 
     iou_epsilon: float = 0.0
     """Added to the union before the division that gives the IoU."""
@@ -96,8 +96,8 @@ def xyxy_to_cxcywh(boxes: SameNumbers) -> SameNumbers:
 def with_flat_kinks(boxes: SameNumbers) -> SameNumbers:
     """The same boxes; cxcywh [n, 4] → [n, 4].
 
-    Implementations may keep sides at 0 or above, which no valid box shows but in the slope of a side of 0: it is its
-    own, or none.
+    Implementations may clamp sides at 0. Valid boxes show that only in the derivative by a side of 0, which is kept or
+    0.
     """
     sides = boxes[:, 2:]
     return concatenate([boxes[:, :2], where(values(sides) == 0, maximum(sides, 0.0), sides)], axis=1)
@@ -112,7 +112,7 @@ def area(boxes: SameNumbers) -> SameNumbers:
 def sides(near: SameNumbers, far: SameNumbers) -> SameNumbers:
     """Far − near corners; [..., 2] and [..., 2] → [..., 2].
 
-    Of corners in a narrower dtype than float32, whose areas are in float32, they may be rounded to either.
+    Areas of boxes narrower than float32 are in float32, so their sides may be rounded to either dtype.
     """
     if not is_coarser(near, "float32"):
         return far - near
@@ -157,12 +157,12 @@ def elementwise_giou(first: SameNumbers, second: SameNumbers, rules: BoxRules = 
 
 
 def union_divisor(union: SameNumbers, rules: BoxRules) -> SameNumbers:
-    """What an intersection is divided by: the area of the union, under the rules of a dialect; [...] → [...]."""
+    """The divisor of an intersection: the area of the union, by the rules of a dialect; [...] → [...]."""
     return _divisor(union, rules.iou_epsilon, rules.least_divisor)
 
 
 def enclosing_divisor(enclosing: SameNumbers, rules: BoxRules) -> SameNumbers:
-    """What the empty part of an enclosing box is divided by: its area, under the rules of a dialect; [...] → [...]."""
+    """The divisor of the empty part of an enclosing box: its area, by the rules of a dialect; [...] → [...]."""
     return _divisor(enclosing, rules.giou_epsilon, rules.least_divisor)
 
 

@@ -161,12 +161,12 @@ class Configuration:
         return tuple(name for name, term in self.terms.items() if term.moves == predictions)
 
     def terms_with(self, law: str) -> tuple[str, ...]:
-        """Those of the terms that the case is about of which a law is true."""
+        """The training terms that the case is about for which a law is true."""
         return tuple(name for name in self.trained if law in self.terms[name].laws)
 
     @property
     def class_weights(self) -> tuple[float, ...]:
-        """The weight of each class in the classification loss, without that of no object; none where it has no such."""
+        """The weight of each class in the classification loss, no object aside; empty where classes have no weights."""
         return tuple(values(self.class_loss.class_weights(self.num_classes)).tolist())
 
     @property
@@ -176,7 +176,7 @@ class Configuration:
 
     @property
     def weight_dict(self) -> dict[str, float]:
-        """The loss weights by the profile's keys: for all other layers and predictions those of the last. norm §4."""
+        """The loss weights by the profile's keys; other layers and predictions have the last layer's. norm §4."""
         main = {getattr(self.profile.keys, name, name): weight for name, weight in self.term_weights.items()}
         return {
             key: weight

@@ -19,7 +19,7 @@ _OVERLAPS = ("iou_epsilon", "giou_epsilon", "least_divisor")
 def deciding_numbers(component: str, configuration: Configuration, *, weighted: bool = False) -> Mapping[str, float]:
     """The numbers that decide a component's answer, by the names of their fields.
 
-    weighted: whether it is asked about loss weights, which decide no loss.
+    weighted: whether the question is about loss weights, on which no single loss depends.
     """
     profile = configuration.profile
     fields = list(_fields(component, configuration))
@@ -49,7 +49,7 @@ def _numbers(profile: Profile, parts: Sequence[str]) -> list[str]:
 
 
 def _declared(component: str, profile: Profile) -> dict[str, float]:
-    """The numbers of the profile itself that count, and are not none or 0."""
+    """The numbers of the profile itself that have an effect: neither None nor 0."""
     overlaps = component in ("boxes", "matcher", *CRITERIA)
     declared = {name: getattr(profile.boxes, name) for name in _OVERLAPS} if overlaps else {}
     return {name: number for name, number in declared.items() if number}

@@ -1,4 +1,4 @@
-"""What is declared is held to what can be: choices, numbers, names and templates, each refused with `InvalidValue`."""
+"""Checks of what is declared: choices, numbers, names and templates; a wrong one is refused with `InvalidValue`."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ def require_weights(name: str, weights: Sequence[float]) -> None:
 
 
 def require_different(what: str, *names: str) -> None:
-    """Raises `InvalidValue` where a name is there twice."""
+    """Raises `InvalidValue` if a name occurs twice."""
     twice = [name for place, name in enumerate(names) if name in names[:place]]
     if twice:
         raise InvalidValue(f"two {what} are called {twice[0]!r}; expected a name of its own for each")
 
 
 def require_arguments(names: Sequence[str], known: Sequence[str]) -> None:
-    """Raises `InvalidValue` unless a matcher is called with what there is, and is told how many targets an image has.
+    """Raises `InvalidValue` unless a matcher's arguments are known and include the number of targets of an image.
 
-    known: what there is, of which those that say how many targets an image has can stand for each other.
+    known: the arguments that exist; those that give the number of targets of an image can replace each other.
     """
     counts = [name for name in known if name in ("target_valid", "target_counts")]
     lacks = [name for name in known if name not in (*names, *counts)]

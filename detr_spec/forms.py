@@ -1,7 +1,7 @@
-"""The form of what an implementation is given and of what it answers, held against the declared types.
+"""Checks an implementation's arguments and answers against the declared types.
 
-Values become what their types say: arrays of the declared dtype that nobody else changes, tuples, floats. An answer of
-another form is a violation, whoever asks and from wherever it comes.
+Values are converted to their types: arrays of the declared dtype that nobody else can change, tuples, floats. An answer
+of another form is a violation.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Where:
         return Where(self.function, self.part + part)
 
     def wrong(self, value: object, expected: str) -> Violation:
-        """The violation that says what came here, and what was expected."""
+        """The violation that says what this part is, and what was expected."""
         part = self.part.removeprefix(".")
         what = f"{self.function} answered {described(value)}{part and f' as {part}'}"
         return Violation(what, expected=expected, got=described(value))
@@ -70,10 +70,10 @@ class _Wrong(Exception):
 
 
 def formed(value: object, hint: object, where: Where) -> object:
-    """`value` as its type says; raises `Violation` for what is not of that form.
+    """`value` converted to its type; raises `Violation` if it has another form.
 
-    A function, or a component of several, comes back with its arguments and answers held to its type; whatever it
-    raises arrives as `Raised`.
+    A function, or a component with several, is returned with its arguments and answers checked against its type; what
+    it raises is raised as `Raised`.
     """
     try:
         return _form(hint)(value, where, {})

@@ -1,7 +1,7 @@
 """The gradient of a decoder layer's training terms under a given matching, with the range of a right evaluation.
 
-The definitions are the only write-up: their gradients come from them by reverse mode. At a kink, where boxes or
-corners coincide, the range holds whatever lies between the slopes on its sides. norm §4.
+Gradients come from the definitions by reverse mode; they are not written down again. At a kink, where boxes or corners
+coincide, the range holds whatever lies between the slopes on its sides. norm §4.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class GradientRange:
 class LayerObjective:
     """Σ weight · term of one decoder layer under a matching of each image, as functions of its predictions.
 
-    weights: numbers or their ranges, by the terms' neutral names; a term that is left out has none. factors: numbers
-    that a term is times before its weight, where a loss is not the plain term. pooled: the same under the pairs of all
-    layers, where the terms of boxes are under these.
+    weights: numbers or their ranges, by the terms' neutral names; a term that is left out has none. factors: numbers by
+    which a term is multiplied before its weight, where a loss is not the plain term. pooled: the same objective under
+    the pairs of all layers, where box terms use these.
     """
 
     configuration: Configuration
@@ -56,7 +56,7 @@ class LayerObjective:
 
     @property
     def of_pairs(self) -> LayerObjective:
-        """The objective whose matchings the terms of boxes are under."""
+        """The objective whose matchings the box terms use."""
         return self.pooled or self
 
     @cached_property
@@ -163,9 +163,9 @@ def layer_objective(
     place: Place,
     union: Sequence[Matching] | None = None,
 ) -> LayerObjective:
-    """What the losses with a weight ask of one place: its predictions, targets and matchings, and whose they are.
+    """The weighted losses of one place as an objective of its predictions, under its targets and matchings.
 
-    union: the matching of each image that the terms of boxes are under, where that is not the layer's own.
+    union: the matching of each image that box terms use, where it is not the layer's own.
     """
     losses = reported_losses(configuration)
     own = {name: key for key in table for name, other in losses[key].parts if other == place}

@@ -10,7 +10,7 @@ from detr_spec.values import Floats, HeadParameters
 def linear(inputs: Interval, weight: Floats, bias: Floats) -> Interval:
     """The linear map x Wᵀ + b over the last axis; [..., D] with W [E, D] and b [E] → [..., E].
 
-    The bias is a term of the sum like the products, for a matrix multiplication may well start from it.
+    The bias is a term of the sum like the products, because a matrix multiplication may start from it.
     """
     products = inputs[..., None, :] * lift(weight, inputs.dtype)
     biases = broadcast_to(lift(bias, inputs.dtype)[..., None], (*products.shape[:-1], 1))

@@ -1,4 +1,4 @@
-"""What the annotations of values say: the types of fields, of items and of functions, and the shapes of arrays."""
+"""Reading type annotations: the types of fields, items and functions, and the shapes of arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @cache
 def field_types(kind: object) -> Mapping[str, object]:
-    """The type of each field of a dataclass, also of one with arguments such as `Answer[Losses]`, any if not given."""
+    """The type of each field of a dataclass, which may be generic, as `Answer[Losses]`; `Any` for missing arguments."""
     plain = record_type(kind)
     hints = get_type_hints(plain, include_extras=True)
     parameters = getattr(plain, "__parameters__", ())
@@ -27,7 +27,7 @@ def field_types(kind: object) -> Mapping[str, object]:
 
 
 def record_type(kind: object) -> type[DataclassInstance]:
-    """The dataclass that a type is, also one with arguments."""
+    """The dataclass of a type, which may be generic."""
     return cast("type[DataclassInstance]", get_origin(kind) or kind)
 
 
@@ -37,7 +37,7 @@ def default_of(field: Field[object]) -> object:
 
 
 def optional_type(hint: object) -> object:
-    """What a value may be beside None; None for one that may not be None.
+    """The type of an optional value when it is not None; None for a type that is not optional.
 
     Raises `TypeError` for any other choice of types.
     """
@@ -50,12 +50,12 @@ def optional_type(hint: object) -> object:
 
 
 def is_record(hint: object) -> bool:
-    """Whether a type is a dataclass, also one with arguments, but no part of a profile, which its name tells apart."""
+    """Whether a type is a dataclass, generic or not, but not a part of a profile, which is encoded by its name."""
     return is_dataclass(record_type(hint)) and not is_part(hint)
 
 
 def is_part(hint: object) -> TypeGuard[type[Part]]:
-    """Whether a type is one of the parts that a profile is put together from."""
+    """Whether a type is a part of a profile."""
     return isinstance(hint, type) and issubclass(hint, Part)
 
 

@@ -98,8 +98,8 @@ class Decoder:
     """A decoder, with or without an encoder before it, in evaluation mode: from features to hidden states.
 
     stacked gives the normed output of each decoder layer, [L, B, Q, D]; last, with the same weights, only the last
-    layer's, [1, B, Q, D]; cut ends with that of the decoder which ends after so many of its layers. The last two may be
-    missing.
+    layer's, [1, B, Q, D]; cut gives the states of the same decoder ended after a number of its layers. The last two may
+    be missing.
     """
 
     stacked: Callable[[FeatureMap], Answer[HiddenStates]]
@@ -111,10 +111,10 @@ class Decoder:
 class Model:
     """A whole detector in evaluation mode, and how far its backbone sees, where that is known.
 
-    call gives the outputs for images [3, H, W], each of its own size, as one batch; cut, with the same weights, those
-    of the model whose decoder ends after so many of its layers. reach is a number of pixels: pixels that are farther
-    than that from an image do not change its features. Half the receptive field is one; a backbone with attention, or
-    with a norm over positions, has none. The last two may be missing.
+    call gives the outputs for images [3, H, W], each of its own size, as one batch; cut gives those of the same model
+    with its decoder ended after a number of its layers. reach is a number of pixels: pixels that are farther than that
+    from an image do not change its features. Half the receptive field is one; a backbone with attention, or with a norm
+    over positions, has none. The last two may be missing.
     """
 
     call: Callable[[Sequence[Image]], Answer[Outputs]]
@@ -171,7 +171,7 @@ class Limits:
     components: Mapping[str, ComponentLimits] = field(default_factory=dict)
 
     def of(self, component: str) -> Limits:
-        """The limits of one component: its own where it has such, else those of all."""
+        """The limits of one component: its own where it has them, else those of the implementation."""
         given = vars(self.components.get(component, ComponentLimits()))
         own = {name: limit for name, limit in given.items() if limit is not None}
         return replace(self, components={}, **own)
@@ -192,12 +192,12 @@ class Limits:
 
     @property
     def mixed_dtypes(self) -> tuple[str, ...]:
-        """Those of the dtypes that are mixed."""
+        """The mixed dtypes among the declared ones."""
         return tuple(dtype for dtype in self.dtypes if dtype in MIXED_DTYPES)
 
     @property
     def usual_dtypes(self) -> tuple[str, ...]:
-        """Those of the dtypes that are not mixed, which most cases have; all where there is no other."""
+        """The dtypes that are not mixed, which most cases have; all of them where every dtype is mixed."""
         return tuple(dtype for dtype in self.dtypes if dtype not in MIXED_DTYPES) or self.dtypes
 
 
@@ -240,9 +240,9 @@ class Implementation:
         return tuple(name for name in COMPONENTS if getattr(self, name) is not None)
 
     def component(self, name: str) -> Component:
-        """The factory of a component, held to its type in what it is given and answers, and so are its functions.
+        """The factory of a component; all arguments and answers, also its functions', are checked against their types.
 
-        Whatever the implementation raises arrives as `Raised`, and an answer of a wrong form as `Violation`. Raises
+        What the implementation raises is raised as `Raised`, an answer of a wrong form as `Violation`. Raises
         `NotProvided` where the implementation has no such component.
         """
         factory = getattr(self, name)
@@ -274,7 +274,7 @@ PARTED = (BoxOperations, Assignment, Heads, Decoder, Model)
 
 
 def around(component: Given, wrap: Callable[[Function], Function]) -> Given:
-    """The component with every call wrapped: that of a factory, those of what it returns, and those of all parts."""
+    """The component with every call wrapped: of a factory, of what it returns, and of all parts."""
     if isinstance(component, PARTED):
         parts = {part.name: around(getattr(component, part.name), wrap) for part in fields(component)}
         return replace(component, **parts)

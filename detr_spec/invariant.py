@@ -39,9 +39,9 @@ MUST, SHOULD = Level.MUST, Level.SHOULD
 class Domain:
     """What may be drawn for an implementation: its profile and its limits, and whether only small cases are wanted.
 
-    device: where the implementation is to compute. dtype: that of all cases; without it, any of the limits'. most: how
-    many images, queries and targets a set has at most, as far as an invariant speaks of so few. shared: whether whoever
-    asks gives the cases the queries that a target may have beside its first.
+    device: where the implementation is to compute. dtype: that of all cases; without it, any of the limits'. most: the
+    largest number of images, queries and targets of a set, where the invariant allows so few. shared: whether the
+    caller adds the queries that a target may have beside its first.
     """
 
     profile: Profile
@@ -107,7 +107,7 @@ class Invariant:
     """Whether its cases are in dtypes that the implementation does not declare."""
 
     def case_count(self, examples: int) -> int:
-        """How many cases it gets where `examples` are asked for: at least one."""
+        """The number of cases it gets when `examples` are asked for: at least one."""
         return max(1, int(examples / self.cost))
 
 

@@ -1,7 +1,7 @@
 """The losses of one decoder layer under a given matching. norm §4; Carion et al. 2020, section 3.1.
 
-`set_losses` puts the terms of a configuration together for a case: each by its neutral name ("classification",
-"box_l1", "box_giou", "mask", "dice", "class_error", "cardinality"), an interval in which a right answer lies.
+`set_losses` evaluates the terms of a configuration for a case: each by its neutral name ("classification", "box_l1",
+"box_giou", "mask", "dice", "class_error", "cardinality"), an interval in which a right answer lies.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def by_pairs(configuration: Configuration) -> Configuration:
 
 
 def boxes_counted(targets: Targets, matchings: Sequence[Matching], configuration: Configuration) -> int:
-    """The number of targets in a batch, or of matches, as the profile counts."""
+    """The number of targets in a batch, or of matched pairs, as the profile counts."""
     if configuration.profile.denominator == "matches":
         return sum(len(matching.queries) for matching in matchings)
     return configuration.scope.targets_counted * sum(len(target) for target in targets)
@@ -90,7 +90,7 @@ def _percentage_wrong(surely_right: Booleans, maybe_right: Booleans, dtype: str)
 def _counted(logits: Floats, rule: str, dtype: str) -> tuple[Booleans, Booleans]:
     """Which queries are surely, and which may be, counted as predicted objects; [..., C] → two of [...].
 
-    The sigmoid of 0 is 1/2 in every dtype, and rounding lifts that of no logit below 0 above it.
+    The sigmoid of 0 is 1/2 in every dtype, and rounding never lifts the sigmoid of a negative logit above 1/2.
     """
     if rule == "score-above-half":
         highest = logits.max(axis=-1)
@@ -137,7 +137,7 @@ def matched_places(matchings: Sequence[Matching]) -> tuple[Integers, Integers]:
 def shown_layer(
     configuration: Configuration, layer: Outputs, targets: Targets, matchings: Sequence[Matching], normaliser: Numbers
 ) -> Layer:
-    """What a decoder layer shows its terms under a matching of each image, as intervals of a single number each."""
+    """A decoder layer as its terms see it, under a matching of each image, in intervals of a single number each."""
     dtypes = part_dtypes(configuration.dtype)
     images, queries = matched_places(matchings)
     return Layer(
@@ -177,8 +177,8 @@ def set_losses(
 ) -> dict[str, Interval]:
     """All losses and metrics of one decoder layer under a matching of each image, by neutral name.
 
-    Those of masks are among them where the layer has masks and they are asked for. normaliser: what box losses are
-    divided by, [], where that is not `num_boxes`.
+    Mask losses are included where the layer has masks and they are asked for. normaliser: what box losses are divided
+    by, [], where that is not `num_boxes`.
     """
     labels = matched_targets(targets, matchings).labels
     return {

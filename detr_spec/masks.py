@@ -18,9 +18,9 @@ def interpolation_matrix(centres: SameNumbers, length: int) -> SameNumbers:
     that is s = (i + 1/2) · length/m − 1/2, kept between the first and the last of them. An old pixel at k weighs
     max(0, 1 − |s − k|). Source: PyTorch's documentation of `interpolate`, mode "bilinear", align_corners=False.
 
-    centres: i + 1/2, as an interval where the weights are wanted with the roundings of a dtype: a coordinate that is
-    off by δ moves its two weights by δ. It also holds coordinates that were in −1 … 1 on the way, as samplers at
-    points take them.
+    centres: i + 1/2, as an interval if the weights are to have the rounding of a dtype: a coordinate that is off by δ
+    changes its two weights by δ. The result also holds coordinates that pass through −1 … 1, as point samplers take
+    them.
     """
     positions = centres * float(length) / float(len(centres)) - 0.5
     if is_interval(positions):
@@ -33,8 +33,8 @@ def interpolation_matrix(centres: SameNumbers, length: int) -> SameNumbers:
 def bilinear(masks: SameNumbers, height: int, width: int) -> SameNumbers:
     """Masks resized by bilinear interpolation, pixels being areas; [m, h, w] → [m, height, width].
 
-    It is A X Bᵀ for each mask X, with the interpolation matrix A of the rows and B of the columns; nothing is
-    smoothed where that makes a mask smaller.
+    It is A X Bᵀ for each mask X, with the interpolation matrix A of the rows and B of the columns; there is no
+    antialiasing when a mask becomes smaller.
     """
 
     def matrix(new: int, old: int) -> SameNumbers:

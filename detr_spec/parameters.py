@@ -1,7 +1,7 @@
-"""The numbers that an implementation is built with, as the ranges in which right ones may hold them.
+"""The numbers that an implementation is built with, as the ranges in which right implementations may hold them.
 
 A weight, an epsilon or a threshold may lie in a buffer of float32, whatever the dtype of the call, or be rounded to the
-call's. Numbers that every dtype holds exactly stay what they are, so nothing is given up for them.
+call's. Numbers that every dtype holds exactly stay as they are, so their checks are no weaker.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def product(numbers: Sequence[float | Interval], dtype: str) -> float | Interval
 
 
 def is_held_by_all(number: object) -> bool:
-    """Whether every dtype holds a number exactly; so it does what is none."""
+    """Whether every dtype holds a number exactly; true for what is no float."""
     return not isinstance(number, float) or float(round_to(number, HELD_BY_ALL)) == number
 
 
@@ -50,16 +50,16 @@ Record = TypeVar("Record", bound="DataclassInstance")
 
 
 def held(record: Record, dtype: str) -> Record:
-    """A configuration, or the like, with the range of each of its numbers that calls of a dtype may round.
+    """A record such as a configuration, with the range of each of its numbers that calls of a dtype may round.
 
-    The same is true of all that is in it; what is no number is as it was given. In a formula a range does what a number
-    does, so it has the type of one.
+    Records inside it are treated likewise; everything else is unchanged. A range does in a formula what a number does,
+    so type checkers see a number.
     """
     return cast(Record, _Held(record, dtype))
 
 
 class _Held:
-    """Stands for a record, whose numbers it gives as ranges."""
+    """A record whose numbers are read as ranges."""
 
     def __init__(self, given: object, dtype: str) -> None:
         self._given, self._dtype = given, dtype

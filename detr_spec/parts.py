@@ -1,4 +1,4 @@
-"""What a profile is put together from: values with a name, numbers of their own, and laws that invariants ask for."""
+"""The parts of a profile: values with a name, numbers of their own, and laws that invariants ask for."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ EMPTY: Mapping[str, object] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part of a profile, whose fields are its numbers: those of a dialect, of a case, or the ranges of these.
+    """A part of a profile, whose fields are its numbers: a dialect's, a case's, or the ranges of these.
 
-    name: what it is called among the parts of its kind, in files too. activation: that of the logits which it needs,
-    "softmax" with a no-object class or "sigmoid" without; None where it takes either. drawn: what the cases draw for a
-    number that they vary. laws: what is true of it beyond its formula. Raises `InvalidValue` for a number that is
+    name: its name among the parts of its kind, also in files. activation: the activation of logits that it needs,
+    "softmax" with a no-object class or "sigmoid" without; None where it takes either. drawn: the values that cases draw
+    for a number that they vary. laws: what is true of it beyond its formula. Raises `InvalidValue` for a number that is
     negative or not finite.
     """
 
@@ -61,7 +61,7 @@ class Part:
         return replace(self, **{name: parameter(number, dtype) for name, number in rounded.items()})
 
     def exact(self: Kind) -> Kind:
-        """The same with a number in place of each that cases vary and dtypes round: the nearest power of 2."""
+        """The same, with each number that cases vary and dtypes round replaced by the nearest power of 2."""
         rounded = {name: self.numbers[name] for name in self.drawn if not is_held_by_all(self.numbers[name])}
         return replace(self, **{name: _nearest_power(number) for name, number in rounded.items()})
 
@@ -72,7 +72,7 @@ def _nearest_power(number: float) -> float:
 
 
 def known_parts(kind: type[Kind]) -> dict[str, type[Kind]]:
-    """All parts of a kind that have a name, by it: those of this package, and what has been imported besides."""
+    """All parts of a kind that have a name, by name: those of this package, and those imported from elsewhere."""
     found: dict[str, type[Kind]] = {}
     waiting = list(kind.__subclasses__())
     while waiting:
@@ -84,10 +84,10 @@ def known_parts(kind: type[Kind]) -> dict[str, type[Kind]]:
 
 
 def named_part(kind: type[Kind], name: str, numbers: Mapping[str, float], traits: Mapping[str, object] = EMPTY) -> Kind:
-    """The part of a kind that has that name, with these numbers; those that are not given are its own.
+    """The part of a kind with that name and these numbers; numbers that are not given have its defaults.
 
-    One that is not known in this process, as it was not imported here, is represented by a stand-in, which has a name,
-    numbers and traits, but no formula. Raises `InvalidValue` for numbers that it has not.
+    A part that has not been imported in this process is represented by a stand-in with its name, numbers and traits,
+    but without a formula. Raises `InvalidValue` for numbers that the part does not have.
     """
     part = known_parts(kind).get(name)
     if part is None:

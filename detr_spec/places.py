@@ -1,4 +1,4 @@
-"""Places: whose predictions a loss is of, and in which layer. norm §4."""
+"""Places: whose predictions a loss belongs to, and in which layer. norm §4."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ LAST = Place()
 
 
 def places_of(whose: Whose, layers: int) -> tuple[Place, ...]:
-    """The places of so many layers, the last one first."""
+    """The places of a number of layers, the last layer first."""
     return (Place(whose), *(Place(whose, layer) for layer in range(layers - 1)))

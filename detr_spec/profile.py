@@ -1,9 +1,9 @@
-"""Profiles: the parameters in which right implementations differ, and the parts that each puts together.
+"""Profiles: the parameters in which right implementations differ, and the parts that make up each dialect.
 
 A difference that an implementation declares in its profile is no violation; one that it does not declare is. Start from
-a named one of `detr_spec.profiles` and replace what differs:
-`replace(DETR, name="mine", keys=replace(DETR.keys, logits="logits"))`. What contradicts itself, and a choice that does
-not exist, is refused with `InvalidValue`.
+one of `detr_spec.profiles` and replace what differs: `replace(DETR, name="mine", keys=replace(DETR.keys,
+logits="logits"))`. A profile that contradicts itself, or has a choice that does not exist, is refused with
+`InvalidValue`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class DetectionRules:
 
 @dataclass(frozen=True, kw_only=True)
 class FurtherLoss:
-    """A training term beside those that every dialect has, by the name of its loss, with the weight that it has."""
+    """A training term beyond those that every dialect has, with the name of its loss and its weight."""
 
     key: str
     term: Term
@@ -103,7 +103,7 @@ class FurtherLoss:
 
 @dataclass(frozen=True, kw_only=True)
 class FurtherCost:
-    """A term of the matching cost beside those of classes, boxes and overlaps, with the weight that it has."""
+    """A term of the matching cost beyond those of classes, boxes and overlaps, with its weight."""
 
     cost: Cost
     weight: float = 1.0

@@ -24,8 +24,8 @@ Part: TypeAlias = tuple[str, Place]
 class Reported:
     """One loss: Σ coefficient · term over some terms, each of some place.
 
-    parts: the neutral names of the terms with their places. divisors: what those are divided by of which a mean is
-    taken. weighted: whether each is times its weight.
+    parts: the neutral names of the terms with their places. divisors: what the parts are divided by where the loss is a
+    mean. weighted: whether each part is multiplied by its weight.
     """
 
     parts: tuple[Part, ...]
@@ -33,7 +33,7 @@ class Reported:
     weighted: bool = False
 
     def of(self, whose: Whose) -> Reported:
-        """What it is of the decoder's predictions alone, or of those that stand apart."""
+        """Its parts for the predictions of the decoder alone, or for those that stand apart."""
         return replace(self, parts=tuple(part for part in self.parts if part[1].whose == whose))
 
     def factors(self, configuration: Configuration, part: Part) -> tuple[float, ...]:
@@ -77,13 +77,13 @@ def absent_keys(configuration: Configuration) -> set[str]:
 
 
 def without_extra(configuration: Configuration, keys: Iterable[str]) -> set[str]:
-    """The keys but for the extra ones that the profile declares."""
+    """The keys without the extra ones that the profile declares."""
     extra = configuration.profile.losses.extra
     return {key for key in keys if not any(fnmatchcase(key, pattern) for pattern in extra)}
 
 
 def keys_with(configuration: Configuration, name: str) -> list[str]:
-    """The keys of a term's losses, or a metric's, the last layer's first; not of what sums several terms."""
+    """The keys of the losses of one term or metric, the last layer's first; sums of several terms are left out."""
     losses = reported_losses(configuration).items()
     return [key for key, reported in losses if {part for part, _ in reported.parts} == {name}]
 
@@ -103,7 +103,7 @@ def weight_table(
 ) -> dict[str, float]:
     """The weights by the implementation's keys, the same for each layer of the decoder, or of what stands apart.
 
-    Losses that are weighted already have a weight of 1.
+    Losses that are already weighted have a weight of 1.
     """
     return {
         key: 1.0 if reported.weighted else weights[name]

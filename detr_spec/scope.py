@@ -1,4 +1,4 @@
-"""Which queries are matched with which targets, and under which matching each term is. norm §3.
+"""Which queries are matched with which targets, and which matching each term uses. norm §3.
 
 A matching of an image consists of problems, each an assignment of its own: one of all queries and targets, or one of
 each group of queries (Chen et al. 2023, "Group DETR"), in which a target may be there several times (Jia et al. 2023,
@@ -81,7 +81,7 @@ def problems(queries: int, targets: int, scope: MatchingScope) -> tuple[Problem,
 
 
 def part_of(matching: Matching, problem: Problem) -> Matching:
-    """The pairs of a matching that are of a problem, by their places in it, queries ascending; its copies in turn."""
+    """The pairs of a matching that belong to a problem, as indices in it, queries ascending; copies in turn."""
     chosen = np.flatnonzero(np.isin(matching.queries, problem.queries))
     chosen = chosen[np.argsort(matching.queries[chosen], kind="stable")]
     queries, targets = (np.asarray(side, dtype=np.int64)[chosen] for side in (matching.queries, matching.targets))
@@ -96,7 +96,7 @@ def part_of(matching: Matching, problem: Problem) -> Matching:
 def unions(images: Iterable[Sequence[Matching]], most: int) -> list[tuple[Matching, ...]]:
     """Each union of the matchings of a batch, of which each query keeps a target that it has most often.
 
-    images: of each image, its matching in every decoder layer. There are several where queries have two targets
+    images: for each image, its matching in every decoder layer. There are several unions where a query has two targets
     equally often; none are given where there are more than `most`.
     """
     found = [_most_frequent(layers) for layers in images]

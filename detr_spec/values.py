@@ -246,10 +246,9 @@ class Target:
     """The objects of one image: labels [n] int64, boxes [n, 4] as (cx, cy, w, h) in [0, 1], masks [n, H, W] or None.
 
     size: the (height, width) of the image, where boxes are in pixels; valid: which of them are objects, where others
-    are padding. Only what a dialect is given has these.
-    Raises `InvalidValue` on wrong shapes, differing lengths and negative labels, and on non-finite numbers or boxes
-    outside [0, 1] unless `broken` says that the case is meant to carry them. The upper end of the label range is the
-    configuration's to know: `SetCase` checks it.
+    are padding. Only targets in a dialect's own form have these. Raises `InvalidValue` on wrong shapes, differing
+    lengths and negative labels, and on non-finite numbers or boxes outside [0, 1] unless `broken` says that the case is
+    meant to carry them. The upper end of the label range depends on the configuration: `SetCase` checks it.
     """
 
     labels: Annotated[Integers, "[n]"]
@@ -299,9 +298,9 @@ Targets = tuple[Target, ...]
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """Which query was assigned to which target: two index vectors of one length, as the implementation returned them.
+    """Which query is assigned to which target: two index vectors of one length, as the implementation returned them.
 
-    Nothing is checked here: whether the indices are in range, distinct and int64 is what the invariants ask.
+    Nothing is checked here: invariants check whether the indices are in range, distinct and int64.
     """
 
     queries: Annotated[AnyIntegers, "[k]"]
@@ -414,10 +413,10 @@ class HeadParameters:
 class Observation:
     """What was seen beside an answer's numbers, by the name of the part of the answer.
 
-    mutated: the inputs that the call changed, None where that cannot be seen. attached: the results that carry a
-    gradient; differentiable: whether the framework records gradients, so that a result outside `attached` carries none.
-    dtypes, shapes, devices: of the results; `device` is where the inputs were. call: the way of the call, as whoever
-    made it says, who may know no other than the plain one. A part that cannot be seen in a framework is left out.
+    mutated: the inputs that the call changed, None if that cannot be seen. attached: the results that carry a gradient;
+    differentiable: whether the framework records gradients, so that a result outside `attached` carries none. dtypes,
+    shapes, devices: of the results; `device` is where the inputs were. call: the way in which the call was made,
+    according to the caller, who may know the plain way alone. What a framework does not show is left out.
     """
 
     mutated: tuple[str, ...] | None = ()

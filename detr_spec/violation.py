@@ -1,4 +1,4 @@
-"""What a check can end with besides holding, as exceptions, and the comparisons that raise them."""
+"""The outcomes of a check other than holding, as exceptions, and the comparisons that raise them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class RankFailure(Exception):
 
 
 def premise(condition: bool, reason: str) -> None:
-    """Ends the check of a case to which the invariant does not apply; such cases are counted, and are no evidence."""
+    """Ends the check of a case to which the invariant does not apply; these cases are counted, and are no evidence."""
     if not condition:
         raise PremiseFailed(reason)
 
@@ -136,7 +136,7 @@ _REPEATED = re.compile(r"(\b[\w-]+)(?:, \1)+(?!\w)")
 
 
 def without_numbers(message: str) -> str:
-    """What a message says whatever its numbers are, how many they are, and where the farthest is."""
+    """A message without its numbers, their count, and the index of the farthest."""
     said = _NUMBERS.sub("", message.partition(FARTHEST)[0])
     return _REPEATED.sub(r"\1", said)
 

@@ -1,8 +1,8 @@
-"""Outputs and targets as a dialect writes them, and its answers as they are meant here. norm §4.
+"""Outputs and targets in a dialect's own form, and its answers in the form of this package. norm §4.
 
-Everything in this package speaks of one form: boxes (cx, cy, w, h) relative to the image, labels from 0, no object in
-the last logit column. What an implementation is given is written in its own form, with the roundings of that, and what
-it answers is read back.
+This package has one form: boxes (cx, cy, w, h) relative to the image, labels from 0, no object in the last logit
+column. An implementation's arguments are written in its own form, with the rounding that this brings, and its answers
+are read back.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ SIZES = ((480, 640), (800, 608))
 def truth_of(target: Target, profile: Profile, dtype: str) -> Interval:
     """The boxes of a target as an implementation reads them from what it is given, cxcywh; [n, 4].
 
-    Read in pixels they may be scaled before or after they become centres and sides.
+    Boxes in pixels may be scaled before or after they become centres and sides.
     """
     rules = profile.targets
     if rules.box_format == "cxcywh" and rules.units == "relative":
@@ -83,9 +83,9 @@ def _centred(boxes: Interval, rules: TargetRules) -> Interval:
 
 
 def conversions(configuration: Configuration) -> Callable[[Function], Function] | None:
-    """What wraps a function of an implementation: it is given and answers values in the dialect's form.
+    """A wrapper of an implementation's functions, whose arguments and answers are in the dialect's form.
 
-    None where that is the form of this package.
+    None if that is the form of this package.
     """
     profile = configuration.profile
     if profile.targets == TargetRules() and profile.no_object == "last":
@@ -134,7 +134,7 @@ def _with_padding(target: Target, count: int, label: int) -> Target:
 
 
 def _read(value: object, profile: Profile) -> object:
-    """What the dialect's form says, in that of this package."""
+    """A value in the dialect's form, in the form of this package."""
     back = -_forwards(profile)
     if isinstance(value, Answer):
         return replace(value, value=_read(value.value, profile))
@@ -157,12 +157,12 @@ def _read(value: object, profile: Profile) -> object:
 
 
 def _forwards(profile: Profile) -> int:
-    """By how many places the logit columns are turned for the dialect."""
+    """By how many columns the logits are rotated for the dialect."""
     return 1 if profile.no_object == "first" and profile.has_no_object else 0
 
 
 def _turned_outputs(outputs: Outputs, places: int) -> Outputs:
-    """Outputs whose logit columns are turned by some places, in every layer and apart."""
+    """Outputs with rotated logit columns, in every layer and apart."""
     if not places:
         return outputs
     encoder, denoising = (
@@ -174,5 +174,5 @@ def _turned_outputs(outputs: Outputs, places: int) -> Outputs:
 
 
 def _turned_gradient(gradient: LayerGradient, places: int) -> LayerGradient:
-    """A gradient whose logit columns are turned by some places."""
+    """A gradient with rotated logit columns."""
     return gradient if gradient.logits is None else replace(gradient, logits=np.roll(gradient.logits, places, axis=-1))

@@ -1,4 +1,4 @@
-"""Matching costs: what one is, and what an image shows it."""
+"""Matching costs: what a cost is, and what it is a function of in one image."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LAWS = {
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pairs:
-    """What an image shows a cost: logits [Q, C] and boxes [Q, 4] of queries, labels [n] and boxes [n, 4] of targets.
+    """One image as a cost sees it: logits [Q, C] and boxes [Q, 4] of queries, labels [n] and boxes [n, 4] of targets.
 
-    Boxes are cxcywh. has_no_object: whether the last column of the logits is that of no object, in a softmax; without
-    it each logit has a sigmoid. rules: the profile's box arithmetic.
+    Boxes are cxcywh. has_no_object: whether the logits are those of a softmax whose last column is no object; otherwise
+    each logit has a sigmoid. rules: the profile's box arithmetic.
     """
 
     logits: Numbers

@@ -131,7 +131,7 @@ class Optimality:
 
 
 def _closing(cost: Floats) -> float:
-    """What float64 may lose between a total and its bound: sums of at most n + m terms of the largest magnitude."""
+    """The rounding error in float64 of a total and its bound: sums of at most n + m terms of the largest magnitude."""
     size = sum(cost.shape)
     return 4.0 * size * size * 2.0**-52 * float(np.abs(cost).max(initial=0.0))
 
@@ -149,7 +149,7 @@ def optimality(
     """Whether an assignment of (row, column) pairs is optimal, for the exact costs or for some costs in their range.
 
     `cost` [n, m]. `solver_dtype` is the dtype in which the implementation's solver may have worked. copies: how many
-    columns in turn are one and the same.
+    consecutive columns are copies of one.
     """
     rows, columns = np.asarray(matching.queries, dtype=np.int64), np.asarray(matching.targets, dtype=np.int64)
     favourable = np.array(cost.upper if isinstance(cost, Interval) else cost, dtype=np.float64)
@@ -161,7 +161,7 @@ def optimality(
 
 
 def _alike(rows: Integers, columns: Integers, copies: int) -> tuple[Integers, Integers]:
-    """The places of pairs, and of those with another copy of the same column; [k · copies] twice."""
+    """The indices of pairs, and of the pairs with another copy of the same column; [k · copies] twice."""
     others = (columns // copies * copies)[:, None] + np.arange(copies)
     return np.repeat(rows, copies), others.ravel()
 
@@ -169,10 +169,9 @@ def _alike(rows: Integers, columns: Integers, copies: int) -> tuple[Integers, In
 def unique_optimum(cost: Floats | Interval, solver_dtype: str = "float64", copies: int = 1) -> Matching | None:
     """The optimal assignment if it is the only one for all costs in the range, else None.
 
-    Shown by forbidding each of its pairs in turn, with the least favourable costs: the upper end on its pairs,
-    the lower end elsewhere; every assignment that remains must cost more, by more than a solver in
-    `solver_dtype` may lose. copies: how many columns in turn are one and the same; which of them a row has does not
-    matter.
+    Shown by forbidding each of its pairs in turn, with the least favourable costs: the upper end on its pairs, the
+    lower end elsewhere; every assignment that remains must cost more, by more than a solver in `solver_dtype` may lose.
+    copies: how many consecutive columns are copies of one; which copy a row has does not matter.
     """
     value = np.array(cost.value if isinstance(cost, Interval) else cost, dtype=np.float64)
     if not np.isfinite(value).all():

@@ -34,11 +34,11 @@ class CrossEntropy(ClassTerm):
         return np.ones(count)
 
     def has_value(self, targets: int) -> bool:
-        """Whether it is a number: a mean of weights that are all 0 is none."""
+        """Whether it is defined: a mean under weights that are all 0 is not."""
         return self.eos_coef > 0 or targets > 0
 
     def teaches(self) -> bool:
-        """Whether what is no object has a part in it."""
+        """Whether no object contributes to it."""
         return self.eos_coef > 0
 
 

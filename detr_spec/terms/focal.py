@@ -31,15 +31,16 @@ class Focal(ClassTerm):
         return terms.reshape(-1).sum() / layer.normaliser
 
     def teaches(self) -> bool:
-        """Whether both objects and what is none have a part in it."""
+        """Whether both objects and no object contribute to it."""
         return 0 < self.alpha < 1
 
 
 def focal_terms(logits: SameNumbers, positive: Booleans, alpha: float, gamma: float) -> SameNumbers:
     """α_t (1 − p_t)^γ · −log p_t of each logit, p_t = p where `positive`, else 1 − p; [...] → [...].
 
-    The logarithm is taken from the logit, so it is finite for every finite logit. An interval holds what cancels in
-    1 − p_t as usual implementations have it, from the logarithm or from the sigmoid. Source: Lin et al. 2017, eq. 5.
+    The logarithm is taken from the logit, so it is finite for every finite logit. An interval holds the cancellation in
+    1 − p_t of usual implementations, which compute it from the logarithm or the sigmoid. Source: Lin et al. 2017, eq.
+    5.
     """
     toward = where(positive, logits, -logits)
     surprise = surprisal(toward)

@@ -1,4 +1,4 @@
-"""Training terms: what one is, and what a decoder layer shows it."""
+"""Training terms: what a term is, and what it is a function of in a decoder layer."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LAWS = {
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Layer:
-    """What a decoder layer shows a term under a matching: m pairs of a query and a target, of all images.
+    """A decoder layer as a term sees it, under a matching: m pairs of a query and a target, of all images.
 
-    logits: [B, Q, C]. classes: the class that each query is trained towards, K for no object; [B, Q]. boxes: the
-    matched queries', and truth: their targets', cxcywh [m, 4]. images, queries: where the matched queries are; [m]
-    each. normaliser: num_boxes, []. rules: the profile's box arithmetic.
+    logits: [B, Q, C]. classes: the class that each query is trained towards, K for no object; [B, Q]. boxes: the boxes
+    of matched queries, and truth: those of their targets, cxcywh [m, 4]. images, queries: the indices of the matched
+    queries; [m] each. normaliser: num_boxes, []. rules: the profile's box arithmetic.
     """
 
     logits: Numbers
@@ -63,7 +63,7 @@ class Layer:
     def at_labels(self, numbers: Numbers) -> Numbers:
         """A number of each pair in the place of its query's target among the logits, 0 elsewhere; [m] → [B, Q, C].
 
-        An interval also holds the numbers rounded to the dtype of the logits, as a tensor of that holds them.
+        An interval also holds the numbers rounded to the dtype of the logits, as a tensor of that dtype holds them.
         """
         if is_interval(numbers):
             numbers = hull(numbers, rounded_like(numbers, self.logits) + 0.0)
@@ -73,7 +73,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Term(Part):
-    """A training term of one decoder layer. moves: the predictions that it gives a gradient.
+    """A training term of one decoder layer. moves: the predictions to which it gives a gradient.
 
     every_layer: whether all decoder layers have it, and predictions apart, or the last layer alone.
     """
@@ -93,15 +93,15 @@ class ClassTerm(Term):
     moves = "logits"
 
     def has_value(self, targets: int) -> bool:  # noqa: ARG002
-        """Whether it is a number in a batch of so many targets."""
+        """Whether it is defined in a batch with that number of targets."""
         return True
 
     def class_weights(self, count: int) -> Numbers:  # noqa: ARG002
-        """The weight of each of so many classes, where it has such weights; else none."""
+        """The weight of each of `count` classes, where it weighs classes; else empty."""
         return np.ones(0)
 
     def teaches(self) -> bool:
-        """Whether both objects and queries without one have a part in it."""
+        """Whether both objects and no object contribute to it."""
         return True
 
 

@@ -83,7 +83,7 @@ take_along_axis = cast(_Take, np.take_along_axis)
 
 
 def is_interval(numbers: Numbers) -> bool:
-    """Whether numbers are intervals, which hold every usual way to evaluate a formula."""
+    """Whether numbers are intervals, which hold all usual ways to evaluate a formula."""
     return isinstance(numbers, Interval)
 
 
@@ -93,7 +93,7 @@ def is_coarser(numbers: Numbers, dtype: str) -> bool:
 
 
 def interval(numbers: Numbers) -> Interval:
-    """What a definition answers for intervals; raises `TypeError` for an array."""
+    """The numbers, which a definition returns for intervals, as an interval; raises `TypeError` for an array."""
     if isinstance(numbers, Interval):
         return numbers
     raise TypeError("an array where an interval is expected; lift the numbers that the definition is given")
@@ -107,7 +107,7 @@ def values(numbers: Numbers) -> Floats:
 def hull(first: SameNumbers, *others: SameNumbers) -> SameNumbers:
     """The range of several right ways to evaluate one formula: the first's value, and the union of the ranges.
 
-    It is a single number where every way gives exactly that. Intervals alone have ranges.
+    It is a single number if every way gives exactly that number. For arrays it is the first.
     """
     ways = cast(Sequence[Interval], (first, *others))
     kind = next((type(way) for way in ways if type(way) is not Interval), Interval)
@@ -127,7 +127,7 @@ def lift_like(numbers: Floats, other: SameNumbers) -> SameNumbers:
 
 
 def rounded_like(numbers: SameNumbers, other: Numbers) -> SameNumbers:
-    """The same numbers, for what is computed from them to be rounded to the dtype of `other`."""
+    """The same numbers in the dtype of `other`, to which what is computed from them is rounded."""
     return in_dtype(numbers, other.dtype) if isinstance(other, Interval) else numbers
 
 
@@ -137,7 +137,7 @@ def in_dtype(numbers: SameNumbers, dtype: str) -> SameNumbers:
 
 
 def within(numbers: SameNumbers, least: float = -np.inf, most: float = np.inf) -> SameNumbers:
-    """Numbers that are in these bounds but for rounding, brought back into them; no kink, for their gradient."""
+    """Numbers that only rounding takes out of these bounds, clamped to them; the gradient has no kink there."""
     kept = numbers.within(least, most) if isinstance(numbers, Interval) else np.clip(cast(Floats, numbers), least, most)
     return cast(SameNumbers, kept)
 

@@ -51,7 +51,7 @@ _EXACT_DIGITS = "float32"
 
 
 def summation_growth(terms: int) -> float:
-    """How many roundings of Σ|x| a sum of that many terms may be off: min(n, 6·√n)."""
+    """By how many roundings of Σ|x| a sum of n terms may be off: min(n, 6·√n)."""
     return float(min(terms, 6.0 * np.sqrt(terms)))
 
 
@@ -136,7 +136,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
         return Interval(self.value, self.lower, self.upper, dtype, single=single)
 
     def within(self, least: float, most: float) -> Interval:
-        """These numbers, brought into bounds that only rounding leaves."""
+        """These numbers, clamped to bounds that only rounding takes them out of."""
         return self._rearranged(lambda part: np.clip(part, least, most))
 
     def placed(self, shape: tuple[int, ...], index: Index) -> Interval:
@@ -152,17 +152,18 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
     def with_slope(self, result: Interval, derivative: Callable[[], Interval]) -> Interval:  # noqa: ARG002
         """A function's value of these numbers, computed as constants.
 
-        derivative: gives that of the value by each of these numbers, for which it is called where a gradient is asked.
+        derivative: returns the derivative of the value by each of these numbers; called only if a gradient is asked
+        for.
         """
         return result
 
     def constant(self) -> Interval:
-        """These numbers, for which no gradient is asked."""
+        """These numbers as constants, which have no gradient."""
         return self
 
     @classmethod
     def of_ways(cls, ways: Sequence[Interval]) -> Interval:
-        """What `hull` is of these."""
+        """The `hull` of several right ways to evaluate a formula."""
         first = ways[0]
         if all(way.single and (way.value == first.value).all() for way in ways):
             return first
@@ -204,7 +205,7 @@ class Interval(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 def rearranged(function: ArrayFunction, args: Sequence[object], options: Mapping[str, object]) -> Interval:
-    """What one of `REARRANGEMENTS` makes of arguments, among them intervals."""
+    """The result of one of `REARRANGEMENTS` for arguments of which some are intervals."""
 
     def part(name: str) -> Floats:
         def pick(given: object) -> object:
@@ -232,7 +233,7 @@ def intervals_in(given: object) -> Iterator[Interval]:
 
 
 def finest(given: Iterable[object]) -> str:
-    """The dtype of an operation between intervals, among others, which frameworks do in the finest of theirs."""
+    """The dtype of an operation: the finest of its intervals' dtypes, as in frameworks."""
     dtypes = [item.dtype for item in given if isinstance(item, Interval)]
     return dtypes[0] if len(dtypes) == 1 else min(dtypes, key=SPACING.__getitem__)
 
@@ -258,7 +259,7 @@ REARRANGEMENTS: set[object] = {
 
 
 def lift(numbers: ArrayLike, dtype: str) -> Interval:
-    """`numbers` as intervals that evaluate in `dtype`; each is a single point, for an input is what it is."""
+    """`numbers` as intervals that evaluate in `dtype`; each is a single point, because inputs are known exactly."""
     if dtype not in DTYPES:
         raise InvalidValue(f"dtype is {dtype!r}; expected one of {', '.join(DTYPES)}")
     wide = np.asarray(numbers, dtype=np.float64)
@@ -313,7 +314,7 @@ def _subtract(a: Interval, b: Interval) -> Interval:
 def _extremes(function: Callable[[Floats, Floats], ArrayLike], a: Interval, b: Interval) -> tuple[Floats, Floats]:
     """The least and greatest of a function at the ends of two ranges; 0 × ∞ is left out, as such a range has 0 too.
 
-    Where there is nothing else, of 0 and a number of which nothing is known, nothing is known.
+    Where nothing else is left, as for 0 times an unbounded range, the result is unbounded.
     """
     found = [function(one, other) for one in _ends(a) for other in _ends(b)]
     # These leave out NaN.

@@ -1,8 +1,8 @@
 """Gradients of the definitions: reverse mode over the interval arithmetic, so that a formula is written once.
 
-A definition is called with a `Traced` in place of an `Interval`; what it returns remembers how it was computed, and
-`gradient` goes back along that way, each step in interval arithmetic: the range of a gradient holds the right
-evaluations in its dtype, as that of a value does. What `stop_gradient` has passed is a constant.
+A definition is called with a `Traced` in place of an `Interval`; its result records how it was computed, and `gradient`
+goes back through that record in interval arithmetic: the range of a gradient holds the right evaluations in its dtype,
+as the range of a value does. Results of `stop_gradient` are constants.
 
 Where a formula has several right ways to be evaluated (`hull`), each has a way back, and the gradient's range is the
 union of theirs. At a kink, and where rounding may decide on which side of one a number lies, a derivative is any number
@@ -41,7 +41,7 @@ Way = Sequence[tuple["Traced", Back]]
 
 
 class Traced(Interval):
-    """An `Interval` that remembers how it was computed, in one way or in several that are right."""
+    """An `Interval` that records how it was computed, in one right way or in several."""
 
     def __init__(self, interval: Interval, ways: Sequence[Way] = ()) -> None:
         super().__init__(interval.value, interval.lower, interval.upper, interval.dtype, single=interval.single)
@@ -71,7 +71,7 @@ class Traced(Interval):
         return Traced(self.constant().sum(axis), [[(self, back)]])
 
     def within(self, least: float, most: float) -> Traced:
-        """These numbers, brought into bounds that only rounding leaves, which is no kink."""
+        """These numbers, clamped to bounds that only rounding takes them out of, which is no kink."""
         return Traced(self.constant().within(least, most), [[(self, _stays())]])
 
     def with_slope(self, result: Interval, derivative: Callable[[], Interval]) -> Traced:
@@ -263,10 +263,10 @@ _DERIVATIVES: dict[np.ufunc, tuple[Callable[[Interval, Interval, Interval], Back
 
 
 def gradient(function: Callable[[Interval], Numbers], numbers: Interval) -> Interval:
-    """The gradient of a definition, which answers one number, [], by the numbers that it is given, at these.
+    """The gradient of a definition at these numbers; the definition returns one number, [].
 
-    Nothing is known of the slope of what may have no finite value: one 0/0 among many pairs is NaN for all of them
-    where they are computed at once.
+    Where the value may not be finite the gradient is unbounded: one 0/0 among many pairs is NaN for all of them if they
+    are computed together.
     """
     traced, zero = Traced(numbers), lift(np.zeros(numbers.shape), numbers.dtype)
     result = function(traced)
@@ -286,7 +286,7 @@ def _unknown(numbers: Interval) -> Interval:
 
 
 def _results_first(result: Traced) -> list[Traced]:
-    """All that a result was computed from, each before its operands."""
+    """Everything that a result was computed from, each before its operands."""
     order: list[Traced] = []
     seen: set[int] = set()
     waiting: list[tuple[Traced, bool]] = [(result, False)]
