@@ -13,7 +13,7 @@ from detr_spec.values import Integers
 
 LAWS = {
     "sum over coordinates": "it adds the differences of the coordinates of (cx, cy, w, h)",
-    "scale-invariant": "scaling all boxes along an axis leaves it",
+    "scale-invariant": "scaling all boxes along an axis leaves it unchanged",
 }
 """What is true of some costs and not of others, and decides which invariants speak of them."""
 

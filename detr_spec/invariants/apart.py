@@ -198,7 +198,7 @@ def denoising_losses(component: Build, case: SetCase) -> None:
 def absent_denoising(component: Build, case: SetCase) -> None:
     """Where there are no denoising queries, their losses are 0 or are not there, as declared.
 
-    A batch without an object has none, and what is logged, and averaged over ranks, goes by the keys.
+    A batch without an object has none, and logging and averages over ranks rely on the keys.
     """
     _require_absent(component(case.configuration)(case.outputs, case.targets).value, case.configuration)
 
@@ -307,6 +307,6 @@ def encoder_slopes(component: BuildGradients, case: SetCase) -> None:
 def denoising_slopes(component: BuildGradients, case: SetCase) -> None:
     """The gradient of the denoising losses with respect to these queries' predictions is the definition's slope.
 
-    They are many times as many as the objects, so that a wrong factor drowns what the other losses say.
+    There are many more of them than objects, so a wrong factor drowns the other losses.
     """
     _require_slopes(component, case, "denoising")

@@ -239,7 +239,7 @@ def last_layer_independent(component: Build, case: SetCase) -> None:
     applies=reports_each_layer,
 )
 def layer_order(component: Build, case: SetCase) -> None:
-    """Permuting the auxiliary layers permutes their losses, and leaves the last layer's.
+    """Permuting the auxiliary layers permutes their losses, and leaves the last layer's unchanged.
 
     A suffix that names another layer makes every plot of losses by depth wrong.
     """
@@ -287,8 +287,7 @@ def no_class_error(component: Build, case: SetCase) -> None:
 def sums(component: Build, case: SetCase) -> None:
     """A loss of several terms or layers is the declared sum of them, each layer under its own matching.
 
-    What is added up can no longer be told apart, so that a layer that is missing in it trains nothing and shows
-    nowhere.
+    The parts of a sum cannot be told apart, so nothing reports a layer that is missing from it and is not trained.
     """
     configuration, outputs, targets = case.configuration, case.outputs, case.targets
     answer = judged(component, configuration, outputs, targets)

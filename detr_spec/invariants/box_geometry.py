@@ -32,7 +32,7 @@ from detr_spec.violation import premise, require_within
 
 
 def _power_of_two(least: float) -> float:
-    """The first that is not less."""
+    """The smallest power of two that is not less than a number."""
     return float(2.0 ** np.ceil(np.log2(least)))
 
 

@@ -166,7 +166,7 @@ def require_finite(term: Term) -> None:
 def denominator(component: Build, case: SetCase) -> None:
     """With more targets than queries, losses are divided by the declared count, of targets or of matches.
 
-    Taking away the targets that stay unmatched leaves the matching, and so the losses times that number.
+    Removing the unmatched targets leaves the matching unchanged, and so the losses times that number.
     """
     before = judged(component, case.configuration, case.outputs, case.targets)
     kept = [np.sort(matching.targets) for matching in before.last]

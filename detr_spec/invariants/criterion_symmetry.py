@@ -144,7 +144,7 @@ def unmatched_query_any_class(component: Build, case: SetCase) -> None:
     cost=2,
 )
 def query_order(component: Build, case: SetCase) -> None:
-    """Permuting the queries, with what they predict, leaves every loss and metric.
+    """Permuting the queries, with what they predict, leaves every loss and metric unchanged.
 
     Predictions are a set: a loss that knows their order trains some queries and starves others.
     """
@@ -173,7 +173,7 @@ def query_order(component: Build, case: SetCase) -> None:
     cost=2,
 )
 def target_order(component: Build, case: SetCase) -> None:
-    """Permuting the targets of each image leaves every loss and metric.
+    """Permuting the targets of each image leaves every loss and metric unchanged.
 
     The order of an annotation file has no meaning.
     """
@@ -205,7 +205,7 @@ def target_order(component: Build, case: SetCase) -> None:
     cost=2,
 )
 def image_order(component: Build, case: SetCase) -> None:
-    """Permuting the images of a batch, with their targets, leaves every loss and metric.
+    """Permuting the images of a batch, with their targets, leaves every loss and metric unchanged.
 
     A loss that knows the place of an image in its batch has mixed two of them up.
     """
@@ -315,7 +315,7 @@ def unmatched_boxes(component: Build, case: SetCase) -> None:
     applies=with_no_object,
 )
 def logit_shift(component: Build, case: SetCase) -> None:
-    """A constant added to all logits of a query leaves the classification loss.
+    """A constant added to all logits of a query leaves the classification loss unchanged.
 
     A softmax over the classes cannot see it; one over another axis, or a sigmoid, can.
     """

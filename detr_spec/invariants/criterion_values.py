@@ -179,7 +179,7 @@ def perfect_boxes(component: Build, case: SetCase) -> None:
     applies=weighs_no_object,
 )
 def no_object_weight(component: Build, case: SetCase) -> None:
-    """Another eos_coef moves the classification loss by as much as its definition.
+    """Another eos_coef changes the classification loss by as much as its definition.
 
     Most queries are unmatched: without that weight they outvote the objects, and the detector learns to see
     nothing.

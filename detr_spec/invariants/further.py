@@ -30,7 +30,7 @@ def has_further_losses(profile: Profile) -> bool:
 def further_values(component: Factory[Criterion], case: SetCase) -> None:
     """Further losses of a dialect equal their definitions under the criterion's matching.
 
-    What is trained with beside the usual losses can be wrong like them.
+    A further loss can be as wrong as a usual one.
     """
     answer = judged(component, case.configuration, case.outputs, case.targets)
     for further in case.configuration.profile.further_losses:

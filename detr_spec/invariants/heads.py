@@ -202,7 +202,7 @@ def class_head(component: Build, case: HiddenCase) -> None:
 def affine_logits(component: Build, case: HiddenCase) -> None:
     """The logits are an affine map of the hidden states, whatever its weights are.
 
-    It is asked where the weights cannot be read, too: with three states on a line, whose logits are on one.
+    It is also checked where the weights cannot be read, by three states on a line, whose logits lie on a line.
     """
     heads = component(case.configuration)
     whole, half, none = (_forward(heads, case.hidden * factor) for factor in (1.0, -0.5, 0.0))

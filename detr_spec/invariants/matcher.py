@@ -351,7 +351,7 @@ def repeatable(component: Build, case: SetCase) -> None:
     cases=set_cases(regimes=("tied",), queries=(4, 8), targets=(2, 6)),
 )
 def any_optimum_under_ties(component: Build, case: SetCase) -> None:
-    """Among repeated queries and repeated targets the matching is one of the optimal ones, whichever.
+    """With repeated queries and repeated targets the matching may be any of the optimal ones.
 
     Queries are nearly alike when training begins. Which of equals is chosen does not matter, but ties must
     not cost anything.

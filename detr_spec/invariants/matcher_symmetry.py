@@ -159,7 +159,7 @@ def appended_empty_image(component: Build, case: SetCase) -> None:
 def weight_scale(component: Build, case: SetCase) -> None:
     """Multiplying all three cost weights by a positive factor leaves the matching as it is.
 
-    Only the weights' ratios mean anything. The factors are powers of two, which scale every rounding along.
+    Only the weights' ratios mean anything. The factors are powers of two, which scale every rounding error too.
     """
     outputs, targets, configuration = case.outputs.main, case.targets, case.configuration
     largest = 3 if configuration.dtype == "float16" else 20

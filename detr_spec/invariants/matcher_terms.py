@@ -130,7 +130,7 @@ def _turned(boxes: Floats) -> Floats:
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_l1_weight(component: Build, case: SetCase) -> None:
-    """With an L1 weight of 0, the scale of the axes does not matter, to which the GIoU is blind.
+    """With an L1 weight of 0, the scale of each axis does not matter, because GIoU does not depend on it.
 
     Halving x and halving y leave every area alike, so all that tells them apart is the L1 distance.
     """
@@ -149,7 +149,7 @@ def zero_l1_weight(component: Build, case: SetCase) -> None:
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_giou_weight(component: Build, case: SetCase) -> None:
-    """With a GIoU weight of 0, exchanging all widths and heights does not matter, to which L1 is blind.
+    """With a GIoU weight of 0, exchanging all widths and heights does not matter, because L1 does not change.
 
     The sum of the coordinates' differences is the same; overlaps are not.
     """

@@ -124,7 +124,7 @@ def gradients_in_mixed_precision(component: Factory[Gradients], case: SetCase) -
     cases=mixed_cases(detection_cases()),
 )
 def postprocess_in_mixed_precision(component: Factory[PostProcess], case: SetCase) -> None:
-    """Narrow logits do not make boxes coarse that are in float32, where mixed precision is declared.
+    """Narrow logits do not make float32 boxes coarse, where mixed precision is declared.
 
     In bfloat16 a box in an image of 1 000 pixels is off by up to 2 of them.
     """

@@ -260,7 +260,7 @@ position of the features stands for the same pixels however far the batch is pad
     cost=COST,
 )
 def padding_ignored(component: Build, case: ImagesCase) -> None:
-    """An image's outputs stay as they are when padding grows that is farther away than its backbone sees.
+    """An image's outputs do not change when padding grows beyond the reach of its backbone.
 
     Otherwise the detections of an image depend on the sizes of the others in its batch.
     """

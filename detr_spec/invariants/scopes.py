@@ -43,7 +43,7 @@ def _require_evaluation(case: SetCase) -> None:
 def matcher_in_evaluation(component: Factory[Matcher], case: SetCase) -> None:
     """In evaluation the matching is one optimal assignment of all queries, without groups.
 
-    A validation loss under groups is that of another problem than the one that detections come from.
+    A validation loss under groups belongs to another problem than the one that detections come from.
     """
     _require_evaluation(case)
     matchings = matched(component, case.configuration, case.outputs, case.targets)
@@ -62,7 +62,7 @@ def matcher_in_evaluation(component: Factory[Matcher], case: SetCase) -> None:
 def criterion_in_evaluation(component: Factory[Criterion], case: SetCase) -> None:
     """In evaluation every loss is that of one matching of all queries, divided by the targets counted once.
 
-    Otherwise losses of training and validation, drawn in one figure, are not of one scale.
+    Otherwise training and validation losses in one figure have different scales.
     """
     _require_evaluation(case)
     configuration, outputs, targets = case.configuration, case.outputs, case.targets

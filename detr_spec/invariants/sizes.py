@@ -50,7 +50,7 @@ COST = 10
     cost=COST,
 )
 def boxes_of_large_sizes(component: Factory[BoxOperations], case: BoxCase) -> None:
-    """Overlaps of more boxes than a byte can count are what they are for few.
+    """Overlaps of more boxes than a byte can count equal their definitions, as those of few do.
 
     A detector has hundreds of queries, and an image of a crowd hundreds of targets. Where few boxes fail as well, they
     are shown.

@@ -1,4 +1,4 @@
-"""What strategies promise of their cases, by which a case with something left out is known to be one of theirs, too.
+"""What strategies promise of their cases, which decides whether a reduced case is still one of theirs.
 
 A failing case is made smaller by leaving out what the failure does not need. What an invariant may rely on must stay:
 as many images as it speaks of, no more targets than queries, a regime that keeps its name. Only what has been drawn is
@@ -86,7 +86,7 @@ def _more_queries(outputs: Outputs, count: int) -> Outputs:
 
 
 def first_share(case: Kind, count: int) -> Kind | None:
-    """The case with the first of so many shares of its queries alone; None where they are no such shares."""
+    """The case with the first of so many shares of its queries alone; None if they are not such shares."""
     if isinstance(case, SetCase):
         outputs = _first_queries(case.outputs, count)
         return None if outputs is None else replace(case, outputs=outputs)

@@ -16,9 +16,9 @@ from detr_spec.values import Booleans, Integers, InvalidValue
 
 LAWS = {
     "divided by boxes": "num_boxes is its only divisor, so that num_boxes times it is a sum over images",
-    "pulls from afar": "its slope by a box does not shrink with the distance from its target",
-    "sum over pairs": "only matched pairs have a part in it, each a share of its own that is at least 0",
-    "shift-invariant": "a constant added to all logits of a query leaves it",
+    "pulls from afar": "its derivative by a box does not shrink with the distance from its target",
+    "sum over pairs": "only matched pairs contribute to it, each a share of at least 0",
+    "shift-invariant": "a constant added to all logits of a query leaves it unchanged",
 }
 """What is true of some terms and not of others, and decides which invariants speak of them."""
 
