@@ -28,7 +28,7 @@ class Source:
 
     @property
     def expression(self) -> str:
-        """How code says it, once the module is imported; a module has no name in one."""
+        """How code refers to it, once the module is imported."""
         return f"{self.module}.{self.name}" if self.name else self.module
 
     @property

@@ -29,7 +29,7 @@ TEST = "test_detr_spec.py"
 
 @dataclass(frozen=True)
 class Left:
-    """A place that is left to fill in: the constant that stands for it, and what is to be filled in."""
+    """A gap in an adapter: the constant that stands for it, and what is to be filled in."""
 
     constant: str
     told: str

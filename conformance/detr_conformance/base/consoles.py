@@ -18,22 +18,22 @@ FILE_WIDTH = 160
 
 
 class Console(RichConsole):
-    """Shows every text as it is, in tables too: no markup, and no sign that a terminal or a CI would obey."""
+    """Prints every text as it is, also in tables: no markup, and no control character that a terminal or a CI obeys."""
 
     def __init__(self, **how: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **how)
 
     def render_str(self, text: str, **how: Any) -> Text:
-        """The text that rich makes of each string."""
+        """The text of a string, without rich's markup."""
         return super().render_str(printable(cut(text, LONGEST_TEXT)), **how)
 
     def print(self, *parts: Any, **how: Any) -> None:
-        """Prints as rich does; standard error that takes nothing costs nothing but what would be said there."""
+        """Prints as rich does; if standard error accepts nothing, only that output is lost."""
         with contextlib.suppress(OSError) if self.stderr else contextlib.nullcontext():
             super().print(*parts, **how)
 
     def on_broken_pipe(self) -> None:
-        """Raises again what is handled here, and not `SystemExit` as rich does."""
+        """Raises the exception again, instead of `SystemExit` as rich does."""
         raise BrokenPipeError
 
     def show(self, text: str, style: str = "") -> None:

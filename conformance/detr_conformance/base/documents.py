@@ -41,7 +41,7 @@ _LONG_KEY = re.compile(rf"""(?<![\w"'-])(?:[\w"'-]+[ \t]*\.[ \t]*){{{DEEPEST}}}"
 
 
 def read_text(path: Path) -> str:
-    """A file as text; raises `UsageError` where there is none, or none of a bearable size."""
+    """A file as text; raises `UsageError` if it cannot be read or is too large."""
     try:
         return _bytes_of(path).decode().replace("\r\n", "\n")
     except OSError as error:
@@ -51,7 +51,7 @@ def read_text(path: Path) -> str:
 
 
 def parsed_json(text: str, place: object) -> Any:
-    """What strict JSON says; raises `UsageError` for anything else, a key that comes twice included."""
+    """The value of a strict JSON text; raises `UsageError` for anything else, also for a duplicate key."""
     try:
         return strict_json(text)
     except ValueError as error:
@@ -59,7 +59,7 @@ def parsed_json(text: str, place: object) -> Any:
 
 
 def parsed_toml(text: str, place: object) -> dict[str, Any]:
-    """What TOML says; raises `UsageError` for anything else."""
+    """The value of a TOML text; raises `UsageError` for anything else."""
     try:
         return _strict_toml(text)
     except ValueError as error:
@@ -67,7 +67,7 @@ def parsed_toml(text: str, place: object) -> dict[str, Any]:
 
 
 def strict_json(text: str) -> Any:
-    """What strict JSON says; raises `ValueError` that says what is wrong for anything else."""
+    """The value of a strict JSON text; raises `ValueError` with the reason for anything else."""
     _require_few(text)
     hooks: Any = {"parse_constant": _constant, "parse_float": _float, "parse_int": _integer}
     try:

@@ -14,7 +14,7 @@ LONGEST_MESSAGE = 1000
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done; each argument is one line that says what to do instead."""
+    """The request cannot be carried out; each argument is one line that says what to do instead."""
 
     def __str__(self) -> str:
         return "\n".join(line_of(line, LONGEST_MESSAGE) for line in self.args)
@@ -45,7 +45,7 @@ def one_line(error: BaseException) -> str:
 def place_of(error: BaseException, *passed_over: str) -> str:
     """The innermost line of a file at which something was raised, in brackets; empty where none is known.
 
-    passed_over: files that tell nothing.
+    passed_over: files that are skipped.
     """
     frames = [
         frame

@@ -26,9 +26,9 @@ PATIENCE = 10.0
 
 
 class OutputPath(click.Path):
-    """The place of what is to be written, as an option's type: absolute, as an implementation may go to another folder.
+    """The path of an output file, as an option's type: absolute, as an implementation may change the working folder.
 
-    A hyphen stays what it is.
+    A hyphen stays as it is.
     """
 
     def __init__(self, **how: Any) -> None:
@@ -57,7 +57,7 @@ def require_writable(path: Path) -> None:
 
 
 def require_folder(path: Path) -> None:
-    """Makes a folder where there is none; raises `UsageError` where that cannot be."""
+    """Makes a folder if there is none; raises `UsageError` if it cannot be made."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,7 +65,7 @@ def require_folder(path: Path) -> None:
 
 
 def write_whole(content: str | bytes, path: Path) -> None:
-    """Writes a file, whole or not at all; raises `UsageError` where that cannot be.
+    """Writes a file, whole or not at all; raises `UsageError` if it cannot be written.
 
     A file that is replaced keeps its mode. What is no regular file, such as a pipe, is written to directly.
     """
@@ -80,9 +80,9 @@ def write_whole(content: str | bytes, path: Path) -> None:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps out other processes that ask for the same folder, where the system can.
+    """Locks a folder against other processes that lock it, where the system can.
 
-    Raises `UsageError` where one of them has it for too long.
+    Raises `UsageError` if another process holds it for too long.
     """
     if sys.platform == "win32":
         yield

@@ -1,4 +1,4 @@
-"""The wish that a command ends: Ctrl-C, and what a system sends to a process that it stops."""
+"""Interrupts: Ctrl-C, and the signals with which a system stops a process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SOON = 0.02
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody wants this process to end."""
+    """This process is asked to end."""
 
 
 _RECEIVED: list[tuple[int, float]] = []

@@ -27,7 +27,7 @@ LONGEST = 7000
 
 
 class RemoteTraceback(Exception):
-    """The traceback of what was raised in another process, as text: the cause of what tells of it here."""
+    """The traceback of an exception in another process, as text: the cause of the exception that reports it here."""
 
 
 def implementation_traceback(error: BaseException) -> str:

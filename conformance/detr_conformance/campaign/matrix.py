@@ -1,4 +1,4 @@
-"""What all hunts together say: which mutant was killed by which invariant, and after how many examples."""
+"""The result of all hunts: which invariant killed which mutant, and after how many examples."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class Matrix:
 
     @property
     def unsound(self) -> tuple[Hunt, ...]:
-        """The kills in which the check itself raised, in place of telling what disagrees."""
+        """The kills in which the check itself raised instead of reporting a disagreement."""
         return tuple(hunt for hunt in self.hunts if hunt.killed and not hunt.sound)
 
     @property

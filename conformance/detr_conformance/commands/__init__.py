@@ -1,1 +1,1 @@
-"""How all of it is begun: the commands of `detr-spec`, and the tests of pytest."""
+"""Entry points for users: the commands of `detr-spec`, and the tests for pytest."""

@@ -1,4 +1,4 @@
-"""Plain data held to a form; what is of another raises what its place says, such as `UsageError` for a file's."""
+"""Checks of plain data; wrong data raises the error of its place, such as `UsageError` for a file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detr_spec.values import InvalidValue
 
 
 class Place(Protocol):
-    """Where data was found, for errors that say it."""
+    """Where data was found, for error messages."""
 
     def within(self, *parts: str | int) -> Any:
         """The place of a part."""

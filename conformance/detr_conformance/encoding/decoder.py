@@ -1,4 +1,4 @@
-"""Values from plain data, by their types; what has another form raises what its place says."""
+"""Values from plain data, by their types; data of another form raises the error of its place."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Decoder(ABC):
     def decoded(self, hint: Any, data: Any, place: Place, base: Any = None) -> Any:
         """The value of the type `hint` that data stands for.
 
-        base: a dataclass, whose fields those have that are not written.
+        base: a dataclass with the values of fields that are not written.
         """
         optional = optional_type(hint)
         if optional is not None:

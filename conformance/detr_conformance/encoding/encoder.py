@@ -14,7 +14,7 @@ from detr_spec.hints import array_type, field_types, is_mapping, is_part, is_rec
 
 
 class Encoder(ABC):
-    """Writes values of declared types as JSON holds them; how numbers and arrays look is what one differs in."""
+    """Writes values of declared types for JSON; encoders differ in how they write numbers and arrays."""
 
     @abstractmethod
     def encoded_number(self, number: float) -> Any:

@@ -1,4 +1,4 @@
-"""What implementations gave and said, as data that a report can hold, and no more of it than one reads."""
+"""What implementations returned and printed, as data for a report, shortened to what a person reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_ITEMS = 10_000
 def plain_data(value: Any) -> Any:
     """`value` as JSON gives it back, so that it is the same from a worker, in a file and in memory.
 
-    Long texts and lists are shortened; what cannot be shown is told by its type. Raises nothing for what it is given.
+    Long texts and lists are shortened; what cannot be shown is named by its type. Raises nothing for what it is given.
     """
     try:
         return _bounded(plain(_beginning(value)))

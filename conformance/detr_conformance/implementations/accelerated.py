@@ -42,7 +42,7 @@ class RecordingMatcher(accelerated.HungarianMatcher):
 
 
 class Telling(nn.Module):
-    """Stands where a criterion's matcher is looked for; called with a layer's outputs, it tells their matching."""
+    """Takes the place of a criterion's matcher; called with a layer's outputs, it returns their matching."""
 
     def forward(
         self,
@@ -54,7 +54,7 @@ class Telling(nn.Module):
 
 
 class ToldCriterion(nn.Module):
-    """A criterion of the accelerated path that tells the matching of each decoder layer through its `matcher`."""
+    """A criterion of the accelerated path that returns the matching of each decoder layer through its `matcher`."""
 
     def __init__(
         self, criterion: accelerated.SetCriterion | accelerated.FocalSetCriterion, matcher: RecordingMatcher
