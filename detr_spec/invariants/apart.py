@@ -57,7 +57,7 @@ def denoising_has_losses(profile: Profile) -> bool:
 
 
 def supervised(case: SetCase, name: Apart, losses: Losses) -> Judged:
-    """An answer to be judged by predictions that stand apart, with their targets and the matchings of each layer.
+    """An answer, to be judged by its predictions that stand apart, with their targets and matchings in each layer.
 
     Ends the check where there are none, and where an optimum of the encoder's is not unique by a margin.
     """
@@ -82,7 +82,7 @@ def denoising_answer(configuration: Configuration, outputs: Outputs, targets: Ta
 def _require_definitions(answer: Judged) -> None:
     """Raises `Violation` unless each loss of the answer's predictions alone is there, as it is defined.
 
-    The cardinality error of denoising queries is not looked at.
+    The cardinality error of denoising queries is not checked.
     """
     terms = answer.configuration.layered if answer.whose == "denoising" else layered_terms(answer.configuration)
     for key, reported in own_losses(answer.configuration, answer.whose).items():

@@ -74,8 +74,8 @@ def width(right: Interval) -> Floats:
 def require_same(what: str, got: Floats, expected: Floats, *ranges: Callable[[], Interval]) -> None:
     """Raises `Violation` unless two answers of one implementation agree as far as two right ones do.
 
-    `ranges` give those in which right answers lie, asked for only where the answers differ.
-    Answers beyond 1, where no overlap is, may differ in proportion: a wrong scale has its own invariant.
+    `ranges` return the ranges of right answers; they are called only if the answers differ. Answers beyond 1, where no
+    overlap is, may differ in proportion: a wrong scale has its own invariant.
     """
     if np.array_equal(got, expected):
         return

@@ -39,7 +39,7 @@ def refuses_invalid(profile: Profile) -> bool:
 
 
 def _require_broken_refused(what: str, overlap: Operation, case: BoxCase, spoil: Callable[[Floats], None]) -> None:
-    """Raises `Violation` unless both lists are refused with one box spoilt, each beside the other as it is."""
+    """Raises `Violation` unless each list with one broken box is refused beside the other list as it is."""
     chance = case.generator("spoilt box")
     lists = []
     for given in (case.first, case.second):

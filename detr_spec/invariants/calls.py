@@ -1,7 +1,7 @@
 """Invariants of the way of a call: whatever it is, the answer is that of the plain call. norm §7.
 
 The numbers are the same, so the answers are compared as two answers of one implementation to one question. They need
-not be equal bit for bit, as other instructions may run over numbers with gaps between.
+not be equal bit for bit, because strided numbers may be computed by other instructions.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def in_plain_way(case: Case) -> Configuration:
 def require_way(answer: Answer[Value], plain: Answer[Value], case: Case) -> None:
     """Raises `NotProvided` unless the answer was asked for in the case's way, which not every bridge knows.
 
-    Raises `Violation` if inputs, or what lies beside them in memory, changed that the plain call leaves as they were.
+    Raises `Violation` if the call changed inputs, or memory beside them, that the plain call leaves unchanged.
     """
     way = case.configuration.call
     if answer.observation.call != way:

@@ -1,4 +1,4 @@
-"""Invariants of what moves the criterion's losses, and which way, and what does not. norm §4, C5–C8, C12."""
+"""Invariants of what changes the criterion's losses, in which direction, and what does not. norm §4, C5–C8, C12."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Invariants of distributed training: what ranks share, and what they do not. norm §4 and §7, D1–D5.
 
-A criterion is asked in several processes, and beside that in one, so that what it gets wrong on one process is
-accused by the criterion's own invariants. A rank that gives no answer is accused by D5 alone.
+A criterion is called in several processes and in one, so that what it gets wrong in one process is reported by the
+criterion's own invariants alone. A rank that gives no answer is reported by D5 alone.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _ranks(component: Build, configuration: Configuration, batches: Sequence[Bat
 
 
 def losses_of_ranks(component: Build, configuration: Configuration, batches: Sequence[Batch]) -> tuple[Losses, ...]:
-    """The losses of each rank; ends the check where one gives no answer, as "distributed.every-rank-joins" accuses."""
+    """The losses of each rank; ends the check if one gives none, which "distributed.every-rank-joins" reports."""
     try:
         return _losses(component, configuration, batches)
     except RankFailure as failure:

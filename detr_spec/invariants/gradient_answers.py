@@ -1,4 +1,4 @@
-"""What invariants of gradients share: an implementation's gradient of weighted terms, beside what it should be."""
+"""What invariants of gradients share: an implementation's gradient of weighted terms, and its definition."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def premise_moved(kind: str, *layers: LayerGradient) -> None:
 
 @dataclass(frozen=True, eq=False)
 class JudgedLayer:
-    """The gradient in one decoder layer, and the objective whose slope it is to be.
+    """The gradient in one decoder layer, and the objective that it should be the gradient of.
 
     A prediction that is not connected has a gradient of zeros here.
     """
@@ -92,7 +92,7 @@ class JudgedLayer:
 
     @cached_property
     def box_places(self) -> tuple[Integers, Integers]:
-        """Likewise of the pairs that the losses of boxes are under."""
+        """Likewise for the pairs that box losses use."""
         return matched_places(self.objective.of_pairs.matchings)
 
     @property
@@ -156,7 +156,7 @@ class JudgedLayer:
 def require_slopes(what: str, got: Floats, expected: Interval, known: Booleans | None = None) -> bool:
     """Raises `Violation` unless a gradient lies in its range where both ends are known; false if none are.
 
-    known: where else to look, in place of wherever the range is bounded.
+    known: where to look, if not wherever the range is bounded.
     """
     judged = bounded(expected) if known is None else known
     ends = np.where(judged, expected.lower, -np.inf), np.where(judged, expected.upper, np.inf)
@@ -197,7 +197,7 @@ def bounded(numbers: Interval) -> Booleans:
 def judged_layers(
     component: Build, case: SetCase, weights: Mapping[str, float], targets: Targets | None = None
 ) -> list[JudgedLayer]:
-    """The implementation's gradient of Σ weight · term in each layer, beside what it should be.
+    """The implementation's gradient of Σ weight · term in each layer, and its definition.
 
     Ends the check as `criterion_answers.judged` does. A term that the implementation gives for the last layer
     and not for an auxiliary one has no weight there; raises `Violation` where it is missing in the last.

@@ -1,4 +1,4 @@
-"""Invariants of what a gradient is for: a step lowers the loss, many steps learn, each its own. norm §7, G7–G9."""
+"""Invariants of what a gradient is for: a step lowers the loss, many steps learn, and steps repeat. norm §7, G7–G9."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def matched_as_drawn(
 ) -> tuple[Matching, ...]:
     """As `matched`, for the case as it was drawn; ends the check where a matching is not valid.
 
-    That is for "matcher.valid-pairs" to accuse, which sees the same regimes: a defect is named once.
+    "matcher.valid-pairs", which has the same regimes, reports that: a defect is reported once.
     """
     try:
         return matched(component, configuration, outputs, targets)

@@ -1,4 +1,4 @@
-"""Invariants of the matcher for what is no number, too coarse, or out of range: refused, or ranked last. norm §3.
+"""Invariants of the matcher for NaN and infinity, narrow dtypes and wrong labels: refused, or ranked last. norm §3.
 
 M15 and M17–M19.
 """
@@ -58,7 +58,7 @@ def _ranks_some_last(profile: Profile) -> bool:
 
 
 def _premise_classes_count(configuration: Configuration) -> None:
-    """Ends the check where classes have no part in the cost: what has no weight may be left out, and not looked at."""
+    """Ends the check if the classes do not enter the cost: an implementation may ignore what has no weight."""
     premise(configuration.is_matched_by("logits"), "classes have no part in the cost")
 
 
@@ -151,7 +151,7 @@ def nan_box_refused(component: Build, case: SetCase) -> None:
 
 
 def _costs_of_nothing_are_finite(profile: Profile) -> bool:
-    """Dialects whose class cost is finite for a probability of 0, and not the logarithm of it."""
+    """Dialects whose class cost is finite for a probability of 0, unlike its logarithm."""
     return profile.class_cost.of_nothing_is_finite
 
 

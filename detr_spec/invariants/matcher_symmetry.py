@@ -1,4 +1,4 @@
-"""Invariants of the matcher's symmetries: what leaves a matching as it is. norm §3, M4–M8."""
+"""Invariants of the matcher's symmetries: what leaves a matching unchanged. norm §3, M4–M8."""
 
 from __future__ import annotations
 

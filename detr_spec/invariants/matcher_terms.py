@@ -36,12 +36,12 @@ def classes_apart(profile: Profile) -> bool:
 
 
 def ignores_scale(profile: Profile) -> bool:
-    """Whether what is left without the cost of boxes does not change when all boxes are scaled along an axis."""
+    """Whether the cost without its box term is unchanged when all boxes are scaled along an axis."""
     return _have_law("scale-invariant", profile.overlap_cost, profile)
 
 
 def adds_coordinates(profile: Profile) -> bool:
-    """Whether what is left without the cost of overlaps is a sum over the coordinates of boxes."""
+    """Whether the cost without its overlap term is a sum over the coordinates of boxes."""
     return _have_law("sum over coordinates", profile.box_cost, profile)
 
 

@@ -1,8 +1,8 @@
 """Invariants of mixed precision, as training has it: narrow predictions beside targets in float32. norm §7.
 
-What comes of logits alone is held to the narrow dtype, in which right implementations may compute it. Box terms are
-held to float32 as far as frameworks promote: a difference of a narrow box and a float32 target is in float32, and so
-must be the target, whose numbers the narrow dtype does not hold. Corners of narrow boxes may be narrow.
+What depends on logits alone is checked in the narrow dtype, in which right implementations may compute it. Box terms
+are checked in float32 as far as frameworks promote: a difference of a narrow box and a float32 target is in float32,
+and so must be the target, whose numbers the narrow dtype does not hold. Corners of narrow boxes may be narrow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Invariants of post-processing for what is no number: it becomes what is declared. norm §5, P12.
+"""Invariants of post-processing for NaN and infinity, which become what is declared. norm §5, P12.
 
-Some queries are broken, by NaN logits or by a number of the box that is not finite. What the other, sound ones give
-beside them is held to what they give alone, so that a defect that has nothing to do with broken numbers is not accused
-here.
+Some queries are broken, by NaN logits or by a number of the box that is not finite. What the other, sound queries give
+beside them is compared with what they give alone, so that a defect that has nothing to do with broken numbers is not
+reported here.
 """
 
 from __future__ import annotations
