@@ -26,13 +26,12 @@ from detr_spec.invariants.distributed import losses_of_ranks
 from detr_spec.invariants.gradient_answers import Build as BuildGradients
 from detr_spec.invariants.gradient_answers import (
     JudgedLayer,
-    layer_names,
     require_count,
     require_layers,
     require_shapes,
     require_zero,
 )
-from detr_spec.invariants.shared import unique_matchings
+from detr_spec.invariants.shared import layer_names, unique_matchings
 from detr_spec.losses import num_boxes_of_ranks
 from detr_spec.places import Apart, places_of
 from detr_spec.profile import Profile

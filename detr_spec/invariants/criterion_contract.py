@@ -18,7 +18,7 @@ from detr_spec.invariants.criterion_answers import (
     require_same_layers,
     require_same_losses,
 )
-from detr_spec.invariants.shared import require_unchanged, vary
+from detr_spec.invariants.shared import require_unchanged, vary, without_objects
 from detr_spec.losses import METRICS
 from detr_spec.parameters import parameter
 from detr_spec.places import APART
@@ -311,11 +311,10 @@ def losses_with_gradient(component: Build, case: SetCase) -> None:
     Data-parallel training waits for the gradient of every parameter, and stops for ever at one that does not
     come.
     """
-    empty = tuple(target.take(np.arange(0)) for target in case.targets)
     batches = {
         "the batch": (case.outputs, case.targets),
         # Denoising queries are made from targets.
-        "the batch without targets": (replace(case.outputs, denoising=None), empty),
+        "the batch without targets": (replace(case.outputs, denoising=None), without_objects(case.targets)),
     }
     for batch, (outputs, targets) in batches.items():
         answer = _answer_with_gradients(component, case, outputs, targets)

@@ -19,6 +19,7 @@ from detr_spec.invariants.criterion_answers import (
     require_agreement,
     require_same_terms,
 )
+from detr_spec.invariants.shared import without_objects
 from detr_spec.losses import num_boxes
 from detr_spec.masks import padded_targets
 from detr_spec.strategies import mask_cases, set_cases
@@ -122,8 +123,7 @@ def empty_batch(component: Build, case: SetCase) -> None:
 
     One NaN loss is a lost run, because the optimiser writes it into every weight.
     """
-    empty = tuple(target.take(np.arange(0)) for target in case.targets)
-    answer = judged(component, case.configuration, case.outputs, empty)
+    answer = judged(component, case.configuration, case.outputs, without_objects(case.targets))
     trained, of_pairs = case.configuration.trained, case.configuration.terms_with("sum over pairs")
     terms = [(name, term) for layer in answer.layers for name, term in answer.terms(trained, layer).items()]
     premise(bool(terms), "the criterion returned none of the losses")

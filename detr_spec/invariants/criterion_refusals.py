@@ -7,7 +7,7 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.invariant import SHOULD, invariant
 from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, Build, Judged, known_matchings
-from detr_spec.invariants.shared import require_refusal, with_broken_label
+from detr_spec.invariants.shared import require_refused, with_broken_label
 from detr_spec.profile import Profile, replace
 from detr_spec.strategies import set_cases
 from detr_spec.values import Outputs, Targets
@@ -36,12 +36,8 @@ def _with_label(case: SetCase, label: int) -> Targets:
 
 
 def _require_label_refused(component: Build, case: SetCase, label: int) -> None:
-    criterion, targets = component(case.configuration), _with_label(case, label)
-    require_refusal(
-        f"a target of label {label}, where num_classes is {case.configuration.num_classes},",
-        sound=lambda: criterion(case.outputs, case.targets),
-        broken=lambda: criterion(case.outputs, targets),
-    )
+    what = f"a target of label {label}, where num_classes is {case.configuration.num_classes},"
+    require_refused(what, component, case, targets=_with_label(case, label))
 
 
 @invariant(
@@ -101,12 +97,8 @@ def target_count_refused(component: Build, case: SetCase) -> None:
     """
     more = bool(case.generator("count").integers(2))
     targets = (*case.targets, case.targets[-1]) if more else case.targets[:-1]
-    criterion = component(case.configuration)
-    require_refusal(
-        f"a batch with another number of targets ({len(targets)}) than of images ({case.outputs.batch})",
-        sound=lambda: criterion(case.outputs, case.targets),
-        broken=lambda: criterion(case.outputs, targets),
-    )
+    what = f"a batch with another number of targets ({len(targets)}) than of images ({case.outputs.batch})"
+    require_refused(what, component, case, targets=targets)
 
 
 @invariant(
@@ -128,12 +120,8 @@ def logit_columns_refused(component: Build, case: SetCase) -> None:
     premise(fewer or surplus == "refuse", "there can be no fewer columns, and more are taken")
     chosen = np.arange(columns - 1) if fewer else np.append(np.arange(columns), columns - 1)
     logits = case.outputs.logits[..., chosen]
-    criterion, outputs = component(case.configuration), Outputs(logits, case.outputs.boxes, broken=True)
-    require_refusal(
-        f"a batch with another number of logit columns ({len(chosen)}) than there should be ({columns})",
-        sound=lambda: criterion(case.outputs, case.targets),
-        broken=lambda: criterion(outputs, case.targets),
-    )
+    what = f"a batch with another number of logit columns ({len(chosen)}) than there should be ({columns})"
+    require_refused(what, component, case, outputs=Outputs(logits, case.outputs.boxes, broken=True))
 
 
 def takes_surplus_columns(profile: Profile) -> bool:

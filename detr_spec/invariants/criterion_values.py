@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from detr_spec.cases import SetCase
 from detr_spec.configuration import number_names, number_of
 from detr_spec.invariant import invariant
@@ -16,7 +14,7 @@ from detr_spec.invariants.criterion_answers import (
     require_optimal_layers,
     shown_matchings,
 )
-from detr_spec.invariants.shared import unique_matchings, vary
+from detr_spec.invariants.shared import unique_matchings, vary, without_objects
 from detr_spec.profile import Profile
 from detr_spec.reported import decoder_keys, without_extra
 from detr_spec.strategies import ALL_REGIMES, either, mask_cases, set_cases
@@ -284,5 +282,5 @@ def class_error_nothing_matched(component: Build, case: SetCase) -> None:
 
     A batch without objects is rare enough that its NaN is found in the logs of the third day.
     """
-    empty = tuple(target.take(np.arange(0)) for target in case.targets)
-    judged(component, case.configuration, case.outputs, empty).term("class_error").require_definition()
+    answer = judged(component, case.configuration, case.outputs, without_objects(case.targets))
+    answer.term("class_error").require_definition()

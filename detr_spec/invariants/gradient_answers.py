@@ -13,7 +13,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.gradients import GradientRange, LayerObjective, layer_objective
 from detr_spec.implementation import Gradients
 from detr_spec.invariants.criterion_answers import Judged, known_matchings, require_key
-from detr_spec.invariants.shared import unique_matchings
+from detr_spec.invariants.shared import layer_names, unique_matchings
 from detr_spec.losses import matched_places
 from detr_spec.places import places_of
 from detr_spec.reported import keys_with, weight_table
@@ -22,11 +22,6 @@ from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGrad
 from detr_spec.violation import premise, require, require_close, require_shape, require_within
 
 Build = Callable[[Configuration], Gradients]
-
-
-def layer_names(outputs: Outputs) -> list[str]:
-    """What the decoder layers are called in messages, first to last."""
-    return [*(f"auxiliary layer {layer}" for layer in range(len(outputs.auxiliary))), "the last layer"]
 
 
 def gradients_of(component: Build, case: SetCase, weights: Mapping[str, float], targets: Targets) -> LossGradients:

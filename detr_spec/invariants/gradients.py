@@ -14,14 +14,14 @@ from detr_spec.invariants.gradient_answers import (
     bounded,
     gradients_of,
     judged_layers,
-    layer_names,
     premise_moved,
     require_zero,
 )
+from detr_spec.invariants.shared import layer_names, without_objects
 from detr_spec.losses import classification_has_value
 from detr_spec.strategies import ALL_REGIMES, mask_cases, set_cases
 from detr_spec.tolerance import SPACING, summation_growth
-from detr_spec.values import LayerGradient, LossGradients, Targets
+from detr_spec.values import LayerGradient, LossGradients
 from detr_spec.violation import premise, require
 
 ALL_CASES = set_cases(layers=(1, 3))
@@ -33,11 +33,6 @@ UNMET_CASES = set_cases(
 SATURATED_CASES = set_cases(regimes=("saturated",), layers=(1, 2))
 
 CLASSIFICATION = {"classification": 1.0}
-
-
-def without_objects(targets: Targets) -> Targets:
-    """The targets of as many images without any object."""
-    return tuple(target.take(np.arange(0)) for target in targets)
 
 
 @invariant(

@@ -14,6 +14,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.implementation import Heads
 from detr_spec.invariant import invariant
 from detr_spec.invariants.calls import in_plain_way, require_way
+from detr_spec.invariants.shared import named_layers, require_in_unit_range
 from detr_spec.strategies import called_cases, hidden_cases
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, HeadParameters, Outputs
@@ -43,7 +44,7 @@ def _forward(heads: Heads, hidden: Floats) -> Outputs:
         expected=f"the last layer and {len(hidden) - 1} auxiliary ones",
         got=len(outputs.layers),
     )
-    for name, layer in _named_layers(outputs):
+    for name, layer in named_layers(outputs):
         require_shape(f"the boxes of {name}", layer.boxes, (*hidden.shape[1:3], 4))
         require(
             layer.logits.shape[:2] == hidden.shape[1:3],
@@ -52,11 +53,6 @@ def _forward(heads: Heads, hidden: Floats) -> Outputs:
             got=list(layer.logits.shape),
         )
     return outputs
-
-
-def _named_layers(outputs: Outputs) -> list[tuple[str, Outputs]]:
-    names = [*(f"auxiliary layer {layer}" for layer in range(len(outputs.auxiliary))), "the last layer"]
-    return list(zip(names, outputs.layers, strict=True))
 
 
 @invariant(
@@ -74,7 +70,7 @@ def shapes(component: Build, case: HiddenCase) -> None:
     silently off.
     """
     outputs = _forward(component(case.configuration), case.hidden)
-    for name, layer in _named_layers(outputs):
+    for name, layer in named_layers(outputs):
         require_shape(f"the logits of {name}", layer.logits, (*case.hidden.shape[1:3], case.configuration.columns))
 
 
@@ -91,10 +87,7 @@ def boxes_in_unit_range(component: Build, case: HiddenCase) -> None:
 
     A negative width is no box: GIoU refuses it, and the training run ends.
     """
-    outputs = _forward(component(case.configuration), case.hidden)
-    for name, layer in _named_layers(outputs):
-        outside = layer.boxes[~((layer.boxes >= 0) & (layer.boxes <= 1))]
-        require(outside.size == 0, f"the boxes of {name} leave [0, 1]", expected="0 … 1", got=outside.tolist())
+    require_in_unit_range(_forward(component(case.configuration), case.hidden))
 
 
 @invariant(
@@ -186,7 +179,7 @@ def class_head(component: Build, case: HiddenCase) -> None:
     """
     heads = component(case.configuration)
     outputs, parameters = _forward(heads, case.hidden), _composable(heads)
-    for (name, layer), hidden in zip(_named_layers(outputs), case.hidden, strict=True):
+    for (name, layer), hidden in zip(named_layers(outputs), case.hidden, strict=True):
         expected = definitions.class_head(lift(hidden, case.configuration.dtype), parameters)
         require_within(f"the logits of {name}", layer.logits, expected)
 
@@ -206,7 +199,7 @@ def affine_logits(component: Build, case: HiddenCase) -> None:
     """
     heads = component(case.configuration)
     whole, half, none = (_forward(heads, case.hidden * factor) for factor in (1.0, -0.5, 0.0))
-    for (name, layer), halved, empty in zip(_named_layers(whole), half.layers, none.layers, strict=True):
+    for (name, layer), halved, empty in zip(named_layers(whole), half.layers, none.layers, strict=True):
         allowed = ROUNDINGS_ON_A_LINE * _width(_rounding(heads, case)[0], layer.logits)
         line = 3.0 * empty.logits - 2.0 * halved.logits
         require_close(f"the logits of {name}, against the line through two others,", layer.logits, line, allowed)
@@ -238,7 +231,7 @@ def box_head(component: Build, case: HiddenCase) -> None:
     """
     heads = component(case.configuration)
     outputs, parameters = _forward(heads, case.hidden), _composable(heads)
-    for (name, layer), hidden in zip(_named_layers(outputs), case.hidden, strict=True):
+    for (name, layer), hidden in zip(named_layers(outputs), case.hidden, strict=True):
         expected = definitions.box_head(lift(hidden, case.configuration.dtype), parameters)
         require_within(f"the boxes of {name}", layer.boxes, expected)
 
@@ -334,7 +327,7 @@ def shared_across_layers(component: Build, case: HiddenCase) -> None:
 
 
 def _require_same_outputs(what: str, heads: Heads, case: HiddenCase, got: Outputs, expected: Outputs) -> None:
-    for (name, layer), other in zip(_named_layers(got), expected.layers, strict=True):
+    for (name, layer), other in zip(named_layers(got), expected.layers, strict=True):
         _require_same_layer(f"{name}, {what},", heads, case, layer, other)
 
 
@@ -354,8 +347,7 @@ def ways_of_calling(component: Build, case: HiddenCase) -> None:
     heads, plain = component(case.configuration), component(in_plain_way(case))
     require_way(heads.forward(case.hidden), plain.forward(case.hidden), case)
     got, expected = (_forward(one, case.hidden) for one in (heads, plain))
-    for (name, layer), other in zip(_named_layers(got), expected.layers, strict=True):
-        _require_same_layer(f"{name}, called {CALLS[case.configuration.call]}:", plain, case, layer, other)
+    _require_same_outputs(f"called {CALLS[case.configuration.call]}", plain, case, got, expected)
 
 
 def _require_same_layer(what: str, heads: Heads, case: HiddenCase, got: Outputs, expected: Outputs) -> None:

@@ -20,6 +20,7 @@ from detr_spec.invariants.shared import (
     require_optimal,
     require_optimal_matchings,
     require_refusal,
+    require_refused,
     vary,
     with_broken_label,
 )
@@ -87,12 +88,7 @@ def nan_logit_refused(component: Build, case: SetCase) -> None:
     from the cause.
     """
     _premise_classes_count(case.configuration)
-    matcher, broken = component(case.configuration), _with_logit(case, np.nan)
-    require_refusal(
-        "a NaN logit",
-        sound=lambda: matcher(case.outputs, case.targets),
-        broken=lambda: matcher(broken, case.targets),
-    )
+    require_refused("a NaN logit", component, case, outputs=_with_logit(case, np.nan))
 
 
 @invariant(
@@ -110,12 +106,7 @@ def infinite_logit_refused(component: Build, case: SetCase) -> None:
     The softmax of +inf is NaN: overflow is how networks in narrow dtypes diverge first.
     """
     _premise_classes_count(case.configuration)
-    matcher, broken = component(case.configuration), _with_logit(case, np.inf)
-    require_refusal(
-        "a logit of +inf",
-        sound=lambda: matcher(case.outputs, case.targets),
-        broken=lambda: matcher(broken, case.targets),
-    )
+    require_refused("a logit of +inf", component, case, outputs=_with_logit(case, np.inf))
 
 
 @invariant(
@@ -142,12 +133,8 @@ def nan_box_refused(component: Build, case: SetCase) -> None:
         target_boxes = targets[image].boxes.copy()
         target_boxes[generator.integers(len(target_boxes)), coordinate] = np.nan
         targets[image] = replace(targets[image], boxes=target_boxes, broken=True)
-    matcher, broken = component(case.configuration), Outputs(case.outputs.logits, boxes, broken=True)
-    require_refusal(
-        f"a NaN in a {'predicted' if predicted else 'target'} box",
-        sound=lambda: matcher(case.outputs, case.targets),
-        broken=lambda: matcher(broken, tuple(targets)),
-    )
+    broken = Outputs(case.outputs.logits, boxes, broken=True)
+    require_refused(f"a NaN in a {'predicted' if predicted else 'target'} box", component, case, broken, tuple(targets))
 
 
 def _costs_of_nothing_are_finite(profile: Profile) -> bool:
@@ -240,12 +227,8 @@ def _require_label_refused(component: Build, case: SetCase, *labels: int) -> Non
     image = int(generator.integers(case.outputs.batch))
     label = int(generator.choice(labels))
     targets = with_broken_label(case, image, label, generator)
-    matcher = component(case.configuration)
-    require_refusal(
-        f"a target of label {label}, where the number of columns is {case.configuration.columns},",
-        sound=lambda: matcher(case.outputs, case.targets),
-        broken=lambda: matcher(case.outputs, targets),
-    )
+    what = f"a target of label {label}, where the number of columns is {case.configuration.columns},"
+    require_refused(what, component, case, targets=targets)
 
 
 @invariant(

@@ -7,8 +7,8 @@ import numpy as np
 from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
-from detr_spec.invariants.matcher_terms import adds_coordinates
-from detr_spec.invariants.shared import has_three_costs, query_order_of, require_same_optimum, vary
+from detr_spec.invariants.matcher_terms import adds_coordinates, require_same_matchings
+from detr_spec.invariants.shared import has_three_costs, query_order_of, require_same_optima, require_same_optimum, vary
 from detr_spec.matching.costs import image_costs
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets, round_to
@@ -36,9 +36,9 @@ def query_order(component: Build, case: SetCase) -> None:
     order = query_order_of(case, outputs.queries)
     before = matched_as_drawn(component, configuration, outputs, targets)
     permuted = matched(component, configuration, outputs.take(queries=order), targets)
-    for image, cost in enumerate(image_costs(outputs, targets, configuration)):
-        after = Matching(order[permuted[image].queries], permuted[image].targets)
-        require_same_optimum(f"image {image}, queries permuted", before[image], after, cost, configuration)
+    after = [Matching(order[matching.queries], matching.targets) for matching in permuted]
+    costs = image_costs(outputs, targets, configuration)
+    require_same_optima("queries permuted", before, after, costs, configuration)
 
 
 @invariant(
@@ -59,9 +59,9 @@ def target_order(component: Build, case: SetCase) -> None:
     before = matched_as_drawn(component, configuration, outputs, targets)
     reordered = tuple(target.take(order) for target, order in zip(targets, orders, strict=True))
     permuted = matched(component, configuration, outputs, reordered)
-    for image, cost in enumerate(image_costs(outputs, targets, configuration)):
-        after = Matching(permuted[image].queries, orders[image][permuted[image].targets])
-        require_same_optimum(f"image {image}, targets permuted", before[image], after, cost, configuration)
+    after = [Matching(own.queries, order[own.targets]) for own, order in zip(permuted, orders, strict=True)]
+    costs = image_costs(outputs, targets, configuration)
+    require_same_optima("targets permuted", before, after, costs, configuration)
 
 
 @invariant(
@@ -84,9 +84,8 @@ def batch_is_its_images(component: Build, case: SetCase) -> None:
         for image, target in enumerate(targets)
     ]
     together = matched(component, configuration, outputs, targets)
-    for image, cost in enumerate(image_costs(outputs, targets, configuration)):
-        what = f"image {image}, matched alone and in a batch"
-        require_same_optimum(what, alone[image], together[image], cost, configuration)
+    costs = image_costs(outputs, targets, configuration)
+    require_same_optima("matched alone and in a batch", alone, together, costs, configuration)
 
 
 @invariant(
@@ -141,10 +140,8 @@ def appended_empty_image(component: Build, case: SetCase) -> None:
     )
     before = matched_as_drawn(component, configuration, outputs, targets)
     after = matched(component, configuration, longer, (*targets, targets[0].take([])))
-    for image, cost in enumerate(image_costs(outputs, targets, configuration)):
-        require_same_optimum(
-            f"image {image}, an empty image appended", before[image], after[image], cost, configuration
-        )
+    costs = image_costs(outputs, targets, configuration)
+    require_same_optima("an empty image appended", before, after, costs, configuration)
 
 
 @invariant(
@@ -172,9 +169,8 @@ def weight_scale(component: Build, case: SetCase) -> None:
     )
     before = matched_as_drawn(component, configuration, outputs, targets)
     after = matched(component, scaled, outputs, targets)
-    for image, cost in enumerate(image_costs(outputs, targets, configuration)):
-        what = f"image {image}, cost weights multiplied by 2^{exponent}"
-        require_same_optimum(what, before[image], after[image], cost, configuration)
+    costs = image_costs(outputs, targets, configuration)
+    require_same_optima(f"cost weights multiplied by 2^{exponent}", before, after, costs, configuration)
 
 
 @invariant(
@@ -197,12 +193,8 @@ def constant_for_one_target(component: Build, case: SetCase) -> None:
     premise(configuration.cost_bbox > 0, "the cost of boxes has no weight")
     outputs, targets = _predictions_left_of_targets(case)
     moved = tuple(_one_target_moved(case, target) for target in targets)
-    before = matched_as_drawn(component, configuration, outputs, targets)
-    after = matched(component, configuration, outputs, moved)
-    costs = image_costs(outputs, targets, configuration), image_costs(outputs, moved, configuration)
-    for image, (cost, cost_after) in enumerate(zip(*costs, strict=True)):
-        what = f"image {image}, a constant added to one target's costs"
-        require_same_optimum(what, before[image], after[image], cost, configuration, cost_after)
+    what = "a constant added to one target's costs"
+    require_same_matchings(what, component, configuration, (outputs, targets), (outputs, moved))
 
 
 _HALF_X = np.array([0.5, 1.0, 1.0, 1.0])

@@ -15,7 +15,7 @@ from detr_spec.invariants.shared import (
     largest_allowance,
     one_to_one,
     require_optimal_matchings,
-    require_same_optimum,
+    require_same_optima,
     vary,
 )
 from detr_spec.matching.costs import image_costs
@@ -67,7 +67,7 @@ def _without(configuration: Configuration, weight: str) -> Configuration:
     return changed
 
 
-def _require_same_matchings(
+def require_same_matchings(
     what: str,
     component: Build,
     configuration: Configuration,
@@ -78,8 +78,7 @@ def _require_same_matchings(
     first = matched_as_drawn(component, configuration, *before)
     second = matched(component, configuration, *after)
     costs = image_costs(*before, configuration), image_costs(*after, configuration)
-    for image, (cost, cost_after) in enumerate(zip(*costs, strict=True)):
-        require_same_optimum(f"image {image}, {what}", first[image], second[image], cost, configuration, cost_after)
+    require_same_optima(what, first, second, costs[0], configuration, costs[1])
 
 
 @invariant(
@@ -99,7 +98,7 @@ def zero_class_weight(component: Build, case: SetCase) -> None:
     configuration = _without(case.configuration, "cost_class")
     outputs, targets = case.outputs.main, case.targets
     other = Outputs(-outputs.logits[:, ::-1], outputs.boxes)
-    _require_same_matchings("other logits", component, configuration, (outputs, targets), (other, targets))
+    require_same_matchings("other logits", component, configuration, (outputs, targets), (other, targets))
 
 
 def _with_boxes(case: SetCase, change: Callable[[Floats], Floats]) -> tuple[Outputs, Targets]:
@@ -136,7 +135,7 @@ def zero_l1_weight(component: Build, case: SetCase) -> None:
     """
     configuration = _without(case.configuration, "cost_bbox")
     narrow, low = _with_boxes(case, _narrower), _with_boxes(case, _lower)
-    _require_same_matchings("halved in y in place of x", component, configuration, narrow, low)
+    require_same_matchings("halved in y in place of x", component, configuration, narrow, low)
 
 
 @invariant(
@@ -155,7 +154,7 @@ def zero_giou_weight(component: Build, case: SetCase) -> None:
     """
     configuration = _without(case.configuration, "cost_giou")
     before = case.outputs.main, case.targets
-    _require_same_matchings("width and height exchanged", component, configuration, before, _with_boxes(case, _turned))
+    require_same_matchings("width and height exchanged", component, configuration, before, _with_boxes(case, _turned))
 
 
 @invariant(
@@ -202,7 +201,7 @@ def logit_shift(component: Build, case: SetCase) -> None:
     exact = all((round_to(numbers, dtype) == numbers).all() for numbers in (logits, shifted))
     premise(exact, "the shift would be rounded in this dtype")
     before, after = Outputs(logits, outputs.boxes), Outputs(shifted, outputs.boxes)
-    _require_same_matchings(
+    require_same_matchings(
         "logits shifted", component, case.configuration, (before, case.targets), (after, case.targets)
     )
 
@@ -275,7 +274,7 @@ def absent_classes(component: Build, case: SetCase) -> None:
         absent[image, :, target.labels] = False
     premise(bool(absent.any()), "every class is present in every image")
     changed = Outputs(np.where(absent, other, outputs.logits), outputs.boxes)
-    _require_same_matchings(
+    require_same_matchings(
         "logits of absent classes changed",
         component,
         case.configuration,

@@ -23,7 +23,7 @@ from detr_spec.implementation import Model
 from detr_spec.invariant import invariant
 from detr_spec.invariants.calls import in_plain_way, require_way
 from detr_spec.invariants.rounding import allowances, moved
-from detr_spec.invariants.shared import require_unchanged, vary
+from detr_spec.invariants.shared import named_layers, require_in_unit_range, require_unchanged, vary
 from detr_spec.strategies import called_cases
 from detr_spec.strategies.features import image_cases
 from detr_spec.values import Floats, Outputs
@@ -41,7 +41,7 @@ def _outputs(model: Model, images: Sequence[Floats]) -> Outputs:
 
 def _sound(outputs: Outputs, images: Sequence[Floats]) -> Outputs:
     """The outputs; raises `Violation` unless they are for as many images, and finite."""
-    for name, layer in _named(outputs):
+    for name, layer in named_layers(outputs):
         for part, numbers in (("logits", layer.logits), ("boxes", layer.boxes)):
             require(
                 len(numbers) == len(images),
@@ -56,11 +56,6 @@ def _sound(outputs: Outputs, images: Sequence[Floats]) -> Outputs:
                 got=numbers[~np.isfinite(numbers)][:4].tolist(),
             )
     return outputs
-
-
-def _named(outputs: Outputs) -> list[tuple[str, Outputs]]:
-    auxiliary = [(f"auxiliary layer {layer}", item) for layer, item in enumerate(outputs.auxiliary)]
-    return [*auxiliary, ("the last layer", outputs.main)]
 
 
 def _arrays(outputs: Outputs) -> tuple[Floats, ...]:
@@ -91,7 +86,7 @@ def _require_same(
 
     settled = _arrays(_outputs(model, [*case.images, *beside]))
     allowed = allowances(ask, settled, configuration, case.generator("rounding"))
-    names = [f"the {part} of {name} ({what})" for name, _ in _named(expected) for part in ("logits", "boxes")]
+    names = [f"the {part} of {name} ({what})" for name, _ in named_layers(expected) for part in ("logits", "boxes")]
     for name, numbers, others, allowance in zip(names, _arrays(got), _arrays(expected), allowed, strict=True):
         require_close(name, numbers, others, allowance)
 
@@ -112,7 +107,7 @@ def shapes(component: Build, case: ImagesCase) -> None:
     """
     outputs = _outputs(component(case.configuration), case.images)
     queries = outputs.logits.shape[1]
-    for name, layer in _named(outputs):
+    for name, layer in named_layers(outputs):
         shape = (len(case.images), queries)
         require_shape(f"the logits of {name}", layer.logits, (*shape, case.configuration.columns))
         require_shape(f"the boxes of {name}", layer.boxes, (*shape, 4))
@@ -132,9 +127,7 @@ def boxes_in_unit_range(component: Build, case: ImagesCase) -> None:
 
     A negative width is no box: GIoU refuses it, and the training run ends.
     """
-    for name, layer in _named(_outputs(component(case.configuration), case.images)):
-        outside = layer.boxes[~((layer.boxes >= 0) & (layer.boxes <= 1))]
-        require(outside.size == 0, f"the boxes of {name} leave [0, 1]", expected="0 … 1", got=outside[:4].tolist())
+    require_in_unit_range(_outputs(component(case.configuration), case.images))
 
 
 @invariant(
@@ -296,7 +289,7 @@ def repeatable(component: Build, case: ImagesCase) -> None:
     """
     model = component(case.configuration)
     first, second = _outputs(model, case.images), _outputs(model, case.images)
-    for (name, layer), other in zip(_named(second), first.layers, strict=True):
+    for (name, layer), other in zip(named_layers(second), first.layers, strict=True):
         require_close(f"the logits of {name}, asked for again,", layer.logits, other.logits, 0.0)
         require_close(f"the boxes of {name}, asked for again,", layer.boxes, other.boxes, 0.0)
 

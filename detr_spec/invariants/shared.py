@@ -219,6 +219,21 @@ def require_same_optimum(
             _require_same_total(what, (first, second), (own, other), problem.repeats)
 
 
+def require_same_optima(
+    what: str,
+    before: Sequence[Matching],
+    after: Sequence[Matching],
+    costs: Sequence[Interval],
+    configuration: Configuration,
+    costs_after: Sequence[Interval] | None = None,
+) -> None:
+    """As `require_same_optimum`, of each image of a batch; what follows them in `after` is not looked at."""
+    for image, cost in enumerate(costs):
+        cost_after = None if costs_after is None else costs_after[image]
+        name = f"image {image}, {what}"
+        require_same_optimum(name, before[image], after[image], cost, configuration, cost_after)
+
+
 def _require_same_total(
     what: str, matchings: tuple[Matching, Matching], ranges: tuple[Interval, Interval], copies: int
 ) -> None:
@@ -268,3 +283,38 @@ def require_refusal(what: str, *, sound: Callable[[], object], broken: Callable[
         sound()
         return
     raise Violation(f"{what} was accepted", expected="an exception", got="an answer")
+
+
+def require_refused(
+    what: str,
+    component: Callable[[Configuration], Callable[[Outputs, Targets], object]],
+    case: SetCase,
+    outputs: Outputs | None = None,
+    targets: Targets | None = None,
+) -> None:
+    """As `require_refusal`, of a component of predictions and targets, the case's own or the broken ones given."""
+    call = component(case.configuration)
+    broken = case.outputs if outputs is None else outputs, case.targets if targets is None else targets
+    require_refusal(what, sound=lambda: call(case.outputs, case.targets), broken=lambda: call(*broken))
+
+
+def without_objects(targets: Targets) -> Targets:
+    """The targets of as many images without any object."""
+    return tuple(target.take(np.arange(0)) for target in targets)
+
+
+def layer_names(outputs: Outputs) -> list[str]:
+    """What the decoder layers are called in messages, first to last."""
+    return [*(f"auxiliary layer {layer}" for layer in range(len(outputs.auxiliary))), "the last layer"]
+
+
+def named_layers(outputs: Outputs) -> list[tuple[str, Outputs]]:
+    """The decoder layers, first to last, each behind its name in messages."""
+    return list(zip(layer_names(outputs), outputs.layers, strict=True))
+
+
+def require_in_unit_range(outputs: Outputs) -> None:
+    """Raises `Violation` unless the boxes of every decoder layer lie in [0, 1]."""
+    for name, layer in named_layers(outputs):
+        outside = layer.boxes[~((layer.boxes >= 0) & (layer.boxes <= 1))]
+        require(outside.size == 0, f"the boxes of {name} leave [0, 1]", expected="0 … 1", got=outside[:4].tolist())

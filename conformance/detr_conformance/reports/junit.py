@@ -10,18 +10,8 @@ from detr_conformance.base.verdict import Judgement, Verdict
 from detr_conformance.reports.failure_text import failure_text
 from detr_conformance.running.report import ImplementationReport, Report
 
-OUTCOMES = {
-    Verdict.VIOLATED: "failure",
-    Verdict.UNEXPECTEDLY_HOLDS: "failure",
-    Verdict.ERROR: "error",
-    Verdict.TIMED_OUT: "error",
-    Verdict.CRASHED: "error",
-    Verdict.EXPECTED_VIOLATION: "skipped",
-    Verdict.NOT_PROVIDED: "skipped",
-    Verdict.NOT_APPLICABLE: "skipped",
-    Verdict.VACUOUS: "skipped",
-}
-"""The element that a verdict becomes; a verdict that is not here has passed."""
+FAILURES = (Verdict.VIOLATED, Verdict.UNEXPECTEDLY_HOLDS)
+"""The verdicts that become failures; others for which a run fails become errors."""
 
 COUNTED = {"failure": "failures", "error": "errors", "skipped": "skipped"}
 """The attribute that counts each of those elements."""
@@ -78,9 +68,9 @@ def _case(report: Report, implementation: ImplementationReport, judgement: Judge
     classname = f"{line_of(implementation.title)}.{line_of(judgement.component)}"
     case = Xml.Element("testcase", classname=classname, name=line_of(judgement.id))
     case.set("time", f"{judgement.seconds:.3f}")
-    kind = OUTCOMES.get(judgement.verdict)
-    if kind is None:
+    if judgement.verdict is Verdict.HOLDS:
         return case
+    kind = "skipped" if not judgement.verdict.fails else "failure" if judgement.verdict in FAILURES else "error"
     outcome = Xml.SubElement(case, kind, message=line_of(_reason(judgement)))
     if kind != "skipped":
         outcome.set("type", judgement.verdict.value)

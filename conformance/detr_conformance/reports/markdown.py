@@ -13,14 +13,8 @@ from detr_conformance.running.report import ImplementationReport, Report
 LARGEST = 1_000_000
 """Bytes; GitHub shows no summary of a step that is larger than 1 MiB."""
 
-MARKS = {
-    Verdict.VIOLATED: "❌ violated",
-    Verdict.UNEXPECTEDLY_HOLDS: "❌ unexpectedly holds",
-    Verdict.ERROR: "❌ error",
-    Verdict.TIMED_OUT: "❌ timed out",
-    Verdict.CRASHED: "❌ crashed",
-    Verdict.EXPECTED_VIOLATION: "⚠️ expected violation",
-    Verdict.VACUOUS: "⚠️ vacuous",
+MARKS = {verdict: f"❌ {verdict}" for verdict in Verdict if verdict.fails} | {
+    verdict: f"⚠️ {verdict}" for verdict in (Verdict.EXPECTED_VIOLATION, Verdict.VACUOUS)
 }
 """The verdicts that get a row of their own, with how they are shown; the others are counted."""
 

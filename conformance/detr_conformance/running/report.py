@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -168,31 +168,21 @@ def missing_components(items: Sequence[ImplementationReport]) -> tuple[str, ...]
 def _document(report: Report) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "version": report.version,
-        "seed": report.seed,
-        "examples": report.examples,
-        "device": report.device,
-        "shard": None if report.shard is None else vars(report.shard),
-        "database": list(report.database),
-        "interrupted": report.interrupted,
+        **_fields_of(report),
+        "shard": report.shard and vars(report.shard),
         "implementations": [
             {
                 "implementation": item.name,
-                "address": item.address,
-                "profile": item.profile,
-                "dtypes": list(item.dtypes),
-                "invariants": [_entry(judgement) for judgement in item.judgements],
+                **_fields_of(item, "name", "judgements"),
+                "invariants": [
+                    {**vars(judgement), "counterexample": judgement.counterexample and vars(judgement.counterexample)}
+                    for judgement in item.judgements
+                ],
             }
             for item in report.implementations
         ],
     }
 
 
-def _entry(judgement: Judgement) -> dict[str, Any]:
-    """The fields of a judgement; what they hold is plain data already."""
-    counterexample = judgement.counterexample
-    return {
-        **vars(judgement),
-        "verdict": judgement.verdict.value,
-        "counterexample": None if counterexample is None else vars(counterexample),
-    }
+def _fields_of(value: Any, *left_out: str) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in fields(value) if field.name not in left_out}
