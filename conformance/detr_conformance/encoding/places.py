@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any
 
 from detr_conformance.base.errors import UsageError
 from detr_spec.values import InvalidValue
@@ -30,3 +32,21 @@ class Place:
     def refused(self, error: InvalidValue) -> UsageError:
         """The error that says why what is found here is no value of its kind."""
         return UsageError(f"{self}: {error}")
+
+
+def leaves(
+    value: Any, seen_as: Callable[[Any], Any] = lambda value: value, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """What a value holds that has no parts itself, with its path inside. seen_as: what stands for a value anywhere."""
+    value = seen_as(value)
+    if is_dataclass(value):
+        parts: Any = [(field.name, getattr(value, field.name)) for field in fields(value)]
+    elif isinstance(value, Mapping):
+        parts = sorted(value.items())
+    elif isinstance(value, tuple):
+        parts = enumerate(value)
+    else:
+        yield path, value
+        return
+    for name, part in parts:
+        yield from leaves(part, seen_as, (*path, name))

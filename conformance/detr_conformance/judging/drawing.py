@@ -9,7 +9,7 @@ show most for their length, until all is shown; then what others show as well is
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from detr_conformance.base.version import installed_version
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.implementations.solver import solver
 from detr_conformance.judging.search import search
+from detr_conformance.vectors.checks import arrays_of
 from detr_conformance.vectors.expected import expected_values
 from detr_conformance.vectors.flags import flags_of
 from detr_conformance.vectors.reading import one_line
@@ -105,21 +106,8 @@ def _key(component: str, case: Any) -> str:
 
 
 def _is_telling(case: Any) -> bool:
-    numbers = list(_float_arrays(case))
+    numbers = [array.ravel() for _, array in arrays_of(case) if array.dtype.kind == "f"]
     return bool(numbers) and len(np.unique(np.concatenate(numbers))) >= TELLING
-
-
-def _float_arrays(value: Any) -> Iterator[np.ndarray]:
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind == "f":
-            yield value.ravel()
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from _float_arrays(item)
-    elif hasattr(value, "__dataclass_fields__"):
-        for name in value.__dataclass_fields__:
-            if name != "configuration":
-                yield from _float_arrays(getattr(value, name))
 
 
 def _candidate(vector: Vector) -> Candidate:

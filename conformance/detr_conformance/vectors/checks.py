@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from functools import cache
-from typing import Any
 
 import numpy as np
 
 from detr_conformance.base.errors import UsageError, close_names
-from detr_conformance.encoding.places import Place
+from detr_conformance.encoding.places import Place, leaves
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Invariant
@@ -64,7 +63,7 @@ def require_sound(component: str, invariants: Sequence[str], case: Case, place: 
     _require_configuration(case.configuration, place.within("configuration"))
     if not 0 <= case.seed < SEEDS:
         raise place.within("case", "seed").wrong(found=str(case.seed), expected=f"a seed from 0 to {SEEDS - 1}")
-    for path, array in _arrays(case):
+    for path, array in arrays_of(case):
         _require_numbers(array, _dtype_of_part(path, case.configuration.dtype), place.within("case", *path))
     _require_shapes(case, place.within("case"))
 
@@ -86,16 +85,10 @@ def _require_configuration(configuration: Configuration, place: Place) -> None:
             raise place.within(field.name).wrong(found=str(value), expected="a finite number")
 
 
-def _arrays(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], np.ndarray]]:
+def arrays_of(case: Case) -> Iterator[tuple[tuple[str | int, ...], np.ndarray]]:
     """All arrays of a case with their places."""
-    if isinstance(value, np.ndarray):
-        yield path, value
-    elif isinstance(value, tuple):
-        for number, item in enumerate(value):
-            yield from _arrays(item, (*path, number))
-    elif is_dataclass(value) and not isinstance(value, Configuration):
-        for field in fields(value):
-            yield from _arrays(getattr(value, field.name), (*path, field.name))
+    found = leaves(case, lambda part: None if isinstance(part, Configuration) else part)
+    return ((path, leaf) for path, leaf in found if isinstance(leaf, np.ndarray))
 
 
 def _dtype_of_part(path: Sequence[str | int], dtype: str) -> str:

@@ -6,13 +6,12 @@ what is the same for all of them is compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from detr_conformance.encoding.places import Place
+from detr_conformance.encoding.places import Place, leaves
 from detr_conformance.vectors.vector import Expected, LayerExpected, Optimum
 
 RELATIVE = 1e-9
@@ -24,27 +23,13 @@ ABSOLUTE = 1e-12
 
 def require_current(given: Expected, defined: Expected, place: Place) -> None:
     """Raises `UsageError` with the place of the first expected value that is not the norm's."""
-    for path, found, expected in _pairs(given, defined, ("expected",)):
-        if not _agree(found, expected):
-            raise place.within(*path).wrong(
-                found=_told(found), expected=f"{_told(expected)}, as the norm says; export the vector anew"
+    found, norm = (dict(leaves(value, _without_choices)) for value in (given, defined))
+    for path in norm | found:
+        if not _agree(found.get(path), norm.get(path)):
+            raise place.within("expected", *path).wrong(
+                found=_told(found.get(path)),
+                expected=f"{_told(norm.get(path))}, as the norm says; export the vector anew",
             )
-
-
-def _pairs(given: Any, defined: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], Any, Any]]:
-    """The parts of two values that hold the same things, with their places; what differs in kind comes as a whole."""
-    given, defined = _without_choices(given), _without_choices(defined)
-    if is_dataclass(given) and type(given) is type(defined):
-        for field in fields(given):
-            yield from _pairs(getattr(given, field.name), getattr(defined, field.name), (*path, field.name))
-    elif isinstance(given, Mapping) and isinstance(defined, Mapping) and set(given) == set(defined):
-        for name in sorted(given):
-            yield from _pairs(given[name], defined[name], (*path, name))
-    elif isinstance(given, tuple) and isinstance(defined, tuple) and len(given) == len(defined):
-        for number, (first, second) in enumerate(zip(given, defined, strict=True)):
-            yield from _pairs(first, second, (*path, number))
-    else:
-        yield path, given, defined
 
 
 def _without_choices(value: Any) -> Any:
@@ -58,19 +43,15 @@ def _without_choices(value: Any) -> Any:
 
 
 def _agree(found: Any, expected: Any) -> bool:
-    if isinstance(found, np.ndarray) and isinstance(expected, np.ndarray):
-        if found.shape != expected.shape:
-            return False
+    if type(found) is not type(expected) or np.shape(found) != np.shape(expected):
+        return False
+    if isinstance(found, (float, np.ndarray)):
         return bool(np.allclose(found, expected, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True))
-    if isinstance(found, float) and isinstance(expected, float):
-        return bool(np.isclose(found, expected, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True))
-    return type(found) is type(expected) and found == expected
+    return bool(found == expected)
 
 
 def _told(value: Any) -> str:
     if isinstance(value, np.ndarray):
         value = value.tolist()
-    if isinstance(value, Mapping):
-        value = sorted(value)
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
