@@ -7,42 +7,41 @@ from dataclasses import replace
 
 import numpy as np
 
-from detr_spec.tolerance import SameNumbers, absolute, hull, is_interval, lift_like, maximum, minimum
-from detr_spec.values import Booleans, InvalidValue, Matching, Target, Targets
+from detr_spec.tolerance import SameNumbers, absolute, hull, is_interval, lift_like, maximum, minimum, values
+from detr_spec.values import Booleans, Integers, InvalidValue, Matching, Target, Targets
 
 
-def interpolation_matrix(centres: SameNumbers, length: int) -> SameNumbers:
-    """The weight of each of `length` old pixels in each of m new ones, linear interpolation; [m] → [m, length].
+def interpolation(new: int, old: int, like: SameNumbers) -> tuple[Integers, SameNumbers]:
+    """Linear interpolation from `old` pixels to `new` ones: which each new pixel is made of, and the weight of each.
 
-    New pixel i has its centre at i + 1/2 on an axis of m; on the old axis, whose pixels lie at 0 … length − 1,
-    that is s = (i + 1/2) · length/m − 1/2, kept between the first and the last of them. An old pixel at k weighs
-    max(0, 1 − |s − k|). Source: PyTorch's documentation of `interpolate`, mode "bilinear", align_corners=False.
+    Both are [new, k]: of a pixel and those beside it, three, or all where there are fewer. New pixel i has its centre
+    at i + 1/2 on an axis of length `new`; on the old axis, whose pixels lie at 0 … old − 1, that is
+    s = (i + 1/2) · old/new − 1/2, kept between the first and the last of them. An old pixel at p weighs
+    max(0, 1 − |s − p|). Source: PyTorch's documentation of `interpolate`, mode "bilinear", align_corners=False.
 
-    centres: i + 1/2, as an interval if the weights are to have the rounding of a dtype: a coordinate that is off by δ
-    changes its two weights by δ. The result also holds coordinates that pass through −1 … 1, as point samplers take
-    them.
+    Weights are of the kind of `like`. As intervals they have the rounding of its dtype: a coordinate that is off by δ
+    changes its two weights by δ. They also hold coordinates that pass through −1 … 1, as point samplers take them.
     """
-    positions = centres * float(length) / float(len(centres)) - 0.5
+    centres = lift_like(np.arange(new, dtype=np.float64) + 0.5, like)
+    positions = centres * float(old) / float(new) - 0.5
     if is_interval(positions):
-        centred = centres * 2.0 / float(len(centres)) - 1.0
-        positions = hull(positions, (centred + 1.0) * (length / 2.0) - 0.5)
-    positions = minimum(maximum(positions, 0.0), float(length - 1))
-    return maximum(1.0 - absolute(positions[:, None] - np.arange(length, dtype=np.float64)), 0.0)
+        centred = centres * 2.0 / float(new) - 1.0
+        positions = hull(positions, (centred + 1.0) * (old / 2.0) - 0.5)
+    positions = minimum(maximum(positions, 0.0), float(old - 1))
+    nearest = np.rint(values(positions)).astype(np.int64)
+    pixels = np.clip(nearest - 1, 0, max(old - 3, 0))[:, None] + np.arange(min(old, 3))
+    return pixels, maximum(1.0 - absolute(positions[:, None] - pixels.astype(np.float64)), 0.0)
 
 
 def bilinear(masks: SameNumbers, height: int, width: int) -> SameNumbers:
     """Masks resized by bilinear interpolation, pixels being areas; [m, h, w] → [m, height, width].
 
-    It is A X Bᵀ for each mask X, with the interpolation matrix A of the rows and B of the columns; there is no
-    antialiasing when a mask becomes smaller.
+    The rows are interpolated first, then the columns; there is no antialiasing when a mask becomes smaller.
     """
-
-    def matrix(new: int, old: int) -> SameNumbers:
-        return interpolation_matrix(lift_like(np.arange(new, dtype=np.float64) + 0.5, masks), old)
-
-    of_rows, of_columns = matrix(height, masks.shape[1]), matrix(width, masks.shape[2])
-    rows = (of_rows[None, :, :, None] * masks[:, None, :, :]).sum(axis=2)
-    return (rows[:, :, None, :] * of_columns[None, None, :, :]).sum(axis=3)
+    rows, of_rows = interpolation(height, masks.shape[1], masks)
+    columns, of_columns = interpolation(width, masks.shape[2], masks)
+    high = (of_rows[None, :, :, None] * masks[:, rows]).sum(axis=2)
+    return (high[:, :, columns] * of_columns[None, None, :, :]).sum(axis=3)
 
 
 def common_size(targets: Targets) -> tuple[int, int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,14 @@ def test_errors_are_of_the_kind_asked_for_and_no_finer_than_the_dtype() -> None:
 
 LOSSES = Losses(dict.fromkeys((*TERMS, "class_error", "cardinality_error", "loss_ce_0", "cardinality_error_1"), 1.0))
 LAYER = Outputs(np.ones((1, 1, 2)), np.ones((1, 1, 4)))
+MASKS = np.ones((1, 1, 2, 2))
 ANSWERS: dict[str, Any] = {
     "boxes": np.ones((1, 1)),
     "criterion": LOSSES,
     "masks": LOSSES,
-    "gradients": LossGradients(LOSSES, 1.0, (LayerGradient(None, None), LayerGradient(LAYER.logits, LAYER.boxes))),
+    "gradients": LossGradients(
+        LOSSES, 1.0, (LayerGradient(None, None), LayerGradient(LAYER.logits, LAYER.boxes, MASKS))
+    ),
     "distributed": (LOSSES, LOSSES),
     "postprocess": (Detections(np.ones(1), np.ones(1, dtype=np.int64), np.ones((1, 4))),),
     "heads": replace(LAYER, auxiliary=(LAYER,)),
@@ -220,6 +224,15 @@ def test_every_loss_is_held_to_a_hundred_thousandth_and_in_float64_to_a_milliont
     ]
     assert min(limit["float32"] for limit in limits) <= 1e-5
     assert min(limit["float64"] for limit in limits) <= 1e-12
+
+
+def test_every_gradient_is_held_to_a_hundred_thousandth_and_in_float64_to_a_millionth_of_a_millionth() -> None:
+    measured = {(limit.profile, limit.term): limit.limits for limit in read_limits(FILE) if "gradient" in limit.term}
+    terms = [f"gradient of {field.name}" for field in fields(LayerGradient)]
+    assert measured.keys() == set(product(PROFILES, terms))
+    for limits in [limit.limits for limit in read_limits(FILE) if limit.term in terms]:
+        assert limits["float64"] <= 1e-12
+        assert limits["float32"] <= 1e-4
 
 
 def test_the_published_file_is_as_the_command_writes_it() -> None:

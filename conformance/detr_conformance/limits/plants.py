@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import PARTED
 from detr_spec.invariant import Invariant
-from detr_spec.values import Floats, Losses, LossGradients, Outputs, round_to
+from detr_spec.values import Floats, LayerGradient, Losses, LossGradients, Outputs, round_to
 
 Off = Callable[[ArrayLike], Floats]
 """Makes numbers wrong."""
@@ -151,7 +151,7 @@ def _of_every_image(name: str) -> Plant:
 
 
 def _gradient(name: str) -> Plant:
-    """The gradient with respect to the logits or boxes of every decoder layer."""
+    """The gradient with respect to one kind of predictions of every decoder layer."""
 
     def change(gradients: LossGradients, off: Off) -> LossGradients:
         layers = [
@@ -187,7 +187,7 @@ _PLANTS = {
     ),
     "criterion": _LOSSES,
     "masks": (*_MASK_LOSSES, *_LOSSES),
-    "gradients": (_gradient("logits"), _gradient("boxes")),
+    "gradients": tuple(_gradient(field.name) for field in fields(LayerGradient)),
     "distributed": tuple(map(_of_several_ranks, (*_MASK_LOSSES, *_LOSSES))),
     "postprocess": (_of_every_image("scores"), _of_every_image("boxes")),
     "heads": (_predictions("logits", "forward"), _predictions("boxes", "forward")),
