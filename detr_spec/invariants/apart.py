@@ -64,18 +64,18 @@ def supervised(case: SetCase, name: Apart, losses: Losses) -> Judged:
     if outputs is None:
         raise PremiseFailed(f"there are no {NAMES[name]}")
     if name == "denoising":
-        return denoising_answer(case.configuration, outputs, case.targets, losses)
+        return replace(_denoising(case.configuration, outputs, case.targets), losses=losses)
     configuration, targets = case.configuration, encoder_targets(case.targets, case.configuration)
     profile = replace(configuration.profile, matching=replace(configuration.profile.matching, box_pairs="layer"))
     matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
     return Judged(replace(configuration, profile=profile), outputs, targets, losses, matchings, whose=name)
 
 
-def denoising_answer(configuration: Configuration, outputs: Outputs, targets: Targets, losses: Losses) -> Judged:
-    """An answer to be judged by the predictions of denoising queries, whose matchings are the same in each layer."""
+def _denoising(configuration: Configuration, outputs: Outputs, targets: Targets) -> Judged:
+    """What an answer is judged by for denoising queries, whose matchings are the same in each layer."""
     own = of_denoising(configuration, denoising_groups(outputs, targets))
     matchings = (denoising_matchings(outputs, targets),) * len(outputs.layers)
-    return Judged(own, outputs, targets, losses, matchings, whose="denoising")
+    return Judged(own, outputs, targets, Losses({}), matchings, whose="denoising")
 
 
 def _require_definitions(answer: Judged) -> None:
@@ -220,19 +220,27 @@ def _require_absent(losses: Losses, configuration: Configuration) -> None:
     applies=denoising_has_losses,
     cost=2,
 )
-def denoising_of_ranks(component: Callable[[Configuration], Distributed], case: RankCase) -> None:
+def denoising_losses_of_ranks(component: Callable[[Configuration], Distributed], case: RankCase) -> None:
     """Each rank divides its denoising losses by what is declared of all ranks, and by its own number of groups.
 
     Ranks have as many groups as their fullest image leaves room for.
     """
-    configuration = case.configuration
-    answers = losses_of_ranks(component, configuration, case.batches)
-    for losses, normaliser, (outputs, targets) in zip(answers, _divisors(case), case.batches, strict=True):
-        if outputs.denoising is None:
-            _require_absent(losses, configuration)
+    answers = losses_of_ranks(component, case.configuration, case.batches)
+    for losses, denoising in zip(answers, denoising_of_ranks(case), strict=True):
+        if denoising is None:
+            _require_absent(losses, case.configuration)
         else:
-            answer = denoising_answer(configuration, outputs.denoising, targets, losses)
-            _require_definitions(replace(answer, normaliser=normaliser))
+            _require_definitions(replace(denoising, losses=losses))
+
+
+def denoising_of_ranks(case: RankCase) -> list[Judged | None]:
+    """What the denoising losses of each rank are judged by, before an answer; None where it has no such queries."""
+    return [
+        None
+        if outputs.denoising is None
+        else replace(_denoising(case.configuration, outputs.denoising, targets), normaliser=normaliser)
+        for normaliser, (outputs, targets) in zip(_divisors(case), case.batches, strict=True)
+    ]
 
 
 def _divisors(case: RankCase) -> list[Interval]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,21 +11,24 @@ import numpy as np
 
 from detr_conformance.vectors.vector import Expected, ImageExpected, LayerExpected, Optimum, Range
 from detr_spec import boxes
+from detr_spec.apart import has_losses
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.detections.rules import candidates, count_range
 from detr_spec.gradients import layer_objective
+from detr_spec.invariants.apart import denoising_of_ranks, supervised
 from detr_spec.invariants.criterion_answers import Judged
 from detr_spec.invariants.distributed import with_divisors
 from detr_spec.invariants.shared import costs_of
 from detr_spec.losses import METRICS
 from detr_spec.matching.assignment import solve, total_allowance, unique_optimum
 from detr_spec.matching.costs import image_costs
-from detr_spec.places import LAST, Place, places_of
-from detr_spec.reported import reported_losses, weight_table, weighted_sum
+from detr_spec.places import APART, LAST, Place, places_of
+from detr_spec.reported import absent_keys, reported_losses, weight_table, weighted_sum
 from detr_spec.scope import joined, problems
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import Floats, Losses, Matching, Outputs, Targets
+from detr_spec.violation import PremiseFailed
 
 
 def expected_values(component: str, case: Any) -> Expected:
@@ -95,6 +99,8 @@ class _Batch:
 
     optima: tuple[tuple[Optimum, ...], ...]
     judged: Judged
+    apart: tuple[Judged, ...] = ()
+    """What answers are judged by for predictions that stand apart, as far as their matchings are known."""
 
     @property
     def layers(self) -> tuple[tuple[Place, tuple[Optimum, ...]], ...]:
@@ -110,26 +116,45 @@ def _batch(configuration: Configuration, outputs: Outputs, targets: Targets) -> 
     return _Batch(optima, Judged(configuration, outputs, targets, Losses({}), tuple(map(_matchings, optima))))
 
 
+def _set_batch(case: SetCase) -> _Batch:
+    """The batch of a case, with those of its predictions apart that have losses and one right matching."""
+    found = []
+    for name in APART:
+        if has_losses(case.configuration.profile, name):
+            with contextlib.suppress(PremiseFailed):
+                found.append(supervised(case, name, Losses({})))
+    return replace(_batch(case.configuration, case.outputs, case.targets), apart=tuple(found))
+
+
 def _expected_layers(batch: _Batch, metrics: bool = True) -> tuple[LayerExpected, ...]:
-    """What each layer is to give, by the profile's keys; what is a sum over layers is among the last one's."""
-    configuration = batch.judged.configuration
+    """What each layer is to give, by the profile's keys.
+
+    What is a sum over layers, or of predictions apart, is among the last one's. Metrics of denoising queries are open.
+    """
+    configuration, outputs = batch.judged.configuration, batch.judged.outputs
     losses: dict[Place, dict[str, Range]] = {place: {} for place, _ in batch.layers}
+    given = {"decoder", *(name for name in APART if getattr(outputs, name) is not None)}
+    known = {judged.whose: judged for judged in (batch.judged, *batch.apart)}
     for key, reported in reported_losses(configuration).items():
-        own = reported.of("decoder")
-        if own.parts and (metrics or own.parts[0][0] not in METRICS):
-            ((_, place), *others) = own.parts
-            found = weighted_sum(configuration, own, batch.judged.definitions)
-            losses[LAST if others else place][key] = Range.of(found)
+        parts = tuple(part for part in reported.parts if part[1].whose in given)
+        looked_at = metrics and {place.whose for _, place in parts} != {"denoising"}
+        if parts and all(place.whose in known for _, place in parts) and (looked_at or parts[0][0] not in METRICS):
+            ((_, place), *others) = parts
+            whole = replace(reported, parts=parts)
+            found = weighted_sum(configuration, whole, lambda place: known[place.whose].definitions(place))
+            losses[LAST if others or place not in losses else place][key] = Range.of(found)
+    if outputs.denoising is None:
+        losses[LAST] |= dict.fromkeys(absent_keys(configuration), Range.of(lift(0.0, configuration.dtype)))
     return tuple(LayerExpected(number, optima, losses[place]) for number, (place, optima) in enumerate(batch.layers))
 
 
 def _criterion(case: SetCase) -> Expected:
-    return Expected(layers=_expected_layers(_batch(case.configuration, case.outputs, case.targets)))
+    return Expected(layers=_expected_layers(_set_batch(case)))
 
 
 def _gradients(case: SetCase) -> Expected:
     configuration = case.configuration
-    batch = _batch(configuration, case.outputs, case.targets)
+    batch = _set_batch(case)
     table = weight_table(configuration, configuration.term_weights)
     found = []
     for (place, _), layer, matchings, expected in zip(
@@ -144,10 +169,11 @@ def _gradients(case: SetCase) -> Expected:
 
 def _distributed(case: RankCase) -> Expected:
     batches = [_batch(case.configuration, *batch) for batch in case.batches]
-    ranks = with_divisors([batch.judged for batch in batches])
+    ranks = zip(batches, with_divisors([batch.judged for batch in batches]), denoising_of_ranks(case), strict=True)
     return Expected(
         ranks=tuple(
-            _expected_layers(replace(batch, judged=judged)) for batch, judged in zip(batches, ranks, strict=True)
+            _expected_layers(replace(batch, judged=judged, apart=() if denoising is None else (denoising,)))
+            for batch, judged, denoising in ranks
         )
     )
 
