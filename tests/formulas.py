@@ -39,14 +39,19 @@ def l1_cost(boxes: Numbers, truth: Numbers) -> Numbers:
     return L1Cost().value(_pairs(boxes=boxes, truth=truth))
 
 
+def shown_boxes(boxes: Numbers, truth: Numbers, normaliser: Numbers, rules: Any = EXACT) -> Layer:
+    """What a loss of boxes reads; [m, 4] twice."""
+    return _layer(boxes=boxes, truth=truth, normaliser=normaliser, rules=rules)
+
+
 def box_l1(boxes: Numbers, truth: Numbers, normaliser: Numbers) -> Numbers:
     """The L1 loss; [m, 4] twice → []."""
-    return BoxL1().value(_layer(boxes=boxes, truth=truth, normaliser=normaliser))
+    return BoxL1().value(shown_boxes(boxes, truth, normaliser))
 
 
 def box_giou(boxes: Numbers, truth: Numbers, normaliser: Numbers, rules: Any = EXACT) -> Numbers:
     """The GIoU loss; [m, 4] twice → []."""
-    return BoxGiou().value(_layer(boxes=boxes, truth=truth, normaliser=normaliser, rules=rules))
+    return BoxGiou().value(shown_boxes(boxes, truth, normaliser, rules))
 
 
 def classification(configuration: Configuration, logits: Numbers, classes: Integers, normaliser: Numbers) -> Numbers:

@@ -128,9 +128,10 @@ SMALLEST_SIDE = 2.0**-12
 """Where sides end that a wrong gradient shrinks without end; targets are larger."""
 
 
-def pulls_from_afar(profile: Profile) -> bool:
-    """Whether boxes that are apart from their targets are drawn to them, one to each."""
-    return "pulls from afar" in profile.box_loss.laws and adds_coordinates(profile) and one_to_one(profile)
+def pulls_from_everywhere(profile: Profile) -> bool:
+    """Whether boxes are drawn to their targets, one to each, from afar and from near, small ones like large ones."""
+    pulls = "pulls from afar" in profile.box_loss.laws and "scale-invariant" in profile.overlap_loss.laws
+    return pulls and adds_coordinates(profile) and one_to_one(profile)
 
 
 @invariant(
@@ -141,7 +142,7 @@ def pulls_from_afar(profile: Profile) -> bool:
     breaks="a gradient that points elsewhere: another sign, another query's; a matching that never settles",
     cases=learning_cases(),
     cost=50,
-    applies=pulls_from_afar,
+    applies=pulls_from_everywhere,
 )
 def learnability(component: Build, case: SetCase) -> None:
     """Gradient descent on the loss, from random logits and boxes, finds every object of real images: AP ≥ 0.99.

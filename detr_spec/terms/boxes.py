@@ -26,6 +26,7 @@ class BoxGiou(BoxTerm):
     """Σ (1 − GIoU) over matched pairs / num_boxes."""
 
     name = "box-giou"
+    laws = BoxTerm.laws | {"scale-invariant"}
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""

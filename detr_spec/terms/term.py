@@ -17,6 +17,7 @@ from detr_spec.values import Booleans, Integers, InvalidValue
 LAWS = {
     "divided by boxes": "num_boxes is its only divisor, so that num_boxes times it is a sum over images",
     "pulls from afar": "its derivative by a box does not shrink with the distance from its target",
+    "scale-invariant": "scaling all boxes along an axis leaves it unchanged",
     "sum over pairs": "only matched pairs contribute to it, each a share of at least 0",
     "shift-invariant": "a constant added to all logits of a query leaves it unchanged",
 }

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torchvision
 from exact import rational_giou
-from formulas import box_giou, box_l1, classification, focal_cost, l1_cost, negative_probability_cost
+from formulas import box_giou, box_l1, classification, focal_cost, l1_cost, negative_probability_cost, shown_boxes
 from torch.nn import functional as F
 
 from detr_spec import boxes as box_definitions
@@ -21,9 +21,10 @@ from detr_spec.configuration import Configuration
 from detr_spec.detections.rules import candidates, count_range, expected_count, scaled_boxes
 from detr_spec.losses import cardinality_error, class_error, num_boxes, set_losses, target_classes
 from detr_spec.matching.costs import image_costs, matching_cost
+from detr_spec.parts import known_parts
 from detr_spec.profile import BoxRules, DetectionRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR
-from detr_spec.terms import CrossEntropy, Focal
+from detr_spec.terms import BoxTerm, CrossEntropy, Focal
 from detr_spec.terms.cross_entropy import weighted_cross_entropy
 from detr_spec.terms.focal import focal_terms
 from detr_spec.tolerance import Interval, lift
@@ -343,3 +344,14 @@ def test_how_many_detections_there_are() -> None:
     best = replace(one_each, profile=replace(DETR, detection=DetectionRules(threshold=True)), threshold=0.4)
     assert count_range(candidates(QUARTERS, boxes, SIZE, best), best) == (2, 2)
     assert count_range(candidates(QUARTERS, boxes, SIZE, best), replace(best, threshold=0.55)) == (0, 0)
+
+
+@pytest.mark.parametrize("name", known_parts(BoxTerm))
+def test_losses_of_boxes_that_say_so_do_not_depend_on_scale(name: str) -> None:
+    term, random = known_parts(BoxTerm)[name](), np.random.default_rng(0)
+    boxes, truth = (random.uniform(0.1, 0.9, (5, 4)) for _ in range(2))
+    plain_value, scaled = (
+        float(term.value(shown_boxes(boxes * scale, truth * scale, np.array(5.0))))
+        for scale in (np.ones(4), np.array([0.5, 0.125, 0.5, 0.125]))
+    )
+    assert ("scale-invariant" in term.laws) == (scaled == pytest.approx(plain_value, rel=EXACT))

@@ -27,8 +27,9 @@ from detr_reference.boxes import upcast_half
 from detr_reference.masks import pad_masks
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Invariant
+from detr_spec.invariants import find_invariants
 from detr_spec.profiles import DEFORMABLE, DETR, PROFILES
-from detr_spec.terms import CrossEntropy
+from detr_spec.terms import BoxL1, CrossEntropy
 
 INVARIANTS = tuple(item for item in own_invariants("gradients") if any(map(item.applies, PROFILES.values())))
 LEARNABILITY = "gradients.learnability"
@@ -424,6 +425,12 @@ def test_what_points_elsewhere_does_not_learn(name: str, failing: Failing) -> No
         "the next query's boxes": hooked(lambda gradient: gradient.roll(1, dims=1), "pred_boxes"),
     }
     assert failing(subject(softmax(unlearnable[name])), [LEARNABILITY], 1) == {LEARNABILITY}
+
+
+def test_learning_is_not_asked_of_losses_under_which_small_boxes_settle_late() -> None:
+    (learnability,) = find_invariants(LEARNABILITY)
+    assert learnability.applies(DETR)
+    assert not learnability.applies(replace(DETR, overlap_loss=BoxL1()))
 
 
 @pytest.mark.parametrize("dtypes", [("bfloat16", "float32"), ("float32", "bfloat16")])
