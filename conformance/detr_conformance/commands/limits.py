@@ -37,7 +37,7 @@ def command(selection: Selection, workers: int, path: Path | None) -> int:
     """Measure the smallest error that each invariant detects.
 
     Errors of 10^-1 to 10^-16, of both signs, are planted in one term of the reference's answers after the other, in
-    float32 and in float64, for 100 cases. It takes about ten minutes on one core. What the file has already of other
+    float32 and in float64, for 100 cases. It takes about half an hour on one core. What the file has already of other
     invariants stays.
     """
     kept = _kept(path)
