@@ -20,7 +20,7 @@ from detr_conformance.testee.messages import MESSAGES
 from detr_conformance.testee.signatures import signatures
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.profile import MatcherRules, Profile, TargetRules, replace
+from detr_spec.profile import DenoisingRules, Keys, MatcherRules, Profile, TargetRules, replace
 from detr_spec.profiles import DETR
 from detr_spec.values import Losses, Matching, Outputs, Target
 from detr_spec.violation import Violation
@@ -73,7 +73,7 @@ def alone(profile: Profile, configuration: Configuration) -> Implementation:
 
         return build
 
-    return Implementation(name="it", profile=profile, **{name: factory(name) for name in GIVEN})
+    return Implementation(name="it", profile=profile, **{name: factory(name) for name in (*GIVEN, "gradients")})
 
 
 @pytest.mark.parametrize("component", list(GIVEN))
@@ -137,3 +137,90 @@ def test_what_padded_targets_are_by_hand() -> None:
         "valid": [[True, False, False, False], [True, True, True, False]],
         "counts": [1, 3],
     }
+
+
+def layers(count: int, queries: int) -> Outputs:
+    """Predictions of so many layers, no two of which are the same."""
+    shape = count, 2, queries
+    logits = np.linspace(-2, 2, 3 * 2 * count * queries).reshape(*shape, 3)
+    boxes = np.linspace(0.125, 0.5, 4 * 2 * count * queries).reshape(*shape, 4)
+    *earlier, last = map(Outputs, logits, boxes)
+    return replace(last, auxiliary=tuple(earlier))
+
+
+DINO = replace(
+    DETR,
+    name="dino",
+    keys=Keys(
+        encoder="interm_outputs",
+        encoder_loss="{loss}_interm",
+        denoising="output_known_lbs_bboxes",
+        denoising_groups="num_dn_group",
+        denoising_loss="{loss}_dn",
+        denoising_auxiliary_loss="{loss}_dn_{layer}",
+    ),
+    denoising=DenoisingRules(layout="within-meta", absent="zeros"),
+)
+RT_DETR = replace(
+    DETR,
+    name="rt-detr",
+    keys=Keys(
+        encoder="enc_aux_outputs",
+        encoder_loss="{loss}_enc_{number}",
+        denoising="dn_aux_outputs",
+        denoising_loss="{loss}_dn_{layer}",
+        denoising_auxiliary_loss="{loss}_dn_{layer}",
+    ),
+    denoising=DenoisingRules(layout="listed"),
+)
+WHOLE = replace(layers(3, 5), encoder=layers(1, 4), denoising=layers(3, 12))
+"""Two groups of twice three denoising queries, as the second image has three targets."""
+
+
+@pytest.mark.parametrize("profile", [DINO, RT_DETR], ids=lambda profile: profile.name)
+def test_what_stands_apart_is_written_alike(profile: Profile) -> None:
+    configuration = Configuration(profile=profile, num_classes=2, decoder_layers=3)
+    weights = dict.fromkeys(configuration.weight_dict, 1.0)
+    assert len(weights) == 21
+    by_both = [
+        item.component("gradients")(configuration)(WHOLE, TARGETS, weights)
+        for item in (declared_implementation(profile), alone(profile, configuration))
+    ]
+    assert same(*by_both)
+    assert len(by_both[0].value.denoising) == 3
+    assert set(weights) < set(by_both[0].value.losses.values)
+
+
+def outputs_written(profile: Profile, outputs: Outputs) -> dict[str, Any]:
+    """What a criterion of a profile is given."""
+    seen: list[Any] = []
+
+    def criterion(given: Any, _: Any) -> Any:
+        seen.append(dict(given))
+        return {}
+
+    subject = torch_implementation(name="it", profile=profile, criterion=lambda _: criterion)
+    subject.component("criterion")(Configuration(profile=profile, num_classes=2))(outputs, TARGETS)
+    (given,) = seen
+    return given  # type: ignore[no-any-return]
+
+
+def test_denoising_queries_are_where_dino_looks_for_them() -> None:
+    given = outputs_written(DINO, WHOLE)
+    meta = given["dn_meta"]
+    single = meta["pad_size"] // meta["num_dn_group"]
+    assert (meta["pad_size"], meta["num_dn_group"], single) == (12, 2, 6)
+    known = meta["output_known_lbs_bboxes"]
+    assert known["pred_logits"].shape == (2, 12, 3)
+    assert len(known["aux_outputs"]) == len(given["aux_outputs"]) == 2
+    assert given["interm_outputs"]["pred_boxes"].shape == (2, 4, 4)
+    assert outputs_written(DINO, replace(WHOLE, denoising=None))["dn_meta"] is None
+
+
+def test_denoising_queries_are_where_rt_detr_looks_for_them() -> None:
+    given = outputs_written(RT_DETR, WHOLE)
+    assert [layer["pred_boxes"].shape for layer in given["dn_aux_outputs"]] == [(2, 12, 4)] * 3
+    assert [layer["pred_boxes"].shape for layer in given["enc_aux_outputs"]] == [(2, 4, 4)]
+    assert given["dn_meta"]["dn_num_group"] == 2
+    assert [own.tolist() for own in given["dn_meta"]["dn_positive_idx"]] == [[0, 6], [0, 1, 2, 6, 7, 8]]
+    assert "dn_aux_outputs" not in outputs_written(RT_DETR, replace(WHOLE, denoising=None))
