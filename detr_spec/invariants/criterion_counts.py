@@ -169,7 +169,7 @@ def denominator(component: Build, case: SetCase) -> None:
     Removing the unmatched targets leaves the matching unchanged, and so the losses times that number.
     """
     before = judged(component, case.configuration, case.outputs, case.targets)
-    kept = [np.sort(matching.targets) for matching in before.last]
+    kept = [np.unique(matching.targets) for matching in before.last]
     fewer = tuple(target.take(order) for target, order in zip(case.targets, kept, strict=True))
     premise(sum(map(len, fewer)) < sum(map(len, case.targets)), "every target is matched")
     after = judged(component, case.configuration, case.outputs, fewer)

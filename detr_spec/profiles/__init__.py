@@ -6,9 +6,11 @@ from importlib.metadata import entry_points
 from detr_spec.profile import Profile
 from detr_spec.profiles.deformable import DEFORMABLE
 from detr_spec.profiles.detr import DETR
+from detr_spec.profiles.lw_detr import LW_DETR
+from detr_spec.profiles.rt_detr import RT_DETR
 from detr_spec.values import InvalidValue
 
-__all__ = ["DEFORMABLE", "DETR", "PROFILES", "named_profile"]
+__all__ = ["DEFORMABLE", "DETR", "LW_DETR", "PROFILES", "RT_DETR", "named_profile"]
 
 GROUP = "detr_spec.profiles"
 """The group of entry points by which other packages register profiles."""
@@ -26,7 +28,10 @@ def _registered() -> Iterator[Profile]:
         yield profile
 
 
-PROFILES: dict[str, Profile] = {profile.name: profile for profile in (DETR, DEFORMABLE, *_registered())}
+OWN = (DETR, DEFORMABLE, RT_DETR, LW_DETR)
+"""The profiles of this package."""
+
+PROFILES: dict[str, Profile] = {profile.name: profile for profile in (*OWN, *_registered())}
 
 
 def named_profile(name: str) -> Profile:

@@ -3,8 +3,12 @@
 from detr_spec.terms.boxes import BoxGiou, BoxL1
 from detr_spec.terms.cross_entropy import ClassWeightedCrossEntropy, CrossEntropy
 from detr_spec.terms.focal import Focal
+from detr_spec.terms.iou_aware import IouAware
 from detr_spec.terms.masks import MaskDice, MaskFocal
+from detr_spec.terms.matchability import Matchability
+from detr_spec.terms.quality_focal import QualityFocal
 from detr_spec.terms.term import LAWS, BoxTerm, ClassTerm, Layer, MaskTerm, Term
+from detr_spec.terms.varifocal import Varifocal, VarifocalByOverlap, VarifocalThroughWeights
 
 __all__ = [
     "LAWS",
@@ -15,9 +19,15 @@ __all__ = [
     "ClassWeightedCrossEntropy",
     "CrossEntropy",
     "Focal",
+    "IouAware",
     "Layer",
     "MaskDice",
     "MaskFocal",
     "MaskTerm",
+    "Matchability",
+    "QualityFocal",
     "Term",
+    "Varifocal",
+    "VarifocalByOverlap",
+    "VarifocalThroughWeights",
 ]

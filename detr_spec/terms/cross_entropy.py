@@ -20,7 +20,7 @@ class CrossEntropy(ClassTerm):
 
     name = "cross-entropy"
     activation = "softmax"
-    laws = frozenset({"shift-invariant"})
+    laws = frozenset({"reads logits alone", "shift-invariant"})
     drawn = {"eos_coef": (0.25, 0.5, 1.0, 0.0)}  # noqa: RUF012
 
     def value(self, layer: Layer) -> Numbers:

@@ -19,7 +19,7 @@ class Focal(ClassTerm):
 
     name = "focal"
     activation = "sigmoid"
-    laws = frozenset({"divided by boxes"})
+    laws = frozenset({"divided by boxes", "reads logits alone"})
     drawn = {  # noqa: RUF012
         "alpha": (0.25, 0.5, 0.75, 0.0),
         "gamma": (2.0, 1.0, 3.0, 1.5, 0.0, 2.5),

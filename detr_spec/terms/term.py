@@ -11,7 +11,7 @@ import numpy as np
 
 from detr_spec.boxes import EXACT, BoxRules, cxcywh_to_xyxy, elementwise_iou
 from detr_spec.parts import Part
-from detr_spec.tolerance import Numbers, hull, is_interval, placed, rounded_like
+from detr_spec.tolerance import Numbers, Operand, hull, is_interval, placed, rounded_like, where
 from detr_spec.values import Booleans, Integers, InvalidValue
 
 LAWS = {
@@ -19,6 +19,7 @@ LAWS = {
     "pulls from afar": "its derivative by a box does not shrink with the distance from its target",
     "scale-invariant": "scaling all boxes along an axis leaves it unchanged",
     "sum over pairs": "only matched pairs contribute to it, each a share of at least 0",
+    "reads logits alone": "boxes have no part in it",
     "shift-invariant": "a constant added to all logits of a query leaves it unchanged",
 }
 """What is true of some terms and not of others, and decides which invariants speak of them."""
@@ -70,6 +71,13 @@ class Layer:
             numbers = hull(numbers, rounded_like(numbers, self.logits) + 0.0)
         labels = self.classes[self.images, self.queries]
         return placed(numbers, self.logits.shape, (self.images, self.queries, labels))
+
+    def powers_at_labels(self, numbers: Numbers, exponent: Operand) -> Numbers:
+        """A power of a number of each pair likewise; an interval also holds that of the rounded number."""
+        powers = self.at_labels(numbers**exponent)
+        if not is_interval(numbers):
+            return powers
+        return hull(powers, where(self.positive, self.at_labels(numbers) ** exponent, 0.0))
 
 
 @dataclass(frozen=True, kw_only=True)

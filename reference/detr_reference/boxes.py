@@ -74,6 +74,16 @@ def elementwise_generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     return _generalized_iou(boxes1, boxes2)
 
 
+def elementwise_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """Return the IoU [n] of each box with the box at the same place in the other set, as `box_iou`.
+
+    Raises ValueError if an argument is not [n, 4].
+    """
+    _check_shape(boxes1, "boxes1")
+    _check_shape(boxes2, "boxes2")
+    return _iou_and_union(boxes1, boxes2)[0]
+
+
 def upcast_half(values: Tensor) -> Tensor:
     """Return float16 and bfloat16 values as float32, and any other tensor as it is."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -46,6 +46,10 @@ class SetPredictionCriterion(nn.Module, ABC):
     Raises ValueError if losses names anything else.
     """
 
+    class_key = "loss_ce"
+    auxiliary_key = "{name}_{layer}"
+    """The name of the classification loss, and that of a loss of an auxiliary output."""
+
     def __init__(
         self,
         num_classes: int,
@@ -108,7 +112,7 @@ class SetPredictionCriterion(nn.Module, ABC):
         for layer, layer_outputs in enumerate(auxiliary):
             layer_pairs = self._match(layer_outputs, targets)
             layer_losses = self._layer_losses(layer_outputs, targets, layer_pairs, num_boxes)
-            losses |= {f"{name}_{layer}": loss for name, loss in layer_losses.items()}
+            losses |= {self.auxiliary_key.format(name=name, layer=layer): loss for name, loss in layer_losses.items()}
         return losses
 
     def num_boxes(self, outputs: Outputs, targets: Targets) -> float:
@@ -142,8 +146,7 @@ class SetPredictionCriterion(nn.Module, ABC):
         logits: Tensor = outputs["pred_logits"]
         losses: dict[str, Tensor] = {}
         if "labels" in self.losses:
-            query_classes = self._query_classes(logits, targets, pairs)
-            losses["loss_ce"] = self.classification_loss(logits, query_classes, num_boxes)
+            losses[self.class_key] = self._classification(outputs, targets, pairs, num_boxes)
         if "boxes" in self.losses:
             boxes = outputs["pred_boxes"][matched_queries(pairs)]
             target_boxes = matched_targets([target["boxes"] for target in targets], pairs)
@@ -153,6 +156,12 @@ class SetPredictionCriterion(nn.Module, ABC):
             target_counts = logits.new_tensor([len(target["labels"]) for target in targets])
             losses["cardinality_error"] = cardinality_error(self.detected(logits), target_counts)
         return losses
+
+    def _classification(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> Tensor:
+        """Return the classification loss []."""
+        logits: Tensor = outputs["pred_logits"]
+        query_classes = self._query_classes(logits, targets, pairs)
+        return self.classification_loss(logits, query_classes, num_boxes)
 
     def _query_classes(self, logits: Tensor, targets: Targets, pairs: Pairs) -> Tensor:
         """Return int64 [B, Q]: the label of each query's target, and num_classes where there is none."""

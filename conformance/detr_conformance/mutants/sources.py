@@ -34,7 +34,7 @@ def original_sources() -> Mapping[str, str]:
     """The text of every file that a mutant may patch, by names such as "detr_reference/boxes.py"."""
     require_installed("the bank of mutants", PACKAGE, "torch")
     package, beside = _folder(PACKAGE), _folder("detr_conformance").parent
-    files = {f"{PACKAGE}/{path.name}": path for path in sorted(package.glob("*.py"))}
+    files = {f"{PACKAGE}/{path.relative_to(package).as_posix()}": path for path in sorted(package.rglob("*.py"))}
     files |= {name: beside / name for name in (REFERENCE_ADAPTER, SOLVER_ADAPTER)}
     return {name: path.read_text(encoding="utf-8") for name, path in files.items()}
 

@@ -1,0 +1,88 @@
+"""The reference's later dialects under the suite's interfaces."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from detr_conformance.bridges.torch_bridge import torch_implementation
+from detr_conformance.implementations.reference import LIMITS
+from detr_reference import dialects
+from detr_reference.batch import Outputs, Pairs, Targets
+from detr_spec.configuration import Configuration
+
+
+def rt_detr_matcher(configuration: Configuration) -> dialects.RTDETRMatcher:
+    """RT-DETR's matcher."""
+    weights = dict(zip(("cost_class", "cost_bbox", "cost_giou"), configuration.cost_weights, strict=True))
+    return dialects.RTDETRMatcher(weights, *_focal(configuration))
+
+
+def rt_detr_criterion(configuration: Configuration) -> dialects.RTDETRCriterion:
+    """RT-DETR's criterion, with a matcher of its own."""
+    weights = {"loss_vfl": configuration.loss_class, "loss_bbox": configuration.loss_bbox}
+    return dialects.RTDETRCriterion(
+        rt_detr_matcher(configuration),
+        weights | {"loss_giou": configuration.loss_giou},
+        **configuration.class_loss.numbers,
+        num_classes=configuration.num_classes,
+    )
+
+
+def lw_detr_matcher(configuration: Configuration) -> dialects.LWDETRMatcher:
+    """LW-DETR's matcher, to be called with a number of groups."""
+    return dialects.LWDETRMatcher(*configuration.cost_weights, *_focal(configuration))
+
+
+def _focal(configuration: Configuration) -> tuple[float, float]:
+    numbers = configuration.class_cost.numbers
+    return numbers["alpha"], numbers["gamma"]
+
+
+class GroupMatcher(nn.Module):
+    """LW-DETR's matcher as its criterion calls it: with groups in training, and with none in evaluation."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__()
+        self.groups = configuration.profile.matching.groups
+        self.matcher = lw_detr_matcher(configuration)
+
+    def forward(self, outputs: Outputs, targets: Targets) -> Pairs:
+        """The pairs of each image."""
+        pairs: Pairs = self.matcher(outputs, targets, group_detr=self.groups if self.training else 1)
+        return pairs
+
+
+def lw_detr_criterion(configuration: Configuration) -> dialects.LWDETRCriterion:
+    """LW-DETR's criterion, with a matcher of its own."""
+    scope = configuration.profile.matching
+    return dialects.LWDETRCriterion(
+        configuration.num_classes,
+        lw_detr_matcher(configuration),
+        configuration.weight_dict,
+        configuration.class_loss.numbers["alpha"],
+        configuration.losses,
+        group_detr=scope.groups,
+        sum_group_losses=scope.group_losses == "sum",
+        focal_gamma=configuration.class_loss.numbers["gamma"],
+    )
+
+
+IMPLEMENTATIONS = (
+    torch_implementation(
+        name="dialects",
+        profile="rt-detr",
+        limits=LIMITS,
+        matcher=rt_detr_matcher,
+        criterion=rt_detr_criterion,
+        postprocess=lambda configuration: dialects.RTDETRPostProcessor(configuration.top_k),
+    ),
+    torch_implementation(
+        name="dialects",
+        profile="lw-detr",
+        limits=LIMITS,
+        matcher=GroupMatcher,
+        criterion=lw_detr_criterion,
+        masks=lw_detr_criterion,
+        postprocess=lambda configuration: dialects.LWDETRPostProcess(configuration.top_k),
+    ),
+)
