@@ -24,7 +24,7 @@ class Varifocal(ClassTerm):
     alpha: float = 0.75
     gamma: float = 2.0
 
-    name = "varifocal"
+    name = "own-varifocal"
     activation = "sigmoid"
     laws = frozenset({"divided by boxes"})
     drawn = {"alpha": (0.75, 0.25, 0.5), "gamma": (2.0, 1.0, 1.5)}  # noqa: RUF012

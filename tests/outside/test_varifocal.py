@@ -81,7 +81,7 @@ def test_its_vectors_are_written_and_replayed_and_its_pages_name_it(registered: 
     found = run(registered, "check", "criterion.py:WRONG", *asked)
     assert found.returncode == 1, found.stderr
     (vector,) = (registered / "found").iterdir()
-    assert json.loads(vector.read_text(encoding="utf-8"))["profile"]["class_loss"]["name"] == "varifocal"
+    assert json.loads(vector.read_text(encoding="utf-8"))["profile"]["class_loss"]["name"] == "own-varifocal"
     assert "varifocal" in (registered / "page.html").read_text(encoding="utf-8")
     assert run(registered, "replay", str(vector), "criterion.py:RIGHT").returncode == 0
     assert run(registered, "replay", str(vector), "criterion.py:WRONG").returncode == 1

@@ -12,6 +12,7 @@ from detr_conformance.limits.table import power_of_ten, published, sharpest, tol
 from detr_spec.implementation import COMPONENTS
 from detr_spec.invariant import Invariant
 from detr_spec.invariants import all_invariants
+from detr_spec.profiles import PROFILES
 
 _HEADER = """\
 # Catalogue of invariants
@@ -91,7 +92,8 @@ def _entry(item: Invariant) -> Iterator[str]:
 
 
 def _profiles(item: Invariant) -> str:
-    return ", ".join(profiles_of(item)) or "those that declare it"
+    found = profiles_of(item)
+    return "all" if len(found) == len(PROFILES) else ", ".join(found) or "those that declare it"
 
 
 def _anchor(item: Invariant) -> str:

@@ -22,7 +22,7 @@ from detr_conformance.running.selection import Selection, chosen_invariants, kno
 from detr_spec.invariants import find_invariants
 from detr_spec.profiles import PROFILES
 
-SUBJECT = "reference"
+SUBJECTS = ("reference", "dialects")
 """Whose answers errors are planted in."""
 
 Task = tuple[str, str]
@@ -98,7 +98,7 @@ def _finished(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, tuple[
 def measured_by_name(profile: str, id: str) -> tuple[Limit, ...]:
     """The limits of the invariant of that id, by errors in the reference's answers in that profile."""
     (invariant,) = find_invariants(id)
-    (subject,) = (item for item in resolve(SUBJECT) if item.profile.name == profile)
+    (subject,) = (item for name in SUBJECTS for item in resolve(name) if item.profile.name == profile)
     return measured(invariant, subject)
 
 

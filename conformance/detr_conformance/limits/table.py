@@ -71,9 +71,10 @@ def sharpest(term: str) -> tuple[str, Mapping[str, float]]:
     Where profiles differ, the coarser limit counts; what is blind in a profile, or to one sign, does not.
     """
     coarsest: dict[str, dict[str, float]] = {}
+    measured = {limit.profile for limits in published().values() for limit in limits}
     for name, limits in published().items():
         same = [limit for limit in limits if (limit.term, limit.error, limit.signs) == (term, "relative", "±")]
-        if {limit.profile for limit in same} == set(PROFILES):
+        if {limit.profile for limit in same} == measured:
             coarsest[name] = {
                 dtype: max(limit.limits[dtype] for limit in same)
                 for dtype in ("float32", "float64")

@@ -36,6 +36,10 @@ class Overlaps:
         """The IoU of all pairs."""
         return self._iou_and_union(first[:, None], second[None])[0]
 
+    def elementwise_iou(self, first: Tensor, second: Tensor) -> Tensor:
+        """The IoU of boxes at the same place."""
+        return self._iou_and_union(first, second)[0]
+
     def giou(self, first: Tensor, second: Tensor) -> Tensor:
         """The GIoU of all pairs; raises ValueError for boxes that are none."""
         return self._giou(first, second, first[:, None], second[None])

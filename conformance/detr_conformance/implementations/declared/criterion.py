@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
 import detr_reference as reference
 from detr_conformance.bridges.torch_criterion import matchings
@@ -28,6 +28,7 @@ from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, match
 from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
 from detr_reference.losses import dice_loss
 from detr_reference.masks import pad_masks
+from detr_reference.quality import iou_aware_loss, matchability_loss, quality_focal_loss, varifocal_loss
 from detr_spec.configuration import Configuration, replace
 from detr_spec.terms import (
     BoxGiou,
@@ -36,10 +37,16 @@ from detr_spec.terms import (
     ClassWeightedCrossEntropy,
     CrossEntropy,
     Focal,
+    IouAware,
     MaskDice,
     MaskFocal,
     MaskTerm,
+    Matchability,
+    QualityFocal,
     Term,
+    Varifocal,
+    VarifocalByOverlap,
+    VarifocalThroughWeights,
 )
 
 
@@ -277,9 +284,57 @@ class DeclaredFocalCriterion(DeclaredLosses, reference.FocalSetCriterion):
         self.configuration = configuration
 
 
+class DeclaredQualityCriterion(DeclaredFocalCriterion):
+    """Sigmoids, whose targets are overlaps."""
+
+    def __init__(self, configuration: Configuration, matcher: Matcher) -> None:
+        given = configuration.num_classes, matcher, configuration.weight_dict, configuration.losses
+        reference.FocalSetCriterion.__init__(self, *given)
+        self.configuration = configuration
+
+    def _classification(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> Tensor:
+        logits, where = outputs["pred_logits"], matched_queries(pairs)
+        labels = matched_targets([target["labels"] for target in targets], pairs)
+        boxes = outputs["pred_boxes"][where].detach(), matched_targets([target["boxes"] for target in targets], pairs)
+        corners = map(reference.box_cxcywh_to_xyxy, boxes)
+        positive, quality, place = (
+            torch.zeros_like(logits, dtype=torch.bool),
+            torch.zeros_like(logits),
+            (*where, labels),
+        )
+        positive[place] = True
+        quality[place] = Overlaps(self.configuration.profile.boxes).elementwise_iou(*corners).to(logits.dtype)
+        term = self.configuration.class_loss
+        return QUALITY_LOSSES[type(term)](logits, positive, quality, **term.numbers).sum() / num_boxes
+
+
+def _by_overlap(logits: Tensor, _: Tensor, quality: Tensor, alpha: float, gamma: float) -> Tensor:
+    return _through_weights(logits, quality > 0, quality, alpha, gamma)
+
+
+def _through_weights(logits: Tensor, positive: Tensor, quality: Tensor, alpha: float, gamma: float) -> Tensor:
+    weight = torch.where(positive, quality, alpha * logits.sigmoid() ** gamma)
+    return weight * binary_cross_entropy_with_logits(logits, quality, reduction="none")
+
+
+def _quality_focal(logits: Tensor, _: Tensor, quality: Tensor, beta: float) -> Tensor:
+    return quality_focal_loss(logits, quality, beta)
+
+
+QUALITY_LOSSES: dict[type[ClassTerm], Callable[..., Tensor]] = {
+    Varifocal: varifocal_loss,
+    VarifocalByOverlap: _by_overlap,
+    VarifocalThroughWeights: _through_weights,
+    Matchability: matchability_loss,
+    IouAware: iou_aware_loss,
+    QualityFocal: _quality_focal,
+}
+"""What answers for each loss whose targets are overlaps."""
+
 CRITERIA: dict[type[ClassTerm], Callable[[Configuration, Matcher], DeclaredLosses]] = {
     CrossEntropy: DeclaredSetCriterion,
     ClassWeightedCrossEntropy: DeclaredSetCriterion,
     Focal: DeclaredFocalCriterion,
+    **dict.fromkeys(QUALITY_LOSSES, DeclaredQualityCriterion),
 }
 """What answers for each classification loss that can be declared."""
