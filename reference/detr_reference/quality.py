@@ -1,4 +1,4 @@
-"""Classification losses whose targets are overlaps, as plain formulas of logits [B, Q, K] (norm §10)."""
+"""Classification losses whose targets are overlaps, as plain formulas of logits [B, Q, K] (norm §11)."""
 
 from __future__ import annotations
 

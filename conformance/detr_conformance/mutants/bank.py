@@ -30,21 +30,18 @@ from detr_conformance.base.errors import UsageError, close_names
 from detr_conformance.encoding.checks import choice, items, record
 from detr_conformance.encoding.files import FILES
 from detr_conformance.encoding.places import Place
-from detr_conformance.mutants.sources import SOLVER_ADAPTER, components_reached, original_sources
+from detr_conformance.mutants.sources import LATER, components_reached, original_sources, twins_reached
 from detr_spec.invariant import Invariant
 from detr_spec.invariants import all_invariants
 from detr_spec.parts import Part
 from detr_spec.profile import Profile
-from detr_spec.profiles import DEFORMABLE, DETR, PROFILES
+from detr_spec.profiles import DEFORMABLE, DETR, LW_DETR, PROFILES, RT_DETR
 
 FOLDER = Path(__file__).parent / "bank"
 RUNG = "{delta}"
 
-TWINS = (DETR, DEFORMABLE)
+TWINS = (DETR, DEFORMABLE, RT_DETR, LW_DETR)
 """The profiles that the reference has a twin of, each of which inherits all mutants whose needs it meets."""
-
-SOLVED = (DETR,)
-"""The profile of the solver."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +73,16 @@ class Mutant:
     @property
     def profiles(self) -> tuple[str, ...]:
         """The profiles with a twin in the reference that have what it needs."""
-        twins = SOLVED if any(edit.file == SOLVER_ADAPTER for edit in self.edits) else TWINS
-        return tuple(profile.name for profile in twins if all(_has(profile, *need) for need in self.needs))
+        reached = set.intersection(*(set(twins_reached(edit.file)) for edit in self.edits))
+        twins = [profile for profile in TWINS if profile.name in reached]
+        met = [profile for profile in twins if all(_has(profile, *need) for need in self.needs)]
+        return tuple(profile.name for profile in met if profile.name not in LATER or self._is_inherited_by(profile))
+
+    def _is_inherited_by(self, profile: Profile) -> bool:
+        """Whether a later profile is asked an invariant that must find it, of a component that its twin provides."""
+        _, components = LATER[profile.name]
+        expected = [item for item in all_invariants() if item.id in self.expected and item.component in components]
+        return any(item.applies(profile) for item in expected)
 
     @property
     def components(self) -> tuple[str, ...]:

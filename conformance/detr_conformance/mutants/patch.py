@@ -7,6 +7,7 @@ mutant that keeps state between calls keeps it to itself.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,17 +15,16 @@ from functools import lru_cache
 from importlib.abc import MetaPathFinder, SourceLoader
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_loader
+from pathlib import PurePosixPath
 from types import ModuleType
 from typing import Any
 
 from detr_conformance.base.errors import UsageError, one_line
 from detr_conformance.mutants.bank import Mutant, find_mutant
-from detr_conformance.mutants.sources import PACKAGE, REFERENCE_ADAPTER, SOLVER_ADAPTER
+from detr_conformance.mutants.sources import DIALECTS_ADAPTER, PACKAGE, REFERENCE_ADAPTER, SOLVER_ADAPTER
 from detr_spec.implementation import Implementation
 
 SCHEME = "mutant"
-
-_REFERENCE_IMPORT = f"import {PACKAGE} as reference\n"
 
 
 @lru_cache(maxsize=16)
@@ -38,18 +38,21 @@ def built(mutant: Mutant) -> tuple[Implementation, ...]:
 
     Raises `UsageError` where an edit cannot be applied, or the patched sources cannot be imported.
     """
-    sources, package = mutant.sources(), _package_name(mutant)
-    modules = _package_modules(mutant)
-    adapter = f"{package}_adapter"
     if any(edit.file == SOLVER_ADAPTER for edit in mutant.edits):
-        modules[adapter] = sources[SOLVER_ADAPTER]
+        found: tuple[Implementation, ...] = (_adapter(mutant, SOLVER_ADAPTER).SOLVER,)
     else:
-        assert sources[REFERENCE_ADAPTER].count(_REFERENCE_IMPORT) == 1
-        modules[adapter] = sources[REFERENCE_ADAPTER].replace(_REFERENCE_IMPORT, f"import {package} as reference\n")
-    module = _imported(adapter, modules, mutant)
-    found: tuple[Implementation, ...] = (module.SOLVER,) if hasattr(module, "SOLVER") else module.IMPLEMENTATIONS
+        adapters = [_adapter(mutant, file) for file in (REFERENCE_ADAPTER, DIALECTS_ADAPTER)]
+        found = tuple(item for adapter in adapters for item in adapter.IMPLEMENTATIONS)
     named = (replace(item, name=f"{SCHEME}:{mutant.id}") for item in found)
     return tuple(item for item in named if item.profile.name in mutant.profiles)
+
+
+def _adapter(mutant: Mutant, file: str) -> ModuleType:
+    """The module of that file, which puts the patched package in place of the reference."""
+    package = _package_name(mutant)
+    name = f"{package}_{PurePosixPath(file).stem}"
+    source = re.sub(rf"^(import|from) {PACKAGE}\b", rf"\1 {package}", mutant.sources()[file], flags=re.MULTILINE)
+    return _imported(name, {**_package_modules(mutant), name: source}, mutant)
 
 
 def _package_name(mutant: Mutant) -> str:
@@ -65,8 +68,8 @@ def _package_modules(mutant: Mutant) -> dict[str, str]:
 
 
 def _module_name(package: str, file: str) -> str:
-    name = file.removeprefix(f"{PACKAGE}/").removesuffix(".py")
-    return package if name == "__init__" else f"{package}.{name}"
+    parts = PurePosixPath(file).with_suffix("").parts[1:]
+    return ".".join([package, *(part for part in parts if part != "__init__")])
 
 
 def _imported(name: str, modules: Mapping[str, str], mutant: Mutant) -> ModuleType:

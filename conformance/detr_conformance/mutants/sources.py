@@ -6,13 +6,22 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from detr_conformance.base.errors import require_installed
 
 PACKAGE = "detr_reference"
 REFERENCE_ADAPTER = "detr_conformance/implementations/reference.py"
+DIALECTS_ADAPTER = "detr_conformance/implementations/dialects.py"
 SOLVER_ADAPTER = "detr_conformance/implementations/solver.py"
+
+_WITHOUT_MASKS = ("matcher", "criterion", "gradients", "distributed", "postprocess")
+
+LATER = {
+    "rt-detr": ("dialects/rt_detr.py", _WITHOUT_MASKS),
+    "lw-detr": ("dialects/lw_detr.py", (*_WITHOUT_MASKS, "masks")),
+}
+"""The modules of the reference that are twins of later profiles, each with the components that it provides."""
 
 _ENTRANCES = {
     "boxes": ("boxes.py",),
@@ -35,7 +44,7 @@ def original_sources() -> Mapping[str, str]:
     require_installed("the bank of mutants", PACKAGE, "torch")
     package, beside = _folder(PACKAGE), _folder("detr_conformance").parent
     files = {f"{PACKAGE}/{path.relative_to(package).as_posix()}": path for path in sorted(package.rglob("*.py"))}
-    files |= {name: beside / name for name in (REFERENCE_ADAPTER, SOLVER_ADAPTER)}
+    files |= {name: beside / name for name in (REFERENCE_ADAPTER, DIALECTS_ADAPTER, SOLVER_ADAPTER)}
     return {name: path.read_text(encoding="utf-8") for name, path in files.items()}
 
 
@@ -54,9 +63,22 @@ def components_reached(file: str) -> tuple[str, ...]:
     if file == REFERENCE_ADAPTER:
         return tuple(_ENTRANCES)
     name = file.removeprefix(f"{PACKAGE}/")
-    return tuple(
+    reached = [
         component for component, entrances in _ENTRANCES.items() if any(name in _needed(part) for part in entrances)
-    )
+    ]
+    later = [components for module, components in LATER.values() if name in _needed(module)]
+    return tuple(reached) or tuple(dict.fromkeys(component for own in later for component in own))
+
+
+@cache
+def twins_reached(file: str) -> tuple[str, ...]:
+    """The profiles whose twins a change of that file can alter, by name."""
+    if file == SOLVER_ADAPTER:
+        return ("detr",)
+    first, name = ("detr", "deformable"), file.removeprefix(f"{PACKAGE}/")
+    later = tuple(twin for twin, (module, _) in LATER.items() if name in _needed(module))
+    alone = file != REFERENCE_ADAPTER and not any(name in _needed(part) for own in _ENTRANCES.values() for part in own)
+    return later if alone else first if file == REFERENCE_ADAPTER else (*first, *later)
 
 
 @cache
@@ -67,4 +89,6 @@ def _needed(module: str) -> frozenset[str]:
 
 def _imported(module: str) -> Iterator[str]:
     source = original_sources()[f"{PACKAGE}/{module}"]
-    return (f"{name}.py" for name in re.findall(r"^from \.(\w+) import", source, flags=re.MULTILINE))
+    folder = PurePosixPath(module).parent
+    for dots, name in re.findall(r"^from (\.+)(\w+) import", source, flags=re.MULTILINE):
+        yield str((folder if dots == "." else folder.parent) / f"{name}.py")

@@ -1,7 +1,7 @@
 """LW-DETR: groups of queries that are matched each by itself in training, and IoU-aware targets.
 
 Chen et al. 2024, "LW-DETR: A Transformer Replacement to YOLO for Real-Time Detection"; Chen et al. 2023, "Group DETR";
-norm §10.
+norm §11.
 """
 
 from __future__ import annotations

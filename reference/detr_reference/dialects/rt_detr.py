@@ -1,6 +1,6 @@
 """RT-DETR: varifocal targets, losses that are weighted already, top-k with sizes as width and height.
 
-Zhao et al. 2024, "DETRs Beat YOLOs on Real-time Object Detection"; norm §10.
+Zhao et al. 2024, "DETRs Beat YOLOs on Real-time Object Detection"; norm §11.
 """
 
 from __future__ import annotations
