@@ -31,5 +31,5 @@ class IouAware(ClassTerm):
         overlaps = layer.powers_at_labels(stop_gradient(layer.iou), 1.0 - self.alpha)
         quality = maximum(stop_gradient(score) ** self.alpha * overlaps, self.floor)
         target = where(layer.positive, quality, 0.0)
-        weight = where(layer.positive, 1.0, score**self.gamma)
+        weight = where(~layer.positive, score**self.gamma, 1.0)
         return (weight * binary_cross_entropy(layer.logits, target)).reshape(-1).sum() / layer.normaliser

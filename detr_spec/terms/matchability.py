@@ -28,7 +28,7 @@ class Matchability(ClassTerm):
         """Its value; []."""
         quality = layer.powers_at_labels(stop_gradient(layer.iou), self.gamma)
         score = sigmoid(stop_gradient(layer.logits))
-        weight = where(layer.positive, 1.0, score**self.gamma * self.alpha)
+        weight = where(~layer.positive, score**self.gamma * self.alpha, 1.0)
         return (weight * binary_cross_entropy(layer.logits, quality)).reshape(-1).sum() / layer.normaliser
 
     def teaches(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from detr_spec.boxes import EXACT, BoxRules, cxcywh_to_xyxy, elementwise_iou
 from detr_spec.parts import Part
-from detr_spec.tolerance import Numbers, Operand, hull, is_interval, placed, rounded_like, where
+from detr_spec.tolerance import Numbers, hull, is_interval, placed, rounded_like, where
 from detr_spec.values import Booleans, Integers, InvalidValue
 
 LAWS = {
@@ -72,7 +72,7 @@ class Layer:
         labels = self.classes[self.images, self.queries]
         return placed(numbers, self.logits.shape, (self.images, self.queries, labels))
 
-    def powers_at_labels(self, numbers: Numbers, exponent: Operand) -> Numbers:
+    def powers_at_labels(self, numbers: Numbers, exponent: float) -> Numbers:
         """A power of a number of each pair likewise; an interval also holds that of the rounded number."""
         powers = self.at_labels(numbers**exponent)
         if not is_interval(numbers):

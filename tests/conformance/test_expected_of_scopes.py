@@ -17,6 +17,7 @@ from detr_spec.profile import DenoisingRules, Keys, LossRules, MatchingScope, re
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.reported import weight_table
 from detr_spec.strategies import apart_cases, rank_cases, set_cases
+from detr_spec.violation import PremiseFailed
 
 SCOPES = {
     "one to one": MatchingScope(),
@@ -34,7 +35,10 @@ def test_a_right_answer_lies_in_the_ranges_of_its_vector(name: str) -> None:
     @drawing(25)
     @given(set_cases(layers=(1, 3))(Domain(right.profile, right.limits.of("gradients"), dtype="float64")))
     def run(case: SetCase) -> None:
-        expected = expected_values("gradients", case)
+        try:
+            expected = expected_values("gradients", case)
+        except PremiseFailed:  # Too many unions are right.
+            return
         weights = weight_table(case.configuration, case.configuration.term_weights)
         found = right.gradients(case.configuration)(case.outputs, case.targets, weights).value
         if all(optimum.unique for layer in expected.layers for optimum in layer.optima):

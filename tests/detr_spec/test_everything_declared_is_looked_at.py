@@ -89,7 +89,12 @@ COSTS, LOSSES = ("cost_class", "cost_bbox", "cost_giou"), ("loss_class", "loss_b
 LOOKED_AT: dict[str, Look] = {
     "activation": Look("postprocess.scores"),
     "class_cost": Look("matcher.close-call", DEFORMABLE, numbers=("class_cost",)),
-    "class_loss": Look("criterion.classification-value", numbers=("class_loss",)),
+    "class_loss": Look(
+        "criterion.classification-value",
+        numbers=("class_loss",),
+        bases={term: DEFORMABLE for term in declarable_values(Profile)["class_loss"] if term.activation == "sigmoid"},
+        built_to={term: Focal() for term in declarable_values(Profile)["class_loss"] if "reads" not in str(term.laws)},
+    ),
     "box_cost": Look("matcher.close-call", numbers=("box_cost",)),
     "overlap_cost": Look("matcher.close-call", numbers=("overlap_cost",)),
     "box_loss": Look("criterion.l1-value", numbers=("box_loss",)),

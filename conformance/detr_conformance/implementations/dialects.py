@@ -23,7 +23,8 @@ def rt_detr_criterion(configuration: Configuration) -> dialects.RTDETRCriterion:
     return dialects.RTDETRCriterion(
         rt_detr_matcher(configuration),
         weights | {"loss_giou": configuration.loss_giou},
-        **configuration.class_loss.numbers,
+        alpha=configuration.class_loss.numbers["alpha"],
+        gamma=configuration.class_loss.numbers["gamma"],
         num_classes=configuration.num_classes,
     )
 

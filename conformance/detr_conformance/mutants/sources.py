@@ -62,6 +62,8 @@ def components_reached(file: str) -> tuple[str, ...]:
         return ("assignment",)
     if file == REFERENCE_ADAPTER:
         return tuple(_ENTRANCES)
+    if file == DIALECTS_ADAPTER:
+        return tuple(dict.fromkeys(component for _, components in LATER.values() for component in components))
     name = file.removeprefix(f"{PACKAGE}/")
     reached = [
         component for component, entrances in _ENTRANCES.items() if any(name in _needed(part) for part in entrances)
@@ -75,6 +77,8 @@ def twins_reached(file: str) -> tuple[str, ...]:
     """The profiles whose twins a change of that file can alter, by name."""
     if file == SOLVER_ADAPTER:
         return ("detr",)
+    if file == DIALECTS_ADAPTER:
+        return tuple(LATER)
     first, name = ("detr", "deformable"), file.removeprefix(f"{PACKAGE}/")
     later = tuple(twin for twin, (module, _) in LATER.items() if name in _needed(module))
     alone = file != REFERENCE_ADAPTER and not any(name in _needed(part) for own in _ENTRANCES.values() for part in own)
