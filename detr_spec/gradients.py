@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from typing import cast
 
@@ -81,8 +81,8 @@ class LayerObjective:
         )
         if self.layer.masks is None:
             return shown
-        masks = shown_masks(matched_rows(self.layer.masks, self.matchings), self.targets, self.matchings)
-        return replace(shown, masks=masks)
+        rows = matched_rows(self.layer.masks, self.matchings)
+        return replace(shown, masks=partial(shown_masks, rows, self.targets, self.matchings))
 
     def _shown(self, numbers: Numbers) -> Layer:
         return self._ranged if isinstance(numbers, Interval) else self._plain
@@ -107,7 +107,7 @@ class LayerObjective:
 
     def of_masks(self, rows: SameNumbers) -> SameNumbers:
         """The weighted terms that move masks, of the matched pairs; [m, h, w] → []."""
-        masks = shown_masks(rows, self.targets, self.matchings)
+        masks = partial(shown_masks, rows, self.targets, self.matchings)
         return cast(SameNumbers, self._total("masks", replace(self._shown(rows), masks=masks)))
 
     @cached_property

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -156,7 +157,7 @@ def shown_layer(
         rules=configuration.profile.boxes.held(configuration.dtype),
         masks=None
         if layer.masks is None
-        else shown_masks(lift(matched_rows(layer.masks, matchings), dtypes.logits), targets, matchings),
+        else partial(shown_masks, lift(matched_rows(layer.masks, matchings), dtypes.logits), targets, matchings),
     )
 
 

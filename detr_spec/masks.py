@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
+from typing import cast
 
 import numpy as np
 
-from detr_spec.tolerance import SameNumbers, absolute, hull, is_interval, lift_like, maximum, minimum, values
+from detr_spec.tolerance import (
+    Numbers,
+    SameNumbers,
+    absolute,
+    dtype_of,
+    hull,
+    is_interval,
+    lift,
+    maximum,
+    minimum,
+    values,
+)
 from detr_spec.values import Booleans, Integers, InvalidValue, Matching, Target, Targets
 
 
-def interpolation(new: int, old: int, like: SameNumbers) -> tuple[Integers, SameNumbers]:
+@lru_cache(maxsize=512)
+def interpolation(new: int, old: int, dtype: str | None) -> tuple[Integers, Numbers]:
     """Linear interpolation from `old` pixels to `new` ones: which each new pixel is made of, and the weight of each.
 
     Both are [new, k]: of a pixel and those beside it, three, or all where there are fewer. New pixel i has its centre
@@ -19,10 +33,11 @@ def interpolation(new: int, old: int, like: SameNumbers) -> tuple[Integers, Same
     s = (i + 1/2) · old/new − 1/2, kept between the first and the last of them. An old pixel at p weighs
     max(0, 1 − |s − p|). Source: PyTorch's documentation of `interpolate`, mode "bilinear", align_corners=False.
 
-    Weights are of the kind of `like`. As intervals they have the rounding of its dtype: a coordinate that is off by δ
-    changes its two weights by δ. They also hold coordinates that pass through −1 … 1, as point samplers take them.
+    Where there is a dtype, weights are intervals with its rounding: a coordinate that is off by δ changes its two
+    weights by δ. They also hold coordinates that pass through −1 … 1, as point samplers take them.
     """
-    centres = lift_like(np.arange(new, dtype=np.float64) + 0.5, like)
+    middles = np.arange(new, dtype=np.float64) + 0.5
+    centres: Numbers = middles if dtype is None else lift(middles, dtype)
     positions = centres * float(old) / float(new) - 0.5
     if is_interval(positions):
         centred = centres * 2.0 / float(new) - 1.0
@@ -38,10 +53,11 @@ def bilinear(masks: SameNumbers, height: int, width: int) -> SameNumbers:
 
     The rows are interpolated first, then the columns; there is no antialiasing when a mask becomes smaller.
     """
-    rows, of_rows = interpolation(height, masks.shape[1], masks)
-    columns, of_columns = interpolation(width, masks.shape[2], masks)
-    high = (of_rows[None, :, :, None] * masks[:, rows]).sum(axis=2)
-    return (high[:, :, columns] * of_columns[None, None, :, :]).sum(axis=3)
+    dtype = dtype_of(masks)
+    rows, of_rows = interpolation(height, masks.shape[1], dtype)
+    columns, of_columns = interpolation(width, masks.shape[2], dtype)
+    high = (masks[:, rows] * of_rows[None, :, :, None]).sum(axis=2)
+    return cast(SameNumbers, (high[:, :, columns] * of_columns[None, None, :, :]).sum(axis=3))
 
 
 def common_size(targets: Targets) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -31,7 +32,8 @@ class Layer:
 
     logits: [B, Q, C]. classes: the class that each query is trained towards, K for no object; [B, Q]. boxes: the boxes
     of matched queries, and truth: those of their targets, cxcywh [m, 4]. images, queries: the indices of the matched
-    queries; [m] each. normaliser: num_boxes, []. rules: the profile's box arithmetic.
+    queries; [m] each. normaliser: num_boxes, []. rules: the profile's box arithmetic. masks: gives those of the matched
+    queries and of their targets, [m, H, W] twice.
     """
 
     logits: Numbers
@@ -42,7 +44,7 @@ class Layer:
     queries: Integers
     normaliser: Numbers
     rules: BoxRules = EXACT
-    masks: tuple[Numbers, Booleans] | None = None
+    masks: Callable[[], tuple[Numbers, Booleans]] | None = None
 
     @cached_property
     def positive(self) -> Booleans:
@@ -50,12 +52,12 @@ class Layer:
         positive: Booleans = self.classes[..., None] == np.arange(self.logits.shape[-1])
         return positive
 
-    @property
+    @cached_property
     def instances(self) -> tuple[Numbers, Booleans]:
         """Its masks; raises `InvalidValue` where there are none."""
         if self.masks is None:
             raise InvalidValue("the outputs have no masks; expected [B, Q, h, w], for mask losses are asked for")
-        return self.masks
+        return self.masks()
 
     @cached_property
     def iou(self) -> Numbers:

@@ -87,6 +87,11 @@ def is_interval(numbers: Numbers) -> bool:
     return isinstance(numbers, Interval)
 
 
+def dtype_of(numbers: Numbers) -> str | None:
+    """The dtype whose rounding intervals follow; None for arrays."""
+    return numbers.dtype if isinstance(numbers, Interval) else None
+
+
 def is_coarser(numbers: Numbers, dtype: str) -> bool:
     """Whether numbers are intervals in a dtype of fewer digits."""
     return isinstance(numbers, Interval) and SPACING[numbers.dtype] > SPACING[dtype]

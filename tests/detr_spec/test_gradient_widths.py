@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from detr_spec.parts import known_parts
 from detr_spec.profile import replace
 from detr_spec.terms import Layer, Term
 from detr_spec.tolerance import SPACING, Interval, Numbers, gradient, lift
-from detr_spec.values import round_to
+from detr_spec.values import Booleans, round_to
 
 TERMS = known_parts(Term)
 
@@ -44,7 +46,7 @@ def usual_layer(random: np.random.Generator, dtype: str) -> tuple[Layer, dict[st
         images=images,
         queries=queries,
         normaliser=lift(float(PAIRS), dtype),
-        masks=(bilinear(moved["masks"], 8, 11), random.random((PAIRS, 8, 11)) < 0.5),
+        masks=masks_of(moved["masks"], random.random((PAIRS, 8, 11)) < 0.5),
     )
     return layer, moved
 
@@ -54,7 +56,11 @@ def shown(layer: Layer, moves: str, numbers: Numbers) -> Layer:
     if moves != "masks":
         return replace(layer, **{moves: numbers})
     _, truth = layer.instances
-    return replace(layer, masks=(bilinear(numbers, *truth.shape[1:]), truth))
+    return replace(layer, masks=masks_of(numbers, truth))
+
+
+def masks_of(logits: Numbers, truth: Booleans) -> Callable[[], tuple[Numbers, Booleans]]:
+    return lambda: (bilinear(logits, *truth.shape[1:]), truth)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -51,7 +51,7 @@ EXACT = 1e-13
     ],
 )
 def test_interpolation_weights_by_hand(old: int, new: int, expected: list[list[float]]) -> None:
-    pixels, weights = interpolation(new, old, np.empty(0))
+    pixels, weights = interpolation(new, old, None)
     found = np.zeros((new, old))
     np.put_along_axis(found, pixels, weights, axis=1)
     np.testing.assert_allclose(found, expected, rtol=EXACT, atol=EXACT)
