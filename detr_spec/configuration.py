@@ -9,7 +9,6 @@ from typing import Any
 
 from detr_spec.calls import CALLS, EVALUATED, PLAIN
 from detr_spec.costs import BoxCost, ClassCost, Cost
-from detr_spec.places import Place, places_of
 from detr_spec.profile import COST_PARTS, LOSS_PARTS, PARTS, Profile
 from detr_spec.scope import MatchingScope
 from detr_spec.terms import BoxTerm, ClassTerm, MaskTerm, Term
@@ -177,26 +176,10 @@ class Configuration:
     @property
     def weight_dict(self) -> dict[str, float]:
         """The loss weights by the profile's keys; other layers and predictions have the last layer's. norm §4."""
-        main = {getattr(self.profile.keys, name, name): weight for name, weight in self.term_weights.items()}
-        return {
-            key: weight
-            for place in self.places
-            for loss, weight in main.items()
-            if (key := self.key_of(loss, place)) is not None
-        }
-
-    @property
-    def places(self) -> tuple[Place, ...]:
-        """Whose predictions have losses, as far as the profile names them: the decoder's, the last layer's first."""
-        keys = self.profile.keys
-        denoising_layers = self.decoder_layers if keys.denoising_auxiliary_loss is not None else 1
-        encoder = places_of("encoder", self.encoder_predictions) if keys.encoder_loss is not None else ()
-        denoising = places_of("denoising", denoising_layers) if keys.denoising_loss is not None else ()
-        return (*places_of("decoder", self.decoder_layers), *encoder, *denoising)
-
-    def key_of(self, loss: str, place: Place) -> str | None:
-        """What the loss of a place is called, from the main loss; None where the place has none."""
-        return self.profile.keys.named(loss, place, self.decoder_layers, self.encoder_predictions)
+        keys, counts = self.profile.keys, (self.decoder_layers, self.encoder_predictions)
+        main = {getattr(keys, name, name): weight for name, weight in self.term_weights.items()}
+        named = ((keys.named(loss, place, *counts), loss) for place in keys.places(*counts) for loss in main)
+        return {key: main[loss] for key, loss in named if key is not None}
 
 
 def number_names(profile: Profile) -> tuple[str, ...]:

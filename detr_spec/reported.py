@@ -13,7 +13,8 @@ import numpy as np
 from detr_spec.configuration import Configuration
 from detr_spec.parameters import product
 from detr_spec.places import LAST, Place, Whose
-from detr_spec.profile import Keys, LossRules
+from detr_spec.profile import Keys, Profile
+from detr_spec.terms import Term
 from detr_spec.tolerance import Interval
 
 Part: TypeAlias = tuple[str, Place]
@@ -44,10 +45,8 @@ class Reported:
 
 def reported_losses(configuration: Configuration) -> Mapping[str, Reported]:
     """What a criterion reports, by key, with the losses of predictions that stand apart where these are declared."""
-    keys, rules, places = configuration.profile.keys, configuration.profile.losses, configuration.places
-    every = {name: places if term.every_layer else (LAST,) for name, term in configuration.terms.items()}
     counts = configuration.decoder_layers, configuration.encoder_predictions
-    return _reported(keys, rules, counts, tuple(every.items()), places)
+    return _reported(configuration.profile, counts, tuple(configuration.terms.items()))
 
 
 def loss_key(configuration: Configuration, name: str, place: Place = LAST) -> str | None:
@@ -119,14 +118,10 @@ def _term_of(reported: Reported, whose: Whose) -> str:
 
 
 @cache
-def _reported(
-    keys: Keys,
-    rules: LossRules,
-    counts: tuple[int, int],
-    terms: tuple[tuple[str, tuple[Place, ...]], ...],
-    places: tuple[Place, ...],
-) -> Mapping[str, Reported]:
-    found, trained = dict[str, list[Part]](), dict(terms)
+def _reported(profile: Profile, counts: tuple[int, int], terms: tuple[tuple[str, Term], ...]) -> Mapping[str, Reported]:
+    keys, rules, found = profile.keys, profile.losses, dict[str, list[Part]]()
+    places = keys.places(*counts)
+    trained = {name: places if term.every_layer else (LAST,) for name, term in terms}
     metrics = {"class_error": (LAST,), "cardinality": tuple(place for place in places if _has_metrics(keys, place))}
     for name, own in (trained | metrics).items():
         main: str | None = getattr(keys, name, name)

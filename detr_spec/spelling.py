@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from detr_spec.declarations import require_choices, require_different, require_template
-from detr_spec.places import Place
+from detr_spec.places import Place, places_of
 from detr_spec.values import InvalidValue
 
 
@@ -83,6 +83,18 @@ class Keys:
         terms = self.classification, self.box_l1, self.box_giou, self.mask, self.dice
         named = (*terms, self.class_error, self.cardinality, self.total)
         return [loss for loss in named if loss is not None]
+
+    def places(self, decoder_layers: int, encoder_predictions: int) -> tuple[Place, ...]:
+        """Whose predictions have losses: the decoder's, the last layer's first, and of those apart what is named."""
+        encoder = places_of("encoder", encoder_predictions) if self.encoder_loss is not None else ()
+        denoising = (
+            places_of("denoising", self.denoising_layers(decoder_layers)) if self.denoising_loss is not None else ()
+        )
+        return (*places_of("decoder", decoder_layers), *encoder, *denoising)
+
+    def denoising_layers(self, decoder_layers: int) -> int:
+        """In how many of the decoder's layers denoising queries have predictions."""
+        return decoder_layers if self.denoising_auxiliary_loss is not None else 1
 
     def named(self, loss: str, place: Place, decoder_layers: int, encoder_predictions: int) -> str | None:
         """What the loss of a place is called, from the main loss; None where the place has no losses."""

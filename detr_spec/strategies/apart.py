@@ -14,7 +14,6 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
 from detr_spec.places import Apart
-from detr_spec.profile import Profile
 from detr_spec.strategies.promises import Promised, SetPromise
 from detr_spec.strategies.sets import ALL_REGIMES, set_cases
 from detr_spec.values import Outputs, Targets
@@ -65,13 +64,8 @@ def denoising_fits(denoising: Outputs, targets: Targets, configuration: Configur
     """Whether there are as many groups and layers of denoising queries as cases have."""
     most = max(map(len, targets))
     groups, rest = divmod(denoising.queries, 2 * max(1, most))
-    layers = denoising_layers(configuration.profile, configuration.decoder_layers)
+    layers = configuration.profile.keys.denoising_layers(configuration.decoder_layers)
     return rest == 0 and 1 <= groups <= MOST_GROUPS and most > 0 and len(denoising.layers) == layers
-
-
-def denoising_layers(profile: Profile, decoder_layers: int) -> int:
-    """How many decoder layers have predictions of denoising queries."""
-    return decoder_layers if profile.keys.denoising_auxiliary_loss is not None else 1
 
 
 @st.composite
@@ -86,7 +80,7 @@ def _apart_case(
     count, predictions = draw(st.integers(*layers)), 1
     if domain.profile.keys.lists_encoder and "encoder" in names:
         predictions = int(domain.limits.fixed.get("encoder_predictions", draw(st.integers(1, MOST_PREDICTIONS))))
-    spare = {"encoder": predictions, "denoising": denoising_layers(domain.profile, count)}
+    spare = {"encoder": predictions, "denoising": domain.profile.keys.denoising_layers(count)}
     whole = count + sum(spare[name] for name in names)
     case: SetCase = draw(set_cases(regimes=regimes, layers=(whole, whole), targets=targets)(domain))
     drawn = list(case.outputs.layers)

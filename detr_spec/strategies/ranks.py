@@ -12,7 +12,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import RankCase, SetCase
 from detr_spec.invariant import Domain
-from detr_spec.strategies.apart import denoising_fits, denoising_layers, grouped, joined_layers
+from detr_spec.strategies.apart import denoising_fits, grouped, joined_layers
 from detr_spec.strategies.masks import fit_masks, mask_cases, masks_fit
 from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.sets import DISTINCT_REGIMES, set_cases
@@ -108,7 +108,7 @@ def _rank_case(
     load = draw(st.sampled_from(loads))
     sizes = [draw(st.integers(*images)) for _ in range(draw(st.sampled_from(WORLD_SIZES)))]
     total, count = sum(sizes), draw(st.integers(*layers))
-    every = count + (denoising_layers(domain.profile, count) if denoising else 0)
+    every = count + (domain.profile.keys.denoising_layers(count) if denoising else 0)
     kind = mask_cases if masks else set_cases
     scenes = kind(regimes=REGIMES, layers=(every, every), images=(total, total), queries=(1, 4), targets=(1, 4))
     whole: SetCase = draw(scenes(domain))
