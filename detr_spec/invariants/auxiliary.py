@@ -55,11 +55,6 @@ def reports_last_layer(profile: Profile) -> bool:
     return profile.keys.auxiliary_loss != "{loss}" and by_layer(profile)
 
 
-def reports_sums(profile: Profile) -> bool:
-    """Whether some loss is a sum or mean of several terms or layers."""
-    return profile.keys.shares_layers or profile.keys.total is not None
-
-
 def _class_error_keys(configuration: Configuration) -> set[str]:
     """What class errors of auxiliary layers would be called."""
     keys = configuration.profile.keys
@@ -282,7 +277,7 @@ def no_class_error(component: Build, case: SetCase) -> None:
     source="norm §4: what a loss is the sum of is the profile's to say",
     breaks="a layer left out of the sum, or twice in it; a mean over another number of layers; a weight left out",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
-    applies=reports_sums,
+    applies=lambda profile: profile.keys.shares_layers or profile.keys.total is not None,
 )
 def sums(component: Build, case: SetCase) -> None:
     """A loss of several terms or layers is the declared sum of them, each layer under its own matching.

@@ -24,7 +24,6 @@ from detr_spec.invariants.box_answers import (
     require_same,
     width,
 )
-from detr_spec.profile import Profile
 from detr_spec.strategies import box_cases
 from detr_spec.tolerance import Interval
 from detr_spec.values import Floats, round_to
@@ -118,18 +117,13 @@ def swapped_axes(component: Build, case: BoxCase) -> None:
     _moved_alike(component, case, "with x and y exchanged", lambda boxes: boxes[:, [1, 0, 3, 2]])
 
 
-def exact_divisors(profile: Profile) -> bool:
-    """Dialects whose overlaps have the areas themselves as divisors, so that they do not depend on the unit."""
-    return profile.boxes.are_exact
-
-
 @invariant(
     "boxes.scaling",
     number="B5",
     formula="GIoU(s·a, s·b) = GIoU(a, b) for s = (s_x, s_y) > 0, and so for IoU",
     source=GIOU_SOURCE,
     breaks="an undeclared epsilon or clamp; whole pixels (+ 1 in widths); distances as in DIoU in place of areas",
-    applies=exact_divisors,
+    applies=lambda profile: profile.boxes.are_exact,
     cases=box_cases(),
 )
 def scaling(component: Build, case: BoxCase) -> None:

@@ -21,11 +21,6 @@ def refuses_foreign_labels(profile: Profile) -> bool:
     return profile.label_beyond_range == "refuse"
 
 
-def refuses_wrong_counts(profile: Profile) -> bool:
-    """Whether the dialect refuses a batch that has not one target for each image."""
-    return profile.target_count == "refuse"
-
-
 def _with_label(case: SetCase, label: int) -> Targets:
     """The targets with one label replaced by another, in or out of range."""
     filled = [image for image, target in enumerate(case.targets) if len(target)]
@@ -88,7 +83,7 @@ def foreign_label_refused(component: Build, case: SetCase) -> None:
     source="norm §4: one target for each image; §9: a profile may leave it unchecked",
     breaks="images zipped with targets up to the shorter list; one target broadcast over the batch",
     cases=FILLED_CASES,
-    applies=refuses_wrong_counts,
+    applies=lambda profile: profile.target_count == "refuse",
 )
 def target_count_refused(component: Build, case: SetCase) -> None:
     """A batch with fewer or more targets than images is refused.
@@ -124,11 +119,6 @@ def logit_columns_refused(component: Build, case: SetCase) -> None:
     require_refused(what, component, case, outputs=Outputs(logits, case.outputs.boxes, broken=True))
 
 
-def takes_surplus_columns(profile: Profile) -> bool:
-    """Whether it is declared what becomes of more logit columns than there are classes."""
-    return profile.surplus_columns in ("negatives", "ignored")
-
-
 @invariant(
     "criterion.surplus-columns",
     number="C22",
@@ -136,7 +126,7 @@ def takes_surplus_columns(profile: Profile) -> bool:
     source="norm §9; the profile's `surplus_columns`",
     breaks="surplus columns that are refused; trained where they are to be ignored; cut off where they are negatives",
     cases=FILLED_CASES,
-    applies=takes_surplus_columns,
+    applies=lambda profile: profile.surplus_columns in ("negatives", "ignored"),
 )
 def surplus_columns(component: Build, case: SetCase) -> None:
     """More logit columns than the criterion has classes are trained as negatives or ignored, as the profile says.

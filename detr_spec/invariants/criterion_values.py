@@ -29,16 +29,6 @@ MORE_TARGETS = ("more-targets-than-queries", "more-targets-than-queries")
 NO_OBJECT_WEIGHT = "class_loss.eos_coef"
 
 
-def weighs_no_object(profile: Profile) -> bool:
-    """Whether the classification loss has a weight for what is no object."""
-    return NO_OBJECT_WEIGHT in number_names(profile)
-
-
-def reports_cardinality(profile: Profile) -> bool:
-    """Whether the dialect reports the cardinality error."""
-    return profile.keys.cardinality is not None
-
-
 def reports_class_error(profile: Profile) -> bool:
     """Whether the dialect reports the class error."""
     return profile.keys.class_error is not None
@@ -174,7 +164,7 @@ def perfect_boxes(component: Build, case: SetCase) -> None:
         "eos_coef ignored, fixed, or put on class 0; normalised by the number of queries instead of the weights' sum"
     ),
     cases=set_cases(regimes=ORDINARY_REGIMES, queries=(2, 6), targets=(1, 4)),
-    applies=weighs_no_object,
+    applies=lambda profile: NO_OBJECT_WEIGHT in number_names(profile),
 )
 def no_object_weight(component: Build, case: SetCase) -> None:
     """Another eos_coef changes the classification loss by as much as its definition.
@@ -237,7 +227,7 @@ def optimal_matching(component: Build, case: SetCase) -> None:
         "probability of exactly 1/2 counted"
     ),
     cases=either(set_cases(regimes=(*ALL_REGIMES, *MORE_TARGETS)), set_cases(regimes=UNDECIDED)),
-    applies=reports_cardinality,
+    applies=lambda profile: profile.keys.cardinality is not None,
 )
 def cardinality_value(component: Build, case: SetCase) -> None:
     """The cardinality error is the mean over images of how far the count of objects is from the targets'.

@@ -43,11 +43,6 @@ def averages_over_ranks(profile: Profile) -> bool:
     return profile.rank_reduction == "mean"
 
 
-def classifies_locally(profile: Profile) -> bool:
-    """Whether the dialect's classification loss is not divided by num_boxes."""
-    return "divided by boxes" not in profile.class_loss.laws
-
-
 def _losses(component: Build, configuration: Configuration, batches: Sequence[Batch]) -> tuple[Losses, ...]:
     """The losses of each rank; raises `Violation` unless there are as many as ranks."""
     answers = component(configuration)(batches).value
@@ -232,7 +227,7 @@ def clamp(component: Build, case: RankCase) -> None:
     source="norm §4: a weighted mean over the queries of one rank, independent of num_boxes",
     breaks="loss_ce averaged over the ranks, whose gradients are then averaged again; divided by num_boxes",
     cases=rank_cases(loads=("uneven", "rank-without-boxes", "clamped")),
-    applies=classifies_locally,
+    applies=lambda profile: "divided by boxes" not in profile.class_loss.laws,
     cost=2,
 )
 def local_classification(component: Build, case: RankCase) -> None:

@@ -22,7 +22,6 @@ from detr_spec.invariants.shared import (
     unique_matchings,
 )
 from detr_spec.matching.costs import image_costs
-from detr_spec.profile import Profile
 from detr_spec.strategies import ALL_REGIMES, close_calls, set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets
 from detr_spec.violation import PremiseFailed, Violation, premise, require
@@ -165,17 +164,13 @@ def close_call(component: Build, case: SetCase) -> None:
     require_optimal_matchings("the close call", matchings, case.outputs.main, case.targets, configuration)
 
 
-def _lists_queries_in_order(profile: Profile) -> bool:
-    return profile.ascending_queries
-
-
 @invariant(
     "matcher.ascending-queries",
     number="M3",
     formula="query indices i_1 < i_2 < … in each image",
     source="norm §3; the profile's `ascending_queries`",
     breaks="pairs in the order of the targets, as a solver of the transposed matrix gives them",
-    applies=_lists_queries_in_order,
+    applies=lambda profile: profile.ascending_queries,
     cases=set_cases(),
 )
 def ascending_queries(component: Build, case: SetCase) -> None:

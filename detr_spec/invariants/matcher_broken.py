@@ -46,10 +46,6 @@ def _refuses_logits(profile: Profile) -> bool:
     return profile.non_finite_logits == "refuse"
 
 
-def _refuses_infinite_logits(profile: Profile) -> bool:
-    return profile.has_no_object and _refuses_logits(profile)
-
-
 def _refuses_boxes(profile: Profile) -> bool:
     return profile.non_finite_boxes == "refuse"
 
@@ -97,7 +93,7 @@ def nan_logit_refused(component: Build, case: SetCase) -> None:
     formula="z_i[k] = +∞ ⇒ softmax(z_i) = NaN ⇒ an exception",
     source="norm §3: a +inf logit is refused; the profile's `non_finite_logits`",
     breaks="NaN costs replaced although the profile does not say so; a solver that accepts NaN",
-    applies=_refuses_infinite_logits,
+    applies=lambda profile: profile.has_no_object and _refuses_logits(profile),
     cases=SOUND_CASES,
 )
 def infinite_logit_refused(component: Build, case: SetCase) -> None:
@@ -137,18 +133,13 @@ def nan_box_refused(component: Build, case: SetCase) -> None:
     require_refused(f"a NaN in a {'predicted' if predicted else 'target'} box", component, case, broken, tuple(targets))
 
 
-def _costs_of_nothing_are_finite(profile: Profile) -> bool:
-    """Dialects whose class cost is finite for a probability of 0, unlike its logarithm."""
-    return profile.class_cost.of_nothing_is_finite
-
-
 @invariant(
     "matcher.minus-infinite-logit",
     number="M15",
     formula="z_i[k] = −∞ ⇒ p_i[k] = 0, and M is the optimum",
     source="norm §3: a −inf logit is fine",
     breaks="every logit that is not finite refused; 0 · ∞ in a formula with logarithms of probabilities",
-    applies=_costs_of_nothing_are_finite,
+    applies=lambda profile: profile.class_cost.of_nothing_is_finite,
     cases=SOUND_CASES,
 )
 def minus_infinite_logit(component: Build, case: SetCase) -> None:
@@ -166,10 +157,6 @@ def minus_infinite_logit(component: Build, case: SetCase) -> None:
     require_optimal_matchings("the matching with logits of -inf", matchings, meant, case.targets, configuration)
 
 
-def _refuses_narrow_dtypes(profile: Profile) -> bool:
-    return profile.narrow_dtypes == "refuse"
-
-
 def _narrow_cases(domain: Domain) -> SearchStrategy[SetCase]:
     """Cases in the narrow dtypes that the implementation does not declare; in float32 where it declares both."""
     declared = {part_dtypes(dtype).logits for dtype in domain.limits.dtypes}
@@ -184,7 +171,7 @@ def _narrow_cases(domain: Domain) -> SearchStrategy[SetCase]:
     formula="dtype(z, b̂) ∈ {float16, bfloat16} on the CPU, and not declared ⇒ an exception",
     source="norm §3: float16 and bfloat16 on the CPU are refused; the profile's `narrow_dtypes`",
     breaks="costs computed in three digits, in which most queries tie; a silent conversion of one input alone",
-    applies=_refuses_narrow_dtypes,
+    applies=lambda profile: profile.narrow_dtypes == "refuse",
     cases=Promised(_narrow_cases, SOUND_CASES.admits),
     undeclared_dtypes=True,
 )

@@ -25,19 +25,9 @@ from detr_spec.values import Floats, Integers, Outputs, Target, Targets, round_t
 from detr_spec.violation import premise, require
 
 
-def decides_by_level(profile: Profile) -> bool:
-    """Whether the level of logits decides, without a no-object class, and a target has one query at most."""
-    return without_no_object(profile) and one_to_one(profile)
-
-
 def classes_apart(profile: Profile) -> bool:
     """Whether the cost of classes alone depends on the logits."""
     return not any("logits" in further.cost.reads for further in profile.further_costs)
-
-
-def ignores_scale(profile: Profile) -> bool:
-    """Whether the cost without its box term is unchanged when all boxes are scaled along an axis."""
-    return _have_law("scale-invariant", profile.overlap_cost, profile)
 
 
 def adds_coordinates(profile: Profile) -> bool:
@@ -48,16 +38,6 @@ def adds_coordinates(profile: Profile) -> bool:
 def _have_law(law: str, cost: Cost, profile: Profile) -> bool:
     further = (further.cost for further in profile.further_costs if "boxes" in further.cost.reads)
     return all(law in cost.laws for cost in (cost, *further))
-
-
-def with_no_object_apart(profile: Profile) -> bool:
-    """Whether the logits have a no-object column, and the cost of classes alone depends on them."""
-    return with_no_object(profile) and classes_apart(profile)
-
-
-def without_no_object_apart(profile: Profile) -> bool:
-    """Whether the logits have no such column, and the cost of classes alone depends on them."""
-    return without_no_object(profile) and classes_apart(profile)
 
 
 def _without(configuration: Configuration, weight: str) -> Configuration:
@@ -125,7 +105,7 @@ def _turned(boxes: Floats) -> Floats:
     formula="λ_bbox = 0 ⇒ M is the same for all boxes halved in x and for all boxes halved in y",
     source="norm §3; B5: the GIoU does not change under a scaling of x or y",
     breaks="a zero weight replaced by a default (`weight or 5`); an L1 term that its weight does not reach",
-    applies=ignores_scale,
+    applies=lambda profile: _have_law("scale-invariant", profile.overlap_cost, profile),
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_l1_weight(component: Build, case: SetCase) -> None:
@@ -187,7 +167,7 @@ MORE_QUERIES_THAN_TARGETS = ("general", "crowded", "one-class", "saturated", "co
     formula="softmax(z + c) = softmax(z) ⇒ M(z_i + c_i, b̂) = M(z_i, b̂) for constants c_i",
     source="norm §3: the class cost is −softmax(z)[y]",
     breaks="raw logits or sigmoids in the cost; a softmax over the queries; exponentials that overflow",
-    applies=with_no_object_apart,
+    applies=lambda profile: with_no_object(profile) and classes_apart(profile),
     cases=set_cases(regimes=MORE_QUERIES_THAN_TARGETS, queries=(2, 6), targets=(1, 2)),
 )
 def logit_shift(component: Build, case: SetCase) -> None:
@@ -212,7 +192,7 @@ def logit_shift(component: Build, case: SetCase) -> None:
     formula="equal boxes, z_i > 0 for n queries and z_i < 0 for all others ⇒ those n are matched",
     source="norm §8: the class cost is a function of sigmoid(z), and falls with z",
     breaks="a softmax where the profile has sigmoids; a focal cost with the wrong sign",
-    applies=decides_by_level,
+    applies=lambda profile: without_no_object(profile) and one_to_one(profile),
     cases=set_cases(regimes=("general", "crowded", "one-class"), queries=(3, 6), targets=(1, 2)),
 )
 def logit_level(component: Build, case: SetCase) -> None:
@@ -259,7 +239,7 @@ def _with_raised_queries(case: SetCase, order: Integers) -> tuple[Outputs, list[
     formula="M does not depend on z_ik for classes k that no target of the image has",
     source="norm §8: the class cost of a pair is a function of sigmoid(z_i[y_j]) alone",
     breaks="a softmax where the profile has sigmoids; labels off by one; the best class, not the target's",
-    applies=without_no_object_apart,
+    applies=lambda profile: without_no_object(profile) and classes_apart(profile),
     cases=set_cases(regimes=MORE_QUERIES_THAN_TARGETS, queries=(3, 6), targets=(1, 2)),
 )
 def absent_classes(component: Build, case: SetCase) -> None:

@@ -35,20 +35,8 @@ BOX_SOURCE = "norm §5 and §9; the profile's `non_finite_boxes`"
 CASES = detection_cases()
 
 
-def _says_where_scores_go(profile: Profile) -> bool:
-    return profile.detection.non_finite_scores in ("keep", "rank-last", "drop")
-
-
 def _refuses_scores(profile: Profile) -> bool:
     return profile.detection.non_finite_scores == "refuse"
-
-
-def _compares_with_threshold(profile: Profile) -> bool:
-    return profile.detection.threshold and not _refuses_scores(profile)
-
-
-def _says_where_boxes_go(profile: Profile) -> bool:
-    return profile.detection.non_finite_boxes in ("keep", "drop")
 
 
 def _refuses_boxes(profile: Profile) -> bool:
@@ -112,7 +100,7 @@ def _selected(found: Detections, chosen: Booleans) -> Detections:
     formula="z_i(c) = NaN ⇒ (i, c) is kept as no number, last, or dropped, as declared; all others are as without it",
     source=SCORE_SOURCE,
     breaks="NaN replaced by a number; a sort that NaN confuses; a softmax or a maximum over an axis too many",
-    applies=_says_where_scores_go,
+    applies=lambda profile: profile.detection.non_finite_scores in ("keep", "rank-last", "drop"),
     cases=CASES,
 )
 def broken_scores(component: Build, case: SetCase) -> None:
@@ -150,7 +138,7 @@ def broken_scores(component: Build, case: SetCase) -> None:
     formula="s > threshold is false for s = NaN, so every detection has a score above it, whatever is declared",
     source="norm §5 and §9: a threshold keeps what exceeds it; IEEE 754: NaN exceeds nothing",
     breaks="what does not exceed the threshold is taken out, by `not (s <= threshold)`, which NaN passes",
-    applies=_compares_with_threshold,
+    applies=lambda profile: profile.detection.threshold and not _refuses_scores(profile),
     cases=CASES,
 )
 def no_score_passes(component: Build, case: SetCase) -> None:
@@ -197,7 +185,7 @@ def _require_refused(what: str, component: Build, case: SetCase, broken: Outputs
         "a box of 0 or of the whole image in place of NaN; infinite boxes treated otherwise than NaN; an image without "
         "detections because of one box"
     ),
-    applies=_says_where_boxes_go,
+    applies=lambda profile: profile.detection.non_finite_boxes in ("keep", "drop"),
     cases=CASES,
 )
 def broken_boxes(component: Build, case: SetCase) -> None:

@@ -29,20 +29,9 @@ from detr_spec.invariants.detections import (
 )
 from detr_spec.invariants.shared import require_no_gradient, require_refusal, require_unchanged
 from detr_spec.parameters import parameter
-from detr_spec.profile import Profile
 from detr_spec.strategies import called_cases, detection_cases
 from detr_spec.values import Detections, Integers
 from detr_spec.violation import Violation, premise, require, require_within
-
-
-def has_threshold(profile: Profile) -> bool:
-    """Whether detections of low scores are dropped."""
-    return profile.detection.threshold
-
-
-def has_no_threshold(profile: Profile) -> bool:
-    """Whether detections of low scores are kept."""
-    return not profile.detection.threshold
 
 
 def _with_certain_number(case: SetCase) -> list[tuple[int, Candidates]]:
@@ -130,7 +119,7 @@ def _single(case: SetCase, image: int) -> SetCase:
     formula="n = Q, or k with top-k",
     source="norm §5: all Q queries; no threshold, no suppression",
     breaks="an undeclared threshold; non-maximum suppression; queries of the no-object class left out",
-    applies=has_no_threshold,
+    applies=lambda profile: not profile.detection.threshold,
     cases=ANY_CASE,
 )
 def nothing_dropped(component: Build, case: SetCase) -> None:
@@ -148,7 +137,7 @@ def nothing_dropped(component: Build, case: SetCase) -> None:
     formula="detections = those with s > threshold",
     source="norm §5: for use, keep scores above a threshold",
     breaks="≥ for >; a threshold on the logit, or on another class's score; one that is ignored or fixed",
-    applies=has_threshold,
+    applies=lambda profile: profile.detection.threshold,
     cases=ANY_CASE,
 )
 def threshold(component: Build, case: SetCase) -> None:
