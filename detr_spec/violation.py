@@ -67,6 +67,11 @@ def require(condition: bool, message: str, **numbers: object) -> None:
         raise Violation(message, **numbers)
 
 
+def require_equal(message: str, got: object, expected: object) -> None:
+    """Raises `Violation` with the message unless the two are equal."""
+    require(got == expected, message, expected=expected, got=got)
+
+
 def require_shape(what: str, got: ArrayLike, shape: tuple[int, ...]) -> None:
     """Raises `Violation` unless an array has exactly that shape."""
     actual = np.shape(got)

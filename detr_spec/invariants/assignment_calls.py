@@ -15,7 +15,7 @@ from detr_spec.matching.assignment import lower_bound, solve, total_allowance
 from detr_spec.profile import Profile
 from detr_spec.strategies import cost_cases
 from detr_spec.values import Floats, Matching
-from detr_spec.violation import NotProvided, premise, require
+from detr_spec.violation import NotProvided, premise, require, require_equal
 
 
 def refuses(profile: Profile) -> bool:
@@ -147,7 +147,7 @@ def _batched(solver: Assignment, case: CostCase) -> tuple[Matching, ...]:
         raise NotProvided("the solver takes one cost matrix at a time")
     matchings = solver.solve_batch(case.costs).value
     count = len(case.costs)
-    require(len(matchings) == count, "a batch has a wrong number of answers", expected=count, got=len(matchings))
+    require_equal("a batch has a wrong number of answers", len(matchings), count)
     return matchings
 
 

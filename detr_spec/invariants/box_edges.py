@@ -28,7 +28,7 @@ from detr_spec.invariants.shared import require_refusal, require_unchanged
 from detr_spec.profile import Profile
 from detr_spec.strategies import Promised, box_cases
 from detr_spec.values import NARROW_DTYPES, Floats
-from detr_spec.violation import NotProvided, premise, require, require_shape, require_within
+from detr_spec.violation import NotProvided, premise, require, require_equal, require_shape, require_within
 
 BOX_CASES = box_cases()
 
@@ -324,4 +324,4 @@ def narrow_to_float32(component: Build, case: BoxCase) -> None:
             raise NotProvided("the dtypes of overlaps cannot be seen")
         for got in dtypes.values():
             message = f"the {NAMES[name]} of {case.configuration.dtype} boxes is in {got}"
-            require(got == "float32", message, expected="float32", got=got)
+            require_equal(message, got, "float32")

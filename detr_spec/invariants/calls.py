@@ -135,12 +135,6 @@ def _require_valid_before(what: str, matching: Matching, cost: Interval, configu
         raise PremiseFailed(f"{what} of the plain call is not valid") from violation
 
 
-def _require_same_losses(component: Factory[Criterion], case: SetCase) -> None:
-    expected, got = both_answers(component, case, case.outputs, case.targets)
-    when = f"called {CALLS[case.configuration.call]}"
-    require_same_losses(when, case.configuration, (case.outputs, case.targets), got, expected)
-
-
 @invariant(
     "criterion.ways-of-calling",
     number="C19",
@@ -153,14 +147,6 @@ def _require_same_losses(component: Factory[Criterion], case: SetCase) -> None:
     cases=called_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), **SEVERAL), CRITERION_CALLS),
     cost=COST,
 )
-def criterion_ways(component: Factory[Criterion], case: SetCase) -> None:
-    """Losses do not depend on the way of the call: memory layout, gradients, modes, other entries, calls before.
-
-    The loss of a validation run, without gradients and in evaluation mode, is compared with that of training.
-    """
-    _require_same_losses(component, case)
-
-
 @invariant(
     "masks.ways-of-calling",
     number="C19",
@@ -170,12 +156,15 @@ def criterion_ways(component: Factory[Criterion], case: SetCase) -> None:
     cases=called_cases(mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), **SEVERAL), CRITERION_CALLS),
     cost=2,
 )
-def mask_ways(component: Factory[Criterion], case: SetCase) -> None:
-    """Mask losses do not depend on the way of the call: memory layout, gradients, modes, other entries, calls before.
+def criterion_ways(component: Factory[Criterion], case: SetCase) -> None:
+    """Losses do not depend on the way of the call: memory layout, gradients, modes, other entries, calls before.
 
-    Masks come out of convolutions channels last, and out of data sets as corners of padded ones.
+    The loss of a validation run, without gradients and in evaluation mode, is compared with that of training. Masks
+    come out of convolutions channels last, and out of data sets as corners of padded ones.
     """
-    _require_same_losses(component, case)
+    expected, got = both_answers(component, case, case.outputs, case.targets)
+    when = f"called {CALLS[case.configuration.call]}"
+    require_same_losses(when, case.configuration, (case.outputs, case.targets), got, expected)
 
 
 @invariant(

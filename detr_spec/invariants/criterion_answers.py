@@ -29,7 +29,7 @@ from detr_spec.scope import unions
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
 from detr_spec.values import AnyIntegers, Floats, Losses, Matching, Outputs, Targets
-from detr_spec.violation import PremiseFailed, Violation, premise, require, require_close, require_within
+from detr_spec.violation import PremiseFailed, Violation, premise, require, require_close, require_equal, require_within
 
 Build = Callable[[Configuration], Criterion]
 
@@ -335,7 +335,7 @@ def shown_matchings(
         return None
     expected = [len(targets)] * len(outputs.layers)
     got = [len(matchings) for matchings in losses.matchings]
-    require(got == expected, "wrong numbers of matchings, by decoder layer", expected=expected, got=got)
+    require_equal("wrong numbers of matchings, by decoder layer", got, expected)
     for layer, matchings in enumerate(losses.matchings):
         for image, (matching, target) in enumerate(zip(matchings, targets, strict=True)):
             require_valid_matching(
@@ -381,7 +381,7 @@ def require_same_losses(
     if dict(got.values) == dict(expected.values):
         return
     names = sorted(got.values), sorted(expected.values)
-    require(names[0] == names[1], f"the losses, {when}, are others", expected=names[1], got=names[0])
+    require_equal(f"the losses, {when}, are others", names[0], names[1])
     outputs, targets = batch
     matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
     first, second = (Judged(configuration, outputs, targets, losses, matchings) for losses in (got, expected))

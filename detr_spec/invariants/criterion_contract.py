@@ -27,7 +27,7 @@ from detr_spec.reported import absent_keys, keys_with
 from detr_spec.strategies import apart_cases, mask_cases, set_cases
 from detr_spec.tolerance import SPACING
 from detr_spec.values import Answer, Losses, Outputs, Targets
-from detr_spec.violation import NotProvided, premise, require, require_close
+from detr_spec.violation import NotProvided, premise, require, require_close, require_equal
 
 CALLED_CASES = apart_cases(*APART, declared=True, layers=(1, 2))
 MASK_CASES = mask_cases(layers=(1, 2))
@@ -253,12 +253,7 @@ def device(component: Build, case: SetCase) -> None:
     if not observation.devices:
         raise NotProvided("the devices of the losses cannot be seen")
     for key, place in observation.devices.items():
-        require(
-            place == observation.device,
-            f"{key} is on another device than the outputs",
-            expected=observation.device,
-            got=place,
-        )
+        require_equal(f"{key} is on another device than the outputs", place, observation.device)
 
 
 def _answer_with_gradients(component: Build, case: SetCase, outputs: Outputs, targets: Targets) -> Answer[Losses]:

@@ -67,7 +67,8 @@ def require_keys(got: set[str], expected: set[str]) -> None:
     require(not parts, f"the losses {' and '.join(parts)}", expected=sorted(expected), got=sorted(got))
 
 
-def _require_definition(component: Build, case: SetCase, name: str) -> None:
+def require_definition(component: Build, case: SetCase, name: str) -> None:
+    """Raises `Violation` unless a loss of the case is there, and equals its definition."""
     judged(component, case.configuration, case.outputs, case.targets).term(name).require_definition()
 
 
@@ -91,7 +92,7 @@ def classification_value(component: Build, case: SetCase) -> None:
     It alone teaches queries to say that nothing is there; a wrong weight or index still trains, to a lower
     precision.
     """
-    _require_definition(component, case, "classification")
+    require_definition(component, case, "classification")
 
 
 @invariant(
@@ -108,7 +109,7 @@ def l1_value(component: Build, case: SetCase) -> None:
     Its scale sets the balance between the terms, so a mean in place of the sum is a weight four times too
     small.
     """
-    _require_definition(component, case, "box_l1")
+    require_definition(component, case, "box_l1")
 
 
 @invariant(
@@ -128,7 +129,7 @@ def giou_value(component: Build, case: SetCase) -> None:
     Small boxes feel it most: an undeclared epsilon halves the gradient of boxes a thousandth of the image
     wide.
     """
-    _require_definition(component, case, "box_giou")
+    require_definition(component, case, "box_giou")
 
 
 @invariant(
@@ -235,7 +236,7 @@ def cardinality_value(component: Build, case: SetCase) -> None:
     It is the one metric that shows in training how many objects are claimed; where logits tie, either answer
     is right.
     """
-    _require_definition(component, case, "cardinality")
+    require_definition(component, case, "cardinality")
 
 
 @invariant(
@@ -255,7 +256,7 @@ def class_error_value(component: Build, case: SetCase) -> None:
 
     People stop and compare runs by it; where the highest logit ties, either answer is right.
     """
-    _require_definition(component, case, "class_error")
+    require_definition(component, case, "class_error")
 
 
 @invariant(

@@ -15,7 +15,7 @@ from detr_spec.profile import Profile
 from detr_spec.strategies import detection_cases
 from detr_spec.tolerance import SMALLEST, SPACING
 from detr_spec.values import Answer, Booleans, Detections, Floats, Integers
-from detr_spec.violation import Violation, premise, require, require_close, require_shape
+from detr_spec.violation import Violation, premise, require, require_close, require_equal, require_shape
 
 Build = Callable[[Configuration], PostProcess]
 
@@ -64,12 +64,7 @@ def ask(postprocess: PostProcess, case: SetCase) -> Answer[tuple[Detections, ...
     """
     premise_accepted(case)
     answer = postprocess(case.outputs, declared_sizes(case.sizes, case.configuration.profile))
-    require(
-        len(answer.value) == len(case.sizes),
-        "a wrong number of images has detections",
-        expected=len(case.sizes),
-        got=len(answer.value),
-    )
+    require_equal("a wrong number of images has detections", len(answer.value), len(case.sizes))
     for image, found in enumerate(answer.value):
         require(
             np.ndim(found.scores) == 1,
@@ -176,12 +171,7 @@ def require_same_detections(
     among the k best.
     """
     count = len(before.scores)
-    require(
-        len(after.scores) == count,
-        f"{what}: the number of detections changed",
-        expected=count,
-        got=len(after.scores),
-    )
+    require_equal(f"{what}: the number of detections changed", len(after.scores), count)
     margin = score_allowance(allowed, after.scores, before.scores)
     if best_class_rule(configuration.profile):
         require_close(f"{what}: scores", after.scores, before.scores, margin)

@@ -28,7 +28,7 @@ from detr_spec.losses import boxes_counted, num_boxes, num_boxes_of_ranks
 from detr_spec.profile import Profile
 from detr_spec.strategies import called_cases, rank_cases
 from detr_spec.values import Losses, Matching, Outputs, Targets
-from detr_spec.violation import PremiseFailed, RankFailure, Violation, premise, require
+from detr_spec.violation import PremiseFailed, RankFailure, Violation, premise, require_equal
 
 Build = Callable[[Configuration], Distributed]
 Batch = tuple[Outputs, Targets]
@@ -46,12 +46,7 @@ def averages_over_ranks(profile: Profile) -> bool:
 def _losses(component: Build, configuration: Configuration, batches: Sequence[Batch]) -> tuple[Losses, ...]:
     """The losses of each rank; raises `Violation` unless there are as many as ranks."""
     answers = component(configuration)(batches).value
-    require(
-        len(answers) == len(batches),
-        "a wrong number of ranks answered",
-        expected=len(batches),
-        got=len(answers),
-    )
+    require_equal("a wrong number of ranks answered", len(answers), len(batches))
     return tuple(answers)
 
 

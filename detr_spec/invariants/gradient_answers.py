@@ -19,7 +19,7 @@ from detr_spec.places import places_of
 from detr_spec.reported import keys_with, weight_table
 from detr_spec.tolerance import Interval
 from detr_spec.values import Booleans, Floats, Integers, LayerGradient, LossGradients, Matching, Outputs, Targets
-from detr_spec.violation import premise, require, require_close, require_shape, require_within
+from detr_spec.violation import premise, require, require_close, require_equal, require_shape, require_within
 
 Build = Callable[[Configuration], Gradients]
 
@@ -46,7 +46,7 @@ def require_layers(answer: LossGradients, outputs: Outputs) -> None:
 def require_count(whose: str, gradients: Sequence[LayerGradient], outputs: Outputs) -> None:
     """Raises `Violation` unless there is a gradient for each layer."""
     expected, got = len(outputs.layers), len(gradients)
-    require(got == expected, f"a wrong number of gradients of {whose}", expected=expected, got=got)
+    require_equal(f"a wrong number of gradients of {whose}", got, expected)
 
 
 def require_shapes(name: str, gradient: LayerGradient, layer: Outputs) -> None:

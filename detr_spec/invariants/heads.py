@@ -25,6 +25,7 @@ from detr_spec.violation import (
     premise,
     require,
     require_close,
+    require_equal,
     require_shape,
     require_within,
 )
@@ -152,12 +153,7 @@ def linear_maps(component: Build, case: HiddenCase) -> None:
     parameters = _parameters(component(case.configuration))
     size = case.configuration.hidden_dim
     require_shape("the class head's matrix", parameters.class_head[0], (case.configuration.columns, size))
-    require(
-        len(parameters.box_head) == BOX_LAYERS,
-        "the box head has a wrong number of linear maps",
-        expected=BOX_LAYERS,
-        got=len(parameters.box_head),
-    )
+    require_equal("the box head has a wrong number of linear maps", len(parameters.box_head), BOX_LAYERS)
     for place, ((weight, _), (before, after)) in enumerate(
         zip(parameters.box_head, pairwise((size, size, size, 4)), strict=True)
     ):

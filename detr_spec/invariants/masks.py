@@ -18,6 +18,7 @@ from detr_spec.invariants.criterion_answers import (
     premise_same_matchings,
     require_same_terms,
 )
+from detr_spec.invariants.criterion_values import require_definition
 from detr_spec.masks import common_size, padded, padded_targets
 from detr_spec.strategies import mask_cases
 from detr_spec.strategies.regimes import SATURATED_LOGIT
@@ -25,10 +26,6 @@ from detr_spec.values import Floats, Outputs
 from detr_spec.violation import premise, require
 
 VALUE_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5))
-
-
-def _require_definition(component: Build, case: SetCase, name: str) -> None:
-    judged(component, case.configuration, case.outputs, case.targets).term(name).require_definition()
 
 
 @invariant(
@@ -51,7 +48,7 @@ def mask_value(component: Build, case: SetCase) -> None:
     The mean over pixels is what makes it comparable between images of different sizes: summed, it drowns every other
     term.
     """
-    _require_definition(component, case, "mask")
+    require_definition(component, case, "mask")
 
 
 @invariant(
@@ -68,7 +65,7 @@ def dice_value(component: Build, case: SetCase) -> None:
     It weighs a small object like a large one. Without the 1 in both sums a prediction of nothing for an empty mask
     is 0/0.
     """
-    _require_definition(component, case, "dice")
+    require_definition(component, case, "dice")
 
 
 @invariant(

@@ -24,7 +24,7 @@ from detr_spec.invariants.shared import (
 from detr_spec.matching.costs import image_costs
 from detr_spec.strategies import ALL_REGIMES, close_calls, set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets
-from detr_spec.violation import PremiseFailed, Violation, premise, require
+from detr_spec.violation import PremiseFailed, Violation, premise, require, require_equal
 
 CONTESTED_REGIMES = (
     "general",
@@ -50,12 +50,7 @@ def answered(
 ) -> tuple[Matching, ...]:
     """Each image's matching by a new matcher; raises `Violation` unless there is one for each image."""
     matchings = component(configuration)(outputs, targets).value
-    require(
-        len(matchings) == len(targets),
-        "the matcher answered for a wrong number of images",
-        expected=len(targets),
-        got=len(matchings),
-    )
+    require_equal("the matcher answered for a wrong number of images", len(matchings), len(targets))
     return matchings
 
 
@@ -182,12 +177,7 @@ def ascending_queries(component: Build, case: SetCase) -> None:
     matchings = matched_as_drawn(component, case.configuration, case.outputs, case.targets)
     for image, matching in enumerate(matchings):
         queries = [int(query) for query in matching.queries]
-        require(
-            queries == sorted(queries),
-            f"image {image}: query indices descend",
-            expected=sorted(queries),
-            got=queries,
-        )
+        require_equal(f"image {image}: query indices descend", queries, sorted(queries))
 
 
 @invariant(
@@ -210,12 +200,8 @@ def recovers_shuffle(component: Build, case: SetCase) -> None:
     matchings = matched(component, configuration, outputs, case.targets)
     for image, (matching, target) in enumerate(zip(matchings, case.targets, strict=True)):
         shuffle = _predicting_queries(outputs.logits[image], outputs.boxes[image], target)
-        require(
-            matching.by_target() == shuffle,
-            f"image {image}: targets are not matched to the queries that predict them",
-            expected=shuffle,
-            got=matching.by_target(),
-        )
+        message = f"image {image}: targets are not matched to the queries that predict them"
+        require_equal(message, matching.by_target(), shuffle)
 
 
 def _predicting_queries(logits: Floats, boxes: Floats, target: Target) -> dict[int, int]:

@@ -51,15 +51,6 @@ def matcher_in_mixed_precision(component: Factory[Matcher], case: SetCase) -> No
     require_optimal_matchings("the matching", matchings, case.outputs.main, case.targets, case.configuration)
 
 
-def _require_definitions(component: Factory[Criterion], case: SetCase) -> None:
-    require_mixed(case)
-    masks = case.configuration.moving("masks")
-    answer = judged(component, case.configuration, case.outputs, case.targets)
-    for layer in answer.layers:
-        names = layered_terms(case.configuration)
-        require_layer(answer, layer, (*names, *masks) if layer is None else names)
-
-
 @invariant(
     "criterion.mixed-precision",
     number="C20",
@@ -71,14 +62,6 @@ def _require_definitions(component: Factory[Criterion], case: SetCase) -> None:
     ),
     cases=mixed_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))),
 )
-def criterion_in_mixed_precision(component: Factory[Criterion], case: SetCase) -> None:
-    """Narrow predictions beside targets in float32 have the losses of their definitions, where that is declared.
-
-    Mixed precision is how most detectors are trained, and no test on float32 tensors alone runs what it runs.
-    """
-    _require_definitions(component, case)
-
-
 @invariant(
     "masks.mixed-precision",
     number="C20",
@@ -88,12 +71,17 @@ def criterion_in_mixed_precision(component: Factory[Criterion], case: SetCase) -
     cases=mixed_cases(mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, targets=(1, 5))),
     cost=2,
 )
-def masks_in_mixed_precision(component: Factory[Criterion], case: SetCase) -> None:
-    """Narrow masks beside targets in float32 have the losses of their definitions, where that is declared.
+def criterion_in_mixed_precision(component: Factory[Criterion], case: SetCase) -> None:
+    """Narrow predictions beside targets in float32 have the losses of their definitions, where that is declared.
 
-    A mask has thousands of pixels, whose sums a narrow dtype cannot hold.
+    Mixed precision is how most detectors are trained, and no test on float32 tensors alone runs what it runs. A mask
+    has thousands of pixels, whose sums a narrow dtype cannot hold.
     """
-    _require_definitions(component, case)
+    require_mixed(case)
+    names, masks = layered_terms(case.configuration), case.configuration.moving("masks")
+    answer = judged(component, case.configuration, case.outputs, case.targets)
+    for layer in answer.layers:
+        require_layer(answer, layer, (*names, *masks) if layer is None else names)
 
 
 @invariant(

@@ -27,7 +27,7 @@ from detr_spec.invariants.shared import named_layers, require_in_unit_range, req
 from detr_spec.strategies import called_cases
 from detr_spec.strategies.features import image_cases
 from detr_spec.values import Floats, Outputs
-from detr_spec.violation import NotProvided, premise, require, require_close, require_shape
+from detr_spec.violation import NotProvided, premise, require, require_close, require_equal, require_shape
 
 Build = Callable[[Configuration], Model]
 
@@ -43,12 +43,8 @@ def _sound(outputs: Outputs, images: Sequence[Floats]) -> Outputs:
     """The outputs; raises `Violation` unless they are for as many images, and finite."""
     for name, layer in named_layers(outputs):
         for part, numbers in (("logits", layer.logits), ("boxes", layer.boxes)):
-            require(
-                len(numbers) == len(images),
-                f"the {part} of {name} are for another number of images than were given",
-                expected=len(images),
-                got=len(numbers),
-            )
+            message = f"the {part} of {name} are for another number of images than were given"
+            require_equal(message, len(numbers), len(images))
             require(
                 bool(np.isfinite(numbers).all()),
                 f"the {part} of {name} are not finite",
@@ -75,7 +71,7 @@ def _require_same(
     beside: images of the batch that are not the case's.
     """
     counts = len(expected.layers), len(got.layers)
-    require(counts[0] == counts[1], f"the outputs, {what}, have other layers", expected=counts[0], got=counts[1])
+    require_equal(f"the outputs, {what}, have other layers", counts[1], counts[0])
     if all(map(np.array_equal, _arrays(got), _arrays(expected))):
         return
     configuration = case.configuration
@@ -146,7 +142,7 @@ def auxiliary_layers(component: Build, case: ImagesCase) -> None:
     """
     outputs = _outputs(component(case.configuration), case.images)
     expected, got = case.configuration.decoder_layers - 1, len(outputs.auxiliary)
-    require(got == expected, f"there are {got} auxiliary outputs", expected=expected, got=got)
+    require_equal(f"there are {got} auxiliary outputs", got, expected)
 
 
 @invariant(

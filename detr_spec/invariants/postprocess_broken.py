@@ -28,7 +28,7 @@ from detr_spec.invariants.shared import require_refusal
 from detr_spec.profile import Profile
 from detr_spec.strategies import detection_cases
 from detr_spec.values import Booleans, Detections, Integers, Outputs
-from detr_spec.violation import premise, require
+from detr_spec.violation import premise, require, require_equal
 
 SCORE_SOURCE = "norm §5 and §9; the profile's `non_finite_scores`"
 BOX_SOURCE = "norm §5 and §9; the profile's `non_finite_boxes`"
@@ -125,7 +125,7 @@ def broken_scores(component: Build, case: SetCase) -> None:
             require(not places, f"{what}: scores are no numbers, at {places}", expected=[], got=found.scores[~finite])
             continue
         count = len(finite)
-        require(count == totals[image], f"{what}: the number of detections changed", expected=totals[image], got=count)
+        require_equal(f"{what}: the number of detections changed", count, totals[image])
         if rule == "rank-last" and top_k_rule(profile):
             last = int(finite.sum())
             message = f"{what}: a detection without a score comes before one with a score"
@@ -204,7 +204,7 @@ def broken_boxes(component: Build, case: SetCase) -> None:
         if kept:
             count = len(found.scores)
             message = f"{what}: the number of detections changed"
-            require(count == totals[image], message, expected=totals[image], got=count)
+            require_equal(message, count, totals[image])
         else:
             require(bool(finite.all()), f"{what}: boxes are not finite", expected=[], got=found.boxes[~finite])
         if not (kept and profile.detection.clamp):

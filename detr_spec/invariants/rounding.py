@@ -32,7 +32,7 @@ import numpy as np
 from detr_spec.configuration import Configuration
 from detr_spec.tolerance import SPACING
 from detr_spec.values import Floats, round_to
-from detr_spec.violation import require
+from detr_spec.violation import require_equal
 
 Answers = tuple[Floats, ...]
 """The arrays of one answer, each with an allowance of its own."""
@@ -69,12 +69,8 @@ def allowances(
     largest = [0.0] * len(settled)
     for _ in range(PERTURBATIONS):
         answer = ask_moved(generator)
-        require(
-            [array.shape for array in answer] == [array.shape for array in settled],
-            "the same input, moved by its rounding, has an answer of another shape",
-            expected=[array.shape for array in settled],
-            got=[array.shape for array in answer],
-        )
+        got, expected = ([array.shape for array in arrays] for arrays in (answer, settled))
+        require_equal("the same input, moved by its rounding, has an answer of another shape", got, expected)
         changes = [float(np.abs(array - other).max(initial=0.0)) for array, other in zip(answer, settled, strict=True)]
         largest = list(map(max, largest, changes))
     one = spacing(configuration)

@@ -15,7 +15,7 @@ from detr_spec.profile import Profile
 from detr_spec.scope import Problem, joined, part_of, problems
 from detr_spec.tolerance import Interval
 from detr_spec.values import Answer, Floats, Integers, Matching, Outputs, Targets, Value
-from detr_spec.violation import NotProvided, Raised, Violation, premise, require
+from detr_spec.violation import NotProvided, Raised, Violation, premise, require, require_equal
 
 
 def require_valid(what: str, matching: Matching, rows: int, columns: int) -> None:
@@ -29,7 +29,7 @@ def require_valid(what: str, matching: Matching, rows: int, columns: int) -> Non
             got=str(indices.dtype),
         )
         count = min(rows, columns)
-        require(len(indices) == count, f"{what}: a wrong number of pairs", expected=count, got=len(indices))
+        require_equal(f"{what}: a wrong number of pairs", len(indices), count)
         numbers = [int(index) for index in indices]
         require(len(set(numbers)) == count, f"{what}: the {side} indices repeat", expected="distinct", got=numbers)
         require(
