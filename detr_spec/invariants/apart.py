@@ -34,7 +34,6 @@ from detr_spec.invariants.gradient_answers import (
 from detr_spec.invariants.shared import layer_names, unique_matchings
 from detr_spec.losses import num_boxes_of_ranks
 from detr_spec.places import Apart, places_of
-from detr_spec.profile import Profile
 from detr_spec.reported import absent_keys, own_losses, weight_table, without_extra
 from detr_spec.strategies import DISTINCT_REGIMES, apart_cases, rank_cases, set_cases
 from detr_spec.tolerance import Interval
@@ -43,16 +42,6 @@ from detr_spec.violation import NotProvided, PremiseFailed, premise, require
 
 NAMES: dict[Apart, str] = {"encoder": "encoder outputs", "denoising": "denoising outputs"}
 """What they are called in messages."""
-
-
-def encoder_has_losses(profile: Profile) -> bool:
-    """Whether the encoder's own predictions have losses in the dialect."""
-    return has_losses(profile, "encoder")
-
-
-def denoising_has_losses(profile: Profile) -> bool:
-    """Whether denoising queries have losses in the dialect."""
-    return has_losses(profile, "denoising")
 
 
 def supervised(case: SetCase, name: Apart, losses: Losses) -> Judged:
@@ -154,7 +143,7 @@ def denoising_outputs_apart(component: Build, case: SetCase) -> None:
     source="norm §4; Zhu et al. 2021, section 4.2",
     breaks="the last layer's matching used; classes of the targets where all are 0; forgotten; divided by the queries",
     cases=apart_cases("encoder", regimes=DISTINCT_REGIMES, layers=(1, 2)),
-    applies=encoder_has_losses,
+    applies=lambda profile: has_losses(profile, "encoder"),
 )
 def encoder_losses(component: Build, case: SetCase) -> None:
     """Each loss of the encoder's own predictions, and their cardinality error, is there and equals its definition.
@@ -173,7 +162,7 @@ def encoder_losses(component: Build, case: SetCase) -> None:
     source="norm §4; Zhang et al. 2022, DINO, section 3.3",
     breaks="denoising queries matched by cost; negatives trained as objects; not divided by the number of groups",
     cases=apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
-    applies=denoising_has_losses,
+    applies=lambda profile: has_losses(profile, "denoising"),
 )
 def denoising_losses(component: Build, case: SetCase) -> None:
     """Each loss of the denoising queries is there and equals its definition, each query with its own target.
@@ -192,7 +181,7 @@ def denoising_losses(component: Build, case: SetCase) -> None:
     source="norm §4; Zhang et al. 2022, DINO: without targets there is nothing to denoise",
     breaks="keys that are there on some ranks alone, for which the others wait (RT-DETR 684); a mean over nothing",
     cases=set_cases(layers=(1, 3)),
-    applies=denoising_has_losses,
+    applies=lambda profile: has_losses(profile, "denoising"),
 )
 def absent_denoising(component: Build, case: SetCase) -> None:
     """Where there are no denoising queries, their losses are 0 or are not there, as declared.
@@ -217,7 +206,7 @@ def _require_absent(losses: Losses, configuration: Configuration) -> None:
     source="norm §4; Zhang et al. 2022, DINO, section 3.3",
     breaks="num_boxes of each rank's own; the groups of another rank; no key on a rank without boxes (RT-DETR 684)",
     cases=rank_cases(denoising=True),
-    applies=denoising_has_losses,
+    applies=lambda profile: has_losses(profile, "denoising"),
     cost=2,
 )
 def denoising_losses_of_ranks(component: Callable[[Configuration], Distributed], case: RankCase) -> None:
@@ -292,7 +281,7 @@ def _require_slopes(component: BuildGradients, case: SetCase, name: Apart) -> No
     source="norm §4 and §7; Zhu et al. 2021, section 4.2",
     breaks="losses from a detached copy of the proposals; proposals that are trained through the decoder's boxes",
     cases=apart_cases("encoder", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
-    applies=encoder_has_losses,
+    applies=lambda profile: has_losses(profile, "encoder"),
 )
 def encoder_slopes(component: BuildGradients, case: SetCase) -> None:
     """The gradient of the encoder's losses with respect to its own predictions is the definition's slope.
@@ -309,7 +298,7 @@ def encoder_slopes(component: BuildGradients, case: SetCase) -> None:
     source="norm §4 and §7; Zhang et al. 2022, DINO, section 3.3",
     breaks="losses from under no_grad; negatives without a gradient; a gradient not divided by the number of groups",
     cases=apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
-    applies=denoising_has_losses,
+    applies=lambda profile: has_losses(profile, "denoising"),
 )
 def denoising_slopes(component: BuildGradients, case: SetCase) -> None:
     """The gradient of the denoising losses with respect to these queries' predictions is the definition's slope.

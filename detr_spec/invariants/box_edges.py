@@ -33,11 +33,6 @@ from detr_spec.violation import NotProvided, premise, require, require_equal, re
 BOX_CASES = box_cases()
 
 
-def refuses_invalid(profile: Profile) -> bool:
-    """Dialects whose GIoU raises for boxes of negative size and for NaN."""
-    return profile.boxes.invalid == "refuse"
-
-
 def _require_broken_refused(what: str, overlap: Operation, case: BoxCase, spoil: Callable[[Floats], None]) -> None:
     """Raises `Violation` unless each list with one broken box is refused beside the other list as it is."""
     chance = case.generator("spoilt box")
@@ -56,7 +51,7 @@ def _require_broken_refused(what: str, overlap: Operation, case: BoxCase, spoil:
     formula="GIoU raises if x1 < x0 or y1 < y0 in any box of either argument",
     source="norm §2",
     breaks="only one argument, one axis or one box looked at; sizes clamped to 0 in silence",
-    applies=refuses_invalid,
+    applies=lambda profile: profile.boxes.invalid == "refuse",
     cases=BOX_CASES,
 )
 def negative_size_refused(component: Build, case: BoxCase) -> None:
@@ -80,7 +75,7 @@ def negative_size_refused(component: Build, case: BoxCase) -> None:
     formula="GIoU raises if any coordinate of either argument is NaN",
     source="norm §2",
     breaks="a check written as x1 < x0, which is false for NaN; minima and maxima that drop NaN",
-    applies=refuses_invalid,
+    applies=lambda profile: profile.boxes.invalid == "refuse",
     cases=BOX_CASES,
 )
 def nan_refused(component: Build, case: BoxCase) -> None:

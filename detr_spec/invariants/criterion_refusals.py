@@ -8,17 +8,12 @@ from detr_spec.cases import SetCase
 from detr_spec.invariant import SHOULD, invariant
 from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, Build, Judged, known_matchings
 from detr_spec.invariants.shared import require_refused, with_broken_label
-from detr_spec.profile import Profile, replace
+from detr_spec.profile import replace
 from detr_spec.strategies import set_cases
 from detr_spec.values import Outputs, Targets
 from detr_spec.violation import premise
 
 FILLED_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
-
-
-def refuses_foreign_labels(profile: Profile) -> bool:
-    """Whether the dialect refuses labels that have no class."""
-    return profile.label_beyond_range == "refuse"
 
 
 def _with_label(case: SetCase, label: int) -> Targets:
@@ -46,7 +41,7 @@ def _require_label_refused(component: Build, case: SetCase, label: int) -> None:
         "the largest id + 1"
     ),
     cases=FILLED_CASES,
-    applies=refuses_foreign_labels,
+    applies=lambda profile: profile.label_beyond_range == "refuse",
 )
 def label_k_refused(component: Build, case: SetCase) -> None:
     """A target whose label is the number of classes is refused.
@@ -63,7 +58,7 @@ def label_k_refused(component: Build, case: SetCase) -> None:
     source="norm §3 and §4: classes are 0 … K − 1",
     breaks="a negative label that indexes from the end; an ignore index left in the targets; a clamped label",
     cases=FILLED_CASES,
-    applies=refuses_foreign_labels,
+    applies=lambda profile: profile.label_beyond_range == "refuse",
 )
 def foreign_label_refused(component: Build, case: SetCase) -> None:
     """A target whose label is negative, or greater than the number of classes, is refused.

@@ -8,14 +8,8 @@ from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, judged
 from detr_spec.invariants.gradient_answers import judged_layers
 from detr_spec.invariants.gradients import UNMET_CASES
-from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
 from detr_spec.violation import premise
-
-
-def has_further_losses(profile: Profile) -> bool:
-    """Whether the dialect has training terms beside the usual ones."""
-    return bool(profile.further_losses)
 
 
 @invariant(
@@ -25,7 +19,7 @@ def has_further_losses(profile: Profile) -> bool:
     source="the dialect's own definition",
     breaks="a loss of other pairs or with another normaliser; one that auxiliary layers lack",
     cases=set_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
-    applies=has_further_losses,
+    applies=lambda profile: bool(profile.further_losses),
 )
 def further_values(component: Factory[Criterion], case: SetCase) -> None:
     """Further losses of a dialect equal their definitions under the criterion's matching.
@@ -45,7 +39,7 @@ def further_values(component: Factory[Criterion], case: SetCase) -> None:
     source="the dialect's own definition",
     breaks="a part that is detached where the definition is not, or the reverse; a wrong normaliser",
     cases=UNMET_CASES,
-    applies=has_further_losses,
+    applies=lambda profile: bool(profile.further_losses),
 )
 def further_losses(component: Factory[Gradients], case: SetCase) -> None:
     """The gradients of further losses are the slopes of their definitions.

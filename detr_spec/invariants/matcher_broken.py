@@ -15,7 +15,6 @@ from detr_spec.configuration import Configuration
 from detr_spec.invariant import SHOULD, Domain, invariant
 from detr_spec.invariants.matcher import Build, answered, matched, matched_as_drawn
 from detr_spec.invariants.shared import (
-    has_three_costs,
     one_to_one,
     require_optimal,
     require_optimal_matchings,
@@ -44,10 +43,6 @@ VANISHING_LOGIT = -700.0
 
 def _refuses_logits(profile: Profile) -> bool:
     return profile.non_finite_logits == "refuse"
-
-
-def _refuses_boxes(profile: Profile) -> bool:
-    return profile.non_finite_boxes == "refuse"
 
 
 def _ranks_some_last(profile: Profile) -> bool:
@@ -111,7 +106,7 @@ def infinite_logit_refused(component: Build, case: SetCase) -> None:
     formula="NaN in b̂_i or b_j ⇒ an exception",
     source="norm §2 and §3: a NaN box is refused; the profile's `non_finite_boxes`; detr issue 101",
     breaks="boxes that are not checked; NaN costs replaced; a comparison that NaN passes",
-    applies=_refuses_boxes,
+    applies=lambda profile: profile.non_finite_boxes == "refuse",
     cases=SOUND_CASES,
 )
 def nan_box_refused(component: Build, case: SetCase) -> None:
@@ -203,10 +198,6 @@ def _answered_in_another_dtype(component: Build, case: SetCase) -> object:
     raise refusals[0]
 
 
-def _refuses_foreign_labels(profile: Profile) -> bool:
-    return profile.label_beyond_range == "refuse"
-
-
 def _require_label_refused(component: Build, case: SetCase, *labels: int) -> None:
     """Raises `Violation` unless one of these labels, in place of a target's own, is refused."""
     _premise_classes_count(case.configuration)
@@ -224,7 +215,7 @@ def _require_label_refused(component: Build, case: SetCase, *labels: int) -> Non
     formula="y_j ≥ C ⇒ an exception, C the number of logit columns",
     source="norm §3: a label beyond K is refused; the profile's `label_beyond_range`",
     breaks="labels clamped to the last column, or wrapped round; category ids in place of class indices",
-    applies=_refuses_foreign_labels,
+    applies=lambda profile: profile.label_beyond_range == "refuse",
     cases=SOUND_CASES,
 )
 def foreign_label_refused(component: Build, case: SetCase) -> None:
@@ -243,7 +234,7 @@ def foreign_label_refused(component: Build, case: SetCase) -> None:
     formula="y_j < 0 ⇒ an exception",
     source="norm §3: classes are 0 … K − 1; the published DETR lets −1 pass; the profile's `label_beyond_range`",
     breaks="a negative label that indexes from the end; an ignore index left in the targets",
-    applies=_refuses_foreign_labels,
+    applies=lambda profile: profile.label_beyond_range == "refuse",
     cases=SOUND_CASES,
 )
 def negative_label_refused(component: Build, case: SetCase) -> None:
@@ -262,7 +253,7 @@ def negative_label_refused(component: Build, case: SetCase) -> None:
     source="norm §3: all three weights zero is refused",
     breaks="weights that are not looked at: every matching is then optimal, and training follows none",
     cases=SOUND_CASES,
-    applies=has_three_costs,
+    applies=lambda profile: not profile.further_costs,
     cost=10,
 )
 def no_weight_refused(component: Build, case: SetCase) -> None:

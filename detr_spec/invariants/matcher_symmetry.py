@@ -8,7 +8,7 @@ from detr_spec.cases import SetCase
 from detr_spec.invariant import invariant
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.matcher_terms import adds_coordinates, require_same_matchings
-from detr_spec.invariants.shared import has_three_costs, query_order_of, require_same_optima, require_same_optimum, vary
+from detr_spec.invariants.shared import query_order_of, require_same_optima, require_same_optimum, vary
 from detr_spec.matching.costs import image_costs
 from detr_spec.strategies import set_cases
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets, round_to
@@ -151,7 +151,7 @@ def appended_empty_image(component: Build, case: SetCase) -> None:
     source="follows from Carion et al. 2020, equation 1: the total cost scales with s",
     breaks="a weight that is clamped or not applied; absolute tolerances in the solver; costs rounded",
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
-    applies=has_three_costs,
+    applies=lambda profile: not profile.further_costs,
 )
 def weight_scale(component: Build, case: SetCase) -> None:
     """Multiplying all three cost weights by a positive factor leaves the matching as it is.

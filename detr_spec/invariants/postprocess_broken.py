@@ -39,10 +39,6 @@ def _refuses_scores(profile: Profile) -> bool:
     return profile.detection.non_finite_scores == "refuse"
 
 
-def _refuses_boxes(profile: Profile) -> bool:
-    return profile.detection.non_finite_boxes == "refuse"
-
-
 def _sound_queries(case: SetCase) -> Integers:
     """The queries that stay sound, the same in every image: some, and not all; ends the check where there is one."""
     queries, generator = case.outputs.queries, case.generator("sound queries")
@@ -218,7 +214,7 @@ def broken_boxes(component: Build, case: SetCase) -> None:
     formula="b̂_i is not finite ⇒ an exception",
     source=BOX_SOURCE,
     breaks="a check of one coordinate, or of the boxes that are returned alone; a check for NaN, which ∞ passes",
-    applies=_refuses_boxes,
+    applies=lambda profile: profile.detection.non_finite_boxes == "refuse",
     cases=CASES,
 )
 def broken_boxes_refused(component: Build, case: SetCase) -> None:

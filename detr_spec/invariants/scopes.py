@@ -14,16 +14,10 @@ from detr_spec.invariants.criterion_answers import (
 )
 from detr_spec.invariants.matcher import matched
 from detr_spec.invariants.shared import require_optimal_matchings
-from detr_spec.profile import Profile
 from detr_spec.strategies import called_cases, set_cases
 from detr_spec.violation import NotProvided
 
 EVALUATED_CASES = called_cases(set_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)), EVALUATED)
-
-
-def matches_groups(profile: Profile) -> bool:
-    """Whether the dialect matches groups of queries in training."""
-    return profile.matching.groups > 1
 
 
 def _require_evaluation(case: SetCase) -> None:
@@ -38,7 +32,7 @@ def _require_evaluation(case: SetCase) -> None:
     source="norm §3; Chen et al. 2023, section 3.2: groups are there in training alone",
     breaks="groups that are split whatever the mode is; the number of groups of training kept in evaluation",
     cases=EVALUATED_CASES,
-    applies=matches_groups,
+    applies=lambda profile: profile.matching.groups > 1,
 )
 def matcher_in_evaluation(component: Factory[Matcher], case: SetCase) -> None:
     """In evaluation the matching is one optimal assignment of all queries, without groups.
@@ -57,7 +51,7 @@ def matcher_in_evaluation(component: Factory[Matcher], case: SetCase) -> None:
     source="norm §3 and §4; Chen et al. 2023, section 3.2: groups are there in training alone",
     breaks="losses divided by the number of groups in evaluation too; a matcher that is not told of the mode",
     cases=EVALUATED_CASES,
-    applies=matches_groups,
+    applies=lambda profile: profile.matching.groups > 1,
 )
 def criterion_in_evaluation(component: Factory[Criterion], case: SetCase) -> None:
     """In evaluation every loss is that of one matching of all queries, divided by the targets counted once.

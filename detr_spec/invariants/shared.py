@@ -159,11 +159,6 @@ def query_order_of(case: SetCase, count: int) -> Integers:
     return (starts + case.permutation(count // len(starts), "queries")).ravel()
 
 
-def has_three_costs(profile: Profile) -> bool:
-    """Whether the matching cost has no other terms than those of classes, boxes and overlaps."""
-    return not profile.further_costs
-
-
 def one_to_one(profile: Profile) -> bool:
     """Whether a target has one query at most, in every layer."""
     return profile.matching.is_one_to_one
