@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +11,7 @@ from markupsafe import Markup
 from detr_conformance.base.text import counted
 from detr_conformance.base.verdict import Judgement
 from detr_conformance.reports.frames import image_frame, scale_text
-from detr_conformance.reports.heat_map import heat_map, left_out
-from detr_conformance.reports.scene import Costs, Pairs, Scene, cost_matrices, scenes
+from detr_conformance.reports.scene import Costs, Pairs, Scene, scenes, shown_costs
 from detr_conformance.reports.svg import short
 
 NO_PAIRS = "theirs is not shown as pairs: see the numbers"
@@ -41,16 +40,13 @@ def pictures_of(judgement: Judgement) -> tuple[tuple[Picture, ...], str]:
 def _pictures(judgement: Judgement) -> Iterator[Picture]:
     if judgement.counterexample is None:
         return
-    matrix = cost_matrices(judgement)
+    shown = shown_costs(judgement.counterexample)
     for scene in scenes(judgement):
-        yield from _scene_pictures(scene, judgement, matrix)
-    if matrix is not None:
-        for_solver = isinstance(judgement.counterexample.case, Mapping) and "costs" in judgement.counterexample.case
-        yield _matrix_picture(matrix, "cost matrix", ("r", "c") if for_solver else ("q", "t"))
+        yield from _scene_pictures(scene, judgement, shown)
 
 
 def _scene_pictures(scene: Scene, judgement: Judgement, shown: Costs | None) -> Iterator[Picture]:
-    """The image with their matching and with the norm's, side by side, and the norm's costs unless they are shown."""
+    """The image with their matching and with the norm's, side by side."""
     costs = scene.costs
     known = shown if shown is not None and costs is not None and shown.matrix.shape == costs.matrix.shape else costs
     if scene.theirs is not None:
@@ -62,8 +58,6 @@ def _scene_pictures(scene: Scene, judgement: Judgement, shown: Costs | None) -> 
         yield replace(beside, lines=(*beside.lines, NO_PAIRS)) if unseen else beside
     elif scene.theirs is None and len(scene.boxes):
         yield _frame(scene, None, None, "", "as given")
-    if shown is None and costs is not None and judgement.component in ("matcher", "criterion", "auxiliary"):
-        yield _matrix_picture(costs, f"the norm's costs, {scene.name}")
 
 
 def _frame(scene: Scene, pairs: Pairs | None, costs: Costs | None, side: str, whose: str) -> Picture:
@@ -83,14 +77,3 @@ def _fits(pairs: Pairs, costs: Costs) -> bool:
 def _listed(pairs: Pairs) -> str:
     shown = ", ".join(f"q{query} → t{target}" for query, target in pairs[:8])
     return f"{shown}, …" if len(pairs) > 8 else shown
-
-
-def _matrix_picture(costs: Costs, title: str, letters: tuple[str, str] = ("q", "t")) -> Picture:
-    lines = [
-        f"{whose}: total {short(costs.total(pairs))}"
-        for whose, pairs in (("theirs, solid", costs.theirs), ("the norm's, dashed", costs.norm))
-        if pairs is not None and _fits(pairs, costs)
-    ]
-    label = f"{title}, {costs.matrix.shape[0]} × {costs.matrix.shape[1]}; {'; '.join(lines)}"
-    cut = left_out(costs.matrix)
-    return Picture(title, heat_map(costs, *letters, label), (*lines, *([cut] if cut else [])))

@@ -1,4 +1,4 @@
-"""What a counterexample holds for a picture: images with boxes, cost matrices, both matchings; read from plain data.
+"""What a counterexample holds for a picture: images with boxes, costs, both matchings; read from plain data.
 
 The norm's own matching is computed here, from the case, where the case's profile is one of `detr_spec`.
 """
@@ -128,20 +128,12 @@ def named_layer(message: str, layers: int) -> int:
     return int(suffix[1]) if suffix and int(suffix[1]) < layers else layers - 1
 
 
-def cost_matrices(judgement: Judgement) -> Costs | None:
-    """The cost matrix that a violation shows, or the first of a case for a solver, with both assignments."""
-    counterexample = judgement.counterexample
-    if counterexample is None:
-        return None
+def shown_costs(counterexample: Counterexample) -> Costs | None:
+    """The cost matrix that a violation shows, with both assignments."""
     details = counterexample.details if isinstance(counterexample.details, Mapping) else {}
-    case = counterexample.case if isinstance(counterexample.case, Mapping) else {}
-    shown = details.get("cost")
-    given = shown if shown is not None else next(iter(case.get("costs", ())), None)
-    if given is None:
+    if details.get("cost") is None:
         return None
-    matrix = numbers(given, 2)
-    if 0 in matrix.shape:
-        return None
+    matrix = numbers(details["cost"], 2)
     return Costs(matrix, shown_pairs(counterexample, 0), pairs_in(details.get("optimal_pairs")) or least(matrix))
 
 
