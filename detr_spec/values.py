@@ -7,8 +7,8 @@ same numbers exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from types import EllipsisType
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
@@ -194,7 +194,7 @@ class Outputs:
                     f"auxiliary[{layer}].logits have shape {list(outputs.logits.shape)}; "
                     f"expected {list(logits.shape)} as in the last layer"
                 )
-        for name, apart in (("encoder", self.encoder), ("denoising", self.denoising)):
+        for name, apart in self.apart.items():
             if apart is not None and apart.logits.shape[::2] != logits.shape[::2]:
                 raise InvalidValue(
                     f"{name}.logits have shape {list(apart.logits.shape)}; "
@@ -212,6 +212,11 @@ class Outputs:
         return Outputs(self.logits, self.boxes, self.masks, (), self.broken)
 
     @property
+    def apart(self) -> dict[str, Outputs | None]:
+        """The predictions that stand apart, by name."""
+        return {"encoder": self.encoder, "denoising": self.denoising}
+
+    @property
     def batch(self) -> int:
         """The number of images."""
         return int(self.logits.shape[0])
@@ -220,6 +225,12 @@ class Outputs:
     def queries(self) -> int:
         """The number of queries."""
         return int(self.logits.shape[1])
+
+    def each(self, **changes: Callable[[Outputs], Floats | None]) -> Outputs:
+        """The outputs with other logits, boxes or masks in every layer and apart, each made from the layer's own."""
+        changed: dict[str, Any] = {name: change(self) for name, change in changes.items()}
+        changed |= {name: part and part.each(**changes) for name, part in self.apart.items()}
+        return replace(self, auxiliary=tuple(layer.each(**changes) for layer in self.auxiliary), **changed)
 
     def take(self, *, images: ArrayLike | None = None, queries: ArrayLike | None = None) -> Outputs:
         """The outputs with images, or queries of every image, selected or reordered by index, in all layers."""
@@ -230,15 +241,11 @@ class Outputs:
             chosen = array if images is None else array[np.asarray(images, dtype=np.int64)]
             return chosen if queries is None else chosen[:, np.asarray(queries, dtype=np.int64)]
 
-        logits, boxes = select(self.logits), select(self.boxes)
-        assert logits is not None
-        assert boxes is not None
-        auxiliary = tuple(layer.take(images=images, queries=queries) for layer in self.auxiliary)
-        apart = (
-            None if part is None else part.take(images=images, queries=queries)
-            for part in (self.encoder, self.denoising)
+        return self.each(
+            logits=lambda layer: select(layer.logits),
+            boxes=lambda layer: select(layer.boxes),
+            masks=lambda layer: select(layer.masks),
         )
-        return Outputs(logits, boxes, select(self.masks), auxiliary, self.broken, *apart)
 
 
 @dataclass(frozen=True, eq=False)

@@ -163,14 +163,7 @@ def _forwards(profile: Profile) -> int:
 
 def _turned_outputs(outputs: Outputs, places: int) -> Outputs:
     """Outputs with rotated logit columns, in every layer and apart."""
-    if not places:
-        return outputs
-    encoder, denoising = (
-        None if part is None else _turned_outputs(part, places) for part in (outputs.encoder, outputs.denoising)
-    )
-    auxiliary = tuple(_turned_outputs(layer, places) for layer in outputs.auxiliary)
-    logits = np.roll(outputs.logits, places, axis=-1)
-    return replace(outputs, logits=logits, auxiliary=auxiliary, encoder=encoder, denoising=denoising)
+    return outputs.each(logits=lambda layer: np.roll(layer.logits, places, axis=-1)) if places else outputs
 
 
 def _turned_gradient(gradient: LayerGradient, places: int) -> LayerGradient:

@@ -146,7 +146,7 @@ def _classes(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Part:
         others = range(case.configuration.num_classes, batches[0][0].logits.shape[-1])
         left = [
             (
-                _with_columns(outputs, [*labels, *others]),
+                outputs.each(logits=lambda layer: layer.logits[..., [*labels, *others]]),
                 tuple(replace(target, labels=np.searchsorted(labels, target.labels)) for target in targets),
             )
             for outputs, targets in batches
@@ -154,20 +154,6 @@ def _classes(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Part:
         return rebuild(left, num_classes=len(labels))
 
     return Part("classes", len(unused), keep)
-
-
-def _with_columns(outputs: Outputs, columns: Kept) -> Outputs:
-    """The outputs with those columns of logits, in all that is predicted."""
-    encoder, denoising = (
-        None if apart is None else _with_columns(apart, columns) for apart in (outputs.encoder, outputs.denoising)
-    )
-    return replace(
-        outputs,
-        logits=outputs.logits[..., list(columns)],
-        auxiliary=tuple(_with_columns(layer, columns) for layer in outputs.auxiliary),
-        encoder=encoder,
-        denoising=denoising,
-    )
 
 
 def _encoder_parts(case: SetCase) -> Iterator[Part]:
