@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -87,18 +88,6 @@ def _with_boxes(case: SetCase, change: Callable[[Floats], Floats]) -> tuple[Outp
     return outputs, tuple(Target(target.labels, change(target.boxes)) for target in case.targets)
 
 
-def _narrower(boxes: Floats) -> Floats:
-    return np.asarray(boxes * np.array([0.5, 1.0, 0.5, 1.0]))
-
-
-def _lower(boxes: Floats) -> Floats:
-    return np.asarray(boxes * np.array([1.0, 0.5, 1.0, 0.5]))
-
-
-def _turned(boxes: Floats) -> Floats:
-    return boxes[..., [0, 1, 3, 2]]
-
-
 @invariant(
     "matcher.zero-l1-weight",
     number="M9",
@@ -114,7 +103,9 @@ def zero_l1_weight(component: Build, case: SetCase) -> None:
     Halving x and halving y leave every area alike, so all that tells them apart is the L1 distance.
     """
     configuration = _without(case.configuration, "cost_bbox")
-    narrow, low = _with_boxes(case, _narrower), _with_boxes(case, _lower)
+    narrow, low = (
+        _with_boxes(case, partial(np.multiply, factors)) for factors in ([0.5, 1.0, 0.5, 1.0], [1.0, 0.5, 1.0, 0.5])
+    )
     require_same_matchings("halved in y in place of x", component, configuration, narrow, low)
 
 
@@ -134,7 +125,8 @@ def zero_giou_weight(component: Build, case: SetCase) -> None:
     """
     configuration = _without(case.configuration, "cost_giou")
     before = case.outputs.main, case.targets
-    require_same_matchings("width and height exchanged", component, configuration, before, _with_boxes(case, _turned))
+    turned = _with_boxes(case, lambda boxes: boxes[..., [0, 1, 3, 2]])
+    require_same_matchings("width and height exchanged", component, configuration, before, turned)
 
 
 @invariant(

@@ -109,26 +109,18 @@ def _same_rows(case: CostCase) -> CostCase:
     return replace(case, costs=tuple(map(repeated, case.costs)))
 
 
-def _same_states(case: HiddenCase) -> HiddenCase:
-    return replace(case, hidden=case.hidden[:, _first(case.hidden.shape[1])])
-
-
 def _same_maps(case: FeatureCase) -> FeatureCase:
     whole, same = case.features, _first(len(case.features.features))
     features, positions, padding = whole.features[same], whole.positions[same], whole.padding[same]
     return replace(case, features=replace(whole, features=features, positions=positions, padding=padding))
 
 
-def _same_channels(case: ImagesCase) -> ImagesCase:
-    return replace(case, images=tuple(image[_first(len(image))] for image in case.images))
-
-
 _REPEATED: dict[type, Callable[[Any], Case]] = {
     SetCase: _same_images,
     BoxCase: _same_boxes,
     CostCase: _same_rows,
-    HiddenCase: _same_states,
+    HiddenCase: lambda case: replace(case, hidden=case.hidden[:, _first(case.hidden.shape[1])]),
     FeatureCase: _same_maps,
-    ImagesCase: _same_channels,
+    ImagesCase: lambda case: replace(case, images=tuple(image[_first(len(image))] for image in case.images)),
 }
 """How the numbers of a case come to be repeated, by its kind."""

@@ -20,7 +20,7 @@ from hypothesis.strategies import SearchStrategy
 from detr_spec.cases import Case, RankCase, SetCase
 from detr_spec.invariant import Domain
 from detr_spec.profile import Profile
-from detr_spec.values import Floats, Outputs, Target
+from detr_spec.values import Floats, Outputs
 
 Kind = TypeVar("Kind", bound=Case)
 
@@ -154,11 +154,7 @@ class SetPromise:
 
 
 def _regime_kept(drawn: SetCase, left: SetCase) -> bool:
-    return left.regime in KEPT and KEPT[left.regime](drawn, left)
-
-
-def _always(_: SetCase, __: SetCase) -> bool:
-    return True
+    return left.regime in ALWAYS_KEPT or (left.regime in KEPT and KEPT[left.regime](drawn, left))
 
 
 def _same_classes(drawn: SetCase, left: SetCase) -> bool:
@@ -179,11 +175,8 @@ def _tied(_: SetCase, left: SetCase) -> bool:
     """Whether at most half of the queries, and of each image's targets, differ from one another."""
     layers = left.outputs.layers
     queries = [array.swapaxes(0, 1) for layer in layers for array in (layer.logits, layer.boxes)]
-    return _half_alike(queries) and all(map(_targets_tied, left.targets))
-
-
-def _targets_tied(target: Target) -> bool:
-    return _half_alike([target.labels[:, None].astype(np.float64), target.boxes])
+    targets = [[target.labels[:, None].astype(np.float64), target.boxes] for target in left.targets]
+    return all(map(_half_alike, (queries, *targets)))
 
 
 def _half_alike(arrays: Sequence[Floats]) -> bool:
@@ -192,28 +185,20 @@ def _half_alike(arrays: Sequence[Floats]) -> bool:
     return len(rows) == 0 or len(np.unique(rows, axis=0)) <= max(len(rows) // 2, 1)
 
 
+ALWAYS_KEPT = (
+    *("general", "crowded", "empty", "more-targets-than-queries", "degenerate", "saturated", "tiny-boxes"),
+    *("minute-boxes", "one-class", "undecided", "many-targets", "many-queries", "many-pairs", "large-image"),
+    "many-pixels",
+)  # fmt: skip
+"""Regimes of which a case stays, whatever is left out."""
+
 KEPT: dict[str, Callable[[SetCase, SetCase], bool]] = {
-    "general": _always,
     "confident": _confident,
     "tied": _tied,
-    "crowded": _always,
-    "empty": _always,
-    "more-targets-than-queries": _always,
-    "degenerate": _always,
-    "saturated": _always,
-    "tiny-boxes": _always,
-    "minute-boxes": _always,
-    "one-class": _always,
     "coco": _same_classes,
-    "undecided": _always,
     "close-call": _same_classes,
-    "many-targets": _always,
-    "many-queries": _always,
-    "many-pairs": _always,
-    "large-image": _always,
-    "many-pixels": _always,
 }
-"""Whether a set case with something left out is still of its regime, by the regime's name.
+"""Whether a set case with something left out is still of its regime, by the regime's name, for the others.
 
 What two queries cost almost the same for depends on all classes where their probabilities do.
 """

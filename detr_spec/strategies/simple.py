@@ -185,20 +185,14 @@ def _near_resolution(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Fl
     return 1.0 + numbers.integers(0, 7, shape) * SPACING[dtype] * coarser
 
 
-def _huge(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
-    return numbers.reals(1.0, 8.0, shape) * (2.0**8 if dtype == "float16" else 2.0**30)
-
-
-def _large_offset(numbers: Numbers, shape: tuple[int, int], dtype: str) -> Floats:
-    return (2.0**30 if dtype == "float64" else 2.0**12) + numbers.integers(0, 64, shape) / 64
-
-
 _COSTS: dict[str, Callable[[Numbers, tuple[int, int], str], Floats]] = {
     "general": _general,
     "tied": lambda numbers, shape, _: numbers.integers(0, 2, shape).astype(np.float64),
     "negative": lambda numbers, shape, _: numbers.reals(-8.0, -1.0, shape),
-    "huge": _huge,
-    "large-offset": _large_offset,
+    "huge": lambda numbers, shape, dtype: numbers.reals(1.0, 8.0, shape) * 2.0 ** (8 if dtype == "float16" else 30),
+    "large-offset": lambda numbers, shape, dtype: (
+        2.0 ** (30 if dtype == "float64" else 12) + numbers.integers(0, 64, shape) / 64
+    ),
     "near-resolution": _near_resolution,
     "empty": _general,
     "one-by-one": _general,

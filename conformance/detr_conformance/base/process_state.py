@@ -56,10 +56,6 @@ SIGNALS = tuple(
 )
 
 
-def _handlers() -> list[Any]:
-    return list(map(signal.getsignal, SIGNALS))
-
-
 def _set_handlers(handlers: list[Any]) -> None:
     for number, handler in zip(SIGNALS, handlers, strict=True):
         # Handlers that are not Python's cannot be set, and none can but in the main thread.
@@ -70,10 +66,6 @@ def _set_handlers(handlers: list[Any]) -> None:
 TIMERS = tuple(
     getattr(signal, f"ITIMER_{name}") for name in ("REAL", "VIRTUAL", "PROF") if hasattr(signal, f"ITIMER_{name}")
 )
-
-
-def _is_timed() -> bool:
-    return any(signal.getitimer(timer)[0] for timer in TIMERS)
 
 
 def _stop_timers(were_running: bool) -> None:
@@ -95,10 +87,6 @@ def _set_resource_limits(limits: dict[int, tuple[int, int]]) -> None:
             resource.setrlimit(number, limit)
 
 
-def _flushes_subnormals() -> bool:
-    return sys.float_info.min / 2 == 0
-
-
 def _set_flushing(flushes: bool) -> None:
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(flushes)
@@ -116,9 +104,9 @@ PARTS = {
     "locale": Part(lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
     "tracing": Part(sys.gettrace, sys.settrace),
     "profiling": Part(sys.getprofile, sys.setprofile),
-    "handlers of signals": Part(_handlers, _set_handlers),
-    "timers": Part(_is_timed, _stop_timers),
-    "subnormal numbers": Part(_flushes_subnormals, _set_flushing),
+    "handlers of signals": Part(lambda: list(map(signal.getsignal, SIGNALS)), _set_handlers),
+    "timers": Part(lambda: any(signal.getitimer(timer)[0] for timer in TIMERS), _stop_timers),
+    "subnormal numbers": Part(lambda: sys.float_info.min / 2 == 0, _set_flushing),
 }
 
 

@@ -42,17 +42,14 @@ def check_traceback(error: BaseException) -> str:
     return _without(error, (_HYPOTHESIS,))
 
 
-def _hidden(file: str, folders: tuple[str, ...]) -> bool:
-    return file.startswith(folders) or file.endswith(_MODULE_CALLS)
-
-
 def _without(error: BaseException, folders: tuple[str, ...]) -> str:
     told = traceback.TracebackException.from_exception(error)
     pending: list[traceback.TracebackException | None] = [told]
     while pending:
         part = pending.pop()
         if part is not None:
-            frames = [frame for frame in part.stack if not _hidden(frame.filename, folders)]
+            outside = [frame for frame in part.stack if not frame.filename.startswith(folders)]
+            frames = [frame for frame in outside if not frame.filename.endswith(_MODULE_CALLS)]
             part.stack = traceback.StackSummary.from_list(frames or list(part.stack)[-1:])
             # Each line of what was said, of which there may be millions, would be formatted for itself.
             vars(part).update(_str=cut(str(part), LONGEST))

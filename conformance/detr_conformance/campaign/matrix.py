@@ -129,13 +129,6 @@ class Matrix:
         return {name: tuple(mutants) for name, mutants in alone.items()}
 
     @property
-    def never_needed_alone(self) -> tuple[str, ...]:
-        """The invariants that found mutants, each of which another found too."""
-        return tuple(
-            name for name in self.invariants if name not in self.needed_alone and name not in self.killed_nothing
-        )
-
-    @property
     def exit_code(self) -> int:
         """1 where a mutant survived, or an equivalent one was killed, else 0."""
         return int(bool(self.survivors or self.false_alarms))

@@ -32,7 +32,8 @@ def show_matrix(matrix: Matrix, console: Console) -> None:
     for mutant in matrix.mutants:
         killers = matrix.killers(mutant)
         expected = " ".join(name for name in killers if name in mutant.expected)
-        table.add_row(mutant.id, _examples(matrix, mutant), str(len(killers)), expected or _why_none(mutant))
+        none = "equivalent" if mutant.equivalent else "none: it survived"
+        table.add_row(mutant.id, _examples(matrix, mutant), str(len(killers)), expected or none)
     console.print(table)
     for title, lines in _sections(matrix).items():
         if lines:
@@ -77,9 +78,6 @@ def _sections(matrix: Matrix) -> dict[str, list[str]]:
             f"{mutant.id}: {', '.join(killers)}" for mutant, killers in matrix.false_alarms
         ],
         "invariants that killed nothing": list(matrix.killed_nothing),
-        "invariants that no mutant needs alone": [", ".join(matrix.never_needed_alone)]
-        if matrix.never_needed_alone
-        else [],
     }
     return {
         "survivors, with the profiles and seeds on which no expected invariant found them": [
@@ -110,7 +108,6 @@ def as_json(matrix: Matrix) -> str:
         "silent": matrix.silent,
         "killed_nothing": matrix.killed_nothing,
         "needed_alone": matrix.needed_alone,
-        "never_needed_alone": matrix.never_needed_alone,
         "mutants": [
             {
                 **{key: value for key, value in asdict(mutant).items() if key != "edits"},
@@ -158,10 +155,6 @@ def _examples(matrix: Matrix, mutant: Mutant) -> str:
     """The median examples to kill; a dash where there is none."""
     median = matrix.median_examples(mutant)
     return "–" if median is None else f"{median:g}"
-
-
-def _why_none(mutant: Mutant) -> str:
-    return "equivalent" if mutant.equivalent else "none: it survived"
 
 
 def _table(*columns: str) -> Table:

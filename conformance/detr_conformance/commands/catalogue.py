@@ -74,8 +74,9 @@ def _table(items: tuple[Invariant, ...]) -> Iterator[str]:
     yield "| invariant | number | level | profiles | statement |"
     yield "|---|---|---|---|---|"
     for item in items:
-        cells = (f"[{item.id}](#{_anchor(item)})", item.number, item.level.value, _profiles(item), item.statement)
-        yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+        anchor = item.id.replace(".", "")  # as renderers of Markdown derive it from the heading of an entry
+        cells = (f"[{item.id}](#{anchor})", item.number, item.level.value, _profiles(item), item.statement)
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _entry(item: Invariant) -> Iterator[str]:
@@ -94,12 +95,3 @@ def _entry(item: Invariant) -> Iterator[str]:
 def _profiles(item: Invariant) -> str:
     found = profiles_of(item)
     return "all" if len(found) == len(PROFILES) else ", ".join(found) or "those that declare it"
-
-
-def _anchor(item: Invariant) -> str:
-    """The anchor that renderers of Markdown derive from the heading of an entry: its id without the dot."""
-    return item.id.replace(".", "")
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")

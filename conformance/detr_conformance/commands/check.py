@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from detr_conformance.base.consoles import Console, error_console, output_console
+from detr_conformance.base.consoles import error_console, output_console
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import OutputPath, require_folder
 from detr_conformance.base.verdict import Judgement
@@ -128,7 +128,7 @@ def run_check(
     if vectors_path is not None:
         require_folder(vectors_path)
     report = _judged(names, asked, workers, time_limit, memory_limit)
-    console = result_console(outputs)
+    console = error_console() if outputs.to_standard_output else output_console()
     with contextlib.ExitStack() as last:
         # Whatever cannot be written, the others are, and what fails stands last.
         last.callback(write_outputs, report, outputs)
@@ -137,11 +137,6 @@ def run_check(
             for path in leave_vectors(report, vectors_path):
                 console.show(f"vector: {path}")
     return report.exit_code
-
-
-def result_console(outputs: Outputs) -> Console:
-    """Where what a person reads goes: to standard error where a report takes standard output."""
-    return error_console() if outputs.to_standard_output else output_console()
 
 
 def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None, memory_limit: int) -> Report:

@@ -9,20 +9,19 @@ from rich.table import Table
 
 from detr_conformance.base.consoles import Console, output_console
 from detr_conformance.commands.explain import profiles_of
+from detr_conformance.commands.options import selection_options
 from detr_conformance.running.selection import Selection, chosen_invariants, known_profile
 from detr_spec.invariant import Invariant
 from detr_spec.profiles import PROFILES
 
 
 @click.command()
-@click.option("--profile", metavar="NAME", help="Only invariants that apply to this profile.")
-@click.option("--component", "components", metavar="NAME", multiple=True, help="Only this component; repeatable.")
-@click.option("--level", metavar="MUST|SHOULD", help="Only invariants of this level.")
-def command(profile: str | None, components: tuple[str, ...], level: str | None) -> None:
+@selection_options
+def command(selection: Selection) -> None:
     """List the invariants."""
-    chosen = chosen_invariants(Selection(None, components, (), level))
-    if profile is not None:
-        chosen = tuple(item for item in chosen if item.applies(known_profile(profile)))
+    chosen = chosen_invariants(selection)
+    if selection.profile is not None:
+        chosen = tuple(item for item in chosen if item.applies(known_profile(selection.profile)))
     show_list(chosen, output_console())
 
 

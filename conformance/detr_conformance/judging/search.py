@@ -86,10 +86,6 @@ REPLAYED = 100
 """The most cases of a database that are run again, for each dtype."""
 
 
-def _never() -> bool:
-    return False
-
-
 def search(
     invariant: Invariant,
     domain: Domain,
@@ -99,7 +95,7 @@ def search(
     database: ExampleDatabase | None = None,
     *,
     failed: Callable[[Search], None] = lambda _: None,
-    over: Callable[[], bool] = _never,
+    over: Callable[[], bool] = lambda: False,
 ) -> Search:
     """Runs the check of an invariant on `examples` cases, and once a case fails, on ever smaller ones.
 

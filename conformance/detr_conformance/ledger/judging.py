@@ -67,7 +67,7 @@ def judge_listed(
         if tell is not None:
             tell(with_rest(rest))
 
-    narrowed = only_dtypes(implementation, invariant, beyond)
+    narrowed = replace(implementation, limits=implementation.limits.with_dtypes({invariant.component: beyond}))
     return with_rest(judge(invariant, narrowed, tell=tell_with_rest, **how))
 
 
@@ -85,11 +85,6 @@ def unlisted_dtypes(invariant: Invariant, implementation: Implementation, entrie
     dtypes = implementation.limits.of(invariant.component).dtypes
     listed = {dtype for entry in entries for dtype in entry.of_dtypes(dtypes)}
     return tuple(dtype for dtype in dtypes if dtype not in listed)
-
-
-def only_dtypes(implementation: Implementation, invariant: Invariant, dtypes: tuple[str, ...]) -> Implementation:
-    """The implementation with some of its dtypes alone, in the invariant's component."""
-    return replace(implementation, limits=implementation.limits.with_dtypes({invariant.component: dtypes}))
 
 
 def _unexpected(gone: Sequence[tuple[Entry, Judgement]]) -> Judgement:

@@ -102,14 +102,11 @@ def _lines(view: View, queries: Floats, targets: Floats, pairs: Pairs, side: str
             continue
         if not (np.isfinite(queries[query]).all() and np.isfinite(targets[target]).all()):
             continue
-        start, end = (view.place(*_centre(box)) for box in (queries[query], targets[target]))
+        centres = ((box[:2] + box[2:]) / 2 for box in (queries[query], targets[target]))
+        start, end = (view.place(float(x), float(y)) for x, y in centres)
         drawn.append(line(*start, *end, f"match {side}"))
         drawn.append(element("circle", cx=end[0], cy=end[1], r=3, class_=f"dot {side}"))
     return drawn
-
-
-def _centre(box: Floats) -> tuple[float, float]:
-    return float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2
 
 
 def _names(view: View, boxes: Floats, letter: str, *, below: bool) -> list[Markup]:

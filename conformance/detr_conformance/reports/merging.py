@@ -30,7 +30,8 @@ def merged(reports: Sequence[tuple[str, Report]]) -> Report:
             raise UsageError(f"{name} is the report of a whole run, not of a shard; there is nothing to merge it with")
         _require_same_run(first_name, first, name, report)
     _require_each_once(reports)
-    whole = tuple(_joined([report.implementations[place] for _, report in reports]) for place in _places(first))
+    parts = zip(*(report.implementations for _, report in reports), strict=True)
+    whole = tuple(map(_joined, parts))
     return replace(
         first, implementations=whole, interrupted=any(report.interrupted for _, report in reports), shard=None
     )
@@ -70,10 +71,6 @@ def _require_each_once(reports: Sequence[tuple[str, Report]]) -> None:
 
 def _titles(report: Report) -> list[str]:
     return [item.title for item in report.implementations]
-
-
-def _places(report: Report) -> range:
-    return range(len(report.implementations))
 
 
 def _joined(parts: Sequence[ImplementationReport]) -> ImplementationReport:

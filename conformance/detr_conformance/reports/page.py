@@ -121,8 +121,8 @@ def as_html(report: Report) -> str:
         findings=sum(len(column.findings) for column in columns),
         first_failing=_first_failing(columns),
         longest_message=LONGEST_MESSAGE,
-        style=_safe(style),
-        script=_safe(script),
+        style=Markup(style),
+        script=Markup(script),
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
@@ -200,10 +200,6 @@ def _shown(value: Any) -> Any:
 @cache
 def _asset(name: str) -> str:
     return (files("detr_conformance.reports") / "templates" / name).read_text(encoding="utf-8")
-
-
-def _safe(text: str) -> Any:
-    return Markup(text)
 
 
 def _hash(text: str) -> str:

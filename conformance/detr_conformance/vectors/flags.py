@@ -111,13 +111,8 @@ def _flags_of_ranks(case: RankCase) -> Iterator[str]:
         yield "fewer-targets-than-ranks"
 
 
-def _flags_of_features(case: FeatureCase) -> Iterator[str]:
-    if case.features.padding.any():
-        yield "padded"
-
-
 _FLAGS: dict[type[Case], Callable[[Any], Iterator[str]]] = {
     SetCase: _flags_of_set,
     RankCase: _flags_of_ranks,
-    FeatureCase: _flags_of_features,
+    FeatureCase: lambda case: iter(["padded"] if case.features.padding.any() else []),
 }

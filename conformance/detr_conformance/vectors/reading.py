@@ -40,16 +40,12 @@ def vectors_in(text: str, file: str) -> tuple[Placed, ...]:
     lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if not lines:
         raise UsageError(f"{file} is empty; expected a vector")
-    if not _is_whole(lines[0][1]):
+    first = lines[0][1].strip()
+    if not (first.startswith("{") and first.endswith("}")):  # it is the beginning of the one document
         place = Place(file)
         return (Placed(vector_of(text, place), place),)
     places = [Place(f"{file}, line {number}") for number, _ in lines]
     return tuple(Placed(vector_of(line, place), place) for (_, line), place in zip(lines, places, strict=True))
-
-
-def _is_whole(line: str) -> bool:
-    """Whether a first line is a document of its own, and not the beginning of one."""
-    return line.rstrip().endswith("}") and line.lstrip().startswith("{")
 
 
 def one_line(vector: Vector) -> str:

@@ -65,7 +65,8 @@ class DeclaredCriterion(nn.Module):
         """The losses and metrics that the profile reports, 0-dimensional."""
         given = outputs_of_reference(outputs, self.profile)
         if self.profile.target_count == "unchecked" and self.profile.targets.layout == "listed":
-            nothing = {self.keys.labels: self._no_labels, self.keys.target_boxes: torch.zeros(0, 4)}
+            labels = torch.zeros(0, dtype=getattr(torch, self.profile.targets.label_dtype))
+            nothing = {self.keys.labels: labels, self.keys.target_boxes: torch.zeros(0, 4)}
             size = {self.keys.target_size: torch.ones(2)} if self.profile.targets.units == "pixels" else {}
             images = len(given["pred_logits"])
             targets = [*targets, *[nothing | size] * images][:images]
@@ -84,10 +85,6 @@ class DeclaredCriterion(nn.Module):
 
     def _criterion(self, configuration: Configuration) -> DeclaredLosses:
         return CRITERIA[type(configuration.class_loss)](configuration, self._match)
-
-    @property
-    def _no_labels(self) -> Tensor:
-        return torch.zeros(0, dtype=getattr(torch, self.profile.targets.label_dtype))
 
     def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
         """The pairs that the matcher answers, which is called and answers as the profile says."""
@@ -231,17 +228,13 @@ def _most_frequent(pairs: Pairs) -> tuple[Tensor, Tensor]:
     return torch.tensor([*chosen], dtype=torch.int64), torch.tensor([*chosen.values()], dtype=torch.int64)
 
 
-def _distances(_: Configuration, predicted: Tensor, truth: Tensor) -> Tensor:
-    return (predicted - truth).abs()
-
-
 def _without_overlap(configuration: Configuration, predicted: Tensor, truth: Tensor) -> Tensor:
     overlaps = Overlaps(configuration.profile.boxes)
     return 1 - overlaps.elementwise_giou(*map(reference.box_cxcywh_to_xyxy, (predicted, truth)))
 
 
 BOX_LOSSES: dict[type[Term], Callable[[Configuration, Tensor, Tensor], Tensor]] = {
-    BoxL1: _distances,
+    BoxL1: lambda _, predicted, truth: (predicted - truth).abs(),
     BoxGiou: _without_overlap,
 }
 """What answers for each loss of boxes that can be declared."""

@@ -25,7 +25,6 @@ from detr_spec.configuration import Configuration
 from detr_spec.declarable import drawn_profile
 from detr_spec.implementation import Implementation
 from detr_spec.profile import Profile
-from detr_spec.values import Floats
 
 NAME = "declared"
 
@@ -61,22 +60,12 @@ def declared_implementation(profile: Profile, built_to: Profile | None = None) -
     return replace(whole, assignment=solver.assignment)
 
 
-def _without_nan(cost: Floats) -> Any:
-    """+inf forbids a pair, and all else that is not finite is a cost of 0."""
-    return linear_sum_assignment(np.where(np.isnan(cost) | (cost == -np.inf), 0.0, cost))
-
-
-def _without_infinities(cost: Floats) -> Any:
-    """All that is not finite is a cost of 0."""
-    return linear_sum_assignment(np.where(np.isfinite(cost), cost, 0.0))
-
-
 SOLVERS: dict[str, Callable[..., Any]] = {
     "refuse": linear_sum_assignment,
-    "forbid": _without_nan,
-    "unchecked": _without_infinities,
+    "forbid": lambda cost: linear_sum_assignment(np.where(np.isnan(cost) | (cost == -np.inf), 0.0, cost)),
+    "unchecked": lambda cost: linear_sum_assignment(np.where(np.isfinite(cost), cost, 0.0)),
 }
-"""What a profile may declare of costs that are not finite."""
+"""What a profile may declare of costs that are not finite; one that is neither refused nor forbids a pair is 0."""
 
 
 def _spelt(module: nn.Module, configuration: Configuration) -> nn.Module:

@@ -140,10 +140,6 @@ PairCost: TypeAlias = Callable[[Image], Tensor]
 """The costs [Q, n] of an image."""
 
 
-def _probability_cost(configuration: Configuration, _: costs.Cost) -> PairCost:
-    return lambda image: -image.scores(configuration)
-
-
 def _focal_cost(_: Configuration, cost: costs.Cost) -> PairCost:
     alpha, gamma, epsilon = cost.numbers.values()
     classes = reference.focal_cost(alpha, gamma, epsilon) if epsilon else focal_cost_of_logits(alpha, gamma)
@@ -162,10 +158,6 @@ def focal_cost_of_logits(alpha: float, gamma: float) -> ClassCost:
     return cost
 
 
-def _distance_cost(_: Configuration, __: costs.Cost) -> PairCost:
-    return lambda image: (image.boxes[:, None] - image.target_boxes[None]).abs().sum(dim=-1)
-
-
 def _overlap_cost(configuration: Configuration, _: costs.Cost) -> PairCost:
     overlaps = Overlaps(configuration.profile.boxes)
     return lambda image: -overlaps.giou(*image.corners)
@@ -177,9 +169,9 @@ def _score_times_overlap(configuration: Configuration, cost: costs.Cost) -> Pair
 
 
 COSTS: dict[type[costs.Cost], Callable[[Configuration, costs.Cost], PairCost]] = {
-    costs.NegativeProbability: _probability_cost,
+    costs.NegativeProbability: lambda configuration, _: lambda image: -image.scores(configuration),
     costs.FocalCost: _focal_cost,
-    costs.L1Cost: _distance_cost,
+    costs.L1Cost: lambda *_: lambda image: (image.boxes[:, None] - image.target_boxes[None]).abs().sum(dim=-1),
     costs.GiouCost: _overlap_cost,
     costs.ScoreTimesOverlap: _score_times_overlap,
 }
