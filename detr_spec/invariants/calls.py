@@ -136,6 +136,15 @@ def _require_valid_before(what: str, matching: Matching, cost: Interval, configu
 
 
 @invariant(
+    "masks.ways-of-calling",
+    number="C19",
+    formula="L(x, y) with masks, called in any way = L(x, y) called in the plain way",
+    source=SOURCE,
+    breaks="masks flattened by `view`; padding read as pixels; masks of a loader turned over in place",
+    cases=called_cases(mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), **SEVERAL), CRITERION_CALLS),
+    cost=2,
+)
+@invariant(
     "criterion.ways-of-calling",
     number="C19",
     formula="L(x, y) called in any way = L(x, y) called in the plain way",
@@ -146,15 +155,6 @@ def _require_valid_before(what: str, matching: Matching, cost: Interval, configu
     ),
     cases=called_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), **SEVERAL), CRITERION_CALLS),
     cost=COST,
-)
-@invariant(
-    "masks.ways-of-calling",
-    number="C19",
-    formula="L(x, y) with masks, called in any way = L(x, y) called in the plain way",
-    source=SOURCE,
-    breaks="masks flattened by `view`; padding read as pixels; masks of a loader turned over in place",
-    cases=called_cases(mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), **SEVERAL), CRITERION_CALLS),
-    cost=2,
 )
 def criterion_ways(component: Factory[Criterion], case: SetCase) -> None:
     """Losses do not depend on the way of the call: memory layout, gradients, modes, other entries, calls before.

@@ -52,6 +52,15 @@ def matcher_in_mixed_precision(component: Factory[Matcher], case: SetCase) -> No
 
 
 @invariant(
+    "masks.mixed-precision",
+    number="C20",
+    formula="m̂ in float16 or bfloat16, m in bool ⇒ loss_mask and loss_dice = their definitions",
+    source=SOURCE,
+    breaks="masks of targets made like the predicted boxes; sums over pixels in float16, where they overflow",
+    cases=mixed_cases(mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, targets=(1, 5))),
+    cost=2,
+)
+@invariant(
     "criterion.mixed-precision",
     number="C20",
     formula="z in float16 or bfloat16, b̂ in that or in float32, b in float32 ⇒ each loss = its definition",
@@ -61,15 +70,6 @@ def matcher_in_mixed_precision(component: Factory[Matcher], case: SetCase) -> No
         "rounded to the predictions' dtype; num_boxes counted in bfloat16"
     ),
     cases=mixed_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))),
-)
-@invariant(
-    "masks.mixed-precision",
-    number="C20",
-    formula="m̂ in float16 or bfloat16, m in bool ⇒ loss_mask and loss_dice = their definitions",
-    source=SOURCE,
-    breaks="masks of targets made like the predicted boxes; sums over pixels in float16, where they overflow",
-    cases=mixed_cases(mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, targets=(1, 5))),
-    cost=2,
 )
 def criterion_in_mixed_precision(component: Factory[Criterion], case: SetCase) -> None:
     """Narrow predictions beside targets in float32 have the losses of their definitions, where that is declared.

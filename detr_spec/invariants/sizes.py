@@ -99,21 +99,21 @@ def matcher_of_large_sizes(component: Factory[Matcher], case: SetCase) -> None:
 
 
 @invariant(
-    "criterion.large-sizes",
-    number="C21",
-    formula="Q, n_b or K > 256, B > 16, Σ n_b > 2 048 ⇒ each loss = its definition",
-    source="norm §4",
-    breaks="num_boxes in float16 or bfloat16, which hold no 2 049; labels in one byte; sixteen images at most",
-    cases=large_set_cases(),
-    cost=COST,
-)
-@invariant(
     "masks.large-sizes",
     number="C21",
     formula="Σ t > 32 767 ⇒ loss_mask and loss_dice = their definitions",
     source="norm §4",
     breaks="pixels counted in integers of two bytes; sums over the pixels in a narrow float",
     cases=large_mask_cases(),
+    cost=COST,
+)
+@invariant(
+    "criterion.large-sizes",
+    number="C21",
+    formula="Q, n_b or K > 256, B > 16, Σ n_b > 2 048 ⇒ each loss = its definition",
+    source="norm §4",
+    breaks="num_boxes in float16 or bfloat16, which hold no 2 049; labels in one byte; sixteen images at most",
+    cases=large_set_cases(),
     cost=COST,
 )
 def criterion_of_large_sizes(component: Factory[Criterion], case: SetCase) -> None:
