@@ -49,7 +49,7 @@ LONG = {
         ["vectors"],
     ),
     "limits": (("limits", "--json", "made", *BOXES), f"{PACKAGE}.limits.ladder.search", []),
-    "mutants": (("mutants", "boxes", "-n", "0", "--json", "made"), f"{PACKAGE}.campaign.hunt.search", []),
+    "mutants": (("mutants", "boxes", "-n", "0", "--json", "made"), f"{PACKAGE}.campaign.hunt.first_failure", []),
     "bench": (("bench", "--quick", "--json", "made"), f"{PACKAGE}.bench.plan.criterion_contest", []),
     "vectors draw": (("vectors", "draw", "."), f"{PACKAGE}.judging.drawing.search", []),
 }
