@@ -12,7 +12,7 @@ import numpy as np
 
 from detr_spec.boxes import EXACT, BoxRules, cxcywh_to_xyxy, elementwise_iou
 from detr_spec.parts import Part
-from detr_spec.tolerance import Numbers, hull, is_interval, placed, rounded_like, where
+from detr_spec.tolerance import Interval, Numbers, hull, is_coarser, is_interval, placed, rounded_like, where
 from detr_spec.values import Booleans, Integers, InvalidValue
 
 LAWS = {
@@ -67,10 +67,13 @@ class Layer:
     def at_labels(self, numbers: Numbers) -> Numbers:
         """A number of each pair in the place of its query's target among the logits, 0 elsewhere; [m] → [B, Q, C].
 
-        An interval also holds the numbers rounded to the dtype of the logits, as a tensor of that dtype holds them.
+        An interval also holds the numbers rounded to the dtype of the logits, as a tensor of that dtype holds them, and
+        what is computed from them is rounded to that dtype where it has fewer digits.
         """
-        if is_interval(numbers):
-            numbers = hull(numbers, rounded_like(numbers, self.logits) + 0.0)
+        if isinstance(numbers, Interval):
+            rounded = rounded_like(numbers, self.logits)
+            numbers = hull(numbers, rounded + 0.0)
+            numbers = rounded_like(numbers, self.logits) if is_coarser(self.logits, numbers.dtype) else numbers
         labels = self.classes[self.images, self.queries]
         return placed(numbers, self.logits.shape, (self.images, self.queries, labels))
 

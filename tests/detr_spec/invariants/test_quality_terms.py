@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from judging import failure, share_fired
@@ -13,6 +14,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from detr_conformance.implementations.declared import criterion
 from detr_conformance.implementations.declared.implementation import declared_implementation
 from detr_reference.quality import iou_aware_loss, matchability_loss, quality_focal_loss
+from detr_spec.configuration import Configuration
+from detr_spec.gradients import LayerObjective
 from detr_spec.profile import Profile, replace
 from detr_spec.profiles import DEFORMABLE
 from detr_spec.terms import (
@@ -24,6 +27,7 @@ from detr_spec.terms import (
     VarifocalByOverlap,
     VarifocalThroughWeights,
 )
+from detr_spec.values import Matching, Outputs, Target
 
 TERMS = (Varifocal, VarifocalByOverlap, VarifocalThroughWeights, Matchability, IouAware, QualityFocal)
 VALUE, SLOPE = "criterion.classification-value", "gradients.classification"
@@ -121,3 +125,36 @@ def test_a_defect_is_found(monkeypatch: pytest.MonkeyPatch, defect: str) -> None
 def test_a_loss_that_asks_for_nothing_of_negatives_teaches_no_absence() -> None:
     assert [term().teaches() for term in TERMS] == [True] * len(TERMS)
     assert not any(term(alpha=0.0).teaches() for term in (Varifocal, VarifocalByOverlap, Matchability))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("term", TERMS)
+def test_what_is_computed_from_an_overlap_may_be_rounded_to_the_dtype_of_the_logits(
+    term: type[ClassTerm], dtype: str
+) -> None:
+    configuration = Configuration(profile=dialect(term), dtype=dtype, num_classes=1)
+    logits = np.linspace(-60.0, 60.0, 49)[:, None, None]
+    boxes = np.tile([0.5, 0.5, 0.25, 0.25], (49, 1, 1))
+    targets = tuple(Target(np.array([0]), np.array([[0.5, 0.5, 0.25, 0.125 * (1 + place % 2)]])) for place in range(49))
+    matchings = (Matching(np.array([0]), np.array([0])),) * 49
+    objective = LayerObjective(configuration, Outputs(logits, boxes), targets, matchings, {"classification": 1.0})
+    right, wide = objective.range.logits, torch.tensor(logits, dtype=getattr(torch, dtype), requires_grad=True)
+    quality = torch.tensor([0.5, 1.0], dtype=wide.dtype).repeat(25)[:49, None, None]
+    numbers = configuration.class_loss.numbers
+    loss = criterion.QUALITY_LOSSES[term](wide, torch.ones_like(wide, dtype=torch.bool), quality, **numbers).sum() / 49
+    loss.backward()
+    assert wide.grad is not None
+    found = wide.grad.double().numpy()
+    assert ((right.lower <= found) & (found <= right.upper)).all()
+
+
+def test_the_least_target_may_be_rounded_before_it_is_taken_from_1() -> None:
+    configuration = Configuration(profile=dialect(IouAware), dtype="bfloat16", num_classes=1)
+    targets = (Target(np.array([0]), np.array([[0.5, 0.5, 0.25, 0.25]])),)
+    outputs = Outputs(np.full((1, 1, 1), -60.0), np.array([[[0.5, 0.5, 0.25, 0.25]]]))
+    matchings = (Matching(np.array([0]), np.array([0])),)
+    right = LayerObjective(configuration, outputs, targets, matchings, {"classification": 1.0}).range.logits
+    least = torch.tensor(0.01, dtype=torch.bfloat16)
+    rounded = float((1 - least) - ((1 - least) + least))
+    assert rounded == -0.01171875
+    assert right.lower.item() <= rounded <= right.upper.item()
