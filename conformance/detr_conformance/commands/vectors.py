@@ -44,7 +44,7 @@ def draw_vectors(folder: Path) -> None:
 
     It takes some minutes, and the reference, so torch.
     """
-    drawn = drawn_vectors([*resolve("reference"), right_solver()])
+    drawn = drawn_vectors([*resolve("reference"), *resolve("dialects"), right_solver()])
     for component, content in packed(drawn).items():
         write_whole(content, folder / f"{component}.jsonl.gz")
     output_console().show(f"{folder}: {counted(len(drawn), 'vector')}")
