@@ -37,6 +37,7 @@ def _fields(component: str, configuration: Configuration) -> list[str]:
     if component in ("matcher", *CRITERIA):
         fields += [*COST_WEIGHTS, *_numbers(profile, COST_PARTS)]
     if component in CRITERIA:
+        fields += ["encoder_predictions"] if profile.keys.lists_encoder else []
         fields += _numbers(profile, [part for name, part in LOSS_PARTS.items() if name in configuration.terms])
     if component == "postprocess":
         fields += ["top_k"] if profile.detection.rule == "top-k" else []

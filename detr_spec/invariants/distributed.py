@@ -210,6 +210,8 @@ def clamp(component: Build, case: RankCase) -> None:
 
     The clamp keeps a nearly empty batch from having the largest gradient of the run.
     """
+    crowded = any(len(target) > outputs.queries for outputs, targets in case.batches for target in targets)
+    premise(not crowded, "some targets have no query, which another invariant is about")
     ranks = _ranks(component, case.configuration, case.batches)
     premise(_count(ranks) < len(ranks), "there are as many boxes as ranks")
     _require_divisor_of_every_layer(component, case, ranks)

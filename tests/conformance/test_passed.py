@@ -22,7 +22,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.deciding import deciding_numbers
 from detr_spec.implementation import COMPONENTS, Implementation
 from detr_spec.invariants import find_invariants
-from detr_spec.profile import Profile
+from detr_spec.profile import Keys, Profile
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.values import Outputs, Target
 
@@ -173,6 +173,8 @@ BASES = {
     "detr": replace(DETR, detection=replace(DETR.detection, threshold=True)),
     "deformable": replace(DEFORMABLE, detection=replace(DEFORMABLE.detection, threshold=True)),
 }
+LISTED = replace(DETR, keys=Keys(encoder_loss="{loss}_enc_{number}"))
+"""A profile with several predictions of the encoder."""
 
 
 def answer(component: str, profile: Profile, configuration: Configuration) -> Any:
@@ -209,7 +211,7 @@ def test_every_number_of_a_configuration_decides_somewhere() -> None:
     shown = {
         name
         for component in COMPONENTS
-        for profile in BASES.values()
+        for profile in (*BASES.values(), LISTED)
         for name in deciding_numbers(component, Configuration(profile=profile, masks=True), weighted=True)
     }
     assert set(NUMBERS) <= shown

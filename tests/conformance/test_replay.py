@@ -11,6 +11,7 @@ import pytest
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.verdict import Verdict
 from detr_conformance.commands.command_line import run
+from detr_conformance.implementations import dialects
 from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_conformance.judging.drawing import drawn_vectors, right_solver
 from detr_conformance.judging.replaying import replays
@@ -52,7 +53,7 @@ def test_right_implementations_pass_the_set_and_its_values_are_those_of_the_norm
     whole_set: tuple[Placed, ...],
 ) -> None:
     """A few of each component: all of them are run by `detr-spec replay`."""
-    implementations = [*IMPLEMENTATIONS, right_solver()]
+    implementations = [*IMPLEMENTATIONS, *dialects.IMPLEMENTATIONS, right_solver()]
     some = [placed for number, placed in enumerate(whole_set) if number % 7 == 0]
     judged = list(replays(some, implementations, "cpu"))
     assert not [item for item in judged if item.judgement.verdict.fails]
