@@ -5,6 +5,7 @@ id = "giou-divides-by-union"
 description = "what was planted, in one line"
 provenance = "the thread where a real project had it, such as facebookresearch/detr#101, or constructed"
 needs = { class_loss = "focal" }            # optional: fields of a profile with the part, law or value that it concerns
+unless = { lw-detr = "why it is none there" }  # optional: later profiles in whose twins it changes nothing that is seen
 expected = ["boxes.giou-definition"]        # the invariants that must find it; each profile needs one that applies
 equivalent = "a proof"                      # in place of expected, where no caller can see the change within the norm
 ladder = ["1e-3", "1e-5"]                   # optional: so many mutants, with each text in place of {delta}, id included
@@ -58,7 +59,8 @@ class Mutant:
     """One planted defect. group: the name of its file in the bank. equivalent: why it is no defect, where it is none.
 
     needs: fields of a profile, such as "class_loss", each with the part, the law or the value by which a profile is
-    concerned. expected: the ids of the invariants that must find it, none for an equivalent mutant.
+    concerned. unless: later profiles in whose twins it changes nothing that is seen, as the bank explains. expected:
+    the ids of the invariants that must find it, none for an equivalent mutant.
     """
 
     id: str
@@ -69,12 +71,13 @@ class Mutant:
     expected: tuple[str, ...]
     edits: tuple[Edit, ...]
     equivalent: str | None = None
+    unless: tuple[str, ...] = ()
 
     @property
     def profiles(self) -> tuple[str, ...]:
         """The profiles with a twin in the reference that have what it needs."""
         reached = set.intersection(*(set(twins_reached(edit.file)) for edit in self.edits))
-        twins = [profile for profile in TWINS if profile.name in reached]
+        twins = [profile for profile in TWINS if profile.name in reached and profile.name not in self.unless]
         met = [profile for profile in twins if all(_has(profile, *need) for need in self.needs)]
         return tuple(profile.name for profile in met if profile.name not in LATER or self._is_inherited_by(profile))
 
@@ -158,6 +161,7 @@ class _Entry:
     provenance: str
     edit: tuple[Edit, ...]
     needs: Mapping[str, str] = field(default_factory=dict)
+    unless: Mapping[str, str] = field(default_factory=dict)
     expected: tuple[str, ...] = ()
     equivalent: str = ""
     ladder: tuple[str, ...] = ()
@@ -207,6 +211,7 @@ def _mutant(place: Place, group: str, entry: _Entry) -> Mutant:
         entry.expected,
         entry.edit,
         " ".join(entry.equivalent.split()) or None,
+        tuple(entry.unless),
     )
     _require_asked(place, mutant)
     return mutant
@@ -217,6 +222,8 @@ def _require_known(place: Place, entry: _Entry) -> None:
     for name, value in entry.needs.items():
         if not any(_has(profile, name, value) for profile in TWINS):
             raise UsageError(f"{place}: no profile has {value!r} as its {name}")
+    for name in entry.unless:
+        choice(name, list(LATER), place.within("unless"))
     for number, name in enumerate(entry.expected):
         choice(name, [item.id for item in all_invariants()], place.within("expected", number))
     for number, edit in enumerate(entry.edit):
