@@ -71,8 +71,7 @@ class Layer:
         what is computed from them is rounded to that dtype where it has fewer digits.
         """
         if isinstance(numbers, Interval):
-            rounded = rounded_like(numbers, self.logits)
-            numbers = hull(numbers, rounded + 0.0)
+            numbers = hull(numbers, rounded_like(numbers, self.logits) + 0.0)
             numbers = rounded_like(numbers, self.logits) if is_coarser(self.logits, numbers.dtype) else numbers
         labels = self.classes[self.images, self.queries]
         return placed(numbers, self.logits.shape, (self.images, self.queries, labels))

@@ -93,7 +93,9 @@ LOOKED_AT: dict[str, Look] = {
         "criterion.classification-value",
         numbers=("class_loss",),
         bases={term: DEFORMABLE for term in declarable_values(Profile)["class_loss"] if term.activation == "sigmoid"},
-        built_to={term: Focal() for term in declarable_values(Profile)["class_loss"] if "reads" not in str(term.laws)},
+        built_to={
+            term: Focal() for term in declarable_values(Profile)["class_loss"] if "reads logits alone" not in term.laws
+        },
     ),
     "box_cost": Look("matcher.close-call", numbers=("box_cost",)),
     "overlap_cost": Look("matcher.close-call", numbers=("overlap_cost",)),

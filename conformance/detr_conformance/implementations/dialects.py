@@ -19,10 +19,13 @@ def rt_detr_matcher(configuration: Configuration) -> dialects.RTDETRMatcher:
 
 def rt_detr_criterion(configuration: Configuration) -> dialects.RTDETRCriterion:
     """RT-DETR's criterion, with a matcher of its own."""
-    weights = {"loss_vfl": configuration.loss_class, "loss_bbox": configuration.loss_bbox}
     return dialects.RTDETRCriterion(
         rt_detr_matcher(configuration),
-        weights | {"loss_giou": configuration.loss_giou},
+        {
+            "loss_vfl": configuration.loss_class,
+            "loss_bbox": configuration.loss_bbox,
+            "loss_giou": configuration.loss_giou,
+        },
         alpha=configuration.class_loss.numbers["alpha"],
         gamma=configuration.class_loss.numbers["gamma"],
         num_classes=configuration.num_classes,

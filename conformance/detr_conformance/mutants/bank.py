@@ -31,17 +31,24 @@ from detr_conformance.base.errors import UsageError, close_names
 from detr_conformance.encoding.checks import choice, items, record
 from detr_conformance.encoding.files import FILES
 from detr_conformance.encoding.places import Place
-from detr_conformance.mutants.sources import LATER, components_reached, original_sources, twins_reached
+from detr_conformance.mutants.sources import (
+    FIRST,
+    LATER,
+    components_reached,
+    original_sources,
+    provided_by,
+    twins_reached,
+)
 from detr_spec.invariant import Invariant
 from detr_spec.invariants import all_invariants
 from detr_spec.parts import Part
 from detr_spec.profile import Profile
-from detr_spec.profiles import DEFORMABLE, DETR, LW_DETR, PROFILES, RT_DETR
+from detr_spec.profiles import PROFILES
 
 FOLDER = Path(__file__).parent / "bank"
 RUNG = "{delta}"
 
-TWINS = (DETR, DEFORMABLE, RT_DETR, LW_DETR)
+TWINS = tuple(PROFILES[name] for name in (*FIRST, *LATER))
 """The profiles that the reference has a twin of, each of which inherits all mutants whose needs it meets."""
 
 
@@ -83,19 +90,20 @@ class Mutant:
 
     def _is_inherited_by(self, profile: Profile) -> bool:
         """Whether a later profile is asked an invariant that must find it, of a component that its twin provides."""
-        _, components = LATER[profile.name]
+        components = provided_by(profile.name)
         expected = [item for item in all_invariants() if item.id in self.expected and item.component in components]
         return any(item.applies(profile) for item in expected)
 
     @property
     def components(self) -> tuple[str, ...]:
-        """The components whose answers its edits can alter."""
+        """The components whose answers its edits can alter, in one of its profiles."""
+        provided = {component for profile in self.profiles for component in provided_by(profile)}
         reached = [component for edit in self.edits for component in components_reached(edit.file)]
-        return tuple(dict.fromkeys(reached))
+        return tuple(component for component in dict.fromkeys(reached) if component in provided)
 
     def invariants(self, profile: str) -> tuple[Invariant, ...]:
         """The invariants that could find it in one of its profiles, in the order of the norm."""
-        components = self.components
+        components = set(self.components) & set(provided_by(profile))
         return tuple(
             item for item in all_invariants() if item.component in components and item.applies(PROFILES[profile])
         )

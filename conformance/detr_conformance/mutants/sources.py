@@ -9,11 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from detr_conformance.base.errors import require_installed
+from detr_spec.implementation import COMPONENTS
 
 PACKAGE = "detr_reference"
 REFERENCE_ADAPTER = "detr_conformance/implementations/reference.py"
 DIALECTS_ADAPTER = "detr_conformance/implementations/dialects.py"
 SOLVER_ADAPTER = "detr_conformance/implementations/solver.py"
+
+FIRST = ("detr", "deformable")
+"""The profiles whose twins are in the modules of the package itself."""
 
 _WITHOUT_MASKS = ("matcher", "criterion", "gradients", "distributed", "postprocess")
 
@@ -62,27 +66,36 @@ def components_reached(file: str) -> tuple[str, ...]:
         return ("assignment",)
     if file == REFERENCE_ADAPTER:
         return tuple(_ENTRANCES)
-    if file == DIALECTS_ADAPTER:
-        return tuple(dict.fromkeys(component for _, components in LATER.values() for component in components))
-    name = file.removeprefix(f"{PACKAGE}/")
-    reached = [
-        component for component, entrances in _ENTRANCES.items() if any(name in _needed(part) for part in entrances)
-    ]
-    later = [components for module, components in LATER.values() if name in _needed(module)]
-    return tuple(reached) or tuple(dict.fromkeys(component for own in later for component in own))
+    twins = (provided_by(twin) for twin in twins_reached(file))
+    return _first_reached(file) or tuple(dict.fromkeys(component for own in twins for component in own))
 
 
 @cache
 def twins_reached(file: str) -> tuple[str, ...]:
     """The profiles whose twins a change of that file can alter, by name."""
-    if file == SOLVER_ADAPTER:
-        return ("detr",)
-    if file == DIALECTS_ADAPTER:
-        return tuple(LATER)
-    first, name = ("detr", "deformable"), file.removeprefix(f"{PACKAGE}/")
-    later = tuple(twin for twin, (module, _) in LATER.items() if name in _needed(module))
-    alone = file != REFERENCE_ADAPTER and not any(name in _needed(part) for own in _ENTRANCES.values() for part in own)
-    return later if alone else first if file == REFERENCE_ADAPTER else (*first, *later)
+    alone = {SOLVER_ADAPTER: ("detr",), REFERENCE_ADAPTER: FIRST, DIALECTS_ADAPTER: tuple(LATER)}
+    if file in alone:
+        return alone[file]
+    later = (twin for twin, (module, _) in LATER.items() if _name(file) in _needed(module))
+    return (*(FIRST if _first_reached(file) else ()), *later)
+
+
+def provided_by(profile: str) -> tuple[str, ...]:
+    """The components that the reference's twin of a profile provides."""
+    return LATER[profile][1] if profile in LATER else COMPONENTS
+
+
+def _first_reached(file: str) -> tuple[str, ...]:
+    """The components of the first profiles that a change of a file can alter."""
+    return tuple(
+        component
+        for component, entrances in _ENTRANCES.items()
+        if any(_name(file) in _needed(part) for part in entrances)
+    )
+
+
+def _name(file: str) -> str:
+    return file.removeprefix(f"{PACKAGE}/")
 
 
 @cache

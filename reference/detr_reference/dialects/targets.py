@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -9,10 +11,15 @@ from ..batch import Outputs, Pairs, Targets, matched_queries, matched_targets
 from ..boxes import box_cxcywh_to_xyxy, elementwise_box_iou
 
 
-def overlap_targets(outputs: Outputs, targets: Targets, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Return which logit is that of its query's target, bool [B, Q, K], and the IoU of the pair there, 0 elsewhere.
+def overlap_targets(
+    outputs: Outputs,
+    targets: Targets,
+    pairs: Pairs,
+    overlap: Callable[[Tensor, Tensor], Tensor] = elementwise_box_iou,
+) -> tuple[Tensor, Tensor]:
+    """Return which logit is that of its query's target, bool [B, Q, K], and the overlap there, 0 elsewhere.
 
-    The IoU has no gradient.
+    The overlap has no gradient. overlap: from two lists of xyxy boxes [M, 4], paired one to one, to [M].
     """
     logits: Tensor = outputs["pred_logits"]
     where = matched_queries(pairs)
@@ -23,5 +30,5 @@ def overlap_targets(outputs: Outputs, targets: Targets, pairs: Pairs) -> tuple[T
     quality = torch.zeros_like(logits)
     place = *where, labels
     positive[place] = True
-    quality[place] = elementwise_box_iou(boxes, target_boxes).to(logits.dtype)
+    quality[place] = overlap(boxes, target_boxes).to(logits.dtype)
     return positive, quality

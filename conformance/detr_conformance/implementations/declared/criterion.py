@@ -26,6 +26,7 @@ from detr_conformance.implementations.declared.names import (
 from detr_conformance.testee.detr_testee import matcher_arguments
 from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
 from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
+from detr_reference.dialects.targets import overlap_targets
 from detr_reference.losses import dice_loss
 from detr_reference.masks import pad_masks
 from detr_reference.quality import iou_aware_loss, matchability_loss, quality_focal_loss, varifocal_loss
@@ -286,19 +287,10 @@ class DeclaredQualityCriterion(DeclaredFocalCriterion):
         self.configuration = configuration
 
     def _classification(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> Tensor:
-        logits, where = outputs["pred_logits"], matched_queries(pairs)
-        labels = matched_targets([target["labels"] for target in targets], pairs)
-        boxes = outputs["pred_boxes"][where].detach(), matched_targets([target["boxes"] for target in targets], pairs)
-        corners = map(reference.box_cxcywh_to_xyxy, boxes)
-        positive, quality, place = (
-            torch.zeros_like(logits, dtype=torch.bool),
-            torch.zeros_like(logits),
-            (*where, labels),
-        )
-        positive[place] = True
-        quality[place] = Overlaps(self.configuration.profile.boxes).elementwise_iou(*corners).to(logits.dtype)
+        overlap = Overlaps(self.configuration.profile.boxes).elementwise_iou
+        positive, quality = overlap_targets(outputs, targets, pairs, overlap)
         term = self.configuration.class_loss
-        return QUALITY_LOSSES[type(term)](logits, positive, quality, **term.numbers).sum() / num_boxes
+        return QUALITY_LOSSES[type(term)](outputs["pred_logits"], positive, quality, **term.numbers).sum() / num_boxes
 
 
 def _by_overlap(logits: Tensor, _: Tensor, quality: Tensor, alpha: float, gamma: float) -> Tensor:
