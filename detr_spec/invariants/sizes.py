@@ -99,15 +99,6 @@ def matcher_of_large_sizes(component: Factory[Matcher], case: SetCase) -> None:
 
 
 @invariant(
-    "masks.large-sizes",
-    number="C21",
-    formula="Σ t > 32 767 ⇒ loss_mask and loss_dice = their definitions",
-    source="norm §4",
-    breaks="pixels counted in integers of two bytes; sums over the pixels in a narrow float",
-    cases=large_mask_cases(),
-    cost=COST,
-)
-@invariant(
     "criterion.large-sizes",
     number="C21",
     formula="Q, n_b or K > 256, B > 16, Σ n_b > 2 048 ⇒ each loss = its definition",
@@ -117,12 +108,32 @@ def matcher_of_large_sizes(component: Factory[Matcher], case: SetCase) -> None:
     cost=COST,
 )
 def criterion_of_large_sizes(component: Factory[Criterion], case: SetCase) -> None:
-    """Batches with more queries, targets, classes, images or pixels than one or two bytes count have losses as defined.
+    """Batches with more queries, targets, classes and images than a byte can count have losses as defined.
 
-    A count that is rounded scales every box loss, by as little as a thousandth; an object that fills an image of
-    640 × 480 has 307 200 pixels. Where a small case fails as well, it is shown.
+    A count that is rounded scales every box loss, by as little as a thousandth. Where a small case fails as well, it is
+    shown.
     """
     require_layer(judged(component, case.configuration, case.outputs, case.targets), None)
+
+
+@invariant(
+    "masks.large-sizes",
+    number="C21",
+    formula="Σ t > 32 767 ⇒ loss_mask and loss_dice = their definitions",
+    source="norm §4",
+    breaks="pixels counted in integers of two bytes; sums over the pixels in a narrow float",
+    cases=large_mask_cases(),
+    cost=COST,
+)
+def masks_of_large_sizes(component: Factory[Criterion], case: SetCase) -> None:
+    """Masks of objects with more pixels than two bytes count have losses as defined.
+
+    An object that fills an image of 640 × 480 has 307 200 pixels. Where small masks fail as well, they are shown. Which
+    query is an object's is "masks.optimal-matching"'s to ask.
+    """
+    answer = judged(component, case.configuration, case.outputs, case.targets)
+    for name in case.configuration.trained:
+        answer.term(name).require_definition()
 
 
 @invariant(
