@@ -21,7 +21,7 @@ from typing import Any
 
 from detr_conformance.base.errors import UsageError, one_line
 from detr_conformance.mutants.bank import Mutant, find_mutant
-from detr_conformance.mutants.sources import DIALECTS_ADAPTER, PACKAGE, REFERENCE_ADAPTER, SOLVER_ADAPTER
+from detr_conformance.mutants.sources import PACKAGE, SOLVER_ADAPTER, adapter_of
 from detr_spec.implementation import Implementation
 
 SCHEME = "mutant"
@@ -39,10 +39,10 @@ def built(mutant: Mutant) -> tuple[Implementation, ...]:
     Raises `UsageError` where an edit cannot be applied, or the patched sources cannot be imported.
     """
     if any(edit.file == SOLVER_ADAPTER for edit in mutant.edits):
-        found: tuple[Implementation, ...] = (_adapter(mutant, SOLVER_ADAPTER).SOLVER,)
+        found: list[Implementation] = [_adapter(mutant, SOLVER_ADAPTER).SOLVER]
     else:
-        adapters = [_adapter(mutant, file) for file in (REFERENCE_ADAPTER, DIALECTS_ADAPTER)]
-        found = tuple(item for adapter in adapters for item in adapter.IMPLEMENTATIONS)
+        files = dict.fromkeys(map(adapter_of, mutant.profiles))
+        found = [item for file in files for item in _adapter(mutant, file).IMPLEMENTATIONS]
     named = (replace(item, name=f"{SCHEME}:{mutant.id}") for item in found)
     return tuple(item for item in named if item.profile.name in mutant.profiles)
 

@@ -13,7 +13,6 @@ from detr_spec.implementation import COMPONENTS
 
 PACKAGE = "detr_reference"
 REFERENCE_ADAPTER = "detr_conformance/implementations/reference.py"
-DIALECTS_ADAPTER = "detr_conformance/implementations/dialects.py"
 SOLVER_ADAPTER = "detr_conformance/implementations/solver.py"
 
 FIRST = ("detr", "deformable")
@@ -48,7 +47,7 @@ def original_sources() -> Mapping[str, str]:
     require_installed("the bank of mutants", PACKAGE, "torch")
     package, beside = _folder(PACKAGE), _folder("detr_conformance").parent
     files = {f"{PACKAGE}/{path.relative_to(package).as_posix()}": path for path in sorted(package.rglob("*.py"))}
-    files |= {name: beside / name for name in (REFERENCE_ADAPTER, DIALECTS_ADAPTER, SOLVER_ADAPTER)}
+    files |= {name: beside / name for name in (REFERENCE_ADAPTER, *map(adapter_of, LATER), SOLVER_ADAPTER)}
     return {name: path.read_text(encoding="utf-8") for name, path in files.items()}
 
 
@@ -73,11 +72,19 @@ def components_reached(file: str) -> tuple[str, ...]:
 @cache
 def twins_reached(file: str) -> tuple[str, ...]:
     """The profiles whose twins a change of that file can alter, by name."""
-    alone = {SOLVER_ADAPTER: ("detr",), REFERENCE_ADAPTER: FIRST, DIALECTS_ADAPTER: tuple(LATER)}
+    alone = {SOLVER_ADAPTER: ("detr",), REFERENCE_ADAPTER: FIRST}
     if file in alone:
         return alone[file]
+    adapted = tuple(twin for twin in LATER if adapter_of(twin) == file)
+    if adapted:
+        return adapted
     later = (twin for twin, (module, _) in LATER.items() if _name(file) in _needed(module))
     return (*(FIRST if _first_reached(file) else ()), *later)
+
+
+def adapter_of(profile: str) -> str:
+    """The file that puts the reference's twin of a profile under the suite's interfaces."""
+    return f"detr_conformance/implementations/{LATER[profile][0]}" if profile in LATER else REFERENCE_ADAPTER
 
 
 def provided_by(profile: str) -> tuple[str, ...]:

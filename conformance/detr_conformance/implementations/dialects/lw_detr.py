@@ -1,4 +1,4 @@
-"""The reference's later dialects under the suite's interfaces."""
+"""The reference's twin of LW-DETR under the suite's interfaces."""
 
 from __future__ import annotations
 
@@ -11,35 +11,10 @@ from detr_reference.batch import Outputs, Pairs, Targets
 from detr_spec.configuration import Configuration
 
 
-def rt_detr_matcher(configuration: Configuration) -> dialects.RTDETRMatcher:
-    """RT-DETR's matcher."""
-    weights = dict(zip(("cost_class", "cost_bbox", "cost_giou"), configuration.cost_weights, strict=True))
-    return dialects.RTDETRMatcher(weights, *_focal(configuration))
-
-
-def rt_detr_criterion(configuration: Configuration) -> dialects.RTDETRCriterion:
-    """RT-DETR's criterion, with a matcher of its own."""
-    return dialects.RTDETRCriterion(
-        rt_detr_matcher(configuration),
-        {
-            "loss_vfl": configuration.loss_class,
-            "loss_bbox": configuration.loss_bbox,
-            "loss_giou": configuration.loss_giou,
-        },
-        alpha=configuration.class_loss.numbers["alpha"],
-        gamma=configuration.class_loss.numbers["gamma"],
-        num_classes=configuration.num_classes,
-    )
-
-
 def lw_detr_matcher(configuration: Configuration) -> dialects.LWDETRMatcher:
     """LW-DETR's matcher, to be called with a number of groups."""
-    return dialects.LWDETRMatcher(*configuration.cost_weights, *_focal(configuration))
-
-
-def _focal(configuration: Configuration) -> tuple[float, float]:
     numbers = configuration.class_cost.numbers
-    return numbers["alpha"], numbers["gamma"]
+    return dialects.LWDETRMatcher(*configuration.cost_weights, numbers["alpha"], numbers["gamma"])
 
 
 class GroupMatcher(nn.Module):
@@ -72,14 +47,6 @@ def lw_detr_criterion(configuration: Configuration) -> dialects.LWDETRCriterion:
 
 
 IMPLEMENTATIONS = (
-    torch_implementation(
-        name="dialects",
-        profile="rt-detr",
-        limits=LIMITS,
-        matcher=rt_detr_matcher,
-        criterion=rt_detr_criterion,
-        postprocess=lambda configuration: dialects.RTDETRPostProcessor(configuration.top_k),
-    ),
     torch_implementation(
         name="dialects",
         profile="lw-detr",
