@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from detr_spec.calls import PLAIN
 from detr_spec.configuration import Configuration
 from detr_spec.places import Apart
 from detr_spec.profile import MatchingScope, Profile
@@ -55,8 +56,12 @@ def denoising_matchings(outputs: Outputs, targets: Targets) -> tuple[Matching, .
 
 
 def of_denoising(configuration: Configuration, groups: int) -> Configuration:
-    """The configuration of the losses of denoising queries: of so many groups, each with one query for a target."""
+    """The configuration of the losses of denoising queries: of so many groups, each with one query for a target.
+
+    They are groups in evaluation too.
+    """
     profile = configuration.profile
     is_sum = profile.denoising.denominator == "one-group"
     matching = MatchingScope(groups=groups, group_losses="sum" if is_sum else "mean")
-    return replace(configuration, profile=replace(profile, matching=matching, denominator="targets"))
+    own = replace(profile, matching=matching, denominator="targets")
+    return replace(configuration, profile=own, call=PLAIN)

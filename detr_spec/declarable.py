@@ -73,6 +73,8 @@ TEMPLATES: dict[str, tuple[object, ...]] = {
     "encoder_loss": (None, "{loss}_enc", "enc.{loss}", "{loss}_enc_{layer}", "{loss}_enc_{number}"),
     "denoising_loss": (None, "{loss}_dn", "dn.{loss}", "{loss}_dn_{layer}"),
     "denoising_auxiliary_loss": (None, "{loss}_dn_{layer}", "dn.{loss}", "{loss}_aux_dn"),
+    "box_centre": (None, "loss_xy"),
+    "box_size": (None, "loss_hw"),
     "total": (None, "loss"),
     "extra": ((), ("extra_*",)),
     "entry": (None, "indices"),

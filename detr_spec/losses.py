@@ -1,7 +1,7 @@
 """The losses of one decoder layer under a given matching. norm §4; Carion et al. 2020, section 3.1.
 
 `set_losses` evaluates the terms of a configuration for a case: each by its neutral name ("classification", "box_l1",
-"box_giou", "mask", "dice", "class_error", "cardinality"), an interval in which a right answer lies.
+"box_giou", "mask", "dice", "class_error", "cardinality" …), an interval in which a right answer lies.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from detr_spec.activations import sigmoid
 from detr_spec.configuration import Configuration, replace
 from detr_spec.masks import bilinear, common_size, matched_masks
 from detr_spec.parameters import held
+from detr_spec.profile import Profile
 from detr_spec.terms import Layer
-from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, concatenate, interval, lift
+from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, absolute, concatenate, interval, lift
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, part_dtypes, round_to
 from detr_spec.written import truth_of
 
-METRICS = ("class_error", "cardinality")
+METRICS = ("class_error", "cardinality", "box_centre", "box_size")
+"""What is reported beside the terms, and not trained on."""
 MOVED = ("logits", "boxes", "masks")
 """The predictions that terms move."""
 
@@ -113,6 +115,19 @@ def cardinality_error(logits: Floats, targets: Targets, configuration: Configura
     return Interval(ends[1].value, ends[0].lower, ends[1].upper, dtype)
 
 
+def box_metrics(shown: Layer, profile: Profile) -> dict[str, Interval]:
+    """The L1 distance of the centres of matched pairs, and that of their sides, each over num_boxes; [] each.
+
+    As far as the profile reports them.
+    """
+    columns = {"box_centre": slice(0, 2), "box_size": slice(2, 4)}
+    return {
+        name: interval(absolute(shown.boxes - shown.truth)[:, own].reshape(-1).sum() / shown.normaliser)
+        for name, own in columns.items()
+        if getattr(profile.keys, name) is not None
+    }
+
+
 def matched_rows(arrays: Floats, matchings: Sequence[Matching]) -> Floats:
     """The matched queries' rows of [B, Q, ...], image after image; [m, ...]."""
     return np.concatenate([arrays[image, matching.queries] for image, matching in enumerate(matchings)])
@@ -197,13 +212,14 @@ def term_losses(
     normaliser: Interval | None = None,
     moving: Collection[str] = MOVED,
 ) -> dict[str, Interval]:
-    """As `set_losses`, without the metrics. moving: the predictions that the terms move; others are left out."""
+    """As `set_losses`, with metrics of boxes alone. moving: the predictions that terms move; others are left out."""
     if normaliser is None:
         normaliser = lift(num_boxes(targets, matchings, configuration), configuration.dtype)
     shown = shown_layer(configuration, layer, targets, matchings, normaliser)
     there = moving if layer.masks is not None else [name for name in moving if name != "masks"]
     terms = held(configuration, configuration.dtype).terms
-    return {name: interval(term.value(shown)) for name, term in terms.items() if term.moves in there}
+    found = {name: interval(term.value(shown)) for name, term in terms.items() if term.moves in there}
+    return found | box_metrics(shown, configuration.profile) if "boxes" in there else found
 
 
 def classification_has_value(configuration: Configuration, targets: Targets) -> bool:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from detr_spec.configuration import Configuration
+from detr_spec.losses import METRICS
 from detr_spec.parameters import product
 from detr_spec.places import LAST, Place, Whose
 from detr_spec.profile import Keys, Profile
@@ -122,7 +123,8 @@ def _reported(profile: Profile, counts: tuple[int, int], terms: tuple[tuple[str,
     keys, rules, found = profile.keys, profile.losses, dict[str, list[Part]]()
     places = keys.places(*counts)
     trained = {name: places if term.every_layer else (LAST,) for name, term in terms}
-    metrics = {"class_error": (LAST,), "cardinality": tuple(place for place in places if _has_metrics(keys, place))}
+    metrics = dict.fromkeys(METRICS, tuple(place for place in places if _has_metrics(keys, place)))
+    metrics["class_error"] = (LAST,)
     for name, own in (trained | metrics).items():
         main: str | None = getattr(keys, name, name)
         for place in own:

@@ -37,6 +37,10 @@ class Keys:
     dice: str = "loss_dice"
     class_error: str | None = "class_error"
     cardinality: str | None = "cardinality_error"
+    box_centre: str | None = None
+    """A metric: the part of the L1 distance that centres have, over num_boxes; none in DETR."""
+    box_size: str | None = None
+    """Likewise, the part that sides have."""
     auxiliary_loss: str = "{loss}_{layer}"
     """How an auxiliary loss is named from the main loss and the number of its decoder layer, 0 … L−2.
 
@@ -81,7 +85,7 @@ class Keys:
     def losses(self) -> list[str]:
         """The names of all losses and metrics of the last layer, and of the total, as far as they are reported."""
         terms = self.classification, self.box_l1, self.box_giou, self.mask, self.dice
-        named = (*terms, self.class_error, self.cardinality, self.total)
+        named = (*terms, self.class_error, self.cardinality, self.box_centre, self.box_size, self.total)
         return [loss for loss in named if loss is not None]
 
     def places(self, decoder_layers: int, encoder_predictions: int) -> tuple[Place, ...]:
@@ -151,6 +155,8 @@ class DenoisingRules:
     each group, before the mean over ranks and the clamp; or num_boxes, so that losses are a sum over groups."""
     absent: Literal["nothing", "zeros"] = "nothing"
     """What is reported where there are no denoising queries, as without targets: no loss of them, or losses of 0."""
+    evaluation: Literal["as-in-training", "absent"] = "as-in-training"
+    """Whether denoising queries have losses in evaluation too, or are as if they were not there."""
 
     def __post_init__(self) -> None:
         require_choices(self)

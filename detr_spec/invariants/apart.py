@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from detr_spec.apart import denoising_groups, denoising_matchings, encoder_targets, has_losses, of_denoising
+from detr_spec.calls import EVALUATED
 from detr_spec.cases import RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.gradients import layer_objective
@@ -31,11 +32,11 @@ from detr_spec.invariants.gradient_answers import (
     require_shapes,
     require_zero,
 )
-from detr_spec.invariants.shared import layer_names, unique_matchings
+from detr_spec.invariants.shared import layer_names, require_evaluation, unique_matchings
 from detr_spec.losses import num_boxes_of_ranks
 from detr_spec.places import Apart, places_of
 from detr_spec.reported import absent_keys, own_losses, weight_table, without_extra
-from detr_spec.strategies import DISTINCT_REGIMES, apart_cases, rank_cases, set_cases
+from detr_spec.strategies import DISTINCT_REGIMES, apart_cases, called_cases, rank_cases, set_cases
 from detr_spec.tolerance import Interval
 from detr_spec.values import LayerGradient, Losses, Outputs, Targets
 from detr_spec.violation import NotProvided, PremiseFailed, premise, require
@@ -72,7 +73,8 @@ def _require_definitions(answer: Judged) -> None:
 
     The cardinality error of denoising queries is not checked.
     """
-    terms = answer.configuration.layered if answer.whose == "denoising" else layered_terms(answer.configuration)
+    looked_at = layered_terms(answer.configuration)
+    terms = [name for name in looked_at if (answer.whose, name) != ("denoising", "cardinality")]
     for key, reported in own_losses(answer.configuration, answer.whose).items():
         if reported.parts[0][0] in terms:
             require_key(answer.losses, key)
@@ -197,6 +199,31 @@ def _require_absent(losses: Losses, configuration: Configuration) -> None:
     for key in sorted(absent):
         got = losses.values[key]
         require(got == 0, f"{key} is not 0, without denoising queries", expected=0.0, got=got)
+
+
+@invariant(
+    "auxiliary.denoising-in-evaluation",
+    number="A6",
+    formula="in evaluation, loss_dn = its definition, or what it is without denoising queries, as declared",
+    source="norm §4; Zhang et al. 2022, DINO, whose published code denoises in training alone",
+    breaks="denoising losses that depend on the mode where none is declared; those of training kept in evaluation",
+    cases=called_cases(
+        apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)), EVALUATED
+    ),
+    applies=lambda profile: has_losses(profile, "denoising"),
+)
+def denoising_in_evaluation(component: Build, case: SetCase) -> None:
+    """In evaluation denoising queries have the losses that they have in training, or none, as declared.
+
+    A validation loss with denoising in it goes down while what is detected does not improve.
+    """
+    configuration = case.configuration
+    require_evaluation(configuration)
+    losses = component(configuration)(case.outputs, case.targets).value
+    if configuration.profile.denoising.evaluation == "absent":
+        _require_absent(losses, configuration)
+    else:
+        _require_definitions(supervised(case, "denoising", losses))
 
 
 @invariant(

@@ -29,6 +29,14 @@ MORE_TARGETS = ("more-targets-than-queries", "more-targets-than-queries")
 NO_OBJECT_WEIGHT = "class_loss.eos_coef"
 
 
+BOX_METRICS = ("box_centre", "box_size")
+
+
+def reports_parts_of_boxes(profile: Profile) -> bool:
+    """Whether the dialect reports a part of the L1 loss beside it."""
+    return any(getattr(profile.keys, name) is not None for name in BOX_METRICS)
+
+
 def reports_class_error(profile: Profile) -> bool:
     """Whether the dialect reports the class error."""
     return profile.keys.class_error is not None
@@ -237,6 +245,26 @@ def cardinality_value(component: Build, case: SetCase) -> None:
     is right.
     """
     require_definition(component, case, "cardinality")
+
+
+@invariant(
+    "criterion.box-metrics",
+    number="C13",
+    formula="loss_xy = Σ_(i,j)∈M |x̂_i − x_j| + |ŷ_i − y_j| over num_boxes; loss_hw likewise, of ŵ and ĥ",
+    source="norm §4; Liu et al. 2022, DAB-DETR, as its published code reports them",
+    breaks="the sides under the name of the centres; a mean over coordinates; centres of boxes as corners",
+    cases=ORDINARY_CASES,
+    applies=reports_parts_of_boxes,
+)
+def box_metrics(component: Build, case: SetCase) -> None:
+    """The distance of centres, and that of sides, are the two parts of the L1 loss.
+
+    They say in training whether objects are missed in place or in size.
+    """
+    answer = judged(component, case.configuration, case.outputs, case.targets)
+    for name in BOX_METRICS:
+        if getattr(case.configuration.profile.keys, name) is not None:
+            answer.term(name).require_definition()
 
 
 @invariant(

@@ -13,16 +13,10 @@ from detr_spec.invariants.criterion_answers import (
     require_layer,
 )
 from detr_spec.invariants.matcher import matched
-from detr_spec.invariants.shared import require_optimal_matchings
+from detr_spec.invariants.shared import require_evaluation, require_optimal_matchings
 from detr_spec.strategies import called_cases, set_cases
-from detr_spec.violation import NotProvided
 
 EVALUATED_CASES = called_cases(set_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)), EVALUATED)
-
-
-def _require_evaluation(case: SetCase) -> None:
-    if case.configuration.call not in EVALUATED:
-        raise NotProvided("the implementation is not called as in evaluation")
 
 
 @invariant(
@@ -39,7 +33,7 @@ def matcher_in_evaluation(component: Factory[Matcher], case: SetCase) -> None:
 
     A validation loss under groups belongs to another problem than the one that detections come from.
     """
-    _require_evaluation(case)
+    require_evaluation(case.configuration)
     matchings = matched(component, case.configuration, case.outputs, case.targets)
     require_optimal_matchings("the matching", matchings, case.outputs.main, case.targets, case.configuration)
 
@@ -58,7 +52,7 @@ def criterion_in_evaluation(component: Factory[Criterion], case: SetCase) -> Non
 
     Otherwise training and validation losses in one figure have different scales.
     """
-    _require_evaluation(case)
+    require_evaluation(case.configuration)
     configuration, outputs, targets = case.configuration, case.outputs, case.targets
     losses = component(configuration)(outputs, targets).value
     answer = Judged(configuration, outputs, targets, losses, matchings_of(losses, configuration, outputs, targets))

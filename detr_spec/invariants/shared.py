@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from detr_spec.calls import EVALUATED
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration, with_numbers
 from detr_spec.matching.assignment import minimum_total, optimality, solve, total_allowance, unique_optimum
@@ -151,6 +152,12 @@ def require_no_gradient(answer: Answer[Value], what: str) -> None:
         raise NotProvided("gradients cannot be seen")
     attached = sorted(answer.observation.attached)
     require(not attached, f"{what} carry a gradient: {', '.join(attached)}", expected=[], got=attached)
+
+
+def require_evaluation(configuration: Configuration) -> None:
+    """Raises `NotProvided` where the implementation is not called as in evaluation."""
+    if configuration.call not in EVALUATED:
+        raise NotProvided("the implementation is not called as in evaluation")
 
 
 def query_order_of(case: SetCase, count: int) -> Integers:

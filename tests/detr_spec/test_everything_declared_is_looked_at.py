@@ -147,6 +147,8 @@ LOOKED_AT: dict[str, Look] = {
     "keys.dice": Look("masks.keys"),
     "keys.class_error": Look("criterion.keys"),
     "keys.cardinality": Look("criterion.keys"),
+    "keys.box_centre": Look("criterion.keys"),
+    "keys.box_size": Look("criterion.keys"),
     "keys.auxiliary_loss": Look("auxiliary.keys"),
     "keys.encoder_loss": Look({None: "auxiliary.encoder-outputs-apart", "": "auxiliary.encoder-losses"}),
     "keys.denoising_loss": Look({None: "auxiliary.denoising-outputs-apart", "": "auxiliary.denoising-losses"}),
@@ -157,6 +159,7 @@ LOOKED_AT: dict[str, Look] = {
     "keys.denoising_positives": Look("auxiliary.denoising-losses", DENOISING),
     "denoising.layout": Look("auxiliary.denoising-losses", DENOISING),
     "denoising.absent": Look("auxiliary.absent-denoising", DENOISING),
+    "denoising.evaluation": Look("auxiliary.denoising-in-evaluation", DENOISING),
     "denoising.denominator": Look(
         {"one-group": "auxiliary.denoising-losses", "": "distributed.denoising-losses"}, DENOISING
     ),

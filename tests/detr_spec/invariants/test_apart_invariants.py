@@ -31,7 +31,8 @@ ENCODER_APART, DENOISING_APART = "auxiliary.encoder-outputs-apart", "auxiliary.d
 ENCODER_SLOPES, DENOISING_SLOPES = "gradients.encoder-losses", "gradients.denoising-losses"
 WEIGHED, CONNECTED = "criterion.every-term-weighted", "criterion.losses-with-gradient"
 ABSENT, RANKS = "auxiliary.absent-denoising", "distributed.denoising-losses"
-OF_LOSSES = (ENCODER, DENOISING, ABSENT, RANKS)
+EVALUATED = "auxiliary.denoising-in-evaluation"
+OF_LOSSES = (ENCODER, DENOISING, ABSENT, EVALUATED, RANKS)
 IDS = (*OF_LOSSES, ENCODER_APART, DENOISING_APART, ENCODER_SLOPES, DENOISING_SLOPES, WEIGHED, CONNECTED)
 INVARIANTS = tuple(item for name in IDS for item in find_invariants(name))
 EXAMPLES = 15
@@ -44,6 +45,8 @@ DINO_KEYS = Keys(
     denoising_groups="num_dn_group",
     denoising_loss="{loss}_dn",
     denoising_auxiliary_loss="{loss}_dn_{layer}",
+    box_centre="loss_xy",
+    box_size="loss_hw",
 )
 RT_DETR_KEYS = Keys(
     auxiliary_loss="{loss}_aux_{layer}",
@@ -69,7 +72,11 @@ TWO_STAGE = {
         denominator="matches",
         denoising=DenoisingRules(denominator="all-groups"),
     ),
-    "dino": replace(DEFORMABLE, keys=DINO_KEYS, denoising=DenoisingRules(layout="within-meta", absent="zeros")),
+    "dino": replace(
+        DEFORMABLE,
+        keys=DINO_KEYS,
+        denoising=DenoisingRules(layout="within-meta", absent="zeros", evaluation="absent"),
+    ),
     "rt-detr": replace(
         DEFORMABLE, keys=RT_DETR_KEYS, losses=LossRules(weighted=True), denoising=DenoisingRules(layout="listed")
     ),
@@ -170,6 +177,21 @@ class WithoutZeros(DeclaredCriterion):
     def forward(self, outputs: Any, targets: Any) -> Losses:
         losses = super().forward(outputs, targets)
         return losses if outputs["dn_meta"] else {key: loss for key, loss in losses.items() if "_dn" not in key}
+
+
+class TrainsInEvaluation(DeclaredCriterion):
+    """Denoising queries have the losses of training in evaluation too."""
+
+    def train(self, mode: bool = True) -> Any:
+        return super().train(True)
+
+
+class WithoutDenoisingInEvaluation(DeclaredCriterion):
+    """In evaluation denoising queries have no losses."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        losses = super().forward(outputs, targets)
+        return losses if self.training else {key: loss for key, loss in losses.items() if "_dn" not in key}
 
 
 class OnesForZeros(DeclaredCriterion):
@@ -293,6 +315,9 @@ DEFECTS: dict[str, tuple[Factory, str | None, set[str]]] = {
     "denoising divided by groups of queries": (with_boxes(boxes_of_queries), "summed", {*BOTH_DENOISING, RANKS}),
     "denoising under pairs of all layers": (changed("_denoising_losses", under_the_union), "summed", BOTH_DENOISING),
     "no zeros without denoising": (WithoutZeros, "dino", {ABSENT, RANKS}),
+    "denoising in evaluation": (TrainsInEvaluation, "dino", {EVALUATED}),
+    "no denoising in evaluation": (WithoutDenoisingInEvaluation, "detr", {EVALUATED}),
+    "no metric of denoising queries": (of_denoising(without("loss_hw")), "dino", {DENOISING}),
     "ones without denoising": (OnesForZeros, "summed", {ABSENT, RANKS}),
 }
 

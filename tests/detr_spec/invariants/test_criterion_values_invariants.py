@@ -272,6 +272,16 @@ class LastClassIsNothing(FocalSetCriterion):
         return logits.argmax(-1) != logits.shape[-1] - 1
 
 
+class SidesForCentres(SetCriterion):
+    """The two parts of the distance have each other's names."""
+
+    def _layer_losses(self, outputs: Any, targets: Any, pairs: Any, num_boxes: float) -> Losses:
+        boxes, truth = matched_boxes(outputs, targets, pairs)
+        distances = (boxes - truth).detach().abs()
+        parts = {"loss_xy": distances[:, 2:].sum() / num_boxes, "loss_hw": distances[:, :2].sum() / num_boxes}
+        return super()._layer_losses(outputs, targets, pairs, num_boxes) | parts
+
+
 class ForegroundAccuracy(SetCriterion):
     def _class_error(self, outputs: Any, targets: Any, pairs: Any) -> Tensor:
         foreground = {"pred_logits": outputs["pred_logits"][..., :-1]}
@@ -313,6 +323,8 @@ class FirstImageForAll(HungarianMatcher):
 def default_weights(configuration: Configuration) -> HungarianMatcher:
     return HungarianMatcher(1, 1, 1)
 
+
+PARTS_OF_BOXES = replace(DETR, keys=Keys(box_centre="loss_xy", box_size="loss_hw"))
 
 DEFECTS: dict[str, tuple[Profile, Factory, set[str]]] = {
     "no object at K − 1": (DETR, softmax(LastClassIsNoObject), {"criterion.classification-value"}),
@@ -359,6 +371,7 @@ DEFECTS: dict[str, tuple[Profile, Factory, set[str]]] = {
     ),
     "no object counted": (DETR, softmax(CountsNoObject), {"criterion.cardinality-value"}),
     "last class not counted": (DEFORMABLE, focal(LastClassIsNothing), {"criterion.cardinality-value"}),
+    "sides for centres": (PARTS_OF_BOXES, softmax(SidesForCentres), {"criterion.box-metrics"}),
     "accuracy of the foreground": (DETR, softmax(ForegroundAccuracy), {"criterion.class-error-value"}),
     "a fraction for a percentage": (
         DETR,
@@ -403,6 +416,7 @@ def test_every_invariant_has_a_defect() -> None:
     [
         ("undeclared epsilon", replace(DETR, boxes=BoxRules(iou_epsilon=1e-6, giou_epsilon=1e-6))),
         ("matches counted", replace(DETR, denominator="matches")),
+        ("sides for centres", replace(DETR, keys=Keys(box_centre="loss_hw", box_size="loss_xy"))),
         ("another name", replace(DETR, keys=Keys(classification="loss_class"))),
         ("last class not counted", replace(DEFORMABLE, cardinality="argmax-is-not-last")),
     ],
@@ -426,6 +440,7 @@ def test_metrics_that_a_dialect_does_not_report_are_not_asked_for() -> None:
     profile = replace(DETR, keys=Keys(class_error=None, cardinality=None))
     silent = {item.id for item in INVARIANTS if not item.applies(profile)}
     assert silent == {
+        "criterion.box-metrics",
         "criterion.cardinality-value",
         "criterion.class-error-value",
         "criterion.class-error-nothing-matched",

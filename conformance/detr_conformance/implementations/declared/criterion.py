@@ -31,6 +31,7 @@ from detr_reference.losses import dice_loss
 from detr_reference.masks import pad_masks
 from detr_reference.quality import iou_aware_loss, matchability_loss, quality_focal_loss, varifocal_loss
 from detr_spec.configuration import Configuration, replace
+from detr_spec.losses import METRICS
 from detr_spec.terms import (
     BoxGiou,
     BoxL1,
@@ -112,7 +113,7 @@ class DeclaredLosses(SetPredictionCriterion):
         for number, layer in enumerate(outputs.get(OWN.encoder, ())):
             losses |= _with_suffix(self._encoder_losses(layer, targets), f"encoder_{number}")
         if OWN.denoising in outputs:
-            losses |= self._of_denoising(outputs, targets)
+            losses |= self._of_denoising(self._given_denoising(outputs), targets)
         return losses
 
     def _encoder_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
@@ -121,6 +122,11 @@ class DeclaredLosses(SetPredictionCriterion):
             targets = [{**target, "labels": torch.zeros_like(target["labels"])} for target in targets]
         pairs = self._match(outputs, targets)
         return self._layer_losses(outputs, targets, pairs, self.num_boxes(outputs, targets))
+
+    def _given_denoising(self, outputs: Outputs) -> Outputs:
+        """The outputs, without denoising queries in evaluation where these are absent then."""
+        absent = self.configuration.profile.denoising.evaluation == "absent" and not self.training
+        return {**outputs, OWN.denoising: [], OWN.denoising_meta: None} if absent else outputs
 
     def _of_denoising(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """The losses of denoising queries in every layer; without them zeros, where the profile declares these."""
@@ -158,7 +164,8 @@ class DeclaredLosses(SetPredictionCriterion):
         if profile.denoising.absent == "nothing":
             return {}
         earlier = len(outputs.get(OWN.auxiliary, ())) if profile.keys.denoising_auxiliary_loss is not None else 0
-        names = [getattr(OWN, name, name) for name in (*self.configuration.layered, "cardinality")]
+        reported = (*self.configuration.layered, *METRICS)
+        names = [getattr(OWN, name, name) for name in reported if name != "class_error"]
         zero = outputs["pred_logits"].new_zeros(())
         return {f"{name}_denoising_{layer}": zero for name in names for layer in range(earlier + 1)}
 
@@ -204,6 +211,8 @@ class DeclaredLosses(SetPredictionCriterion):
             terms |= {further.key: further.term for further in configuration.profile.further_losses}
             for key, term in terms.items():
                 losses[key] = BOX_LOSSES[type(term)](configuration, predicted, truth).sum() / num_boxes
+            distances = (predicted - truth).detach().abs()
+            losses |= {"loss_xy": distances[:, :2].sum() / num_boxes, "loss_hw": distances[:, 2:].sum() / num_boxes}
         return losses
 
     def _mask_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:

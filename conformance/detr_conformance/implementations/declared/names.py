@@ -12,8 +12,8 @@ from detr_spec.configuration import Configuration
 from detr_spec.losses import METRICS
 from detr_spec.profile import Keys, Profile
 
-OWN = Keys()
-"""The names of the reference."""
+OWN = Keys(box_centre="loss_xy", box_size="loss_hw")
+"""The names of the reference, and those of what others report beside."""
 
 OUTPUTS = ("logits", "boxes", "masks")
 TARGETS = ("labels", "target_boxes", "target_masks")
