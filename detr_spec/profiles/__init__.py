@@ -4,13 +4,26 @@ from collections.abc import Iterator
 from importlib.metadata import entry_points
 
 from detr_spec.profile import Profile
+from detr_spec.profiles.conditional import CONDITIONAL
+from detr_spec.profiles.dab import DAB
 from detr_spec.profiles.deformable import DEFORMABLE
 from detr_spec.profiles.detr import DETR
+from detr_spec.profiles.dino import DINO
 from detr_spec.profiles.lw_detr import LW_DETR
 from detr_spec.profiles.rt_detr import RT_DETR
 from detr_spec.values import InvalidValue
 
-__all__ = ["DEFORMABLE", "DETR", "LW_DETR", "PROFILES", "RT_DETR", "named_profile"]
+__all__ = [
+    "CONDITIONAL",
+    "DAB",
+    "DEFORMABLE",
+    "DETR",
+    "DINO",
+    "LW_DETR",
+    "PROFILES",
+    "RT_DETR",
+    "named_profile",
+]
 
 GROUP = "detr_spec.profiles"
 """The group of entry points by which other packages register profiles."""
@@ -28,7 +41,7 @@ def _registered() -> Iterator[Profile]:
         yield profile
 
 
-OWN = (DETR, DEFORMABLE, RT_DETR, LW_DETR)
+OWN = (DETR, DEFORMABLE, CONDITIONAL, DAB, DINO, RT_DETR, LW_DETR)
 """The profiles of this package."""
 
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (*OWN, *_registered())}

@@ -52,8 +52,8 @@ def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
     Raises ValueError if an argument is not [n, 4], or holds a box with x1 < x0, y1 < y0 or a NaN.
     """
-    _check_proper(boxes1, "boxes1")
-    _check_proper(boxes2, "boxes2")
+    check_proper(boxes1, "boxes1")
+    check_proper(boxes2, "boxes2")
     return _generalized_iou(boxes1[:, None], boxes2[None, :])
 
 
@@ -64,8 +64,8 @@ def elementwise_generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
 
     Raises ValueError as `generalized_box_iou` does, and if the two sets differ in length.
     """
-    _check_proper(boxes1, "boxes1")
-    _check_proper(boxes2, "boxes2")
+    check_proper(boxes1, "boxes1")
+    check_proper(boxes2, "boxes2")
     if len(boxes1) != len(boxes2):
         raise ValueError(
             f"boxes1 and boxes2 are paired one to one, but hold {len(boxes1)} and {len(boxes2)} boxes; "
@@ -115,7 +115,8 @@ def _check_shape(boxes: Tensor, name: str) -> None:
         raise ValueError(f"{name} must have shape [n, 4], got {list(boxes.shape)}")
 
 
-def _check_proper(boxes: Tensor, name: str) -> None:
+def check_proper(boxes: Tensor, name: str) -> None:
+    """Raise ValueError unless boxes are [n, 4], xyxy of sides that are not negative, without a NaN."""
     _check_shape(boxes, name)
     proper = (boxes[:, 2:] >= boxes[:, :2]).all(dim=1)
     if not proper.all():

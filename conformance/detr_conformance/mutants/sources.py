@@ -21,6 +21,9 @@ FIRST = ("detr", "deformable")
 _WITHOUT_MASKS = ("matcher", "criterion", "gradients", "distributed", "postprocess")
 
 LATER = {
+    "conditional": ("dialects/conditional_detr.py", _WITHOUT_MASKS),
+    "dab": ("dialects/dab_detr.py", ("boxes", *_WITHOUT_MASKS)),
+    "dino": ("dialects/dino.py", _WITHOUT_MASKS),
     "rt-detr": ("dialects/rt_detr.py", _WITHOUT_MASKS),
     "lw-detr": ("dialects/lw_detr.py", (*_WITHOUT_MASKS, "masks")),
 }

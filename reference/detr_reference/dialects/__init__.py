@@ -1,15 +1,28 @@
 """The dialects that people train with since Deformable DETR, one file each, as their users call them.
 
-`rt_detr`: varifocal targets, weighted losses, top-k with sizes as width and height. `lw_detr`: groups of queries in
-training, and IoU-aware targets.
+`conditional_detr`: the losses of Deformable DETR, for the decoder's queries alone. `dab_detr`: 1e-6 added to the areas
+of overlaps. `dino`: those losses, also of proposals and of denoising queries. `rt_detr`: varifocal targets, weighted
+losses, top-k with sizes as width and height. `lw_detr`: groups of queries in training, and IoU-aware targets.
 """
 
 from __future__ import annotations
 
+from .conditional_detr import ConditionalDETRCriterion, ConditionalDETRMatcher, ConditionalDETRPostProcess
+from .dab_detr import DABDETRCriterion, DABDETRMatcher, DABDETRPostProcess
+from .dino import DINOCriterion, DINOMatcher, DINOPostProcess
 from .lw_detr import LWDETRCriterion, LWDETRMatcher, LWDETRPostProcess
 from .rt_detr import RTDETRCriterion, RTDETRMatcher, RTDETRPostProcessor
 
 __all__ = [
+    "ConditionalDETRCriterion",
+    "ConditionalDETRMatcher",
+    "ConditionalDETRPostProcess",
+    "DABDETRCriterion",
+    "DABDETRMatcher",
+    "DABDETRPostProcess",
+    "DINOCriterion",
+    "DINOMatcher",
+    "DINOPostProcess",
     "LWDETRCriterion",
     "LWDETRMatcher",
     "LWDETRPostProcess",

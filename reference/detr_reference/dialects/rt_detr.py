@@ -15,6 +15,7 @@ from ..criterion import FocalSetCriterion, Matcher
 from ..matcher import HungarianMatcher, focal_cost
 from ..postprocess import TopKPostProcess
 from ..quality import varifocal_loss
+from .denoising import denoising_pairs, with_suffix
 from .targets import overlap_targets
 
 LOSSES = ("vfl", "boxes")
@@ -33,8 +34,10 @@ class RTDETRMatcher(HungarianMatcher):
 class RTDETRCriterion(FocalSetCriterion):
     """The losses `loss_vfl`, `loss_bbox` and `loss_giou`, each times its weight: the training loss is their sum.
 
-    Those of auxiliary output i are called `loss_vfl_aux_i` and so on. weight_dict: by the names of the last layer's
-    losses, which count for every layer; RT-DETR trains with 1, 5, 2. losses: which of "vfl" and "boxes" to compute.
+    Those of auxiliary output i are called `loss_vfl_aux_i` and so on, those of the encoder's proposals
+    `loss_vfl_enc_i`, and those of denoising queries in each layer `loss_vfl_dn_i`. weight_dict: by the names of the
+    last layer's losses, which count for every layer; RT-DETR trains with 1, 5, 2. losses: which of "vfl" and "boxes"
+    to compute.
 
     Raises ValueError if losses names anything else.
     """
@@ -67,9 +70,25 @@ class RTDETRCriterion(FocalSetCriterion):
         return {name: self.weight_dict[name] * loss for name, loss in losses.items() if name in self.weight_dict}
 
     def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """Return the weighted losses of a batch, as `SetPredictionCriterion.forward`; class_error is none of them."""
+        """Return the weighted losses of a batch, as `SetPredictionCriterion.forward`; class_error is none of them.
+
+        Proposals of the encoder are in the list `enc_aux_outputs`, each matched by itself. Predictions of denoising
+        queries are in the list `dn_aux_outputs`, one for each decoder layer; `dn_meta` says how many groups they are,
+        as `dn_num_group`, and which queries of each image have targets, as `dn_positive_idx`. It is None without them.
+        """
         losses = super().forward(outputs, targets)
         losses.pop("class_error", None)
+        num_boxes = self.num_boxes(outputs, targets)
+        for number, proposals in enumerate(outputs.get("enc_aux_outputs", [])):
+            pairs = self._match(proposals, targets)
+            losses |= with_suffix(self._layer_losses(proposals, targets, pairs, num_boxes), f"_enc_{number}")
+        meta = outputs.get("dn_meta")
+        if meta is not None:
+            groups = meta["dn_num_group"]
+            pairs = denoising_pairs(meta["dn_positive_idx"], targets, groups)
+            for layer, denoised in enumerate(outputs["dn_aux_outputs"]):
+                own = self._layer_losses(denoised, targets, pairs, groups * num_boxes)
+                losses |= with_suffix(own, f"_dn_{layer}")
         return losses
 
 

@@ -1,5 +1,7 @@
 """The reference's later dialects under the suite's interfaces, a module for each file of `detr_reference.dialects`."""
 
-from detr_conformance.implementations.dialects import lw_detr, rt_detr
+from detr_conformance.implementations.dialects import conditional_detr, dab_detr, dino, lw_detr, rt_detr
 
-IMPLEMENTATIONS = (*rt_detr.IMPLEMENTATIONS, *lw_detr.IMPLEMENTATIONS)
+MODULES = (conditional_detr, dab_detr, dino, rt_detr, lw_detr)
+
+IMPLEMENTATIONS = tuple(implementation for module in MODULES for implementation in module.IMPLEMENTATIONS)

@@ -1,0 +1,26 @@
+"""The reference's twin of DAB-DETR under the suite's interfaces."""
+
+from __future__ import annotations
+
+from detr_conformance.bridges.torch_bridge import torch_implementation
+from detr_conformance.implementations.dialects.conditional_detr import criterion_of, matcher_of
+from detr_conformance.implementations.reference import BOXES, LIMITS
+from detr_reference import dialects
+from detr_reference.dialects import epsilon_boxes
+
+IMPLEMENTATIONS = (
+    torch_implementation(
+        name="dialects",
+        profile="dab",
+        limits=LIMITS,
+        boxes={
+            **BOXES,
+            "iou": lambda first, second: epsilon_boxes.box_iou(first, second)[0],
+            "giou": epsilon_boxes.generalized_box_iou,
+            "elementwise_giou": epsilon_boxes.elementwise_generalized_box_iou,
+        },
+        matcher=matcher_of(dialects.DABDETRMatcher),
+        criterion=criterion_of(dialects.DABDETRCriterion, dialects.DABDETRMatcher),
+        postprocess=lambda configuration: dialects.DABDETRPostProcess(configuration.top_k),
+    ),
+)
