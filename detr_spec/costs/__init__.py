@@ -1,6 +1,6 @@
 """Matching costs: a definition for each term of them, and the whole cost of an image. norm §3."""
 
-from detr_spec.costs.boxes import GiouCost, L1Cost
+from detr_spec.costs.boxes import GiouCost, L1Cost, OneMinusGiou
 from detr_spec.costs.classes import FocalCost, NegativeProbability
 from detr_spec.costs.cost import LAWS, BoxCost, ClassCost, Cost, Pairs
 from detr_spec.costs.quality import ScoreTimesOverlap
@@ -14,6 +14,7 @@ __all__ = [
     "GiouCost",
     "L1Cost",
     "NegativeProbability",
+    "OneMinusGiou",
     "Pairs",
     "ScoreTimesOverlap",
 ]

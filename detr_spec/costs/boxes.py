@@ -1,4 +1,4 @@
-"""The two costs of boxes: L1 and GIoU. Carion et al. 2020, section 3.1."""
+"""The costs of boxes: L1 and GIoU. Carion et al. 2020, section 3.1."""
 
 from __future__ import annotations
 
@@ -32,3 +32,14 @@ class GiouCost(BoxCost):
         """Its value; [Q, n]."""
         overlap = giou(cxcywh_to_xyxy(pairs.boxes), cxcywh_to_xyxy(pairs.truth), pairs.rules)
         return -rounded_like(overlap, pairs.boxes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneMinusGiou(GiouCost):
+    """1 − GIoU of every pair: the cost −GIoU, of which the sum with 1 rounds away what is far below 1."""
+
+    name = "one-minus-giou"
+
+    def value(self, pairs: Pairs) -> Numbers:
+        """Its value; [Q, n]."""
+        return 1.0 + super().value(pairs)

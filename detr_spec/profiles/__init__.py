@@ -10,7 +10,9 @@ from detr_spec.profiles.deformable import DEFORMABLE
 from detr_spec.profiles.detr import DETR
 from detr_spec.profiles.dino import DINO
 from detr_spec.profiles.lw_detr import LW_DETR
+from detr_spec.profiles.paddle import PADDLE
 from detr_spec.profiles.rt_detr import RT_DETR
+from detr_spec.profiles.ultralytics import ULTRALYTICS
 from detr_spec.values import InvalidValue
 
 __all__ = [
@@ -20,8 +22,10 @@ __all__ = [
     "DETR",
     "DINO",
     "LW_DETR",
+    "PADDLE",
     "PROFILES",
     "RT_DETR",
+    "ULTRALYTICS",
     "named_profile",
 ]
 
@@ -41,7 +45,7 @@ def _registered() -> Iterator[Profile]:
         yield profile
 
 
-OWN = (DETR, DEFORMABLE, CONDITIONAL, DAB, DINO, RT_DETR, LW_DETR)
+OWN = (DETR, DEFORMABLE, CONDITIONAL, DAB, DINO, RT_DETR, LW_DETR, ULTRALYTICS, PADDLE)
 """The profiles of this package."""
 
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (*OWN, *_registered())}

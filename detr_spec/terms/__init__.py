@@ -8,7 +8,12 @@ from detr_spec.terms.masks import MaskDice, MaskFocal
 from detr_spec.terms.matchability import Matchability
 from detr_spec.terms.quality_focal import QualityFocal
 from detr_spec.terms.term import LAWS, BoxTerm, ClassTerm, Layer, MaskTerm, Term
-from detr_spec.terms.varifocal import Varifocal, VarifocalByOverlap, VarifocalThroughWeights
+from detr_spec.terms.varifocal import (
+    Varifocal,
+    VarifocalByOverlap,
+    VarifocalOrFocal,
+    VarifocalThroughWeights,
+)
 
 __all__ = [
     "LAWS",
@@ -29,5 +34,6 @@ __all__ = [
     "Term",
     "Varifocal",
     "VarifocalByOverlap",
+    "VarifocalOrFocal",
     "VarifocalThroughWeights",
 ]

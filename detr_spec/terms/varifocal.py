@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from detr_spec.activations import binary_cross_entropy, sigmoid
+from detr_spec.terms.focal import focal_terms
 from detr_spec.terms.term import ClassTerm, Layer
 from detr_spec.tolerance import Numbers, stop_gradient, values, where
 
@@ -62,3 +63,18 @@ class VarifocalThroughWeights(Varifocal):
 
     name = "varifocal-through-weights"
     weight_has_gradient = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarifocalOrFocal(VarifocalThroughWeights):
+    """The same, and the focal loss of the same numbers where no query of the batch has a target."""
+
+    name = "varifocal-or-focal"
+    laws = frozenset()
+
+    def value(self, layer: Layer) -> Numbers:
+        """Its value; []."""
+        if len(layer.images):
+            return super().value(layer)
+        terms = focal_terms(layer.logits, layer.positive, self.alpha, self.gamma)
+        return terms.reshape(-1).sum() / layer.normaliser

@@ -17,6 +17,14 @@ def varifocal_loss(logits: Tensor, positive: Tensor, quality: Tensor, alpha: flo
     return weight * binary_cross_entropy_with_logits(logits, quality, reduction="none")
 
 
+def varifocal_loss_through_weights(
+    logits: Tensor, positive: Tensor, quality: Tensor, alpha: float, gamma: float
+) -> Tensor:
+    """Return the varifocal loss of each logit as Ultralytics has it: its weights have a gradient; see above."""
+    weight = torch.where(positive, quality, alpha * logits.sigmoid() ** gamma)
+    return weight * binary_cross_entropy_with_logits(logits, quality, reduction="none")
+
+
 def matchability_loss(logits: Tensor, positive: Tensor, quality: Tensor, alpha: float, gamma: float) -> Tensor:
     """Return the matchability-aware loss of each logit (Huang et al. 2025, "DEIM").
 

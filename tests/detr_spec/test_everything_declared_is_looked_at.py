@@ -24,6 +24,7 @@ from detr_conformance.implementations.declared.criterion import DeclaredCriterio
 from detr_conformance.implementations.declared.implementation import declared_implementation
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_spec.configuration import Configuration, weights_of
+from detr_spec.costs import L1Cost, OneMinusGiou
 from detr_spec.declarable import declarable_values, parts
 from detr_spec.implementation import Implementation
 from detr_spec.invariants import find_invariants
@@ -98,7 +99,7 @@ LOOKED_AT: dict[str, Look] = {
         },
     ),
     "box_cost": Look("matcher.close-call", numbers=("box_cost",)),
-    "overlap_cost": Look("matcher.close-call", numbers=("overlap_cost",)),
+    "overlap_cost": Look("matcher.close-call", numbers=("overlap_cost",), built_to={OneMinusGiou(): L1Cost()}),
     "box_loss": Look("criterion.l1-value", numbers=("box_loss",)),
     "overlap_loss": Look("criterion.giou-value", numbers=("overlap_loss",)),
     "mask_loss": Look("masks.mask-value", numbers=("mask_loss",)),

@@ -18,7 +18,8 @@ SOLVER_ADAPTER = "detr_conformance/implementations/solver.py"
 FIRST = ("detr", "deformable")
 """The profiles whose twins are in the modules of the package itself."""
 
-_WITHOUT_MASKS = ("matcher", "criterion", "gradients", "distributed", "postprocess")
+_OF_TRAINING = ("matcher", "criterion", "gradients", "distributed")
+_WITHOUT_MASKS = (*_OF_TRAINING, "postprocess")
 
 LATER = {
     "conditional": ("dialects/conditional_detr.py", _WITHOUT_MASKS),
@@ -26,6 +27,8 @@ LATER = {
     "dino": ("dialects/dino.py", _WITHOUT_MASKS),
     "rt-detr": ("dialects/rt_detr.py", _WITHOUT_MASKS),
     "lw-detr": ("dialects/lw_detr.py", (*_WITHOUT_MASKS, "masks")),
+    "ultralytics": ("dialects/ultralytics.py", _OF_TRAINING),
+    "paddle": ("dialects/paddle.py", _OF_TRAINING),
 }
 """The modules of the reference that are twins of later profiles, each with the components that it provides."""
 

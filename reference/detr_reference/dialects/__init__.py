@@ -1,8 +1,12 @@
 """The dialects that people train with since Deformable DETR, one file each, as their users call them.
 
-`conditional_detr`: the losses of Deformable DETR, for the decoder's queries alone. `dab_detr`: 1e-6 added to the areas
-of overlaps. `dino`: those losses, also of proposals and of denoising queries. `rt_detr`: varifocal targets, weighted
-losses, top-k with sizes as width and height. `lw_detr`: groups of queries in training, and IoU-aware targets.
+- `conditional_detr`: the losses of Deformable DETR, for the decoder's queries alone.
+- `dab_detr`: 1e-6 added to the areas of overlaps.
+- `dino`: those losses, also of proposals and of denoising queries.
+- `rt_detr`: varifocal targets, weighted losses, top-k with sizes as width and height.
+- `lw_detr`: groups of queries in training, and IoU-aware targets.
+- `ultralytics`: RT-DETR with one loss of all earlier layers, and targets of all images one after another.
+- `paddle`: DETR with weighted losses, one of all earlier layers, and targets as lists of tensors.
 """
 
 from __future__ import annotations
@@ -11,7 +15,9 @@ from .conditional_detr import ConditionalDETRCriterion, ConditionalDETRMatcher, 
 from .dab_detr import DABDETRCriterion, DABDETRMatcher, DABDETRPostProcess
 from .dino import DINOCriterion, DINOMatcher, DINOPostProcess
 from .lw_detr import LWDETRCriterion, LWDETRMatcher, LWDETRPostProcess
+from .paddle import PaddleDETRLoss, PaddleMatcher
 from .rt_detr import RTDETRCriterion, RTDETRMatcher, RTDETRPostProcessor
+from .ultralytics import UltralyticsDetectionLoss, UltralyticsMatcher
 
 __all__ = [
     "ConditionalDETRCriterion",
@@ -26,7 +32,11 @@ __all__ = [
     "LWDETRCriterion",
     "LWDETRMatcher",
     "LWDETRPostProcess",
+    "PaddleDETRLoss",
+    "PaddleMatcher",
     "RTDETRCriterion",
     "RTDETRMatcher",
     "RTDETRPostProcessor",
+    "UltralyticsDetectionLoss",
+    "UltralyticsMatcher",
 ]

@@ -25,11 +25,20 @@ from detr_spec.terms import (
     QualityFocal,
     Varifocal,
     VarifocalByOverlap,
+    VarifocalOrFocal,
     VarifocalThroughWeights,
 )
 from detr_spec.values import Matching, Outputs, Target
 
-TERMS = (Varifocal, VarifocalByOverlap, VarifocalThroughWeights, Matchability, IouAware, QualityFocal)
+TERMS = (
+    Varifocal,
+    VarifocalByOverlap,
+    VarifocalThroughWeights,
+    VarifocalOrFocal,
+    Matchability,
+    IouAware,
+    QualityFocal,
+)
 VALUE, SLOPE = "criterion.classification-value", "gradients.classification"
 Loss = Callable[..., Tensor]
 
@@ -109,6 +118,7 @@ DEFECTS: dict[str, tuple[type[ClassTerm], Loss]] = {
         lambda logits, positive, quality, beta: quality_focal_loss(logits, positive.to(logits.dtype), beta),
     ),
     "weights without a gradient": (VarifocalThroughWeights, criterion.QUALITY_LOSSES[Varifocal]),
+    "a batch without targets as any other": (VarifocalOrFocal, criterion.QUALITY_LOSSES[VarifocalThroughWeights]),
     "pairs without overlap kept": (VarifocalByOverlap, criterion.QUALITY_LOSSES[VarifocalThroughWeights]),
     "pairs without overlap as negatives": (VarifocalThroughWeights, criterion.QUALITY_LOSSES[VarifocalByOverlap]),
 }

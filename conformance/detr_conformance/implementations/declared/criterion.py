@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
+from torch.nn.functional import interpolate
 
 import detr_reference as reference
 from detr_conformance.bridges.torch_criterion import matchings
@@ -29,7 +29,13 @@ from detr_reference.criterion import Matcher, SetPredictionCriterion, average_nu
 from detr_reference.dialects.targets import overlap_targets
 from detr_reference.losses import dice_loss
 from detr_reference.masks import pad_masks
-from detr_reference.quality import iou_aware_loss, matchability_loss, quality_focal_loss, varifocal_loss
+from detr_reference.quality import (
+    iou_aware_loss,
+    matchability_loss,
+    quality_focal_loss,
+    varifocal_loss,
+    varifocal_loss_through_weights,
+)
 from detr_spec.configuration import Configuration, replace
 from detr_spec.losses import METRICS
 from detr_spec.terms import (
@@ -48,6 +54,7 @@ from detr_spec.terms import (
     Term,
     Varifocal,
     VarifocalByOverlap,
+    VarifocalOrFocal,
     VarifocalThroughWeights,
 )
 
@@ -303,12 +310,13 @@ class DeclaredQualityCriterion(DeclaredFocalCriterion):
 
 
 def _by_overlap(logits: Tensor, _: Tensor, quality: Tensor, alpha: float, gamma: float) -> Tensor:
-    return _through_weights(logits, quality > 0, quality, alpha, gamma)
+    return varifocal_loss_through_weights(logits, quality > 0, quality, alpha, gamma)
 
 
-def _through_weights(logits: Tensor, positive: Tensor, quality: Tensor, alpha: float, gamma: float) -> Tensor:
-    weight = torch.where(positive, quality, alpha * logits.sigmoid() ** gamma)
-    return weight * binary_cross_entropy_with_logits(logits, quality, reduction="none")
+def _or_focal(logits: Tensor, positive: Tensor, quality: Tensor, alpha: float, gamma: float) -> Tensor:
+    if not positive.any():
+        return reference.sigmoid_focal_loss(logits, positive, alpha, gamma)
+    return varifocal_loss_through_weights(logits, positive, quality, alpha, gamma)
 
 
 def _quality_focal(logits: Tensor, _: Tensor, quality: Tensor, beta: float) -> Tensor:
@@ -318,7 +326,8 @@ def _quality_focal(logits: Tensor, _: Tensor, quality: Tensor, beta: float) -> T
 QUALITY_LOSSES: dict[type[ClassTerm], Callable[..., Tensor]] = {
     Varifocal: varifocal_loss,
     VarifocalByOverlap: _by_overlap,
-    VarifocalThroughWeights: _through_weights,
+    VarifocalThroughWeights: varifocal_loss_through_weights,
+    VarifocalOrFocal: _or_focal,
     Matchability: matchability_loss,
     IouAware: iou_aware_loss,
     QualityFocal: _quality_focal,

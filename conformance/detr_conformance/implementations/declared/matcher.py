@@ -163,6 +163,11 @@ def _overlap_cost(configuration: Configuration, _: costs.Cost) -> PairCost:
     return lambda image: -overlaps.giou(*image.corners)
 
 
+def _one_minus_overlap(configuration: Configuration, _: costs.Cost) -> PairCost:
+    overlaps = Overlaps(configuration.profile.boxes)
+    return lambda image: 1 - overlaps.giou(*image.corners)
+
+
 def _score_times_overlap(configuration: Configuration, cost: costs.Cost) -> PairCost:
     overlaps, exponent = Overlaps(configuration.profile.boxes), cost.numbers["exponent"]
     return lambda image: -image.scores(configuration) * overlaps.iou(*image.corners) ** exponent
@@ -173,6 +178,7 @@ COSTS: dict[type[costs.Cost], Callable[[Configuration, costs.Cost], PairCost]] =
     costs.FocalCost: _focal_cost,
     costs.L1Cost: lambda *_: lambda image: (image.boxes[:, None] - image.target_boxes[None]).abs().sum(dim=-1),
     costs.GiouCost: _overlap_cost,
+    costs.OneMinusGiou: _one_minus_overlap,
     costs.ScoreTimesOverlap: _score_times_overlap,
 }
 """What answers for each cost that can be declared."""

@@ -1,7 +1,15 @@
 """The reference's later dialects under the suite's interfaces, a module for each file of `detr_reference.dialects`."""
 
-from detr_conformance.implementations.dialects import conditional_detr, dab_detr, dino, lw_detr, rt_detr
+from detr_conformance.implementations.dialects import (
+    conditional_detr,
+    dab_detr,
+    dino,
+    lw_detr,
+    paddle,
+    rt_detr,
+    ultralytics,
+)
 
-MODULES = (conditional_detr, dab_detr, dino, rt_detr, lw_detr)
+MODULES = (conditional_detr, dab_detr, dino, rt_detr, lw_detr, ultralytics, paddle)
 
 IMPLEMENTATIONS = tuple(implementation for module in MODULES for implementation in module.IMPLEMENTATIONS)
