@@ -1,8 +1,8 @@
 """Predictions that stand apart from the decoder's layers, and what they are trained towards. norm §4.
 
-The encoder's own predictions (Zhu et al. 2021, section 4.2) are matched like a layer's. Denoising queries (Li et al.
-2022; Zhang et al. 2022, DINO, section 3.3) are not matched: the position of a query in its group says which target it
-has.
+The encoder's own predictions (Zhu et al. 2021, section 4.2) are matched like a layer's, and so are initial ones, by
+another head of the decoder's first layer (Peng et al. 2024, "D-FINE", section 4.1). Denoising queries (Li et al. 2022;
+Zhang et al. 2022, DINO, section 3.3) are not matched: the position of a query in its group says which target it has.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from detr_spec.calls import PLAIN
 from detr_spec.configuration import Configuration
-from detr_spec.places import Apart
+from detr_spec.places import MATCHED, Apart
 from detr_spec.profile import MatchingScope, Profile
 from detr_spec.values import InvalidValue, Matching, Outputs, Targets
 
@@ -23,9 +23,16 @@ def has_losses(profile: Profile, name: Apart) -> bool:
     return getattr(profile.keys, f"{name}_loss") is not None
 
 
-def encoder_targets(targets: Targets, configuration: Configuration) -> Targets:
-    """The targets of the encoder's predictions: with their own classes, or all of class 0, as the profile says."""
-    if configuration.profile.encoder_labels == "classes":
+def united_apart(profile: Profile) -> tuple[Apart, ...]:
+    """The predictions whose pairs are in the union with those of the decoder's layers, and whose boxes are under it."""
+    if profile.matching.box_pairs != "all-predictions":
+        return ()
+    return tuple(name for name in MATCHED if has_losses(profile, name))
+
+
+def targets_of(name: Apart, targets: Targets, configuration: Configuration) -> Targets:
+    """The targets of predictions apart: those of the encoder are all of class 0, where the profile says so."""
+    if name != "encoder" or configuration.profile.encoder_labels == "classes":
         return targets
     return tuple(replace(target, labels=np.zeros_like(target.labels)) for target in targets)
 

@@ -71,6 +71,7 @@ NUMBERS: dict[str, tuple[object, ...]] = {
 TEMPLATES: dict[str, tuple[object, ...]] = {
     "auxiliary_loss": ("{loss}_{layer}", "{loss}_aux_{layer}", "d{layer}.{loss}", "{loss}_aux", "{loss}"),
     "encoder_loss": (None, "{loss}_enc", "enc.{loss}", "{loss}_enc_{layer}", "{loss}_enc_{number}"),
+    "initial_loss": (None, "{loss}_pre", "pre.{loss}"),
     "denoising_loss": (None, "{loss}_dn", "dn.{loss}", "{loss}_dn_{layer}"),
     "denoising_auxiliary_loss": (None, "{loss}_dn_{layer}", "dn.{loss}", "{loss}_aux_dn"),
     "box_centre": (None, "loss_xy"),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Apart: TypeAlias = Literal["encoder", "denoising"]
+Apart: TypeAlias = Literal["encoder", "initial", "denoising"]
 """Whose predictions stand apart from those of the decoder's queries."""
 
 Whose: TypeAlias = Literal["decoder"] | Apart
 """Whose predictions have losses."""
 
-APART: tuple[Apart, ...] = ("encoder", "denoising")
+APART: tuple[Apart, ...] = ("encoder", "initial", "denoising")
+MATCHED: tuple[Apart, ...] = ("encoder", "initial")
+"""Those of them that are matched like a layer of the decoder."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class Place:
     """Predictions of the decoder's queries, of the encoder, or of denoising queries, in one layer.
 
     layer: the number of a layer before the last one, and None for the last. Those of the encoder are its predictions,
-    one after another.
+    one after another. Initial predictions are one: what a head of its own says of the decoder's first layer.
     """
 
     whose: Whose = "decoder"

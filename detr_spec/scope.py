@@ -31,10 +31,11 @@ class MatchingScope:
     """Whether num_boxes counts the targets once for each group, so that losses are a mean over groups, or once."""
     repeats: int = 1
     """How many queries a target is given: it is matched as if it were there so many times, and counted so too."""
-    box_pairs: Literal["layer", "all-layers"] = "layer"
+    box_pairs: Literal["layer", "all-layers", "all-predictions"] = "layer"
     """The pairs of the losses of boxes: the layer's own; or the union of the pairs of all decoder layers, of which each
     query keeps the target that it has most often, divided by their number (Peng et al. 2024, "D-FINE", section 4.2).
-    Where a query has several targets equally often, either is right."""
+    Where a query has several targets equally often, either is right. "all-predictions": the pairs of initial
+    predictions and of the encoder's, one for each query, are among them, and their boxes have losses under it too."""
 
     def __post_init__(self) -> None:
         require_choices(self)
@@ -96,8 +97,8 @@ def part_of(matching: Matching, problem: Problem) -> Matching:
 def unions(images: Iterable[Sequence[Matching]], most: int) -> list[tuple[Matching, ...]]:
     """Each union of the matchings of a batch, of which each query keeps a target that it has most often.
 
-    images: for each image, its matching in every decoder layer. There are several unions where a query has two targets
-    equally often; none are given where there are more than `most`.
+    images: for each image, the matchings that it is the union of, such as those of every decoder layer. There are
+    several unions where a query has two targets equally often; none are given where there are more than `most`.
     """
     found = [_most_frequent(layers) for layers in images]
     if prod(len(targets) for image in found for targets in image.values()) > most:

@@ -6,8 +6,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from detr_spec.declarations import require_choices, require_different, require_template
-from detr_spec.places import Place, places_of
+from detr_spec.places import APART, Place, places_of
 from detr_spec.values import InvalidValue
+
+_TEMPLATES: dict[str, tuple[str, ...]] = {
+    "auxiliary_loss": ("layer",),
+    "encoder_loss": ("layer", "number"),
+    "initial_loss": (),
+    "denoising_loss": ("layer",),
+    "denoising_auxiliary_loss": ("layer",),
+}
+"""The names of losses that are made from the main loss, and what else may be in them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +28,7 @@ class Keys:
     masks: str = "pred_masks"
     auxiliary: str = "aux_outputs"
     encoder: str = "enc_outputs"
+    initial: str = "pre_outputs"
     denoising: str = "dn_outputs"
     denoising_meta: str = "dn_meta"
     denoising_groups: str = "dn_num_group"
@@ -52,6 +62,9 @@ class Keys:
 
     Where there may be several, "{loss}_enc_{number}" counts them from 0, and "{loss}_{layer}" from L−1, after the
     auxiliary layers; they are a list then."""
+    initial_loss: str | None = None
+    """How a loss of initial predictions is named from the main loss, such as "{loss}_pre"; None where they have no
+    losses."""
     denoising_loss: str | None = None
     """How a loss of denoising queries in the last layer is named from the main loss, such as "{loss}_dn", or
     "{loss}_dn_{layer}" with the number L−1; None where they have no losses."""
@@ -62,20 +75,19 @@ class Keys:
     """The name of Σ weight · loss over all terms and layers; None where that is not reported beside its parts."""
 
     def __post_init__(self) -> None:
-        apart = self.encoder, self.denoising, self.denoising_meta
+        apart = self.encoder, self.initial, self.denoising, self.denoising_meta
         require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, *apart)
         of_groups = self.denoising_groups, self.denoising_queries, self.denoising_positives
         require_different("parts of the meta data", self.denoising, *of_groups)
         of_object = self.labels, self.target_boxes, self.target_masks
         require_different("parts of a target", *of_object, self.target_size, self.target_valid, self.target_counts)
-        for name in ("auxiliary_loss", "encoder_loss", "denoising_loss", "denoising_auxiliary_loss"):
+        for name, optional in _TEMPLATES.items():
             if (template := getattr(self, name)) is not None:
-                optional = ("layer", "number") if name == "encoder_loss" else ("layer",)
                 require_template(name, template, "loss", optional=optional)
         if self.denoising_loss is None and self.denoising_auxiliary_loss is not None:
             raise InvalidValue("denoising_auxiliary_loss is given without denoising_loss; expected both, or neither")
         main = self.losses
-        places = [Place("encoder"), Place("denoising")]
+        places = [Place(whose) for whose in APART]
         places += [Place(layer=0)] if self.auxiliary_loss != "{loss}" else []
         places += [Place("denoising", 0)] if self.denoising_auxiliary_loss != self.denoising_loss else []
         named = [self.named(loss, place, 2, 1) for place in places for loss in main]
@@ -91,10 +103,11 @@ class Keys:
     def places(self, decoder_layers: int, encoder_predictions: int) -> tuple[Place, ...]:
         """Whose predictions have losses: the decoder's, the last layer's first, and of those apart what is named."""
         encoder = places_of("encoder", encoder_predictions) if self.encoder_loss is not None else ()
+        initial = places_of("initial", 1) if self.initial_loss is not None else ()
         denoising = (
             places_of("denoising", self.denoising_layers(decoder_layers)) if self.denoising_loss is not None else ()
         )
-        return (*places_of("decoder", decoder_layers), *encoder, *denoising)
+        return (*places_of("decoder", decoder_layers), *encoder, *initial, *denoising)
 
     def denoising_layers(self, decoder_layers: int) -> int:
         """In how many of the decoder's layers denoising queries have predictions."""
@@ -106,6 +119,7 @@ class Keys:
         templates = {
             "decoder": "{loss}" if last else self.auxiliary_loss,
             "encoder": self.encoder_loss,
+            "initial": self.initial_loss,
             "denoising": self.denoising_loss if last else self.denoising_auxiliary_loss,
         }
         of_encoder, template = place.whose == "encoder", templates[place.whose]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from detr_spec.calls import PLAIN
+from detr_spec.places import APART, Apart
 
 # Spelt out, as these types are read where values become plain data: from NumPy 2.5 on, NDArray is an alias that does
 # not show that it is an array.
@@ -148,9 +149,10 @@ class Outputs:
 
     logits [B, Q, C] (C = K + 1 with a no-object class, K without), boxes [B, Q, 4] as (cx, cy, w, h) in [0, 1],
     masks [B, Q, h, w] logits or None, auxiliary: the outputs of layers 0 … L−2 in order, without auxiliary of their
-    own. encoder and denoising: predictions of the encoder and of denoising queries, which stand apart, the last ones
-    with those before in `auxiliary`. Raises `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside
-    [0, 1] unless `broken` says that the case is meant to carry them.
+    own. encoder, initial and denoising: predictions of the encoder, the first of the decoder's queries, by another
+    head, and those of denoising queries, which stand apart, the last ones with those before in `auxiliary`. Raises
+    `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless `broken` says
+    that the case is meant to carry them.
     """
 
     logits: Annotated[Floats, "[B, Q, C]"]
@@ -159,6 +161,7 @@ class Outputs:
     auxiliary: tuple[Outputs, ...] = ()
     broken: bool = False
     encoder: Outputs | None = None
+    initial: Outputs | None = None
     denoising: Outputs | None = None
 
     def __post_init__(self) -> None:
@@ -212,9 +215,14 @@ class Outputs:
         return Outputs(self.logits, self.boxes, self.masks, (), self.broken)
 
     @property
-    def apart(self) -> dict[str, Outputs | None]:
+    def apart(self) -> dict[Apart, Outputs | None]:
         """The predictions that stand apart, by name."""
-        return {"encoder": self.encoder, "denoising": self.denoising}
+        return {name: getattr(self, name) for name in APART}
+
+    def with_apart(self, apart: Mapping[Apart, Outputs | None]) -> Outputs:
+        """The outputs with others of the predictions that stand apart, by name."""
+        changes: Any = apart
+        return replace(self, **changes)
 
     @property
     def batch(self) -> int:
@@ -352,14 +360,20 @@ class LayerGradient:
 class LossGradients:
     """What a criterion returned, Σ weight · loss, and its gradient in each decoder layer, first to last.
 
-    encoder, denoising: likewise by each of the predictions that stand apart, where they were given.
+    encoder, initial, denoising: likewise by each of the predictions that stand apart, where they were given.
     """
 
     losses: Losses
     total: float
     layers: tuple[LayerGradient, ...]
     encoder: tuple[LayerGradient, ...] = ()
+    initial: tuple[LayerGradient, ...] = ()
     denoising: tuple[LayerGradient, ...] = ()
+
+    @property
+    def apart(self) -> dict[str, tuple[LayerGradient, ...]]:
+        """The gradients by predictions that stand apart, by name."""
+        return {name: getattr(self, name) for name in APART}
 
 
 @dataclass(frozen=True, eq=False)

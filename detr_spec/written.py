@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -145,11 +146,11 @@ def _read(value: object, profile: Profile) -> object:
     if isinstance(value, Detections):
         return replace(value, labels=value.labels - profile.targets.first_label)
     if isinstance(value, LossGradients):
-        layers, encoder, denoising = (
-            tuple(_turned_gradient(one, back) for one in gradients)
-            for gradients in (value.layers, value.encoder, value.denoising)
-        )
-        return replace(value, layers=layers, encoder=encoder, denoising=denoising)
+        turned: dict[str, Any] = {
+            name: tuple(_turned_gradient(one, back) for one in gradients)
+            for name, gradients in {"layers": value.layers, **value.apart}.items()
+        }
+        return replace(value, **turned)
     if isinstance(value, HeadParameters):
         matrix, bias = value.class_head
         return replace(value, class_head=(np.roll(matrix, back, axis=0), np.roll(bias, back)))

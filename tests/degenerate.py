@@ -134,6 +134,6 @@ def detached(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(detached(item) for item in value)
     if isinstance(value, LossGradients):
-        apart = {part: detached(getattr(value, part)) for part in ("layers", "encoder", "denoising")}
+        apart = {part: detached(getattr(value, part)) for part in ("layers", *value.apart)}
         return replace(value, **apart)
     return value

@@ -27,22 +27,24 @@ LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "n": 
 
 
 def _layer() -> Outputs:
-    return record(Outputs, auxiliary=(), encoder=None, denoising=None)
+    return record(Outputs, auxiliary=(), encoder=None, initial=None, denoising=None)
 
 
 def _layers() -> Outputs:
-    return record(Outputs, auxiliary=(_layer(), _layer()), encoder=None, denoising=None)
+    return record(Outputs, auxiliary=(_layer(), _layer()), encoder=None, initial=None, denoising=None)
 
 
 SPECIAL: dict[tuple[Any, str], Any] = {
     (Outputs, "auxiliary"): lambda: (_layer(), _layer()),
     (Outputs, "encoder"): _layers,
+    (Outputs, "initial"): _layer,
     (Outputs, "denoising"): _layers,
     (Profile, "activation"): lambda: "sigmoid",
     (Profile, "further_costs"): lambda: (record(FurtherCost),),
     (Profile, "further_losses"): lambda: (record(FurtherLoss),),
     (Keys, "auxiliary_loss"): lambda: "layer {layer}, {loss}",
     (Keys, "encoder_loss"): lambda: "encoder, {loss}",
+    (Keys, "initial_loss"): lambda: "initial, {loss}",
     (Keys, "denoising_loss"): lambda: "denoising, {loss}",
     (Keys, "denoising_auxiliary_loss"): lambda: "denoising of layer {layer}, {loss}",
     (MatcherRules, "arguments"): lambda: ("boxes", "logits", *record(TargetRules).parts),

@@ -1,47 +1,54 @@
-"""Invariants of predictions that stand apart: the encoder's own, and those of denoising queries. norm §4, A6 and G1."""
+"""Invariants of predictions that stand apart: of the encoder, initial ones, of denoising queries. norm §4, A6, G1."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
+from operator import add
 
-from detr_spec.apart import denoising_groups, denoising_matchings, encoder_targets, has_losses, of_denoising
+from detr_spec.apart import (
+    denoising_groups,
+    denoising_matchings,
+    has_losses,
+    of_denoising,
+    targets_of,
+    united_apart,
+)
 from detr_spec.calls import EVALUATED
 from detr_spec.cases import RankCase, SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.gradients import layer_objective
 from detr_spec.implementation import Distributed
 from detr_spec.invariant import invariant
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
     Build,
     Judged,
+    asked_terms,
     judged,
     known_matchings,
     layered_terms,
+    premise_same_matchings,
+    require_all_same_terms,
     require_key,
     require_same_layers,
 )
 from detr_spec.invariants.criterion_values import require_keys
 from detr_spec.invariants.distributed import losses_of_ranks
-from detr_spec.invariants.gradient_answers import Build as BuildGradients
-from detr_spec.invariants.gradient_answers import (
-    JudgedLayer,
-    require_count,
-    require_layers,
-    require_shapes,
-    require_zero,
-)
-from detr_spec.invariants.shared import layer_names, require_evaluation, unique_matchings
+from detr_spec.invariants.shared import require_evaluation, unique_matchings
 from detr_spec.losses import num_boxes_of_ranks
-from detr_spec.places import Apart, places_of
-from detr_spec.reported import absent_keys, own_losses, weight_table, without_extra
+from detr_spec.places import MATCHED, Apart
+from detr_spec.reported import absent_keys, own_losses, without_extra
 from detr_spec.strategies import DISTINCT_REGIMES, apart_cases, called_cases, rank_cases, set_cases
 from detr_spec.tolerance import Interval
-from detr_spec.values import LayerGradient, Losses, Outputs, Targets
-from detr_spec.violation import NotProvided, PremiseFailed, premise, require
+from detr_spec.values import Losses, Outputs, Targets
+from detr_spec.violation import PremiseFailed, require
 
-NAMES: dict[Apart, str] = {"encoder": "encoder outputs", "denoising": "denoising outputs"}
+NAMES: dict[Apart, str] = {
+    "encoder": "encoder outputs",
+    "initial": "initial outputs",
+    "denoising": "denoising outputs",
+}
 """What they are called in messages."""
 
 
@@ -50,15 +57,20 @@ def supervised(case: SetCase, name: Apart, losses: Losses) -> Judged:
 
     Ends the check where there are none, and where an optimum of the encoder's is not unique by a margin.
     """
-    outputs: Outputs | None = getattr(case.outputs, name)
+    outputs = case.outputs.apart[name]
     if outputs is None:
         raise PremiseFailed(f"there are no {NAMES[name]}")
     if name == "denoising":
         return replace(_denoising(case.configuration, outputs, case.targets), losses=losses)
-    configuration, targets = case.configuration, encoder_targets(case.targets, case.configuration)
-    profile = replace(configuration.profile, matching=replace(configuration.profile.matching, box_pairs="layer"))
+    configuration, targets = case.configuration, targets_of(name, case.targets, case.configuration)
     matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
-    return Judged(replace(configuration, profile=profile), outputs, targets, losses, matchings, whose=name)
+    own = Judged(configuration, outputs, targets, losses, matchings, whose=name)
+    if name in united_apart(configuration.profile):
+        rest = case.outputs.with_apart({name: None})
+        known = known_matchings(losses, configuration, rest, case.targets)
+        return replace(own, others=Judged(configuration, rest, case.targets, losses, known).united)
+    profile = replace(configuration.profile, matching=replace(configuration.profile.matching, box_pairs="layer"))
+    return replace(own, configuration=replace(configuration, profile=profile))
 
 
 def _denoising(configuration: Configuration, outputs: Outputs, targets: Targets) -> Judged:
@@ -82,27 +94,35 @@ def _require_definitions(answer: Judged) -> None:
 
 
 def _require_total(case: SetCase, answer: Judged) -> None:
-    """Raises `Violation` unless the total, if it is reported, is that of the decoder and the answer's predictions."""
+    """Raises `Violation` unless the total, if it is reported, is that of the decoder and all predictions apart."""
     total, losses = case.configuration.profile.keys.total, answer.losses
     if total is not None:
         matchings = known_matchings(losses, case.configuration, case.outputs, case.targets)
         decoder = Judged(case.configuration, case.outputs, case.targets, losses, matchings)
         require_key(losses, total)
-        sum_of_both = decoder.of_key(total).definition + answer.of_key(total).definition
-        replace(decoder.of_key(total), evaluate=lambda: sum_of_both).require_definition()
+        others = [name for name in MATCHED if name != answer.whose and case.outputs.apart[name] is not None]
+        given = [decoder, answer, *(supervised(case, name, losses) for name in others)]
+        sums = [one.of_key(total).definition for one in given]
+        replace(decoder.of_key(total), evaluate=lambda: reduce(add, sums)).require_definition()
 
 
 def _require_apart(component: Build, case: SetCase, name: Apart) -> None:
     """Raises `Violation` unless the decoder's losses are those without these predictions, and others as declared."""
     configuration, targets = case.configuration, case.targets
-    decoder = replace(case.outputs, encoder=None, denoising=None)
-    before = judged(component, configuration, decoder, targets)
+    before = judged(component, configuration, case.outputs.with_apart({name: None}), targets)
     after = judged(component, configuration, case.outputs, targets)
     added = without_extra(configuration, set(after.losses.values) - set(before.losses.values))
     declared = set(own_losses(configuration, name))
     foreign = sorted(added - declared)
     require(not foreign, f"{NAMES[name]} add {', '.join(foreign)}", expected=sorted(declared), got=sorted(added))
-    require_same_layers(after, before, f"with {NAMES[name]}")
+    when = f"with {NAMES[name]}"
+    if name not in united_apart(configuration.profile):
+        require_same_layers(after, before, when)
+        return
+    own = [term for term in asked_terms(configuration) if term not in configuration.moving("boxes")]
+    for layer in before.layers:
+        premise_same_matchings(before.matching(layer), after.matching(layer))
+    require_all_same_terms((after.terms(own, layer), before.terms(own, layer), when) for layer in before.layers)
 
 
 @invariant(
@@ -120,6 +140,22 @@ def encoder_outputs_apart(component: Build, case: SetCase) -> None:
     queries.
     """
     _require_apart(component, case, "encoder")
+
+
+@invariant(
+    "auxiliary.initial-outputs-apart",
+    number="A6",
+    formula="losses of (decoder layers, initial) = losses of (decoder layers), and loss_pre only where declared",
+    source="norm §7, A6; Peng et al. 2024, D-FINE, section 4.1: a head of its own predicts the first boxes",
+    breaks="initial predictions as an auxiliary layer, whose losses are then called as those of another one",
+    cases=apart_cases("initial", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
+)
+def initial_outputs_apart(component: Build, case: SetCase) -> None:
+    """Initial predictions change no loss of the decoder's, and have losses of their own only as declared.
+
+    They are what its first layer refines, not what it finds.
+    """
+    _require_apart(component, case, "initial")
 
 
 @invariant(
@@ -155,6 +191,45 @@ def encoder_losses(component: Build, case: SetCase) -> None:
     answer = supervised(case, "encoder", component(case.configuration)(case.outputs, case.targets).value)
     _require_definitions(answer)
     _require_total(case, answer)
+
+
+@invariant(
+    "auxiliary.initial-losses",
+    number="A6",
+    formula="loss_pre = the loss of initial predictions under argmin of their own costs, over the same num_boxes",
+    source="norm §4; Peng et al. 2024, D-FINE, section 4.1",
+    breaks="the first layer's matching used; its refined boxes in place of the initial ones; forgotten",
+    cases=apart_cases("encoder", "initial", declared=True, regimes=DISTINCT_REGIMES, layers=(1, 2)),
+    applies=lambda profile: has_losses(profile, "initial"),
+)
+def initial_losses(component: Build, case: SetCase) -> None:
+    """Each loss of initial predictions, and their cardinality error, is there and equals its definition.
+
+    The decoder's later layers refine these boxes, and nothing else trains them.
+    """
+    answer = supervised(case, "initial", component(case.configuration)(case.outputs, case.targets).value)
+    _require_definitions(answer)
+    _require_total(case, answer)
+
+
+@invariant(
+    "auxiliary.united-pairs",
+    number="A6",
+    formula="box losses of each decoder layer = their definition under the union of the pairs of all predictions",
+    source="norm §3; Peng et al. 2024, D-FINE, section 4.2",
+    breaks="a union of decoder layers alone; pairs that are counted once for each layer in the divisor",
+    cases=apart_cases("encoder", "initial", declared=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3)),
+    applies=lambda profile: bool(united_apart(profile)),
+)
+def united_pairs(component: Build, case: SetCase) -> None:
+    """The losses of boxes in each decoder layer are under the union of the pairs of all predictions.
+
+    A box that one part of the network finds is learnt by all of them, and that part may be the encoder.
+    """
+    answer = judged(component, case.configuration, case.outputs, case.targets)
+    for layer in answer.layers:
+        for term in answer.terms(case.configuration.moving("boxes"), layer).values():
+            term.require_definition()
 
 
 @invariant(
@@ -271,65 +346,3 @@ def _divisors(case: RankCase) -> list[Interval]:
     divisors = num_boxes_of_ranks(counted, case.configuration)
     factors = groups if rule == "each-group" else [1] * len(groups)
     return [divisor * float(factor) for divisor, factor in zip(divisors, factors, strict=True)]
-
-
-def _require_slopes(component: BuildGradients, case: SetCase, name: Apart) -> None:
-    """Raises `Violation` unless the gradient of the weighted losses apart is their slope, and moves nothing else."""
-    configuration = case.configuration
-    table = weight_table(configuration, configuration.term_weights, name)
-    answer = component(configuration)(case.outputs, case.targets, table).value
-    for key in table:
-        require_key(answer.losses, key)
-    require_layers(answer, case.outputs)
-    for layer_name, of_layer in zip(layer_names(case.outputs), answer.layers, strict=True):
-        require_zero(f"the losses of {NAMES[name]} move logits of {layer_name}", of_layer.logits)
-        require_zero(f"the losses of {NAMES[name]} move boxes of {layer_name}", of_layer.boxes)
-    own = supervised(case, name, answer.losses)
-    gradients: tuple[LayerGradient, ...] = getattr(answer, name)
-    if not gradients:
-        raise NotProvided(f"the gradient by {NAMES[name]} cannot be seen")
-    require_count(NAMES[name], gradients, own.outputs)
-    last, *earlier = places_of(name, len(gradients))
-    known = []
-    for place, layer, gradient, matchings in zip(
-        (*earlier, last), own.outputs.layers, gradients, own.matchings, strict=True
-    ):
-        require_shapes(NAMES[name], gradient, layer)
-        objective = layer_objective(own.configuration, (layer, own.targets, matchings), table, place)
-        judged_layer = JudgedLayer(NAMES[name], layer, gradient, objective)
-        known += [judged_layer.require_logit_slopes(), judged_layer.require_box_slopes()]
-    premise(any(known), "no gradient is known")
-
-
-@invariant(
-    "gradients.encoder-losses",
-    number="G1",
-    formula="∂(Σ_k w_k loss_k_enc)/∂(z_enc, b̂_enc) = the definition's slope; of every decoder layer 0",
-    source="norm §4 and §7; Zhu et al. 2021, section 4.2",
-    breaks="losses from a detached copy of the proposals; proposals that are trained through the decoder's boxes",
-    cases=apart_cases("encoder", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
-    applies=lambda profile: has_losses(profile, "encoder"),
-)
-def encoder_slopes(component: BuildGradients, case: SetCase) -> None:
-    """The gradient of the encoder's losses with respect to its own predictions is the definition's slope.
-
-    It is all that teaches the encoder to propose; no decoder layer is moved by it.
-    """
-    _require_slopes(component, case, "encoder")
-
-
-@invariant(
-    "gradients.denoising-losses",
-    number="G1",
-    formula="∂(Σ_k w_k loss_k_dn)/∂(z_dn, b̂_dn) = the definition's slope; of every decoder layer 0",
-    source="norm §4 and §7; Zhang et al. 2022, DINO, section 3.3",
-    breaks="losses from under no_grad; negatives without a gradient; a gradient not divided by the number of groups",
-    cases=apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
-    applies=lambda profile: has_losses(profile, "denoising"),
-)
-def denoising_slopes(component: BuildGradients, case: SetCase) -> None:
-    """The gradient of the denoising losses with respect to these queries' predictions is the definition's slope.
-
-    There are many more of them than objects, so a wrong factor drowns the other losses.
-    """
-    _require_slopes(component, case, "denoising")

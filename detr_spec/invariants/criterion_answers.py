@@ -14,6 +14,7 @@ from functools import cached_property, partial
 import numpy as np
 from numpy.typing import ArrayLike
 
+from detr_spec.apart import targets_of, united_apart
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Criterion
 from detr_spec.invariants.shared import (
@@ -190,6 +191,8 @@ class Judged:
     """What losses over num_boxes are divided by, where that is not the batch's own number."""
     pairs_normaliser: Interval | None = None
     """Likewise, losses of boxes whose pairs are those of all layers."""
+    others: tuple[tuple[Matching, ...], ...] = ()
+    """The matchings of other predictions that are in the union with those of its layers."""
     chosen: tuple[Matching, ...] | None = None
     """Which union of the matchings of all layers it is judged by, where that is known."""
     whose: Whose = "decoder"
@@ -221,9 +224,19 @@ class Judged:
     @cached_property
     def unions(self) -> list[tuple[Matching, ...]]:
         """The unions of all layers' matchings that are right; ends the check for more than `MOST_UNIONS`."""
-        found = unions(zip(*self.matchings, strict=True), MOST_UNIONS)
+        found = unions(zip(*self.united, strict=True), MOST_UNIONS)
         premise(bool(found), "too many unions of the matchings of all layers are right")
         return found
+
+    @cached_property
+    def united(self) -> tuple[tuple[Matching, ...], ...]:
+        """The matchings that such a union is of; ends the check where one of predictions apart is not unique."""
+        configuration, targets, found = self.configuration, self.targets, [*self.matchings, *self.others]
+        for name in united_apart(configuration.profile):
+            if (apart := self.outputs.apart[name]) is not None:
+                own = targets_of(name, targets, configuration)
+                found += [unique_matchings(layer, own, configuration) for layer in apart.layers]
+        return tuple(found)
 
     def explaining(self) -> Iterator[tuple[Matching, ...]]:
         """Those of them that explain the losses of boxes, and then the first, right or not."""

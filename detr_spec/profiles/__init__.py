@@ -5,6 +5,7 @@ from importlib.metadata import entry_points
 
 from detr_spec.profile import Profile
 from detr_spec.profiles.conditional import CONDITIONAL
+from detr_spec.profiles.d_fine import D_FINE, DEIM
 from detr_spec.profiles.dab import DAB
 from detr_spec.profiles.deformable import DEFORMABLE
 from detr_spec.profiles.detr import DETR
@@ -19,8 +20,10 @@ __all__ = [
     "CONDITIONAL",
     "DAB",
     "DEFORMABLE",
+    "DEIM",
     "DETR",
     "DINO",
+    "D_FINE",
     "LW_DETR",
     "PADDLE",
     "PROFILES",
@@ -45,7 +48,7 @@ def _registered() -> Iterator[Profile]:
         yield profile
 
 
-OWN = (DETR, DEFORMABLE, CONDITIONAL, DAB, DINO, RT_DETR, LW_DETR, ULTRALYTICS, PADDLE)
+OWN = (DETR, DEFORMABLE, CONDITIONAL, DAB, DINO, RT_DETR, LW_DETR, D_FINE, DEIM, ULTRALYTICS, PADDLE)
 """The profiles of this package."""
 
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (*OWN, *_registered())}

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
-from detr_spec.apart import has_losses
+from detr_spec.apart import has_losses, united_apart
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
@@ -32,7 +32,8 @@ def apart_cases(
 ) -> Promised[SetCase]:
     """Set cases as `set_cases` draws them, with those predictions apart; `declared`: those that have losses, alone.
 
-    They are drawn like decoder layers. The encoder may have fewer queries. Denoising queries are one or two groups of
+    They are drawn like decoder layers. The encoder may have fewer queries, unless its pairs are united with the
+    decoder's. Denoising queries are one or two groups of
     twice as many as an image has targets at most; without targets there are none.
     """
 
@@ -52,7 +53,10 @@ def _encoder_fits(case: SetCase) -> bool:
     encoder = case.outputs.encoder
     if encoder is None:
         return True
-    return encoder.queries <= case.outputs.queries and len(encoder.layers) == case.configuration.encoder_predictions
+    united = "encoder" in united_apart(case.configuration.profile)
+    if encoder.queries > case.outputs.queries or (united and encoder.queries != case.outputs.queries):
+        return False
+    return len(encoder.layers) == case.configuration.encoder_predictions
 
 
 def _denoising_fits(case: SetCase) -> bool:
@@ -80,18 +84,20 @@ def _apart_case(
     count, predictions = draw(st.integers(*layers)), 1
     if domain.profile.keys.lists_encoder and "encoder" in names:
         predictions = int(domain.limits.fixed.get("encoder_predictions", draw(st.integers(1, MOST_PREDICTIONS))))
-    spare = {"encoder": predictions, "denoising": domain.profile.keys.denoising_layers(count)}
+    spare = {"encoder": predictions, "initial": 1, "denoising": domain.profile.keys.denoising_layers(count)}
     whole = count + sum(spare[name] for name in names)
     case: SetCase = draw(set_cases(regimes=regimes, layers=(whole, whole), targets=targets)(domain))
     drawn = list(case.outputs.layers)
-    apart = {name: joined_layers([drawn.pop() for _ in range(spare[name])]) for name in names}
+    apart: dict[Apart, Outputs | None] = {
+        name: joined_layers([drawn.pop() for _ in range(spare[name])]) for name in names
+    }
     encoder, denoising = apart.get("encoder"), apart.get("denoising")
-    if encoder is not None:
-        encoder = encoder.take(queries=np.arange(draw(st.integers(1, encoder.queries))))
+    if encoder is not None and "encoder" not in united_apart(domain.profile):
+        apart["encoder"] = encoder.take(queries=np.arange(draw(st.integers(1, encoder.queries))))
     if denoising is not None:
-        denoising = grouped(draw, denoising, case.targets)
+        apart["denoising"] = grouped(draw, denoising, case.targets)
     configuration = replace(case.configuration, decoder_layers=count, encoder_predictions=predictions)
-    outputs = replace(joined_layers(drawn), encoder=encoder, denoising=denoising)
+    outputs = joined_layers(drawn).with_apart(apart)
     return replace(case, configuration=configuration, outputs=outputs)
 
 

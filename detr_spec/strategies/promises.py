@@ -82,6 +82,7 @@ def _more_queries(outputs: Outputs, count: int) -> Outputs:
         masks=None if outputs.masks is None else outputs.masks[:, boxes],
         auxiliary=tuple(_more_queries(layer, count) for layer in outputs.auxiliary),
         encoder=None if outputs.encoder is None else _more_queries(outputs.encoder, count),
+        initial=None if outputs.initial is None else _more_queries(outputs.initial, count),
     )
 
 

@@ -74,7 +74,9 @@ class Look:
 
 TOP_K = replace(DEFORMABLE, name="top-k")
 ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
+INITIAL = replace(DETR, keys=Keys(initial_loss="{loss}_pre"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
+UNITED = replace(INITIAL, matching=MatchingScope(box_pairs="all-predictions"))
 OF_ONE_LAYER = replace(DETR, keys=Keys(denoising_loss="dn_of_last.{loss}"))
 PIXELS = replace(DETR, targets=TargetRules(box_format="xyxy", units="pixels"))
 ARGUMENTS = declarable_values(MatcherRules)["arguments"]
@@ -137,6 +139,8 @@ LOOKED_AT: dict[str, Look] = {
     "keys.masks": Look("masks.keys"),
     "keys.auxiliary": Look("auxiliary.keys"),
     "keys.encoder": Look("auxiliary.encoder-losses", ENCODER),
+    "keys.initial": Look("auxiliary.initial-losses", INITIAL),
+    "keys.initial_loss": Look({None: "auxiliary.initial-outputs-apart", "": "auxiliary.initial-losses"}),
     "keys.denoising": Look("auxiliary.denoising-losses", DENOISING),
     "keys.labels": Look("matcher.valid-pairs"),
     "keys.target_boxes": Look("matcher.valid-pairs"),
@@ -191,7 +195,11 @@ LOOKED_AT: dict[str, Look] = {
     "matching.groups": Look("matcher.valid-pairs"),
     "matching.group_losses": Look("criterion.l1-value", GROUPED),
     "matching.repeats": Look("matcher.valid-pairs"),
-    "matching.box_pairs": Look("auxiliary.many-layers"),
+    "matching.box_pairs": Look(
+        {"": "auxiliary.many-layers", "all-predictions": "auxiliary.united-pairs"},
+        built_to={"all-predictions": "all-layers"},
+        bases={"all-predictions": UNITED},
+    ),
     "losses.extra": Look("criterion.keys", open=(("extra_*",),)),
     "boxes.iou_epsilon": Look("boxes.iou-definition", built_to=EPSILONS),
     "boxes.giou_epsilon": Look("boxes.giou-definition", built_to=EPSILONS),

@@ -125,9 +125,11 @@ def _with_layers(outputs: Outputs, kept: Kept) -> Outputs:
 
 
 def _with_queries(outputs: Outputs, kept: Kept) -> Outputs:
-    """The outputs with those queries of the decoder's layers."""
-    decoder = replace(outputs, encoder=None, denoising=None)
-    return replace(decoder.take(queries=kept), encoder=outputs.encoder, denoising=outputs.denoising)
+    """The outputs with those queries of the decoder's layers, and of an encoder that has as many."""
+    encoder, decoder = outputs.encoder, replace(outputs, encoder=None, denoising=None)
+    if encoder is not None and encoder.queries == outputs.queries:
+        encoder = encoder.take(queries=kept)
+    return replace(decoder.take(queries=kept), encoder=encoder, denoising=outputs.denoising)
 
 
 def _with_pixels(axis: int, outputs: Outputs, kept: Kept) -> Outputs:

@@ -76,7 +76,7 @@ def _numbers(value: Any) -> Iterator[Floats]:
     elif isinstance(value, Losses):
         yield from _numbers(value.values)
     elif isinstance(value, LossGradients):
-        yield from _numbers((value.layers, value.encoder, value.denoising))
+        yield from _numbers((value.layers, *value.apart.values()))
     elif isinstance(value, Mapping):
         yield from _numbers(tuple(value.values()))
     elif isinstance(value, (tuple, list)):

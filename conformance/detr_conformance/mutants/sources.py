@@ -27,6 +27,8 @@ LATER = {
     "dino": ("dialects/dino.py", _WITHOUT_MASKS),
     "rt-detr": ("dialects/rt_detr.py", _WITHOUT_MASKS),
     "lw-detr": ("dialects/lw_detr.py", (*_WITHOUT_MASKS, "masks")),
+    "d-fine": ("dialects/d_fine.py", _WITHOUT_MASKS),
+    "deim": ("dialects/deim.py", _WITHOUT_MASKS),
     "ultralytics": ("dialects/ultralytics.py", _OF_TRAINING),
     "paddle": ("dialects/paddle.py", _OF_TRAINING),
 }

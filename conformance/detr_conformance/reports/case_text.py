@@ -169,7 +169,11 @@ def _image(parts: Mapping[str, Any], image: int, configuration: Mapping[str, Any
 
 def _parts(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """All that is predicted, layer by layer, and what stands apart from the decoder's layers."""
-    apart = ("encoder", "queries of the encoder", "prediction"), ("denoising", "denoising queries", "decoder layer")
+    apart = (
+        ("encoder", "queries of the encoder", "prediction"),
+        ("initial", "queries before the decoder's first layer", "prediction"),
+        ("denoising", "denoising queries", "decoder layer"),
+    )
     yield from _layers(outputs, "queries", "queries of decoder layer")
     for name, title, unit in apart:
         if outputs.get(name) is not None:

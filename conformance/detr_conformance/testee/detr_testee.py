@@ -597,7 +597,7 @@ def _matching(what: str, answer: Any, convert: Callable[[Any], Any]) -> dict[str
 
 KEYS = {
     "logits": "pred_logits", "boxes": "pred_boxes", "masks": "pred_masks", "auxiliary": "aux_outputs",
-    "encoder": "enc_outputs", "denoising": "dn_outputs", "denoising_meta": "dn_meta",
+    "encoder": "enc_outputs", "initial": "pre_outputs", "denoising": "dn_outputs", "denoising_meta": "dn_meta",
     "denoising_groups": "dn_num_group", "denoising_queries": "pad_size", "denoising_positives": "dn_positive_idx",
     "encoder_loss": None, "denoising_loss": None, "labels": "labels", "target_boxes": "boxes",
     "target_masks": "masks", "target_size": "size", "target_valid": "valid", "target_counts": "counts",
@@ -620,7 +620,7 @@ LAYER = ("logits", "boxes", "masks")
 """What a layer predicts."""
 SEEN = ("logits", "boxes")
 """The predictions by which a layer is told from others."""
-APART = ("encoder", "denoising")
+APART = ("encoder", "initial", "denoising")
 """The layers that stand apart from those of the decoder."""
 TARGET = {
     "labels": "labels", "boxes": "target_boxes", "masks": "target_masks", "size": "target_size",
@@ -735,6 +735,7 @@ class TorchInputs:
         self.apart = {part: self._layers(getattr(outputs, part), getattr(self.keys, part)) for part in APART}
         main = self._nested("outputs", self.layers)
         main.update(self._encoder(self.apart["encoder"]))
+        main.update(zip([self.keys.initial], self.apart["initial"]))
         main.update(self._denoising(self.apart["denoising"], list(map(_count, targets))))
         return self.container("outputs", main)
 

@@ -148,6 +148,8 @@ def _require_layers(outputs: Outputs, configuration: Configuration, place: Place
     counts = {"decoder layers": (outputs, configuration.decoder_layers)}
     if outputs.encoder is not None:
         counts["predictions of the encoder"] = (outputs.encoder, configuration.encoder_predictions)
+    if outputs.initial is not None:
+        counts["initial predictions"] = (outputs.initial, 1)
     for what, (predicted, expected) in counts.items():
         if len(predicted.layers) != expected:
             found = f"{len(predicted.layers)} {what}"

@@ -7,12 +7,16 @@
 - `lw_detr`: groups of queries in training, and IoU-aware targets.
 - `ultralytics`: RT-DETR with one loss of all earlier layers, and targets of all images one after another.
 - `paddle`: DETR with weighted losses, one of all earlier layers, and targets as lists of tensors.
+- `d_fine`: losses of boxes under the union of the pairs of all predictions.
+- `deim`: the same, with matchability-aware targets.
 """
 
 from __future__ import annotations
 
 from .conditional_detr import ConditionalDETRCriterion, ConditionalDETRMatcher, ConditionalDETRPostProcess
+from .d_fine import DFINECriterion, DFINEMatcher, DFINEPostProcessor
 from .dab_detr import DABDETRCriterion, DABDETRMatcher, DABDETRPostProcess
+from .deim import DEIMCriterion, DEIMMatcher, DEIMPostProcessor
 from .dino import DINOCriterion, DINOMatcher, DINOPostProcess
 from .lw_detr import LWDETRCriterion, LWDETRMatcher, LWDETRPostProcess
 from .paddle import PaddleDETRLoss, PaddleMatcher
@@ -26,6 +30,12 @@ __all__ = [
     "DABDETRCriterion",
     "DABDETRMatcher",
     "DABDETRPostProcess",
+    "DEIMCriterion",
+    "DEIMMatcher",
+    "DEIMPostProcessor",
+    "DFINECriterion",
+    "DFINEMatcher",
+    "DFINEPostProcessor",
     "DINOCriterion",
     "DINOMatcher",
     "DINOPostProcess",

@@ -167,13 +167,15 @@ RT_DETR = replace(
     keys=Keys(
         encoder="enc_aux_outputs",
         encoder_loss="{loss}_enc_{number}",
+        initial="first",
+        initial_loss="{loss}_pre",
         denoising="dn_aux_outputs",
         denoising_loss="{loss}_dn_{layer}",
         denoising_auxiliary_loss="{loss}_dn_{layer}",
     ),
     denoising=DenoisingRules(layout="listed"),
 )
-WHOLE = replace(layers(3, 5), encoder=layers(1, 4), denoising=layers(3, 12))
+WHOLE = replace(layers(3, 5), encoder=layers(1, 4), initial=layers(1, 5), denoising=layers(3, 12))
 """Two groups of twice three denoising queries, as the second image has three targets."""
 
 
@@ -181,7 +183,7 @@ WHOLE = replace(layers(3, 5), encoder=layers(1, 4), denoising=layers(3, 12))
 def test_what_stands_apart_is_written_alike(profile: Profile) -> None:
     configuration = Configuration(profile=profile, num_classes=2, decoder_layers=3)
     weights = dict.fromkeys(configuration.weight_dict, 1.0)
-    assert len(weights) == 21
+    assert len(weights) == 21 + 3 * (profile is RT_DETR)
     by_both = [
         item.component("gradients")(configuration)(WHOLE, TARGETS, weights)
         for item in (declared_implementation(profile), alone(profile, configuration))

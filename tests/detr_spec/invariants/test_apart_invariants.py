@@ -16,13 +16,13 @@ from detr_conformance.implementations.declared.criterion import DeclaredCriterio
 from detr_conformance.implementations.declared.implementation import declared_implementation
 from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_reference import SetCriterion
-from detr_spec.apart import denoising_groups, denoising_matchings, encoder_targets
+from detr_spec.apart import denoising_groups, denoising_matchings, targets_of
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
 from detr_spec.invariants import find_invariants
 from detr_spec.profile import DenoisingRules, Keys, LossRules, MatchingScope, Profile, replace
-from detr_spec.profiles import DEFORMABLE, DETR
+from detr_spec.profiles import D_FINE, DEFORMABLE, DETR
 from detr_spec.terms import CrossEntropy
 from detr_spec.values import InvalidValue, Outputs, Target
 
@@ -30,10 +30,13 @@ ENCODER, DENOISING = "auxiliary.encoder-losses", "auxiliary.denoising-losses"
 ENCODER_APART, DENOISING_APART = "auxiliary.encoder-outputs-apart", "auxiliary.denoising-outputs-apart"
 ENCODER_SLOPES, DENOISING_SLOPES = "gradients.encoder-losses", "gradients.denoising-losses"
 WEIGHED, CONNECTED = "criterion.every-term-weighted", "criterion.losses-with-gradient"
+INITIAL, INITIAL_APART = "auxiliary.initial-losses", "auxiliary.initial-outputs-apart"
+INITIAL_SLOPES, UNITED = "gradients.initial-losses", "auxiliary.united-pairs"
 ABSENT, RANKS = "auxiliary.absent-denoising", "distributed.denoising-losses"
 EVALUATED = "auxiliary.denoising-in-evaluation"
 OF_LOSSES = (ENCODER, DENOISING, ABSENT, EVALUATED, RANKS)
-IDS = (*OF_LOSSES, ENCODER_APART, DENOISING_APART, ENCODER_SLOPES, DENOISING_SLOPES, WEIGHED, CONNECTED)
+OF_INITIAL = (INITIAL, INITIAL_APART, INITIAL_SLOPES, UNITED)
+IDS = (*OF_LOSSES, *OF_INITIAL, ENCODER_APART, DENOISING_APART, ENCODER_SLOPES, DENOISING_SLOPES, WEIGHED, CONNECTED)
 INVARIANTS = tuple(item for name in IDS for item in find_invariants(name))
 EXAMPLES = 15
 FEWER = 5
@@ -79,6 +82,12 @@ TWO_STAGE = {
     ),
     "rt-detr": replace(
         DEFORMABLE, keys=RT_DETR_KEYS, losses=LossRules(weighted=True), denoising=DenoisingRules(layout="listed")
+    ),
+    "united": D_FINE,
+    "total": replace(
+        DETR,
+        keys=Keys(encoder_loss="{loss}_enc", initial_loss="{loss}_pre", total="loss"),
+        matching=MatchingScope(box_pairs="all-predictions"),
     ),
     "summed": replace(
         DETR,
@@ -277,7 +286,31 @@ class DenoisingInMain(SetCriterion):
         return losses if added is None else losses | {"loss_bbox": losses["loss_bbox"] + added["loss_bbox"]}
 
 
+class InitialAsLayer(SetCriterion):
+    """Initial outputs are an auxiliary layer."""
+
+    def forward(self, outputs: Any, targets: Any) -> Losses:
+        layers = [*outputs.get("aux_outputs", []), *([outputs["pre_outputs"]] if "pre_outputs" in outputs else [])]
+        return super().forward({**outputs, "aux_outputs": layers}, targets)
+
+
+def of_initial(change: Callable[[Losses], Losses]) -> Factory:
+    """A criterion with other losses of initial predictions."""
+
+    def losses(own: DeclaredLosses, outputs: Any, targets: Any) -> Losses:
+        return change(own._matched_losses(outputs, targets))
+
+    return changed("_initial_losses", losses)
+
+
+def of_decoder_alone(own: DeclaredLosses, outputs: Any, targets: Any) -> Any:
+    """The union of the pairs of the decoder's layers alone."""
+    decoder = {name: layers for name, layers in outputs.items() if name not in ("enc_outputs", "pre_outputs")}
+    return type(own)._pairs_of_all_layers(own, decoder, targets)
+
+
 BOTH_ENCODER, BOTH_DENOISING = {ENCODER, ENCODER_SLOPES}, {DENOISING, DENOISING_SLOPES}
+ALL_UNITED = {ENCODER, ENCODER_SLOPES, INITIAL, INITIAL_SLOPES, UNITED}
 
 DEFECTS: dict[str, tuple[Factory, str | None, set[str]]] = {
     "encoder outputs as queries": (softmax(EncoderPooled), None, {ENCODER_APART}),
@@ -292,6 +325,10 @@ DEFECTS: dict[str, tuple[Factory, str | None, set[str]]] = {
     "the encoder has half a slope": (of_encoder(half_a_slope), "deformable", {ENCODER_SLOPES}),
     "the encoder in others' places": (changed("_encoder_losses", matched_with_the_last_layer), "detr", BOTH_ENCODER),
     "the encoder learns classes": (changed("_encoder_losses", with_classes), "deformable", BOTH_ENCODER),
+    "initial outputs as a layer": (softmax(InitialAsLayer), None, {INITIAL_APART}),
+    "no initial losses": (of_initial(lambda _: {}), "united", {INITIAL, INITIAL_SLOPES}),
+    "initial losses are detached": (of_initial(detached), "united", {INITIAL_SLOPES, CONNECTED}),
+    "a union of the decoder alone": (changed("_pairs_of_all_layers", of_decoder_alone), "united", ALL_UNITED),
     "no denoising losses": (of_denoising(lambda _: {}), "detr", BOTH_DENOISING),
     "no denoising box loss": (of_denoising(without("loss_bbox")), "deformable", BOTH_DENOISING),
     "denoising losses are -42": (of_denoising(constant(-42.0)), "deformable", BOTH_DENOISING),
@@ -357,7 +394,7 @@ def test_the_encoder_may_know_no_classes() -> None:
     targets = (Target(np.array([3, 1]), boxes(2)),)
 
     def labels(profile: Profile) -> list[int]:
-        own = encoder_targets(targets, Configuration(profile=profile, num_classes=4))
+        own = targets_of("encoder", targets, Configuration(profile=profile, num_classes=4))
         return [int(label) for label in own[0].labels]
 
     assert labels(DETR) == [3, 1]

@@ -114,19 +114,34 @@ class DeclaredLosses(SetPredictionCriterion):
         """The losses of the decoder's layers, and those that the profile has of predictions apart."""
         self._union = self._pairs_of_all_layers(outputs, targets)
         losses = super().forward(outputs, targets)
-        self._union = None
         if "masks" in self.losses:
             losses |= self._mask_losses(outputs, targets)
+        if self.configuration.profile.matching.box_pairs != "all-predictions":
+            self._union = None
         for number, layer in enumerate(outputs.get(OWN.encoder, ())):
             losses |= _with_suffix(self._encoder_losses(layer, targets), f"encoder_{number}")
+        if OWN.initial in outputs:
+            losses |= _with_suffix(self._initial_losses(outputs[OWN.initial], targets), "initial_0")
+        self._union = None
         if OWN.denoising in outputs:
             losses |= self._of_denoising(self._given_denoising(outputs), targets)
         return losses
 
     def _encoder_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """The losses of the encoder's own predictions, matched like a layer's."""
-        if self.configuration.profile.encoder_labels == "zero":
-            targets = [{**target, "labels": torch.zeros_like(target["labels"])} for target in targets]
+        return self._matched_losses(outputs, self._encoder_targets(targets))
+
+    def _initial_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of initial predictions."""
+        return self._matched_losses(outputs, targets)
+
+    def _encoder_targets(self, targets: Targets) -> Targets:
+        if self.configuration.profile.encoder_labels == "classes":
+            return targets
+        return [{**target, "labels": torch.zeros_like(target["labels"])} for target in targets]
+
+    def _matched_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """The losses of predictions apart that are matched."""
         pairs = self._match(outputs, targets)
         return self._layer_losses(outputs, targets, pairs, self.num_boxes(outputs, targets))
 
@@ -196,9 +211,14 @@ class DeclaredLosses(SetPredictionCriterion):
 
     def _pairs_of_all_layers(self, outputs: Outputs, targets: Targets) -> Pairs | None:
         """The target that each query has in most layers, where the losses of boxes are under these pairs."""
-        if self.configuration.profile.matching.box_pairs == "layer":
+        box_pairs = self.configuration.profile.matching.box_pairs
+        if box_pairs == "layer":
             return None
         layers = [self._match(layer, targets) for layer in (*outputs.get(OWN.auxiliary, ()), outputs)]
+        if box_pairs == "all-predictions":
+            encoder = self._encoder_targets(targets)
+            layers += [self._match(layer, encoder) for layer in outputs.get(OWN.encoder, ())]
+            layers += [self._match(outputs[OWN.initial], targets)] if OWN.initial in outputs else []
         return [_most_frequent([layer[image] for layer in layers]) for image in range(len(targets))]
 
     def detected(self, logits: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ OWN = Keys(box_centre="loss_xy", box_size="loss_hw")
 OUTPUTS = ("logits", "boxes", "masks")
 TARGETS = ("labels", "target_boxes", "target_masks")
 META = ("denoising_groups", "denoising_queries", "denoising_positives")
-OTHER_PREDICTIONS = ("encoder", "denoising")
+OTHER_PREDICTIONS = ("encoder", "initial", "denoising")
 """Predictions beside those of the decoder's layers, and the suffixes of their losses here."""
 
 
@@ -34,6 +34,8 @@ def outputs_of_reference(outputs: Mapping[str, Any], profile: Profile) -> dict[s
     found = respelt(outputs, old, OWN, turn)
     if old.encoder_loss is not None:
         found[OWN.encoder] = [respelt(layer, old, OWN, turn) for layer in _encoder(outputs, old)]
+    if old.initial_loss is not None and old.initial in outputs:
+        found[OWN.initial] = respelt(outputs[old.initial], old, OWN, turn)
     if old.denoising_loss is not None:
         layers, meta = _denoising(outputs, profile)
         found[OWN.denoising] = [respelt(layer, old, OWN, turn) for layer in layers]
@@ -184,8 +186,10 @@ def _named(
     losses: Mapping[str, Tensor], own: str, declared: str, keys: Keys, auxiliary_layers: int, is_metric: bool
 ) -> Iterator[tuple[str, Tensor]]:
     """The losses of one term, or a metric, of all predictions, each with the name that the profile has for it."""
-    encoder, denoising = (_numbered(losses, f"{own}_{part}") for part in OTHER_PREDICTIONS)
+    encoder, initial, denoising = (_numbered(losses, f"{own}_{part}") for part in OTHER_PREDICTIONS)
     yield declared, losses[own]
+    for loss in initial:
+        yield str(keys.initial_loss).format(loss=declared), loss
     for loss in denoising[-1:]:
         yield str(keys.denoising_loss).format(loss=declared, layer=auxiliary_layers), loss
     for number, loss in enumerate(encoder):

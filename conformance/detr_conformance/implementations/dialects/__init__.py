@@ -2,7 +2,9 @@
 
 from detr_conformance.implementations.dialects import (
     conditional_detr,
+    d_fine,
     dab_detr,
+    deim,
     dino,
     lw_detr,
     paddle,
@@ -10,6 +12,6 @@ from detr_conformance.implementations.dialects import (
     ultralytics,
 )
 
-MODULES = (conditional_detr, dab_detr, dino, rt_detr, lw_detr, ultralytics, paddle)
+MODULES = (conditional_detr, dab_detr, dino, rt_detr, lw_detr, d_fine, deim, ultralytics, paddle)
 
 IMPLEMENTATIONS = tuple(implementation for module in MODULES for implementation in module.IMPLEMENTATIONS)

@@ -1,0 +1,36 @@
+"""The reference's twin of DEIM under the suite's interfaces."""
+
+from __future__ import annotations
+
+from detr_conformance.bridges.torch_bridge import torch_implementation
+from detr_conformance.implementations.dialects.d_fine import d_fine_matcher
+from detr_conformance.implementations.reference import LIMITS
+from detr_reference import dialects
+from detr_spec.configuration import Configuration
+
+
+def deim_criterion(configuration: Configuration) -> dialects.DEIMCriterion:
+    """DEIM's criterion, with D-FINE's matcher."""
+    return dialects.DEIMCriterion(
+        d_fine_matcher(configuration),
+        {
+            "loss_mal": configuration.loss_class,
+            "loss_bbox": configuration.loss_bbox,
+            "loss_giou": configuration.loss_giou,
+        },
+        gamma=configuration.class_loss.numbers["gamma"],
+        num_classes=configuration.num_classes,
+        mal_alpha=configuration.class_loss.numbers["alpha"],
+    )
+
+
+IMPLEMENTATIONS = (
+    torch_implementation(
+        name="dialects",
+        profile="deim",
+        limits=LIMITS,
+        matcher=d_fine_matcher,
+        criterion=deim_criterion,
+        postprocess=lambda configuration: dialects.DEIMPostProcessor(configuration.top_k),
+    ),
+)

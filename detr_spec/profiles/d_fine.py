@@ -1,0 +1,30 @@
+"""The dialects of D-FINE and DEIM. Peng et al. 2024, "D-FINE"; Huang et al. 2025, "DEIM"."""
+
+from detr_spec.profile import DenoisingRules, MatcherRules, MatchingScope, replace
+from detr_spec.profiles.rt_detr import RT_DETR
+from detr_spec.terms import Matchability
+
+D_FINE = replace(
+    RT_DETR,
+    name="d-fine",
+    summary="varifocal loss, box losses under the union of all predictions' pairs (Peng et al. 2024)",
+    matching=MatchingScope(box_pairs="all-predictions"),
+    matcher=MatcherRules(entry="indices"),
+    keys=replace(
+        RT_DETR.keys,
+        encoder="enc_aux_outputs",
+        encoder_loss="{loss}_enc_{number}",
+        initial_loss="{loss}_pre",
+        denoising_loss="{loss}_dn_{layer}",
+        denoising_auxiliary_loss="{loss}_dn_{layer}",
+    ),
+    denoising=DenoisingRules(layout="listed"),
+)
+
+DEIM = replace(
+    D_FINE,
+    name="deim",
+    summary="matchability-aware loss, otherwise as D-FINE (Huang et al. 2025)",
+    class_loss=Matchability(),
+    keys=replace(D_FINE.keys, classification="loss_mal"),
+)

@@ -1,0 +1,167 @@
+"""D-FINE: losses of boxes under the union of the pairs of all predictions, which all layers learn from.
+
+Peng et al. 2024, "D-FINE: Redefine Regression Task in DETRs as Fine-grained Distribution Refinement"; norm §12.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..batch import Outputs, Pairs, Targets, matched_queries, matched_targets
+from ..boxes import upcast_half
+from ..criterion import FocalSetCriterion, average_num_boxes
+from ..losses import box_giou_loss, box_l1_loss
+from ..quality import varifocal_loss
+from .rt_detr import RTDETRMatcher, RTDETRPostProcessor
+from .targets import overlap_targets
+
+DFINEPostProcessor = RTDETRPostProcessor
+"""D-FINE takes the 300 highest scores of an image, as RT-DETR does."""
+
+
+class DFINEMatcher(nn.Module):
+    """Matches with the focal class cost.
+
+    weight_dict: `cost_class`, `cost_bbox`, `cost_giou`; D-FINE trains with 2, 5, 2.
+    """
+
+    def __init__(self, weight_dict: Mapping[str, float], alpha: float = 0.25, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.pairs = RTDETRMatcher(weight_dict, alpha, gamma)
+
+    def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Pairs]:
+        """Return the pairs of each image as `HungarianMatcher`, by the key `indices`."""
+        return {"indices": self.pairs(outputs, targets)}
+
+
+class DFINECriterion(FocalSetCriterion):
+    """The losses `loss_vfl`, `loss_bbox` and `loss_giou`, each times its weight: the training loss is their sum.
+
+    Those of auxiliary output i are called `loss_vfl_aux_i` and so on, those of the initial predictions `loss_vfl_pre`,
+    of the encoder's prediction i `loss_vfl_enc_i`, and of denoising queries in layer i `loss_vfl_dn_i`. Each but the
+    denoising queries is matched on its own. The losses of boxes are under the union of all these pairs, of which each
+    query keeps the target that it has most often, and are divided by their number.
+
+    matcher: answers `{"indices": pairs}`. weight_dict: by the names of the last layer's losses, which count for every
+    layer; D-FINE trains with 1, 5, 2. losses: which of "vfl" and "boxes" to compute.
+
+    Raises ValueError if losses names anything else.
+    """
+
+    matcher: Callable[..., Any]
+    class_key = "loss_vfl"
+    class_loss = "vfl"
+
+    def __init__(
+        self,
+        matcher: Callable[..., Any],
+        weight_dict: Mapping[str, float],
+        losses: Sequence[str] = ("vfl", "boxes"),
+        alpha: float = 0.75,
+        gamma: float = 2.0,
+        num_classes: int = 80,
+    ) -> None:
+        unknown = [name for name in losses if name not in (self.class_loss, "boxes")]
+        if unknown:
+            raise ValueError(f"unknown losses {unknown}; choose from {[self.class_loss, 'boxes']}")
+        super().__init__(num_classes, matcher, weight_dict, (), alpha, gamma)
+        self.losses = tuple(losses)
+
+    def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
+        """Return the weighted losses of a batch, each a 0-dimensional tensor on the device of the outputs.
+
+        outputs: `pred_logits` [B, Q, K], `pred_boxes` [B, Q, 4] as cxcywh in [0, 1], and optionally of the same form
+        `pre_outputs`, the lists `aux_outputs` and `enc_aux_outputs`, and `dn_outputs`, a list of all layers, with
+        `dn_meta`: `dn_num_group` and, for each image, `dn_positive_idx`. targets: as `SetPredictionCriterion.forward`,
+        whose exceptions it raises.
+        """
+        layers = matched_predictions(outputs)
+        for layer in layers.values():
+            self._check(layer, (), targets)
+        pairs = {suffix: self._match(layer, targets) for suffix, layer in layers.items()}
+        union = most_frequent_targets(list(pairs.values()))
+        device = outputs["pred_logits"].device
+        num_boxes = average_num_boxes(targets, device)
+        num_pairs = average_num_boxes([{"labels": queries} for queries, _ in union], device)
+
+        losses: dict[str, Tensor] = {}
+        for suffix, layer in layers.items():
+            own = self._class_losses(layer, targets, pairs[suffix], num_boxes)
+            own |= self._box_losses(layer, targets, union, num_pairs)
+            losses |= self._reported(own, suffix)
+        return losses | self._denoising_losses(outputs, targets, num_boxes)
+
+    def _denoising_losses(self, outputs: Outputs, targets: Targets, num_boxes: float) -> dict[str, Tensor]:
+        """Return the losses of denoising queries, each group of which has every target once."""
+        meta = outputs.get("dn_meta")
+        if meta is None:
+            return {}
+        groups = meta["dn_num_group"]
+        pairs = [
+            (queries, torch.arange(len(target["labels"])).repeat(groups))
+            for queries, target in zip(meta["dn_positive_idx"], targets, strict=True)
+        ]
+        losses: dict[str, Tensor] = {}
+        for number, layer in enumerate(outputs["dn_outputs"]):
+            own = self._class_losses(layer, targets, pairs, num_boxes * groups)
+            own |= self._box_losses(layer, targets, pairs, num_boxes * groups)
+            losses |= self._reported(own, f"_dn_{number}")
+        return losses
+
+    def _reported(self, losses: Mapping[str, Tensor], suffix: str) -> dict[str, Tensor]:
+        return {f"{name}{suffix}": self.weight_dict[name] * loss for name, loss in losses.items()}
+
+    def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
+        predictions = {name: upcast_half(outputs[name]) for name in ("pred_logits", "pred_boxes")}
+        pairs: Pairs = self.matcher(predictions, targets)["indices"]
+        return pairs
+
+    def _class_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:
+        if self.class_loss not in self.losses:
+            return {}
+        positive, quality = overlap_targets(outputs, targets, pairs)
+        return {self.class_key: self.quality_loss(outputs["pred_logits"], positive, quality).sum() / num_boxes}
+
+    def quality_loss(self, logits: Tensor, positive: Tensor, quality: Tensor) -> Tensor:
+        """Return the classification loss of each logit, [B, Q, K], given which are positive, and the overlaps there."""
+        return varifocal_loss(logits, positive, quality, self.focal_alpha, self.focal_gamma)
+
+    def _box_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_pairs: float) -> dict[str, Tensor]:
+        if "boxes" not in self.losses:
+            return {}
+        boxes = outputs["pred_boxes"][matched_queries(pairs)]
+        target_boxes = matched_targets([target["boxes"] for target in targets], pairs)
+        return {
+            "loss_bbox": box_l1_loss(boxes, target_boxes).sum() / num_pairs,
+            "loss_giou": box_giou_loss(boxes, target_boxes).sum() / num_pairs,
+        }
+
+
+def matched_predictions(outputs: Outputs) -> dict[str, Outputs]:
+    """Return all predictions that are matched, by the suffix of their losses; the last layer's, "", come first."""
+    layers = {"": outputs}
+    layers |= {f"_aux_{number}": layer for number, layer in enumerate(outputs.get("aux_outputs", ()))}
+    layers |= {"_pre": outputs["pre_outputs"]} if "pre_outputs" in outputs else {}
+    layers |= {f"_enc_{number}": layer for number, layer in enumerate(outputs.get("enc_aux_outputs", ()))}
+    return layers
+
+
+def most_frequent_targets(layers: Sequence[Pairs]) -> Pairs:
+    """Return for each image its queries that are matched in some layer, each with the target that it has most often.
+
+    Of several that are as frequent it is the one of the first layer that has one of them.
+    """
+    union: Pairs = []
+    for image in zip(*layers, strict=True):
+        pairs = [pair for queries, targets in image for pair in zip(queries.tolist(), targets.tolist(), strict=True)]
+        target_of: dict[int, int] = {}
+        for (query, target), _ in Counter(pairs).most_common():
+            target_of.setdefault(query, target)
+        sides = list(target_of), list(target_of.values())
+        union.append((torch.tensor(sides[0], dtype=torch.int64), torch.tensor(sides[1], dtype=torch.int64)))
+    return union
