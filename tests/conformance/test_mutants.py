@@ -87,15 +87,9 @@ THREADS = (
 
 
 UNASKED = {
-    "auxiliary.absent-denoising",
-    "auxiliary.denoising-losses",
-    "auxiliary.encoder-losses",
     "auxiliary.sums",
     "criterion.further-values",
     "criterion.surplus-columns",
-    "distributed.denoising-losses",
-    "gradients.denoising-losses",
-    "gradients.encoder-losses",
     "gradients.further-losses",
     "matcher.broken-queries-rank-last",
     "matcher.sound-queries-stay-optimal",

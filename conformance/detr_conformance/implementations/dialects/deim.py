@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.implementations.dialects.d_fine import d_fine_matcher
 from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
 from detr_spec.configuration import Configuration
 
 
+def deim_matcher(configuration: Configuration) -> dialects.DEIMMatcher:
+    """DEIM's matcher."""
+    weights = dict(zip(("cost_class", "cost_bbox", "cost_giou"), configuration.cost_weights, strict=True))
+    numbers = configuration.class_cost.numbers
+    return dialects.DEIMMatcher(weights, numbers["alpha"], numbers["gamma"])
+
+
 def deim_criterion(configuration: Configuration) -> dialects.DEIMCriterion:
-    """DEIM's criterion, with D-FINE's matcher."""
+    """DEIM's criterion, with a matcher of its own."""
     return dialects.DEIMCriterion(
-        d_fine_matcher(configuration),
+        deim_matcher(configuration),
         {
             "loss_mal": configuration.loss_class,
             "loss_bbox": configuration.loss_bbox,
@@ -29,7 +35,7 @@ IMPLEMENTATIONS = (
         name="dialects",
         profile="deim",
         limits=LIMITS,
-        matcher=d_fine_matcher,
+        matcher=deim_matcher,
         criterion=deim_criterion,
         postprocess=lambda configuration: dialects.DEIMPostProcessor(configuration.top_k),
     ),
