@@ -1,6 +1,6 @@
 """The dialects of D-FINE and DEIM. Peng et al. 2024, "D-FINE"; Huang et al. 2025, "DEIM"."""
 
-from detr_spec.profile import DenoisingRules, MatcherRules, MatchingScope, replace
+from detr_spec.profile import MatcherRules, MatchingScope, replace
 from detr_spec.profiles.rt_detr import RT_DETR
 from detr_spec.terms import Matchability
 
@@ -10,15 +10,7 @@ D_FINE = replace(
     summary="varifocal loss, box losses under the union of all predictions' pairs (Peng et al. 2024)",
     matching=MatchingScope(box_pairs="all-predictions"),
     matcher=MatcherRules(entry="indices"),
-    keys=replace(
-        RT_DETR.keys,
-        encoder="enc_aux_outputs",
-        encoder_loss="{loss}_enc_{number}",
-        initial_loss="{loss}_pre",
-        denoising_loss="{loss}_dn_{layer}",
-        denoising_auxiliary_loss="{loss}_dn_{layer}",
-    ),
-    denoising=DenoisingRules(layout="listed"),
+    keys=replace(RT_DETR.keys, initial_loss="{loss}_pre", denoising="dn_outputs"),
 )
 
 DEIM = replace(

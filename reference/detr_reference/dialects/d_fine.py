@@ -17,6 +17,7 @@ from ..boxes import upcast_half
 from ..criterion import FocalSetCriterion, average_num_boxes
 from ..losses import box_giou_loss, box_l1_loss
 from ..quality import varifocal_loss
+from .denoising import denoising_pairs
 from .rt_detr import RTDETRMatcher, RTDETRPostProcessor
 from .targets import overlap_targets
 
@@ -102,10 +103,7 @@ class DFINECriterion(FocalSetCriterion):
         if meta is None:
             return {}
         groups = meta["dn_num_group"]
-        pairs = [
-            (queries, torch.arange(len(target["labels"])).repeat(groups))
-            for queries, target in zip(meta["dn_positive_idx"], targets, strict=True)
-        ]
+        pairs = denoising_pairs(meta["dn_positive_idx"], targets, groups)
         losses: dict[str, Tensor] = {}
         for number, layer in enumerate(outputs["dn_outputs"]):
             own = self._class_losses(layer, targets, pairs, num_boxes * groups)
