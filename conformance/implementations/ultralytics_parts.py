@@ -1,13 +1,15 @@
-"""The matcher, the loss and the box overlaps of ultralytics' RT-DETR (https://docs.ultralytics.com), as installed.
+"""The matcher, the losses and the box overlaps of ultralytics' RT-DETR (https://docs.ultralytics.com), as installed.
 
 Declared: 1e-7 is added to unions and enclosing areas; boxes are not checked. The matcher computes in float32, whatever
 the input, so it takes half precision and is not judged in float64. It is called with tensors of the targets of all
 images, and its indices count these, as documented.
 
-Its loss is asked for the focal loss, `use_fl`. Declared, as documented: losses are weighted already, each rank counts
-its own matches, the earlier layers share one loss, and so do those of denoising queries, whose losses are 0 without
-them. It takes stacked predictions, which the class below makes of layers. An α of 0 leaves the factor of α out, which
-the documentation does not say; it is not varied. Like the matcher, it is judged in float32.
+Its loss is judged twice: as it trains, with varifocal targets, under the dialect `ultralytics`; and under `deformable`
+with the focal loss that it has by default, `use_fl`. Declared, as documented: losses are weighted already, each rank
+counts its own matches, the earlier layers share one loss, and so do those of denoising queries, whose losses are 0
+without them. It takes stacked predictions, which the class below makes of layers. An α of 0 leaves the factor of α out
+of the focal loss, which the documentation does not say; it is not varied. Like the matcher, the losses are judged in
+float32.
 """
 
 from __future__ import annotations
@@ -30,32 +32,17 @@ from ultralytics.utils.metrics import bbox_iou
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import ComponentLimits, Limits
-from detr_spec.profile import BoxRules, DenoisingRules, LossRules, MatcherRules, TargetRules
-from detr_spec.profiles import DEFORMABLE
+from detr_spec.profiles import DEFORMABLE, ULTRALYTICS
+from detr_spec.terms import Focal
 
-PROFILE = replace(
-    DEFORMABLE,
-    boxes=BoxRules(iou_epsilon=1e-7, giou_epsilon=1e-7, invalid="unchecked"),
-    targets=TargetRules(layout="concatenated"),
-    keys=replace(
-        DEFORMABLE.keys,
-        classification="loss_class",
-        auxiliary_loss="{loss}_aux",
-        denoising_loss="{loss}_dn",
-        denoising_auxiliary_loss="{loss}_aux_dn",
-        denoising_positives="dn_pos_idx",
-        class_error=None,
-        cardinality=None,
-    ),
-    losses=LossRules(weighted=True),
-    denoising=DenoisingRules(layout="listed", absent="zeros"),
-    denominator="matches",
-    rank_reduction="local",
-    label_beyond_range="unchecked",
-    target_count="unchecked",
-    matcher=MatcherRules(
-        arguments=("boxes", "logits", "target_boxes", "labels", "target_counts"), target_indices="batch"
-    ),
+FOCAL = replace(
+    ULTRALYTICS,
+    name="deformable",
+    class_loss=Focal(),
+    loss_weights=DEFORMABLE.loss_weights,
+    non_finite_logits="refuse",
+    non_finite_boxes="refuse",
+    narrow_dtypes="refuse",
 )
 
 
@@ -80,7 +67,7 @@ class Loss(nn.Module):
             nc=configuration.num_classes,
             loss_gain=dict(zip(("class", "bbox", "giou"), gains, strict=True)),
             aux_loss=configuration.decoder_layers > 1,
-            use_vfl=False,
+            use_vfl=not isinstance(configuration.class_loss, Focal),
             gamma=configuration.class_loss.gamma,
             alpha=configuration.class_loss.alpha,
         )
@@ -88,15 +75,12 @@ class Loss(nn.Module):
 
     def forward(self, outputs: dict[str, Any], targets: dict[str, Any]) -> dict[str, Tensor]:
         """The losses of all layers."""
-        keys, counts = PROFILE.keys, targets["counts"]
-        batch = {"cls": targets["labels"], "bboxes": targets["boxes"], "gt_groups": counts}
-        predictions = stacked([*outputs.get(keys.auxiliary, ()), outputs])
-        meta = outputs[keys.denoising_meta]
+        predictions, meta = stacked([*outputs.get("aux_outputs", ()), outputs]), outputs["dn_meta"]
         if meta is None:
-            return dict(self.loss(predictions, batch))
-        starts = [0, *accumulate(counts)]
+            return dict(self.loss(predictions, targets))
+        starts = [0, *accumulate(targets["gt_groups"])]
         objects = [torch.arange(start, end) for start, end in pairwise(starts)]
-        return dict(self.loss(predictions, batch, *stacked(outputs[keys.denoising]), {**meta, "dn_gt_idx": objects}))
+        return dict(self.loss(predictions, targets, *stacked(outputs["dn_outputs"]), {**meta, "dn_gt_idx": objects}))
 
 
 def stacked(layers: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -106,17 +90,19 @@ def stacked(layers: list[dict[str, Tensor]]) -> tuple[Tensor, Tensor]:
     )
 
 
-IMPLEMENTATION = torch_implementation(
-    name="ultralytics",
-    profile=PROFILE,
-    limits=Limits(
-        fixed={"class_loss.alpha": 0.25},
-        components={
-            "matcher": ComponentLimits(dtypes=("float32", "float16", "bfloat16")),
-            **dict.fromkeys(("criterion", "gradients", "distributed"), ComponentLimits(dtypes=("float32",))),
-        },
+OF_LOSSES = dict.fromkeys(("criterion", "gradients", "distributed"), ComponentLimits(dtypes=("float32",)))
+
+IMPLEMENTATIONS = (
+    torch_implementation(
+        name="ultralytics",
+        profile=FOCAL,
+        limits=Limits(
+            fixed={"class_loss.alpha": 0.25},
+            components={"matcher": ComponentLimits(dtypes=("float32", "float16", "bfloat16")), **OF_LOSSES},
+        ),
+        boxes={"iou": overlap(), "giou": overlap(GIoU=True)},
+        matcher=matcher,
+        criterion=Loss,
     ),
-    boxes={"iou": overlap(), "giou": overlap(GIoU=True)},
-    matcher=matcher,
-    criterion=Loss,
+    torch_implementation(name="ultralytics", profile=ULTRALYTICS, limits=Limits(components=OF_LOSSES), criterion=Loss),
 )
