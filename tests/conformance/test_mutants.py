@@ -87,7 +87,6 @@ THREADS = (
 
 
 UNASKED = {
-    "auxiliary.sums",
     "criterion.further-values",
     "criterion.surplus-columns",
     "gradients.further-losses",

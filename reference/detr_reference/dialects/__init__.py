@@ -4,7 +4,8 @@
 - `dab_detr`: 1e-6 added to the areas of overlaps.
 - `dino`: those losses, also of proposals and of denoising queries.
 - `rt_detr`: varifocal targets, weighted losses, top-k with sizes as width and height.
-- `lw_detr`: groups of queries in training, and IoU-aware targets.
+- `group_detr`: groups of queries in training.
+- `lw_detr`: such groups, and IoU-aware targets.
 - `ultralytics`: RT-DETR with one loss of all earlier layers, and targets of all images one after another.
 - `paddle`: DETR with weighted losses, one of all earlier layers, and targets as lists of tensors.
 - `d_fine`: losses of boxes under the union of the pairs of all predictions.
@@ -18,6 +19,7 @@ from .d_fine import DFINECriterion, DFINEMatcher, DFINEPostProcessor
 from .dab_detr import DABDETRCriterion, DABDETRMatcher, DABDETRPostProcess
 from .deim import DEIMCriterion, DEIMMatcher, DEIMPostProcessor
 from .dino import DINOCriterion, DINOMatcher, DINOPostProcess
+from .group_detr import GroupDETRCriterion, GroupDETRMatcher, GroupDETRPostProcess
 from .lw_detr import LWDETRCriterion, LWDETRMatcher, LWDETRPostProcess
 from .paddle import PaddleDETRLoss, PaddleMatcher
 from .rt_detr import RTDETRCriterion, RTDETRMatcher, RTDETRPostProcessor
@@ -39,6 +41,9 @@ __all__ = [
     "DINOCriterion",
     "DINOMatcher",
     "DINOPostProcess",
+    "GroupDETRCriterion",
+    "GroupDETRMatcher",
+    "GroupDETRPostProcess",
     "LWDETRCriterion",
     "LWDETRMatcher",
     "LWDETRPostProcess",

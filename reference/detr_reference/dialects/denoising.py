@@ -21,12 +21,6 @@ def denoising_pairs(queries: Sequence[Tensor], targets: Targets, groups: int) ->
     ]
 
 
-def first_of_each_group(targets: Targets, groups: int, size: int) -> list[Tensor]:
-    """Return for each image the first n queries of each group of so many, int64 [groups n], n its number of targets."""
-    starts = torch.arange(0, groups * size, size)
-    return [(starts[:, None] + torch.arange(len(target["labels"]))).flatten() for target in targets]
-
-
 def with_suffix(losses: Mapping[str, Tensor], suffix: str) -> dict[str, Tensor]:
     """Return the same losses, each name followed by a suffix."""
     return {f"{name}{suffix}": loss for name, loss in losses.items()}

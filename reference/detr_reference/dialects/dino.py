@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from ..batch import Outputs, Targets
 from ..postprocess import TopKPostProcess
 from .dab_detr import DABDETRCriterion, DABDETRMatcher
-from .denoising import denoising_pairs, first_of_each_group, with_suffix
+from .denoising import denoising_pairs, with_suffix
 
 DINOMatcher = DABDETRMatcher
 """DINO's matcher is that of DAB-DETR."""
@@ -54,7 +55,7 @@ class DINOCriterion(DABDETRCriterion):
     def _denoising_losses(self, meta: Outputs, targets: Targets, num_boxes: float) -> dict[str, Tensor]:
         """Return the losses of denoising queries, which are over num_boxes for each group."""
         groups, queries = meta["num_dn_group"], meta["pad_size"]
-        pairs = denoising_pairs(first_of_each_group(targets, groups, queries // groups), targets, groups)
+        pairs = denoising_pairs(_first_of_each_group(targets, groups, queries // groups), targets, groups)
         known = meta["output_known_lbs_bboxes"]
         losses = with_suffix(self._layer_losses(known, targets, pairs, groups * num_boxes), "_dn")
         for layer, auxiliary in enumerate(known.get("aux_outputs", [])):
@@ -67,3 +68,9 @@ class DINOCriterion(DABDETRCriterion):
         suffixes = ["_dn", *(f"_dn_{layer}" for layer in range(auxiliary_layers))]
         names = [name for name in LAYER_LOSSES if name in losses]
         return {f"{name}{suffix}": losses[name].new_zeros(()) for suffix in suffixes for name in names}
+
+
+def _first_of_each_group(targets: Targets, groups: int, size: int) -> list[Tensor]:
+    """Return for each image the first n queries of each group of so many, int64 [groups n], n its number of targets."""
+    starts = torch.arange(0, groups * size, size)
+    return [(starts[:, None] + torch.arange(len(target["labels"]))).flatten() for target in targets]

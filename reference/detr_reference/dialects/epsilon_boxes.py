@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from ..boxes import box_area, check_proper, upcast_half
+from ..boxes import check_proper
+from ..overlaps import overlaps_with_epsilon
 
 EPSILON = 1e-6
 
 
-def box_iou(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the IoU and the union's area, each [n, m], of all pairs of xyxy boxes [n, 4] and [m, 4]."""
-    return _iou_and_union(boxes1[:, None], boxes2[None, :])
+def box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
+    """Return the IoU [n, m] of all pairs of xyxy boxes [n, 4] and [m, 4]."""
+    return _overlaps(boxes1[:, None], boxes2[None, :])[0]
 
 
 def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """
     check_proper(boxes1, "boxes1")
     check_proper(boxes2, "boxes2")
-    return _generalized_iou(boxes1[:, None], boxes2[None, :])
+    return _overlaps(boxes1[:, None], boxes2[None, :])[1]
 
 
 def elementwise_generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
@@ -32,21 +32,8 @@ def elementwise_generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """
     check_proper(boxes1, "boxes1")
     check_proper(boxes2, "boxes2")
-    return _generalized_iou(boxes1, boxes2)
+    return _overlaps(boxes1, boxes2)[1]
 
 
-def _iou_and_union(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
-    """Return IoU and union area [...] of xyxy boxes [..., 4] that broadcast against each other."""
-    boxes1, boxes2 = upcast_half(boxes1), upcast_half(boxes2)
-    near, far = torch.maximum(boxes1[..., :2], boxes2[..., :2]), torch.minimum(boxes1[..., 2:], boxes2[..., 2:])
-    intersection = (far - near).clamp(min=0).prod(dim=-1)
-    union = box_area(boxes1) + box_area(boxes2) - intersection
-    return intersection / (union + EPSILON), union
-
-
-def _generalized_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    boxes1, boxes2 = upcast_half(boxes1), upcast_half(boxes2)
-    iou, union = _iou_and_union(boxes1, boxes2)
-    near, far = torch.minimum(boxes1[..., :2], boxes2[..., :2]), torch.maximum(boxes1[..., 2:], boxes2[..., 2:])
-    enclosure = box_area(torch.cat([near, far], dim=-1))
-    return iou - (enclosure - union) / (enclosure + EPSILON)
+def _overlaps(boxes1: Tensor, boxes2: Tensor) -> tuple[Tensor, Tensor]:
+    return overlaps_with_epsilon(boxes1, boxes2, EPSILON)

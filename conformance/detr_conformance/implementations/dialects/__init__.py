@@ -6,12 +6,13 @@ from detr_conformance.implementations.dialects import (
     dab_detr,
     deim,
     dino,
+    group_detr,
     lw_detr,
     paddle,
     rt_detr,
     ultralytics,
 )
 
-MODULES = (conditional_detr, dab_detr, dino, rt_detr, lw_detr, d_fine, deim, ultralytics, paddle)
+MODULES = (conditional_detr, dab_detr, dino, group_detr, rt_detr, lw_detr, d_fine, deim, ultralytics, paddle)
 
 IMPLEMENTATIONS = tuple(implementation for module in MODULES for implementation in module.IMPLEMENTATIONS)

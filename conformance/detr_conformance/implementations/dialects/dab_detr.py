@@ -15,7 +15,7 @@ IMPLEMENTATIONS = (
         limits=LIMITS,
         boxes={
             **BOXES,
-            "iou": lambda first, second: epsilon_boxes.box_iou(first, second)[0],
+            "iou": epsilon_boxes.box_iou,
             "giou": epsilon_boxes.generalized_box_iou,
             "elementwise_giou": epsilon_boxes.elementwise_generalized_box_iou,
         },

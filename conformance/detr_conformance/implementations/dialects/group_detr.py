@@ -12,17 +12,14 @@ from detr_reference import dialects
 from detr_reference.batch import Outputs, Pairs, Targets
 from detr_spec.configuration import Configuration
 
-group_matcher = matcher_of(dialects.GroupDETRMatcher)
-"""A matcher that is called with a number of groups."""
-
 
 class GroupMatcher(nn.Module):
-    """Such a matcher as its criterion calls it: with groups in training, and with none in evaluation."""
+    """A matcher of a kind as its criterion calls it: with groups in training, and with none in evaluation."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, kind: type[dialects.GroupDETRMatcher]) -> None:
         super().__init__()
         self.groups = configuration.profile.matching.groups
-        self.matcher = group_matcher(configuration)
+        self.matcher = matcher_of(kind)(configuration)
 
     def forward(self, outputs: Outputs, targets: Targets) -> Pairs:
         """The pairs of each image."""
@@ -30,14 +27,14 @@ class GroupMatcher(nn.Module):
         return pairs
 
 
-def group_criterion_of(kind: type[dialects.GroupDETRCriterion]) -> Factory:
+def group_criterion_of(kind: type[dialects.GroupDETRCriterion], matcher: type[dialects.GroupDETRMatcher]) -> Factory:
     """Criteria of a kind, each with a matcher of its own."""
 
     def build(configuration: Configuration) -> dialects.GroupDETRCriterion:
         scope = configuration.profile.matching
         return kind(
             configuration.num_classes,
-            group_matcher(configuration),
+            matcher_of(matcher)(configuration),
             configuration.weight_dict,
             configuration.class_loss.numbers["alpha"],
             configuration.losses,
@@ -54,8 +51,8 @@ IMPLEMENTATIONS = (
         name="dialects",
         profile="group-detr",
         limits=LIMITS,
-        matcher=GroupMatcher,
-        criterion=group_criterion_of(dialects.GroupDETRCriterion),
+        matcher=lambda configuration: GroupMatcher(configuration, dialects.GroupDETRMatcher),
+        criterion=group_criterion_of(dialects.GroupDETRCriterion, dialects.GroupDETRMatcher),
         postprocess=lambda configuration: dialects.GroupDETRPostProcess(configuration.top_k),
     ),
 )

@@ -7,14 +7,17 @@ from detr_conformance.implementations.dialects.group_detr import GroupMatcher, g
 from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
 
+lw_detr_criterion = group_criterion_of(dialects.LWDETRCriterion, dialects.LWDETRMatcher)
+"""LW-DETR's criterion, with a matcher of its own."""
+
 IMPLEMENTATIONS = (
     torch_implementation(
         name="dialects",
         profile="lw-detr",
         limits=LIMITS,
-        matcher=GroupMatcher,
-        criterion=group_criterion_of(dialects.LWDETRCriterion),
-        masks=group_criterion_of(dialects.LWDETRCriterion),
+        matcher=lambda configuration: GroupMatcher(configuration, dialects.LWDETRMatcher),
+        criterion=lw_detr_criterion,
+        masks=lw_detr_criterion,
         postprocess=lambda configuration: dialects.LWDETRPostProcess(configuration.top_k),
     ),
 )
