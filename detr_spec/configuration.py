@@ -134,6 +134,15 @@ class Configuration:
     @property
     def terms(self) -> dict[str, Term]:
         """The training terms by neutral name, those of masks where they are asked for."""
+        return {name: term for name, term in self._asked.items() if term.is_judged}
+
+    @property
+    def not_judged(self) -> dict[str, Term]:
+        """The terms beside these that the profile does not define, likewise."""
+        return {name: term for name, term in self._asked.items() if not term.is_judged}
+
+    @property
+    def _asked(self) -> dict[str, Term]:
         own: dict[str, Term] = {name: getattr(self, part) for name, part in LOSS_PARTS.items()}
         every = own | {further.key: further.term for further in self.profile.further_losses}
         return {name: term for name, term in every.items() if self.masks or term.moves != "masks"}
@@ -141,9 +150,13 @@ class Configuration:
     @property
     def term_weights(self) -> dict[str, float]:
         """The weight of each training term, by neutral name."""
+        return {name: weight for name, weight in self._weights.items() if name in self.terms}
+
+    @property
+    def _weights(self) -> dict[str, float]:
         own = {name: getattr(self, weight) for name, weight in TERM_WEIGHTS.items()}
         every = own | {further.key: further.weight for further in self.profile.further_losses}
-        return {name: every[name] for name in self.terms}
+        return {name: every[name] for name in self._asked}
 
     @property
     def trained(self) -> tuple[str, ...]:
@@ -177,7 +190,7 @@ class Configuration:
     def weight_dict(self) -> dict[str, float]:
         """The loss weights by the profile's keys; other layers and predictions have the last layer's. norm §4."""
         keys, counts = self.profile.keys, (self.decoder_layers, self.encoder_predictions)
-        main = {getattr(keys, name, name): weight for name, weight in self.term_weights.items()}
+        main = {getattr(keys, name, name): weight for name, weight in self._weights.items()}
         named = ((keys.named(loss, place, *counts), loss) for place in keys.places(*counts) for loss in main)
         return {key: main[loss] for key, loss in named if key is not None}
 

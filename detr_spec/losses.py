@@ -223,5 +223,5 @@ def term_losses(
 
 
 def classification_has_value(configuration: Configuration, targets: Targets) -> bool:
-    """Whether the classification loss of a batch has a value."""
+    """Whether the classification loss of a batch has a value; one that is not judged may have."""
     return configuration.class_loss.has_value(sum(map(len, targets)))

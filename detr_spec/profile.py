@@ -24,7 +24,20 @@ from detr_spec.declarations import (
 from detr_spec.parts import Part, known_parts
 from detr_spec.scope import MatchingScope
 from detr_spec.spelling import DenoisingRules, Keys, LossRules, MatcherRules, TargetRules
-from detr_spec.terms import BoxGiou, BoxL1, BoxTerm, ClassTerm, CrossEntropy, MaskDice, MaskFocal, MaskTerm, Term
+from detr_spec.terms import (
+    BoxesNotJudged,
+    BoxGiou,
+    BoxL1,
+    BoxTerm,
+    ClassesNotJudged,
+    ClassTerm,
+    CrossEntropy,
+    MaskDice,
+    MaskFocal,
+    MasksNotJudged,
+    MaskTerm,
+    Term,
+)
 from detr_spec.values import InvalidValue
 
 __all__ = [
@@ -117,7 +130,8 @@ class Profile:
     """Every parameter in which right implementations of DETR's set prediction differ. The defaults are DETR's own.
 
     `activation` softmax has a no-object class; sigmoid has none. `class_cost` to `dice_loss` are the formulas, with
-    the numbers that the dialect trains with. Raises `InvalidValue` for what contradicts itself.
+    the numbers that the dialect trains with. None in place of a training term says that it is not judged, while the
+    others are. Raises `InvalidValue` for what contradicts itself.
     """
 
     name: str
@@ -182,6 +196,9 @@ class Profile:
     detection: DetectionRules = field(default_factory=DetectionRules)
 
     def __post_init__(self) -> None:
+        for name, stand_in in _NOT_JUDGED.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, stand_in())
         require_choices(self)
         require_weights("cost_weights", (*self.cost_weights, *(further.weight for further in self.further_costs)))
         require_weights("loss_weights", self.loss_weights)
@@ -215,10 +232,24 @@ class Profile:
         """Whether the logits have a no-object column."""
         return self.activation == "softmax"
 
+    def judges(self, name: str) -> bool:
+        """Whether a training term, by neutral name, is judged."""
+        term: Term = getattr(self, LOSS_PARTS[name])
+        return term.is_judged
+
     def columns(self, num_classes: int) -> int:
         """The number of logit columns for K foreground classes."""
         return num_classes + 1 if self.has_no_object else num_classes
 
+
+_NOT_JUDGED: dict[str, type[Term]] = {
+    "class_loss": ClassesNotJudged,
+    "box_loss": BoxesNotJudged,
+    "overlap_loss": BoxesNotJudged,
+    "mask_loss": MasksNotJudged,
+    "dice_loss": MasksNotJudged,
+}
+"""What stands for None in the fields that are training terms."""
 
 _CARDINALITY = {"argmax-is-foreground": "softmax", "score-above-half": "sigmoid"}
 """The ways of counting that make sense under one activation alone: with a no-object column, or without."""

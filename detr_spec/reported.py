@@ -46,8 +46,8 @@ class Reported:
 
 def reported_losses(configuration: Configuration) -> Mapping[str, Reported]:
     """What a criterion reports, by key, with the losses of predictions that stand apart where these are declared."""
-    counts = configuration.decoder_layers, configuration.encoder_predictions
-    return _reported(configuration.profile, counts, tuple(configuration.terms.items()))
+    given = configuration.profile, _counts(configuration), tuple(configuration.terms.items())
+    return _reported(*given, whole=not configuration.not_judged)
 
 
 def loss_key(configuration: Configuration, name: str, place: Place = LAST) -> str | None:
@@ -77,9 +77,21 @@ def absent_keys(configuration: Configuration) -> set[str]:
 
 
 def without_extra(configuration: Configuration, keys: Iterable[str]) -> set[str]:
-    """The keys without the extra ones that the profile declares."""
-    extra = configuration.profile.losses.extra
-    return {key for key in keys if not any(fnmatchcase(key, pattern) for pattern in extra)}
+    """The keys without the extra ones that the profile declares, and those of terms that are not judged."""
+    extra, not_judged = configuration.profile.losses.extra, _keys_not_judged(configuration)
+    return {key for key in keys if not any(fnmatchcase(key, pattern) for pattern in extra)} - not_judged
+
+
+def _keys_not_judged(configuration: Configuration) -> set[str]:
+    """The keys of losses that depend on a term that is not judged."""
+    keys, counts, names = configuration.profile.keys, _counts(configuration), configuration.not_judged
+    own = {keys.named(getattr(keys, name, name), place, *counts) for name in names for place in keys.places(*counts)}
+    return {key for key in (own | {keys.total} if names else own) if key is not None}
+
+
+def _counts(configuration: Configuration) -> tuple[int, int]:
+    """The numbers of the decoder's layers and of the encoder's predictions."""
+    return configuration.decoder_layers, configuration.encoder_predictions
 
 
 def keys_with(configuration: Configuration, name: str) -> list[str]:
@@ -119,7 +131,10 @@ def _term_of(reported: Reported, whose: Whose) -> str:
 
 
 @cache
-def _reported(profile: Profile, counts: tuple[int, int], terms: tuple[tuple[str, Term], ...]) -> Mapping[str, Reported]:
+def _reported(
+    profile: Profile, counts: tuple[int, int], terms: tuple[tuple[str, Term], ...], *, whole: bool
+) -> Mapping[str, Reported]:
+    """As `reported_losses`; whole: whether these terms are all, so that their total is known."""
     keys, rules, found = profile.keys, profile.losses, dict[str, list[Part]]()
     places = keys.places(*counts)
     trained = {name: places if term.every_layer else (LAST,) for name, term in terms}
@@ -136,7 +151,7 @@ def _reported(profile: Profile, counts: tuple[int, int], terms: tuple[tuple[str,
         key: Reported(tuple(parts), divisors, weighted=rules.weighted and parts[0][0] in trained)
         for key, parts in found.items()
     }
-    if keys.total is not None:
+    if keys.total is not None and whole:
         parts = tuple(part for parts in found.values() for part in parts if part[0] in trained)
         losses[keys.total] = Reported(parts, divisors, weighted=True)
     return losses

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.invariant import invariant, with_no_object, without_no_object
+from detr_spec.invariant import invariant, judging, with_no_object, without_no_object
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
     Build,
@@ -84,7 +84,7 @@ def _one_pair(answer: Judged, case: SetCase) -> tuple[int, int, int]:
     source="norm §4; Carion et al. 2020, equation 2: the class of an unmatched query is no object",
     breaks="no object at index K − 1 or 0; unmatched queries without any target; a loss of the wrong sign",
     cases=MATCHED_AND_UNMATCHED,
-    applies=with_no_object,
+    applies=judging("classification", with_no_object),
 )
 def unmatched_query_no_object(component: Build, case: SetCase) -> None:
     """A higher no-object logit of an unmatched query lowers the classification loss.
@@ -108,7 +108,7 @@ def unmatched_query_no_object(component: Build, case: SetCase) -> None:
     source="norm §8; Lin et al. 2017: every class of an unmatched query is a negative",
     breaks="only matched queries enter the loss; a label of 0 for unmatched queries; α and 1 − α as signs",
     cases=MATCHED_AND_UNMATCHED,
-    applies=without_no_object,
+    applies=judging("classification", without_no_object),
 )
 def unmatched_query_any_class(component: Build, case: SetCase) -> None:
     """A higher logit of an unmatched query, for any class, raises the classification loss.
@@ -226,6 +226,7 @@ def image_order(component: Build, case: SetCase) -> None:
     source="norm §4: the class of query i is the label of its own target",
     breaks="labels taken in the targets' order, not the matching's; labels of another image; class-aware box losses",
     cases=SEVERAL_CLASSES,
+    applies=judging("classification"),
 )
 def matched_label(component: Build, case: SetCase) -> None:
     """Another label of a matched target moves the classification loss as its query's does, and no box loss.
@@ -312,7 +313,7 @@ def unmatched_boxes(component: Build, case: SetCase) -> None:
         "without the maximum taken off"
     ),
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, targets=(1, 5)),
-    applies=with_no_object,
+    applies=judging("classification", with_no_object),
 )
 def logit_shift(component: Build, case: SetCase) -> None:
     """A constant added to all logits of a query leaves the classification loss unchanged.

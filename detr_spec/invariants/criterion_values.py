@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import number_names, number_of
-from detr_spec.invariant import invariant
+from detr_spec.invariant import invariant, judging
 from detr_spec.invariants.criterion_answers import (
     ORDINARY_REGIMES,
     Build,
@@ -93,6 +93,7 @@ def require_definition(component: Build, case: SetCase, name: str) -> None:
         "softmax for sigmoid; images without targets left out"
     ),
     cases=set_cases(regimes=(*ORDINARY_REGIMES, "empty")),
+    applies=judging("classification"),
 )
 def classification_value(component: Build, case: SetCase) -> None:
     """The classification loss equals its definition under the criterion's matching.
@@ -110,6 +111,7 @@ def classification_value(component: Build, case: SetCase) -> None:
     source="norm §4; Carion et al. 2020, section 3.1",
     breaks="a mean over coordinates; the distance taken in xyxy; smooth L1 or L2; another image's boxes",
     cases=ORDINARY_CASES,
+    applies=judging("box_l1"),
 )
 def l1_value(component: Build, case: SetCase) -> None:
     """The L1 loss equals its definition under the criterion's matching.
@@ -130,6 +132,7 @@ def l1_value(component: Build, case: SetCase) -> None:
         "the wrong pairs"
     ),
     cases=set_cases(regimes=(*ORDINARY_REGIMES, *("tiny-boxes",) * 3, *("degenerate",) * 2), targets=(1, 5)),
+    applies=judging("box_giou"),
 )
 def giou_value(component: Build, case: SetCase) -> None:
     """The GIoU loss equals its definition under the criterion's matching, with the declared epsilons.

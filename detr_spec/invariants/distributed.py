@@ -14,7 +14,7 @@ from detr_spec.calls import PLAIN
 from detr_spec.cases import RankCase
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Distributed
-from detr_spec.invariant import invariant
+from detr_spec.invariant import invariant, judging
 from detr_spec.invariants.criterion_answers import (
     Comparison,
     Judged,
@@ -217,6 +217,11 @@ def clamp(component: Build, case: RankCase) -> None:
     _require_divisor_of_every_layer(component, case, ranks)
 
 
+def classes_are_local(profile: Profile) -> bool:
+    """Whether the classification loss has a divisor of its own, which other ranks have no part in."""
+    return "divided by boxes" not in profile.class_loss.laws
+
+
 @invariant(
     "distributed.local-classification",
     number="D3",
@@ -224,7 +229,7 @@ def clamp(component: Build, case: RankCase) -> None:
     source="norm §4: a weighted mean over the queries of one rank, independent of num_boxes",
     breaks="loss_ce averaged over the ranks, whose gradients are then averaged again; divided by num_boxes",
     cases=rank_cases(loads=("uneven", "rank-without-boxes", "clamped")),
-    applies=lambda profile: "divided by boxes" not in profile.class_loss.laws,
+    applies=judging("classification", classes_are_local),
     cost=2,
 )
 def local_classification(component: Build, case: RankCase) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.invariant import invariant, with_no_object
+from detr_spec.invariant import invariant, judging, with_no_object
 from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, excess
 from detr_spec.invariants.gradient_answers import (
     Build,
@@ -42,6 +42,7 @@ CLASSIFICATION = {"classification": 1.0}
     source="norm §7; Carion et al. 2020, equation 2; Lin et al. 2017, equation 5",
     breaks="the no-object weight in the value alone; a detached factor (1 − p)^γ; a clipped or scaled gradient",
     cases=ALL_CASES,
+    applies=judging("classification"),
 )
 def classification(component: Build, case: SetCase) -> None:
     """The gradient of the classification loss with respect to every logit is the definition's slope.
@@ -67,6 +68,7 @@ def _require_box_slopes(component: Build, case: SetCase, weights: Mapping[str, f
     source="norm §7; Carion et al. 2020, section 3.1",
     breaks="a detached term; the gradient of a smooth L1 or L2 distance; another normaliser in the backward pass",
     cases=UNMET_CASES,
+    applies=judging("box_l1"),
 )
 def box_l1(component: Build, case: SetCase) -> None:
     """The gradient of the L1 loss with respect to matched boxes is the definition's slope.
@@ -83,6 +85,7 @@ def box_l1(component: Build, case: SetCase) -> None:
     source="norm §7; Rezatofighi et al. 2019, algorithm 1",
     breaks="a detached enclosing area or union; areas clamped by an epsilon; indices in place of boxes; no graph",
     cases=UNMET_CASES,
+    applies=judging("box_giou"),
 )
 def box_giou(component: Build, case: SetCase) -> None:
     """The gradient of the GIoU loss with respect to matched boxes is the definition's slope.
@@ -174,18 +177,19 @@ def every_prediction_connected(component: Build, case: SetCase) -> None:
     layers: list[LayerGradient] = []
     for targets, when in ((case.targets, ""), (without_objects(case.targets), " when there are no objects")):
         answer = gradients_of(component, case, weights, targets)
-        loose = _loose(answer, layer_names(case.outputs))
+        loose = _loose(answer, case)
         require(not loose, f"the loss is not connected to {', '.join(loose)}{when}", expected=[], got=loose)
         layers += answer.layers
     premise_moved("logits", *layers)
 
 
-def _loose(answer: LossGradients, names: list[str]) -> list[str]:
+def _loose(answer: LossGradients, case: SetCase) -> list[str]:
+    """The predictions that a judged term moves, and that have no gradient."""
     return [
         f"the {kind} of {name}"
-        for name, gradient in zip(names, answer.layers, strict=True)
+        for name, gradient in zip(layer_names(case.outputs), answer.layers, strict=True)
         for kind, part in (("logits", gradient.logits), ("boxes", gradient.boxes))
-        if part is None
+        if part is None and case.configuration.moving(kind)
     ]
 
 
@@ -222,6 +226,7 @@ def unmatched_boxes_zero(component: Build, case: SetCase) -> None:
     source="norm §4: every query enters loss_ce; one without a target is trained towards no object",
     breaks="loss_ce of matched queries alone; a detached background part; hard-negative mining that is not declared",
     cases=set_cases(layers=(1, 3), queries=(2, 6), targets=(0, 4)),
+    applies=judging("classification"),
 )
 def unmatched_logits_not_zero(component: Build, case: SetCase) -> None:
     """The logits of queries without a target get a gradient, unless rounding may hide it.
@@ -249,7 +254,7 @@ def unmatched_logits_not_zero(component: Build, case: SetCase) -> None:
     source="norm §7: softmax does not change when a constant is added to all logits of a query",
     breaks="a detached log Σ exp; labels smoothed to a sum other than 1; the no-object column left out of the softmax",
     cases=ALL_CASES,
-    applies=with_no_object,
+    applies=judging("classification", with_no_object),
 )
 def logits_sum_to_zero(component: Build, case: SetCase) -> None:
     """The gradients of the classification loss with respect to one query's logits sum to zero.

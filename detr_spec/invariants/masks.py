@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.invariant import invariant
+from detr_spec.invariant import invariant, judging
 from detr_spec.invariants.auxiliary import reports_last_layer
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
@@ -41,6 +41,7 @@ VALUE_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)
         "focal loss's α of the classes"
     ),
     cases=VALUE_CASES,
+    applies=judging("mask"),
 )
 def mask_value(component: Build, case: SetCase) -> None:
     """The focal mask loss equals its definition under the criterion's matching.
@@ -58,6 +59,7 @@ def mask_value(component: Build, case: SetCase) -> None:
     source="norm §4; Carion et al. 2020, section 4.4; Milletari et al. 2016",
     breaks="no + 1, or another one; logits in place of probabilities; squares in the denominator; sums over all pairs",
     cases=VALUE_CASES,
+    applies=judging("dice"),
 )
 def dice_value(component: Build, case: SetCase) -> None:
     """The dice loss equals its definition under the criterion's matching.

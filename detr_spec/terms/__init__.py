@@ -6,6 +6,7 @@ from detr_spec.terms.focal import Focal
 from detr_spec.terms.iou_aware import IouAware
 from detr_spec.terms.masks import MaskDice, MaskFocal
 from detr_spec.terms.matchability import Matchability
+from detr_spec.terms.not_judged import BoxesNotJudged, ClassesNotJudged, MasksNotJudged
 from detr_spec.terms.quality_focal import QualityFocal
 from detr_spec.terms.term import LAWS, BoxTerm, ClassTerm, Layer, MaskTerm, Term
 from detr_spec.terms.varifocal import (
@@ -20,8 +21,10 @@ __all__ = [
     "BoxGiou",
     "BoxL1",
     "BoxTerm",
+    "BoxesNotJudged",
     "ClassTerm",
     "ClassWeightedCrossEntropy",
+    "ClassesNotJudged",
     "CrossEntropy",
     "Focal",
     "IouAware",
@@ -29,6 +32,7 @@ __all__ = [
     "MaskDice",
     "MaskFocal",
     "MaskTerm",
+    "MasksNotJudged",
     "Matchability",
     "QualityFocal",
     "Term",

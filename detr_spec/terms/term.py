@@ -93,6 +93,8 @@ class Term(Part):
 
     moves: ClassVar[Literal["logits", "boxes", "masks"]]
     every_layer: ClassVar[bool] = True
+    is_judged: ClassVar[bool] = True
+    """Whether it has a definition; one that has none is not asked about, and leaves the others judged."""
 
     @abstractmethod
     def value(self, layer: Layer) -> Numbers:
