@@ -15,6 +15,7 @@ from typing import Literal, get_args, get_origin
 
 import numpy as np
 
+from detr_spec.configuration import Configuration
 from detr_spec.hints import (
     array_type,
     field_types,
@@ -25,7 +26,7 @@ from detr_spec.hints import (
     optional_type,
     record_type,
 )
-from detr_spec.values import AnyNumbers
+from detr_spec.values import AnyNumbers, Outputs, Target
 from detr_spec.violation import NotProvided, Raised, RankFailure, Violation
 
 Sizes = dict[str, int]
@@ -87,6 +88,10 @@ Form = Callable[[object, Where, Sizes], object]
 """Gives a value as its type says, or raises `_Wrong`. The sizes are those of the value that it is a part of."""
 
 
+CHECKED_WHEN_MADE = (Configuration, Outputs, Target)
+"""Types whose values refuse and convert what they are made of, so that each is as its type says."""
+
+
 @cache
 def _form(hint: object) -> Form:
     optional, array = optional_type(hint), array_type(hint)
@@ -97,13 +102,15 @@ def _form(hint: object) -> Form:
         return partial(_array, *array)
     if is_function(hint):
         return partial(_function, *get_args(hint))
+    if hint in CHECKED_WHEN_MADE:
+        return partial(_instance, hint)
     if is_record(hint):
         return partial(_record, hint)
     if is_mapping(hint):
         return partial(_mapping, _form(get_args(hint)[1]))
     if item_types(hint, 0) is not None:
         return partial(_items, hint)
-    return partial(_scalar, hint)
+    return _scalar_form(hint)
 
 
 def _function(
@@ -238,21 +245,47 @@ def _own(array: AnyNumbers, dtype: np.dtype[np.generic]) -> AnyNumbers:
     return own
 
 
-def _scalar(hint: object, value: object, _: Where, __: Sizes) -> object:
-    """A number as Python's own, with one NaN for all; anything else as it is."""
-    if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0:
-        value = value.item()
-    if hint is float and isinstance(value, Real):
-        try:
-            number = float(value)
-        except OverflowError as error:
-            raise _Wrong(value, "a number that float64 holds") from error
-        return math.nan if math.isnan(number) else number
-    if hint is int and isinstance(value, Integral) and not isinstance(value, bool) and -(2**63) <= int(value) < 2**63:
-        return int(value)
-    if get_origin(hint) is Literal and value in get_args(hint):
-        return value
-    if get_origin(hint) is Literal or hint in (int, float) or not (isinstance(hint, type) and isinstance(value, hint)):
+def _scalar_form(hint: object) -> Form:
+    if get_origin(hint) is Literal:
+        return partial(_choice, hint, get_args(hint))
+    numbers: dict[object, Form] = {float: _float, int: _integer}
+    return numbers.get(hint) or partial(_instance, hint)
+
+
+def _plain(value: object) -> object:
+    """A number as Python's own; anything else as it is."""
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0 else value
+
+
+def _float(value: object, _: Where, __: Sizes) -> float:
+    """A number, with one NaN for all."""
+    value = _plain(value)
+    if not isinstance(value, Real):
+        raise _Wrong(value, _WORDS[float])
+    try:
+        number = float(value)
+    except OverflowError as error:
+        raise _Wrong(value, "a number that float64 holds") from error
+    return math.nan if math.isnan(number) else number
+
+
+def _integer(value: object, _: Where, __: Sizes) -> int:
+    value = _plain(value)
+    if not isinstance(value, Integral) or isinstance(value, bool) or not -(2**63) <= int(value) < 2**63:
+        raise _Wrong(value, _WORDS[int])
+    return int(value)
+
+
+def _choice(hint: object, known: Sequence[object], value: object, _: Where, __: Sizes) -> object:
+    value = _plain(value)
+    if value not in known:
+        raise _Wrong(value, str(hint))
+    return value
+
+
+def _instance(hint: object, value: object, _: Where, __: Sizes) -> object:
+    value = _plain(value)
+    if not (isinstance(hint, type) and isinstance(value, hint)):
         raise _Wrong(value, _WORDS.get(hint, str(hint)))
     return value
 

@@ -40,7 +40,7 @@ from detr_spec.profile import (
     replace,
 )
 from detr_spec.profiles import DEFORMABLE, DETR
-from detr_spec.terms import CrossEntropy, Focal
+from detr_spec.terms import BoxesNotJudged, ClassesNotJudged, CrossEntropy, Focal, MasksNotJudged
 
 EXAMPLES = 100
 FEW = 10
@@ -95,17 +95,20 @@ LOOKED_AT: dict[str, Look] = {
     "class_loss": Look(
         "criterion.classification-value",
         numbers=("class_loss",),
+        open=(ClassesNotJudged(),),
         bases={term: DEFORMABLE for term in declarable_values(Profile)["class_loss"] if term.activation == "sigmoid"},
         built_to={
-            term: Focal() for term in declarable_values(Profile)["class_loss"] if "reads logits alone" not in term.laws
+            term: Focal()
+            for term in declarable_values(Profile)["class_loss"]
+            if term.is_judged and "reads logits alone" not in term.laws
         },
     ),
     "box_cost": Look("matcher.close-call", numbers=("box_cost",)),
     "overlap_cost": Look("matcher.close-call", numbers=("overlap_cost",), built_to={OneMinusGiou(): L1Cost()}),
-    "box_loss": Look("criterion.l1-value", numbers=("box_loss",)),
-    "overlap_loss": Look("criterion.giou-value", numbers=("overlap_loss",)),
-    "mask_loss": Look("masks.mask-value", numbers=("mask_loss",)),
-    "dice_loss": Look("masks.dice-value", numbers=("dice_loss",)),
+    "box_loss": Look("criterion.l1-value", numbers=("box_loss",), open=(BoxesNotJudged(),)),
+    "overlap_loss": Look("criterion.giou-value", numbers=("overlap_loss",), open=(BoxesNotJudged(),)),
+    "mask_loss": Look("masks.mask-value", numbers=("mask_loss",), open=(MasksNotJudged(),)),
+    "dice_loss": Look("masks.dice-value", numbers=("dice_loss",), open=(MasksNotJudged(),)),
     "further_costs": Look("matcher.close-call"),
     "further_losses": Look("criterion.keys"),
     "cost_weights": Look("matcher.close-call", numbers=COSTS, built_to={(1.0, 5.0, 2.0): (8.0, 0.25, 0.5)}),

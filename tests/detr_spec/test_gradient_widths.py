@@ -14,7 +14,7 @@ from detr_spec.terms import Layer, Term
 from detr_spec.tolerance import SPACING, Interval, Numbers, gradient, lift
 from detr_spec.values import Booleans, round_to
 
-TERMS = known_parts(Term)
+TERMS = {name: term for name, term in known_parts(Term).items() if term.is_judged}
 
 WIDEST = {"box-l1": 4.5, "cross-entropy": 64.0, "class-weighted-cross-entropy": 64.0, "focal": 64.0}
 """How many spacings of a slope its range is wide, at most, in the middle of all slopes of usual scenes."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,7 @@ from detr_spec.losses import METRICS
 from detr_spec.terms import (
     BoxGiou,
     BoxL1,
+    ClassesNotJudged,
     ClassTerm,
     ClassWeightedCrossEntropy,
     CrossEntropy,
@@ -57,6 +58,8 @@ from detr_spec.terms import (
     VarifocalOrFocal,
     VarifocalThroughWeights,
 )
+
+Kind = TypeVar("Kind", bound=Term)
 
 
 class DeclaredCriterion(nn.Module):
@@ -236,7 +239,7 @@ class DeclaredLosses(SetPredictionCriterion):
             truth = matched_targets([target["boxes"] for target in targets], pairs)
             terms: dict[str, Term] = {"loss_bbox": configuration.box_loss, "loss_giou": configuration.overlap_loss}
             terms |= {further.key: further.term for further in configuration.profile.further_losses}
-            for key, term in terms.items():
+            for key, term in _judged(terms):
                 losses[key] = BOX_LOSSES[type(term)](configuration, predicted, truth).sum() / num_boxes
             distances = (predicted - truth).detach().abs()
             losses |= {"loss_xy": distances[:, :2].sum() / num_boxes, "loss_hw": distances[:, 2:].sum() / num_boxes}
@@ -248,12 +251,16 @@ class DeclaredLosses(SetPredictionCriterion):
         truth = matched_targets(pad_masks([target["masks"] for target in targets]), pairs)
         matched = outputs["pred_masks"][matched_queries(pairs)][:, None]
         logits = interpolate(matched, size=truth.shape[-2:], mode="bilinear", align_corners=False).flatten(1)
-        terms = {"loss_mask": configuration.mask_loss, "loss_dice": configuration.dice_loss}
+        terms: dict[str, MaskTerm] = {"loss_mask": configuration.mask_loss, "loss_dice": configuration.dice_loss}
         return {
             key: MASK_LOSSES[type(term)](logits, truth.flatten(1), *term.numbers.values()).sum()
             / self.num_boxes(outputs, targets)
-            for key, term in terms.items()
+            for key, term in _judged(terms)
         }
+
+
+def _judged(terms: Mapping[str, Kind]) -> list[tuple[str, Kind]]:
+    return [(key, term) for key, term in terms.items() if term.is_judged]
 
 
 def _most_frequent(pairs: Pairs) -> tuple[Tensor, Tensor]:
@@ -354,10 +361,18 @@ QUALITY_LOSSES: dict[type[ClassTerm], Callable[..., Tensor]] = {
 }
 """What answers for each loss whose targets are overlaps."""
 
+
+def _not_judged(configuration: Configuration, matcher: Matcher) -> DeclaredLosses:
+    """Trains classes by what belongs to the activation, for any loss is right."""
+    term: ClassTerm = CrossEntropy() if configuration.profile.has_no_object else Focal()
+    return CRITERIA[type(term)](replace(configuration, class_loss=term), matcher)
+
+
 CRITERIA: dict[type[ClassTerm], Callable[[Configuration, Matcher], DeclaredLosses]] = {
     CrossEntropy: DeclaredSetCriterion,
     ClassWeightedCrossEntropy: DeclaredSetCriterion,
     Focal: DeclaredFocalCriterion,
+    ClassesNotJudged: _not_judged,
     **dict.fromkeys(QUALITY_LOSSES, DeclaredQualityCriterion),
 }
 """What answers for each classification loss that can be declared."""
