@@ -149,8 +149,8 @@ GREETINGS = {
     "nothing": ('HELLO["implementations"] = []; reply(read())', "implementations has 0 items; expected 1 to 100"),
     "crowd": ('HELLO["implementations"] *= 60000; reply(read())', "implementations has 60000 items; expected 1 to 100"),
     "profile": (
-        'HELLO["implementations"][0]["profile"] = "dter"; reply(read())',
-        "implementations[0].profile is 'dter'; did you mean detr or lw-detr?; expected one of detr, deformable",
+        'HELLO["implementations"][0]["profile"] = "deformabel"; reply(read())',
+        "implementations[0].profile is 'deformabel'; did you mean deformable?; expected one of detr, deformable",
     ),
     "profile field": (
         'HELLO["implementations"][0]["profile"] = {"name": "x", "keys": {"logit": "l"}}; reply(read())',
