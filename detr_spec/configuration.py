@@ -71,6 +71,8 @@ class Configuration:
     loss_dice: float = 1.0
     masks: bool = False
     """Whether mask losses are asked for."""
+    edges: bool = False
+    """Whether outputs have distributions of edges, whose losses are asked for then."""
     class_cost: ClassCost = None  # type: ignore[assignment]
     """The profile's class cost with the numbers of the case; where it is not given, with those of the profile."""
     box_cost: BoxCost = None  # type: ignore[assignment]
@@ -145,7 +147,8 @@ class Configuration:
     def _asked(self) -> dict[str, Term]:
         own: dict[str, Term] = {name: getattr(self, part) for name, part in LOSS_PARTS.items()}
         every = own | {further.key: further.term for further in self.profile.further_losses}
-        return {name: term for name, term in every.items() if self.masks or term.moves != "masks"}
+        asked = {"masks": self.masks, "edges": self.edges}
+        return {name: term for name, term in every.items() if asked.get(term.moves, True)}
 
     @property
     def term_weights(self) -> dict[str, float]:
@@ -169,8 +172,13 @@ class Configuration:
         return tuple(name for name, term in self.terms.items() if term.every_layer)
 
     def moving(self, predictions: str) -> tuple[str, ...]:
-        """The training terms that move "logits", "boxes" or "masks", by neutral name."""
+        """The training terms that move "logits", "boxes", "masks" or "edges", by neutral name."""
         return tuple(name for name, term in self.terms.items() if term.moves == predictions)
+
+    @property
+    def of_pairs(self) -> tuple[str, ...]:
+        """The training terms that a union of pairs concerns, where there is one, by neutral name."""
+        return (*self.moving("boxes"), *self.moving("edges"))
 
     def terms_with(self, law: str) -> tuple[str, ...]:
         """The training terms that the case is about for which a law is true."""

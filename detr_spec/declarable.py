@@ -18,7 +18,7 @@ from detr_spec.hints import default_of, field_types, is_part, record_type
 from detr_spec.parts import Part, known_parts
 from detr_spec.profile import FurtherCost, FurtherLoss, Profile
 from detr_spec.profiles import DEFORMABLE, DETR
-from detr_spec.terms import BoxGiou
+from detr_spec.terms import BoxGiou, FineGrainedLocalization
 from detr_spec.values import InvalidValue
 
 if TYPE_CHECKING:
@@ -64,7 +64,11 @@ NUMBERS: dict[str, tuple[object, ...]] = {
     ),
     "eos_coef": (0.1, 0.0, 0.25, 1.0, 3.0),
     "further_costs": ((), (FurtherCost(cost=ScoreTimesOverlap(), weight=4.0),)),
-    "further_losses": ((), (FurtherLoss(key="loss_overlap", term=BoxGiou(), weight=0.5),)),
+    "further_losses": (
+        (),
+        (FurtherLoss(key="loss_overlap", term=BoxGiou(), weight=0.5),),
+        (FurtherLoss(key="loss_edges", term=FineGrainedLocalization(reg_max=4.0), weight=0.25),),
+    ),
 }
 """Numbers worth trying, the default of `Profile` first: those of known dialects, and where a number may end."""
 

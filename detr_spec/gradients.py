@@ -29,12 +29,13 @@ from detr_spec.values import Floats, Index, Integers, Matching, Outputs, Targets
 class GradientRange:
     """Where a right gradient of one decoder layer lies: logits [B, Q, C], boxes [B, Q, 4], masks [B, Q, h, w].
 
-    masks: None where the layer has none.
+    masks, and edges [B, Q, E]: None where the layer has none.
     """
 
     logits: Interval
     boxes: Interval
     masks: Interval | None = None
+    edges: Interval | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,8 @@ class LayerObjective:
             truth=values(self._ranged.truth),
             normaliser=values(self._ranged.normaliser),
             rules=self.configuration.profile.boxes,
+            edges=self.layer.edges,
+            references=self.layer.references,
         )
         if self.layer.masks is None:
             return shown
@@ -110,6 +113,10 @@ class LayerObjective:
         masks = partial(shown_masks, rows, self.targets, self.matchings)
         return cast(SameNumbers, self._total("masks", replace(self._shown(rows), masks=masks)))
 
+    def of_edges(self, edges: SameNumbers) -> SameNumbers:
+        """The weighted terms that move edges; [B, Q, E] → []."""
+        return cast(SameNumbers, self._total("edges", replace(self.of_pairs._shown(edges), edges=edges)))
+
     @cached_property
     def range(self) -> GradientRange:
         """Where a right gradient lies, in the dtype of the configuration."""
@@ -124,6 +131,9 @@ class LayerObjective:
         logits = gradient(ranged.of_logits, lift(self.layer.logits, dtypes.logits))
         rows = gradient(ranged.of_boxes, lift(self.rows, dtypes.boxes))
         found = GradientRange(logits, placed(rows, self.layer.boxes.shape, matched_places(self.of_pairs.matchings)))
+        if self.layer.edges is not None:
+            edges = gradient(ranged.of_edges, lift(self.layer.edges, dtypes.logits))
+            found = replace(found, edges=edges)
         if self.layer.masks is None:
             return found
         masks = gradient(ranged.of_masks, lift(matched_rows(self.layer.masks, self.matchings), dtypes.logits))

@@ -23,7 +23,7 @@ from detr_spec.written import truth_of
 
 METRICS = ("class_error", "cardinality", "box_centre", "box_size")
 """What is reported beside the terms, and not trained on."""
-MOVED = ("logits", "boxes", "masks")
+MOVED = ("logits", "boxes", "masks", "edges")
 """The predictions that terms move."""
 
 
@@ -173,6 +173,8 @@ def shown_layer(
         masks=None
         if layer.masks is None
         else partial(shown_masks, lift(matched_rows(layer.masks, matchings), dtypes.logits), targets, matchings),
+        edges=None if layer.edges is None else lift(layer.edges, dtypes.logits),
+        references=None if layer.references is None else lift(layer.references, dtypes.boxes),
     )
 
 
@@ -216,7 +218,7 @@ def term_losses(
     if normaliser is None:
         normaliser = lift(num_boxes(targets, matchings, configuration), configuration.dtype)
     shown = shown_layer(configuration, layer, targets, matchings, normaliser)
-    there = moving if layer.masks is not None else [name for name in moving if name != "masks"]
+    there = [name for name in moving if getattr(layer, name) is not None]
     terms = held(configuration, configuration.dtype).terms
     found = {name: interval(term.value(shown)) for name, term in terms.items() if term.moves in there}
     return found | box_metrics(shown, configuration.profile) if "boxes" in there else found

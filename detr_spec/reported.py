@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
@@ -137,7 +137,7 @@ def _reported(
     """As `reported_losses`; whole: whether these terms are all, so that their total is known."""
     keys, rules, found = profile.keys, profile.losses, dict[str, list[Part]]()
     places = keys.places(*counts)
-    trained = {name: places if term.every_layer else (LAST,) for name, term in terms}
+    trained = {name: _places_with(term, places) for name, term in terms}
     metrics = dict.fromkeys(METRICS, tuple(place for place in places if _has_metrics(keys, place)))
     metrics["class_error"] = (LAST,)
     for name, own in (trained | metrics).items():
@@ -155,6 +155,11 @@ def _reported(
         parts = tuple(part for parts in found.values() for part in parts if part[0] in trained)
         losses[keys.total] = Reported(parts, divisors, weighted=True)
     return losses
+
+
+def _places_with(term: Term, places: Sequence[Place]) -> tuple[Place, ...]:
+    """The places whose predictions have a term."""
+    return tuple(place for place in places if place.whose in term.whose) if term.every_layer else (LAST,)
 
 
 def _has_metrics(keys: Keys, place: Place) -> bool:

@@ -26,6 +26,8 @@ class Keys:
     logits: str = "pred_logits"
     boxes: str = "pred_boxes"
     masks: str = "pred_masks"
+    edges: str = "pred_corners"
+    references: str = "ref_points"
     auxiliary: str = "aux_outputs"
     encoder: str = "enc_outputs"
     initial: str = "pre_outputs"
@@ -76,7 +78,8 @@ class Keys:
 
     def __post_init__(self) -> None:
         apart = self.encoder, self.initial, self.denoising, self.denoising_meta
-        require_different("outputs", self.logits, self.boxes, self.masks, self.auxiliary, *apart)
+        of_layer = self.logits, self.boxes, self.masks, self.edges, self.references
+        require_different("outputs", *of_layer, self.auxiliary, *apart)
         of_groups = self.denoising_groups, self.denoising_queries, self.denoising_positives
         require_different("parts of the meta data", self.denoising, *of_groups)
         of_object = self.labels, self.target_boxes, self.target_masks

@@ -150,9 +150,10 @@ class Outputs:
     logits [B, Q, C] (C = K + 1 with a no-object class, K without), boxes [B, Q, 4] as (cx, cy, w, h) in [0, 1],
     masks [B, Q, h, w] logits or None, auxiliary: the outputs of layers 0 … L−2 in order, without auxiliary of their
     own. encoder, initial and denoising: predictions of the encoder, the first of the decoder's queries, by another
-    head, and those of denoising queries, which stand apart, the last ones with those before in `auxiliary`. Raises
-    `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless `broken` says
-    that the case is meant to carry them.
+    head, and those of denoising queries, which stand apart, the last ones with those before in `auxiliary`. edges: the
+    logits of the distributions of each box's left, top, right and lower edge, one after another, [B, Q, E], or None,
+    and references: the boxes that these are measured from, [B, Q, 4]. Raises `InvalidValue` on a wrong shape, and on
+    non-finite numbers or boxes outside [0, 1] unless `broken` says that the case is meant to carry them.
     """
 
     logits: Annotated[Floats, "[B, Q, C]"]
@@ -163,6 +164,8 @@ class Outputs:
     encoder: Outputs | None = None
     initial: Outputs | None = None
     denoising: Outputs | None = None
+    edges: Annotated[Floats, "[B, Q, E]"] | None = None
+    references: Annotated[Floats, "[B, Q, 4]"] | None = None
 
     def __post_init__(self) -> None:
         logits = _floats("logits", self.logits, "[B, Q, C]")
@@ -184,6 +187,14 @@ class Outputs:
                     f"masks have shape {list(masks.shape)}; expected [B, Q, h, w] with B, Q = {list(logits.shape[:2])}"
                 )
             object.__setattr__(self, "masks", masks)
+        for name, shape in (("edges", "[B, Q, E]"), ("references", "[B, Q, 4]")):
+            if (given := getattr(self, name)) is not None:
+                part = _floats(name, given, shape, last=4 if name == "references" else None)
+                if part.shape[:2] != logits.shape[:2]:
+                    raise InvalidValue(
+                        f"{name} have shape {list(part.shape)}; expected {shape} with B, Q = {list(logits.shape[:2])}"
+                    )
+                object.__setattr__(self, name, part)
         if not self.broken:
             _refuse_non_finite("logits", logits)
             _refuse_bad_boxes("boxes", boxes)
@@ -212,7 +223,7 @@ class Outputs:
     @property
     def main(self) -> Outputs:
         """The last decoder layer alone."""
-        return Outputs(self.logits, self.boxes, self.masks, (), self.broken)
+        return replace(self, auxiliary=(), encoder=None, initial=None, denoising=None)
 
     @property
     def apart(self) -> dict[Apart, Outputs | None]:
@@ -253,6 +264,8 @@ class Outputs:
             logits=lambda layer: select(layer.logits),
             boxes=lambda layer: select(layer.boxes),
             masks=lambda layer: select(layer.masks),
+            edges=lambda layer: select(layer.edges),
+            references=lambda layer: select(layer.references),
         )
 
 
@@ -354,6 +367,7 @@ class LayerGradient:
     logits: Annotated[Floats, "[B, Q, C]"] | None
     boxes: Annotated[Floats, "[B, Q, 4]"] | None
     masks: Annotated[Floats, "[B, Q, h, w]"] | None = None
+    edges: Annotated[Floats, "[B, Q, E]"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from detr_spec.parts import known_parts
 from detr_spec.profile import FurtherCost, FurtherLoss, Keys, MatcherRules, Profile, TargetRules
 from detr_spec.values import Outputs
 
-LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "n": 2, "m": 3, "k": 2, "L": 2}
+LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "E": 2, "n": 2, "m": 3, "k": 2, "L": 2}
 """The lengths of the dimensions that shapes name."""
 
 

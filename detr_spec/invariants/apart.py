@@ -39,7 +39,7 @@ from detr_spec.invariants.shared import require_evaluation, unique_matchings
 from detr_spec.losses import num_boxes_of_ranks
 from detr_spec.places import MATCHED, Apart
 from detr_spec.reported import absent_keys, own_losses, without_extra
-from detr_spec.strategies import DISTINCT_REGIMES, apart_cases, called_cases, rank_cases, set_cases
+from detr_spec.strategies import DISTINCT_REGIMES, apart_cases, called_cases, rank_cases, set_cases, with_edges
 from detr_spec.tolerance import Interval
 from detr_spec.values import Losses, Outputs, Targets
 from detr_spec.violation import PremiseFailed, require
@@ -119,7 +119,7 @@ def _require_apart(component: Build, case: SetCase, name: Apart) -> None:
     if name not in united_apart(configuration.profile):
         require_same_layers(after, before, when)
         return
-    own = [term for term in asked_terms(configuration) if term not in configuration.moving("boxes")]
+    own = [term for term in asked_terms(configuration) if term not in configuration.of_pairs]
     for layer in before.layers:
         premise_same_matchings(before.matching(layer), after.matching(layer))
     require_all_same_terms((after.terms(own, layer), before.terms(own, layer), when) for layer in before.layers)
@@ -228,7 +228,7 @@ def united_pairs(component: Build, case: SetCase) -> None:
     """
     answer = judged(component, case.configuration, case.outputs, case.targets)
     for layer in answer.layers:
-        for term in answer.terms(case.configuration.moving("boxes"), layer).values():
+        for term in answer.terms(case.configuration.of_pairs, layer).values():
             term.require_definition()
 
 
@@ -238,7 +238,7 @@ def united_pairs(component: Build, case: SetCase) -> None:
     formula="loss_dn = Σ over groups of the loss with query j ↔ target j, over G · num_boxes; the rest is no object",
     source="norm §4; Zhang et al. 2022, DINO, section 3.3",
     breaks="denoising queries matched by cost; negatives trained as objects; not divided by the number of groups",
-    cases=apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
+    cases=with_edges(apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))),
     applies=lambda profile: has_losses(profile, "denoising"),
 )
 def denoising_losses(component: Build, case: SetCase) -> None:

@@ -21,7 +21,7 @@ from detr_spec.invariants.gradient_answers import (
 from detr_spec.invariants.shared import layer_names
 from detr_spec.places import Apart, places_of
 from detr_spec.reported import weight_table
-from detr_spec.strategies import apart_cases
+from detr_spec.strategies import apart_cases, with_edges
 from detr_spec.values import LayerGradient, Matching
 from detr_spec.violation import NotProvided, premise
 
@@ -47,9 +47,12 @@ def _require_slopes(component: Build, case: SetCase, name: Apart) -> None:
     ways = [
         _layers_under(union, own, gradients, table) for union in ([None] if own.union is None else own.explaining())
     ]
-    explained = (layers for layers in ways if all(layer.has_box_slopes for layer in layers))
-    known = [(layer.require_logit_slopes(), layer.require_box_slopes()) for layer in next(explained, ways[-1])]
-    premise(any(map(any, known)), "no gradient is known")
+    explained = (layers for layers in ways if all(layer.has_slopes_of_pairs for layer in layers))
+    judged_layers = next(explained, ways[-1])
+    known = [layer.require_logit_slopes() for layer in judged_layers]
+    known += [layer.require_box_slopes() for layer in judged_layers]
+    known += [layer.require_edge_slopes() for layer in judged_layers if layer.layer.edges is not None]
+    premise(any(known), "no gradient is known")
 
 
 def _layers_under(
@@ -112,7 +115,7 @@ def initial_slopes(component: Build, case: SetCase) -> None:
     formula="∂(Σ_k w_k loss_k_dn)/∂(z_dn, b̂_dn) = the definition's slope; of every decoder layer 0",
     source="norm §4 and §7; Zhang et al. 2022, DINO, section 3.3",
     breaks="losses from under no_grad; negatives without a gradient; a gradient not divided by the number of groups",
-    cases=apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
+    cases=with_edges(apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5))),
     applies=lambda profile: has_losses(profile, "denoising"),
 )
 def denoising_slopes(component: Build, case: SetCase) -> None:

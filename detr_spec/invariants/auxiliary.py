@@ -30,7 +30,7 @@ from detr_spec.matching.assignment import second_best
 from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
 from detr_spec.reported import decoder_keys, reported_losses, without_extra
-from detr_spec.strategies import close_calls, set_cases
+from detr_spec.strategies import close_calls, set_cases, with_edges
 from detr_spec.values import Matching
 from detr_spec.violation import Violation, premise, require
 
@@ -73,7 +73,7 @@ def _class_error_keys(configuration: Configuration) -> set[str]:
         "auxiliary losses silently off (transformers PR 20959); one layer too few; the last layer once more "
         "as an auxiliary one"
     ),
-    cases=set_cases(layers=(2, 4)),
+    cases=with_edges(set_cases(layers=(2, 4))),
 )
 def keys(component: Build, case: SetCase) -> None:
     """L decoder layers give the losses and the cardinality error of L − 1 auxiliary layers, by declared keys.
@@ -230,7 +230,7 @@ def last_layer_independent(component: Build, case: SetCase) -> None:
     formula="layers 0 … L−2 permuted by π ⇒ the new loss_i = the old loss_π(i)",
     source="norm §4: the suffix is the number of the layer, and layers do not interact",
     breaks="a state carried from layer to layer; suffixes in reverse; a weight that depends on the depth",
-    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(3, 4), targets=(1, 5)),
+    cases=with_edges(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(3, 4), targets=(1, 5))),
     applies=reports_each_layer,
 )
 def layer_order(component: Build, case: SetCase) -> None:

@@ -245,7 +245,7 @@ class Judged:
 
     def _explains(self, union: tuple[Matching, ...]) -> bool:
         """Whether all losses of boxes are as they are defined under the pairs of a union."""
-        judged, names = replace(self, chosen=union), self.configuration.moving("boxes")
+        judged, names = replace(self, chosen=union), self.configuration.of_pairs
         return all(term.is_right for layer in self.layers for term in judged.terms(names, layer).values())
 
     @cached_property
@@ -260,7 +260,7 @@ class Judged:
             found = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
             if self.union is not None:
                 given = by_pairs(self.configuration), outputs, self.targets, self.union, self.pairs_normaliser
-                found |= term_losses(*given, moving=("boxes",))
+                found |= term_losses(*given, moving=("boxes", "edges"))
             self._definitions[place.layer] = found
         return self._definitions[place.layer]
 

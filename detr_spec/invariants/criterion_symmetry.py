@@ -20,7 +20,7 @@ from detr_spec.invariants.criterion_answers import (
     require_same_terms,
 )
 from detr_spec.invariants.shared import query_order_of
-from detr_spec.strategies import mask_cases, set_cases
+from detr_spec.strategies import mask_cases, set_cases, with_edges
 from detr_spec.strategies.regimes import SMALLEST_SIDE
 from detr_spec.values import Floats, Targets, round_to
 from detr_spec.violation import premise, require
@@ -132,7 +132,7 @@ def unmatched_query_any_class(component: Build, case: SetCase) -> None:
     formula="L(x_π, y) = L(x, y) for every loss and metric and every permutation π of the queries",
     source="norm §4; Carion et al. 2020, section 3.1: the loss is invariant to a permutation of predictions",
     breaks="query i compared with target i; matched queries assumed to come first",
-    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, queries=(2, 6), targets=(1, 5)),
+    cases=with_edges(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, queries=(2, 6), targets=(1, 5))),
 )
 @invariant(
     "masks.query-order",
@@ -161,7 +161,7 @@ def query_order(component: Build, case: SetCase) -> None:
     formula="L(x, y_π) = L(x, y) for every loss and metric and every permutation π of an image's targets",
     source="norm §4; Carion et al. 2020, section 3.1: targets are a set",
     breaks="target indices not applied, so that targets are taken in their own order; the two index vectors swapped",
-    cases=SEVERAL_TARGETS,
+    cases=with_edges(SEVERAL_TARGETS),
 )
 @invariant(
     "masks.target-order",
@@ -193,7 +193,7 @@ def target_order(component: Build, case: SetCase) -> None:
     formula="L(x_π, y_π) = L(x, y) for every loss and metric and every permutation π of the images",
     source="norm §4: sums and means over images",
     breaks="image 0's cost block or number of targets used for all; targets of a neighbouring image",
-    cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, images=(2, 3), targets=(1, 5)),
+    cases=with_edges(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, images=(2, 3), targets=(1, 5))),
 )
 @invariant(
     "masks.image-order",

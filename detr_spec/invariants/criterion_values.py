@@ -17,7 +17,7 @@ from detr_spec.invariants.criterion_answers import (
 from detr_spec.invariants.shared import unique_matchings, vary, without_objects
 from detr_spec.profile import Profile
 from detr_spec.reported import decoder_keys, without_extra
-from detr_spec.strategies import ALL_REGIMES, either, mask_cases, set_cases
+from detr_spec.strategies import ALL_REGIMES, either, mask_cases, set_cases, with_edges
 from detr_spec.violation import NotProvided, premise, require, require_within
 
 ORDINARY_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
@@ -48,7 +48,7 @@ def reports_class_error(profile: Profile) -> bool:
     formula="keys(losses) = {loss_ce, loss_bbox, loss_giou} ∪ declared metrics, by the profile's names",
     source="norm §4; the losses of Carion et al. 2020, section 3.1, as the profile's keys name them",
     breaks="a renamed or forgotten term; an undeclared extra; keys of auxiliary layers that were not given",
-    cases=set_cases(),
+    cases=with_edges(set_cases()),
 )
 @invariant(
     "masks.keys",

@@ -51,7 +51,7 @@ def require_count(whose: str, gradients: Sequence[LayerGradient], outputs: Outpu
 
 def require_shapes(name: str, gradient: LayerGradient, layer: Outputs) -> None:
     """Raises `Violation` unless each gradient that there is has the shape of its predictions."""
-    for kind in ("logits", "boxes", "masks"):
+    for kind in ("logits", "boxes", "masks", "edges"):
         part, predictions = getattr(gradient, kind), getattr(layer, kind)
         if part is not None and predictions is not None:
             require_shape(f"the gradient of the {kind} of {name}", part, predictions.shape)
@@ -106,6 +106,12 @@ class JudgedLayer:
         assert self.layer.masks is not None
         return np.zeros(self.layer.masks.shape) if self.gradient.masks is None else self.gradient.masks
 
+    @property
+    def edges(self) -> Floats:
+        """The gradient of the logits of edges, which are there; [B, Q, E]."""
+        assert self.layer.edges is not None
+        return np.zeros(self.layer.edges.shape) if self.gradient.edges is None else self.gradient.edges
+
     @cached_property
     def unmatched(self) -> Booleans:
         """Which queries have no target; [B, Q]."""
@@ -132,11 +138,13 @@ class JudgedLayer:
         return require_slopes(f"the gradient of the boxes of {self.name}", self.boxes, self.range.boxes, known)
 
     @property
-    def has_box_slopes(self) -> bool:
-        """Whether the boxes' gradient is that of the definition, as far as it is known."""
-        right, matched = self.range.boxes, ~self.without_boxes
-        inside = (self.boxes >= right.lower) & (self.boxes <= right.upper)
-        return bool(np.all(inside | ~(bounded(right) & matched[..., None])))
+    def has_slopes_of_pairs(self) -> bool:
+        """Whether the gradients of boxes and edges are those of the definition, as far as they are known."""
+        matched = ~self.without_boxes[..., None]
+        parts = [(self.boxes, self.range.boxes)]
+        parts += [] if self.range.edges is None else [(self.edges, self.range.edges)]
+        inside = [(got >= right.lower) & (got <= right.upper) | ~(bounded(right) & matched) for got, right in parts]
+        return all(bool(part.all()) for part in inside)
 
     def require_mask_slopes(self) -> bool:
         """Raises `Violation` unless the masks' gradient is that of the definition; false if none but 0 is known.
@@ -146,6 +154,11 @@ class JudgedLayer:
         assert self.range.masks is not None
         require_slopes(f"the gradient of the masks of {self.name}", self.masks, self.range.masks)
         return bool(bounded(self.range.masks)[~self.unmatched].any())
+
+    def require_edge_slopes(self) -> bool:
+        """Raises `Violation` unless the gradient of edges is that of the definition; false if nothing is known."""
+        assert self.range.edges is not None
+        return require_slopes(f"the gradient of the edges of {self.name}", self.edges, self.range.edges)
 
 
 def require_slopes(what: str, got: Floats, expected: Interval, known: Booleans | None = None) -> bool:
@@ -221,4 +234,4 @@ def judged_layers(
     if judged.union is None or len(judged.unions) == 1:
         return under(judged.union)
     ways = map(under, judged.explaining())
-    return next((layers for layers in ways if all(layer.has_box_slopes for layer in layers)), under(judged.union))
+    return next((layers for layers in ways if all(layer.has_slopes_of_pairs for layer in layers)), under(judged.union))

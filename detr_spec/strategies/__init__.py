@@ -5,6 +5,7 @@ from detr_spec.strategies.calls import called_cases
 from detr_spec.strategies.close_calls import close_calls
 from detr_spec.strategies.coco import CocoImage, coco_images
 from detr_spec.strategies.detections import detection_cases
+from detr_spec.strategies.distributions import edge_terms, with_edges
 from detr_spec.strategies.features import feature_cases, image_cases, padding_regime, sizes_regime
 from detr_spec.strategies.large import (
     large_box_cases,
@@ -40,6 +41,7 @@ __all__ = [
     "coco_images",
     "cost_cases",
     "detection_cases",
+    "edge_terms",
     "either",
     "feature_cases",
     "hidden_cases",
@@ -58,4 +60,5 @@ __all__ = [
     "rank_cases",
     "set_cases",
     "sizes_regime",
+    "with_edges",
 ]

@@ -2,13 +2,14 @@
 
 from detr_spec.terms.boxes import BoxGiou, BoxL1
 from detr_spec.terms.cross_entropy import ClassWeightedCrossEntropy, CrossEntropy
+from detr_spec.terms.distributions import FineGrainedLocalization
 from detr_spec.terms.focal import Focal
 from detr_spec.terms.iou_aware import IouAware
 from detr_spec.terms.masks import MaskDice, MaskFocal
 from detr_spec.terms.matchability import Matchability
 from detr_spec.terms.not_judged import BoxesNotJudged, ClassesNotJudged, MasksNotJudged
 from detr_spec.terms.quality_focal import QualityFocal
-from detr_spec.terms.term import LAWS, BoxTerm, ClassTerm, Layer, MaskTerm, Term
+from detr_spec.terms.term import LAWS, BoxTerm, ClassTerm, EdgeTerm, Layer, MaskTerm, Term
 from detr_spec.terms.varifocal import (
     Varifocal,
     VarifocalByOverlap,
@@ -26,6 +27,8 @@ __all__ = [
     "ClassWeightedCrossEntropy",
     "ClassesNotJudged",
     "CrossEntropy",
+    "EdgeTerm",
+    "FineGrainedLocalization",
     "Focal",
     "IouAware",
     "Layer",

@@ -12,6 +12,7 @@ import numpy as np
 
 from detr_spec.boxes import EXACT, BoxRules, cxcywh_to_xyxy, elementwise_iou
 from detr_spec.parts import Part
+from detr_spec.places import APART, Whose
 from detr_spec.tolerance import Interval, Numbers, hull, is_coarser, is_interval, placed, rounded_like, where
 from detr_spec.values import Booleans, Integers, InvalidValue
 
@@ -33,7 +34,8 @@ class Layer:
     logits: [B, Q, C]. classes: the class that each query is trained towards, K for no object; [B, Q]. boxes: the boxes
     of matched queries, and truth: those of their targets, cxcywh [m, 4]. images, queries: the indices of the matched
     queries; [m] each. normaliser: num_boxes, []. rules: the profile's box arithmetic. masks: gives those of the matched
-    queries and of their targets, [m, H, W] twice.
+    queries and of their targets, [m, H, W] twice. edges: the logits of the distributions of all queries' edges,
+    [B, Q, E], and references: the boxes that these are measured from, [B, Q, 4].
     """
 
     logits: Numbers
@@ -45,6 +47,8 @@ class Layer:
     normaliser: Numbers
     rules: BoxRules = EXACT
     masks: Callable[[], tuple[Numbers, Booleans]] | None = None
+    edges: Numbers | None = None
+    references: Numbers | None = None
 
     @cached_property
     def positive(self) -> Booleans:
@@ -58,6 +62,13 @@ class Layer:
         if self.masks is None:
             raise InvalidValue("the outputs have no masks; expected [B, Q, h, w], for mask losses are asked for")
         return self.masks()
+
+    @property
+    def distributions(self) -> tuple[Numbers, Numbers]:
+        """Its edges and references; raises `InvalidValue` where there are none."""
+        if self.edges is None or self.references is None:
+            raise InvalidValue("the outputs have no distributions of edges; expected edges and references")
+        return self.edges, self.references
 
     @cached_property
     def iou(self) -> Numbers:
@@ -88,13 +99,15 @@ class Layer:
 class Term(Part):
     """A training term of one decoder layer. moves: the predictions to which it gives a gradient.
 
-    every_layer: whether all decoder layers have it, and predictions apart, or the last layer alone.
+    every_layer: whether all decoder layers have it, and predictions apart, or the last layer alone. whose: the
+    predictions that may have it.
     """
 
-    moves: ClassVar[Literal["logits", "boxes", "masks"]]
+    moves: ClassVar[Literal["logits", "boxes", "masks", "edges"]]
     every_layer: ClassVar[bool] = True
     is_judged: ClassVar[bool] = True
     """Whether it has a definition; one that has none is not asked about, and leaves the others judged."""
+    whose: ClassVar[tuple[Whose, ...]] = ("decoder", *APART)
 
     @abstractmethod
     def value(self, layer: Layer) -> Numbers:
@@ -135,3 +148,20 @@ class MaskTerm(Term):
     moves = "masks"
     every_layer = False
     laws = frozenset({"divided by boxes", "sum over pairs"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EdgeTerm(Term):
+    """A training term of the distributions of edges of matched pairs, which the decoder's layers have."""
+
+    reg_max: float = 32.0
+    """The number of an edge's last distance, an even number; they count from 0."""
+
+    moves = "edges"
+    whose = ("decoder", "denoising")
+    laws = frozenset({"divided by boxes", "sum over pairs"})
+
+    @property
+    def count(self) -> int:
+        """The number of distances that an edge may have."""
+        return int(self.reg_max) + 1

@@ -54,7 +54,11 @@ class Inputs(TorchInputs):
 
     def __init__(self, configuration: Configuration) -> None:
         own, device = part_dtypes(configuration.dtype), configuration.device
-        names = {"logits": own.logits, "boxes": own.boxes, "masks": own.logits, "targets": own.targets}
+        names = {
+            **dict.fromkeys(("logits", "masks", "edges"), own.logits),
+            **dict.fromkeys(("boxes", "references"), own.boxes),
+            "targets": own.targets,
+        }
         dtypes = {part: dtype_of(name) for part, name in names.items()}
         super().__init__(configuration.profile, dtypes, device, configuration.call)
 

@@ -596,7 +596,8 @@ def _matching(what: str, answer: Any, convert: Callable[[Any], Any]) -> dict[str
 
 
 KEYS = {
-    "logits": "pred_logits", "boxes": "pred_boxes", "masks": "pred_masks", "auxiliary": "aux_outputs",
+    "logits": "pred_logits", "boxes": "pred_boxes", "masks": "pred_masks",
+    "edges": "pred_corners", "references": "ref_points", "auxiliary": "aux_outputs",
     "encoder": "enc_outputs", "initial": "pre_outputs", "denoising": "dn_outputs", "denoising_meta": "dn_meta",
     "denoising_groups": "dn_num_group", "denoising_queries": "pad_size", "denoising_positives": "dn_positive_idx",
     "encoder_loss": None, "denoising_loss": None, "labels": "labels", "target_boxes": "boxes",
@@ -616,7 +617,7 @@ PARTS = (
 )  # fmt: skip
 """The fields of a configuration that have numbers of their own."""
 
-LAYER = ("logits", "boxes", "masks")
+LAYER = ("logits", "boxes", "masks", "edges", "references")
 """What a layer predicts."""
 SEEN = ("logits", "boxes")
 """The predictions by which a layer is told from others."""
@@ -947,7 +948,11 @@ class _TorchCalls:
         narrow, _, mixed = ("float32" if self.autocast else configuration.dtype).partition("-")
         self.dtype = torch.float32 if mixed else getattr(torch, narrow)
         of_logits, of_boxes = getattr(torch, narrow), self.dtype if mixed == "logits" else getattr(torch, narrow)
-        self.dtypes = {"logits": of_logits, "masks": of_logits, "boxes": of_boxes, "targets": self.dtype}
+        self.dtypes = {
+            **dict.fromkeys(("logits", "masks", "edges"), of_logits),
+            **dict.fromkeys(("boxes", "references"), of_boxes),
+            "targets": self.dtype,
+        }
         self.device, self.call = configuration.device, configuration.call
         self.recording = self.call == "with-gradient" if component == "postprocess" else self.call != "no-grad"
 
@@ -1012,7 +1017,7 @@ class _TorchCalls:
         return {"value": value, "observation": self.inputs.seen(answer)}
 
     def _gradients(self, layer: dict[str, Any]) -> dict[str, Any]:
-        found = {part: getattr(layer.get(getattr(self.keys, part)), "grad", None) for part in LAYER}
+        found = {part: getattr(layer.get(getattr(self.keys, part)), "grad", None) for part in LAYER[:-1]}
         return {part: None if own is None else encode_array(to_numpy(own)) for part, own in found.items()}
 
     def postprocess(self, outputs: Any, sizes: Any) -> Any:

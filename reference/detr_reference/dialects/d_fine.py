@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..batch import Outputs, Pairs, Targets, matched_queries, matched_targets
-from ..boxes import upcast_half
+from ..boxes import box_cxcywh_to_xyxy, elementwise_box_iou, upcast_half
 from ..criterion import FocalSetCriterion, average_num_boxes
+from ..distributions import edge_distances, edge_targets, fine_grained_loss
 from ..losses import box_giou_loss, box_l1_loss
 from ..quality import varifocal_loss
 from .denoising import denoising_pairs
@@ -46,10 +47,12 @@ class DFINECriterion(FocalSetCriterion):
     Those of auxiliary output i are called `loss_vfl_aux_i` and so on, those of the initial predictions `loss_vfl_pre`,
     of the encoder's prediction i `loss_vfl_enc_i`, and of denoising queries in layer i `loss_vfl_dn_i`. Each but the
     denoising queries is matched on its own. The losses of boxes are under the union of all these pairs, of which each
-    query keeps the target that it has most often, and are divided by their number.
+    query keeps the target that it has most often, and are divided by their number. So is `loss_fgl`, of the
+    distributions of edges, which predictions with `pred_corners` have.
 
     matcher: answers `{"indices": pairs}`. weight_dict: by the names of the last layer's losses, which count for every
-    layer; D-FINE trains with 1, 5, 2. losses: which of "vfl" and "boxes" to compute.
+    layer; D-FINE trains with 1, 5, 2 and 0.15. losses: which of "vfl", "boxes" and "local" to compute. reg_max, up and
+    reg_scale: as for `edge_distances`.
 
     Raises ValueError if losses names anything else.
     """
@@ -62,24 +65,30 @@ class DFINECriterion(FocalSetCriterion):
         self,
         matcher: Callable[..., Any],
         weight_dict: Mapping[str, float],
-        losses: Sequence[str] = ("vfl", "boxes"),
+        losses: Sequence[str] = ("vfl", "boxes", "local"),
         alpha: float = 0.75,
         gamma: float = 2.0,
         num_classes: int = 80,
+        reg_max: int = 32,
+        up: float = 0.5,
+        reg_scale: float = 4.0,
     ) -> None:
-        unknown = [name for name in losses if name not in (self.class_loss, "boxes")]
+        known = (self.class_loss, "boxes", "local")
+        unknown = [name for name in losses if name not in known]
         if unknown:
-            raise ValueError(f"unknown losses {unknown}; choose from {[self.class_loss, 'boxes']}")
+            raise ValueError(f"unknown losses {unknown}; choose from {list(known)}")
         super().__init__(num_classes, matcher, weight_dict, (), alpha, gamma)
         self.losses = tuple(losses)
+        self.reg_max, self.up, self.reg_scale = reg_max, up, reg_scale
 
     def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Return the weighted losses of a batch, each a 0-dimensional tensor on the device of the outputs.
 
         outputs: `pred_logits` [B, Q, K], `pred_boxes` [B, Q, 4] as cxcywh in [0, 1], and optionally of the same form
         `pre_outputs`, the lists `aux_outputs` and `enc_aux_outputs`, and `dn_outputs`, a list of all layers, with
-        `dn_meta`: `dn_num_group` and, for each image, `dn_positive_idx`. targets: as `SetPredictionCriterion.forward`,
-        whose exceptions it raises.
+        `dn_meta`: `dn_num_group` and, for each image, `dn_positive_idx`. Decoder layers and denoising queries may have
+        `pred_corners` [B, Q, 4 (reg_max + 1)] and `ref_points` [B, Q, 4], cxcywh. targets: as
+        `SetPredictionCriterion.forward`, whose exceptions it raises.
         """
         layers = matched_predictions(outputs)
         for layer in layers.values():
@@ -94,6 +103,7 @@ class DFINECriterion(FocalSetCriterion):
         for suffix, layer in layers.items():
             own = self._class_losses(layer, targets, pairs[suffix], num_boxes)
             own |= self._box_losses(layer, targets, union, num_pairs)
+            own |= self._edge_losses(layer, targets, union, num_pairs)
             losses |= self._reported(own, suffix)
         return losses | self._denoising_losses(outputs, targets, num_boxes)
 
@@ -108,6 +118,7 @@ class DFINECriterion(FocalSetCriterion):
         for number, layer in enumerate(outputs["dn_outputs"]):
             own = self._class_losses(layer, targets, pairs, num_boxes * groups)
             own |= self._box_losses(layer, targets, pairs, num_boxes * groups)
+            own |= self._edge_losses(layer, targets, pairs, num_boxes * groups)
             losses |= self._reported(own, f"_dn_{number}")
         return losses
 
@@ -138,6 +149,19 @@ class DFINECriterion(FocalSetCriterion):
             "loss_bbox": box_l1_loss(boxes, target_boxes).sum() / num_pairs,
             "loss_giou": box_giou_loss(boxes, target_boxes).sum() / num_pairs,
         }
+
+    def _edge_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_pairs: float) -> dict[str, Tensor]:
+        if "local" not in self.losses or "pred_corners" not in outputs:
+            return {}
+        where = matched_queries(pairs)
+        target_boxes = box_cxcywh_to_xyxy(matched_targets([target["boxes"] for target in targets], pairs))
+        iou = elementwise_box_iou(box_cxcywh_to_xyxy(outputs["pred_boxes"][where].detach()), target_boxes)
+        distances = edge_distances(self.reg_max, self.up, self.reg_scale, target_boxes)
+        references = outputs["ref_points"][where].detach()
+        below, nearness = edge_targets(references, target_boxes, distances, self.reg_scale)
+        logits = outputs["pred_corners"][where].unflatten(-1, (4, self.reg_max + 1))
+        losses = iou[:, None] * fine_grained_loss(logits, below, nearness)
+        return {"loss_fgl": losses.sum() / num_pairs}
 
 
 def matched_predictions(outputs: Outputs) -> dict[str, Outputs]:

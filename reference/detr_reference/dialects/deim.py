@@ -30,12 +30,16 @@ class DEIMCriterion(DFINECriterion):
         self,
         matcher: Callable[..., Any],
         weight_dict: Mapping[str, float],
-        losses: Sequence[str] = ("mal", "boxes"),
+        losses: Sequence[str] = ("mal", "boxes", "local"),
         gamma: float = 1.5,
         num_classes: int = 80,
+        reg_max: int = 32,
         mal_alpha: float | None = None,
+        up: float = 0.5,
+        reg_scale: float = 4.0,
     ) -> None:
-        super().__init__(matcher, weight_dict, losses, 1.0 if mal_alpha is None else mal_alpha, gamma, num_classes)
+        alpha = 1.0 if mal_alpha is None else mal_alpha
+        super().__init__(matcher, weight_dict, losses, alpha, gamma, num_classes, reg_max, up, reg_scale)
 
     def quality_loss(self, logits: Tensor, positive: Tensor, quality: Tensor) -> Tensor:
         """Return the classification loss of each logit, [B, Q, K], given which are positive, and the overlaps there."""

@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 import detr_reference as reference
 from detr_conformance.bridges.torch_criterion import matchings
 from detr_conformance.implementations.declared.boxes import Overlaps
+from detr_conformance.implementations.declared.distributions import edge_loss
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_conformance.implementations.declared.names import (
     OWN,
@@ -45,6 +46,7 @@ from detr_spec.terms import (
     ClassTerm,
     ClassWeightedCrossEntropy,
     CrossEntropy,
+    EdgeTerm,
     Focal,
     IouAware,
     MaskDice,
@@ -238,7 +240,12 @@ class DeclaredLosses(SetPredictionCriterion):
             predicted = outputs["pred_boxes"][matched_queries(pairs)]
             truth = matched_targets([target["boxes"] for target in targets], pairs)
             terms: dict[str, Term] = {"loss_bbox": configuration.box_loss, "loss_giou": configuration.overlap_loss}
-            terms |= {further.key: further.term for further in configuration.profile.further_losses}
+            for further in configuration.profile.further_losses:
+                if not isinstance(further.term, EdgeTerm):
+                    terms[further.key] = further.term
+                elif OWN.edges in outputs:
+                    whole = edge_loss(further, outputs, targets, pairs, configuration.profile.boxes)
+                    losses[further.key] = whole / num_boxes
             for key, term in _judged(terms):
                 losses[key] = BOX_LOSSES[type(term)](configuration, predicted, truth).sum() / num_boxes
             distances = (predicted - truth).detach().abs()

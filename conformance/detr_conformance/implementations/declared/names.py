@@ -15,7 +15,7 @@ from detr_spec.profile import Keys, Profile
 OWN = Keys(box_centre="loss_xy", box_size="loss_hw")
 """The names of the reference, and those of what others report beside."""
 
-OUTPUTS = ("logits", "boxes", "masks")
+OUTPUTS = ("logits", "boxes", "masks", "edges", "references")
 TARGETS = ("labels", "target_boxes", "target_masks")
 META = ("denoising_groups", "denoising_queries", "denoising_positives")
 OTHER_PREDICTIONS = ("encoder", "initial", "denoising")

@@ -17,16 +17,22 @@ def d_fine_matcher(configuration: Configuration) -> dialects.DFINEMatcher:
 
 def d_fine_criterion(configuration: Configuration) -> dialects.DFINECriterion:
     """D-FINE's criterion, with a matcher of its own."""
+    (fgl,) = configuration.profile.further_losses
+    edges = fgl.term.numbers
     return dialects.DFINECriterion(
         d_fine_matcher(configuration),
         {
             "loss_vfl": configuration.loss_class,
             "loss_bbox": configuration.loss_bbox,
             "loss_giou": configuration.loss_giou,
+            fgl.key: fgl.weight,
         },
         alpha=configuration.class_loss.numbers["alpha"],
         gamma=configuration.class_loss.numbers["gamma"],
         num_classes=configuration.num_classes,
+        reg_max=int(edges["reg_max"]),
+        up=edges["up"],
+        reg_scale=edges["scale"],
     )
 
 

@@ -17,15 +17,21 @@ def deim_matcher(configuration: Configuration) -> dialects.DEIMMatcher:
 
 def deim_criterion(configuration: Configuration) -> dialects.DEIMCriterion:
     """DEIM's criterion, with a matcher of its own."""
+    (fgl,) = configuration.profile.further_losses
+    edges = fgl.term.numbers
     return dialects.DEIMCriterion(
         deim_matcher(configuration),
         {
             "loss_mal": configuration.loss_class,
             "loss_bbox": configuration.loss_bbox,
             "loss_giou": configuration.loss_giou,
+            fgl.key: fgl.weight,
         },
         gamma=configuration.class_loss.numbers["gamma"],
         num_classes=configuration.num_classes,
+        reg_max=int(edges["reg_max"]),
+        up=edges["up"],
+        reg_scale=edges["scale"],
         mal_alpha=configuration.class_loss.numbers["alpha"],
     )
 
