@@ -77,6 +77,8 @@ class DetectionRules:
 
     rule: Literal["best-foreground-class", "top-k"] = "best-foreground-class"
     """One detection for each query, in query order; or the k best (query, class) pairs, best first."""
+    drops_no_object: bool = False
+    """Whether a query that says no object more firmly than any class gives no detection."""
     top_k: int = 100
     top_k_overflow: Literal["all", "refuse"] = "all"
     """What happens when k exceeds the number of (query, class) pairs: all are returned, or the call raises."""
@@ -100,6 +102,8 @@ class DetectionRules:
         require_choices(self)
         if self.top_k < 1:
             raise InvalidValue(f"top_k is {self.top_k}; expected at least 1")
+        if self.drops_no_object and self.rule == "top-k":
+            raise InvalidValue("drops_no_object is True, and the rule is 'top-k'; expected 'best-foreground-class'")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +215,11 @@ class Profile:
         require_different("losses", *(further.key for further in self.further_losses), *self.keys.losses)
         if self.matcher.arguments:
             require_arguments(self.matcher.arguments, ("logits", "boxes", *self.targets.parts))
+        if self.detection.drops_no_object and not self.has_no_object:
+            raise InvalidValue(
+                "detection.drops_no_object is True, and activation is 'sigmoid', which has no class of no object; "
+                "expected False, or 'softmax'"
+            )
         needed = _CARDINALITY.get(self.cardinality, self.activation)
         if needed != self.activation:
             others = [name for name in map(str, choices_of(Profile)["cardinality"]) if _CARDINALITY.get(name) != needed]

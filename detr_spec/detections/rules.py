@@ -18,11 +18,13 @@ from detr_spec.values import Booleans, Detections, Floats, Integers, part_dtypes
 class Candidates:
     """All (query, class) pairs of one image that can be detections.
 
-    scores [Q, K] and boxes [Q, 4] in xyxy pixels, each with the range of the case's dtype.
+    scores [Q, K] and boxes [Q, 4] in xyxy pixels, each with the range of the case's dtype. no_object: what a query's
+    best score is to reach for it to give a detection, [Q]; None where each does.
     """
 
     scores: Interval
     boxes: Interval
+    no_object: Interval | None = None
 
     @property
     def best(self) -> Interval:
@@ -48,6 +50,11 @@ def class_scores(logits: SameNumbers, configuration: Configuration) -> SameNumbe
     return sigmoid(logits)
 
 
+def no_object_score(logits: Interval, configuration: Configuration) -> Interval | None:
+    """The score of no object, [..., C] → [...], where a query that has no higher one gives no detection."""
+    return softmax(logits)[..., -1] if configuration.profile.detection.drops_no_object else None
+
+
 def scaled_boxes(boxes: SameNumbers, size: Integers, configuration: Configuration) -> SameNumbers:
     """Relative cxcywh → xyxy × (W, H, W, H) in pixels; size = (height, width); [..., 4] → [..., 4]."""
     return _clamped(cxcywh_to_xyxy(boxes), np.ones(2, dtype=np.int64), configuration) * _per_corner(size)
@@ -60,9 +67,11 @@ def candidates(logits: Floats, boxes: Floats, size: Integers, configuration: Con
     corners are taken.
     """
     dtypes = part_dtypes(configuration.dtype)
+    given = lift(logits, dtypes.logits)
     return Candidates(
-        _score_range(lift(logits, dtypes.logits), configuration),
+        _score_range(given, configuration),
         _box_range(lift(boxes, dtypes.boxes), size, configuration),
+        no_object_score(given, configuration),
     )
 
 
@@ -99,19 +108,30 @@ def expected_count(queries: int, configuration: Configuration) -> int:
 def count_range(found: Candidates, configuration: Configuration) -> tuple[int, int]:
     """The least and the greatest number of detections of an image.
 
-    They differ where a score may lie on either side of the threshold.
+    They differ where a score may lie on either side of the threshold, or of the score of no object.
     """
     limit = expected_count(len(found.scores), configuration)
-    detection = configuration.profile.detection
-    if not detection.threshold:
-        return limit, limit
-    scores = found.ranked if detection.rule == "top-k" else found.best
-    surely, maybe = (int(above.sum()) for above in above_threshold(scores, configuration))
+    if configuration.profile.detection.rule == "top-k":
+        kept = above_threshold(found.ranked, configuration)
+    else:
+        kept = kept_range(found, configuration)
+    surely, maybe = (int(each.sum()) for each in kept)
     return min(surely, limit), min(maybe, limit)
 
 
+def kept_range(found: Candidates, configuration: Configuration) -> tuple[Booleans, Booleans]:
+    """Which queries surely give a detection each, and which may; [Q] twice."""
+    surely, maybe = above_threshold(found.best, configuration)
+    if found.no_object is None:
+        return surely, maybe
+    return surely & (found.best.lower > found.no_object.upper), maybe & (found.best.upper >= found.no_object.lower)
+
+
 def above_threshold(scores: Interval, configuration: Configuration) -> tuple[Booleans, Booleans]:
-    """Which scores surely exceed the threshold, and which may; [...] → [...] twice."""
+    """Which scores surely exceed the threshold, and which may; all where there is none; [...] → [...] twice."""
+    if not configuration.profile.detection.threshold:
+        every = np.ones(scores.shape, dtype=np.bool_)
+        return every, every
     threshold = parameter(configuration.threshold, configuration.dtype)
     return scores.lower > threshold.upper, scores.upper > threshold.lower
 
@@ -127,5 +147,7 @@ def detections(logits: Floats, boxes: Floats, size: Integers, configuration: Con
         best = np.argsort(-scores, axis=None, kind="stable")[: expected_count(len(scores), configuration)]
         queries, labels = np.unravel_index(best, scores.shape)
     else:
-        queries, labels = np.arange(len(scores)), scores.argmax(axis=-1)
+        best, no_object = scores.argmax(axis=-1), found.no_object
+        kept = np.ones(len(scores), dtype=np.bool_) if no_object is None else scores.max(axis=-1) >= no_object.value
+        queries, labels = np.flatnonzero(kept), best[kept]
     return Detections(scores[queries, labels], labels, found.boxes.value[queries])

@@ -9,7 +9,7 @@ import numpy as np
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
-from detr_spec.detections.rules import Candidates, above_threshold, candidates, count_range
+from detr_spec.detections.rules import Candidates, candidates, kept_range
 from detr_spec.implementation import PostProcess
 from detr_spec.profile import Profile
 from detr_spec.strategies import detection_cases
@@ -93,14 +93,9 @@ def image_candidates(case: SetCase) -> list[Candidates]:
 
 
 def kept_queries(allowed: Candidates, configuration: Configuration) -> Integers | None:
-    """The queries that give a detection, in order, one each at most; None where a threshold is too near."""
-    least, most = count_range(allowed, configuration)
-    if least != most:
-        return None
-    if not configuration.profile.detection.threshold:
-        return np.arange(len(allowed.scores))
-    surely, _ = above_threshold(allowed.best, configuration)
-    return np.flatnonzero(surely)
+    """The queries that give a detection, in order, one each at most; None where it is too close to say."""
+    surely, maybe = kept_range(allowed, configuration)
+    return np.flatnonzero(surely) if (surely == maybe).all() else None
 
 
 def by_query(

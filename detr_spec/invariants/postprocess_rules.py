@@ -114,7 +114,7 @@ def _single(case: SetCase, image: int) -> SetCase:
     formula="n = Q, or k with top-k",
     source="norm §5: all Q queries; no threshold, no suppression",
     breaks="an undeclared threshold; non-maximum suppression; queries of the no-object class left out",
-    applies=lambda profile: not profile.detection.threshold,
+    applies=lambda profile: not profile.detection.threshold and not profile.detection.drops_no_object,
     cases=ANY_CASE,
 )
 def nothing_dropped(component: Build, case: SetCase) -> None:
@@ -152,6 +152,23 @@ def threshold(component: Build, case: SetCase) -> None:
             got=low.tolist(),
         )
     _require_counts(found, case)
+
+
+@invariant(
+    "postprocess.no-object-dropped",
+    number="P8",
+    formula="detections = those with max_c p(c) ≥ p(no object)",
+    source="norm §5 and §9: where it is declared, a query whose best class is no object gives no detection",
+    breaks="all queries returned; a query dropped for a low score; no object looked for in another column",
+    applies=lambda profile: profile.detection.drops_no_object,
+    cases=ANY_CASE,
+)
+def no_object_dropped(component: Build, case: SetCase) -> None:
+    """Where it is declared, exactly the queries that say some class more firmly than no object give detections.
+
+    It takes the place of a threshold where detections are shown to people, or are segments of a whole image.
+    """
+    _require_counts(detect(component, case), case)
 
 
 def _require_counts(found: tuple[Detections, ...], case: SetCase) -> None:

@@ -213,6 +213,7 @@ LOOKED_AT: dict[str, Look] = {
     "detection.top_k": Look("postprocess.nothing-dropped", TOP_K, numbers=("top_k",), built_to={100: 1, 300: 1, 7: 1}),
     "detection.top_k_overflow": Look("postprocess.k-beyond-all-pairs", TOP_K),
     "detection.threshold": Look({False: "postprocess.nothing-dropped", True: "postprocess.threshold"}),
+    "detection.drops_no_object": Look({False: "postprocess.nothing-dropped", True: "postprocess.no-object-dropped"}),
     "detection.size_order": Look("postprocess.pixels-of-each-axis"),
     "detection.clamp": Look("postprocess.clamping"),
     "detection.non_finite_scores": Look(

@@ -155,7 +155,8 @@ def test_a_parameter_is_itself_or_rounded() -> None:
 def test_a_score_between_a_threshold_and_its_rounding_is_open(number: float, dtype: str) -> None:
     ends = sorted({number, *(float(round_to(number, held)) for held in ("float32", dtype))})
     scores = lift([ends[0] / 2, (ends[0] + ends[-1]) / 2, 2 * ends[-1]], "float64")
-    surely, maybe = above_threshold(scores, Configuration(profile=DETR, dtype=dtype, threshold=number))
+    shown = replace(DETR, detection=replace(DETR.detection, threshold=True))
+    surely, maybe = above_threshold(scores, Configuration(profile=shown, dtype=dtype, threshold=number))
     assert surely.tolist() == [False, False, True]
     assert maybe.tolist() == [False, True, True]
 

@@ -36,6 +36,9 @@ class DeclaredPostProcess(nn.Module):
         _refuse("scores", probabilities, rules.non_finite_scores)
         _refuse("boxes", boxes, rules.non_finite_boxes)
         scores, queries, labels = self._chosen(probabilities)
+        if rules.drops_no_object:
+            said = ~(logits.softmax(dim=-1)[queries, -1] > scores)
+            scores, queries, labels = scores[said], queries[said], labels[said]
         height, width = size if rules.size_order == "height-width" else size.flip(0)
         edges = torch.stack([width, height, width, height]).to(boxes)
         pixels = reference.box_cxcywh_to_xyxy(boxes)[queries] * edges
