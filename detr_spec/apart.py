@@ -1,7 +1,8 @@
 """Predictions that stand apart from the decoder's layers, and what they are trained towards. norm §4.
 
 The encoder's own predictions (Zhu et al. 2021, section 4.2) are matched like a layer's, and so are initial ones, by
-another head of the decoder's first layer (Peng et al. 2024, "D-FINE", section 4.1). Denoising queries (Li et al. 2022;
+another head of the decoder's first layer (Peng et al. 2024, "D-FINE", section 4.1). Further queries of the decoder
+have targets that are repeated (Jia et al. 2023, "H-DETR"). Denoising queries (Li et al. 2022;
 Zhang et al. 2022, DINO, section 3.3) are not matched: the position of a query in its group says which target it has.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from detr_spec.calls import PLAIN
 from detr_spec.configuration import Configuration
-from detr_spec.places import MATCHED, Apart
+from detr_spec.places import ONCE, Apart, Whose
 from detr_spec.profile import MatchingScope, Profile
 from detr_spec.values import InvalidValue, Matching, Outputs, Targets
 
@@ -23,11 +24,16 @@ def has_losses(profile: Profile, name: Apart) -> bool:
     return getattr(profile.keys, f"{name}_loss") is not None
 
 
+def is_open(name: str, whose: Whose) -> bool:
+    """Whether the value of a metric is open: what denoising and further queries count, who have several of a target."""
+    return name == "cardinality" and whose in ("denoising", "one_to_many")
+
+
 def united_apart(profile: Profile) -> tuple[Apart, ...]:
     """The predictions whose pairs are in the union with those of the decoder's layers, and whose boxes are under it."""
     if profile.matching.box_pairs != "all-predictions":
         return ()
-    return tuple(name for name in MATCHED if has_losses(profile, name))
+    return tuple(name for name in ONCE if has_losses(profile, name))
 
 
 def targets_of(name: Apart, targets: Targets, configuration: Configuration) -> Targets:
@@ -35,6 +41,15 @@ def targets_of(name: Apart, targets: Targets, configuration: Configuration) -> T
     if name != "encoder" or configuration.profile.encoder_labels == "classes":
         return targets
     return tuple(replace(target, labels=np.zeros_like(target.labels)) for target in targets)
+
+
+def of_matched(name: Apart, configuration: Configuration) -> Configuration:
+    """The configuration of the losses of predictions that are matched, as the decoder's or as further queries are."""
+    profile = configuration.profile
+    matching = replace(profile.matching, box_pairs="layer")
+    if name == "one_to_many":
+        matching = MatchingScope(repeats=profile.one_to_many_repeats)
+    return replace(configuration, profile=replace(profile, matching=matching))
 
 
 def denoising_groups(outputs: Outputs, targets: Targets) -> int:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Apart: TypeAlias = Literal["encoder", "initial", "denoising"]
+Apart: TypeAlias = Literal["encoder", "initial", "one_to_many", "denoising"]
 """Whose predictions stand apart from those of the decoder's queries."""
 
 Whose: TypeAlias = Literal["decoder"] | Apart
 """Whose predictions have losses."""
 
-APART: tuple[Apart, ...] = ("encoder", "initial", "denoising")
-MATCHED: tuple[Apart, ...] = ("encoder", "initial")
+APART: tuple[Apart, ...] = ("encoder", "initial", "one_to_many", "denoising")
+MATCHED: tuple[Apart, ...] = ("encoder", "initial", "one_to_many")
 """Those of them that are matched like a layer of the decoder."""
+ONCE: tuple[Apart, ...] = ("encoder", "initial")
+"""Those of these whose targets have as many queries as the decoder's have."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Place:
 
     layer: the number of a layer before the last one, and None for the last. Those of the encoder are its predictions,
     one after another. Initial predictions are one: what a head of its own says of the decoder's first layer.
+    One-to-many ones are those of further queries of the decoder, whose targets are repeated.
     """
 
     whose: Whose = "decoder"

@@ -160,6 +160,9 @@ class Profile:
     loss_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
     """Weights of classes, boxes and overlaps in the training loss."""
     matching: MatchingScope = field(default_factory=MatchingScope)
+    one_to_many_repeats: int = 1
+    """How many queries a target is given among further ones, which have losses of their own where these have a key; as
+    `MatchingScope.repeats`, which is of the decoder's (Jia et al. 2023, "H-DETR")."""
     ascending_queries: bool = True
     """Whether a matching lists its pairs by ascending query index."""
     non_finite_logits: Literal["refuse", "rank-last", "unchecked"] = "refuse"
@@ -204,6 +207,8 @@ class Profile:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, stand_in())
         require_choices(self)
+        if self.one_to_many_repeats < 1:
+            raise InvalidValue(f"one_to_many_repeats is {self.one_to_many_repeats}; expected at least 1")
         require_weights("cost_weights", (*self.cost_weights, *(further.weight for further in self.further_costs)))
         require_weights("loss_weights", self.loss_weights)
         self._require_activation("class_cost", self.class_cost, ClassCost)

@@ -13,7 +13,7 @@ import numpy as np
 from detr_spec.configuration import Configuration
 from detr_spec.losses import METRICS
 from detr_spec.parameters import product
-from detr_spec.places import LAST, Place, Whose
+from detr_spec.places import LAST, ONCE, Place, Whose
 from detr_spec.profile import Keys, Profile
 from detr_spec.terms import Term
 from detr_spec.tolerance import Interval
@@ -139,7 +139,7 @@ def _reported(
     places = keys.places(*counts)
     trained = {name: _places_with(term, places) for name, term in terms}
     metrics = dict.fromkeys(METRICS, tuple(place for place in places if _has_metrics(keys, place)))
-    metrics["class_error"] = (LAST,)
+    metrics["class_error"] = tuple(place for place in (LAST, Place("one_to_many")) if place in places)
     for name, own in (trained | metrics).items():
         main: str | None = getattr(keys, name, name)
         for place in own:
@@ -164,5 +164,6 @@ def _places_with(term: Term, places: Sequence[Place]) -> tuple[Place, ...]:
 
 def _has_metrics(keys: Keys, place: Place) -> bool:
     """Whether metrics of a place are reported by themselves, as those of layers that share one loss are not."""
-    templates = {"decoder": keys.auxiliary_loss, "denoising": keys.denoising_auxiliary_loss}
-    return place.layer is None or "{layer}" in (templates.get(place.whose) or "{layer}")
+    own = keys.denoising_auxiliary_loss if place.whose == "denoising" else keys.auxiliary_loss
+    apart = place.whose in ONCE
+    return place.layer is None or apart or "{layer}" in (own or "{layer}")

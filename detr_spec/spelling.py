@@ -13,6 +13,7 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
     "auxiliary_loss": ("layer",),
     "encoder_loss": ("layer", "number"),
     "initial_loss": (),
+    "one_to_many_loss": (),
     "denoising_loss": ("layer",),
     "denoising_auxiliary_loss": ("layer",),
 }
@@ -31,6 +32,8 @@ class Keys:
     auxiliary: str = "aux_outputs"
     encoder: str = "enc_outputs"
     initial: str = "pre_outputs"
+    one_to_many: str = "{output}_one2many"
+    """How the logits, boxes and auxiliary outputs of further queries are named from those of the decoder's."""
     denoising: str = "dn_outputs"
     denoising_meta: str = "dn_meta"
     denoising_groups: str = "dn_num_group"
@@ -67,6 +70,9 @@ class Keys:
     initial_loss: str | None = None
     """How a loss of initial predictions is named from the main loss, such as "{loss}_pre"; None where they have no
     losses."""
+    one_to_many_loss: str | None = None
+    """How a loss of further queries is named from that of the decoder's queries in the same layer, such as
+    "{loss}_one2many"; None where they have no losses."""
     denoising_loss: str | None = None
     """How a loss of denoising queries in the last layer is named from the main loss, such as "{loss}_dn", or
     "{loss}_dn_{layer}" with the number L−1; None where they have no losses."""
@@ -77,7 +83,8 @@ class Keys:
     """The name of Σ weight · loss over all terms and layers; None where that is not reported beside its parts."""
 
     def __post_init__(self) -> None:
-        apart = self.encoder, self.initial, self.denoising, self.denoising_meta
+        require_template("one_to_many", self.one_to_many, "output")
+        apart = self.encoder, self.initial, self.denoising, self.denoising_meta, *self.one_to_many_outputs.values()
         of_layer = self.logits, self.boxes, self.masks, self.edges, self.references
         require_different("outputs", *of_layer, self.auxiliary, *apart)
         of_groups = self.denoising_groups, self.denoising_queries, self.denoising_positives
@@ -92,6 +99,7 @@ class Keys:
         main = self.losses
         places = [Place(whose) for whose in APART]
         places += [Place(layer=0)] if self.auxiliary_loss != "{loss}" else []
+        places += [Place("one_to_many", 0)] if self.auxiliary_loss != "{loss}" else []
         places += [Place("denoising", 0)] if self.denoising_auxiliary_loss != self.denoising_loss else []
         named = [self.named(loss, place, 2, 1) for place in places for loss in main]
         require_different("losses", *main, *(loss for loss in named if loss is not None))
@@ -103,14 +111,20 @@ class Keys:
         named = (*terms, self.class_error, self.cardinality, self.box_centre, self.box_size, self.total)
         return [loss for loss in named if loss is not None]
 
+    @property
+    def one_to_many_outputs(self) -> dict[str, str]:
+        """The names of what further queries predict, by those of the same of the decoder's queries."""
+        return {key: self.one_to_many.format(output=key) for key in (self.logits, self.boxes, self.auxiliary)}
+
     def places(self, decoder_layers: int, encoder_predictions: int) -> tuple[Place, ...]:
         """Whose predictions have losses: the decoder's, the last layer's first, and of those apart what is named."""
         encoder = places_of("encoder", encoder_predictions) if self.encoder_loss is not None else ()
         initial = places_of("initial", 1) if self.initial_loss is not None else ()
+        further = places_of("one_to_many", decoder_layers) if self.one_to_many_loss is not None else ()
         denoising = (
             places_of("denoising", self.denoising_layers(decoder_layers)) if self.denoising_loss is not None else ()
         )
-        return (*places_of("decoder", decoder_layers), *encoder, *initial, *denoising)
+        return (*places_of("decoder", decoder_layers), *encoder, *initial, *further, *denoising)
 
     def denoising_layers(self, decoder_layers: int) -> int:
         """In how many of the decoder's layers denoising queries have predictions."""
@@ -119,6 +133,9 @@ class Keys:
     def named(self, loss: str, place: Place, decoder_layers: int, encoder_predictions: int) -> str | None:
         """What the loss of a place is called, from the main loss; None where the place has no losses."""
         last = place.layer is None
+        if place.whose == "one_to_many":
+            same = self.named(loss, Place(layer=place.layer), decoder_layers, encoder_predictions)
+            return None if self.one_to_many_loss is None else self.one_to_many_loss.format(loss=same)
         templates = {
             "decoder": "{loss}" if last else self.auxiliary_loss,
             "encoder": self.encoder_loss,

@@ -149,11 +149,12 @@ class Outputs:
 
     logits [B, Q, C] (C = K + 1 with a no-object class, K without), boxes [B, Q, 4] as (cx, cy, w, h) in [0, 1],
     masks [B, Q, h, w] logits or None, auxiliary: the outputs of layers 0 … L−2 in order, without auxiliary of their
-    own. encoder, initial and denoising: predictions of the encoder, the first of the decoder's queries, by another
-    head, and those of denoising queries, which stand apart, the last ones with those before in `auxiliary`. edges: the
-    logits of the distributions of each box's left, top, right and lower edge, one after another, [B, Q, E], or None,
-    and references: the boxes that these are measured from, [B, Q, 4]. Raises `InvalidValue` on a wrong shape, and on
-    non-finite numbers or boxes outside [0, 1] unless `broken` says that the case is meant to carry them.
+    own. encoder, initial, one_to_many and denoising: predictions of the encoder, the first of the decoder's queries, by
+    another head, those of further queries, and those of denoising queries, which stand apart, each with those before in
+    `auxiliary`. edges: the logits of the distributions of each box's left, top, right and lower edge, one after
+    another, [B, Q, E], or None, and references: the boxes that these are measured from, [B, Q, 4]. Raises
+    `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless `broken` says that the
+    case is meant to carry them.
     """
 
     logits: Annotated[Floats, "[B, Q, C]"]
@@ -163,6 +164,7 @@ class Outputs:
     broken: bool = False
     encoder: Outputs | None = None
     initial: Outputs | None = None
+    one_to_many: Outputs | None = None
     denoising: Outputs | None = None
     edges: Annotated[Floats, "[B, Q, E]"] | None = None
     references: Annotated[Floats, "[B, Q, 4]"] | None = None
@@ -374,7 +376,8 @@ class LayerGradient:
 class LossGradients:
     """What a criterion returned, Σ weight · loss, and its gradient in each decoder layer, first to last.
 
-    encoder, initial, denoising: likewise by each of the predictions that stand apart, where they were given.
+    encoder, initial, one_to_many, denoising: likewise by each of the predictions that stand apart, where they were
+    given.
     """
 
     losses: Losses
@@ -382,6 +385,7 @@ class LossGradients:
     layers: tuple[LayerGradient, ...]
     encoder: tuple[LayerGradient, ...] = ()
     initial: tuple[LayerGradient, ...] = ()
+    one_to_many: tuple[LayerGradient, ...] = ()
     denoising: tuple[LayerGradient, ...] = ()
 
     @property

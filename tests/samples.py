@@ -19,6 +19,7 @@ from detr_spec.hints import (
     optional_type,
 )
 from detr_spec.parts import known_parts
+from detr_spec.places import APART
 from detr_spec.profile import FurtherCost, FurtherLoss, Keys, MatcherRules, Profile, TargetRules
 from detr_spec.values import Outputs
 
@@ -27,17 +28,18 @@ LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "E": 
 
 
 def _layer() -> Outputs:
-    return record(Outputs, auxiliary=(), encoder=None, initial=None, denoising=None)
+    return record(Outputs, auxiliary=(), **dict.fromkeys(APART))
 
 
 def _layers() -> Outputs:
-    return record(Outputs, auxiliary=(_layer(), _layer()), encoder=None, initial=None, denoising=None)
+    return record(Outputs, auxiliary=(_layer(), _layer()), **dict.fromkeys(APART))
 
 
 SPECIAL: dict[tuple[Any, str], Any] = {
     (Outputs, "auxiliary"): lambda: (_layer(), _layer()),
     (Outputs, "encoder"): _layers,
     (Outputs, "initial"): _layer,
+    (Outputs, "one_to_many"): _layers,
     (Outputs, "denoising"): _layers,
     (Profile, "activation"): lambda: "sigmoid",
     (Profile, "further_costs"): lambda: (record(FurtherCost),),
@@ -45,6 +47,8 @@ SPECIAL: dict[tuple[Any, str], Any] = {
     (Keys, "auxiliary_loss"): lambda: "layer {layer}, {loss}",
     (Keys, "encoder_loss"): lambda: "encoder, {loss}",
     (Keys, "initial_loss"): lambda: "initial, {loss}",
+    (Keys, "one_to_many"): lambda: "further {output}",
+    (Keys, "one_to_many_loss"): lambda: "of further queries, {loss}",
     (Keys, "denoising_loss"): lambda: "denoising, {loss}",
     (Keys, "denoising_auxiliary_loss"): lambda: "denoising of layer {layer}, {loss}",
     (MatcherRules, "arguments"): lambda: ("boxes", "logits", *record(TargetRules).parts),

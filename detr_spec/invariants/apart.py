@@ -11,7 +11,9 @@ from detr_spec.apart import (
     denoising_groups,
     denoising_matchings,
     has_losses,
+    is_open,
     of_denoising,
+    of_matched,
     targets_of,
     united_apart,
 )
@@ -47,6 +49,7 @@ from detr_spec.violation import PremiseFailed, require
 NAMES: dict[Apart, str] = {
     "encoder": "encoder outputs",
     "initial": "initial outputs",
+    "one_to_many": "outputs of further queries",
     "denoising": "denoising outputs",
 }
 """What they are called in messages."""
@@ -63,14 +66,15 @@ def supervised(case: SetCase, name: Apart, losses: Losses) -> Judged:
     if name == "denoising":
         return replace(_denoising(case.configuration, outputs, case.targets), losses=losses)
     configuration, targets = case.configuration, targets_of(name, case.targets, case.configuration)
-    matchings = tuple(unique_matchings(layer, targets, configuration) for layer in outputs.layers)
-    own = Judged(configuration, outputs, targets, losses, matchings, whose=name)
-    if name in united_apart(configuration.profile):
+    united = name in united_apart(configuration.profile)
+    matched = configuration if united else of_matched(name, configuration)
+    matchings = tuple(unique_matchings(layer, targets, matched) for layer in outputs.layers)
+    own = Judged(matched, outputs, targets, losses, matchings, whose=name)
+    if united:
         rest = case.outputs.with_apart({name: None})
         known = known_matchings(losses, configuration, rest, case.targets)
         return replace(own, others=Judged(configuration, rest, case.targets, losses, known).united)
-    profile = replace(configuration.profile, matching=replace(configuration.profile.matching, box_pairs="layer"))
-    return replace(own, configuration=replace(configuration, profile=profile))
+    return own
 
 
 def _denoising(configuration: Configuration, outputs: Outputs, targets: Targets) -> Judged:
@@ -80,20 +84,19 @@ def _denoising(configuration: Configuration, outputs: Outputs, targets: Targets)
     return Judged(own, outputs, targets, Losses({}), matchings, whose="denoising")
 
 
-def _require_definitions(answer: Judged) -> None:
+def require_definitions(answer: Judged) -> None:
     """Raises `Violation` unless each loss of the answer's predictions alone is there, as it is defined.
 
-    The cardinality error of denoising queries is not checked.
+    A metric whose value is open is not looked at.
     """
-    looked_at = layered_terms(answer.configuration)
-    terms = [name for name in looked_at if (answer.whose, name) != ("denoising", "cardinality")]
+    terms = [name for name in layered_terms(answer.configuration) if not is_open(name, answer.whose)]
     for key, reported in own_losses(answer.configuration, answer.whose).items():
         if reported.parts[0][0] in terms:
             require_key(answer.losses, key)
             answer.of_key(key).require_definition()
 
 
-def _require_total(case: SetCase, answer: Judged) -> None:
+def require_total(case: SetCase, answer: Judged) -> None:
     """Raises `Violation` unless the total, if it is reported, is that of the decoder and all predictions apart."""
     total, losses = case.configuration.profile.keys.total, answer.losses
     if total is not None:
@@ -106,7 +109,7 @@ def _require_total(case: SetCase, answer: Judged) -> None:
         replace(decoder.of_key(total), evaluate=lambda: reduce(add, sums)).require_definition()
 
 
-def _require_apart(component: Build, case: SetCase, name: Apart) -> None:
+def require_apart(component: Build, case: SetCase, name: Apart) -> None:
     """Raises `Violation` unless the decoder's losses are those without these predictions, and others as declared."""
     configuration, targets = case.configuration, case.targets
     before = judged(component, configuration, case.outputs.with_apart({name: None}), targets)
@@ -139,7 +142,7 @@ def encoder_outputs_apart(component: Build, case: SetCase) -> None:
     They are proposals of another part of the network; matched with the objects, they would take them away from the
     queries.
     """
-    _require_apart(component, case, "encoder")
+    require_apart(component, case, "encoder")
 
 
 @invariant(
@@ -155,7 +158,7 @@ def initial_outputs_apart(component: Build, case: SetCase) -> None:
 
     They are what its first layer refines, not what it finds.
     """
-    _require_apart(component, case, "initial")
+    require_apart(component, case, "initial")
 
 
 @invariant(
@@ -171,7 +174,7 @@ def denoising_outputs_apart(component: Build, case: SetCase) -> None:
 
     They are made from the targets, and lie closer to them than anything that was detected.
     """
-    _require_apart(component, case, "denoising")
+    require_apart(component, case, "denoising")
 
 
 @invariant(
@@ -189,8 +192,8 @@ def encoder_losses(component: Build, case: SetCase) -> None:
     They choose the proposals that the decoder starts from, which no other loss trains.
     """
     answer = supervised(case, "encoder", component(case.configuration)(case.outputs, case.targets).value)
-    _require_definitions(answer)
-    _require_total(case, answer)
+    require_definitions(answer)
+    require_total(case, answer)
 
 
 @invariant(
@@ -208,8 +211,8 @@ def initial_losses(component: Build, case: SetCase) -> None:
     The decoder's later layers refine these boxes, and nothing else trains them.
     """
     answer = supervised(case, "initial", component(case.configuration)(case.outputs, case.targets).value)
-    _require_definitions(answer)
-    _require_total(case, answer)
+    require_definitions(answer)
+    require_total(case, answer)
 
 
 @invariant(
@@ -247,8 +250,8 @@ def denoising_losses(component: Build, case: SetCase) -> None:
     Matched anew, a query would be trained towards whatever object its noise has brought it to.
     """
     answer = supervised(case, "denoising", component(case.configuration)(case.outputs, case.targets).value)
-    _require_definitions(answer)
-    _require_total(case, answer)
+    require_definitions(answer)
+    require_total(case, answer)
 
 
 @invariant(
@@ -298,7 +301,7 @@ def denoising_in_evaluation(component: Build, case: SetCase) -> None:
     if configuration.profile.denoising.evaluation == "absent":
         _require_absent(losses, configuration)
     else:
-        _require_definitions(supervised(case, "denoising", losses))
+        require_definitions(supervised(case, "denoising", losses))
 
 
 @invariant(
@@ -321,7 +324,7 @@ def denoising_losses_of_ranks(component: Callable[[Configuration], Distributed],
         if denoising is None:
             _require_absent(losses, case.configuration)
         else:
-            _require_definitions(replace(denoising, losses=losses))
+            require_definitions(replace(denoising, losses=losses))
 
 
 def denoising_of_ranks(case: RankCase) -> list[Judged | None]:

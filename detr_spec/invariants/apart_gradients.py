@@ -26,7 +26,7 @@ from detr_spec.values import LayerGradient, Matching
 from detr_spec.violation import NotProvided, premise
 
 
-def _require_slopes(component: Build, case: SetCase, name: Apart) -> None:
+def require_slopes(component: Build, case: SetCase, name: Apart) -> None:
     """Raises `Violation` unless the gradient of the weighted losses apart is their slope, and moves nothing else."""
     configuration = case.configuration
     table = weight_table(configuration, configuration.term_weights, name)
@@ -87,7 +87,7 @@ def encoder_slopes(component: Build, case: SetCase) -> None:
 
     It is all that teaches the encoder to propose; no decoder layer is moved by it.
     """
-    _require_slopes(component, case, "encoder")
+    require_slopes(component, case, "encoder")
 
 
 @invariant(
@@ -106,7 +106,7 @@ def initial_slopes(component: Build, case: SetCase) -> None:
 
     The head that makes them is trained by nothing else.
     """
-    _require_slopes(component, case, "initial")
+    require_slopes(component, case, "initial")
 
 
 @invariant(
@@ -123,4 +123,4 @@ def denoising_slopes(component: Build, case: SetCase) -> None:
 
     There are many more of them than objects, so a wrong factor drowns the other losses.
     """
-    _require_slopes(component, case, "denoising")
+    require_slopes(component, case, "denoising")

@@ -11,6 +11,7 @@ from detr_spec.profiles.deformable import DEFORMABLE
 from detr_spec.profiles.detr import DETR
 from detr_spec.profiles.dino import DINO
 from detr_spec.profiles.group_detr import GROUP_DETR
+from detr_spec.profiles.h_detr import H_DETR
 from detr_spec.profiles.lw_detr import LW_DETR
 from detr_spec.profiles.paddle import PADDLE
 from detr_spec.profiles.rt_detr import RT_DETR
@@ -26,6 +27,7 @@ __all__ = [
     "DINO",
     "D_FINE",
     "GROUP_DETR",
+    "H_DETR",
     "LW_DETR",
     "PADDLE",
     "PROFILES",
@@ -50,7 +52,21 @@ def _registered() -> Iterator[Profile]:
         yield profile
 
 
-OWN = (DETR, DEFORMABLE, CONDITIONAL, DAB, DINO, GROUP_DETR, RT_DETR, LW_DETR, D_FINE, DEIM, ULTRALYTICS, PADDLE)
+OWN = (
+    DETR,
+    DEFORMABLE,
+    CONDITIONAL,
+    DAB,
+    DINO,
+    H_DETR,
+    GROUP_DETR,
+    RT_DETR,
+    LW_DETR,
+    D_FINE,
+    DEIM,
+    ULTRALYTICS,
+    PADDLE,
+)
 """The profiles of this package."""
 
 PROFILES: dict[str, Profile] = {profile.name: profile for profile in (*OWN, *_registered())}

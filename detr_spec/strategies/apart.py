@@ -14,7 +14,7 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
 from detr_spec.places import Apart
-from detr_spec.strategies.promises import Promised, SetPromise
+from detr_spec.strategies.promises import Promised, SetPromise, more_queries
 from detr_spec.strategies.sets import ALL_REGIMES, set_cases
 from detr_spec.values import Outputs, Targets
 
@@ -44,7 +44,8 @@ def apart_cases(
     of_sets = SetPromise(layers=layers[0], targets=targets[0])
 
     def admits(domain: Domain, drawn: SetCase, left: SetCase) -> bool:
-        return of_sets(domain, drawn, left) and _encoder_fits(left) and _denoising_fits(left)
+        whole = _encoder_fits(left) and _further_queries_fit(left) and _denoising_fits(left)
+        return of_sets(domain, drawn, left) and whole
 
     return Promised(strategy, admits)
 
@@ -57,6 +58,11 @@ def _encoder_fits(case: SetCase) -> bool:
     if encoder.queries > case.outputs.queries or (united and encoder.queries != case.outputs.queries):
         return False
     return len(encoder.layers) == case.configuration.encoder_predictions
+
+
+def _further_queries_fit(case: SetCase) -> bool:
+    further = case.outputs.one_to_many
+    return further is None or len(further.layers) == len(case.outputs.layers)
 
 
 def _denoising_fits(case: SetCase) -> bool:
@@ -84,16 +90,19 @@ def _apart_case(
     count, predictions = draw(st.integers(*layers)), 1
     if domain.profile.keys.lists_encoder and "encoder" in names:
         predictions = int(domain.limits.fixed.get("encoder_predictions", draw(st.integers(1, MOST_PREDICTIONS))))
-    spare = {"encoder": predictions, "initial": 1, "denoising": domain.profile.keys.denoising_layers(count)}
+    denoising_layers = domain.profile.keys.denoising_layers(count)
+    spare = {"encoder": predictions, "initial": 1, "one_to_many": count, "denoising": denoising_layers}
     whole = count + sum(spare[name] for name in names)
     case: SetCase = draw(set_cases(regimes=regimes, layers=(whole, whole), targets=targets)(domain))
     drawn = list(case.outputs.layers)
     apart: dict[Apart, Outputs | None] = {
         name: joined_layers([drawn.pop() for _ in range(spare[name])]) for name in names
     }
-    encoder, denoising = apart.get("encoder"), apart.get("denoising")
+    encoder, further, denoising = (apart.get(name) for name in ("encoder", "one_to_many", "denoising"))
     if encoder is not None and "encoder" not in united_apart(domain.profile):
         apart["encoder"] = encoder.take(queries=np.arange(draw(st.integers(1, encoder.queries))))
+    if further is not None:
+        apart["one_to_many"] = more_queries(further, domain.profile.one_to_many_repeats)
     if denoising is not None:
         apart["denoising"] = grouped(draw, denoising, case.targets)
     configuration = replace(case.configuration, decoder_layers=count, encoder_predictions=predictions)

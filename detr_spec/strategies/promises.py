@@ -19,6 +19,7 @@ from hypothesis.strategies import SearchStrategy
 
 from detr_spec.cases import Case, RankCase, SetCase
 from detr_spec.invariant import Domain
+from detr_spec.places import Apart
 from detr_spec.profile import Profile
 from detr_spec.values import Floats, Outputs
 
@@ -65,13 +66,14 @@ def with_shares(case: Kind, count: int) -> Kind:
     They have the same boxes once more, and the logits of others, so that no two shares have the same matching.
     """
     if isinstance(case, SetCase):
-        return replace(case, outputs=_more_queries(case.outputs, count))
+        return replace(case, outputs=more_queries(case.outputs, count))
     if isinstance(case, RankCase):
-        return replace(case, batches=tuple((_more_queries(outputs, count), own) for outputs, own in case.batches))
+        return replace(case, batches=tuple((more_queries(outputs, count), own) for outputs, own in case.batches))
     return case
 
 
-def _more_queries(outputs: Outputs, count: int) -> Outputs:
+def more_queries(outputs: Outputs, count: int) -> Outputs:
+    """The outputs with so many times as many queries, as `with_shares` adds them."""
     own = np.arange(outputs.queries)
     logits = np.concatenate([np.roll(own, share) for share in range(count)])
     boxes = np.tile(own, count)
@@ -80,9 +82,9 @@ def _more_queries(outputs: Outputs, count: int) -> Outputs:
         logits=outputs.logits[:, logits],
         boxes=outputs.boxes[:, boxes],
         masks=None if outputs.masks is None else outputs.masks[:, boxes],
-        auxiliary=tuple(_more_queries(layer, count) for layer in outputs.auxiliary),
-        encoder=None if outputs.encoder is None else _more_queries(outputs.encoder, count),
-        initial=None if outputs.initial is None else _more_queries(outputs.initial, count),
+        auxiliary=tuple(more_queries(layer, count) for layer in outputs.auxiliary),
+        encoder=None if outputs.encoder is None else more_queries(outputs.encoder, count),
+        initial=None if outputs.initial is None else more_queries(outputs.initial, count),
     )
 
 
@@ -103,8 +105,13 @@ def _first_queries(outputs: Outputs, count: int) -> Outputs | None:
     size, rest = divmod(outputs.queries, count)
     if rest or (encoder is None) is not (outputs.encoder is None):
         return None
-    first = replace(outputs, encoder=None, denoising=None).take(queries=np.arange(size))
-    return replace(first, encoder=encoder, denoising=outputs.denoising)
+    others: dict[Apart, Outputs | None] = {
+        "encoder": encoder,
+        "one_to_many": outputs.one_to_many,
+        "denoising": outputs.denoising,
+    }
+    first = outputs.with_apart(dict.fromkeys(others)).take(queries=np.arange(size))
+    return first.with_apart(others)
 
 
 def either(*several: Promised[Kind]) -> Promised[Kind]:

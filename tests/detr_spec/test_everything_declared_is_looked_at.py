@@ -74,6 +74,7 @@ class Look:
 
 TOP_K = replace(DEFORMABLE, name="top-k")
 ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
+FURTHER = replace(DETR, keys=Keys(one_to_many_loss="{loss}_one2many"))
 INITIAL = replace(DETR, keys=Keys(initial_loss="{loss}_pre"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
 UNITED = replace(INITIAL, matching=MatchingScope(box_pairs="all-predictions"))
@@ -159,6 +160,9 @@ LOOKED_AT: dict[str, Look] = {
     "keys.box_size": Look("criterion.keys"),
     "keys.auxiliary_loss": Look("auxiliary.keys"),
     "keys.encoder_loss": Look({None: "auxiliary.encoder-outputs-apart", "": "auxiliary.encoder-losses"}),
+    "keys.one_to_many": Look("auxiliary.one-to-many-losses", FURTHER),
+    "keys.one_to_many_loss": Look({None: "auxiliary.one-to-many-outputs-apart", "": "auxiliary.one-to-many-losses"}),
+    "one_to_many_repeats": Look("auxiliary.one-to-many-losses", FURTHER),
     "keys.denoising_loss": Look({None: "auxiliary.denoising-outputs-apart", "": "auxiliary.denoising-losses"}),
     "keys.denoising_auxiliary_loss": Look("auxiliary.denoising-losses", OF_ONE_LAYER, open=(None,)),
     "keys.denoising_meta": Look("auxiliary.denoising-losses", DENOISING),

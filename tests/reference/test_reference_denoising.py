@@ -1,4 +1,4 @@
-"""DAB-DETR, DINO and RT-DETR by hand: epsilons, parts of the L1 loss, proposals, and denoising queries."""
+"""DAB-DETR, DINO, RT-DETR and H-DETR by hand: epsilons, parts of the L1 loss, proposals, denoising, further queries."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from detr_reference.dialects import (
     DABDETRMatcher,
     DINOCriterion,
     DINOMatcher,
+    HDETRCriterion,
+    HDETRMatcher,
     RTDETRCriterion,
     RTDETRMatcher,
 )
@@ -100,3 +102,14 @@ def test_rt_detr_weighs_the_losses_of_proposals_and_of_denoising_queries() -> No
     close(losses, {"loss_vfl_dn_0": ((1 + overlap) * log(2) + 2 * FOCAL_NO) / 2, "loss_bbox_dn_0": 5 * 0.3 / 2})
     nothing = criterion({**layer(PREDICTED), "dn_meta": None}, NOTHING)
     assert set(nothing) == {"loss_vfl", "loss_bbox", "loss_giou"}
+
+
+def test_h_detr_repeats_the_targets_of_further_queries() -> None:
+    criterion = HDETRCriterion(1, HDETRMatcher(2, 5, 2), {}, 0.25, LOSSES, k_one2many=2)
+    further = {f"{name}_one2many": value for name, value in layer(PREDICTED, TARGET, [0.1, 0.1, 0.1, 0.1]).items()}
+    losses = criterion({**layer(TARGET), **further, "aux_outputs_one2many": [layer(PREDICTED)]}, TARGETS)
+    close(losses, {"loss_bbox": 0.0, "loss_ce": FOCAL_YES})
+    # Both of the first two further queries have the target, which counts twice; the third has none.
+    close(losses, {"loss_bbox_one2many": 0.3 / 2, "loss_ce_one2many": (2 * FOCAL_YES + FOCAL_NO) / 2})
+    close(losses, {"loss_bbox_0_one2many": 0.3 / 2, "loss_ce_0_one2many": FOCAL_YES / 2})
+    assert "class_error_one2many" in losses

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
+from detr_spec.places import Apart
 from detr_spec.strategies import padding_regime, sizes_regime
 from detr_spec.values import FeatureMap, Outputs, Target, Targets
 
@@ -117,19 +118,23 @@ def _batch_parts(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Iter
 
 
 def _with_layers(outputs: Outputs, kept: Kept) -> Outputs:
-    """The outputs with those auxiliary layers, of denoising queries too where these have any."""
-    denoising = outputs.denoising
-    if denoising is not None and denoising.auxiliary:
-        denoising = replace(denoising, auxiliary=_chosen(denoising.auxiliary, kept))
-    return replace(outputs, auxiliary=_chosen(outputs.auxiliary, kept), denoising=denoising)
+    """The outputs with those auxiliary layers, of further and denoising queries too where these have any."""
+    names: tuple[Apart, ...] = ("one_to_many", "denoising")
+    apart = {
+        name: part and replace(part, auxiliary=_chosen(part.auxiliary, kept))
+        for name in names
+        if (part := outputs.apart[name]) is None or part.auxiliary
+    }
+    return replace(outputs, auxiliary=_chosen(outputs.auxiliary, kept)).with_apart(apart)
 
 
 def _with_queries(outputs: Outputs, kept: Kept) -> Outputs:
     """The outputs with those queries of the decoder's layers, and of an encoder that has as many."""
-    encoder, decoder = outputs.encoder, replace(outputs, encoder=None, denoising=None)
+    encoder, names = outputs.encoder, ("encoder", "one_to_many", "denoising")
+    others: dict[Apart, Outputs | None] = {name: part for name, part in outputs.apart.items() if name in names}
     if encoder is not None and encoder.queries == outputs.queries:
-        encoder = encoder.take(queries=kept)
-    return replace(decoder.take(queries=kept), encoder=encoder, denoising=outputs.denoising)
+        others["encoder"] = encoder.take(queries=kept)
+    return outputs.with_apart(dict.fromkeys(others)).take(queries=kept).with_apart(others)
 
 
 def _with_pixels(axis: int, outputs: Outputs, kept: Kept) -> Outputs:

@@ -172,6 +172,7 @@ def _parts(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
     apart = (
         ("encoder", "queries of the encoder", "prediction"),
         ("initial", "queries before the decoder's first layer", "prediction"),
+        ("one_to_many", "further queries", "decoder layer"),
         ("denoising", "denoising queries", "decoder layer"),
     )
     yield from _layers(outputs, "queries", "queries of decoder layer")

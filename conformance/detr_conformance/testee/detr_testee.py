@@ -598,7 +598,8 @@ def _matching(what: str, answer: Any, convert: Callable[[Any], Any]) -> dict[str
 KEYS = {
     "logits": "pred_logits", "boxes": "pred_boxes", "masks": "pred_masks",
     "edges": "pred_corners", "references": "ref_points", "auxiliary": "aux_outputs",
-    "encoder": "enc_outputs", "initial": "pre_outputs", "denoising": "dn_outputs", "denoising_meta": "dn_meta",
+    "encoder": "enc_outputs", "initial": "pre_outputs", "one_to_many": "{output}_one2many",
+    "denoising": "dn_outputs", "denoising_meta": "dn_meta",
     "denoising_groups": "dn_num_group", "denoising_queries": "pad_size", "denoising_positives": "dn_positive_idx",
     "encoder_loss": None, "denoising_loss": None, "labels": "labels", "target_boxes": "boxes",
     "target_masks": "masks", "target_size": "size", "target_valid": "valid", "target_counts": "counts",
@@ -621,7 +622,7 @@ LAYER = ("logits", "boxes", "masks", "edges", "references")
 """What a layer predicts."""
 SEEN = ("logits", "boxes")
 """The predictions by which a layer is told from others."""
-APART = ("encoder", "initial", "denoising")
+APART = ("encoder", "initial", "one_to_many", "denoising")
 """The layers that stand apart from those of the decoder."""
 TARGET = {
     "labels": "labels", "boxes": "target_boxes", "masks": "target_masks", "size": "target_size",
@@ -737,6 +738,8 @@ class TorchInputs:
         main = self._nested("outputs", self.layers)
         main.update(self._encoder(self.apart["encoder"]))
         main.update(zip([self.keys.initial], self.apart["initial"]))
+        further = self._nested(self.keys.one_to_many, self.apart["one_to_many"]) if self.apart["one_to_many"] else {}
+        main.update({self.keys.one_to_many.format(output=key): value for key, value in further.items()})
         main.update(self._denoising(self.apart["denoising"], list(map(_count, targets))))
         return self.container("outputs", main)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from detr_conformance.vectors.vector import Expected, ImageExpected, LayerExpected, Optimum, Range
 from detr_spec import boxes
-from detr_spec.apart import has_losses
+from detr_spec.apart import has_losses, is_open
 from detr_spec.cases import BoxCase, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.detections.rules import candidates, count_range
@@ -129,7 +129,7 @@ def _set_batch(case: SetCase) -> _Batch:
 def _expected_layers(batch: _Batch, metrics: bool = True) -> tuple[LayerExpected, ...]:
     """What each layer is to give, by the profile's keys.
 
-    What is a sum over layers, or of predictions apart, is among the last one's. Metrics of denoising queries are open.
+    What is a sum over layers, or of predictions apart, is among the last one's. What is open is left out.
     """
     configuration, outputs = batch.judged.configuration, batch.judged.outputs
     losses: dict[Place, dict[str, Range]] = {place: {} for place, _ in batch.layers}
@@ -137,8 +137,9 @@ def _expected_layers(batch: _Batch, metrics: bool = True) -> tuple[LayerExpected
     known = {judged.whose: judged for judged in (batch.judged, *batch.apart)}
     for key, reported in reported_losses(configuration).items():
         parts = tuple(part for part in reported.parts if part[1].whose in given)
-        looked_at = metrics and {place.whose for _, place in parts} != {"denoising"}
-        if parts and all(place.whose in known for _, place in parts) and (looked_at or parts[0][0] not in METRICS):
+        names = {name for name, place in parts if not is_open(name, place.whose)}
+        looked_at = names if metrics else names.difference(METRICS)
+        if looked_at and all(place.whose in known for _, place in parts):
             ((_, place), *others) = parts
             whole = replace(reported, parts=parts)
             found = weighted_sum(configuration, whole, lambda place: known[place.whose].definitions(place))

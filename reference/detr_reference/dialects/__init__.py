@@ -4,6 +4,7 @@
 - `dab_detr`: 1e-6 added to the areas of overlaps.
 - `dino`: those losses, also of proposals and of denoising queries.
 - `rt_detr`: varifocal targets, weighted losses, top-k with sizes as width and height.
+- `h_detr`: the losses of Deformable DETR, and those of further queries whose targets are repeated.
 - `group_detr`: groups of queries in training.
 - `lw_detr`: such groups, and IoU-aware targets.
 - `ultralytics`: RT-DETR with one loss of all earlier layers, and targets of all images one after another.
@@ -20,6 +21,7 @@ from .dab_detr import DABDETRCriterion, DABDETRMatcher, DABDETRPostProcess
 from .deim import DEIMCriterion, DEIMMatcher, DEIMPostProcessor
 from .dino import DINOCriterion, DINOMatcher, DINOPostProcess
 from .group_detr import GroupDETRCriterion, GroupDETRMatcher, GroupDETRPostProcess
+from .h_detr import HDETRCriterion, HDETRMatcher, HDETRPostProcess
 from .lw_detr import LWDETRCriterion, LWDETRMatcher, LWDETRPostProcess
 from .paddle import PaddleDETRLoss, PaddleMatcher
 from .rt_detr import RTDETRCriterion, RTDETRMatcher, RTDETRPostProcessor
@@ -44,6 +46,9 @@ __all__ = [
     "GroupDETRCriterion",
     "GroupDETRMatcher",
     "GroupDETRPostProcess",
+    "HDETRCriterion",
+    "HDETRMatcher",
+    "HDETRPostProcess",
     "LWDETRCriterion",
     "LWDETRMatcher",
     "LWDETRPostProcess",

@@ -169,13 +169,18 @@ RT_DETR = replace(
         encoder_loss="{loss}_enc_{number}",
         initial="first",
         initial_loss="{loss}_pre",
+        one_to_many="further_{output}",
+        one_to_many_loss="{loss}_o2m",
         denoising="dn_aux_outputs",
         denoising_loss="{loss}_dn_{layer}",
         denoising_auxiliary_loss="{loss}_dn_{layer}",
     ),
     denoising=DenoisingRules(layout="listed"),
+    one_to_many_repeats=2,
 )
-WHOLE = replace(layers(3, 5), encoder=layers(1, 4), initial=layers(1, 5), denoising=layers(3, 12))
+WHOLE = replace(
+    layers(3, 5), encoder=layers(1, 4), initial=layers(1, 5), one_to_many=layers(3, 7), denoising=layers(3, 12)
+)
 """Two groups of twice three denoising queries, as the second image has three targets."""
 
 
@@ -183,7 +188,7 @@ WHOLE = replace(layers(3, 5), encoder=layers(1, 4), initial=layers(1, 5), denois
 def test_what_stands_apart_is_written_alike(profile: Profile) -> None:
     configuration = Configuration(profile=profile, num_classes=2, decoder_layers=3)
     weights = dict.fromkeys(configuration.weight_dict, 1.0)
-    assert len(weights) == 21 + 3 * (profile is RT_DETR)
+    assert len(weights) == 21 + 12 * (profile is RT_DETR)
     by_both = [
         item.component("gradients")(configuration)(WHOLE, TARGETS, weights)
         for item in (declared_implementation(profile), alone(profile, configuration))

@@ -18,6 +18,8 @@ from detr_conformance.implementations.declared.names import (
     OWN,
     declared_losses,
     declared_outputs,
+    further_outputs,
+    of_further_queries,
     outputs_of_reference,
     targets_of_reference,
     with_known_labels,
@@ -74,6 +76,8 @@ class DeclaredCriterion(nn.Module):
         self.matcher = DeclaredMatcher(configuration)
         self.weight_dict = configuration.weight_dict
         self.criterion = self._criterion(configuration)
+        has_further = configuration.profile.keys.one_to_many_loss is not None
+        self.further = DeclaredCriterion(of_further_queries(configuration)) if has_further else None
 
     def forward(self, outputs: Any, targets: Any) -> dict[str, Tensor]:
         """The losses and metrics that the profile reports, 0-dimensional."""
@@ -95,7 +99,17 @@ class DeclaredCriterion(nn.Module):
         elif surplus > 0 and self.profile.surplus_columns != "refuse":
             criterion = self._criterion(replace(self.configuration, num_classes=classes + surplus))
         losses = criterion(given, truth)
-        return declared_losses(losses, self.configuration, len(given.get(OWN.auxiliary, ())))
+        found = declared_losses(losses, self.configuration, len(given.get(OWN.auxiliary, ())))
+        further = further_outputs(outputs, self.keys)
+        return found | self._of_further_queries(further, targets, found) if further else found
+
+    def _of_further_queries(self, outputs: Any, targets: Any, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The losses of further queries, as those of another criterion, and the total with them."""
+        if self.further is None:
+            return {}
+        losses, total = self.further(outputs, targets), self.keys.total
+        named = {str(self.keys.one_to_many_loss).format(loss=key): loss for key, loss in losses.items() if key != total}
+        return named if total is None else {**named, total: found[total] + losses[total]}
 
     def _criterion(self, configuration: Configuration) -> DeclaredLosses:
         return CRITERIA[type(configuration.class_loss)](configuration, self._match)

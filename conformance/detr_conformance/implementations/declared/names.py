@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detr_spec.configuration import Configuration
+from detr_spec.configuration import Configuration, replace
 from detr_spec.losses import METRICS
-from detr_spec.profile import Keys, Profile
+from detr_spec.profile import Keys, MatchingScope, Profile
 
 OWN = Keys(box_centre="loss_xy", box_size="loss_hw")
 """The names of the reference, and those of what others report beside."""
@@ -155,6 +155,25 @@ def with_known_labels(targets: Sequence[Mapping[str, Tensor]], count: int) -> li
 def declared_outputs(outputs: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     """What a model of the reference gives, under the profile's names."""
     return respelt(outputs, OWN, profile.keys, columns_before(profile))
+
+
+def further_outputs(outputs: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
+    """The predictions of further queries, under the names that those of the decoder's queries have."""
+    return {own: outputs[key] for own, key in keys.one_to_many_outputs.items() if key in outputs}
+
+
+def of_further_queries(configuration: Configuration) -> Configuration:
+    """What the criterion of further queries is built to: that of a decoder alone, whose targets are repeated."""
+    profile = configuration.profile
+    apart = ("encoder_loss", "initial_loss", "one_to_many_loss", "denoising_auxiliary_loss", "denoising_loss")
+    nothing: dict[str, Any] = dict.fromkeys(apart)
+    own = replace(
+        profile,
+        matching=MatchingScope(repeats=profile.one_to_many_repeats),
+        keys=replace(profile.keys, **nothing),
+        losses=replace(profile.losses, extra=()),
+    )
+    return replace(configuration, profile=own, masks=False, edges=False)
 
 
 def declared_losses(

@@ -7,12 +7,13 @@ from detr_conformance.implementations.dialects import (
     deim,
     dino,
     group_detr,
+    h_detr,
     lw_detr,
     paddle,
     rt_detr,
     ultralytics,
 )
 
-MODULES = (conditional_detr, dab_detr, dino, group_detr, rt_detr, lw_detr, d_fine, deim, ultralytics, paddle)
+MODULES = (conditional_detr, dab_detr, dino, h_detr, group_detr, rt_detr, lw_detr, d_fine, deim, ultralytics, paddle)
 
 IMPLEMENTATIONS = tuple(implementation for module in MODULES for implementation in module.IMPLEMENTATIONS)
