@@ -27,7 +27,7 @@ from detr_spec.tolerance import (
     values,
     where,
 )
-from detr_spec.values import NARROW_DTYPES, Floats, part_dtypes
+from detr_spec.values import NARROW_DTYPES, Floats, InvalidValue, part_dtypes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,11 @@ class BoxRules:
     """Added to the enclosing area before the division in the GIoU."""
     least_divisor: float | None = None
     """What the union and the enclosing area are raised to before a division, where they are less; None where not."""
+    adjusted: Literal["divisors", "areas"] = "divisors"
+    """What these are added to, or what is raised: the divisors alone; or the areas of union and enclosing box, before
+    the one is taken from the other."""
+    units: Literal["relative", "pixels"] = "relative"
+    """What boxes are measured in when they overlap: relative to the image, or in its pixels."""
     invalid: Literal["refuse", "unchecked"] = "refuse"
     """What GIoU does with a box of x1 < x0 or y1 < y0, or with a NaN: raises, or leaves the answer open."""
     zero_over_zero: Literal["nan", "unchecked"] = "nan"
@@ -50,6 +55,11 @@ class BoxRules:
         for name in ("iou_epsilon", "giou_epsilon", "least_divisor"):
             if getattr(self, name) is not None:
                 require_number(name, getattr(self, name))
+        if self.adjusted == "areas" and self.iou_epsilon > self.giou_epsilon:
+            raise InvalidValue(
+                f"iou_epsilon, {self.iou_epsilon:g}, exceeds giou_epsilon, {self.giou_epsilon:g}, and both are added "
+                "to areas, so that a union exceeds the box that encloses it; expected at most giou_epsilon"
+            )
 
     @property
     def are_exact(self) -> bool:
@@ -77,6 +87,18 @@ def cxcywh_to_xyxy(boxes: SameNumbers) -> SameNumbers:
         return corners
     from_near = concatenate([low, low + size], axis=-1)
     return hull(corners, from_near)
+
+
+def corners_in(boxes: SameNumbers, pixels: Floats | None) -> SameNumbers:
+    """Boxes in cxcywh as xyxy, in pixels where (W, H, W, H) of their images is given; [..., 4] → [..., 4].
+
+    An interval holds the corners of boxes that are in pixels already, too.
+    """
+    corners = cxcywh_to_xyxy(boxes)
+    if pixels is None:
+        return corners
+    scaled = corners * pixels
+    return hull(scaled, cxcywh_to_xyxy(boxes * pixels)) if is_interval(boxes) else scaled
 
 
 def xyxy_to_cxcywh(boxes: SameNumbers) -> SameNumbers:
@@ -149,8 +171,10 @@ def elementwise_giou(first: SameNumbers, second: SameNumbers, rules: BoxRules = 
     """
     intersection, union = intersection_and_union(first, second)
     enclosing = enclosing_area(first, second)
-    iou = _divided(intersection, union_divisor(union, rules))
-    giou = iou - _divided(enclosing - union, enclosing_divisor(enclosing, rules))
+    of_union, of_enclosing = union_divisor(union, rules), enclosing_divisor(enclosing, rules)
+    iou = _divided(intersection, of_union)
+    empty = of_enclosing - of_union if rules.adjusted == "areas" else enclosing - union
+    giou = iou - _divided(empty, of_enclosing)
     if not rules.are_exact or not is_interval(giou):
         return giou
     return hull(giou, iou + union / enclosing - 1.0)
@@ -186,11 +210,11 @@ def giou(first: SameNumbers, second: SameNumbers, rules: BoxRules = EXACT) -> Sa
     return elementwise_giou(first[:, None, :], second[None, :, :], rules)
 
 
-def kink_distance(predicted: Floats, targets: Floats, rules: BoxRules) -> Floats:
+def kink_distance(predicted: Floats, targets: Floats, rules: BoxRules, unit: Floats | float = 1.0) -> Floats:
     """How far each pair is from where its box terms have no derivative; cxcywh [m, 4] and [m, 4] → [m, 10 or 12].
 
     These are the places where a coordinate or a corner of both boxes coincides, where they begin to overlap along an
-    axis, and where a divisor becomes the least one.
+    axis, and where a divisor becomes the least one. unit: the area of each image, in which overlaps are measured; [m].
     """
     first, second = cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(targets)
     overlap = minimum(first[..., 2:], second[..., 2:]) - maximum(first[..., :2], second[..., :2])
@@ -198,6 +222,7 @@ def kink_distance(predicted: Floats, targets: Floats, rules: BoxRules) -> Floats
     if rules.least_divisor is None:
         return distances
     _, union = intersection_and_union(first, second)
-    divisors = np.stack([union + rules.iou_epsilon, enclosing_area(first, second) + rules.giou_epsilon], axis=-1)
+    areas, epsilons = (union, enclosing_area(first, second)), (rules.iou_epsilon, rules.giou_epsilon)
+    beyond = [area + (epsilon - rules.least_divisor) / unit for area, epsilon in zip(areas, epsilons, strict=True)]
     # Half, as an area of the unit square changes by at most 6 times what its corners are moved, a distance by 3 times.
-    return np.concatenate([distances, np.abs(divisors - rules.least_divisor) * 0.5], axis=-1)
+    return np.concatenate([distances, np.abs(np.stack(beyond, axis=-1)) * 0.5], axis=-1)

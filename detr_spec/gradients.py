@@ -156,7 +156,9 @@ class LayerObjective:
             return np.zeros(0)
         sides, truth = self.rows[:, 2:].min(axis=-1), values(self.of_pairs._plain.truth)
         # A step moves a corner by at most 1.5 times its length, and the distance of two by at most 3 times.
-        room = kink_distance(self.rows, truth, self.configuration.profile.boxes).min(axis=-1) / 4
+        shown = self.of_pairs._plain
+        unit = 1.0 if shown.pixels is None else shown.pixels[shown.images, :2].prod(axis=-1)
+        room = kink_distance(self.rows, truth, self.configuration.profile.boxes, unit).min(axis=-1) / 4
         steps: Floats = np.minimum(sides * fraction, room)
         return steps
 

@@ -19,7 +19,7 @@ from detr_spec.profile import Profile
 from detr_spec.terms import Layer
 from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, absolute, concatenate, interval, lift
 from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, part_dtypes, round_to
-from detr_spec.written import truth_of
+from detr_spec.written import pixels_of, truth_of
 
 METRICS = ("class_error", "cardinality", "box_centre", "box_size")
 """What is reported beside the terms, and not trained on."""
@@ -170,6 +170,7 @@ def shown_layer(
         queries=queries,
         normaliser=normaliser,
         rules=configuration.profile.boxes.held(configuration.dtype),
+        pixels=pixels_of(targets) if configuration.profile.boxes.units == "pixels" else None,
         masks=None
         if layer.masks is None
         else partial(shown_masks, lift(matched_rows(layer.masks, matchings), dtypes.logits), targets, matchings),

@@ -209,6 +209,11 @@ class Profile:
         require_choices(self)
         if self.one_to_many_repeats < 1:
             raise InvalidValue(f"one_to_many_repeats is {self.one_to_many_repeats}; expected at least 1")
+        if self.boxes.units == "pixels" and self.targets.units != "pixels":
+            raise InvalidValue(
+                "boxes.units is 'pixels', and targets.units is 'relative', so that no image has a size; "
+                "expected 'pixels' for both, or 'relative' for boxes"
+            )
         require_weights("cost_weights", (*self.cost_weights, *(further.weight for further in self.further_costs)))
         require_weights("loss_weights", self.loss_weights)
         self._require_activation("class_cost", self.class_cost, ClassCost)

@@ -7,7 +7,7 @@ are read back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +52,11 @@ def truth_of(target: Target, profile: Profile, dtype: str) -> Interval:
     inverse = 1.0 / divisor
     ways = _centred(given / divisor, rules), _centred(given, rules) / divisor
     return hull(*ways, _centred(given * inverse, rules), _centred(given, rules) * inverse)
+
+
+def pixels_of(targets: Sequence[Target]) -> Floats:
+    """(width, height, width, height) of the image of each target; [B, 4]."""
+    return np.stack([_scale(target) for target in targets])
 
 
 def _scale(target: Target) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detr_spec.boxes import cxcywh_to_xyxy, giou
+from detr_spec.boxes import giou
 from detr_spec.costs.cost import BoxCost, Pairs
 from detr_spec.tolerance import Numbers, absolute, rounded_like
 
@@ -30,7 +30,7 @@ class GiouCost(BoxCost):
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
-        overlap = giou(cxcywh_to_xyxy(pairs.boxes), cxcywh_to_xyxy(pairs.truth), pairs.rules)
+        overlap = giou(*pairs.corners, pairs.rules)
         return -rounded_like(overlap, pairs.boxes)
 
 

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
-from detr_spec.boxes import EXACT, BoxRules
+from detr_spec.boxes import EXACT, BoxRules, corners_in
 from detr_spec.parts import Part
 from detr_spec.tolerance import Numbers
-from detr_spec.values import Integers
+from detr_spec.values import Floats, Integers
 
 LAWS = {
     "sum over coordinates": "it adds the differences of the coordinates of (cx, cy, w, h)",
@@ -23,7 +23,8 @@ class Pairs:
     """One image as a cost sees it: logits [Q, C] and boxes [Q, 4] of queries, labels [n] and boxes [n, 4] of targets.
 
     Boxes are cxcywh. has_no_object: whether the logits are those of a softmax whose last column is no object; otherwise
-    each logit has a sigmoid. rules: the profile's box arithmetic.
+    each logit has a sigmoid. rules: the profile's box arithmetic. pixels: (W, H, W, H) of the image, [4], where
+    overlaps are measured in them.
     """
 
     logits: Numbers
@@ -32,6 +33,12 @@ class Pairs:
     truth: Numbers
     has_no_object: bool
     rules: BoxRules = EXACT
+    pixels: Floats | None = None
+
+    @property
+    def corners(self) -> tuple[Numbers, Numbers]:
+        """The boxes of queries, and those of targets, as xyxy, in what overlaps are measured in; [Q, 4], [n, 4]."""
+        return corners_in(self.boxes, self.pixels), corners_in(self.truth, self.pixels)
 
 
 @dataclass(frozen=True, kw_only=True)

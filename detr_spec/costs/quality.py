@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detr_spec.activations import sigmoid, softmax
-from detr_spec.boxes import cxcywh_to_xyxy, iou
+from detr_spec.boxes import iou
 from detr_spec.costs.cost import Cost, Pairs
 from detr_spec.tolerance import Numbers, rounded_like, within
 
@@ -23,5 +23,5 @@ class ScoreTimesOverlap(Cost):
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
         scores = softmax(pairs.logits) if pairs.has_no_object else sigmoid(pairs.logits)
-        overlap = iou(cxcywh_to_xyxy(pairs.boxes), cxcywh_to_xyxy(pairs.truth), pairs.rules)
+        overlap = iou(*pairs.corners, pairs.rules)
         return -(scores[:, pairs.labels] * within(rounded_like(overlap, pairs.boxes), least=0.0) ** self.exponent)

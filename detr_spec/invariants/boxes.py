@@ -23,7 +23,7 @@ from detr_spec.invariants.box_answers import (
     width,
 )
 from detr_spec.strategies import box_cases
-from detr_spec.tolerance import Interval, lift
+from detr_spec.tolerance import lift
 from detr_spec.values import Floats, round_to
 from detr_spec.violation import require_shape, require_within
 
@@ -169,11 +169,7 @@ def identical(component: Build, case: BoxCase) -> None:
 
     Where it is less, a perfect prediction of a small object is charged a loss that no training can remove.
     """
-    area = definitions.area(case.first)
     for name, overlap in overlaps(component(case.configuration)).items():
         got = np.diagonal(pairwise(name, overlap, case.first, case.first))
         right = overlap_range(name, case, case.first, case.first)
-        share = area / definitions.union_divisor(area, case.configuration.profile.boxes)
-        require_within(
-            f"{NAMES[name]} of a box with itself", got, Interval(share, right.lower, right.upper, right.dtype)
-        )
+        require_within(f"{NAMES[name]} of a box with itself", got, right)

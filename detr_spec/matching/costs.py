@@ -11,7 +11,7 @@ from detr_spec.costs.cost import Pairs
 from detr_spec.parameters import held
 from detr_spec.tolerance import Interval, Numbers, SameNumbers, is_interval, lift, lift_like
 from detr_spec.values import Outputs, Target, part_dtypes
-from detr_spec.written import truth_of
+from detr_spec.written import pixels_of, truth_of
 
 
 def matching_cost(logits: SameNumbers, boxes: SameNumbers, target: Target, configuration: Configuration) -> SameNumbers:
@@ -29,6 +29,7 @@ def matching_cost(logits: SameNumbers, boxes: SameNumbers, target: Target, confi
         else target.boxes,
         has_no_object=profile.has_no_object,
         rules=profile.boxes,
+        pixels=pixels_of([target])[0] if profile.boxes.units == "pixels" else None,
     )
     total: Numbers = lift_like(np.zeros((len(boxes), len(target))), boxes)
     for cost, weight in configuration.costs:

@@ -13,13 +13,16 @@ from detr_spec.profiles.dino import DINO
 from detr_spec.profiles.group_detr import GROUP_DETR
 from detr_spec.profiles.h_detr import H_DETR
 from detr_spec.profiles.lw_detr import LW_DETR
+from detr_spec.profiles.mmdet import CO_DINO, MMDET, MMDET_FOCAL
 from detr_spec.profiles.paddle import PADDLE
 from detr_spec.profiles.rt_detr import RT_DETR
+from detr_spec.profiles.scenic import SCENIC
 from detr_spec.profiles.ultralytics import ULTRALYTICS
 from detr_spec.values import InvalidValue
 
 __all__ = [
     "CONDITIONAL",
+    "CO_DINO",
     "DAB",
     "DEFORMABLE",
     "DEIM",
@@ -29,9 +32,12 @@ __all__ = [
     "GROUP_DETR",
     "H_DETR",
     "LW_DETR",
+    "MMDET",
+    "MMDET_FOCAL",
     "PADDLE",
     "PROFILES",
     "RT_DETR",
+    "SCENIC",
     "ULTRALYTICS",
     "named_profile",
 ]
@@ -66,6 +72,10 @@ OWN = (
     DEIM,
     ULTRALYTICS,
     PADDLE,
+    MMDET,
+    MMDET_FOCAL,
+    CO_DINO,
+    SCENIC,
 )
 """The profiles of this package."""
 

@@ -1,4 +1,4 @@
-"""DETR as PaddleDetection trains it. Carion et al. 2020; the behaviour of paddledet 2.6, observed by running it."""
+"""DETR as PaddleDetection trains it. Carion et al. 2020; the behaviour of paddledet 2.6."""
 
 from detr_spec.costs import OneMinusGiou
 from detr_spec.profile import BoxRules, Keys, LossRules, MatcherRules, replace

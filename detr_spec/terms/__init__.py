@@ -1,7 +1,7 @@
 """Training terms, one file each: the only definition of each, from which its gradient follows."""
 
-from detr_spec.terms.boxes import BoxGiou, BoxL1
-from detr_spec.terms.cross_entropy import ClassWeightedCrossEntropy, CrossEntropy
+from detr_spec.terms.boxes import BoxGiou, BoxL1, CornerL1
+from detr_spec.terms.cross_entropy import ClampedCrossEntropy, ClassWeightedCrossEntropy, CrossEntropy
 from detr_spec.terms.distributions import FineGrainedLocalization
 from detr_spec.terms.focal import Focal
 from detr_spec.terms.iou_aware import IouAware
@@ -23,9 +23,11 @@ __all__ = [
     "BoxL1",
     "BoxTerm",
     "BoxesNotJudged",
+    "ClampedCrossEntropy",
     "ClassTerm",
     "ClassWeightedCrossEntropy",
     "ClassesNotJudged",
+    "CornerL1",
     "CrossEntropy",
     "EdgeTerm",
     "FineGrainedLocalization",

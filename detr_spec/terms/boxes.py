@@ -1,4 +1,4 @@
-"""The two losses of boxes: L1 and GIoU. Carion et al. 2020, section 3.1; Rezatofighi et al. 2019."""
+"""The losses of boxes: L1 and GIoU. Carion et al. 2020, section 3.1; Rezatofighi et al. 2019."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ class BoxL1(BoxTerm):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CornerL1(BoxL1):
+    """Σ ‖b̂ − b‖₁ over matched pairs / num_boxes, boxes as (x0, y0, x1, y1)."""
+
+    name = "corner-l1"
+
+    def value(self, layer: Layer) -> Numbers:
+        """Its value; []."""
+        predicted, truth = cxcywh_to_xyxy(layer.boxes), cxcywh_to_xyxy(layer.truth)
+        return absolute(predicted - truth).reshape(-1).sum() / layer.normaliser
+
+
+@dataclass(frozen=True, kw_only=True)
 class BoxGiou(BoxTerm):
     """Σ (1 − GIoU) over matched pairs / num_boxes."""
 
@@ -30,5 +42,6 @@ class BoxGiou(BoxTerm):
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
-        giou = elementwise_giou(cxcywh_to_xyxy(with_flat_kinks(layer.boxes)), cxcywh_to_xyxy(layer.truth), layer.rules)
+        predicted, truth = layer.corners(with_flat_kinks(layer.boxes)), layer.corners(layer.truth)
+        giou = elementwise_giou(predicted, truth, layer.rules)
         return (1.0 - rounded_like(giou, layer.boxes)).sum() / layer.normaliser

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from detr_spec.activations import log_softmax
 from detr_spec.terms.term import ClassTerm, Layer
-from detr_spec.tolerance import Numbers, concatenate, take_along_axis
+from detr_spec.tolerance import Numbers, concatenate, maximum, take_along_axis
 from detr_spec.values import Integers, InvalidValue
 
 
@@ -23,11 +24,14 @@ class CrossEntropy(ClassTerm):
     laws = frozenset({"reads logits alone", "shift-invariant"})
     drawn = {"eos_coef": (0.25, 0.5, 1.0, 0.0)}  # noqa: RUF012
 
+    least_divisor: ClassVar[float] = 0.0
+    """What the sum of weights is raised to."""
+
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
         foreground = self.class_weights(layer.logits.shape[-1] - 1)
         weights = concatenate([foreground, np.reshape(self.eos_coef, 1)])
-        return weighted_cross_entropy(layer.logits, layer.classes, weights)
+        return weighted_cross_entropy(layer.logits, layer.classes, weights, self.least_divisor)
 
     def class_weights(self, count: int) -> Numbers:
         """The weight of each of so many classes; [K]."""
@@ -73,9 +77,28 @@ class ClassWeightedCrossEntropy(CrossEntropy):
         return three[np.arange(count) % 3]
 
 
-def weighted_cross_entropy(logits: Numbers, classes: Integers, class_weights: Numbers) -> Numbers:
-    """Σ w[t] · (−log softmax(z)[t]) / Σ w[t] over all B·Q queries; [B, Q, C], [B, Q] and weights [C] → []."""
+@dataclass(frozen=True, kw_only=True)
+class ClampedCrossEntropy(CrossEntropy):
+    """Σ w[t] · (−log softmax(z)[t]) / max(Σ w[t], 1) over all queries, with the weights of the cross-entropy."""
+
+    name = "clamped-cross-entropy"
+    least_divisor = 1.0
+
+    def has_value(self, targets: int) -> bool:  # noqa: ARG002
+        """Whether it is defined, as it always is."""
+        return True
+
+
+def weighted_cross_entropy(
+    logits: Numbers, classes: Integers, class_weights: Numbers, least_divisor: float = 0.0
+) -> Numbers:
+    """Σ w[t] · (−log softmax(z)[t]) / Σ w[t] over all B·Q queries; [B, Q, C], [B, Q] and weights [C] → [].
+
+    least_divisor: what the sum of weights is raised to.
+    """
     log_probability = take_along_axis(log_softmax(logits), classes[..., None], axis=-1)[..., 0]
     weights = class_weights[classes]
     with np.errstate(invalid="ignore"):
-        return (-log_probability * weights).reshape(-1).sum() / weights.reshape(-1).sum()
+        total: Numbers = weights.reshape(-1).sum()
+        divisor = maximum(total, least_divisor) if least_divisor else total
+        return (-log_probability * weights).reshape(-1).sum() / divisor

@@ -10,11 +10,11 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from detr_spec.boxes import EXACT, BoxRules, cxcywh_to_xyxy, elementwise_iou
+from detr_spec.boxes import EXACT, BoxRules, corners_in, elementwise_iou
 from detr_spec.parts import Part
 from detr_spec.places import APART, Whose
 from detr_spec.tolerance import Interval, Numbers, hull, is_coarser, is_interval, placed, rounded_like, where
-from detr_spec.values import Booleans, Integers, InvalidValue
+from detr_spec.values import Booleans, Floats, Integers, InvalidValue
 
 LAWS = {
     "divided by boxes": "num_boxes is its only divisor, so that num_boxes times it is a sum over images",
@@ -33,9 +33,10 @@ class Layer:
 
     logits: [B, Q, C]. classes: the class that each query is trained towards, K for no object; [B, Q]. boxes: the boxes
     of matched queries, and truth: those of their targets, cxcywh [m, 4]. images, queries: the indices of the matched
-    queries; [m] each. normaliser: num_boxes, []. rules: the profile's box arithmetic. masks: gives those of the matched
-    queries and of their targets, [m, H, W] twice. edges: the logits of the distributions of all queries' edges,
-    [B, Q, E], and references: the boxes that these are measured from, [B, Q, 4].
+    queries; [m] each. normaliser: num_boxes, []. rules: the profile's box arithmetic. pixels: (W, H, W, H) of each
+    image, [B, 4], where overlaps are measured in them. masks: gives those of the matched queries and of their targets,
+    [m, H, W] twice. edges: the logits of the distributions of all queries' edges, [B, Q, E], and references: the boxes
+    that these are measured from, [B, Q, 4].
     """
 
     logits: Numbers
@@ -46,6 +47,7 @@ class Layer:
     queries: Integers
     normaliser: Numbers
     rules: BoxRules = EXACT
+    pixels: Floats | None = None
     masks: Callable[[], tuple[Numbers, Booleans]] | None = None
     edges: Numbers | None = None
     references: Numbers | None = None
@@ -73,7 +75,11 @@ class Layer:
     @cached_property
     def iou(self) -> Numbers:
         """The IoU of each matched pair; [m]."""
-        return elementwise_iou(cxcywh_to_xyxy(self.boxes), cxcywh_to_xyxy(self.truth), self.rules)
+        return elementwise_iou(self.corners(self.boxes), self.corners(self.truth), self.rules)
+
+    def corners(self, boxes: Numbers) -> Numbers:
+        """Boxes of the pairs as xyxy, in what overlaps are measured in; cxcywh [m, 4] → [m, 4]."""
+        return corners_in(boxes, None if self.pixels is None else self.pixels[self.images])
 
     def at_labels(self, numbers: Numbers) -> Numbers:
         """A number of each pair in the place of its query's target among the logits, 0 elsewhere; [m] → [B, Q, C].

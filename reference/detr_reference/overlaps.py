@@ -32,3 +32,14 @@ def overlaps_with_epsilon(boxes1: Tensor, boxes2: Tensor, epsilon: float) -> tup
     intersection, union, enclosure = overlap_areas(boxes1, boxes2)
     iou = intersection / (union + epsilon)
     return iou, iou - (enclosure - union) / (enclosure + epsilon)
+
+
+def overlaps_of_raised_areas(boxes1: Tensor, boxes2: Tensor, least: float) -> tuple[Tensor, Tensor]:
+    """Return IoU and GIoU [...] of xyxy boxes [..., 4] whose union and enclosing box have at least an area.
+
+    U and E are raised before the one is taken from the other; with broadcasting; see `overlap_areas`.
+    """
+    intersection, union, enclosure = overlap_areas(boxes1, boxes2)
+    union, enclosure = union.clamp(min=least), enclosure.clamp(min=least)
+    iou = intersection / union
+    return iou, iou - (enclosure - union) / enclosure

@@ -24,11 +24,11 @@ from detr_spec.matching.costs import image_costs, matching_cost
 from detr_spec.parts import known_parts
 from detr_spec.profile import BoxRules, DetectionRules, replace
 from detr_spec.profiles import DEFORMABLE, DETR
-from detr_spec.terms import BoxTerm, CrossEntropy, Focal
+from detr_spec.terms import BoxTerm, CornerL1, CrossEntropy, Focal
 from detr_spec.terms.cross_entropy import weighted_cross_entropy
 from detr_spec.terms.focal import focal_terms
 from detr_spec.tolerance import Interval, lift
-from detr_spec.values import HeadParameters, Matching, Outputs, Target
+from detr_spec.values import HeadParameters, InvalidValue, Matching, Outputs, Target
 
 EXACT = 1e-14
 
@@ -104,6 +104,36 @@ def test_a_least_divisor_takes_the_place_of_smaller_areas() -> None:
     close(box_definitions.giou(point, point, BoxRules(least_divisor=1e-7)), [[0.0]])
     # The epsilon is added first.
     close(box_definitions.iou(first, second, BoxRules(iou_epsilon=1.0, least_divisor=2.0)), [[0.5 / 2.5]])
+
+
+def test_an_epsilon_may_be_added_to_areas_before_the_union_is_taken_from_the_enclosing_one() -> None:
+    first, second = np.array([UNIT]), np.array([[0.5, 0.0, 1.5, 1.0]])
+    added = BoxRules(giou_epsilon=0.5, adjusted="areas")
+    close(box_definitions.giou(first, second, added), [[0.5 / 1.5 - 0.5 / 2.0]])
+    apart = np.array([[2.0, 0.0, 3.0, 1.0]])
+    raised = BoxRules(least_divisor=4.0, adjusted="areas")
+    close(box_definitions.giou(first, apart, raised), [[0.0]])
+    close(box_definitions.giou(first, apart, BoxRules(least_divisor=2.5, adjusted="areas")), [[0.0 - 0.5 / 3.0]])
+    with pytest.raises(InvalidValue, match=r"iou_epsilon, 0\.5, exceeds giou_epsilon, 0, and both are added to areas"):
+        BoxRules(iou_epsilon=0.5, adjusted="areas")
+
+
+def test_overlaps_may_be_measured_in_pixels() -> None:
+    boxes, pixels = np.array([[0.5, 0.5, 0.5, 0.5]]), np.array([[200.0, 100.0, 200.0, 100.0]])
+    close(box_definitions.corners_in(boxes, pixels), [[50.0, 25.0, 150.0, 75.0]])
+    rules = BoxRules(least_divisor=1.0, units="pixels")
+    with pytest.raises(InvalidValue, match=r"targets\.units is 'relative', so that no image has a size"):
+        replace(DETR, boxes=rules)
+
+
+def test_a_clamped_cross_entropy_and_a_distance_of_corners_by_hand() -> None:
+    classes = np.array([[2, 2]])
+    found = weighted_cross_entropy(QUARTERS[None], classes, np.array([1.0, 1.0, 0.25]), least_divisor=1.0)
+    close(found, 0.25 * 2 * weighted_cross_entropy(QUARTERS[None], classes, np.ones(3)))
+    shown = shown_boxes(np.array([[0.5, 0.5, 0.5, 0.5]]), np.array([[0.5, 0.5, 0.5, 0.25]]), 1.0)
+    close(CornerL1().value(shown), 0.25)
+    shown = shown_boxes(np.array([[0.5, 0.5, 0.5, 0.5]]), np.array([[0.75, 0.5, 0.5, 0.5]]), 1.0)
+    close(CornerL1().value(shown), 0.5)
 
 
 def test_box_operations_are_those_of_torchvision() -> None:

@@ -31,6 +31,7 @@ from detr_spec.invariants import find_invariants
 from detr_spec.parts import Part
 from detr_spec.profile import (
     PARTS,
+    BoxRules,
     DetectionRules,
     Keys,
     MatcherRules,
@@ -211,6 +212,8 @@ LOOKED_AT: dict[str, Look] = {
     "boxes.iou_epsilon": Look("boxes.iou-definition", built_to=EPSILONS),
     "boxes.giou_epsilon": Look("boxes.giou-definition", built_to=EPSILONS),
     "boxes.least_divisor": Look("boxes.giou-definition", built_to={None: 1e-2, 1e-7: 1e-2, 1e-6: 1e-2}),
+    "boxes.adjusted": Look("boxes.giou-definition", replace(DETR, boxes=BoxRules(giou_epsilon=1e-3))),
+    "boxes.units": Look("criterion.giou-value", replace(PIXELS, boxes=BoxRules(giou_epsilon=1e-3))),
     "boxes.invalid": Look("boxes.negative-size-refused", open=("unchecked",)),
     "boxes.zero_over_zero": Look("boxes.zero-over-zero", open=("unchecked",)),
     "detection.rule": Look("postprocess.scores", TOP_K),

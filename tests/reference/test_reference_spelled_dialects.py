@@ -93,3 +93,95 @@ def test_paddle_divides_by_targets_without_a_query_too() -> None:
 def test_a_matcher_without_weights_is_refused(matcher: Any) -> None:
     with pytest.raises(ValueError, match="all zero; at least one must count"):
         matcher({"class": 0, "bbox": 0, "giou": 0})
+
+
+def image(*boxes: list[float]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Targets of class 0, relative boxes as centres and sides, of an image of 100 by 200 pixels, as mmdetection's."""
+    centres, sides = torch.tensor(boxes).reshape(-1, 4).split(2, dim=1)
+    corners = torch.cat([centres - sides / 2, centres + sides / 2], dim=1) * torch.tensor([200.0, 100, 200, 100])
+    labels = torch.zeros(len(boxes), dtype=torch.int64)
+    return {"labels": labels, "bboxes": corners}, {"img_shape": torch.tensor([100, 200])}
+
+
+def mmdet(kind: type[dialects.MMDetLoss], boxes: list[list[float]], truth: list[list[float]], columns: int) -> Any:
+    """The losses of one head for one image of logits 0 in two layers."""
+    instances, meta = image(*truth)
+    layer, logits = torch.tensor([boxes]), torch.zeros(1, len(boxes), columns)
+    cost = {} if columns == 2 else {"class_cost": dialects.mmdet_focal_cost()}
+    losses = kind(1, dialects.MMDetAssigner(**cost))([logits] * 2, [layer] * 2, [instances], [meta])
+    return {name: loss.item() for name, loss in losses.items()}
+
+
+def with_both_layers(losses: dict[str, float]) -> Any:
+    return pytest.approx(losses | {f"d0.{name}": loss for name, loss in losses.items()}, rel=1e-5, abs=1e-6)
+
+
+def test_mmdet_divides_by_pairs_and_by_weights() -> None:
+    found = mmdet(dialects.MMDetDETRLoss, [BOX, BOX], [HALF], columns=2)
+    assert found == with_both_layers({"loss_cls": math.log(2), "loss_bbox": 5 * 0.25, "loss_iou": 2 * 0.5})
+    # Two targets of which one has a query count once.
+    crowded = mmdet(dialects.MMDetDETRLoss, [BOX], [HALF, HALF], columns=2)
+    assert crowded["loss_bbox"] == pytest.approx(5 * 0.25, rel=1e-5)
+
+
+def test_mmdet_raises_the_sum_of_weights_to_1() -> None:
+    found = mmdet(dialects.MMDetDETRLoss, [BOX], [], columns=2)
+    assert found == with_both_layers({"loss_cls": 0.1 * math.log(2), "loss_bbox": 0.0, "loss_iou": 0.0})
+
+
+def test_mmdet_raises_areas_before_it_subtracts() -> None:
+    points = mmdet(dialects.MMDetDETRLoss, [[0.25, 0.25, 0, 0]], [[0.75, 0.75, 0, 0]], columns=2)
+    near = mmdet(dialects.MMDetDETRLoss, [[0.25, 0.25, 0, 0]], [[0.25, 0.25, 0, 0]], columns=2)
+    # Far points have an enclosing box without points in it, and near ones a GIoU of 0.
+    assert points["loss_iou"] == pytest.approx(2 * 2, rel=1e-5)
+    assert near["loss_iou"] == pytest.approx(2 * 1, rel=1e-5)
+
+
+def test_mmdet_divides_the_focal_loss_by_pairs() -> None:
+    found = mmdet(dialects.MMDetFocalLoss, [BOX, BOX], [HALF], columns=1)
+    assert found["loss_cls"] == pytest.approx((0.25 + 0.75) * 0.25 * math.log(2), rel=1e-5)
+
+
+def test_co_dino_trains_towards_overlaps() -> None:
+    found = mmdet(dialects.CoDINOLoss, [BOX, BOX], [HALF], columns=1)
+    # The pair is at its target, 1/2, already; the other logit is 1/2 away from 0.
+    assert found["loss_cls"] == pytest.approx(0.25 * math.log(2), rel=1e-5)
+
+
+def test_detections_of_mmdet_end_at_the_edge() -> None:
+    outputs = {"pred_logits": torch.zeros(1, 1, 1), "pred_boxes": torch.tensor([[[0.0, 0.5, 0.5, 2.0]]])}
+    (found,) = dialects.MMDetPostProcess(5)(outputs, torch.tensor([[100, 200]]))
+    assert found["boxes"].tolist() == [[0, 0, 50, 100]]
+
+
+PADDED = {"labels": torch.tensor([[2, 0], [1, 1]]), "boxes": torch.tensor([[HALF, [0.0] * 4], [HALF, BOX]])}
+
+
+def test_scenic_matches_padding_last() -> None:
+    outputs = {"pred_logits": torch.zeros(2, 2, 3), "pred_boxes": torch.tensor([[BOX, HALF]] * 2)}
+    assert dialects.ScenicMatcher()(outputs, PADDED).tolist() == [[[0, 1], [1, 0]], [[0, 1], [1, 0]]]
+
+
+def test_scenic_has_a_distance_of_corners_and_a_total() -> None:
+    outputs = {"pred_logits": torch.zeros(1, 2, 3), "pred_boxes": torch.tensor([[BOX, [0.75, 0.5, 0.5, 0.5]]])}
+    targets = {name: part[:1] for name, part in PADDED.items()}
+    losses = dialects.ScenicLoss(3, dialects.ScenicMatcher())({**outputs, "aux_outputs": [outputs]}, targets)
+    one = {"loss_class": math.log(3), "loss_bbox": 0.25, "loss_giou": 0.5}
+    auxiliary = {f"{name}_aux_0": loss for name, loss in one.items()}
+    total = 2 * (math.log(3) + 5 * 0.25 + 2 * 0.5)
+    found = {name: loss.item() for name, loss in losses.items()}
+    assert found == pytest.approx(one | auxiliary | {"total_loss": total}, rel=1e-4)
+
+
+def test_scenic_weighs_no_object_in_the_first_column() -> None:
+    logits = torch.tensor([[[0.0, 0.0, 0.0], [math.log(2), 0.0, 0.0]]])
+    outputs = {"pred_logits": logits, "pred_boxes": torch.tensor([[HALF, BOX]])}
+    targets = {name: part[:1] for name, part in PADDED.items()}
+    losses = dialects.ScenicLoss(3, dialects.ScenicMatcher())(outputs, targets)
+    assert losses["loss_class"].item() == pytest.approx((math.log(3) + 0.1 * math.log(2)) / 1.1, rel=1e-5)
+
+
+@pytest.mark.parametrize("matcher", [dialects.MMDetAssigner, dialects.ScenicMatcher])
+def test_a_matcher_of_three_weights_of_0_is_refused(matcher: Any) -> None:
+    with pytest.raises(ValueError, match="all zero; at least one must count"):
+        matcher(0, 0, 0)

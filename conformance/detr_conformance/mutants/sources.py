@@ -33,6 +33,10 @@ LATER = {
     "deim": ("dialects/deim.py", _WITHOUT_MASKS),
     "ultralytics": ("dialects/ultralytics.py", _OF_TRAINING),
     "paddle": ("dialects/paddle.py", _OF_TRAINING),
+    "mmdet": ("dialects/mmdet.py", ("boxes", *_OF_TRAINING)),
+    "mmdet-focal": ("dialects/mmdet.py", ("boxes", *_WITHOUT_MASKS)),
+    "co-dino": ("dialects/mmdet.py", ("boxes", *_WITHOUT_MASKS)),
+    "scenic": ("dialects/scenic.py", _OF_TRAINING),
 }
 """The modules of the reference that are twins of later profiles, each with the components that it provides."""
 

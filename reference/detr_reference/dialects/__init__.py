@@ -8,6 +8,8 @@
 - `group_detr`: groups of queries in training.
 - `lw_detr`: such groups, and IoU-aware targets.
 - `ultralytics`: RT-DETR with one loss of all earlier layers, and targets of all images one after another.
+- `mmdet`: mmdetection's heads, whose targets are corners in pixels.
+- `scenic`: DETR whose first column is no object, with padded targets.
 - `paddle`: DETR with weighted losses, one of all earlier layers, and targets as lists of tensors.
 - `d_fine`: losses of boxes under the union of the pairs of all predictions.
 - `deim`: the same, with matchability-aware targets.
@@ -23,11 +25,23 @@ from .dino import DINOCriterion, DINOMatcher, DINOPostProcess
 from .group_detr import GroupDETRCriterion, GroupDETRMatcher, GroupDETRPostProcess
 from .h_detr import HDETRCriterion, HDETRMatcher, HDETRPostProcess
 from .lw_detr import LWDETRCriterion, LWDETRMatcher, LWDETRPostProcess
+from .mmdet import (
+    CoDINOLoss,
+    MMDetAssigner,
+    MMDetDETRLoss,
+    MMDetFocalLoss,
+    MMDetLoss,
+    MMDetPostProcess,
+    bbox_overlaps,
+    mmdet_focal_cost,
+)
 from .paddle import PaddleDETRLoss, PaddleMatcher
 from .rt_detr import RTDETRCriterion, RTDETRMatcher, RTDETRPostProcessor
+from .scenic import ScenicLoss, ScenicMatcher
 from .ultralytics import UltralyticsDetectionLoss, UltralyticsMatcher
 
 __all__ = [
+    "CoDINOLoss",
     "ConditionalDETRCriterion",
     "ConditionalDETRMatcher",
     "ConditionalDETRPostProcess",
@@ -52,11 +66,20 @@ __all__ = [
     "LWDETRCriterion",
     "LWDETRMatcher",
     "LWDETRPostProcess",
+    "MMDetAssigner",
+    "MMDetDETRLoss",
+    "MMDetFocalLoss",
+    "MMDetLoss",
+    "MMDetPostProcess",
     "PaddleDETRLoss",
     "PaddleMatcher",
     "RTDETRCriterion",
     "RTDETRMatcher",
     "RTDETRPostProcessor",
+    "ScenicLoss",
+    "ScenicMatcher",
     "UltralyticsDetectionLoss",
     "UltralyticsMatcher",
+    "bbox_overlaps",
+    "mmdet_focal_cost",
 ]

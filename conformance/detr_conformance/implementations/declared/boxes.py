@@ -56,7 +56,10 @@ class Overlaps:
         iou, union = self._iou_and_union(left, right)
         corners = torch.minimum(left[..., :2], right[..., :2]), torch.maximum(left[..., 2:], right[..., 2:])
         enclosure = box_area(torch.cat(corners, dim=-1))
-        giou = iou - (enclosure - union) / self._divisor(enclosure, self.rules.giou_epsilon)
+        of_enclosure = self._divisor(enclosure, self.rules.giou_epsilon)
+        of_union = self._divisor(union, self.rules.iou_epsilon)
+        empty = of_enclosure - of_union if self.rules.adjusted == "areas" else enclosure - union
+        giou = iou - empty / of_enclosure
         return giou if self.rules.zero_over_zero == "nan" else torch.where(enclosure * union == 0, -1.0, giou)
 
     def _iou_and_union(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

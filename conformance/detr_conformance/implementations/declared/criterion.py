@@ -22,6 +22,7 @@ from detr_conformance.implementations.declared.names import (
     of_further_queries,
     outputs_of_reference,
     targets_of_reference,
+    units_of,
     with_known_labels,
     with_labels,
     without_columns,
@@ -44,9 +45,11 @@ from detr_spec.losses import METRICS
 from detr_spec.terms import (
     BoxGiou,
     BoxL1,
+    ClampedCrossEntropy,
     ClassesNotJudged,
     ClassTerm,
     ClassWeightedCrossEntropy,
+    CornerL1,
     CrossEntropy,
     EdgeTerm,
     Focal,
@@ -253,6 +256,7 @@ class DeclaredLosses(SetPredictionCriterion):
                 pairs, num_boxes = self._union, self._average([queries for queries, _ in self._union], outputs)
             predicted = outputs["pred_boxes"][matched_queries(pairs)]
             truth = matched_targets([target["boxes"] for target in targets], pairs)
+            unit = units_of(targets, pairs)
             terms: dict[str, Term] = {"loss_bbox": configuration.box_loss, "loss_giou": configuration.overlap_loss}
             for further in configuration.profile.further_losses:
                 if not isinstance(further.term, EdgeTerm):
@@ -261,7 +265,7 @@ class DeclaredLosses(SetPredictionCriterion):
                     whole = edge_loss(further, outputs, targets, pairs, configuration.profile.boxes)
                     losses[further.key] = whole / num_boxes
             for key, term in _judged(terms):
-                losses[key] = BOX_LOSSES[type(term)](configuration, predicted, truth).sum() / num_boxes
+                losses[key] = BOX_LOSSES[type(term)](configuration, predicted, truth, unit).sum() / num_boxes
             distances = (predicted - truth).detach().abs()
             losses |= {"loss_xy": distances[:, :2].sum() / num_boxes, "loss_hw": distances[:, 2:].sum() / num_boxes}
         return losses
@@ -293,13 +297,18 @@ def _most_frequent(pairs: Pairs) -> tuple[Tensor, Tensor]:
     return torch.tensor([*chosen], dtype=torch.int64), torch.tensor([*chosen.values()], dtype=torch.int64)
 
 
-def _without_overlap(configuration: Configuration, predicted: Tensor, truth: Tensor) -> Tensor:
+def _without_overlap(configuration: Configuration, predicted: Tensor, truth: Tensor, unit: Tensor) -> Tensor:
     overlaps = Overlaps(configuration.profile.boxes)
-    return 1 - overlaps.elementwise_giou(*map(reference.box_cxcywh_to_xyxy, (predicted, truth)))
+    return 1 - overlaps.elementwise_giou(*(reference.box_cxcywh_to_xyxy(boxes) * unit for boxes in (predicted, truth)))
 
 
-BOX_LOSSES: dict[type[Term], Callable[[Configuration, Tensor, Tensor], Tensor]] = {
-    BoxL1: lambda _, predicted, truth: (predicted - truth).abs(),
+def _corner_distance(_: Configuration, predicted: Tensor, truth: Tensor, __: Tensor) -> Tensor:
+    return (reference.box_cxcywh_to_xyxy(predicted) - reference.box_cxcywh_to_xyxy(truth)).abs()
+
+
+BOX_LOSSES: dict[type[Term], Callable[[Configuration, Tensor, Tensor, Tensor], Tensor]] = {
+    BoxL1: lambda _, predicted, truth, __: (predicted - truth).abs(),
+    CornerL1: _corner_distance,
     BoxGiou: _without_overlap,
 }
 """What answers for each loss of boxes that can be declared."""
@@ -330,7 +339,11 @@ class DeclaredSetCriterion(DeclaredLosses, reference.SetCriterion):
     def classification_loss(self, logits: Tensor, query_classes: Tensor, num_boxes: float) -> Tensor:  # noqa: ARG002
         """The cross-entropy with the weights of the classes, []."""
         weights = logits.new_tensor([*self.configuration.class_weights, self.eos_coef])
-        return reference.weighted_cross_entropy(logits, query_classes, weights)
+        mean = reference.weighted_cross_entropy(logits, query_classes, weights)
+        if not isinstance(self.configuration.class_loss, ClampedCrossEntropy):
+            return mean
+        share = weights[query_classes].sum()
+        return mean * share / share.clamp(min=1) if share > 0 else 0 * logits.sum()
 
 
 class DeclaredFocalCriterion(DeclaredLosses, reference.FocalSetCriterion):
@@ -351,8 +364,10 @@ class DeclaredQualityCriterion(DeclaredFocalCriterion):
         self.configuration = configuration
 
     def _classification(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> Tensor:
-        overlap = Overlaps(self.configuration.profile.boxes).elementwise_iou
-        positive, quality = overlap_targets(outputs, targets, pairs, overlap)
+        overlaps, unit = Overlaps(self.configuration.profile.boxes), units_of(targets, pairs)
+        positive, quality = overlap_targets(
+            outputs, targets, pairs, lambda first, second: overlaps.elementwise_iou(first * unit, second * unit)
+        )
         term = self.configuration.class_loss
         return QUALITY_LOSSES[type(term)](outputs["pred_logits"], positive, quality, **term.numbers).sum() / num_boxes
 
@@ -391,6 +406,7 @@ def _not_judged(configuration: Configuration, matcher: Matcher) -> DeclaredLosse
 
 CRITERIA: dict[type[ClassTerm], Callable[[Configuration, Matcher], DeclaredLosses]] = {
     CrossEntropy: DeclaredSetCriterion,
+    ClampedCrossEntropy: DeclaredSetCriterion,
     ClassWeightedCrossEntropy: DeclaredSetCriterion,
     Focal: DeclaredFocalCriterion,
     ClassesNotJudged: _not_judged,

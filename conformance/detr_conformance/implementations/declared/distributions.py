@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from detr_conformance.implementations.declared.boxes import Overlaps
+from detr_conformance.implementations.declared.names import units_of
 from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
 from detr_reference.boxes import box_cxcywh_to_xyxy
 from detr_reference.distributions import edge_distances, edge_targets, fine_grained_loss
@@ -22,7 +23,8 @@ def edge_loss(further: FurtherLoss, outputs: Outputs, targets: Targets, pairs: P
     logits = outputs["pred_corners"][where].unflatten(-1, (4, -1))
     given = logits, outputs["ref_points"][where], truth
     losses = EDGE_LOSSES[type(further.term)](*given, *further.term.numbers.values())
-    return (Overlaps(rules).elementwise_iou(predicted, truth)[:, None] * losses).sum()
+    unit = units_of(targets, pairs)
+    return (Overlaps(rules).elementwise_iou(predicted * unit, truth * unit)[:, None] * losses).sum()
 
 
 def _fine_grained(logits: Tensor, references: Tensor, truth: Tensor, *numbers: float) -> Tensor:

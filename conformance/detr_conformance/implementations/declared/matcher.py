@@ -12,6 +12,7 @@ from torch.nn.functional import logsigmoid
 import detr_reference as reference
 from detr_conformance.implementations.declared.boxes import Overlaps
 from detr_conformance.implementations.declared.names import (
+    UNIT,
     outputs_of_reference,
     targets_of_reference,
     with_known_labels,
@@ -30,7 +31,8 @@ class DeclaredMatcher(nn.Module):
     def __init__(self, configuration: Configuration) -> None:
         super().__init__()
         self.profile = configuration.profile
-        self.matcher = MatcherOfBoxes(configuration)
+        self.configuration = configuration
+        MatcherOfBoxes(configuration)  # refuses a matcher without weights
 
     @torch.no_grad()
     def forward(self, *arguments: Any) -> Any:
@@ -59,7 +61,8 @@ class DeclaredMatcher(nn.Module):
         scope = self.profile.matching
         names = ("labels", "boxes")
         repeated = [
-            {name: target[name].repeat_interleave(scope.repeats, dim=0) for name in names} for target in targets
+            {UNIT: target[UNIT]} | {name: target[name].repeat_interleave(scope.repeats, dim=0) for name in names}
+            for target in targets
         ]
         size = outputs["pred_logits"].shape[1] // (scope.groups if self.training else 1)
         starts = range(0, outputs["pred_logits"].shape[1], size) if size else [0]
@@ -76,9 +79,6 @@ class DeclaredMatcher(nn.Module):
         ]
 
     def _pairs(self, outputs: Outputs, targets: Targets) -> Pairs:
-        if "rank-last" not in (self.profile.non_finite_logits, self.profile.non_finite_boxes):
-            pairs: Pairs = self.matcher(outputs, targets)
-            return pairs
         images = zip(outputs["pred_logits"], outputs["pred_boxes"], targets, strict=True)
         return [self._pairs_of_image(*image) for image in images]
 
@@ -93,7 +93,7 @@ class DeclaredMatcher(nn.Module):
         queries = objects = torch.zeros(0, dtype=torch.int64)
         if len(sound):
             given = {"pred_logits": logits[~broken][None], "pred_boxes": boxes[~broken][None]}
-            ((found, objects),) = self.matcher(given, [target])
+            ((found, objects),) = MatcherOfBoxes(self.configuration, target[UNIT])(given, [target])
             queries = sound[found]
         left = torch.tensor(sorted(set(range(len(target["labels"]))) - set(objects.tolist())), dtype=torch.int64)
         count = min(len(left), len(spare))
@@ -105,25 +105,30 @@ class DeclaredMatcher(nn.Module):
 class MatcherOfBoxes(reference.HungarianMatcher):
     """The reference's matcher with the profile's costs and overlaps."""
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, unit: Tensor | None = None) -> None:
         # The weights are with the costs; the reference refuses a matcher without any.
         super().__init__(cost_class=float(bool(configuration.costs)), cost_bbox=0.0, cost_giou=0.0)
+        self.unit = torch.ones(4) if unit is None else unit
         self.costs = [(COSTS[type(cost)](configuration, cost), weight) for cost, weight in configuration.costs]
 
     def cost_matrix(self, logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor) -> Tensor:
         """The cost [Q, n] of each query with each target of one image."""
         nothing = boxes.new_zeros(len(boxes), len(labels))
-        image = Image(logits, boxes, labels, target_boxes)
+        image = Image(logits, boxes, labels, target_boxes, self.unit)
         return sum((weight * cost(image) for cost, weight in self.costs), nothing)
 
 
 class Image(NamedTuple):
-    """What the costs of an image depend on: logits [Q, C], boxes [Q, 4], labels [n] and target boxes [n, 4], cxcywh."""
+    """What the costs of an image depend on: logits [Q, C], boxes [Q, 4], labels [n] and target boxes [n, 4], cxcywh.
+
+    unit: (W, H, W, H), in which overlaps are measured.
+    """
 
     logits: Tensor
     boxes: Tensor
     labels: Tensor
     target_boxes: Tensor
+    unit: Tensor
 
     def scores(self, configuration: Configuration) -> Tensor:
         """The probability that each query gives each label; [Q, n]."""
@@ -132,8 +137,9 @@ class Image(NamedTuple):
 
     @property
     def corners(self) -> tuple[Tensor, Tensor]:
-        """Both boxes as xyxy."""
-        return reference.box_cxcywh_to_xyxy(self.boxes), reference.box_cxcywh_to_xyxy(self.target_boxes)
+        """Both boxes as xyxy, in the unit of overlaps."""
+        queries, targets = map(reference.box_cxcywh_to_xyxy, (self.boxes, self.target_boxes))
+        return queries * self.unit, targets * self.unit
 
 
 PairCost: TypeAlias = Callable[[Image], Tensor]

@@ -8,12 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detr_reference.batch import Pairs, Targets, matched_targets
 from detr_spec.configuration import Configuration, replace
 from detr_spec.losses import METRICS
 from detr_spec.profile import Keys, MatchingScope, Profile
 
 OWN = Keys(box_centre="loss_xy", box_size="loss_hw")
 """The names of the reference, and those of what others report beside."""
+
+UNIT = "unit"
+"""The key of (W, H, W, H) in which overlaps of an image's boxes are measured, of ones where they are relative."""
 
 OUTPUTS = ("logits", "boxes", "masks", "edges", "references")
 TARGETS = ("labels", "target_boxes", "target_masks")
@@ -98,13 +102,21 @@ def _target_of_reference(target: Mapping[str, Tensor], profile: Profile) -> dict
     boxes, labels = found[OWN.target_boxes], found[OWN.labels]
     if labels.dtype != getattr(torch, rules.label_dtype):
         raise ValueError(f"labels are {labels.dtype}; expected {rules.label_dtype}")
+    unit = boxes.new_ones(4)
     if rules.units == "pixels":
-        boxes = boxes / target[profile.keys.target_size].flip(0).repeat(2)
+        pixels = target[profile.keys.target_size].flip(0).repeat(2)
+        boxes = boxes / pixels
+        unit = pixels.to(boxes) if profile.boxes.units == "pixels" else unit
     if rules.box_format == "xywh":
         boxes = torch.cat([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], dim=1)
     if rules.box_format == "xyxy":
         boxes = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)
-    return {**found, OWN.labels: labels.long() - rules.first_label, OWN.target_boxes: boxes}
+    return {**found, OWN.labels: labels.long() - rules.first_label, OWN.target_boxes: boxes, UNIT: unit}
+
+
+def units_of(targets: Targets, pairs: Pairs) -> Tensor:
+    """What the overlap of each pair is measured in, (W, H, W, H) of its image; [M, 4]."""
+    return matched_targets([target[UNIT].expand(len(target["labels"]), 4) for target in targets], pairs)
 
 
 def columns_before(profile: Profile) -> int:

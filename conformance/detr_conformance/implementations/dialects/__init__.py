@@ -9,11 +9,27 @@ from detr_conformance.implementations.dialects import (
     group_detr,
     h_detr,
     lw_detr,
+    mmdet,
     paddle,
     rt_detr,
+    scenic,
     ultralytics,
 )
 
-MODULES = (conditional_detr, dab_detr, dino, h_detr, group_detr, rt_detr, lw_detr, d_fine, deim, ultralytics, paddle)
+MODULES = (
+    conditional_detr,
+    dab_detr,
+    dino,
+    h_detr,
+    group_detr,
+    rt_detr,
+    lw_detr,
+    d_fine,
+    deim,
+    ultralytics,
+    paddle,
+    mmdet,
+    scenic,
+)
 
 IMPLEMENTATIONS = tuple(implementation for module in MODULES for implementation in module.IMPLEMENTATIONS)
