@@ -6,15 +6,20 @@ come after the auxiliary layers, in their list and in the numbers of their losse
 label that has no class, and a wrong number of targets, are not looked at; costs that are not finite are replaced, so
 that broken logits rank last. What DDF is, the distillation of the last layer, is not judged. Distributions of edges are
 computed in float32 alone.
+
+What D-FINE trains with, a function of the model's tensors, is judged too, but for its gradients: it clamps boxes to
+[0, 1], and there no slope is that of the definition.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from torch import Tensor
-from transformers.loss.loss_d_fine import DFineLoss
+import torch
+from torch import Tensor, nn
+from transformers.loss.loss_d_fine import DFineForObjectDetectionLoss, DFineLoss
 from transformers.loss.loss_deimv2 import Deimv2Loss
 from transformers.loss.loss_rt_detr import RTDetrHungarianMatcher
 
@@ -119,6 +124,54 @@ class UnitedLoss(Deimv2Loss):
         return losses
 
 
+class AsTrained(nn.Module):
+    """The function that the model trains with, given its tensors: all layers stacked, denoising queries before others.
+
+    It always wants the encoder's predictions and distributions; where a case has none it is given some that have no
+    gradient, and their losses are left out.
+    """
+
+    def __init__(self, function: Callable[..., Any], configuration: Configuration) -> None:
+        super().__init__()
+        self.function, self.config = function, settings(configuration)
+
+    def forward(self, outputs: dict[str, Any], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The losses of all layers."""
+        keys = OWN_PAIRS.keys
+        layers, encoder = [*outputs.get(keys.auxiliary, ()), outputs], outputs.get(keys.encoder)
+        denoised, meta = outputs.get(keys.denoising, ()), outputs.get(keys.denoising_meta)
+        counts = [own[0]["logits"].shape[1] for own in (denoised, layers) if own]
+        stacked = [self._stacked(own) for own in (denoised, layers) if own]
+        whole = {name: torch.cat([own[name] for own in stacked], dim=2) for name in stacked[0]}
+        proposals = (encoder or [{name: outputs[name].detach() for name in ("logits", "pred_boxes")}])[0]
+        _, losses, _ = self.function(
+            whole["logits"][:, -1],
+            targets,
+            outputs["logits"].device,
+            whole["pred_boxes"][:, -1],
+            self.config,
+            outputs_class=whole["logits"],
+            outputs_coord=whole["pred_boxes"],
+            enc_topk_logits=proposals["logits"],
+            enc_topk_bboxes=proposals["pred_boxes"],
+            denoising_meta_values={**meta, "dn_num_split": counts} if denoised else None,
+            predicted_corners=whole["pred_corners"],
+            initial_reference_points=whole["ref_points"],
+        )
+        left_out = () if encoder else (f"_aux_{len(layers) - 1}",)
+        left_out += () if "pred_corners" in outputs else tuple(key for key in losses if key.startswith("loss_fgl"))
+        return {key: loss for key, loss in losses.items() if not left_out or not key.endswith(left_out)}
+
+    def _stacked(self, layers: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Each prediction of some layers as one tensor, [B, L, Q, …]."""
+        size = 4 * (self.config.max_num_bins + 1)
+        shape = layers[0]["pred_boxes"].shape[:2]
+        absent = {"pred_corners": layers[0]["pred_boxes"].new_zeros(*shape, size)}
+        absent["ref_points"] = layers[0]["pred_boxes"].new_full((*shape, 4), 0.5)
+        names = ("logits", "pred_boxes", "pred_corners", "ref_points")
+        return {name: torch.stack([{**absent, **layer}[name] for layer in layers], dim=1) for name in names}
+
+
 LIMITS = Limits(dtypes=("float32",))
 
 IMPLEMENTATIONS = (
@@ -134,5 +187,15 @@ IMPLEMENTATIONS = (
         profile=UNITED,
         limits=LIMITS,
         criterion=lambda configuration: UnitedLoss(settings(configuration)),
+    ),
+    replace(
+        torch_implementation(
+            name="transformers-d-fine-as-trained",
+            profile=OWN_PAIRS,
+            limits=replace(LIMITS, fixed={"encoder_predictions": 1}),
+            criterion=lambda configuration: AsTrained(DFineForObjectDetectionLoss, configuration),
+        ),
+        gradients=None,
+        distributed=None,
     ),
 )
