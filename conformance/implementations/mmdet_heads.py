@@ -4,8 +4,9 @@ With cross-entropy as DETRHead has it, and with the focal loss, as its heirs hav
 DETRHead, and mmcv without its compiled operations, of which they need none.
 
 Declared, as the profiles of mmdetection say: targets are corners in pixels, losses are weighted already and divided by
-matched pairs. The divisor of the class loss is the mean over ranks, as most of its configurations ask for. The numbers
-of its focal cost are fixed. Labels, columns and the number of targets are not looked at.
+matched pairs. The divisor of the focal loss is the mean over ranks, as its heirs' configurations ask for; that of the
+cross-entropy is each rank's own, as DETR's is. The numbers of the focal cost are fixed. Labels, columns and the number
+of targets are not looked at.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def head(configuration: Configuration) -> DETRHead:
     return DETRHead(
         num_classes=configuration.num_classes,
         embed_dims=4,
-        sync_cls_avg_factor=True,
+        sync_cls_avg_factor=not configuration.profile.has_no_object,
         loss_cls={**class_loss, "loss_weight": configuration.loss_class},
         loss_bbox={"type": "L1Loss", "loss_weight": configuration.loss_bbox},
         loss_iou={"type": "GIoULoss", "loss_weight": configuration.loss_giou},

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from detr_conformance.ledger.reading import read_ledger
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "conformance" / "implementations"
 ADAPTERS = sorted(path for path in FOLDER.glob("*.py") if re.search(r"^IMPLEMENTATIONS? =", path.read_text(), re.M))
@@ -52,3 +54,8 @@ def test_the_table_of_subjects_names_every_pin() -> None:
             stem = name.removesuffix("-opencv-headless")
             if requirements.stem != "bench" and name not in BESIDE:
                 assert re.search(rf"\| *[^|]*\b{stem} {re.escape(version)}", table), line
+
+
+@pytest.mark.parametrize("ledger", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+def test_a_ledger_can_be_read_and_has_reasons(ledger: Path) -> None:
+    assert read_ledger(ledger).entries
