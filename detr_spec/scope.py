@@ -45,8 +45,8 @@ class MatchingScope:
 
     @property
     def is_one_to_one(self) -> bool:
-        """Whether a target has one query at most, in every layer."""
-        return self == MatchingScope()
+        """Whether a matching gives a target one query at most."""
+        return self.groups == self.repeats == 1
 
     @property
     def targets_counted(self) -> int:

@@ -167,7 +167,7 @@ def query_order_of(case: SetCase, count: int) -> Integers:
 
 
 def one_to_one(profile: Profile) -> bool:
-    """Whether a target has one query at most, in every layer."""
+    """Whether a matching gives a target one query at most."""
     return profile.matching.is_one_to_one
 
 
