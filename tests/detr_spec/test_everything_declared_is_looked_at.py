@@ -76,6 +76,7 @@ class Look:
 TOP_K = replace(DEFORMABLE, name="top-k")
 ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
 FURTHER = replace(DETR, keys=Keys(one_to_many_loss="{loss}_one2many"))
+OF_EDGES = replace(DETR, further_losses=declarable_values(Profile)["further_losses"][-1])
 INITIAL = replace(DETR, keys=Keys(initial_loss="{loss}_pre"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
 UNITED = replace(INITIAL, matching=MatchingScope(box_pairs="all-predictions"))
@@ -147,6 +148,8 @@ LOOKED_AT: dict[str, Look] = {
     "keys.initial": Look("auxiliary.initial-losses", INITIAL),
     "keys.initial_loss": Look({None: "auxiliary.initial-outputs-apart", "": "auxiliary.initial-losses"}),
     "keys.denoising": Look("auxiliary.denoising-losses", DENOISING),
+    "keys.edges": Look("criterion.distribution-values", OF_EDGES),
+    "keys.references": Look("criterion.distribution-values", OF_EDGES),
     "keys.labels": Look("matcher.valid-pairs"),
     "keys.target_boxes": Look("matcher.valid-pairs"),
     "keys.target_masks": Look("masks.keys"),
