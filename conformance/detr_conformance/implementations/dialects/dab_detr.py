@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import detr_reference as reference
 from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_conformance.implementations.dialects.conditional_detr import criterion_of, matcher_of
-from detr_conformance.implementations.reference import BOXES, LIMITS
+from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
 from detr_reference.dialects import epsilon_boxes
 
@@ -14,7 +15,8 @@ IMPLEMENTATIONS = (
         profile="dab",
         limits=LIMITS,
         boxes={
-            **BOXES,
+            "cxcywh_to_xyxy": reference.box_cxcywh_to_xyxy,
+            "xyxy_to_cxcywh": reference.box_xyxy_to_cxcywh,
             "iou": epsilon_boxes.box_iou,
             "giou": epsilon_boxes.generalized_box_iou,
             "elementwise_giou": epsilon_boxes.elementwise_generalized_box_iou,
