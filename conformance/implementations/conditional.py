@@ -1,13 +1,13 @@
-"""The losses and the post-processing of Conditional DETR and DAB-DETR in Hugging Face transformers.
+"""The loss of Conditional DETR and DAB-DETR in Hugging Face transformers.
 
 Declared, as documented: the key names `logits`, `class_labels` and `auxiliary_outputs`; no class_error ("removed
-logging parameter"); the training loss beside its parts; a threshold in post-processing. The matcher replaces costs that
-are not finite, so that broken logits rank last. DAB-DETR has the same loss function and image processor: no 1e-6 is
-added to areas, and no part of the L1 loss is reported. The focal α and γ of the matcher are fixed, and so is the γ of
-the loss.
+logging parameter"); the training loss beside its parts. The matcher replaces costs that are not finite, so that broken
+logits rank last. DAB-DETR has the same loss function: no 1e-6 is added to areas, and no part of the L1 loss is
+reported. The focal α and γ of the matcher are fixed, and so is the γ of the loss.
 
 It is called as both models call it, with the predictions of all layers stacked, and does not show its matching. The
-matcher alone, and the boxes, are those of Deformable DETR, which `transformers_losses` has.
+matcher alone, and the boxes, are those of Deformable DETR, which `transformers_losses` has; `transformers_families` has
+the image processor of both.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import ConditionalDetrImageProcessorPil
 from transformers.loss.loss_deformable_detr import DeformableDetrForObjectDetectionLoss
 from transformers_losses import set_up_accelerate
 
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Limits
-from detr_spec.profile import DetectionRules, replace
+from detr_spec.profile import replace
 from detr_spec.profiles import CONDITIONAL
 
 PROFILE = replace(
@@ -38,7 +37,6 @@ PROFILE = replace(
         total="loss",
     ),
     non_finite_logits="rank-last",
-    detection=DetectionRules(rule="top-k", threshold=True),
 )
 
 
@@ -72,22 +70,9 @@ class Loss(nn.Module):
         return {**losses, "loss": total}
 
 
-def postprocess(configuration: Configuration) -> Any:
-    """Post-processing of the image processor that both models have."""
-    processor = ConditionalDetrImageProcessorPil()
-
-    def call(outputs: dict[str, Tensor], sizes: Tensor) -> Any:
-        return processor.post_process_object_detection(
-            SimpleNamespace(**outputs), configuration.threshold, sizes, configuration.top_k
-        )
-
-    return call
-
-
 IMPLEMENTATION = torch_implementation(
-    name="transformers-conditional-detr",
+    name="transformers-conditional-detr-loss",
     profile=PROFILE,
     limits=Limits(fixed={"class_cost.alpha": 0.25, "class_cost.gamma": 2.0, "class_loss.gamma": 2.0}),
     criterion=Loss,
-    postprocess=postprocess,
 )
