@@ -17,8 +17,9 @@ from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_conformance.implementations.resolve import resolve
 from detr_conformance.judging.judge import judge
 from detr_conformance.mutants.bank import Mutant, bank, chosen_mutants, find_mutant, read_bank
+from detr_conformance.mutants.definitions import definitions_used, outline
 from detr_conformance.mutants.patch import built, mutant_implementations
-from detr_conformance.mutants.sources import LATER, components_reached, provided_by
+from detr_conformance.mutants.sources import LATER, components_reached, provided_by, twins_reached
 from detr_spec.invariant import Invariant
 from detr_spec.invariants import all_invariants, find_invariants
 from detr_spec.profiles import PROFILES
@@ -219,6 +220,28 @@ def test_a_change_reaches_the_components_that_import_it() -> None:
     assert components_reached("detr_reference/masks.py") == ("criterion", "masks", "gradients", "distributed")
     assert "heads" not in components_reached("detr_reference/boxes.py")
     assert components_reached("detr_conformance/implementations/solver.py") == ("assignment",)
+
+
+def test_a_change_reaches_the_twins_that_use_its_definition() -> None:
+    """Not all that import something else from the same module."""
+    reached = twins_reached("detr_reference/losses.py", "class_weights[classes]")
+    assert {"detr", "mmdet"} - set(reached) == {"mmdet"}
+    assert {"paddle", "scenic"} <= set(reached)
+    assert "scenic" not in twins_reached("detr_reference/matcher.py", "(1 - alpha) * p**gamma")
+    assert "ultralytics" in twins_reached("detr_reference/matcher.py", "(1 - alpha) * p**gamma")
+
+
+SOURCES = {
+    "cost.py": "from .box import area as size\n\nLEAST = 1\n\n\ndef cost():\n    return size(LEAST)\n",
+    "box.py": "import torch\n\n\n@torch.no_grad()\ndef area():\n    return 1\n\n\ndef side():\n    return area()\n",
+}
+
+
+def test_a_definition_uses_what_it_names_near_and_far() -> None:
+    outlines = {path: outline(path, source) for path, source in SOURCES.items()}
+    assert outlines["box.py"].at(4) == "area"
+    assert outlines["box.py"].at(1) is None
+    assert definitions_used("cost.py", outlines) == {("cost.py", "LEAST"), ("cost.py", "cost"), ("box.py", "area")}
 
 
 def test_a_mutant_is_found_by_name_like_any_implementation() -> None:

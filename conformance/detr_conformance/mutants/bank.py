@@ -83,7 +83,7 @@ class Mutant:
     @property
     def profiles(self) -> tuple[str, ...]:
         """The profiles with a twin in the reference that have what it needs."""
-        reached = set.intersection(*(set(twins_reached(edit.file)) for edit in self.edits))
+        reached = set.intersection(*(set(twins_reached(edit.file, edit.old)) for edit in self.edits))
         twins = [profile for profile in TWINS if profile.name in reached and profile.name not in self.unless]
         met = [profile for profile in twins if all(_has(profile, *need) for need in self.needs)]
         return tuple(profile.name for profile in met if profile.name not in LATER or self._is_inherited_by(profile))

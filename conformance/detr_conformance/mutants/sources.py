@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from detr_conformance.base.errors import require_installed
+from detr_conformance.mutants.definitions import Definition, Outline, definitions_used, outline
 from detr_spec.implementation import COMPONENTS
 
 PACKAGE = "detr_reference"
@@ -84,15 +85,15 @@ def components_reached(file: str) -> tuple[str, ...]:
 
 
 @cache
-def twins_reached(file: str) -> tuple[str, ...]:
-    """The profiles whose twins a change of that file can alter, by name."""
+def twins_reached(file: str, text: str = "") -> tuple[str, ...]:
+    """The profiles whose twins a change of that file can alter, by name; of one definition in it, where text is."""
     alone = {SOLVER_ADAPTER: ("detr",), REFERENCE_ADAPTER: FIRST}
     if file in alone:
         return alone[file]
     adapted = tuple(twin for twin in LATER if adapter_of(twin) == file)
     if adapted:
         return adapted
-    later = (twin for twin, (module, _) in LATER.items() if _name(file) in _needed(module))
+    later = (twin for twin, (module, _) in LATER.items() if _is_used(_name(file), text, module))
     return (*(FIRST if _first_reached(file) else ()), *later)
 
 
@@ -113,6 +114,28 @@ def _first_reached(file: str) -> tuple[str, ...]:
         for component, entrances in _ENTRANCES.items()
         if any(_name(file) in _needed(part) for part in entrances)
     )
+
+
+def _is_used(file: str, text: str, module: str) -> bool:
+    """Whether a module uses the definition in which a text of a file stands, or the file where it stands in none."""
+    place = original_sources()[f"{PACKAGE}/{file}"].find(text)
+    start = original_sources()[f"{PACKAGE}/{file}"].count("\n", 0, max(place, 0)) + 1
+    lines = range(start, start + text.count("\n") + 1) if text and place >= 0 else ()
+    names = {name for line in lines if (name := _outlines()[file].at(line)) is not None}
+    if not names:
+        return file in _needed(module)
+    return any((file, name) in _used(module) for name in names)
+
+
+@cache
+def _outlines() -> Mapping[str, Outline]:
+    files = {_name(file): text for file, text in original_sources().items() if file.startswith(f"{PACKAGE}/")}
+    return {file: outline(file, text) for file, text in files.items()}
+
+
+@cache
+def _used(module: str) -> frozenset[Definition]:
+    return definitions_used(module, _outlines())
 
 
 def _name(file: str) -> str:

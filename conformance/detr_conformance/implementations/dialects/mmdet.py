@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from detr_conformance.bridges.torch_bridge import torch_implementation
 from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
+from detr_reference.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
 from detr_spec.configuration import Configuration
 
 
@@ -63,6 +64,8 @@ def losses_of(
 
 
 BOXES: dict[str, Callable[..., Tensor]] = {
+    "cxcywh_to_xyxy": box_cxcywh_to_xyxy,
+    "xyxy_to_cxcywh": box_xyxy_to_cxcywh,
     "iou": dialects.bbox_overlaps,
     "giou": partial(dialects.bbox_overlaps, mode="giou"),
     "elementwise_giou": partial(dialects.bbox_overlaps, mode="giou", is_aligned=True),
