@@ -95,6 +95,7 @@ UNASKED = {
     "matcher.sound-queries-stay-optimal",
     "postprocess.broken-boxes-refused",
     "postprocess.broken-scores-refused",
+    "postprocess.no-object-dropped",
     "postprocess.no-score-passes",
     "postprocess.threshold",
 }

@@ -146,6 +146,9 @@ def test_expected_invariants_have_every_seed_and_the_others_one() -> None:
         ("boxes.identical", (0, 1), 100),
         ("boxes.nested", (0, 1), 100),
     ]
+    several = find_mutant("giou-penalty-added")
+    assert [task.profile for task in expected_tasks([several], [0], 1, own=True)] == ["detr"] * len(several.expected)
+    assert len({task.profile for task in expected_tasks([several], [0], 1)}) == len(several.profiles) > 1
     survey = survey_tasks([FOUND], 0, 5)
     assert not {task.invariant for task in survey} & set(FOUND.expected)
     assert {task.seeds for task in survey} == {(0,)}

@@ -27,12 +27,12 @@ class Task:
     examples: int
 
 
-def expected_tasks(mutants: Sequence[Mutant], seeds: Sequence[int], examples: int) -> list[Task]:
-    """Each mutant's expected invariants in each of its profiles, on every seed."""
+def expected_tasks(mutants: Sequence[Mutant], seeds: Sequence[int], examples: int, *, own: bool = False) -> list[Task]:
+    """Each mutant's expected invariants in each of its profiles, or the first of them as its own, on every seed."""
     return [
         Task(mutant.id, profile, item.id, tuple(seeds), examples)
         for mutant in mutants
-        for profile in mutant.profiles
+        for profile in mutant.profiles[: 1 if own else None]
         for item in mutant.invariants(profile)
         if item.id in mutant.expected
     ]

@@ -28,6 +28,8 @@ class Matrix:
     seeds: tuple[int, ...]
     examples: int
     survey_examples: int
+    own: bool = False
+    """Whether each mutant was searched for in the first of its profiles alone."""
 
     @cached_property
     def kills(self) -> Mapping[tuple[str, str], tuple[Hunt, ...]]:
@@ -135,7 +137,13 @@ class Matrix:
 
 
 def matrix_of(
-    mutants: Sequence[Mutant], hunts: Sequence[Hunt], seeds: Sequence[int], examples: int, survey_examples: int
+    mutants: Sequence[Mutant],
+    hunts: Sequence[Hunt],
+    seeds: Sequence[int],
+    examples: int,
+    survey_examples: int,
+    *,
+    own: bool = False,
 ) -> Matrix:
     """The matrix of these hunts, in an order that does not depend on which was finished first."""
     places = {item.id: place for place, item in enumerate(_asked(mutants))}
@@ -146,7 +154,7 @@ def matrix_of(
         return ranks[hunt.mutant], hunt.profile, places[hunt.invariant], hunt.seed
 
     names = tuple(name for name in places if name in asked)
-    return Matrix(tuple(mutants), names, tuple(sorted(hunts, key=order)), tuple(seeds), examples, survey_examples)
+    return Matrix(tuple(mutants), names, tuple(sorted(hunts, key=order)), tuple(seeds), examples, survey_examples, own)
 
 
 def _asked(mutants: Sequence[Mutant]) -> list[Invariant]:

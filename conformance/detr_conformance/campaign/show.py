@@ -66,6 +66,7 @@ def summary(matrix: Matrix) -> list[str]:
         f"{len(matrix.seeds)} seeds, {len(matrix.equivalents)} equivalents"
         + (f"; median examples to kill: {median:g}" if median is not None else ""),
         f"expected invariants with {matrix.examples} examples on each seed, "
+        + ("in the first of a mutant's profiles alone, " if matrix.own else "")
         + (f"every other one with {matrix.survey_examples} on the first" if matrix.survey_examples else "no other ones")
         + f"; detr-spec {installed_version()}",
     ]
@@ -132,7 +133,7 @@ def as_markdown(matrix: Matrix) -> str:
         "Each mutant is the reference with one planted defect, written as a patch in",
         "`conformance/detr_conformance/mutants/bank`. This page is made by",
         f"`detr-spec mutants --seeds {len(matrix.seeds)} --examples {matrix.examples}"
-        f" --survey-examples {matrix.survey_examples} --markdown docs/mutants.md`.",
+        f" --survey-examples {matrix.survey_examples}{' --own' if matrix.own else ''} --markdown docs/mutants.md`.",
         "",
         *(f"{line[0].upper()}{line[1:]}." + "\n" for line in summary(matrix)),
     ]

@@ -39,6 +39,7 @@ _FILE = OutputPath(dir_okay=False)
     show_default=True,
     help="Cases of every other invariant; 0 leaves them out.",
 )
+@click.option("--own", is_flag=True, help="Only in each mutant's first profile, not in those that inherit it.")
 @click.option("-n", "--workers", type=click.IntRange(0), default=1, show_default=True, help="Processes; 0 for none.")
 @click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
 @click.option("--markdown", "markdown_path", type=_FILE, help="Write a table of the mutants.")
@@ -48,6 +49,7 @@ def command(
     seeds: int,
     examples: int,
     survey_examples: int,
+    own: bool,
     workers: int,
     json_path: Path | None,
     markdown_path: Path | None,
@@ -68,7 +70,7 @@ def command(
     if listed:
         show_bank(chosen, output_console())
         return 0
-    tasks = expected_tasks(chosen, range(seeds), examples) + survey_tasks(chosen, 0, survey_examples)
+    tasks = expected_tasks(chosen, range(seeds), examples, own=own) + survey_tasks(chosen, 0, survey_examples)
     searches = _shown(hunts(tasks, workers), len(tasks), error_console())
     found: list[Hunt] = []
     try:
@@ -78,7 +80,7 @@ def command(
         for line in interrupted_lines(chosen, found):
             output_console().show(line)
         return INTERRUPTED
-    matrix = matrix_of(chosen, found, range(seeds), examples, survey_examples)
+    matrix = matrix_of(chosen, found, range(seeds), examples, survey_examples, own=own)
     show_matrix(matrix, output_console())
     if json_path is not None:
         write_whole(as_json(matrix), json_path)

@@ -21,7 +21,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ from detr_conformance.mutants.sources import (
     provided_by,
     twins_reached,
 )
-from detr_spec.invariant import Invariant
+from detr_spec.invariant import REGISTER, Invariant
 from detr_spec.invariants import all_invariants
 from detr_spec.parts import Part
 from detr_spec.profile import Profile
@@ -80,7 +80,7 @@ class Mutant:
     equivalent: str | None = None
     unless: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def profiles(self) -> tuple[str, ...]:
         """The profiles with a twin in the reference that have what it needs."""
         reached = set.intersection(*(set(twins_reached(edit.file, edit.old)) for edit in self.edits))
@@ -91,10 +91,10 @@ class Mutant:
     def _is_inherited_by(self, profile: Profile) -> bool:
         """Whether a later profile is asked an invariant that must find it, of a component that its twin provides."""
         components = provided_by(profile.name)
-        expected = [item for item in all_invariants() if item.id in self.expected and item.component in components]
-        return any(item.applies(profile) for item in expected)
+        expected = (REGISTER[name] for name in self.expected)
+        return any(item.component in components and item.applies(profile) for item in expected)
 
-    @property
+    @cached_property
     def components(self) -> tuple[str, ...]:
         """The components whose answers its edits can alter, in one of its profiles."""
         provided = {component for profile in self.profiles for component in provided_by(profile)}
