@@ -14,7 +14,7 @@ from detr_conformance.adoption.matchers import CALLS, rules_of_answer
 from detr_conformance.base.errors import one_line
 from detr_conformance.bridges.torch_criterion import spelt_matcher
 from detr_spec.configuration import Configuration
-from detr_spec.profile import DetectionRules, Keys, Profile
+from detr_spec.profile import DenoisingRules, DetectionRules, Keys, Profile
 from detr_spec.profiles import PROFILES
 
 Role = Literal["matcher", "criterion", "postprocess"]
@@ -184,8 +184,14 @@ def _alike(profile: Profile, score: float, box: Sequence[float]) -> dict[str, An
 
 
 def base_profiles() -> tuple[Profile, ...]:
-    """The named profiles, with DETR's spelling of every key."""
-    return tuple(replace(profile, keys=Keys()) for profile in PROFILES.values())
+    """The named profiles that differ, with DETR's spelling of every key; without those of targets in another form."""
+    found: dict[Profile, Profile] = {}
+    for profile in PROFILES.values():
+        if profile.targets.units == "relative" and profile.targets.layout != "padded":
+            spelt = replace(profile, keys=Keys())
+            # What stands apart is not tried, and distinguishes nothing here.
+            found.setdefault(replace(spelt, name="", summary="", denoising=DenoisingRules()), spelt)
+    return tuple(found.values())
 
 
 def dtypes_of(built: Construction, found: Called) -> tuple[str, ...]:
