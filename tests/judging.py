@@ -19,7 +19,7 @@ Failing = Callable[..., set[str]]
 """What the fixture `failing` is."""
 
 
-ELSEWHERE = ("detr_spec.invariants.mixed", "detr_spec.invariants.sizes")
+ELSEWHERE = tuple(f"detr_spec.invariants.{name}" for name in ("apart_gradients", "distributions", "mixed", "sizes"))
 """The modules that speak about several components, and have tests of their own."""
 
 

@@ -77,11 +77,17 @@ def more_queries(outputs: Outputs, count: int) -> Outputs:
     own = np.arange(outputs.queries)
     logits = np.concatenate([np.roll(own, share) for share in range(count)])
     boxes = np.tile(own, count)
+
+    def tiled(part: Floats | None) -> Floats | None:
+        return None if part is None else part[:, boxes]
+
     return replace(
         outputs,
         logits=outputs.logits[:, logits],
         boxes=outputs.boxes[:, boxes],
-        masks=None if outputs.masks is None else outputs.masks[:, boxes],
+        masks=tiled(outputs.masks),
+        edges=tiled(outputs.edges),
+        references=tiled(outputs.references),
         auxiliary=tuple(more_queries(layer, count) for layer in outputs.auxiliary),
         encoder=None if outputs.encoder is None else more_queries(outputs.encoder, count),
         initial=None if outputs.initial is None else more_queries(outputs.initial, count),
