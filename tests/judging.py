@@ -19,7 +19,9 @@ Failing = Callable[..., set[str]]
 """What the fixture `failing` is."""
 
 
-ELSEWHERE = tuple(f"detr_spec.invariants.{name}" for name in ("apart_gradients", "distributions", "mixed", "sizes"))
+ELSEWHERE = tuple(
+    f"detr_spec.invariants.{name}" for name in ("apart_gradients", "distributions", "mixed", "one_to_many", "sizes")
+)
 """The modules that speak about several components, and have tests of their own."""
 
 
