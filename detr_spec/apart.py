@@ -57,7 +57,7 @@ def denoising_groups(outputs: Outputs, targets: Targets) -> int:
 
     The Q queries are G groups of 2n, n the most targets of an image. Raises `InvalidValue` unless that is so.
     """
-    size = 2 * max(map(len, targets))
+    size = 2 * max(map(len, targets), default=0)
     if not size or outputs.queries % size:
         raise InvalidValue(f"{outputs.queries} denoising queries are not groups of {size}, twice the most targets")
     return outputs.queries // size

@@ -72,7 +72,7 @@ def _denoising_fits(case: SetCase) -> bool:
 
 def denoising_fits(denoising: Outputs, targets: Targets, configuration: Configuration) -> bool:
     """Whether there are as many groups and layers of denoising queries as cases have."""
-    most = max(map(len, targets))
+    most = max(map(len, targets), default=0)
     groups, rest = divmod(denoising.queries, 2 * max(1, most))
     layers = configuration.profile.keys.denoising_layers(configuration.decoder_layers)
     return rest == 0 and 1 <= groups <= MOST_GROUPS and most > 0 and len(denoising.layers) == layers

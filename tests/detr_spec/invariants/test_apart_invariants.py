@@ -23,6 +23,7 @@ from detr_spec.invariant import Invariant
 from detr_spec.invariants import find_invariants
 from detr_spec.profile import DenoisingRules, Keys, LossRules, MatchingScope, Profile, replace
 from detr_spec.profiles import D_FINE, DEFORMABLE, DETR
+from detr_spec.strategies.apart import denoising_fits
 from detr_spec.terms import CrossEntropy
 from detr_spec.values import InvalidValue, Outputs, Target
 
@@ -388,6 +389,9 @@ def test_each_group_of_denoising_queries_has_all_targets() -> None:
             denoising_groups(outputs.take(queries=np.arange(count)), targets)
     with pytest.raises(InvalidValue, match="not groups of 0"):
         denoising_groups(outputs, targets[2:] * 3)
+    with pytest.raises(InvalidValue, match="not groups of 0"):
+        denoising_groups(outputs, ())
+    assert not denoising_fits(outputs, (), Configuration(profile=D_FINE))
 
 
 def test_the_encoder_may_know_no_classes() -> None:
