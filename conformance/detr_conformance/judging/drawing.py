@@ -27,6 +27,7 @@ from detr_conformance.vectors.vector import Provenance, Vector, to_document
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
 from detr_spec.invariants import all_invariants
+from detr_spec.violation import PremiseFailed
 
 SEED = 0
 DRAWS = 12
@@ -67,7 +68,7 @@ def drawn_vectors(
         for implementation in implementations:
             if invariant.applies(implementation.profile) and invariant.component in implementation.components:
                 _add_cases(pool, invariant, implementation, draws)
-    candidates = [_candidate(vector) for vector in pool.values()]
+    candidates = [candidate for vector in pool.values() if (candidate := _candidate(vector)) is not None]
     chosen = _without_needless(_covering(candidates))
     return tuple(candidate.vector for candidate in sorted(chosen, key=_place))
 
@@ -110,8 +111,12 @@ def _is_telling(case: Any) -> bool:
     return bool(numbers) and len(np.unique(np.concatenate(numbers))) >= TELLING
 
 
-def _candidate(vector: Vector) -> Candidate:
-    expected = expected_values(vector.component, vector.case)
+def _candidate(vector: Vector) -> Candidate | None:
+    """The candidate that a vector is; None where a right answer is not known to be one of a few."""
+    try:
+        expected = expected_values(vector.component, vector.case)
+    except PremiseFailed:
+        return None
     whole = replace(vector, expected=expected, flags=flags_of(vector.case, expected))
     case, configuration = whole.case, whole.case.configuration
     profile = configuration.profile.name
