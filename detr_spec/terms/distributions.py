@@ -46,7 +46,7 @@ class FineGrainedLocalization(EdgeTerm):
         logits, references = (part[pairs] for part in layer.distributions)
         distances = edge_distances(stop_gradient(references), layer.truth, self.scale)
         shares = shares_of(distances, self.positions(layer.truth))
-        surprise = -log_softmax(logits.reshape(len(logits), 4, -1))
+        surprise = -log_softmax(logits.reshape(len(logits), 4, logits.shape[-1] // 4))
         losses = (surprise * rounded_like(shares, logits)).sum(axis=-1).sum(axis=-1)
         return (stop_gradient(layer.iou) * losses).sum() / layer.normaliser
 
