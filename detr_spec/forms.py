@@ -70,26 +70,35 @@ class _Wrong(Exception):
         self.value, self.expected, self.part = value, expected, ""
 
 
-def formed(value: object, hint: object, where: Where) -> object:
-    """`value` converted to its type; raises `Violation` if it has another form.
-
-    A function, or a component with several, is returned with its arguments and answers checked against its type; what
-    it raises is raised as `Raised`.
-    """
-    try:
-        return _form(hint)(value, where, {})
-    except _Wrong as wrong:
-        raise where.within(wrong.part).wrong(wrong.value, wrong.expected) from wrong.__cause__
-
-
 Function = Callable[..., object]
 
 Form = Callable[[object, Where, Sizes], object]
 """Gives a value as its type says, or raises `_Wrong`. The sizes are those of the value that it is a part of."""
 
 
+def formed(value: object, hint: object, where: Where) -> object:
+    """`value` converted to its type; raises `Violation` if it has another form.
+
+    A function, or a component with several, is returned with its arguments and answers checked against its type; what
+    it raises is raised as `Raised`.
+    """
+    return _in_form(_form(hint), value, where)
+
+
+def _in_form(form: Form, value: object, where: Where) -> object:
+    try:
+        return form(value, where, {})
+    except _Wrong as wrong:
+        raise where.within(wrong.part).wrong(wrong.value, wrong.expected) from wrong.__cause__
+
+
 CHECKED_WHEN_MADE = (Configuration, Outputs, Target)
-"""Types whose values refuse and convert what they are made of, so that each is as its type says."""
+"""Types of arguments that refuse and convert what they are made of; what an implementation answers may be forged."""
+
+
+@cache
+def _argument(hint: object) -> Form:
+    return partial(_instance, hint) if hint in CHECKED_WHEN_MADE else _form(hint)
 
 
 @cache
@@ -102,8 +111,6 @@ def _form(hint: object) -> Form:
         return partial(_array, *array)
     if is_function(hint):
         return partial(_function, *get_args(hint))
-    if hint in CHECKED_WHEN_MADE:
-        return partial(_instance, hint)
     if is_record(hint):
         return partial(_record, hint)
     if is_mapping(hint):
@@ -122,7 +129,7 @@ def _function(
 
     def call(*arguments: object) -> object:
         try:
-            given = [formed(value, kind, where) for value, kind in zip(arguments, takes, strict=True)]
+            given = [_in_form(_argument(kind), value, where) for value, kind in zip(arguments, takes, strict=True)]
         except Violation as error:
             raise TypeError(f"{where.function} is asked with {error.got}; expected {error.expected}") from error
         try:

@@ -82,7 +82,7 @@ def test_a_profile_of_the_implementations_own_can_be_named(right: Implementation
 @pytest.mark.parametrize(
     ("selection", "told"),
     [
-        (Selection(profile="deformabel"), "no profile is called 'deformabel'; did you mean deformable?"),
+        (Selection(profile="deform"), "no profile is called 'deform'; did you mean deformable"),
         (Selection(components=("boxes",)), "right.py:BOTH provides no boxes; it provides assignment"),
         (
             Selection(profile="detr", components=("boxes",)),
