@@ -19,10 +19,13 @@ TERMS = {name: term for name, term in known_parts(Term).items() if term.is_judge
 WIDEST = {"box-l1": 4.5, "cross-entropy": 64.0, "class-weighted-cross-entropy": 64.0, "focal": 64.0}
 """How many spacings of a slope its range is wide, at most, in the middle of all slopes of usual scenes."""
 
+# A range of shares is not known to add up to 1, and each of its 33 is a quotient of small differences of powers.
+WIDEST |= {"fine-grained-localization": 2.0**17}
+
 WIDEST_OF_OTHERS = 1024.0
 """Likewise of terms whose slopes are small differences of larger ones: 2·10⁻¹³ in float64, 10⁻⁴ in float32."""
 
-IMAGES, QUERIES, CLASSES, PAIRS = 2, 8, 5, 6
+IMAGES, QUERIES, CLASSES, PAIRS, EDGES = 2, 8, 5, 6, 4 * 33
 
 
 def usual_layer(random: np.random.Generator, dtype: str) -> tuple[Layer, dict[str, Interval]]:
@@ -36,7 +39,10 @@ def usual_layer(random: np.random.Generator, dtype: str) -> tuple[Layer, dict[st
         "logits": random.normal(0.0, 2.0, (IMAGES, QUERIES, CLASSES)),
         "boxes": truth + random.uniform(0.02, 0.08, (PAIRS, 4)) * random.choice([-1.0, 1.0], (PAIRS, 4)),
         "masks": random.normal(0.0, 2.0, (PAIRS, 4, 5)),
+        "edges": random.normal(0.0, 2.0, (IMAGES, QUERIES, EDGES)),
     }
+    references = random.uniform(0.3, 0.7, (IMAGES, QUERIES, 4))
+    references[images, queries] = truth * random.uniform(0.8, 1.2, (PAIRS, 4))
     moved = {name: lift(round_to(part, dtype), dtype) for name, part in numbers.items()}
     layer = Layer(
         logits=moved["logits"],
@@ -47,6 +53,8 @@ def usual_layer(random: np.random.Generator, dtype: str) -> tuple[Layer, dict[st
         queries=queries,
         normaliser=lift(float(PAIRS), dtype),
         masks=masks_of(moved["masks"], random.random((PAIRS, 8, 11)) < 0.5),
+        edges=moved["edges"],
+        references=lift(round_to(references, dtype), dtype),
     )
     return layer, moved
 

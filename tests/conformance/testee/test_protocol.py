@@ -150,7 +150,7 @@ GREETINGS = {
     "crowd": ('HELLO["implementations"] *= 60000; reply(read())', "implementations has 60000 items; expected 1 to 100"),
     "profile": (
         'HELLO["implementations"][0]["profile"] = "deformabel"; reply(read())',
-        "implementations[0].profile is 'deformabel'; did you mean deformable?; expected one of detr, deformable",
+        "implementations[0].profile is 'deformabel'; did you mean deformable",
     ),
     "profile field": (
         'HELLO["implementations"][0]["profile"] = {"name": "x", "keys": {"logit": "l"}}; reply(read())',
