@@ -20,7 +20,7 @@ from detr_spec.hints import (
 )
 from detr_spec.parts import known_parts
 from detr_spec.places import APART
-from detr_spec.profile import FurtherCost, FurtherLoss, Keys, MatcherRules, Profile, TargetRules
+from detr_spec.profile import DetectionRules, FurtherCost, FurtherLoss, Keys, MatcherRules, Profile, TargetRules
 from detr_spec.values import Outputs
 
 LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "E": 2, "n": 2, "m": 3, "k": 2, "L": 2}
@@ -42,6 +42,7 @@ SPECIAL: dict[tuple[Any, str], Any] = {
     (Outputs, "one_to_many"): _layers,
     (Outputs, "denoising"): _layers,
     (Profile, "activation"): lambda: "sigmoid",
+    (DetectionRules, "drops_no_object"): lambda: False,
     (Profile, "further_costs"): lambda: (record(FurtherCost),),
     (Profile, "further_losses"): lambda: (record(FurtherLoss),),
     (Keys, "auxiliary_loss"): lambda: "layer {layer}, {loss}",
