@@ -38,7 +38,7 @@ def fitted(
 
     undeclared_dtypes: it is to be in a dtype that the implementation does not declare, instead of one that it does.
 
-    Raises `Unfit` where the profile has other logit columns, and where the implementation's limits exclude the case:
+    Raises `Unfit` where the profile has other parts or another matching scope, and where the limits exclude the case:
     its dtype, the way of its call, a number of its configuration, its shapes.
     """
     case, limits = vector.case, implementation.limits.of(vector.component)
@@ -52,6 +52,8 @@ def fitted(
         names = [getattr(profile, part).name for profile in (own.profile, implementation.profile)]
         if names[0] != names[1]:
             raise Unfit(f"its {part} is {names[0]}, and that of {implementation.name} is {names[1]}")
+    if own.profile.matching != implementation.profile.matching:
+        raise Unfit(f"it is of profile {own.profile.name}, which matches other queries and targets with each other")
     if (own.dtype in limits.dtypes) is undeclared_dtypes:
         raise Unfit(f"it is in {own.dtype}, and {implementation.name} computes in {', '.join(limits.dtypes)}")
     if own.call not in (PLAIN, *limits.calls):
