@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from torch import nn
+
 from detr_conformance.bridges.torch_bridge import torch_implementation
+from detr_conformance.bridges.torch_inputs import Factory
+from detr_conformance.implementations.dialects.rt_detr import loss_weights, matcher_of
 from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
 from detr_spec.configuration import Configuration
 
 
-def d_fine_matcher(configuration: Configuration) -> dialects.DFINEMatcher:
-    """D-FINE's matcher."""
-    weights = dict(zip(("cost_class", "cost_bbox", "cost_giou"), configuration.cost_weights, strict=True))
-    numbers = configuration.class_cost.numbers
-    return dialects.DFINEMatcher(weights, numbers["alpha"], numbers["gamma"])
+def criterion_of(kind: Callable[..., nn.Module], matcher: Callable[..., nn.Module], alpha: str) -> Factory:
+    """Criteria of a kind, of D-FINE or a successor, each with a matcher; alpha: its name for that of the classes."""
 
+    def build(configuration: Configuration) -> nn.Module:
+        (fgl,) = configuration.profile.further_losses
+        edges, classes = fgl.term.numbers, configuration.class_loss.numbers
+        return kind(
+            matcher_of(matcher)(configuration),
+            loss_weights(configuration) | {fgl.key: fgl.weight},
+            gamma=classes["gamma"],
+            num_classes=configuration.num_classes,
+            reg_max=int(edges["reg_max"]),
+            up=edges["up"],
+            reg_scale=edges["scale"],
+            **{alpha: classes["alpha"]},
+        )
 
-def d_fine_criterion(configuration: Configuration) -> dialects.DFINECriterion:
-    """D-FINE's criterion, with a matcher of its own."""
-    (fgl,) = configuration.profile.further_losses
-    edges = fgl.term.numbers
-    return dialects.DFINECriterion(
-        d_fine_matcher(configuration),
-        {
-            "loss_vfl": configuration.loss_class,
-            "loss_bbox": configuration.loss_bbox,
-            "loss_giou": configuration.loss_giou,
-            fgl.key: fgl.weight,
-        },
-        alpha=configuration.class_loss.numbers["alpha"],
-        gamma=configuration.class_loss.numbers["gamma"],
-        num_classes=configuration.num_classes,
-        reg_max=int(edges["reg_max"]),
-        up=edges["up"],
-        reg_scale=edges["scale"],
-    )
+    return build
 
 
 IMPLEMENTATIONS = (
@@ -41,8 +39,8 @@ IMPLEMENTATIONS = (
         name="dialects",
         profile="d-fine",
         limits=LIMITS,
-        matcher=d_fine_matcher,
-        criterion=d_fine_criterion,
+        matcher=matcher_of(dialects.DFINEMatcher),
+        criterion=criterion_of(dialects.DFINECriterion, dialects.DFINEMatcher, "alpha"),
         postprocess=lambda configuration: dialects.DFINEPostProcessor(configuration.top_k),
     ),
 )

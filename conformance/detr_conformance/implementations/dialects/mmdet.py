@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from detr_conformance.bridges.torch_bridge import torch_implementation
+from detr_conformance.implementations.dialects.rt_detr import loss_weights
 from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
 from detr_reference.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
@@ -50,12 +51,11 @@ def losses_of(
     """The losses of a head, with an assigner of their own."""
 
     def build(configuration: Configuration) -> OfLayers:
-        weights = configuration.loss_class, configuration.loss_bbox, configuration.loss_giou
         return OfLayers(
             kind(
                 configuration.num_classes,
                 assigner(configuration),
-                dict(zip(("loss_cls", "loss_bbox", "loss_iou"), weights, strict=True)),
+                loss_weights(configuration),
                 *configuration.class_loss.numbers.values(),
             )
         )

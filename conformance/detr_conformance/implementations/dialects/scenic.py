@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from detr_conformance.bridges.torch_bridge import torch_implementation
+from detr_conformance.implementations.dialects.rt_detr import loss_weights
 from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
 from detr_spec.configuration import Configuration
@@ -15,11 +16,10 @@ def scenic_matcher(configuration: Configuration) -> dialects.ScenicMatcher:
 
 def scenic_loss(configuration: Configuration) -> dialects.ScenicLoss:
     """Scenic's losses, with a matcher of their own."""
-    weights = configuration.loss_class, configuration.loss_bbox, configuration.loss_giou
     return dialects.ScenicLoss(
         configuration.columns,
         scenic_matcher(configuration),
-        dict(zip(("loss_class", "loss_bbox", "loss_giou"), weights, strict=True)),
+        loss_weights(configuration),
         configuration.class_loss.numbers["eos_coef"],
     )
 
