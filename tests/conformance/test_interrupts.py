@@ -68,7 +68,7 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(("name", "number"), zip(LONG, itertools.cycle(interrupts.SIGNALS)))
+@pytest.mark.parametrize(("name", "number"), list(zip(LONG, itertools.cycle(interrupts.SIGNALS))))
 def test_a_command_that_is_asked_to_end_says_so(
     name: str,
     number: signal.Signals,
