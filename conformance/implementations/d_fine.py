@@ -1,11 +1,12 @@
 """The losses and the matcher of D-FINE and DEIMv2 in Hugging Face transformers, under the dialects d-fine and deim.
 
-Declared, as documented: key names; D-FINE's box losses are under each layer's own pairs, those of DEIMv2, with
-`use_dense_one_to_one`, under the union of all predictions' pairs; there are no initial predictions. The encoder's own
-come after the auxiliary layers, in their list and in the numbers of their losses. Each rank counts its own boxes. A
-label that has no class, and a wrong number of targets, are not looked at; costs that are not finite are replaced, so
-that broken logits rank last. What DDF is, the distillation of the last layer, is not judged. Distributions of edges are
-computed in float32 alone.
+Declared, as documented: key names. D-FINE's box losses are under each layer's own pairs, where its authors' are under
+the union; DFineLoss says in its docstring that a matching is computed, and each matched pair then supervised. Those
+of DEIMv2, with `use_dense_one_to_one`, are under the union of all predictions' pairs. There are no initial
+predictions. The encoder's own come after the auxiliary layers, in their list and in the numbers of their losses. Each
+rank counts its own boxes. A label that has no class, and a wrong number of targets, are not looked at; costs that are
+not finite are replaced, so that broken logits rank last. What DDF is, the distillation of the last layer, is not
+judged. Distributions of edges are computed in float32 alone.
 
 What D-FINE trains with, a function of the model's tensors, is judged too, but for its gradients: it clamps boxes to
 [0, 1], and there no slope is that of the definition.

@@ -1,11 +1,9 @@
-"""LW-DETR, D-FINE and DEIMv2 in Hugging Face transformers, and its image processors' post-processing.
+"""LW-DETR in Hugging Face transformers, and its image processors' post-processing.
 
 LW-DETR's criterion is that of RF-DETR too, where that detects; RT-DETRv2 trains with RT-DETR's loss, which has an
 adapter of its own. Declared, as documented: the key names, no class_error, costs that are not finite become the
 largest number, so that broken queries rank last; the L1 cost is in float32, as its code says; the focal numbers of its
 matcher and the γ of its loss are fixed. Labels, columns and the number of targets are not looked at.
-
-The losses of D-FINE and DEIMv2 are asked without the distribution losses. Each rank counts its own boxes.
 
 Post-processing has a threshold. RT-DETR's is asked for its softmax, `use_focal_loss=False`: with sigmoids it returns as
 many detections as there are queries, which no profile says. Grounding DINO and OWL-ViT say one detection a query, from
@@ -29,15 +27,13 @@ from transformers import (
     RTDetrImageProcessorPil,
     YolosImageProcessorPil,
 )
-from transformers.loss.loss_d_fine import DFineLoss
-from transformers.loss.loss_deimv2 import Deimv2Loss
 from transformers.loss.loss_lw_detr import LwDetrHungarianMatcher, LwDetrImageLoss
 
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
-from detr_spec.profile import DetectionRules, MatcherRules, Profile
-from detr_spec.profiles import D_FINE, DEFORMABLE, DEIM, DETR, LW_DETR
+from detr_spec.profile import DetectionRules, Profile
+from detr_spec.profiles import DEFORMABLE, DETR, LW_DETR
 
 LW = replace(
     LW_DETR,
@@ -53,77 +49,6 @@ LW = replace(
     narrow_dtypes="unchecked",
     **UNCHECKED,
 )
-
-
-OF_D_FINE = {
-    "logits": "logits",
-    "auxiliary": "auxiliary_outputs",
-    "encoder": "enc_outputs",
-    "encoder_loss": "{loss}_aux_{layer}",
-    "initial_loss": None,
-    "denoising": "dn_auxiliary_outputs",
-    "denoising_meta": "denoising_meta_values",
-    "labels": "class_labels",
-}
-"""The keys of D-FINE's losses: the encoder's predictions follow the auxiliary layers, and there are no initial ones."""
-
-D_FINE_HERE, DEIM_HERE = (
-    replace(
-        profile,
-        keys=replace(profile.keys, **OF_D_FINE),
-        further_losses=(),
-        matcher=MatcherRules(),
-        non_finite_logits="rank-last",
-        rank_reduction="local",
-        **UNCHECKED,
-    )
-    for profile in (D_FINE, DEIM)
-)
-
-
-def settings(configuration: Configuration) -> SimpleNamespace:
-    """What the losses of D-FINE and DEIMv2 read of a model's configuration."""
-    cost_class, cost_bbox, cost_giou = configuration.cost_weights
-    loss = configuration.class_loss
-    return SimpleNamespace(
-        matcher_class_cost=cost_class,
-        matcher_bbox_cost=cost_bbox,
-        matcher_giou_cost=cost_giou,
-        matcher_alpha=configuration.class_cost.alpha,
-        matcher_gamma=configuration.class_cost.gamma,
-        use_focal_loss=True,
-        num_labels=configuration.num_classes,
-        weight_loss_vfl=configuration.loss_class,
-        weight_loss_mal=configuration.loss_class,
-        weight_loss_bbox=configuration.loss_bbox,
-        weight_loss_giou=configuration.loss_giou,
-        weight_loss_fgl=0.0,
-        weight_loss_ddf=0.0,
-        eos_coefficient=0.0,
-        focal_loss_alpha=loss.alpha,
-        focal_loss_gamma=loss.gamma,
-        mal_alpha=loss.alpha,
-        use_dense_one_to_one=True,
-        max_num_bins=32,
-        reg_scale=4.0,
-        up=0.5,
-    )
-
-
-class WithEncoder(nn.Module):
-    """A loss that is given the encoder's predictions in the list of auxiliary layers."""
-
-    def __init__(self, loss: nn.Module) -> None:
-        super().__init__()
-        self.loss = loss
-
-    def forward(self, outputs: dict[str, Any], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """The losses of all layers."""
-        auxiliary = [*outputs.get("auxiliary_outputs", ()), *outputs.get("enc_outputs", ())]
-        losses: dict[str, Tensor] = self.loss(
-            outputs | ({"auxiliary_outputs": auxiliary} if auxiliary else {}), targets
-        )
-        return losses
 
 
 class LwDetrMatcher(nn.Module):
@@ -180,16 +105,6 @@ IMPLEMENTATIONS = (
         ),
         matcher=LwDetrMatcher,
         criterion=lw_detr_criterion,
-    ),
-    torch_implementation(
-        name="transformers-d-fine",
-        profile=D_FINE_HERE,
-        criterion=lambda configuration: WithEncoder(DFineLoss(settings(configuration))),
-    ),
-    torch_implementation(
-        name="transformers-deimv2",
-        profile=DEIM_HERE,
-        criterion=lambda configuration: WithEncoder(Deimv2Loss(settings(configuration))),
     ),
     processing("transformers-yolos", YolosImageProcessorPil(), SOFTMAX, lambda _: {}),
     processing("transformers-rt-detr-softmax", RTDetrImageProcessorPil(), SOFTMAX, lambda _: {"use_focal_loss": False}),
