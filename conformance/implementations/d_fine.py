@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import rt_detr
 import torch
 from torch import Tensor, nn
 from transformers.loss.loss_d_fine import DFineForObjectDetectionLoss, DFineLoss
@@ -60,28 +61,15 @@ UNITED = of_transformers(DEIM, MatchingScope(box_pairs="all-predictions"))
 
 
 def settings(configuration: Configuration) -> SimpleNamespace:
-    """What losses and matchers read of a model's configuration."""
-    cost_class, cost_bbox, cost_giou = configuration.cost_weights
+    """What losses and matchers read of a model's configuration, beside what those of RT-DETR do."""
     (fgl,) = configuration.profile.further_losses
-    edges, classes = fgl.term.numbers, configuration.class_loss.numbers
+    edges = fgl.term.numbers
     return SimpleNamespace(
-        matcher_class_cost=cost_class,
-        matcher_bbox_cost=cost_bbox,
-        matcher_giou_cost=cost_giou,
-        matcher_alpha=configuration.class_cost.numbers["alpha"],
-        matcher_gamma=configuration.class_cost.numbers["gamma"],
-        use_focal_loss=True,
-        num_labels=configuration.num_classes,
-        weight_loss_vfl=configuration.loss_class,
+        **vars(rt_detr.settings(configuration)),
         weight_loss_mal=configuration.loss_class,
-        weight_loss_bbox=configuration.loss_bbox,
-        weight_loss_giou=configuration.loss_giou,
         weight_loss_fgl=fgl.weight,
         weight_loss_ddf=1.5,
-        eos_coefficient=0.0,
-        focal_loss_alpha=classes["alpha"],
-        focal_loss_gamma=classes["gamma"],
-        mal_alpha=classes["alpha"],
+        mal_alpha=configuration.class_loss.numbers["alpha"],
         max_num_bins=int(edges["reg_max"]),
         reg_scale=edges["scale"],
         up=edges["up"],
