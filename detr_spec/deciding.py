@@ -40,7 +40,7 @@ def _fields(component: str, configuration: Configuration) -> list[str]:
         fields += ["encoder_predictions"] if profile.keys.lists_encoder else []
         fields += _numbers(profile, [part for name, part in LOSS_PARTS.items() if name in configuration.terms])
     if component == "postprocess":
-        fields += ["top_k"] if profile.detection.rule == "top-k" else []
+        fields += ["top_k"] if profile.detection.takes_k else []
         fields += ["threshold"] if profile.detection.threshold else []
     return fields
 

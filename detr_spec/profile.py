@@ -79,7 +79,8 @@ class DetectionRules:
     """One detection for each query, in query order; or the k best (query, class) pairs, best first."""
     drops_no_object: bool = False
     """Whether a query that says no object more firmly than any class gives no detection."""
-    top_k: int = 100
+    top_k: int | None = 100
+    """k, of a top-k; None where as many pairs are returned as there are queries."""
     top_k_overflow: Literal["all", "refuse"] = "all"
     """What happens when k exceeds the number of (query, class) pairs: all are returned, or the call raises."""
     threshold: bool = False
@@ -100,10 +101,15 @@ class DetectionRules:
 
     def __post_init__(self) -> None:
         require_choices(self)
-        if self.top_k < 1:
-            raise InvalidValue(f"top_k is {self.top_k}; expected at least 1")
+        if self.top_k is not None and self.top_k < 1:
+            raise InvalidValue(f"top_k is {self.top_k}; expected at least 1, or None for as many as there are queries")
         if self.drops_no_object and self.rule == "top-k":
             raise InvalidValue("drops_no_object is True, and the rule is 'top-k'; expected 'best-foreground-class'")
+
+    @property
+    def takes_k(self) -> bool:
+        """Whether a number says how many pairs are returned, however many queries there are."""
+        return self.rule == "top-k" and self.top_k is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,9 +5,9 @@ adapter of its own. Declared, as documented: the key names, no class_error, cost
 largest number, so that broken queries rank last; the L1 cost is in float32, as its code says; the focal numbers of its
 matcher and the γ of its loss are fixed. Labels, columns and the number of targets are not looked at.
 
-Post-processing has a threshold. RT-DETR's is asked for its softmax, `use_focal_loss=False`: with sigmoids it returns as
-many detections as there are queries, which no profile says. Grounding DINO and OWL-ViT say one detection a query, from
-sigmoids.
+Post-processing has a threshold. RT-DETR's is that of D-FINE too: with sigmoids it returns as many pairs as there are
+queries; it is also asked for its softmax, `use_focal_loss=False`. Grounding DINO and OWL-ViT say one detection a query,
+from sigmoids.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ def processing(
 
 
 TOP_K = replace(DEFORMABLE, detection=DetectionRules(rule="top-k", threshold=True))
+AS_MANY_AS_QUERIES = replace(DEFORMABLE, detection=DetectionRules(rule="top-k", top_k=None, threshold=True))
 BEST_CLASS = replace(DEFORMABLE, detection=DetectionRules(threshold=True))
 SOFTMAX = replace(DETR, detection=DetectionRules(threshold=True))
 
@@ -107,6 +108,7 @@ IMPLEMENTATIONS = (
         criterion=lw_detr_criterion,
     ),
     processing("transformers-yolos", YolosImageProcessorPil(), SOFTMAX, lambda _: {}),
+    processing("transformers-rt-detr", RTDetrImageProcessorPil(), AS_MANY_AS_QUERIES, lambda _: {}),
     processing("transformers-rt-detr-softmax", RTDetrImageProcessorPil(), SOFTMAX, lambda _: {"use_focal_loss": False}),
     processing(
         "transformers-conditional-detr", ConditionalDetrImageProcessorPil(), TOP_K, lambda c: {"top_k": c.top_k}

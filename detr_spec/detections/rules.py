@@ -100,7 +100,7 @@ def _per_corner(size: Integers) -> Floats:
 
 def expected_count(queries: int, configuration: Configuration) -> int:
     """How many detections an image has before any threshold: Q, or min(k, Q·K)."""
-    if configuration.profile.detection.rule == "top-k":
+    if configuration.profile.detection.takes_k:
         return min(configuration.top_k, queries * configuration.num_classes)
     return queries
 

@@ -48,7 +48,7 @@ def pair_count(case: SetCase) -> int:
 
 def exceeds_pairs(case: SetCase) -> bool:
     """Whether more detections are asked for than there are (query, class) pairs."""
-    return top_k_rule(case.configuration.profile) and case.configuration.top_k > pair_count(case)
+    return case.configuration.profile.detection.takes_k and case.configuration.top_k > pair_count(case)
 
 
 def premise_accepted(case: SetCase) -> None:

@@ -75,18 +75,29 @@ def _require_sound_alone(
 ) -> None:
     """Raises `Violation` unless detections are those of the sound queries alone, or the best of these in a top-k.
 
-    displaced: of how many of them broken ones may have taken the place.
+    displaced: of how many of them broken ones may have taken the place. Where as many pairs are returned as there are
+    queries, sound queries alone give fewer.
     """
+    profile, sound = case.configuration.profile, len(allowed.scores)
     count, most = len(found.scores), len(alone.scores)
     least = max(0, most - displaced)
+    further = case.outputs.queries - sound if top_k_rule(profile) and not profile.detection.takes_k else 0
+    if most == sound:
+        most += further
     expected = most if least == most else f"{least} … {most}"
     require(least <= count <= most, f"{what}: a wrong number of sound detections", expected=expected, got=count)
-    best = np.argsort(-alone.scores, kind="stable")[:count] if top_k_rule(case.configuration.profile) else slice(None)
-    kept = Detections(alone.scores[best], alone.labels[best], alone.boxes[best])
-    require_same_detections(f"{what}, against sound queries alone", found, kept, allowed, case.configuration)
+    if top_k_rule(profile):
+        shared = min(count, len(alone.scores))
+        found, alone = _best(found, shared), _best(alone, shared)
+    require_same_detections(f"{what}, against sound queries alone", found, alone, allowed, case.configuration)
 
 
-def _selected(found: Detections, chosen: Booleans) -> Detections:
+def _best(found: Detections, count: int) -> Detections:
+    """The detections of the highest scores, best first."""
+    return _selected(found, np.argsort(-found.scores, kind="stable")[:count])
+
+
+def _selected(found: Detections, chosen: Booleans | Integers) -> Detections:
     return Detections(found.scores[chosen], found.labels[chosen], found.boxes[chosen])
 
 

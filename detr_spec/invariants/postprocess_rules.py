@@ -263,7 +263,7 @@ def _require_beyond(found: tuple[Detections, ...], case: SetCase) -> None:
     formula="k > Q·K: n = Q·K, or refused",
     source="norm §7, P9: as declared; what happens differs between implementations of top-k",
     breaks="a top-k that raises for few queries or classes; a result padded to k",
-    applies=top_k_rule,
+    applies=lambda profile: profile.detection.takes_k,
     cases=detection_cases(beyond=True),
 )
 def k_beyond_all_pairs(component: Build, case: SetCase) -> None:

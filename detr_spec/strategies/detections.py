@@ -40,20 +40,20 @@ def _top_k_fits(case: SetCase, beyond: bool) -> bool:
 
 
 def _varies_top_k(configuration: Configuration) -> bool:
-    return configuration.profile.detection.rule == "top-k" and "top_k" not in configuration.fixed
+    return configuration.profile.detection.takes_k and "top_k" not in configuration.fixed
 
 
 @st.composite
 def _detection_case(draw: DrawFn, cases: SearchStrategy[SetCase], beyond: bool) -> SetCase:
     case = draw(cases)
     configuration = case.configuration
-    detection = configuration.profile.detection
-    if not _varies_top_k(configuration):
+    customary = configuration.profile.detection.top_k
+    if customary is None or not _varies_top_k(configuration):
         return case
     pairs = case.outputs.queries * configuration.num_classes
     if beyond:
-        top_k = draw(st.integers(pairs + 1, pairs + 3) | st.just(max(detection.top_k, pairs + 1)))
+        top_k = draw(st.integers(pairs + 1, pairs + 3) | st.just(max(customary, pairs + 1)))
     else:
         few, most = (st.integers(1, min(count, LARGEST_TOP_K)) for count in (case.outputs.queries, pairs))
-        top_k = draw(few | most | st.just(min(pairs, detection.top_k)))
+        top_k = draw(few | most | st.just(min(pairs, customary)))
     return replace(case, configuration=replace(configuration, top_k=top_k))

@@ -220,7 +220,9 @@ LOOKED_AT: dict[str, Look] = {
     "boxes.invalid": Look("boxes.negative-size-refused", open=("unchecked",)),
     "boxes.zero_over_zero": Look("boxes.zero-over-zero", open=("unchecked",)),
     "detection.rule": Look("postprocess.scores", TOP_K),
-    "detection.top_k": Look("postprocess.nothing-dropped", TOP_K, numbers=("top_k",), built_to={100: 1, 300: 1, 7: 1}),
+    "detection.top_k": Look(
+        "postprocess.nothing-dropped", TOP_K, numbers=("top_k",), built_to={100: 1, 300: 1, 7: 1, None: 1}
+    ),
     "detection.top_k_overflow": Look("postprocess.k-beyond-all-pairs", TOP_K),
     "detection.threshold": Look({False: "postprocess.nothing-dropped", True: "postprocess.threshold"}),
     "detection.drops_no_object": Look({False: "postprocess.nothing-dropped", True: "postprocess.no-object-dropped"}),

@@ -28,11 +28,13 @@ EXAMPLES = 6
 BROKEN = [item for item in all_invariants() if item.number == "P12"]
 HINTS = get_type_hints(DetectionRules)
 FIELDS = {field: get_args(HINTS[field]) for field in ("non_finite_scores", "non_finite_boxes")}
-BASES = {"each query": DETR, "top-k": DEFORMABLE}
 
 
 def declaring(base: Profile, **rules: Any) -> Profile:
     return replace(base, detection=replace(base.detection, **rules))
+
+
+BASES = {"each query": DETR, "top-k": DEFORMABLE, "as many as queries": declaring(DEFORMABLE, top_k=None)}
 
 
 def found(subject: Implementation) -> dict[str, Exception]:

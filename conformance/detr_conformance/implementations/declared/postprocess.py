@@ -58,7 +58,8 @@ class DeclaredPostProcess(nn.Module):
 
     def _chosen(self, probabilities: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The scores, queries and labels of the detections before any threshold."""
-        rules, k = self.configuration.profile.detection, self.configuration.top_k
+        rules = self.configuration.profile.detection
+        k = len(probabilities) if rules.top_k is None else self.configuration.top_k
         sound = probabilities.isfinite()
         if rules.rule == "best-foreground-class":
             scores, labels = probabilities.max(dim=-1)
