@@ -34,13 +34,14 @@ def declaring(base: Profile, **rules: Any) -> Profile:
     return replace(base, detection=replace(base.detection, **rules))
 
 
-BASES = {"each query": DETR, "top-k": DEFORMABLE, "as many as queries": declaring(DEFORMABLE, top_k=None)}
+BASES = {"each query": DETR, "top-k": DEFORMABLE}
+AS_MANY_AS_QUERIES = declaring(DEFORMABLE, top_k=None)
 
 
-def found(subject: Implementation) -> dict[str, Exception]:
+def found(subject: Implementation, examples: int = EXAMPLES) -> dict[str, Exception]:
     """What each invariant about broken numbers says of a subject that it does not hold for."""
     applied = [item.id for item in BROKEN if item.applies(subject.profile)]
-    failures = {name: failure(name, subject, EXAMPLES) for name in applied}
+    failures = {name: failure(name, subject, examples) for name in applied}
     return {name: error for name, error in failures.items() if error is not None}
 
 
@@ -75,6 +76,18 @@ def test_what_departs_from_its_declaration_is_found(base: str, field: str) -> No
         profiles = (declaring(BASES[base], **{field: value}) for value in (built, declared))
         wrong = found(built_to(*profiles))
         assert bool(wrong) is not fulfils(base, field, built, declared), (built, declared, wrong)
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in FIELDS.items() for value in values])
+def test_where_k_is_the_number_of_queries_sound_ones_alone_give_fewer(field: str, value: str) -> None:
+    assert not found(declared_implementation(declaring(AS_MANY_AS_QUERIES, **{field: value})))
+
+
+@pytest.mark.parametrize(("built", "declared"), [("keep", "drop"), ("drop", "keep")])
+@pytest.mark.parametrize("field", FIELDS)
+def test_what_departs_is_found_where_k_is_the_number_of_queries(field: str, built: str, declared: str) -> None:
+    profiles = (declaring(AS_MANY_AS_QUERIES, **{field: value}) for value in (built, declared))
+    assert found(built_to(*profiles), 20)
 
 
 Detect = Callable[[Tensor, float], Tensor]
