@@ -142,6 +142,7 @@ OUTCOMES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "options", "verdict", "told"), OUTCOMES)
 def test_what_it_does_costs_a_verdict(
     name: str, options: tuple[str, ...], verdict: str, told: str, checked: Callable[..., Any]

@@ -133,6 +133,7 @@ def test_every_defect_of_a_real_project_is_in_the_bank(thread: str) -> None:
     assert any(thread in mutant.provenance for mutant in bank())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("group", sorted({mutant.group for mutant in bank()}))
 def test_every_patch_applies_and_imports(group: str) -> None:
     for mutant in chosen_mutants([group]):

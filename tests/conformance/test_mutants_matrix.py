@@ -156,6 +156,7 @@ def test_expected_invariants_have_every_seed_and_the_others_one() -> None:
     assert survey_tasks([FOUND], 0, 0) == []
 
 
+@pytest.mark.thorough
 def test_workers_find_what_this_process_finds() -> None:
     chosen = find_mutant("giou-penalty-added")
     tasks = expected_tasks([chosen], range(2), 10)

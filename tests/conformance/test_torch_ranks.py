@@ -359,6 +359,7 @@ here.counts(ranks, 1, 0)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("count", "end", "number"),
     [

@@ -64,6 +64,7 @@ def optimal(case: SetCase) -> tuple[Matching, ...]:
     return tuple(Matching(solution.rows, solution.columns) for solution in solutions)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("profile", [DETR, DEFORMABLE], ids=lambda item: item.name)
 def test_a_gradient_is_what_differences_say(profile: Profile) -> None:
     compared = {"logits": 0, "boxes": 0}

@@ -177,6 +177,7 @@ def rotated(base: Profile, turn: int) -> tuple[Profile, dict[str, float]]:
     return profile, {name: ROUNDED[(place + turn) % len(ROUNDED)] for place, name in enumerate(names)}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("base", "turn"), [(DETR, 0), (DETR, 1), (DEFORMABLE, 2)])
 def test_an_implementation_with_its_numbers_in_buffers_is_not_accused(base: Profile, turn: int) -> None:
     profile, fixed = rotated(base, turn)

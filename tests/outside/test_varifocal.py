@@ -103,6 +103,7 @@ class Criterion(VarifocalCriterion):
 """
 
 
+@pytest.mark.thorough
 def test_init_finds_it_where_it_is_registered(registered: Path) -> None:
     (registered / "mine.py").write_text(MINE, encoding="utf-8")
     found = run(registered, "init", "mine:Criterion")

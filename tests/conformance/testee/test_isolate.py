@@ -140,6 +140,7 @@ def test_what_one_judgement_leaves_behind_reaches_no_other(breaking: Path) -> No
     assert {judgement.verdict for judgement in item.judgements} == {Verdict.HOLDS}
 
 
+@pytest.mark.thorough
 def test_noise_stays_out_of_the_runs_output(
     breaking: Path, command_line: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

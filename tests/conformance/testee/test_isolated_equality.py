@@ -83,6 +83,7 @@ def numbers(component: str) -> range:
     return range(1, largest + 2, EACH)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("component", COMPONENTS)
 def test_odd_values_are_told_alike(component: str, isolated: Any) -> None:
     (there,) = isolated("DIRECT")
@@ -189,6 +190,7 @@ BROAD = os.environ.get("DETR_SPEC_ISOLATED", "").split()
 SUBJECTS |= {name: {"examples": 2} for name in BROAD}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SUBJECTS, ids=lambda name: name.rpartition("/")[2])
 def test_judgements_are_the_same(name: str) -> None:
     judgements = require_same_judgements(name, **SUBJECTS[name])

@@ -105,6 +105,7 @@ RIGHT: dict[Callable[[Configuration], Any], int | None] = {
 """Detectors, and how far the backbone of each sees; a group norm sees everything."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", RIGHT)
 def test_right_detectors_of_other_kinds_are_not_accused(kind: Callable[[Configuration], Any], failing: Failing) -> None:
     assert failing(implementation(kind, reach=RIGHT[kind]), examples=10) == set()

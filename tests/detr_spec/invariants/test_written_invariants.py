@@ -32,6 +32,7 @@ PROFILES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_right_implementation_in_its_own_form_is_not_accused(name: str, failing: Failing) -> None:
     assert failing(declared_implementation(PROFILES[name]), JUDGED, 5) == set()
