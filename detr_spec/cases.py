@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +31,16 @@ class Case:
         """A permutation of 0 … size − 1 that moves something wherever that is possible; int64 [size]."""
         order = self.generator(purpose).permutation(size)
         return np.roll(order, 1) if size > 1 and (order == np.arange(size)).all() else order
+
+
+def joined_images(layers: Sequence[Outputs]) -> Outputs:
+    """What one decoder layer predicts for the images of several batches, one after another."""
+    masks = [layer.masks for layer in layers if layer.masks is not None]
+    return Outputs(
+        np.concatenate([layer.logits for layer in layers]),
+        np.concatenate([layer.boxes for layer in layers]),
+        np.concatenate(masks) if len(masks) == len(layers) else None,
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -107,13 +118,10 @@ class RankCase(Case):
     @property
     def union(self) -> tuple[Outputs, Targets]:
         """The images of all ranks as one batch, rank after rank."""
-        layers = [
-            Outputs(np.concatenate([layer.logits for layer in ranks]), np.concatenate([layer.boxes for layer in ranks]))
-            for ranks in zip(*(outputs.layers for outputs, _ in self.batches), strict=True)
-        ]
-        main = layers[-1]
+        layers = zip(*(outputs.layers for outputs, _ in self.batches), strict=True)
+        *earlier, main = map(joined_images, layers)
         targets = tuple(target for _, targets in self.batches for target in targets)
-        return Outputs(main.logits, main.boxes, auxiliary=tuple(layers[:-1])), targets
+        return replace(main, auxiliary=tuple(earlier)), targets
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -7,13 +7,15 @@ from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any
 
+import numpy as np
+
 from detr_spec.calls import CALLS, EVALUATED, PLAIN
 from detr_spec.costs import BoxCost, ClassCost, Cost
 from detr_spec.profile import COST_PARTS, LOSS_PARTS, PARTS, Profile
 from detr_spec.scope import MatchingScope
 from detr_spec.terms import BoxTerm, ClassTerm, MaskTerm, Term
 from detr_spec.tolerance import values
-from detr_spec.values import DTYPES, InvalidValue
+from detr_spec.values import DTYPES, Floats, InvalidValue
 
 __all__ = [
     "COST_PARTS",
@@ -25,6 +27,7 @@ __all__ = [
     "number_names",
     "number_of",
     "replace",
+    "varied_weights",
     "weights_of",
     "with_numbers",
 ]
@@ -73,6 +76,9 @@ class Configuration:
     """Whether mask losses are asked for."""
     edges: bool = False
     """Whether outputs have distributions of edges, whose losses are asked for then."""
+    sample: tuple[tuple[float, float], ...] = ()
+    """The points (x, y) in [0, 1] at which masks are compared, where the implementation takes them: each drawing of n
+    points gives the first n of these, and the first again after the last."""
     class_cost: ClassCost = None  # type: ignore[assignment]
     """The profile's class cost with the numbers of the case; where it is not given, with those of the profile."""
     box_cost: BoxCost = None  # type: ignore[assignment]
@@ -127,10 +133,10 @@ class Configuration:
         """The terms of the matching cost that count, and their weights; one of weight 0 is left out."""
         own = zip((self.class_cost, self.box_cost, self.overlap_cost), self.cost_weights, strict=True)
         further = ((further.cost, further.weight) for further in self.profile.further_costs)
-        return tuple((cost, weight) for cost, weight in (*own, *further) if weight)
+        return tuple((cost, weight) for cost, weight in (*own, *further) if weight and cost.is_there)
 
     def is_matched_by(self, predictions: str) -> bool:
-        """Whether the matching cost depends on "logits" or "boxes"."""
+        """Whether the matching cost depends on "logits", "boxes" or "masks"."""
         return any(predictions in cost.reads for cost, _ in self.costs)
 
     @property
@@ -147,7 +153,7 @@ class Configuration:
     def _asked(self) -> dict[str, Term]:
         own: dict[str, Term] = {name: getattr(self, part) for name, part in LOSS_PARTS.items()}
         every = own | {further.key: further.term for further in self.profile.further_losses}
-        asked = {"masks": self.masks, "edges": self.edges}
+        asked = {"masks": self.masks, "edges": self.edges, "boxes": self.profile.has_boxes}
         return {name: term for name, term in every.items() if asked.get(term.moves, True)}
 
     @property
@@ -163,13 +169,31 @@ class Configuration:
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """The training terms that the case is about, by neutral name: those of masks where these are asked for."""
-        return self.moving("masks") if self.masks else tuple(self.terms)
+        """The training terms that the case is about, by neutral name: those of masks where these are asked for.
+
+        Where a dialect cannot do without masks, every case is about all terms.
+        """
+        return self.moving("masks") if self.asks_masks_alone else tuple(self.terms)
+
+    @property
+    def asks_masks_alone(self) -> bool:
+        """Whether the case is about losses of masks, which are asked for beside those of every case."""
+        return self.masks and not self.profile.matches_masks
 
     @property
     def layered(self) -> tuple[str, ...]:
         """The training terms that every decoder layer has, by neutral name."""
-        return tuple(name for name, term in self.terms.items() if term.every_layer)
+        return tuple(name for name, term in self.terms.items() if self.profile.has_every_layer(term))
+
+    @property
+    def points(self) -> Floats:
+        """The points at which masks are compared, as far as they are known; [S, 2]."""
+        return np.array(self.sample, dtype=np.float64).reshape(-1, 2)
+
+    @property
+    def draws_unknown_points(self) -> bool:
+        """Whether masks are compared at points that are not known."""
+        return self.profile.masks.compared == "points" and not self.sample
 
     def moving(self, predictions: str) -> tuple[str, ...]:
         """The training terms that move "logits", "boxes", "masks" or "edges", by neutral name."""
@@ -192,7 +216,8 @@ class Configuration:
     @property
     def losses(self) -> list[str]:
         """The losses to ask for, by the names that DETR's `SetCriterion` gives them."""
-        return ["labels", "boxes", "cardinality", *(["masks"] if self.masks else [])]
+        boxes = ["boxes"] if self.profile.has_boxes else []
+        return ["labels", *boxes, "cardinality", *(["masks"] if self.masks else [])]
 
     @property
     def weight_dict(self) -> dict[str, float]:
@@ -233,5 +258,12 @@ def number_of(configuration: Configuration, name: str) -> float:
 def weights_of(profile: Profile) -> dict[str, float]:
     """The weights that a dialect trains with, by the names of a configuration's fields."""
     cost = zip(COST_WEIGHTS, profile.cost_weights, strict=True)
-    loss = zip(list(TERM_WEIGHTS.values())[:3], profile.loss_weights, strict=True)
+    loss = zip(TERM_WEIGHTS.values(), (*profile.loss_weights, *profile.mask_weights), strict=True)
     return {**dict(cost), **dict(loss)}
+
+
+def varied_weights(profile: Profile) -> tuple[str, ...]:
+    """Those of them that cases vary, those of masks where every case has these; none of a cost that is not there."""
+    costs = [name for name, part in zip(COST_WEIGHTS, COST_PARTS, strict=True) if getattr(profile, part).is_there]
+    names = list(TERM_WEIGHTS.values())
+    return (*costs, *(names if profile.matches_masks else names[:3]))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, get_args, get_origin, get_ty
 
 import numpy as np
 
-from detr_spec.costs import ScoreTimesOverlap
+from detr_spec.costs import MaskCrossEntropyCost, MaskDiceCost, ScoreTimesOverlap
 from detr_spec.hints import default_of, field_types, is_part, record_type
 from detr_spec.parts import Part, known_parts
 from detr_spec.profile import FurtherCost, FurtherLoss, Profile
@@ -64,7 +64,16 @@ NUMBERS: dict[str, tuple[object, ...]] = {
         (0.3, 0.7, 0.1),
     ),
     "eos_coef": (0.1, 0.0, 0.25, 1.0, 3.0),
-    "further_costs": ((), (FurtherCost(cost=ScoreTimesOverlap(), weight=4.0),)),
+    "further_costs": (
+        (),
+        (FurtherCost(cost=ScoreTimesOverlap(), weight=4.0),),
+        (FurtherCost(cost=MaskCrossEntropyCost(), weight=5.0), FurtherCost(cost=MaskDiceCost(), weight=5.0)),
+    ),
+    "mask_weights": ((1.0, 1.0), (5.0, 5.0), (0.0, 1.0), (0.3, 0.7)),
+    "points": (16, 1, 5),
+    "pixels_per_point": (None, 2, 4),
+    "oversampling": (3.0, 1.0, 1.5),
+    "uncertain": (0.75, 0.0, 1.0),
     "further_losses": (
         (),
         (FurtherLoss(key="loss_overlap", term=BoxGiou(), weight=0.5),),
@@ -77,6 +86,9 @@ TEMPLATES: dict[str, tuple[object, ...]] = {
     "auxiliary_loss": ("{loss}_{layer}", "{loss}_aux_{layer}", "d{layer}.{loss}", "{loss}_aux", "{loss}"),
     "encoder_loss": (None, "{loss}_enc", "enc.{loss}", "{loss}_enc_{layer}", "{loss}_enc_{number}"),
     "initial_loss": (None, "{loss}_pre", "pre.{loss}"),
+    # Without any, hardly a drawn profile would have costs and losses that go with it.
+    "boxes": ("pred_boxes", "other_pred_boxes"),
+    "target_boxes": ("boxes", "other_boxes"),
     "one_to_many": ("{output}_one2many", "further.{output}"),
     "one_to_many_loss": (None, "{loss}_one2many", "o2m.{loss}"),
     "denoising_loss": (None, "{loss}_dn", "dn.{loss}", "{loss}_dn_{layer}"),

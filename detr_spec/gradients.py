@@ -21,7 +21,7 @@ from detr_spec.parameters import held, product
 from detr_spec.places import Place
 from detr_spec.reported import reported_losses
 from detr_spec.terms import Layer
-from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, gradient, lift, placed, values
+from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, anything, gradient, lift, placed, values
 from detr_spec.values import Floats, Index, Integers, Matching, Outputs, Targets, part_dtypes
 
 
@@ -85,7 +85,7 @@ class LayerObjective:
         if self.layer.masks is None:
             return shown
         rows = matched_rows(self.layer.masks, self.matchings)
-        return replace(shown, masks=partial(shown_masks, rows, self.targets, self.matchings))
+        return replace(shown, masks=partial(shown_masks, self.configuration, rows, self.targets, self.matchings))
 
     def _shown(self, numbers: Numbers) -> Layer:
         return self._ranged if isinstance(numbers, Interval) else self._plain
@@ -110,7 +110,7 @@ class LayerObjective:
 
     def of_masks(self, rows: SameNumbers) -> SameNumbers:
         """The weighted terms that move masks, of the matched pairs; [m, h, w] → []."""
-        masks = partial(shown_masks, rows, self.targets, self.matchings)
+        masks = partial(shown_masks, self.configuration, rows, self.targets, self.matchings)
         return cast(SameNumbers, self._total("masks", replace(self._shown(rows), masks=masks)))
 
     def of_edges(self, edges: SameNumbers) -> SameNumbers:
@@ -136,7 +136,11 @@ class LayerObjective:
             found = replace(found, edges=edges)
         if self.layer.masks is None:
             return found
-        masks = gradient(ranged.of_masks, lift(matched_rows(self.layer.masks, self.matchings), dtypes.logits))
+        matched = lift(matched_rows(self.layer.masks, self.matchings), dtypes.logits)
+        unknown = self.configuration.draws_unknown_points and any(
+            weights.get(name) is not None for name in self.configuration.moving("masks")
+        )
+        masks = anything(matched) if unknown else gradient(ranged.of_masks, matched)
         return replace(found, masks=placed(masks, self.layer.masks.shape, places))
 
     def noise(self, pairs: Integers) -> float:

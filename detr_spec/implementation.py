@@ -159,7 +159,8 @@ class Limits:
     `fixed={"class_loss.alpha": 0.25}` says that the focal loss's α is always 0.25 in it; `equal_shapes=True` says
     that the cost matrices of a batch must have one shape; `devices` are those that it can compute on, which the
     bridge of a framework finds where they are not given; `calls=(*USUAL_CALLS, "int32-labels")` says that it takes
-    labels in int32 too, and any shorter list in which ways it is not to be called.
+    labels in int32 too, and any shorter list in which ways it is not to be called; `mask_points=True` says that masks
+    are compared at the points of `Configuration.sample`, in place of ones drawn at random.
     `components={"postprocess": ComponentLimits(dtypes=("float16", "float32"))}` gives a component limits of its own.
     """
 
@@ -168,6 +169,7 @@ class Limits:
     equal_shapes: bool = False
     devices: tuple[str, ...] = ()
     calls: tuple[str, ...] = USUAL_CALLS
+    mask_points: bool = False
     components: Mapping[str, ComponentLimits] = field(default_factory=dict)
 
     def of(self, component: str) -> Limits:

@@ -80,6 +80,11 @@ def without_no_object(profile: Profile) -> bool:
     return not profile.has_no_object
 
 
+def with_boxes(profile: Profile) -> bool:
+    """Dialects with boxes, and not masks alone."""
+    return profile.has_boxes
+
+
 def judging(name: str, among: Callable[[Profile], bool] = every_profile) -> Callable[[Profile], bool]:
     """Those of these dialects in which a training term, by neutral name, is judged."""
     return lambda profile: among(profile) and profile.judges(name)

@@ -13,7 +13,7 @@ import numpy as np
 
 from detr_spec.activations import sigmoid
 from detr_spec.configuration import Configuration, replace
-from detr_spec.masks import bilinear, common_size, matched_masks
+from detr_spec.masks import Places, matched_masks, places_in_losses
 from detr_spec.parameters import held
 from detr_spec.profile import Profile
 from detr_spec.terms import Layer
@@ -173,18 +173,23 @@ def shown_layer(
         pixels=pixels_of(targets) if configuration.profile.boxes.units == "pixels" else None,
         masks=None
         if layer.masks is None
-        else partial(shown_masks, lift(matched_rows(layer.masks, matchings), dtypes.logits), targets, matchings),
+        else partial(
+            shown_masks, configuration, lift(matched_rows(layer.masks, matchings), dtypes.logits), targets, matchings
+        ),
         edges=None if layer.edges is None else lift(layer.edges, dtypes.logits),
         references=None if layer.references is None else lift(layer.references, dtypes.boxes),
     )
 
 
-def shown_masks(matched: SameNumbers, targets: Targets, matchings: Sequence[Matching]) -> tuple[SameNumbers, Booleans]:
-    """The matched queries' masks at the common size, and the masks of their targets; [m, h, w] → two of [m, H, W].
+def shown_masks(
+    configuration: Configuration, matched: SameNumbers, targets: Targets, matchings: Sequence[Matching]
+) -> Places:
+    """The matched queries' masks and those of their targets, where the profile compares them; [m, h, w] → [m, N].
 
-    The targets' masks are padded to that size, and the padding counts.
+    The targets' masks are padded to the common size, and the padding counts.
     """
-    return bilinear(matched, *common_size(targets)), matched_masks(targets, matchings)
+    truth = matched_masks(targets, matchings)
+    return places_in_losses(matched, truth, configuration.profile.masks, configuration.points)
 
 
 def set_losses(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from detr_spec.boxes import BoxRules
-from detr_spec.costs import BoxCost, ClassCost, Cost, GiouCost, L1Cost, NegativeProbability
+from detr_spec.costs import BoxCost, ClassCost, Cost, GiouCost, L1Cost, NegativeProbability, NoBoxCost
 from detr_spec.declarations import (
     choices_of,
     require_arguments,
@@ -21,6 +21,7 @@ from detr_spec.declarations import (
     require_number,
     require_weights,
 )
+from detr_spec.masks import MaskRules
 from detr_spec.parts import Part, known_parts
 from detr_spec.scope import MatchingScope
 from detr_spec.spelling import DenoisingRules, Keys, LossRules, MatcherRules, TargetRules
@@ -48,6 +49,7 @@ __all__ = [
     "FurtherLoss",
     "Keys",
     "LossRules",
+    "MaskRules",
     "MatcherRules",
     "MatchingScope",
     "Profile",
@@ -141,7 +143,7 @@ class Profile:
 
     `activation` softmax has a no-object class; sigmoid has none. `class_cost` to `dice_loss` are the formulas, with
     the numbers that the dialect trains with. None in place of a training term says that it is not judged, while the
-    others are. Raises `InvalidValue` for what contradicts itself.
+    others are; None in place of a cost of boxes that there is none. Raises `InvalidValue` for what contradicts itself.
     """
 
     name: str
@@ -165,6 +167,8 @@ class Profile:
     """Weights of classes, boxes and overlaps in the matching cost that the dialect trains with."""
     loss_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
     """Weights of classes, boxes and overlaps in the training loss."""
+    mask_weights: tuple[float, float] = (1.0, 1.0)
+    """Weights of the two losses of masks in it."""
     matching: MatchingScope = field(default_factory=MatchingScope)
     one_to_many_repeats: int = 1
     """How many queries a target is given among further ones, which have losses of their own where these have a key; as
@@ -206,10 +210,11 @@ class Profile:
     targets: TargetRules = field(default_factory=TargetRules)
     matcher: MatcherRules = field(default_factory=MatcherRules)
     boxes: BoxRules = field(default_factory=BoxRules)
+    masks: MaskRules = field(default_factory=MaskRules)
     detection: DetectionRules = field(default_factory=DetectionRules)
 
     def __post_init__(self) -> None:
-        for name, stand_in in _NOT_JUDGED.items():
+        for name, stand_in in (_NOT_JUDGED | dict.fromkeys(COST_PARTS[1:], NoBoxCost)).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, stand_in())
         require_choices(self)
@@ -220,8 +225,12 @@ class Profile:
                 "boxes.units is 'pixels', and targets.units is 'relative', so that no image has a size; "
                 "expected 'pixels' for both, or 'relative' for boxes"
             )
-        require_weights("cost_weights", (*self.cost_weights, *(further.weight for further in self.further_costs)))
+        own = zip(self.cost_weights, COST_PARTS, strict=True)
+        there = [weight for weight, part in own if getattr(self, part).is_there]
+        require_weights("cost_weights", (*there, *(further.weight for further in self.further_costs)))
         require_weights("loss_weights", self.loss_weights)
+        for weight in self.mask_weights:
+            require_number("a weight of mask_weights", weight)
         self._require_activation("class_cost", self.class_cost, ClassCost)
         self._require_activation("class_loss", self.class_loss, ClassTerm)
         for further_cost in self.further_costs:
@@ -229,8 +238,11 @@ class Profile:
         for further in self.further_losses:
             self._require_activation(further.key, further.term, Term)
         require_different("losses", *(further.key for further in self.further_losses), *self.keys.losses)
+        self._require_masks()
+        if not self.has_boxes:
+            self._require_no_boxes()
         if self.matcher.arguments:
-            require_arguments(self.matcher.arguments, ("logits", "boxes", *self.targets.parts))
+            require_arguments(self.matcher.arguments, self.matcher_arguments)
         if self.detection.drops_no_object and not self.has_no_object:
             raise InvalidValue(
                 "detection.drops_no_object is True, and activation is 'sigmoid', which has no class of no object; "
@@ -240,6 +252,30 @@ class Profile:
         if needed != self.activation:
             others = [name for name in map(str, choices_of(Profile)["cardinality"]) if _CARDINALITY.get(name) != needed]
             raise InvalidValue(self._unfit("cardinality", self.cardinality, needed, others))
+
+    def _require_masks(self) -> None:
+        if self.masks.compared == "points":
+            for name in ("mask_loss", "dice_loss"):
+                if not getattr(self, name).takes_fractions and self.masks.labels == "bilinear":
+                    raise InvalidValue(
+                        f"{name} is {getattr(self, name).name!r}, and masks are compared at points, which may lie half "
+                        "inside a target; expected another loss, labels 'nearest', or 'pixels'"
+                    )
+        elif self.matches_masks:
+            raise InvalidValue(
+                "further_costs have one of masks, and masks.compared is 'pixels'; expected 'points', at which the "
+                "matching compares them"
+            )
+
+    def _require_no_boxes(self) -> None:
+        costs = [self.box_cost, self.overlap_cost, *(further.cost for further in self.further_costs)]
+        terms = [self.box_loss, self.overlap_loss, *(further.term for further in self.further_losses)]
+        needless = [cost.name for cost in costs if "boxes" in cost.reads]
+        needless += [term.name for term in terms if term.is_judged and term.moves in ("boxes", "edges")]
+        if needless:
+            raise InvalidValue(
+                f"keys.boxes is None, and there is {needless[0]!r}; expected costs and losses without boxes"
+            )
 
     def _require_activation(self, field: str, part: Part, kind: type[Part]) -> None:
         if part.activation not in (None, self.activation):
@@ -256,6 +292,32 @@ class Profile:
     def has_no_object(self) -> bool:
         """Whether the logits have a no-object column."""
         return self.activation == "softmax"
+
+    @property
+    def has_boxes(self) -> bool:
+        """Whether there are boxes, in outputs and targets."""
+        return self.keys.boxes is not None
+
+    @property
+    def matches_masks(self) -> bool:
+        """Whether the matching cost depends on masks, so that no outputs and no targets are without."""
+        return self.matches_by("masks")
+
+    def matches_by(self, predictions: str) -> bool:
+        """Whether the matching cost depends on "logits", "boxes" or "masks", with whatever weights."""
+        own = self.class_cost, self.box_cost, self.overlap_cost, *(further.cost for further in self.further_costs)
+        return any(predictions in cost.reads for cost in own)
+
+    @property
+    def matcher_arguments(self) -> tuple[str, ...]:
+        """What a matcher that is not called with outputs and targets is called with, by fields of `Keys`."""
+        boxes, masks = ("boxes",) if self.has_boxes else (), ("masks",) if self.matches_masks else ()
+        own = ("logits", *boxes, *masks, *self.targets.parts, *(("target_masks",) if masks else ()))
+        return tuple(name for name in own if name != "target_boxes" or self.has_boxes)
+
+    def has_every_layer(self, term: Term) -> bool:
+        """Whether all decoder layers have a term, and predictions apart, or the last layer alone."""
+        return term.moves != "masks" or self.masks.layers == "every"
 
     def judges(self, name: str) -> bool:
         """Whether a training term, by neutral name, is judged."""

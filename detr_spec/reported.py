@@ -137,7 +137,7 @@ def _reported(
     """As `reported_losses`; whole: whether these terms are all, so that their total is known."""
     keys, rules, found = profile.keys, profile.losses, dict[str, list[Part]]()
     places = keys.places(*counts)
-    trained = {name: _places_with(term, places) for name, term in terms}
+    trained = {name: _places_with(term, places, profile) for name, term in terms}
     metrics = dict.fromkeys(METRICS, tuple(place for place in places if _has_metrics(keys, place)))
     metrics["class_error"] = tuple(place for place in (LAST, Place("one_to_many")) if place in places)
     for name, own in (trained | metrics).items():
@@ -157,9 +157,10 @@ def _reported(
     return losses
 
 
-def _places_with(term: Term, places: Sequence[Place]) -> tuple[Place, ...]:
+def _places_with(term: Term, places: Sequence[Place], profile: Profile) -> tuple[Place, ...]:
     """The places whose predictions have a term."""
-    return tuple(place for place in places if place.whose in term.whose) if term.every_layer else (LAST,)
+    every = profile.has_every_layer(term)
+    return tuple(place for place in places if place.whose in term.whose) if every else (LAST,)
 
 
 def _has_metrics(keys: Keys, place: Place) -> bool:

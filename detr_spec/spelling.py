@@ -25,7 +25,8 @@ class Keys:
     """Names of outputs, targets and losses. A loss whose name is None is one that the dialect does not report."""
 
     logits: str = "pred_logits"
-    boxes: str = "pred_boxes"
+    boxes: str | None = "pred_boxes"
+    """None where there are no boxes, as in MaskFormer; those of targets are None then too."""
     masks: str = "pred_masks"
     edges: str = "pred_corners"
     references: str = "ref_points"
@@ -33,14 +34,14 @@ class Keys:
     encoder: str = "enc_outputs"
     initial: str = "pre_outputs"
     one_to_many: str = "{output}_one2many"
-    """How the logits, boxes and auxiliary outputs of further queries are named from those of the decoder's."""
+    """How the logits, boxes, masks and auxiliary outputs of further queries are named from those of the decoder's."""
     denoising: str = "dn_outputs"
     denoising_meta: str = "dn_meta"
     denoising_groups: str = "dn_num_group"
     denoising_queries: str = "pad_size"
     denoising_positives: str = "dn_positive_idx"
     labels: str = "labels"
-    target_boxes: str = "boxes"
+    target_boxes: str | None = "boxes"
     target_masks: str = "masks"
     target_size: str = "size"
     target_valid: str = "valid"
@@ -86,10 +87,14 @@ class Keys:
         require_template("one_to_many", self.one_to_many, "output")
         apart = self.encoder, self.initial, self.denoising, self.denoising_meta, *self.one_to_many_outputs.values()
         of_layer = self.logits, self.boxes, self.masks, self.edges, self.references
-        require_different("outputs", *of_layer, self.auxiliary, *apart)
+        require_different("outputs", *(key for key in (*of_layer, self.auxiliary, *apart) if key is not None))
         of_groups = self.denoising_groups, self.denoising_queries, self.denoising_positives
         require_different("parts of the meta data", self.denoising, *of_groups)
-        of_object = self.labels, self.target_boxes, self.target_masks
+        if (self.boxes is None) is not (self.target_boxes is None):
+            raise InvalidValue(
+                f"boxes is {self.boxes!r}, and target_boxes {self.target_boxes!r}; expected None for both, or neither"
+            )
+        of_object = self.labels, self.target_masks, *([] if self.target_boxes is None else [self.target_boxes])
         require_different("parts of a target", *of_object, self.target_size, self.target_valid, self.target_counts)
         for name, optional in _TEMPLATES.items():
             if (template := getattr(self, name)) is not None:
@@ -114,7 +119,8 @@ class Keys:
     @property
     def one_to_many_outputs(self) -> dict[str, str]:
         """The names of what further queries predict, by those of the same of the decoder's queries."""
-        return {key: self.one_to_many.format(output=key) for key in (self.logits, self.boxes, self.auxiliary)}
+        own = (self.logits, self.boxes, self.masks, self.auxiliary)
+        return {key: self.one_to_many.format(output=key) for key in own if key is not None}
 
     def places(self, decoder_layers: int, encoder_predictions: int) -> tuple[Place, ...]:
         """Whose predictions have losses: the decoder's, the last layer's first, and of those apart what is named."""

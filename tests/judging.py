@@ -20,7 +20,8 @@ Failing = Callable[..., set[str]]
 
 
 ELSEWHERE = tuple(
-    f"detr_spec.invariants.{name}" for name in ("apart_gradients", "distributions", "mixed", "one_to_many", "sizes")
+    f"detr_spec.invariants.{name}"
+    for name in ("apart_gradients", "distributions", "mask_layers", "mixed", "one_to_many", "sizes")
 )
 """The modules that speak about several components, and have tests of their own."""
 

@@ -20,7 +20,16 @@ from detr_spec.hints import (
 )
 from detr_spec.parts import known_parts
 from detr_spec.places import APART
-from detr_spec.profile import DetectionRules, FurtherCost, FurtherLoss, Keys, MatcherRules, Profile, TargetRules
+from detr_spec.profile import (
+    DetectionRules,
+    FurtherCost,
+    FurtherLoss,
+    Keys,
+    MaskRules,
+    MatcherRules,
+    Profile,
+    TargetRules,
+)
 from detr_spec.values import Outputs
 
 LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "E": 2, "n": 2, "m": 3, "k": 2, "L": 2}
@@ -45,6 +54,7 @@ SPECIAL: dict[tuple[Any, str], Any] = {
     (DetectionRules, "drops_no_object"): lambda: False,
     (Profile, "further_costs"): lambda: (record(FurtherCost),),
     (Profile, "further_losses"): lambda: (record(FurtherLoss),),
+    (MaskRules, "oversampling"): lambda: 1.3,
     (Keys, "auxiliary_loss"): lambda: "layer {layer}, {loss}",
     (Keys, "encoder_loss"): lambda: "encoder, {loss}",
     (Keys, "initial_loss"): lambda: "initial, {loss}",

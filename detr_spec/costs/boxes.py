@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NoReturn
 
 from detr_spec.boxes import giou
 from detr_spec.costs.cost import BoxCost, Pairs
 from detr_spec.tolerance import Numbers, absolute, rounded_like
+from detr_spec.values import InvalidValue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +45,18 @@ class OneMinusGiou(GiouCost):
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
         return 1.0 + super().value(pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoBoxCost(BoxCost):
+    """What stands for a cost of boxes that a dialect does not have."""
+
+    name = "none"
+    reads = frozenset()
+    is_there = False
+
+    def value(self, pairs: Pairs) -> NoReturn:
+        """Raises `InvalidValue`: there is none."""
+        raise InvalidValue(
+            f"a cost that a dialect does not have has no value; its {len(pairs.labels)} targets need none"
+        )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from detr_spec.boxes import EXACT, BoxRules, corners_in
+from detr_spec.masks import Places
 from detr_spec.parts import Part
 from detr_spec.tolerance import Numbers
-from detr_spec.values import Floats, Integers
+from detr_spec.values import Floats, Integers, InvalidValue
 
 LAWS = {
     "sum over coordinates": "it adds the differences of the coordinates of (cx, cy, w, h)",
@@ -24,7 +27,7 @@ class Pairs:
 
     Boxes are cxcywh. has_no_object: whether the logits are those of a softmax whose last column is no object; otherwise
     each logit has a sigmoid. rules: the profile's box arithmetic. pixels: (W, H, W, H) of the image, [4], where
-    overlaps are measured in them.
+    overlaps are measured in them. masks: gives those of queries [Q, P] and of targets [n, P] where they are compared.
     """
 
     logits: Numbers
@@ -34,6 +37,16 @@ class Pairs:
     has_no_object: bool
     rules: BoxRules = EXACT
     pixels: Floats | None = None
+    masks: Callable[[], Places] | None = None
+
+    @cached_property
+    def places(self) -> Places:
+        """Its masks where they are compared; raises `InvalidValue` where there are none."""
+        if self.masks is None:
+            raise InvalidValue(
+                "the outputs have no masks; expected [B, Q, h, w], for the matching cost depends on them"
+            )
+        return self.masks()
 
     @property
     def corners(self) -> tuple[Numbers, Numbers]:
@@ -43,9 +56,11 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost(Part):
-    """A term of the matching cost. reads: which predictions it depends on, "logits" and "boxes"."""
+    """A term of the matching cost. reads: which predictions it depends on, "logits", "boxes" and "masks"."""
 
     reads: ClassVar[frozenset[str]]
+    is_there: ClassVar[bool] = True
+    """Whether the matching has it, with whatever weight."""
 
     @abstractmethod
     def value(self, pairs: Pairs) -> Numbers:
@@ -69,3 +84,10 @@ class BoxCost(Cost):
     """A cost of the boxes."""
 
     reads = frozenset({"boxes"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskCost(Cost):
+    """A cost of the masks."""
+
+    reads = frozenset({"masks"})

@@ -10,7 +10,7 @@ from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, Build, Judg
 from detr_spec.invariants.shared import require_refused, with_broken_label
 from detr_spec.profile import replace
 from detr_spec.strategies import set_cases
-from detr_spec.values import Outputs, Targets
+from detr_spec.values import Targets
 from detr_spec.violation import premise
 
 FILLED_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
@@ -111,7 +111,7 @@ def logit_columns_refused(component: Build, case: SetCase) -> None:
     chosen = np.arange(columns - 1) if fewer else np.append(np.arange(columns), columns - 1)
     logits = case.outputs.logits[..., chosen]
     what = f"a batch with another number of logit columns ({len(chosen)}) than there should be ({columns})"
-    require_refused(what, component, case, outputs=Outputs(logits, case.outputs.boxes, broken=True))
+    require_refused(what, component, case, outputs=replace(case.outputs.main, logits=logits, broken=True))
 
 
 @invariant(
@@ -133,7 +133,7 @@ def surplus_columns(component: Build, case: SetCase) -> None:
     logits = case.outputs.logits
     surplus = logits[:, ::-1, generator.integers(0, own.num_classes, added)]
     wide = np.concatenate([logits[..., : own.num_classes], surplus, logits[..., own.num_classes :]], axis=-1)
-    given = Outputs(wide, case.outputs.boxes)
+    given = replace(case.outputs.main, logits=wide)
     losses = component(own)(given, targets).value
     if own.profile.surplus_columns == "negatives":
         own, outputs = replace(own, num_classes=own.num_classes + added), given

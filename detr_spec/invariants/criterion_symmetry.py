@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.invariant import invariant, judging, with_no_object, without_no_object
+from detr_spec.invariant import invariant, judging, with_boxes, with_no_object, without_no_object
 from detr_spec.invariants.criterion_answers import (
     DISTINCT_ORDINARY_REGIMES,
     Build,
@@ -255,6 +255,7 @@ def matched_label(component: Build, case: SetCase) -> None:
     source="norm §4: the box of query i is compared with that of its own target",
     breaks="boxes taken in the targets' order, not the matching's; boxes of another image",
     cases=SEVERAL_TARGETS,
+    applies=with_boxes,
 )
 def matched_box(component: Build, case: SetCase) -> None:
     """Moving a matched target onto its query's box lowers both box losses.
@@ -284,6 +285,7 @@ def matched_box(component: Build, case: SetCase) -> None:
     source="norm §4; Carion et al. 2020, equation 2: the box loss is taken where the target is an object",
     breaks="box losses over all queries; boxes not gathered by query index; padded targets that count",
     cases=MATCHED_AND_UNMATCHED,
+    applies=with_boxes,
 )
 def unmatched_boxes(component: Build, case: SetCase) -> None:
     """Boxes of unmatched queries do not enter the box losses.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import number_names, number_of
-from detr_spec.invariant import invariant, judging
+from detr_spec.invariant import invariant, judging, with_boxes
 from detr_spec.invariants.criterion_answers import (
     ORDINARY_REGIMES,
     Build,
@@ -150,6 +150,7 @@ def giou_value(component: Build, case: SetCase) -> None:
     source="norm §4: both are distances; a declared epsilon in the GIoU is allowed for",
     breaks="target and predicted boxes in different formats; an undeclared epsilon; targets taken in another order",
     cases=set_cases(regimes=("confident",), targets=(1, 5)),
+    applies=with_boxes,
 )
 def perfect_boxes(component: Build, case: SetCase) -> None:
     """Where one confident query predicts each target's exact box, the box losses are 0.

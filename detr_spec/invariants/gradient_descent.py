@@ -131,7 +131,8 @@ SMALLEST_SIDE = 2.0**-12
 def pulls_from_everywhere(profile: Profile) -> bool:
     """Whether boxes are drawn to their targets, one to each, from afar and from near, small ones like large ones."""
     pulls = "pulls from afar" in profile.box_loss.laws and "scale-invariant" in profile.overlap_loss.laws
-    return pulls and profile.judges("classification") and adds_coordinates(profile) and one_to_one(profile)
+    by_boxes = adds_coordinates(profile) and one_to_one(profile) and not profile.matches_masks
+    return pulls and profile.judges("classification") and by_boxes
 
 
 @invariant(

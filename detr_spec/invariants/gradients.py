@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.invariant import invariant, judging, with_no_object
+from detr_spec.invariant import invariant, judging, with_boxes, with_no_object
 from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, excess
 from detr_spec.invariants.gradient_answers import (
     Build,
@@ -21,7 +21,7 @@ from detr_spec.invariants.shared import layer_names, without_objects
 from detr_spec.losses import classification_has_value
 from detr_spec.strategies import ALL_REGIMES, mask_cases, set_cases
 from detr_spec.tolerance import SPACING, summation_growth
-from detr_spec.values import LayerGradient, LossGradients
+from detr_spec.values import Floats, LayerGradient, LossGradients
 from detr_spec.violation import premise, require
 
 ALL_CASES = set_cases(layers=(1, 3))
@@ -110,8 +110,13 @@ def masks(component: Build, case: SetCase) -> None:
 
     Training sees the gradient alone: masks grow and shrink by it, whatever value is logged.
     """
-    names = case.configuration.trained
-    known = [judged_layers(component, case, {name: 1.0})[-1].require_mask_slopes() for name in names]
+    names = case.configuration.moving("masks")
+    known = [
+        layer.require_mask_slopes()
+        for name in names
+        for layer in judged_layers(component, case, {name: 1.0})
+        if layer.layer.masks is not None
+    ]
     premise(any(known), "nothing is matched, or rounding in the dtype may move every gradient without bound")
 
 
@@ -130,6 +135,8 @@ def weighted_total(component: Build, case: SetCase) -> None:
     """
     layers = judged_layers(component, case, case.configuration.term_weights)
     known = [(layer.require_logit_slopes(), layer.require_box_slopes()) for layer in layers]
+    if case.configuration.profile.matches_masks:
+        known += [(layer.require_mask_slopes(), False) for layer in layers]
     premise(any(map(any, known)), "no gradient is known")
 
 
@@ -142,19 +149,23 @@ def weighted_total(component: Build, case: SetCase) -> None:
     cases=ALL_CASES,
 )
 def none_through_matching(component: Build, case: SetCase) -> None:
-    """Boxes get no gradient from the classification loss, which moves logits, and logits none from the box losses.
+    """Boxes and masks get no gradient from the classification loss, which moves logits, and logits none from theirs.
 
     They meet in the matching alone; a gradient through it moves boxes so that the matching gets cheaper, not
     so that they fit.
     """
-    weights = [dict.fromkeys(case.configuration.moving(kind), 1.0) for kind in ("logits", "boxes")]
-    by_class, by_boxes = (gradients_of(component, case, own, case.targets) for own in weights)
-    for name, first, second in zip(layer_names(case.outputs), by_class.layers, by_boxes.layers, strict=True):
-        require_zero(f"the classification loss moves boxes of {name}", first.boxes)
-        require_zero(f"the box losses move logits of {name}", second.logits)
-    premise_moved("logits", *by_class.layers)
-    if any(map(len, case.targets)):
-        premise_moved("boxes", *by_boxes.layers)
+    moving = {kind: case.configuration.moving(kind) for kind in ("logits", "boxes", "masks")}
+    answers = {
+        kind: gradients_of(component, case, dict.fromkeys(names, 1.0), case.targets).layers
+        for kind, names in moving.items()
+        if names
+    }
+    for kind, layers in answers.items():
+        for other in answers.keys() - {kind}:
+            for name, layer in zip(layer_names(case.outputs), layers, strict=True):
+                require_zero(f"the losses of {kind} move {other} of {name}", getattr(layer, other))
+        if kind == "logits" or any(map(len, case.targets)):
+            premise_moved(kind, *layers)
 
 
 @invariant(
@@ -183,12 +194,17 @@ def every_prediction_connected(component: Build, case: SetCase) -> None:
     premise_moved("logits", *layers)
 
 
+def _parts_of(gradient: LayerGradient) -> dict[str, Floats | None]:
+    """What a gradient is by, by name, of what every decoder layer predicts."""
+    return {"logits": gradient.logits, "boxes": gradient.boxes, "masks": gradient.masks}
+
+
 def _loose(answer: LossGradients, case: SetCase) -> list[str]:
     """The predictions that a judged term moves, and that have no gradient."""
     return [
         f"the {kind} of {name}"
         for name, gradient in zip(layer_names(case.outputs), answer.layers, strict=True)
-        for kind, part in (("logits", gradient.logits), ("boxes", gradient.boxes))
+        for kind, part in _parts_of(gradient).items()
         if part is None and case.configuration.moving(kind)
     ]
 
@@ -203,6 +219,7 @@ def _loose(answer: LossGradients, case: SetCase) -> list[str]:
         "losses of flat boxes are computed and then masked"
     ),
     cases=set_cases(regimes=(*ALL_REGIMES, "degenerate"), layers=(1, 3), queries=(2, 6), targets=(0, 4)),
+    applies=with_boxes,
 )
 def unmatched_boxes_zero(component: Build, case: SetCase) -> None:
     """The boxes of queries without a target get a gradient of exactly zero.
@@ -305,7 +322,7 @@ def finite_when_saturated(component: Build, case: SetCase) -> None:
         answer = gradients_of(component, case, weights, targets)
         layers += answer.layers
         for name, gradient in zip(layer_names(case.outputs), answer.layers, strict=True):
-            for kind, part in (("logits", gradient.logits), ("boxes", gradient.boxes)):
+            for kind, part in _parts_of(gradient).items():
                 broken = [] if part is None else part[~np.isfinite(part)].tolist()
                 require(
                     not broken, f"gradients of the {kind} of {name} are not finite{when}", expected="finite", got=broken

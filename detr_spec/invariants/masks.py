@@ -20,10 +20,17 @@ from detr_spec.invariants.criterion_answers import (
 )
 from detr_spec.invariants.criterion_values import require_definition
 from detr_spec.masks import common_size, padded, padded_targets
+from detr_spec.profile import Profile
 from detr_spec.strategies import mask_cases
 from detr_spec.strategies.regimes import SATURATED_LOGIT
 from detr_spec.values import Floats, Outputs
 from detr_spec.violation import premise, require
+
+
+def compares_pixels(profile: Profile) -> bool:
+    """Whether the losses of masks compare them at each pixel of the padded targets."""
+    return profile.masks.compared == "pixels"
+
 
 VALUE_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5))
 
@@ -77,6 +84,7 @@ def dice_value(component: Build, case: SetCase) -> None:
     source="norm §4: targets are padded with zeros, and the padding counts",
     breaks="padding left out of the sums; every mask resized to one size; masks aligned elsewhere than at the top left",
     cases=mask_cases(regimes=ORDINARY_REGIMES, images=(2, 3), targets=(1, 5)),
+    applies=compares_pixels,
 )
 def padding_counts(component: Build, case: SetCase) -> None:
     """Masks of several sizes have the losses of the same masks padded by hand to the common size.
@@ -103,6 +111,7 @@ def padding_counts(component: Build, case: SetCase) -> None:
     breaks="rows and columns exchanged; a mask of another target; a smoothing that is not the same in both sums",
     cases=mask_cases(regimes=ORDINARY_REGIMES, targets=(1, 5)),
     cost=2,
+    applies=compares_pixels,
 )
 def perfect(component: Build, case: SetCase) -> None:
     """Masks predicted with certainty, at the targets' own size and equal to them, have losses of 0.
@@ -179,7 +188,7 @@ def unmatched_masks(component: Build, case: SetCase) -> None:
     breaks="mask losses wherever a layer has masks; auxiliary layers asked for masks that they do not have",
     cases=mask_cases(layers=(2, 4)),
     cost=2,
-    applies=reports_last_layer,
+    applies=lambda profile: reports_last_layer(profile) and profile.masks.layers == "last",
 )
 def not_auxiliary(component: Build, case: SetCase) -> None:
     """Auxiliary layers have no mask losses, whether they come with masks or without.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from detr_spec.invariants.shared import (
 )
 from detr_spec.matching.costs import image_costs
 from detr_spec.strategies import ALL_REGIMES, close_calls, set_cases
+from detr_spec.strategies.regimes import SATURATED_LOGIT
 from detr_spec.values import Floats, Matching, Outputs, Target, Targets
 from detr_spec.violation import PremiseFailed, Violation, premise, require, require_equal
 
@@ -196,10 +198,15 @@ def recovers_shuffle(component: Build, case: SetCase) -> None:
     the solution.
     """
     configuration, outputs = case.configuration, case.outputs
-    unique_matchings(outputs.main, case.targets, configuration)
+    best = unique_matchings(outputs.main, case.targets, configuration)
+    shuffles = [
+        _predicting_queries(outputs.logits[image], outputs.boxes[image], target)
+        for image, target in enumerate(case.targets)
+    ]
+    recovered = all(own.by_target() == shuffle for own, shuffle in zip(best, shuffles, strict=True))
+    premise(recovered, "another matching costs less")
     matchings = matched(component, configuration, outputs, case.targets)
-    for image, (matching, target) in enumerate(zip(matchings, case.targets, strict=True)):
-        shuffle = _predicting_queries(outputs.logits[image], outputs.boxes[image], target)
+    for image, (matching, shuffle) in enumerate(zip(matchings, shuffles, strict=True)):
         message = f"image {image}: targets are not matched to the queries that predict them"
         require_equal(message, matching.by_target(), shuffle)
 
@@ -253,11 +260,18 @@ def _with_dominated_query(case: SetCase) -> tuple[Outputs, Targets, int]:
         logits[..., -1] = DISBELIEVING_LOGIT
     boxes = np.ones((outputs.batch, 1, 4))
     extended = Outputs(
-        np.concatenate([outputs.logits, logits], axis=1), np.concatenate([outputs.boxes / 4, boxes], axis=1)
+        np.concatenate([outputs.logits, logits], axis=1),
+        np.concatenate([outputs.boxes / 4, boxes], axis=1),
+        None if outputs.masks is None else np.concatenate([outputs.masks, _no_masks(outputs.masks)], axis=1),
     )
     order = case.permutation(extended.queries, "place of the extra query")
-    targets = tuple(Target(target.labels, target.boxes / 4) for target in case.targets)
+    targets = tuple(replace(target, boxes=target.boxes / 4) for target in case.targets)
     return extended.take(queries=order), targets, int(inverse(order)[-1])
+
+
+def _no_masks(masks: Floats) -> Floats:
+    """The mask of a query that sees no object anywhere, with certainty; [B, Q, h, w] → [B, 1, h, w]."""
+    return np.full_like(masks[:, :1], -SATURATED_LOGIT)
 
 
 @invariant(

@@ -60,7 +60,7 @@ def _with_logit(case: SetCase, number: float) -> Outputs:
     logits = case.outputs.logits.copy()
     image, query = generator.integers(case.outputs.batch), generator.integers(case.outputs.queries)
     logits[image, query, generator.choice(case.targets[image].labels)] = number
-    return Outputs(logits, case.outputs.boxes, broken=True)
+    return replace(case.outputs.main, logits=logits, broken=True)
 
 
 @invariant(
@@ -106,7 +106,7 @@ def infinite_logit_refused(component: Build, case: SetCase) -> None:
     formula="NaN in b̂_i or b_j ⇒ an exception",
     source="norm §2 and §3: a NaN box is refused; the profile's `non_finite_boxes`; detr issue 101",
     breaks="boxes that are not checked; NaN costs replaced; a comparison that NaN passes",
-    applies=lambda profile: profile.non_finite_boxes == "refuse",
+    applies=lambda profile: profile.non_finite_boxes == "refuse" and profile.matches_by("boxes"),
     cases=SOUND_CASES,
 )
 def nan_box_refused(component: Build, case: SetCase) -> None:
@@ -124,7 +124,7 @@ def nan_box_refused(component: Build, case: SetCase) -> None:
         target_boxes = targets[image].boxes.copy()
         target_boxes[generator.integers(len(target_boxes)), coordinate] = np.nan
         targets[image] = replace(targets[image], boxes=target_boxes, broken=True)
-    broken = Outputs(case.outputs.logits, boxes, broken=True)
+    broken = replace(case.outputs.main, boxes=boxes, broken=True)
     require_refused(f"a NaN in a {'predicted' if predicted else 'target'} box", component, case, broken, tuple(targets))
 
 
@@ -145,8 +145,8 @@ def minus_infinite_logit(component: Build, case: SetCase) -> None:
     configuration = case.configuration
     masked = _masked_columns(case)
     logits = case.outputs.logits
-    given = Outputs(np.where(masked, -np.inf, logits), case.outputs.boxes, broken=True)
-    meant = Outputs(np.where(masked, VANISHING_LOGIT, logits), case.outputs.boxes)
+    given = replace(case.outputs.main, logits=np.where(masked, -np.inf, logits), broken=True)
+    meant = replace(case.outputs.main, logits=np.where(masked, VANISHING_LOGIT, logits))
     matched_as_drawn(component, configuration, case.outputs, case.targets)
     matchings = answered(component, configuration, given, case.targets)
     require_optimal_matchings("the matching with logits of -inf", matchings, meant, case.targets, configuration)
@@ -296,7 +296,7 @@ def _with_broken_queries(case: SetCase) -> tuple[Outputs, Integers]:
         logits[:, broken] = _broken_logits(case, generator)
     else:
         boxes[:, broken, generator.integers(4)] = np.nan
-    return Outputs(logits, boxes, broken=True), np.setdiff1d(np.arange(queries), broken)
+    return replace(case.outputs.main, logits=logits, boxes=boxes, broken=True), np.setdiff1d(np.arange(queries), broken)
 
 
 def _broken_logits(case: SetCase, generator: np.random.Generator) -> Floats:

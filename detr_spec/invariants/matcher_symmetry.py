@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from detr_spec.cases import SetCase
+from detr_spec.cases import SetCase, joined_images
 from detr_spec.invariant import invariant
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
 from detr_spec.invariants.matcher_terms import adds_coordinates, require_same_matchings
@@ -111,10 +113,11 @@ def other_images_do_not_matter(component: Build, case: SetCase) -> None:
 
 def _others_changed(outputs: Outputs, targets: Targets, kept: int) -> tuple[Outputs, Targets]:
     """The batch with the other images' logits negated, boxes in reverse and targets halved."""
-    logits, boxes = -outputs.logits, outputs.boxes[:, ::-1].copy()
-    logits[kept], boxes[kept] = outputs.logits[kept], outputs.boxes[kept]
+    turned = np.arange(outputs.queries)[::-1]
+    others = replace(outputs.take(queries=turned), logits=-outputs.logits)
+    images = [outputs if image == kept else others for image in range(outputs.batch)]
     halved = (target.take(np.arange(len(target) // 2)) for target in targets)
-    return Outputs(logits, boxes), tuple(
+    return joined_images([own.take(images=[image]) for image, own in enumerate(images)]), tuple(
         target if image == kept else half for image, (target, half) in enumerate(zip(targets, halved, strict=True))
     )
 
@@ -134,10 +137,8 @@ def appended_empty_image(component: Build, case: SetCase) -> None:
     an image ended.
     """
     outputs, targets, configuration = case.outputs.main, case.targets, case.configuration
-    longer = Outputs(
-        np.concatenate([outputs.logits, -outputs.logits[:1]]),
-        np.concatenate([outputs.boxes, outputs.boxes[:1, ::-1]]),
-    )
+    last = replace(outputs.take(images=[0], queries=np.arange(outputs.queries)[::-1]), logits=-outputs.logits[:1])
+    longer = joined_images([outputs, last])
     before = matched_as_drawn(component, configuration, outputs, targets)
     after = matched(component, configuration, longer, (*targets, targets[0].take([])))
     costs = image_costs(outputs, targets, configuration)
@@ -206,8 +207,8 @@ def _predictions_left_of_targets(case: SetCase) -> tuple[Outputs, Targets]:
     def right(boxes: Floats) -> Floats:
         return round_to(boxes * _HALF_X + np.array([0.5, 0.0, 0.0, 0.0]), case.configuration.dtype)
 
-    outputs = Outputs(case.outputs.logits, case.outputs.boxes * _HALF_X)
-    return outputs, tuple(Target(target.labels, right(target.boxes)) for target in case.targets)
+    outputs = replace(case.outputs.main, boxes=case.outputs.boxes * _HALF_X)
+    return outputs, tuple(replace(target, boxes=right(target.boxes)) for target in case.targets)
 
 
 def _one_target_moved(case: SetCase, target: Target) -> Target:
@@ -216,4 +217,4 @@ def _one_target_moved(case: SetCase, target: Target) -> Target:
     boxes = target.boxes.copy()
     place = int(case.generator("moved target").integers(len(target)))
     boxes[place, 0] = 1.0 if boxes[place, 0] < 0.75 else 0.5
-    return Target(target.labels, boxes)
+    return replace(target, boxes=boxes)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.configuration import COST_WEIGHTS, Configuration
+from detr_spec.configuration import COST_WEIGHTS, Configuration, varied_weights
 from detr_spec.costs import Cost
 from detr_spec.invariant import invariant, with_no_object, without_no_object
 from detr_spec.invariants.matcher import CONTESTED_REGIMES, Build, matched, matched_as_drawn
@@ -22,7 +23,7 @@ from detr_spec.invariants.shared import (
 from detr_spec.matching.costs import image_costs
 from detr_spec.profile import Profile
 from detr_spec.strategies import set_cases
-from detr_spec.values import Floats, Integers, Outputs, Target, Targets, round_to
+from detr_spec.values import Floats, Integers, Outputs, Targets, round_to
 from detr_spec.violation import premise, require
 
 
@@ -33,12 +34,12 @@ def classes_apart(profile: Profile) -> bool:
 
 def adds_coordinates(profile: Profile) -> bool:
     """Whether the cost without its overlap term is a sum over the coordinates of boxes."""
-    return _have_law("sum over coordinates", profile.box_cost, profile)
+    return profile.box_cost.is_there and _have_law("sum over coordinates", profile.box_cost, profile)
 
 
 def _have_law(law: str, cost: Cost, profile: Profile) -> bool:
     further = (further.cost for further in profile.further_costs if "boxes" in further.cost.reads)
-    return all(law in cost.laws for cost in (cost, *further))
+    return all(law in own.laws for own in (cost, *further) if own.is_there)
 
 
 def _without(configuration: Configuration, weight: str) -> Configuration:
@@ -78,14 +79,14 @@ def zero_class_weight(component: Build, case: SetCase) -> None:
     """
     configuration = _without(case.configuration, "cost_class")
     outputs, targets = case.outputs.main, case.targets
-    other = Outputs(-outputs.logits[:, ::-1], outputs.boxes)
+    other = replace(outputs, logits=-outputs.logits[:, ::-1])
     require_same_matchings("other logits", component, configuration, (outputs, targets), (other, targets))
 
 
 def _with_boxes(case: SetCase, change: Callable[[Floats], Floats]) -> tuple[Outputs, Targets]:
     """The case with all boxes changed, predicted ones and targets."""
-    outputs = Outputs(case.outputs.logits, change(case.outputs.boxes))
-    return outputs, tuple(Target(target.labels, change(target.boxes)) for target in case.targets)
+    outputs = replace(case.outputs.main, boxes=change(case.outputs.boxes))
+    return outputs, tuple(replace(target, boxes=change(target.boxes)) for target in case.targets)
 
 
 @invariant(
@@ -94,7 +95,7 @@ def _with_boxes(case: SetCase, change: Callable[[Floats], Floats]) -> tuple[Outp
     formula="λ_bbox = 0 ⇒ M is the same for all boxes halved in x and for all boxes halved in y",
     source="norm §3; B5: the GIoU does not change under a scaling of x or y",
     breaks="a zero weight replaced by a default (`weight or 5`); an L1 term that its weight does not reach",
-    applies=lambda profile: _have_law("scale-invariant", profile.overlap_cost, profile),
+    applies=lambda profile: profile.box_cost.is_there and _have_law("scale-invariant", profile.overlap_cost, profile),
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
 )
 def zero_l1_weight(component: Build, case: SetCase) -> None:
@@ -142,7 +143,8 @@ def zero_weight_keeps_the_rest(component: Build, case: SetCase) -> None:
 
     Removing a term must remove that one, and no other.
     """
-    free = [weight for weight in COST_WEIGHTS if weight not in case.configuration.fixed] or COST_WEIGHTS
+    there = [weight for weight in varied_weights(case.configuration.profile) if weight in COST_WEIGHTS]
+    free = [weight for weight in there if weight not in case.configuration.fixed] or there
     removed = str(case.generator("removed term").choice(free))
     configuration = _without(case.configuration, removed)
     matchings = matched_as_drawn(component, configuration, case.outputs.main, case.targets)
@@ -172,7 +174,7 @@ def logit_shift(component: Build, case: SetCase) -> None:
     shifted = logits + case.generator("shift").integers(-16, 16, (outputs.batch, outputs.queries, 1), endpoint=True)
     exact = all((round_to(numbers, dtype) == numbers).all() for numbers in (logits, shifted))
     premise(exact, "the shift would be rounded in this dtype")
-    before, after = Outputs(logits, outputs.boxes), Outputs(shifted, outputs.boxes)
+    before, after = (replace(outputs.main, logits=own) for own in (logits, shifted))
     require_same_matchings(
         "logits shifted", component, case.configuration, (before, case.targets), (after, case.targets)
     )
@@ -213,7 +215,7 @@ def logit_level(component: Build, case: SetCase) -> None:
 
 
 def _with_raised_queries(case: SetCase, order: Integers) -> tuple[Outputs, list[Integers]]:
-    """All boxes alike; logits 1 to 7 for the first queries of an order, as many as an image has targets.
+    """All boxes and masks alike; logits 1 to 7 for the first queries of an order, as many as an image has targets.
 
     The others have logits −7 to −1. The second part of the result are each image's raised queries.
     """
@@ -222,7 +224,9 @@ def _with_raised_queries(case: SetCase, order: Integers) -> tuple[Outputs, list[
     raised = [order[: len(target)] for target in case.targets]
     for image, queries in enumerate(raised):
         shift[image, queries] = 4.0
-    return Outputs(round_to(case.outputs.logits / 2 + shift, case.configuration.dtype), alike), raised
+    logits = round_to(case.outputs.logits / 2 + shift, case.configuration.dtype)
+    masks = None if case.outputs.masks is None else np.broadcast_to(case.outputs.masks[:, :1], case.outputs.masks.shape)
+    return replace(case.outputs.main, logits=logits, boxes=alike, masks=masks), raised
 
 
 @invariant(
@@ -245,7 +249,7 @@ def absent_classes(component: Build, case: SetCase) -> None:
     for image, target in enumerate(targets):
         absent[image, :, target.labels] = False
     premise(bool(absent.any()), "every class is present in every image")
-    changed = Outputs(np.where(absent, other, outputs.logits), outputs.boxes)
+    changed = replace(outputs, logits=np.where(absent, other, outputs.logits))
     require_same_matchings(
         "logits of absent classes changed",
         component,

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 import numpy as np
 
 from detr_spec.configuration import Configuration
 from detr_spec.costs.cost import Pairs
+from detr_spec.masks import places_in_matching
 from detr_spec.parameters import held
 from detr_spec.tolerance import Interval, Numbers, SameNumbers, is_interval, lift, lift_like
 from detr_spec.values import Outputs, Target, part_dtypes
 from detr_spec.written import pixels_of, truth_of
 
 
-def matching_cost(logits: SameNumbers, boxes: SameNumbers, target: Target, configuration: Configuration) -> SameNumbers:
+def matching_cost(
+    logits: SameNumbers,
+    boxes: SameNumbers,
+    target: Target,
+    configuration: Configuration,
+    masks: SameNumbers | None = None,
+) -> SameNumbers:
     """Σ λ · cost over the profile's costs; logits [Q, C] and boxes [Q, 4] in cxcywh of one image → [Q, n].
 
-    A cost of weight 0 is left out, so it cannot matter even where it is NaN.
+    masks: [Q, h, w], where the cost depends on them. A cost of weight 0 is left out, so it cannot matter even where it
+    is NaN.
     """
     profile = configuration.profile
     pairs = Pairs(
@@ -30,6 +39,9 @@ def matching_cost(logits: SameNumbers, boxes: SameNumbers, target: Target, confi
         has_no_object=profile.has_no_object,
         rules=profile.boxes,
         pixels=pixels_of([target])[0] if profile.boxes.units == "pixels" else None,
+        masks=None
+        if masks is None
+        else partial(places_in_matching, masks, target, profile.masks, configuration.points),
     )
     total: Numbers = lift_like(np.zeros((len(boxes), len(target))), boxes)
     for cost, weight in configuration.costs:
@@ -40,9 +52,14 @@ def matching_cost(logits: SameNumbers, boxes: SameNumbers, target: Target, confi
 def image_costs(outputs: Outputs, targets: tuple[Target, ...], configuration: Configuration) -> list[Interval]:
     """The matching cost of each image of one decoder layer, [Q, n_b] each, with the range of the case's dtype."""
     dtypes, parameters = part_dtypes(configuration.dtype), held(configuration, configuration.dtype)
+    masks = None if outputs.masks is None else lift(outputs.masks, dtypes.logits)
     return [
         matching_cost(
-            lift(outputs.logits[image], dtypes.logits), lift(outputs.boxes[image], dtypes.boxes), target, parameters
+            lift(outputs.logits[image], dtypes.logits),
+            lift(outputs.boxes[image], dtypes.boxes),
+            target,
+            parameters,
+            None if masks is None else masks[image],
         )
         for image, target in enumerate(targets)
     ]

@@ -13,6 +13,7 @@ from detr_spec.profiles.dino import DINO
 from detr_spec.profiles.group_detr import GROUP_DETR
 from detr_spec.profiles.h_detr import H_DETR
 from detr_spec.profiles.lw_detr import LW_DETR
+from detr_spec.profiles.mask2former import MASK2FORMER
 from detr_spec.profiles.mmdet import CO_DINO, MMDET, MMDET_FOCAL
 from detr_spec.profiles.paddle import PADDLE
 from detr_spec.profiles.rt_detr import RT_DETR
@@ -32,6 +33,7 @@ __all__ = [
     "GROUP_DETR",
     "H_DETR",
     "LW_DETR",
+    "MASK2FORMER",
     "MMDET",
     "MMDET_FOCAL",
     "PADDLE",
@@ -76,6 +78,7 @@ OWN = (
     MMDET_FOCAL,
     CO_DINO,
     SCENIC,
+    MASK2FORMER,
 )
 """The profiles of this package."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
 from detr_spec.matching.costs import matching_cost
 from detr_spec.strategies.configurations import draw_configuration
+from detr_spec.strategies.drawn_masks import blank_masks, given_points, with_blank_masks
 from detr_spec.strategies.numbers import Drawn
 from detr_spec.strategies.promises import Promised, SetPromise
 from detr_spec.strategies.regimes import SMALLEST_SIDE
@@ -44,11 +46,18 @@ FINE_NUDGES = (2.0**-26, 2.0**-36, 2.0**-36)
 The finer, the smaller the error that decides; but what rounding may decide shows nothing.
 """
 
+HIGHEST_MASK_LOGIT = 4.0
+"""Of masks, where the points are known at which they are compared; the second query's are near the first's."""
+
 SCALES = (1.0, 1.0, 2.0**-10)
 """Of sides and distances: ordinary, and with sides below 0.001."""
 
 LAST_DIGIT, FINE_LAST_DIGIT = 2.0**-18, 2.0**-30
 """What coordinates are multiples of: too fine for float16 and bfloat16, and for float32 in cases in float64."""
+
+
+Prediction: TypeAlias = tuple[Floats, Floats, Floats | None]
+"""Logits [Q, C], boxes [Q, 4] and masks [Q, h, w] of one image's queries, masks where the matching needs them."""
 
 
 def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Promised[SetCase]:
@@ -70,9 +79,9 @@ def close_calls(*, layers: tuple[int, int] = (1, 1)) -> Promised[SetCase]:
 @st.composite
 def _close_calls(draw: DrawFn, domain: Domain, layers: tuple[int, int]) -> SetCase:
     classes = st.integers(1, MOST_CLASSES) | st.sampled_from(FAMILIAR_CLASS_COUNTS)
-    configuration = draw_configuration(
-        draw, domain, num_classes=draw(classes), decoder_layers=draw(st.integers(*layers))
-    )
+    drawn = draw_configuration(draw, domain, num_classes=draw(classes), decoder_layers=draw(st.integers(*layers)))
+    sample = given_points(draw, domain) if domain.profile.matches_masks else ()
+    configuration = replace(drawn, masks=domain.profile.matches_masks, sample=sample)
     count = draw(st.integers(*domain.capped((1, MOST_IMAGES))))
     few = domain.small or domain.most is not None or draw(st.sampled_from((True, False, False, False)))
     queries = 2 if few else draw(st.integers(3, MOST_QUERIES))
@@ -80,7 +89,7 @@ def _close_calls(draw: DrawFn, domain: Domain, layers: tuple[int, int]) -> SetCa
     lengths = st.just(1) if few else fewer | st.just(queries) | more
     images = [_image(draw, configuration, queries, draw(lengths)) for _ in range(count)]
     layers_of_images = zip(*(layers for layers, _ in images), strict=True)
-    predictions = [_outputs(predictions, configuration.dtype) for predictions in layers_of_images]
+    predictions = [_outputs(predictions, configuration) for predictions in layers_of_images]
     return SetCase(
         configuration=configuration,
         regime="close-call",
@@ -91,19 +100,21 @@ def _close_calls(draw: DrawFn, domain: Domain, layers: tuple[int, int]) -> SetCa
     )
 
 
-def _outputs(predictions: Sequence[tuple[Floats, Floats]], dtype: str) -> Outputs:
+def _outputs(predictions: Sequence[Prediction], configuration: Configuration) -> Outputs:
     """One decoder layer, from the logits and boxes of each image."""
-    logits, boxes = zip(*predictions, strict=True)
-    return Outputs(round_to(np.stack(logits), dtype), np.stack(boxes))
+    logits, boxes, masks = zip(*predictions, strict=True)
+    whole = None if any(own is None for own in masks) else np.stack(masks)
+    return Outputs(round_to(np.stack(logits), configuration.dtype), np.stack(boxes), whole)
 
 
-def _image(
-    draw: DrawFn, configuration: Configuration, queries: int, length: int
-) -> tuple[list[tuple[Floats, Floats]], Target]:
-    """The logits [Q, C] and boxes [Q, 4] of one image's queries, in each decoder layer, and its targets."""
+def _image(draw: DrawFn, configuration: Configuration, queries: int, length: int) -> tuple[list[Prediction], Target]:
+    """What one image's queries predict in each decoder layer, and its targets."""
     labels = Drawn(draw).integers(0, configuration.num_classes - 1, (length,))
     scale = draw(st.sampled_from(SCALES))
-    target = Target(labels, round_to(_boxes(draw, configuration, scale, length), configuration.dtype))
+    boxes = round_to(_boxes(draw, configuration, scale, length), configuration.dtype)
+    target = with_blank_masks(Target(labels, boxes), configuration.profile)
+    if target.masks is not None and configuration.sample:
+        target = replace(target, masks=Drawn(draw).integers(0, 1, target.masks.shape).astype(np.bool_))
     return [
         _close_call(draw, configuration, target, scale, queries) for _ in range(configuration.decoder_layers)
     ], target
@@ -120,10 +131,8 @@ def _boxes(draw: DrawFn, configuration: Configuration, scale: float, count: int)
     return np.asarray(boxes + last * numbers.integers(-127, 127, (count, 4)))
 
 
-def _close_call(
-    draw: DrawFn, configuration: Configuration, target: Target, scale: float, queries: int
-) -> tuple[Floats, Floats]:
-    """The logits [Q, C] and boxes [Q, 4] of queries of which the second costs almost too much for the first target."""
+def _close_call(draw: DrawFn, configuration: Configuration, target: Target, scale: float, queries: int) -> Prediction:
+    """What queries predict of which the second costs almost too much for the first target."""
     numbers, label = Drawn(draw), target.labels[0]
 
     def near(box: Floats, steps: int) -> Floats:
@@ -134,15 +143,19 @@ def _close_call(
     first, others = boxes[:1] if queries == 2 else near(target.boxes[:1], 6), boxes[1:]
     predicted = round_to(np.concatenate([first, near(first, 4), others]), configuration.dtype)
     logits = _logits(numbers, queries, configuration.columns)
+    masks = blank_masks(configuration.profile, queries)
+    if masks is not None and configuration.sample:
+        masks = numbers.reals(-HIGHEST_MASK_LOGIT, HIGHEST_MASK_LOGIT, masks.shape)
+        masks[1] = masks[0] + numbers.integers(-16, 16, masks.shape[1:]) / 64
 
     def lead(logit: float) -> float:
         """How much more the best matching costs that has the second query and the first target than one without."""
         logits[1, label] = logit
-        return price_of_pair(matching_cost(logits, predicted, target, configuration), 1, 0)
+        return price_of_pair(matching_cost(logits, predicted, target, configuration, masks), 1, 0)
 
     nudge = draw(st.sampled_from(FINE_NUDGES if configuration.dtype == "float64" else NUDGES))
     logits[1, label] = _where_zero(lead) + nudge * draw(st.sampled_from((1, -1)))
-    return logits, predicted
+    return logits, predicted, masks
 
 
 def _logits(numbers: Drawn, queries: int, columns: int) -> Floats:

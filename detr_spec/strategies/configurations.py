@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn
 
-from detr_spec.configuration import PARTS, Configuration, drawn_numbers, weights_of, with_numbers
+from detr_spec.configuration import PARTS, Configuration, drawn_numbers, varied_weights, weights_of, with_numbers
 from detr_spec.invariant import Domain
 from detr_spec.strategies.numbers import Drawn
 
@@ -22,7 +22,7 @@ def draw_configuration(
     numbers = dict(weights_of(profile))
     if varied and draw(st.booleans()):
         drawn = Drawn(draw)
-        names = tuple(weights_of(profile))
+        names = varied_weights(profile)
         weights = drawn.integers(1, 16, (len(names),))
         numbers |= {name: float(weight) / 4 for name, weight in zip(names, weights, strict=True)}
         options = {"threshold": _THRESHOLDS, **drawn_numbers(profile)}

@@ -19,6 +19,7 @@ from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.detections import detection_cases
+from detr_spec.strategies.drawn_masks import blank_masks, given_points, with_blank_masks
 from detr_spec.strategies.masks import mask_cases
 from detr_spec.strategies.numbers import Seeded
 from detr_spec.strategies.promises import Kind, Promised
@@ -26,7 +27,7 @@ from detr_spec.strategies.ranks import rank_cases
 from detr_spec.strategies.regimes import CONFIDENT_LOGIT, Extent, Scene, general, order
 from detr_spec.strategies.sets import outputs_of, rounded, set_cases
 from detr_spec.strategies.simple import box_cases, cost_cases
-from detr_spec.values import Floats, Integers, Target, part_dtypes, round_to
+from detr_spec.values import Floats, Integers, Outputs, Target, Targets, part_dtypes, round_to
 
 BYTE = 256
 MOST = 300
@@ -154,22 +155,30 @@ def _predicting(scene: Scene, targets: tuple[Target, ...], queries: Integers) ->
 
 
 def _case(draw: DrawFn, configuration: Configuration, regime: str, scene: Scene) -> SetCase:
-    scene = rounded(scene, configuration.dtype)
+    outputs, targets = _with_blank_masks(rounded(scene, configuration.dtype), configuration)
     return SetCase(
-        configuration=configuration,
+        configuration=replace(configuration, masks=configuration.profile.matches_masks),
         regime=regime,
         seed=draw(st.integers(0, 255)),
-        outputs=outputs_of(scene),
-        targets=scene.targets,
+        outputs=outputs,
+        targets=targets,
         sizes=np.ones((len(scene.targets), 2), dtype=np.int64),
     )
+
+
+def _with_blank_masks(scene: Scene, configuration: Configuration) -> tuple[Outputs, Targets]:
+    """A scene's outputs and targets, with masks that tell no query from another where the dialect needs masks."""
+    profile = configuration.profile
+    outputs = outputs_of(scene).each(masks=lambda layer: blank_masks(profile, *layer.logits.shape[:2]))
+    return outputs, tuple(with_blank_masks(target, profile) for target in scene.targets)
 
 
 def _mask_case(draw: DrawFn, domain: Domain) -> SetCase:
     queries = draw(st.integers(1, 2))
     length, classes = draw(st.integers(1, queries)), draw(st.integers(1, 3))
     height, width = draw(st.integers(*MASK_SIDES)), draw(st.integers(*MASK_SIDES))
-    configuration = replace(draw_configuration(draw, domain, num_classes=classes), masks=True)
+    sample = given_points(draw, domain)
+    configuration = replace(draw_configuration(draw, domain, num_classes=classes), sample=sample)
     numbers = _numbers(draw, configuration.dtype)
     extent = Extent(1, queries, configuration.columns, classes, (length,), configuration.dtype)
     case = _case(draw, configuration, "many-pixels", general(numbers, extent))
@@ -177,6 +186,7 @@ def _mask_case(draw: DrawFn, domain: Domain) -> SetCase:
     target = replace(case.targets[0], masks=numbers.integers(0, 15, (length, height, width)) > 0)
     return replace(
         case,
+        configuration=replace(case.configuration, masks=True),
         outputs=replace(case.outputs, masks=masks),
         targets=(target,),
         sizes=np.array([[height, width]], dtype=np.int64),
@@ -234,10 +244,10 @@ def _rank_case(draw: DrawFn, domain: Domain) -> RankCase:
     lengths = 1025 + 2 * draw(st.integers(0, 20)), 1026 + 2 * draw(st.integers(0, 20))
     extent = Extent(1, draw(st.integers(1, 3)), configuration.columns, 2, lengths, configuration.dtype)
     scene = rounded(general(_numbers(draw, configuration.dtype), extent), configuration.dtype)
-    whole = outputs_of(scene)
+    whole, targets = _with_blank_masks(scene, configuration)
     return RankCase(
-        configuration=configuration,
+        configuration=replace(configuration, masks=configuration.profile.matches_masks),
         regime="many-targets",
         seed=draw(st.integers(0, 255)),
-        batches=tuple((whole.take(images=[image]), (target,)) for image, target in enumerate(scene.targets)),
+        batches=tuple((whole.take(images=[image]), (target,)) for image, target in enumerate(targets)),
     )

@@ -13,7 +13,8 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from detr_spec.cases import RankCase, SetCase
 from detr_spec.invariant import Domain
 from detr_spec.strategies.apart import denoising_fits, grouped, joined_layers
-from detr_spec.strategies.masks import fit_masks, mask_cases, masks_fit
+from detr_spec.strategies.drawn_masks import masks_fit
+from detr_spec.strategies.masks import fit_masks, mask_cases
 from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.sets import DISTINCT_REGIMES, set_cases
 from detr_spec.values import Outputs, Target, Targets
@@ -65,7 +66,7 @@ def _batch(outputs: Outputs, targets: Targets) -> tuple[Outputs, Targets]:
 
 
 def _masks_kept(case: RankCase) -> bool:
-    return all(masks_fit(outputs, targets) for outputs, targets in case.batches)
+    return all(masks_fit(outputs, targets, case.configuration.profile.masks) for outputs, targets in case.batches)
 
 
 def _denoising_kept(case: RankCase) -> bool:

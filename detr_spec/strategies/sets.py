@@ -11,6 +11,7 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from detr_spec.cases import SetCase
 from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
+from detr_spec.strategies.drawn_masks import LARGE_SHARE, masks_fit, with_masks
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
 from detr_spec.strategies.promises import Promised, SetPromise
 from detr_spec.strategies.regimes import COCO_CLASSES, REGIMES, Extent, Scene
@@ -21,9 +22,6 @@ ALL_REGIMES = tuple(name for name in REGIMES if name != "undecided")
 
 DISTINCT_REGIMES = tuple(name for name in ALL_REGIMES if name not in ("tied", "saturated"))
 """Regimes in which the optimum is usually unique."""
-
-LARGE_SHARE = 5
-"""One case in this many is large, drawn as (extent, regime, seed)."""
 
 FAMILIAR_CLASS_COUNTS = (20, 80, 90, 91)
 """Those of VOC and COCO, at which code may do otherwise than at others."""
@@ -52,7 +50,12 @@ def set_cases(
         capped = (domain.capped(bounds) for bounds in (images, queries, targets))
         return _set_case(domain, tuple(regimes), layers, tuple(capped), least_classes)
 
-    return Promised(strategy, SetPromise(layers[0], images[0], queries[0], targets[0]))
+    promise = SetPromise(layers[0], images[0], queries[0], targets[0])
+
+    def admits(domain: Domain, drawn: SetCase, left: SetCase) -> bool:
+        return promise(domain, drawn, left) and masks_fit(left.outputs, left.targets, domain.profile.masks)
+
+    return Promised(strategy, admits)
 
 
 @st.composite
@@ -85,7 +88,7 @@ def _set_case(
     if large:
         numbers = Seeded(draw(st.integers(0, 2**32 - 1)), configuration.dtype)
     scene = rounded(REGIMES[regime](numbers, extent), configuration.dtype)
-    return SetCase(
+    case = SetCase(
         configuration=configuration,
         regime=regime,
         seed=draw(st.integers(0, 255)),
@@ -93,6 +96,7 @@ def _set_case(
         targets=scene.targets,
         sizes=1 + 4 * numbers.integers(0, 249, (batch, 2)),
     )
+    return with_masks(draw, domain, case) if domain.profile.matches_masks else case
 
 
 def _class_counts(regime: str, least: int, large: bool) -> SearchStrategy[int]:

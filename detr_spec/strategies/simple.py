@@ -13,10 +13,10 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from detr_spec.cases import BoxCase, CostCase, HiddenCase
 from detr_spec.invariant import Domain
 from detr_spec.strategies.configurations import draw_configuration
+from detr_spec.strategies.drawn_masks import LARGE_SHARE
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
 from detr_spec.strategies.promises import Promised
 from detr_spec.strategies.regimes import TINY_STEP, minute_step
-from detr_spec.strategies.sets import LARGE_SHARE
 from detr_spec.tolerance import SPACING
 from detr_spec.values import Floats, round_to
 

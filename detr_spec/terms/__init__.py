@@ -5,7 +5,7 @@ from detr_spec.terms.cross_entropy import ClampedCrossEntropy, ClassWeightedCros
 from detr_spec.terms.distributions import FineGrainedLocalization
 from detr_spec.terms.focal import Focal
 from detr_spec.terms.iou_aware import IouAware
-from detr_spec.terms.masks import MaskDice, MaskFocal
+from detr_spec.terms.masks import MaskCrossEntropy, MaskDice, MaskFocal
 from detr_spec.terms.matchability import Matchability
 from detr_spec.terms.not_judged import BoxesNotJudged, ClassesNotJudged, MasksNotJudged
 from detr_spec.terms.quality_focal import QualityFocal
@@ -34,6 +34,7 @@ __all__ = [
     "Focal",
     "IouAware",
     "Layer",
+    "MaskCrossEntropy",
     "MaskDice",
     "MaskFocal",
     "MaskTerm",

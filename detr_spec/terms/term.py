@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from detr_spec.boxes import EXACT, BoxRules, corners_in, elementwise_iou
+from detr_spec.masks import Places
 from detr_spec.parts import Part
 from detr_spec.places import APART, Whose
 from detr_spec.tolerance import Interval, Numbers, hull, is_coarser, is_interval, placed, rounded_like, where
@@ -34,9 +35,9 @@ class Layer:
     logits: [B, Q, C]. classes: the class that each query is trained towards, K for no object; [B, Q]. boxes: the boxes
     of matched queries, and truth: those of their targets, cxcywh [m, 4]. images, queries: the indices of the matched
     queries; [m] each. normaliser: num_boxes, []. rules: the profile's box arithmetic. pixels: (W, H, W, H) of each
-    image, [B, 4], where overlaps are measured in them. masks: gives those of the matched queries and of their targets,
-    [m, H, W] twice. edges: the logits of the distributions of all queries' edges, [B, Q, E], and references: the boxes
-    that these are measured from, [B, Q, 4].
+    image, [B, 4], where overlaps are measured in them. masks: gives those of the matched queries and of their targets
+    where they are compared. edges: the logits of the distributions of all queries' edges, [B, Q, E], and references:
+    the boxes that these are measured from, [B, Q, 4].
     """
 
     logits: Numbers
@@ -48,7 +49,7 @@ class Layer:
     normaliser: Numbers
     rules: BoxRules = EXACT
     pixels: Floats | None = None
-    masks: Callable[[], tuple[Numbers, Booleans]] | None = None
+    masks: Callable[[], Places] | None = None
     edges: Numbers | None = None
     references: Numbers | None = None
 
@@ -59,7 +60,7 @@ class Layer:
         return positive
 
     @cached_property
-    def instances(self) -> tuple[Numbers, Booleans]:
+    def instances(self) -> Places:
         """Its masks; raises `InvalidValue` where there are none."""
         if self.masks is None:
             raise InvalidValue("the outputs have no masks; expected [B, Q, h, w], for mask losses are asked for")
@@ -105,12 +106,10 @@ class Layer:
 class Term(Part):
     """A training term of one decoder layer. moves: the predictions to which it gives a gradient.
 
-    every_layer: whether all decoder layers have it, and predictions apart, or the last layer alone. whose: the
-    predictions that may have it.
+    whose: the predictions that may have it.
     """
 
     moves: ClassVar[Literal["logits", "boxes", "masks", "edges"]]
-    every_layer: ClassVar[bool] = True
     is_judged: ClassVar[bool] = True
     """Whether it has a definition; one that has none is not asked about, and leaves the others judged."""
     whose: ClassVar[tuple[Whose, ...]] = ("decoder", *APART)
@@ -149,10 +148,10 @@ class BoxTerm(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskTerm(Term):
-    """A training term of the masks of matched pairs, in the last decoder layer alone."""
+    """A training term of the masks of matched pairs. takes_fractions: whether a place may lie half inside a target."""
 
     moves = "masks"
-    every_layer = False
+    takes_fractions: ClassVar[bool] = True
     laws = frozenset({"divided by boxes", "sum over pairs"})
 
 

@@ -38,7 +38,7 @@ from detr_spec.tolerance.intervals import (
     solver_allowance,
     summation_growth,
 )
-from detr_spec.tolerance.reverse import gradient
+from detr_spec.tolerance.reverse import anything, gradient
 
 __all__ = [
     "LARGEST",
@@ -50,6 +50,7 @@ __all__ = [
     "Numbers",
     "SameNumbers",
     "absolute",
+    "anything",
     "broadcast_to",
     "concatenate",
     "dtype_of",

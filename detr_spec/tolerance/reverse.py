@@ -273,14 +273,15 @@ def gradient(function: Callable[[Interval], Numbers], numbers: Interval) -> Inte
     if not isinstance(result, Traced):
         return zero
     if not np.isfinite([result.lower, result.upper]).all():
-        return _unknown(numbers)
+        return anything(numbers)
     order = _results_first(result)
     several = max(len(item.ways) for item in order)
     with np.errstate(all="ignore"):
         return hull(*(_slopes(order, way).get(id(traced), zero) for way in range(max(several, 1))))
 
 
-def _unknown(numbers: Interval) -> Interval:
+def anything(numbers: Interval) -> Interval:
+    """A gradient of which nothing is known, by these numbers."""
     nowhere = np.zeros(numbers.shape)
     return Interval(nowhere, nowhere - np.inf, nowhere + np.inf, numbers.dtype)
 

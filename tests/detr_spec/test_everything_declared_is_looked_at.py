@@ -34,6 +34,7 @@ from detr_spec.profile import (
     BoxRules,
     DetectionRules,
     Keys,
+    MaskRules,
     MatcherRules,
     MatchingScope,
     Profile,
@@ -41,7 +42,14 @@ from detr_spec.profile import (
     replace,
 )
 from detr_spec.profiles import DEFORMABLE, DETR
-from detr_spec.terms import BoxesNotJudged, ClassesNotJudged, CrossEntropy, Focal, MasksNotJudged
+from detr_spec.terms import (
+    BoxesNotJudged,
+    ClassesNotJudged,
+    CrossEntropy,
+    Focal,
+    MaskCrossEntropy,
+    MasksNotJudged,
+)
 
 EXAMPLES = 100
 FEW = 10
@@ -90,6 +98,9 @@ ASSIGNED = replace(DETR, matcher=MatcherRules(answer="assignment"))
 SHARED = replace(DETR, keys=Keys(auxiliary_loss="{loss}_aux"))
 GROUPED = replace(DETR, matching=MatchingScope(groups=2))
 EPSILONS = {0.0: 1e-3, 1e-7: 1e-3, 1e-6: 1e-3}
+AT_POINTS = replace(DETR, mask_loss=MaskCrossEntropy(), masks=MaskRules(compared="points"))
+OF_MASKS = declarable_values(Profile)["further_costs"][-1]
+BY_PIXELS = replace(AT_POINTS, masks=MaskRules(compared="points", pixels_per_point=2))
 COSTS, LOSSES = ("cost_class", "cost_bbox", "cost_giou"), ("loss_class", "loss_bbox", "loss_giou")
 
 LOOKED_AT: dict[str, Look] = {
@@ -112,10 +123,19 @@ LOOKED_AT: dict[str, Look] = {
     "overlap_loss": Look("criterion.giou-value", numbers=("overlap_loss",), open=(BoxesNotJudged(),)),
     "mask_loss": Look("masks.mask-value", numbers=("mask_loss",), open=(MasksNotJudged(),)),
     "dice_loss": Look("masks.dice-value", numbers=("dice_loss",), open=(MasksNotJudged(),)),
-    "further_costs": Look("matcher.close-call"),
+    "further_costs": Look("matcher.close-call", bases={OF_MASKS: AT_POINTS}),
     "further_losses": Look("criterion.keys"),
     "cost_weights": Look("matcher.close-call", numbers=COSTS, built_to={(1.0, 5.0, 2.0): (8.0, 0.25, 0.5)}),
     "loss_weights": Look("criterion.doubled-weight", numbers=LOSSES),
+    "mask_weights": Look("masks.weights", numbers=("loss_mask", "loss_dice")),
+    "masks.compared": Look("masks.mask-value", replace(DETR, mask_loss=MaskCrossEntropy())),
+    "masks.layers": Look({"last": "masks.not-auxiliary", "every": "masks.layers"}),
+    "masks.points": Look("masks.dice-value", AT_POINTS),
+    "masks.pixels_per_point": Look("masks.dice-value", BY_PIXELS),
+    "masks.oversampling": Look("masks.mask-value", AT_POINTS),
+    "masks.uncertain": Look("masks.mask-value", AT_POINTS),
+    "masks.labels": Look("masks.mask-value", AT_POINTS),
+    "masks.outside": Look("masks.mask-value", AT_POINTS),
     "ascending_queries": Look("matcher.ascending-queries", open=(False,)),
     "non_finite_logits": Look(
         {"refuse": "matcher.nan-logit-refused", "rank-last": "matcher.broken-queries-rank-last"}, open=("unchecked",)

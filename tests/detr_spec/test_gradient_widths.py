@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from detr_spec.masks import bilinear
+from detr_spec.masks import MaskRules, Places, places_in_losses
 from detr_spec.parts import known_parts
 from detr_spec.profile import replace
 from detr_spec.terms import Layer, Term
@@ -26,6 +26,7 @@ WIDEST_OF_OTHERS = 1024.0
 """Likewise of terms whose slopes are small differences of larger ones: 2·10⁻¹³ in float64, 10⁻⁴ in float32."""
 
 IMAGES, QUERIES, CLASSES, PAIRS, EDGES = 2, 8, 5, 6, 4 * 33
+MASK_SIZE = (8, 11)
 
 
 def usual_layer(random: np.random.Generator, dtype: str) -> tuple[Layer, dict[str, Interval]]:
@@ -52,7 +53,7 @@ def usual_layer(random: np.random.Generator, dtype: str) -> tuple[Layer, dict[st
         images=images,
         queries=queries,
         normaliser=lift(float(PAIRS), dtype),
-        masks=masks_of(moved["masks"], random.random((PAIRS, 8, 11)) < 0.5),
+        masks=masks_of(moved["masks"], random.random((PAIRS, *MASK_SIZE)) < 0.5),
         edges=moved["edges"],
         references=lift(round_to(references, dtype), dtype),
     )
@@ -63,12 +64,12 @@ def shown(layer: Layer, moves: str, numbers: Numbers) -> Layer:
     """The layer with other predictions of the kind that a term moves."""
     if moves != "masks":
         return replace(layer, **{moves: numbers})
-    _, truth = layer.instances
+    truth = np.asarray(layer.instances.truth).reshape(-1, *MASK_SIZE)
     return replace(layer, masks=masks_of(numbers, truth))
 
 
-def masks_of(logits: Numbers, truth: Booleans) -> Callable[[], tuple[Numbers, Booleans]]:
-    return lambda: (bilinear(logits, *truth.shape[1:]), truth)
+def masks_of(logits: Numbers, truth: Booleans) -> Callable[[], Places]:
+    return lambda: places_in_losses(logits, truth, MaskRules(), np.zeros((0, 2)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

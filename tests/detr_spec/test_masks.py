@@ -22,18 +22,21 @@ from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
 from detr_spec.losses import matched_rows, set_losses
 from detr_spec.masks import (
+    MaskRules,
+    Places,
     bilinear,
     common_size,
     interpolation,
     matched_masks,
     padded,
+    places_in_losses,
 )
 from detr_spec.profile import replace
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import mask_cases
 from detr_spec.terms.masks import mask_dice, mask_focal
 from detr_spec.tolerance import Interval, gradient, lift
-from detr_spec.values import Floats, InvalidValue, Matching, Outputs, Target, round_to
+from detr_spec.values import Booleans, Floats, InvalidValue, Matching, Outputs, Target, round_to
 
 EXACT = 1e-13
 
@@ -108,14 +111,20 @@ def test_mask_losses_by_hand() -> None:
     logits, truth = np.zeros((2, 1, 4)), np.array([[[True, True, False, False]], [[False] * 4]])
     whole = log(2) / 4
     expected = (whole * (2 * 0.25 + 2 * 0.75) / 4 + whole * 0.75) / 3
-    assert mask_focal(logits, truth, 3.0) == pytest.approx(expected, rel=EXACT)
-    assert mask_dice(logits, truth, 3.0) == pytest.approx(((1 - 3 / 5) + (1 - 1 / 3)) / 3, rel=EXACT)
+    places = at_pixels(logits, truth)
+    assert mask_focal(places, 3.0) == pytest.approx(expected, rel=EXACT)
+    assert mask_dice(places, 3.0) == pytest.approx(((1 - 3 / 5) + (1 - 1 / 3)) / 3, rel=EXACT)
 
 
 def test_mask_losses_of_no_pairs_are_zero() -> None:
     nothing = np.zeros((0, 2, 2))
     for loss in (mask_focal, mask_dice):
-        assert loss(nothing, nothing.astype(np.bool_), 1.0) == 0
+        assert loss(at_pixels(nothing, nothing.astype(np.bool_)), 1.0) == 0
+
+
+def at_pixels(logits: Any, truth: Booleans) -> Places:
+    """Masks [m, H, W] compared at each pixel."""
+    return places_in_losses(logits, truth, MaskRules(), np.zeros((0, 2)))
 
 
 def batch(numbers: np.random.Generator, dtype: str, scale: float = 4.0) -> tuple[Outputs, tuple[Target, ...], Any]:
@@ -397,7 +406,7 @@ def test_gradients_by_differentiation_lie_in_their_range(dtype: str, resized: st
         logits = RESIZED[resized](given, *common_size(targets)).flatten(1)
         found = WAYS[way](logits, torch.tensor(truth, dtype=working).flatten(1), 3.0)
         for loss, definition in zip(found, (mask_focal, mask_dice), strict=True):
-            expected = gradient(lambda m: definition(bilinear(m, *truth.shape[1:]), truth, 3.0), lift(masks, dtype))  # noqa: B023
+            expected = gradient(lambda m: definition(at_pixels(m, truth), 3.0), lift(masks, dtype))  # noqa: B023
             (slope,) = (part.double().numpy() for part in torch.autograd.grad(loss, given, retain_graph=True))
             assert ((expected.lower <= slope) & (slope <= expected.upper)).all()
             if dtype == "float64":

@@ -32,7 +32,7 @@ ROUNDED = (0.1, 0.3, 1 / 3)
 
 DIALECTS = (DETR, DEFORMABLE)
 
-DRAWN_BY_STRATEGIES = {"cost_weights", "loss_weights"}
+DRAWN_BY_STRATEGIES = {"cost_weights", "loss_weights", "mask_weights"}
 """Numbers of a profile that cases take their configurations' from."""
 
 READ_ELSEWHERE = {"threshold", "loss_mask", "loss_dice"}

@@ -96,7 +96,7 @@ def outputs_of(profile: Profile, layers: Sequence[str] = ()) -> dict[str, Any]:
     def layer() -> dict[str, Any]:
         logits = torch.randn(*shape, profile.columns(CLASSES), generator=generator)
         boxes = 0.25 + 0.5 * torch.rand(*shape, 4, generator=generator)
-        return {profile.keys.logits: logits.requires_grad_(), profile.keys.boxes: boxes.requires_grad_()}
+        return {profile.keys.logits: logits.requires_grad_(), str(profile.keys.boxes): boxes.requires_grad_()}
 
     return layer() | {key: [layer()] for key in layers}
 
@@ -180,14 +180,14 @@ def _alike(profile: Profile, score: float, box: Sequence[float]) -> dict[str, An
     if profile.has_no_object:
         logits[..., -1] = -score
     boxes = torch.tensor(box).expand(len(SIZES), QUERIES, 4).clone()
-    return {profile.keys.logits: logits, profile.keys.boxes: boxes}
+    return {profile.keys.logits: logits, str(profile.keys.boxes): boxes}
 
 
 def base_profiles() -> tuple[Profile, ...]:
     """The named profiles that differ, with DETR's spelling of every key; without those of targets in another form."""
     found: dict[Profile, Profile] = {}
     for profile in PROFILES.values():
-        if profile.targets.units == "relative" and profile.targets.layout != "padded":
+        if profile.has_boxes and profile.targets.units == "relative" and profile.targets.layout != "padded":
             spelt = replace(profile, keys=Keys())
             # What stands apart is not tried, and distinguishes nothing here.
             found.setdefault(replace(spelt, name="", summary="", denoising=DenoisingRules()), spelt)

@@ -50,13 +50,13 @@ class Batch:
 
     def outputs(self, keys: Keys) -> dict[str, Any]:
         """The outputs as DETR's criterion takes them, under these keys: the last layer, the others as auxiliary."""
-        layers = [{keys.logits: z, keys.boxes: b} for z, b in zip(self.logits, self.boxes, strict=True)]
+        layers = [{keys.logits: z, str(keys.boxes): b} for z, b in zip(self.logits, self.boxes, strict=True)]
         return {**layers[-1], keys.auxiliary: layers[:-1]}
 
     def targets(self, keys: Keys) -> list[dict[str, Tensor]]:
         """The targets as DETR's criterion takes them, under these keys."""
         pairs = zip(self.labels, self.target_boxes, strict=True)
-        return [{keys.labels: labels, keys.target_boxes: boxes} for labels, boxes in pairs]
+        return [{keys.labels: labels, str(keys.target_boxes): boxes} for labels, boxes in pairs]
 
     def configuration(self, profile: Profile, fixed: Mapping[str, float]) -> Configuration:
         """What a component of that profile is built with for this batch, `fixed` being what it cannot vary."""

@@ -188,7 +188,7 @@ def _heads(factory: Factory, configuration: Configuration) -> Heads:
         with mode_of_call(TRAINING, configuration, module), precision(configuration):
             answer = mapping("the heads", module(inputs.numbers("hidden", hidden)), "a dictionary of outputs")
         outputs = read_outputs("the heads", answer, keys)
-        return Answer(outputs, observation(inputs, {key: answer[key] for key in (keys.logits, keys.boxes)}))
+        return Answer(outputs, observation(inputs, {key: answer[key] for key in (keys.logits, str(keys.boxes))}))
 
     return Heads(forward=forward, parameters=lambda: _head_parameters(module))
 

@@ -174,10 +174,14 @@ def broken_batches(configuration: Configuration, outputs: Mapping[str, Any], tar
     keys = configuration.profile.keys
     turned = _turned(outputs, configuration)
     layer = turned[keys.auxiliary][-1] if keys.auxiliary in turned else turned
-    layer[keys.boxes] = -layer[keys.boxes]
+    if keys.boxes is None:
+        layer[keys.masks] = layer[keys.masks][..., 0]
+    else:
+        layer[keys.boxes] = -layer[keys.boxes]
     yield turned, copy(targets)
     *first, last = [targets] if isinstance(targets, Mapping) else targets
-    cut = {**last, keys.target_boxes: last[keys.target_boxes][..., :3]}
+    part = keys.target_masks if keys.target_boxes is None else keys.target_boxes
+    cut = {**last, part: last[part][..., :3] if part == keys.target_boxes else last[part][..., 0]}
     yield _turned(outputs, configuration), cut if isinstance(targets, Mapping) else [*first, cut]
 
 

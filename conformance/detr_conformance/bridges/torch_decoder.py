@@ -126,7 +126,7 @@ def _outputs(
     if ended and keys.encoder in answer:
         raise NotProvided("the encoder predicts too, and its head cannot be told by name in a model of fewer layers")
     outputs = read_outputs("the model", answer, keys)
-    return Answer(outputs, observation(inputs, {key: answer[key] for key in (keys.logits, keys.boxes)}))
+    return Answer(outputs, observation(inputs, {key: answer[key] for key in (keys.logits, str(keys.boxes))}))
 
 
 def read_outputs(what: str, answer: Mapping[str, Any], keys: Keys) -> Outputs:
@@ -137,7 +137,7 @@ def read_outputs(what: str, answer: Mapping[str, Any], keys: Keys) -> Outputs:
     auxiliary = answer.get(keys.auxiliary)
     earlier = () if auxiliary is None else sequence(what, auxiliary, "a list of the outputs of earlier layers")
     layers = [
-        [numbers(what, entry(what, layer, key), to_numpy) for key in (keys.logits, keys.boxes)]
+        [numbers(what, entry(what, layer, key), to_numpy) for key in (keys.logits, str(keys.boxes))]
         for layer in (*earlier, answer)
     ]
     try:

@@ -276,7 +276,7 @@ def matcher_arguments(outputs: Any, targets: Any, keys: Any, rules: Any) -> Any:
 
     def part(name: str) -> Any:
         key = getattr(keys, name)
-        if name in ("logits", "boxes"):
+        if name in ("logits", "boxes", "masks"):
             return outputs[key]
         return targets[key] if isinstance(targets, Mapping) else [target[key] for target in targets]
 
@@ -620,7 +620,7 @@ PARTS = (
 
 LAYER = ("logits", "boxes", "masks", "edges", "references")
 """What a layer predicts."""
-SEEN = ("logits", "boxes")
+SEEN = ("logits", "boxes", "masks")
 """The predictions by which a layer is told from others."""
 APART = ("encoder", "initial", "one_to_many", "denoising")
 """The layers that stand apart from those of the decoder."""
@@ -789,9 +789,9 @@ class TorchInputs:
         arrays = {part: getattr(layer, part) for part in LAYER}
         frozen = "boxes" if self.call == "frozen-boxes" else ""
         return {
-            getattr(self.keys, part): self.tensor(f"{part} of {name}", array, self.dtypes[part], part != frozen)
+            key: self.tensor(f"{part} of {name}", array, self.dtypes[part], part != frozen)
             for part, array in arrays.items()
-            if array is not None
+            if array is not None and (key := getattr(self.keys, part)) is not None
         }
 
     def targets(self, targets: Any) -> Any:
@@ -808,7 +808,9 @@ class TorchInputs:
     def arrays(self, target: Any, image: int) -> dict[str, Any]:  # noqa: ARG002  others say more of an image
         """The parts of an image's target, by their names in `KEYS`."""
         parts = {name: getattr(target, part) for part, name in TARGET.items()}
-        return {name: array for name, array in parts.items() if array is not None}
+        return {
+            name: array for name, array in parts.items() if array is not None and getattr(self.keys, name) is not None
+        }
 
     def _target(self, arrays: Mapping[str, Any], of: str) -> dict[str, Any]:
         labels = LABELS.get(self.call, self.rules.targets.label_dtype)
@@ -870,7 +872,7 @@ class MatcherCalls:
         self._matcher, self._inputs = getattr(criterion, "matcher", None), inputs
         self._keys, self._rules = [getattr(inputs.keys, part) for part in SEEN], inputs.rules.matcher
         # A criterion may change the dictionaries that it is given.
-        self._layers = [[layer[key] for key in self._keys] for layer in inputs.layers]
+        self._layers = [{key: layer[key] for key in self._keys if key in layer} for layer in inputs.layers]
         self._calls: list[Any] = []
         self._handle: Any = None
 
@@ -911,8 +913,8 @@ class MatcherCalls:
     def _of_layer(self, layer: Any) -> Any:
         torch = self._inputs.torch
         for given, answer in self._calls:
-            parts = [(given.get(key), own) for key, own in zip(self._keys, layer)]
-            if all(isinstance(part, torch.Tensor) and torch.equal(part, own) for part, own in parts):
+            parts = [(given.get(key), own) for key, own in layer.items() if key in given]
+            if len(parts) > 1 and all(isinstance(part, torch.Tensor) and torch.equal(part, own) for part, own in parts):
                 return answer
         return None
 

@@ -13,6 +13,7 @@
 - `paddle`: DETR with weighted losses, one of all earlier layers, and targets as lists of tensors.
 - `d_fine`: losses of boxes under the union of the pairs of all predictions.
 - `deim`: the same, with matchability-aware targets.
+- `mask2former`: masks in place of boxes, compared at random points.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from .dino import DINOCriterion, DINOMatcher, DINOPostProcess
 from .group_detr import GroupDETRCriterion, GroupDETRMatcher, GroupDETRPostProcess
 from .h_detr import HDETRCriterion, HDETRMatcher, HDETRPostProcess
 from .lw_detr import LWDETRCriterion, LWDETRMatcher, LWDETRPostProcess
+from .mask2former import Mask2FormerCriterion, Mask2FormerMatcher
 from .mmdet import (
     CoDINOLoss,
     MMDetAssigner,
@@ -71,6 +73,8 @@ __all__ = [
     "MMDetFocalLoss",
     "MMDetLoss",
     "MMDetPostProcess",
+    "Mask2FormerCriterion",
+    "Mask2FormerMatcher",
     "PaddleDETRLoss",
     "PaddleMatcher",
     "RTDETRCriterion",

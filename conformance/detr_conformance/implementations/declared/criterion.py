@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 import detr_reference as reference
 from detr_conformance.bridges.torch_criterion import matchings
 from detr_conformance.implementations.declared.boxes import Overlaps
 from detr_conformance.implementations.declared.distributions import edge_loss
+from detr_conformance.implementations.declared.masks import MASK_LOSSES, places_in_losses
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_conformance.implementations.declared.names import (
     OWN,
@@ -29,9 +29,9 @@ from detr_conformance.implementations.declared.names import (
 )
 from detr_conformance.testee.detr_testee import matcher_arguments
 from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
+from detr_reference.boxes import upcast_half
 from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
 from detr_reference.dialects.targets import overlap_targets
-from detr_reference.losses import dice_loss
 from detr_reference.masks import pad_masks
 from detr_reference.quality import (
     iou_aware_loss,
@@ -54,8 +54,6 @@ from detr_spec.terms import (
     EdgeTerm,
     Focal,
     IouAware,
-    MaskDice,
-    MaskFocal,
     MaskTerm,
     Matchability,
     QualityFocal,
@@ -87,7 +85,8 @@ class DeclaredCriterion(nn.Module):
         given = outputs_of_reference(outputs, self.profile)
         if self.profile.target_count == "unchecked" and self.profile.targets.layout == "listed":
             labels = torch.zeros(0, dtype=getattr(torch, self.profile.targets.label_dtype))
-            nothing = {self.keys.labels: labels, self.keys.target_boxes: torch.zeros(0, 4)}
+            nothing = {self.keys.labels: labels, str(self.keys.target_boxes): torch.zeros(0, 4)}
+            nothing |= {self.keys.target_masks: torch.zeros(0, 1, 1)} if self.configuration.masks else {}
             size = {self.keys.target_size: torch.ones(2)} if self.profile.targets.units == "pixels" else {}
             images = len(given["pred_logits"])
             targets = [*targets, *[nothing | size] * images][:images]
@@ -137,7 +136,9 @@ class DeclaredLosses(SetPredictionCriterion):
         self._union = self._pairs_of_all_layers(outputs, targets)
         losses = super().forward(outputs, targets)
         if "masks" in self.losses:
-            losses |= self._mask_losses(outputs, targets)
+            losses |= self._mask_losses(
+                outputs, targets, self._match(outputs, targets), self.num_boxes(outputs, targets)
+            )
         if self.configuration.profile.matching.box_pairs != "all-predictions":
             self._union = None
         for number, layer in enumerate(outputs.get(OWN.encoder, ())):
@@ -249,8 +250,14 @@ class DeclaredLosses(SetPredictionCriterion):
             return (logits.sigmoid() > 0.5).any(dim=-1)
         return logits.argmax(dim=-1) != logits.shape[-1] - 1
 
+    def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
+        names = [name for name in ("pred_logits", "pred_boxes", "pred_masks") if name in outputs]
+        return self.matcher({name: upcast_half(outputs[name]) for name in names}, targets)
+
     def _layer_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:
         losses, configuration = super()._layer_losses(outputs, targets, pairs, num_boxes), self.configuration
+        if "masks" in self.losses and configuration.profile.masks.layers == "every":
+            losses |= self._mask_losses(outputs, targets, pairs, num_boxes)
         if "boxes" in self.losses:
             if self._union is not None:
                 pairs, num_boxes = self._union, self._average([queries for queries, _ in self._union], outputs)
@@ -270,16 +277,14 @@ class DeclaredLosses(SetPredictionCriterion):
             losses |= {"loss_xy": distances[:, :2].sum() / num_boxes, "loss_hw": distances[:, 2:].sum() / num_boxes}
         return losses
 
-    def _mask_losses(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
-        """The losses of masks, in the last layer."""
-        pairs, configuration = self._match(outputs, targets), self.configuration
+    def _mask_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:
+        """The losses of masks of some predictions."""
+        configuration = self.configuration
         truth = matched_targets(pad_masks([target["masks"] for target in targets]), pairs)
-        matched = outputs["pred_masks"][matched_queries(pairs)][:, None]
-        logits = interpolate(matched, size=truth.shape[-2:], mode="bilinear", align_corners=False).flatten(1)
+        places = places_in_losses(configuration, outputs["pred_masks"][matched_queries(pairs)], truth)
         terms: dict[str, MaskTerm] = {"loss_mask": configuration.mask_loss, "loss_dice": configuration.dice_loss}
         return {
-            key: MASK_LOSSES[type(term)](logits, truth.flatten(1), *term.numbers.values()).sum()
-            / self.num_boxes(outputs, targets)
+            key: MASK_LOSSES[type(term)](*places, *term.numbers.values()).sum() / num_boxes
             for key, term in _judged(terms)
         }
 
@@ -312,14 +317,6 @@ BOX_LOSSES: dict[type[Term], Callable[[Configuration, Tensor, Tensor, Tensor], T
     BoxGiou: _without_overlap,
 }
 """What answers for each loss of boxes that can be declared."""
-
-
-def _focal_of_masks(logits: Tensor, masks: Tensor, alpha: float, gamma: float) -> Tensor:
-    return reference.sigmoid_focal_loss(logits, masks, alpha, gamma).mean(dim=1)
-
-
-MASK_LOSSES: dict[type[MaskTerm], Callable[..., Tensor]] = {MaskFocal: _focal_of_masks, MaskDice: dice_loss}
-"""What answers for each loss of masks that can be declared: from logits, masks [m, H·W] and numbers to [m]."""
 
 
 def _with_suffix(losses: dict[str, Tensor], suffix: str) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ def declared_implementation(profile: Profile, built_to: Profile | None = None) -
     whole = torch_implementation(
         name=NAME,
         profile=profile,
-        limits=LIMITS.with_dtypes(SOLVED),
+        limits=replace(LIMITS.with_dtypes(SOLVED), mask_points=True),
         boxes=Overlaps(built.boxes).operations,
         matcher=to(DeclaredMatcher),
         criterion=to(DeclaredCriterion),

@@ -11,6 +11,7 @@ from torch.nn.functional import logsigmoid
 
 import detr_reference as reference
 from detr_conformance.implementations.declared.boxes import Overlaps
+from detr_conformance.implementations.declared.masks import MASK_COSTS, places_in_matching
 from detr_conformance.implementations.declared.names import (
     UNIT,
     outputs_of_reference,
@@ -59,14 +60,14 @@ class DeclaredMatcher(nn.Module):
     def _pairs_of_groups(self, outputs: Outputs, targets: Targets) -> Pairs:
         """Each group is matched by itself, in training, with targets that are there as often as they are repeated."""
         scope = self.profile.matching
-        names = ("labels", "boxes")
+        names = ("labels", "boxes", *(("masks",) if self.profile.matches_masks else ()))
         repeated = [
             {UNIT: target[UNIT]} | {name: target[name].repeat_interleave(scope.repeats, dim=0) for name in names}
             for target in targets
         ]
         size = outputs["pred_logits"].shape[1] // (scope.groups if self.training else 1)
         starts = range(0, outputs["pred_logits"].shape[1], size) if size else [0]
-        predictions = ("pred_logits", "pred_boxes")
+        predictions = ("pred_logits", "pred_boxes", *(("pred_masks",) if self.profile.matches_masks else ()))
         parts = [
             self._pairs({name: outputs[name][:, start : start + size] for name in predictions}, repeated)
             for start in starts
@@ -79,10 +80,15 @@ class DeclaredMatcher(nn.Module):
         ]
 
     def _pairs(self, outputs: Outputs, targets: Targets) -> Pairs:
-        images = zip(outputs["pred_logits"], outputs["pred_boxes"], targets, strict=True)
+        logits = outputs["pred_logits"]
+        images = zip(
+            logits, outputs["pred_boxes"], outputs.get("pred_masks", [None] * len(logits)), targets, strict=True
+        )
         return [self._pairs_of_image(*image) for image in images]
 
-    def _pairs_of_image(self, logits: Tensor, boxes: Tensor, target: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _pairs_of_image(
+        self, logits: Tensor, boxes: Tensor, masks: Tensor | None, target: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """Sound queries are matched as if there were no others; these take what is left, in their order."""
         broken = torch.zeros(len(logits), dtype=torch.bool, device=logits.device)
         if self.profile.non_finite_logits == "rank-last":
@@ -93,7 +99,8 @@ class DeclaredMatcher(nn.Module):
         queries = objects = torch.zeros(0, dtype=torch.int64)
         if len(sound):
             given = {"pred_logits": logits[~broken][None], "pred_boxes": boxes[~broken][None]}
-            ((found, objects),) = MatcherOfBoxes(self.configuration, target[UNIT])(given, [target])
+            of_masks = None if masks is None else (masks[~broken], target["masks"])
+            ((found, objects),) = MatcherOfBoxes(self.configuration, target[UNIT], of_masks)(given, [target])
             queries = sound[found]
         left = torch.tensor(sorted(set(range(len(target["labels"]))) - set(objects.tolist())), dtype=torch.int64)
         count = min(len(left), len(spare))
@@ -105,23 +112,26 @@ class DeclaredMatcher(nn.Module):
 class MatcherOfBoxes(reference.HungarianMatcher):
     """The reference's matcher with the profile's costs and overlaps."""
 
-    def __init__(self, configuration: Configuration, unit: Tensor | None = None) -> None:
+    def __init__(
+        self, configuration: Configuration, unit: Tensor | None = None, masks: tuple[Tensor, Tensor] | None = None
+    ) -> None:
         # The weights are with the costs; the reference refuses a matcher without any.
         super().__init__(cost_class=float(bool(configuration.costs)), cost_bbox=0.0, cost_giou=0.0)
         self.unit = torch.ones(4) if unit is None else unit
+        self.places = masks and places_in_matching(configuration, *masks)
         self.costs = [(COSTS[type(cost)](configuration, cost), weight) for cost, weight in configuration.costs]
 
     def cost_matrix(self, logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor) -> Tensor:
         """The cost [Q, n] of each query with each target of one image."""
         nothing = boxes.new_zeros(len(boxes), len(labels))
-        image = Image(logits, boxes, labels, target_boxes, self.unit)
+        image = Image(logits, boxes, labels, target_boxes, self.unit, self.places)
         return sum((weight * cost(image) for cost, weight in self.costs), nothing)
 
 
 class Image(NamedTuple):
     """What the costs of an image depend on: logits [Q, C], boxes [Q, 4], labels [n] and target boxes [n, 4], cxcywh.
 
-    unit: (W, H, W, H), in which overlaps are measured.
+    unit: (W, H, W, H), in which overlaps are measured. places: masks of queries and targets, where these are compared.
     """
 
     logits: Tensor
@@ -129,6 +139,7 @@ class Image(NamedTuple):
     labels: Tensor
     target_boxes: Tensor
     unit: Tensor
+    places: tuple[Tensor, Tensor] | None = None
 
     def scores(self, configuration: Configuration) -> Tensor:
         """The probability that each query gives each label; [Q, n]."""
@@ -164,6 +175,14 @@ def focal_cost_of_logits(alpha: float, gamma: float) -> ClassCost:
     return cost
 
 
+def _mask_cost(_: Configuration, cost: costs.Cost) -> PairCost:
+    def pairwise(image: Image) -> Tensor:
+        assert image.places is not None
+        return MASK_COSTS[type(cost)](*image.places)
+
+    return pairwise
+
+
 def _overlap_cost(configuration: Configuration, _: costs.Cost) -> PairCost:
     overlaps = Overlaps(configuration.profile.boxes)
     return lambda image: -overlaps.giou(*image.corners)
@@ -186,5 +205,6 @@ COSTS: dict[type[costs.Cost], Callable[[Configuration, costs.Cost], PairCost]] =
     costs.GiouCost: _overlap_cost,
     costs.OneMinusGiou: _one_minus_overlap,
     costs.ScoreTimesOverlap: _score_times_overlap,
+    **dict.fromkeys(MASK_COSTS, _mask_cost),
 }
 """What answers for each cost that can be declared."""

@@ -19,6 +19,9 @@ OWN = Keys(box_centre="loss_xy", box_size="loss_hw")
 UNIT = "unit"
 """The key of (W, H, W, H) in which overlaps of an image's boxes are measured, of ones where they are relative."""
 
+BOXES = "boxes"
+"""The key of boxes of targets."""
+
 OUTPUTS = ("logits", "boxes", "masks", "edges", "references")
 TARGETS = ("labels", "target_boxes", "target_masks")
 META = ("denoising_groups", "denoising_queries", "denoising_positives")
@@ -99,7 +102,7 @@ def with_labels(targets: Any, labels: Sequence[Tensor], profile: Profile) -> Any
 
 def _target_of_reference(target: Mapping[str, Tensor], profile: Profile) -> dict[str, Tensor]:
     rules, found = profile.targets, renamed(target, TARGETS, profile.keys, OWN)
-    boxes, labels = found[OWN.target_boxes], found[OWN.labels]
+    boxes, labels = found[BOXES], found[OWN.labels]
     if labels.dtype != getattr(torch, rules.label_dtype):
         raise ValueError(f"labels are {labels.dtype}; expected {rules.label_dtype}")
     unit = boxes.new_ones(4)
@@ -111,7 +114,7 @@ def _target_of_reference(target: Mapping[str, Tensor], profile: Profile) -> dict
         boxes = torch.cat([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], dim=1)
     if rules.box_format == "xyxy":
         boxes = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)
-    return {**found, OWN.labels: labels.long() - rules.first_label, OWN.target_boxes: boxes, UNIT: unit}
+    return {**found, OWN.labels: labels.long() - rules.first_label, BOXES: boxes, UNIT: unit}
 
 
 def units_of(targets: Targets, pairs: Pairs) -> Tensor:
@@ -185,7 +188,7 @@ def of_further_queries(configuration: Configuration) -> Configuration:
         keys=replace(profile.keys, **nothing),
         losses=replace(profile.losses, extra=()),
     )
-    return replace(configuration, profile=own, masks=False, edges=False)
+    return replace(configuration, profile=own, masks=configuration.masks and profile.matches_masks, edges=False)
 
 
 def declared_losses(

@@ -9,6 +9,7 @@ from detr_conformance.implementations.dialects import (
     group_detr,
     h_detr,
     lw_detr,
+    mask2former,
     mmdet,
     paddle,
     rt_detr,
@@ -30,6 +31,7 @@ MODULES = (
     paddle,
     mmdet,
     scenic,
+    mask2former,
 )
 
 IMPLEMENTATIONS = tuple(implementation for module in MODULES for implementation in module.IMPLEMENTATIONS)

@@ -1,0 +1,38 @@
+"""The costs of masks at points. Cheng et al. 2022, "Mask2Former", section 3.3, as its published matcher has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detr_spec.activations import sigmoid, surprisal
+from detr_spec.costs.cost import MaskCost, Pairs
+from detr_spec.tolerance import Numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskCrossEntropyCost(MaskCost):
+    """The mean over points of −t log p − (1 − t) log(1 − p) of every pair."""
+
+    name = "mask-cross-entropy"
+
+    def value(self, pairs: Pairs) -> Numbers:
+        """Its value; [Q, n]."""
+        places = pairs.places
+        logits, inside = places.logits[:, None, :], places.inside()[None, :, :]
+        terms = surprisal(logits) * inside + surprisal(-logits) * (1.0 - inside)
+        return terms.sum(axis=2) / float(places.count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskDiceCost(MaskCost):
+    """1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) of every pair, sums over points."""
+
+    name = "mask-dice"
+
+    def value(self, pairs: Pairs) -> Numbers:
+        """Its value; [Q, n]."""
+        places = pairs.places
+        probability, inside = sigmoid(places.logits), places.inside()
+        overlap = (probability[:, None, :] * inside[None, :, :]).sum(axis=2)
+        both = probability.sum(axis=1)[:, None] + inside.sum(axis=1)[None, :]
+        return 1.0 - (2.0 * overlap + 1.0) / (both + 1.0)
