@@ -13,7 +13,7 @@ import numpy as np
 
 from detr_spec.activations import sigmoid
 from detr_spec.configuration import Configuration, replace
-from detr_spec.masks import Places, matched_masks, places_in_losses
+from detr_spec.masks import ComparedMasks, compared_in_losses, matched_masks
 from detr_spec.parameters import held
 from detr_spec.profile import Profile
 from detr_spec.terms import Layer
@@ -183,13 +183,13 @@ def shown_layer(
 
 def shown_masks(
     configuration: Configuration, matched: SameNumbers, targets: Targets, matchings: Sequence[Matching]
-) -> Places:
+) -> ComparedMasks:
     """The matched queries' masks and those of their targets, where the profile compares them; [m, h, w] → [m, N].
 
     The targets' masks are padded to the common size, and the padding counts.
     """
     truth = matched_masks(targets, matchings)
-    return places_in_losses(matched, truth, configuration.profile.masks, configuration.points)
+    return compared_in_losses(matched, truth, configuration.profile.masks, configuration.points)
 
 
 def set_losses(

@@ -87,7 +87,7 @@ class MaskRules:
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class ComparedMasks:
     """Pairs of masks at the N places where they are compared.
 
     logits: those of the predicted masks, [m, N]. truth: how far inside the target each place lies, from 0 to 1, [m, N],
@@ -197,7 +197,8 @@ def labels_at_points(masks: Booleans, points: Floats, rules: MaskRules, like: Nu
         _nearest(_positions(coordinates, side, dtype_of(numbers)), side)
         for coordinates, side in zip((points[:, 1], points[:, 0]), masks.shape[1:], strict=True)
     )
-    return hull(*(numbers[:, row, column] for row in rows for column in columns))
+    ways = [numbers[:, row, column] for row in rows for column in columns]
+    return hull(*ways) if is_interval(numbers) else ways[0]
 
 
 def _anywhere(masks: Numbers, count: int, outside: str) -> Numbers:
@@ -231,7 +232,7 @@ def _most_uncertain(logits: Numbers, count: int) -> Numbers:
     return Interval(chosen, certain.astype(np.float64), possible.astype(np.float64), sizes.dtype)
 
 
-def places_in_matching(masks: SameNumbers, target: Target, rules: MaskRules, points: Floats) -> Places:
+def compared_in_matching(masks: SameNumbers, target: Target, rules: MaskRules, points: Floats) -> ComparedMasks:
     """All predicted masks [Q, h, w] of an image at the points of its matching, [Q, P], and its targets', [n, P].
 
     points: [S, 2], of which the first are drawn; without any, the ranges of what they may give.
@@ -240,18 +241,18 @@ def places_in_matching(masks: SameNumbers, target: Target, rules: MaskRules, poi
     if not len(points):
         return _unknown(masks, truth, count, rules)
     drawn = repeated(points, count)
-    return Places(at_points(masks, drawn, rules.outside), labels_at_points(truth, drawn, rules, masks), count)
+    return ComparedMasks(at_points(masks, drawn, rules.outside), labels_at_points(truth, drawn, rules, masks), count)
 
 
-def places_in_losses(masks: SameNumbers, truth: Booleans, rules: MaskRules, points: Floats) -> Places:
+def compared_in_losses(masks: SameNumbers, truth: Booleans, rules: MaskRules, points: Floats) -> ComparedMasks:
     """Matched masks, and those of their targets, where the losses compare them; [m, h, w] and bool [m, H, W].
 
-    points: as for `places_in_matching`; each drawing begins with the first of them.
+    points: as for `compared_in_matching`; each drawing begins with the first of them.
     """
     if rules.compared == "pixels":
         high, wide = truth.shape[1:]
         logits = bilinear(masks, high, wide).reshape(len(truth), high * wide)
-        return Places(logits, truth.reshape(len(truth), high * wide), high * wide)
+        return ComparedMasks(logits, truth.reshape(len(truth), high * wide), high * wide)
     count = rules.points_in_losses(*masks.shape[1:])
     if not len(points):
         return _unknown(masks, truth, count, rules)
@@ -260,7 +261,7 @@ def places_in_losses(masks: SameNumbers, truth: Booleans, rules: MaskRules, poin
     logits, others = (at_points(masks, drawn, rules.outside) for drawn in (candidates, fresh))
     shares = _most_uncertain(logits, chosen), lift_like(np.ones((len(truth), len(fresh))), stop_gradient(logits))
     drawn = np.concatenate([candidates, fresh])
-    return Places(
+    return ComparedMasks(
         concatenate([logits, others], axis=1),
         labels_at_points(truth, drawn, rules, masks),
         count,
@@ -268,12 +269,12 @@ def places_in_losses(masks: SameNumbers, truth: Booleans, rules: MaskRules, poin
     )
 
 
-def _unknown(masks: Numbers, truth: Booleans, count: int, rules: MaskRules) -> Places:
+def _unknown(masks: Numbers, truth: Booleans, count: int, rules: MaskRules) -> ComparedMasks:
     """What masks may be at points that are not known."""
     inside = lift_like(truth.astype(np.float64), stop_gradient(masks))
     # The nearest pixel is one of the mask.
     outside = "edge" if rules.labels == "nearest" else rules.outside
-    return Places(_anywhere(masks, count, rules.outside), _anywhere(inside, count, outside), count)
+    return ComparedMasks(_anywhere(masks, count, rules.outside), _anywhere(inside, count, outside), count)
 
 
 def bilinear(masks: SameNumbers, height: int, width: int) -> SameNumbers:

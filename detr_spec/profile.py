@@ -256,10 +256,10 @@ class Profile:
     def _require_masks(self) -> None:
         if self.masks.compared == "points":
             for name in ("mask_loss", "dice_loss"):
-                if not getattr(self, name).takes_fractions and self.masks.labels == "bilinear":
+                if getattr(self, name).needs_pixels:
                     raise InvalidValue(
-                        f"{name} is {getattr(self, name).name!r}, and masks are compared at points, which may lie half "
-                        "inside a target; expected another loss, labels 'nearest', or 'pixels'"
+                        f"{name} is {getattr(self, name).name!r}, and masks.compared is 'points'; expected 'pixels', "
+                        "or a loss that is defined at points"
                     )
         elif self.matches_masks:
             raise InvalidValue(

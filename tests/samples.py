@@ -30,6 +30,7 @@ from detr_spec.profile import (
     Profile,
     TargetRules,
 )
+from detr_spec.terms import MaskCrossEntropy
 from detr_spec.values import Outputs
 
 LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "E": 2, "n": 2, "m": 3, "k": 2, "L": 2}
@@ -52,6 +53,7 @@ SPECIAL: dict[tuple[Any, str], Any] = {
     (Outputs, "denoising"): _layers,
     (Profile, "activation"): lambda: "sigmoid",
     (DetectionRules, "drops_no_object"): lambda: False,
+    (Profile, "dice_loss"): MaskCrossEntropy,
     (Profile, "further_costs"): lambda: (record(FurtherCost),),
     (Profile, "further_losses"): lambda: (record(FurtherLoss),),
     (MaskRules, "oversampling"): lambda: 1.3,

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import ClassVar
 
 from detr_spec.boxes import EXACT, BoxRules, corners_in
-from detr_spec.masks import Places
+from detr_spec.masks import ComparedMasks
 from detr_spec.parts import Part
 from detr_spec.tolerance import Numbers
 from detr_spec.values import Floats, Integers, InvalidValue
@@ -37,10 +37,10 @@ class Pairs:
     has_no_object: bool
     rules: BoxRules = EXACT
     pixels: Floats | None = None
-    masks: Callable[[], Places] | None = None
+    masks: Callable[[], ComparedMasks] | None = None
 
     @cached_property
-    def places(self) -> Places:
+    def compared(self) -> ComparedMasks:
         """Its masks where they are compared; raises `InvalidValue` where there are none."""
         if self.masks is None:
             raise InvalidValue(

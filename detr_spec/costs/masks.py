@@ -17,10 +17,10 @@ class MaskCrossEntropyCost(MaskCost):
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
-        places = pairs.places
-        logits, inside = places.logits[:, None, :], places.inside()[None, :, :]
+        masks = pairs.compared
+        logits, inside = masks.logits[:, None, :], masks.inside()[None, :, :]
         terms = surprisal(logits) * inside + surprisal(-logits) * (1.0 - inside)
-        return terms.sum(axis=2) / float(places.count)
+        return terms.sum(axis=2) / float(masks.count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class MaskDiceCost(MaskCost):
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
-        places = pairs.places
-        probability, inside = sigmoid(places.logits), places.inside()
+        masks = pairs.compared
+        probability, inside = sigmoid(masks.logits), masks.inside()
         overlap = (probability[:, None, :] * inside[None, :, :]).sum(axis=2)
         both = probability.sum(axis=1)[:, None] + inside.sum(axis=1)[None, :]
         return 1.0 - (2.0 * overlap + 1.0) / (both + 1.0)

@@ -9,7 +9,7 @@ import numpy as np
 
 from detr_spec.configuration import Configuration
 from detr_spec.costs.cost import Pairs
-from detr_spec.masks import places_in_matching
+from detr_spec.masks import compared_in_matching
 from detr_spec.parameters import held
 from detr_spec.tolerance import Interval, Numbers, SameNumbers, is_interval, lift, lift_like
 from detr_spec.values import Outputs, Target, part_dtypes
@@ -41,7 +41,7 @@ def matching_cost(
         pixels=pixels_of([target])[0] if profile.boxes.units == "pixels" else None,
         masks=None
         if masks is None
-        else partial(places_in_matching, masks, target, profile.masks, configuration.points),
+        else partial(compared_in_matching, masks, target, profile.masks, configuration.points),
     )
     total: Numbers = lift_like(np.zeros((len(boxes), len(target))), boxes)
     for cost, weight in configuration.costs:

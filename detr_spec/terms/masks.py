@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from detr_spec.activations import binary_cross_entropy, sigmoid
-from detr_spec.masks import Places
+from detr_spec.masks import ComparedMasks
 from detr_spec.terms.focal import focal_terms
 from detr_spec.terms.term import Layer, MaskTerm
 from detr_spec.tolerance import Numbers
@@ -24,7 +24,7 @@ class MaskFocal(MaskTerm):
     gamma: float = 2.0
 
     name = "mask-focal"
-    takes_fractions = False
+    needs_pixels = True
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
@@ -39,9 +39,9 @@ class MaskCrossEntropy(MaskTerm):
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
-        places = layer.instances
-        terms = places.counted(binary_cross_entropy(places.logits, places.inside()))
-        return (terms / float(places.count)).sum() / layer.normaliser
+        masks = layer.instances
+        terms = masks.counted(binary_cross_entropy(masks.logits, masks.inside()))
+        return (terms / float(masks.count)).sum() / layer.normaliser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +55,15 @@ class MaskDice(MaskTerm):
         return mask_dice(layer.instances, layer.normaliser)
 
 
-def mask_focal(places: Places, normaliser: Numbers, alpha: float = 0.25, gamma: float = 2.0) -> Numbers:
+def mask_focal(masks: ComparedMasks, normaliser: Numbers, alpha: float = 0.25, gamma: float = 2.0) -> Numbers:
     """Σ over instances of the mean over places of the focal terms / num_boxes; []. The truth is bool."""
-    terms = focal_terms(places.logits, np.asarray(places.truth), alpha, gamma)
-    return terms.reshape(-1).sum() / float(places.count) / normaliser
+    terms = focal_terms(masks.logits, np.asarray(masks.truth), alpha, gamma)
+    return terms.reshape(-1).sum() / float(masks.count) / normaliser
 
 
-def mask_dice(places: Places, normaliser: Numbers) -> Numbers:
+def mask_dice(masks: ComparedMasks, normaliser: Numbers) -> Numbers:
     """Σ over instances of 1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) / num_boxes, sums over places; []."""
-    probability, inside = sigmoid(places.logits), places.inside()
-    overlap = places.counted(probability * inside)
-    both = places.counted(probability) + places.covered()
+    probability, inside = sigmoid(masks.logits), masks.inside()
+    overlap = masks.counted(probability * inside)
+    both = masks.counted(probability) + masks.covered()
     return (1.0 - (2.0 * overlap + 1.0) / (both + 1.0)).sum() / normaliser

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from detr_spec.boxes import EXACT, BoxRules, corners_in, elementwise_iou
-from detr_spec.masks import Places
+from detr_spec.masks import ComparedMasks
 from detr_spec.parts import Part
 from detr_spec.places import APART, Whose
 from detr_spec.tolerance import Interval, Numbers, hull, is_coarser, is_interval, placed, rounded_like, where
@@ -49,7 +49,7 @@ class Layer:
     normaliser: Numbers
     rules: BoxRules = EXACT
     pixels: Floats | None = None
-    masks: Callable[[], Places] | None = None
+    masks: Callable[[], ComparedMasks] | None = None
     edges: Numbers | None = None
     references: Numbers | None = None
 
@@ -60,7 +60,7 @@ class Layer:
         return positive
 
     @cached_property
-    def instances(self) -> Places:
+    def instances(self) -> ComparedMasks:
         """Its masks; raises `InvalidValue` where there are none."""
         if self.masks is None:
             raise InvalidValue("the outputs have no masks; expected [B, Q, h, w], for mask losses are asked for")
@@ -148,10 +148,10 @@ class BoxTerm(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class MaskTerm(Term):
-    """A training term of the masks of matched pairs. takes_fractions: whether a place may lie half inside a target."""
+    """A training term of the masks of matched pairs. needs_pixels: whether it is not defined of masks at points."""
 
     moves = "masks"
-    takes_fractions: ClassVar[bool] = True
+    needs_pixels: ClassVar[bool] = False
     laws = frozenset({"divided by boxes", "sum over pairs"})
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from detr_spec.masks import MaskRules, Places, places_in_losses
+from detr_spec.masks import ComparedMasks, MaskRules, compared_in_losses
 from detr_spec.parts import known_parts
 from detr_spec.profile import replace
 from detr_spec.terms import Layer, Term
@@ -68,8 +68,8 @@ def shown(layer: Layer, moves: str, numbers: Numbers) -> Layer:
     return replace(layer, masks=masks_of(numbers, truth))
 
 
-def masks_of(logits: Numbers, truth: Booleans) -> Callable[[], Places]:
-    return lambda: places_in_losses(logits, truth, MaskRules(), np.zeros((0, 2)))
+def masks_of(logits: Numbers, truth: Booleans) -> Callable[[], ComparedMasks]:
+    return lambda: compared_in_losses(logits, truth, MaskRules(), np.zeros((0, 2)))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -22,14 +22,14 @@ from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
 from detr_spec.losses import matched_rows, set_losses
 from detr_spec.masks import (
+    ComparedMasks,
     MaskRules,
-    Places,
     bilinear,
     common_size,
+    compared_in_losses,
     interpolation,
     matched_masks,
     padded,
-    places_in_losses,
 )
 from detr_spec.profile import replace
 from detr_spec.profiles import DEFORMABLE, DETR
@@ -111,9 +111,9 @@ def test_mask_losses_by_hand() -> None:
     logits, truth = np.zeros((2, 1, 4)), np.array([[[True, True, False, False]], [[False] * 4]])
     whole = log(2) / 4
     expected = (whole * (2 * 0.25 + 2 * 0.75) / 4 + whole * 0.75) / 3
-    places = at_pixels(logits, truth)
-    assert mask_focal(places, 3.0) == pytest.approx(expected, rel=EXACT)
-    assert mask_dice(places, 3.0) == pytest.approx(((1 - 3 / 5) + (1 - 1 / 3)) / 3, rel=EXACT)
+    compared = at_pixels(logits, truth)
+    assert mask_focal(compared, 3.0) == pytest.approx(expected, rel=EXACT)
+    assert mask_dice(compared, 3.0) == pytest.approx(((1 - 3 / 5) + (1 - 1 / 3)) / 3, rel=EXACT)
 
 
 def test_mask_losses_of_no_pairs_are_zero() -> None:
@@ -122,9 +122,9 @@ def test_mask_losses_of_no_pairs_are_zero() -> None:
         assert loss(at_pixels(nothing, nothing.astype(np.bool_)), 1.0) == 0
 
 
-def at_pixels(logits: Any, truth: Booleans) -> Places:
+def at_pixels(logits: Any, truth: Booleans) -> ComparedMasks:
     """Masks [m, H, W] compared at each pixel."""
-    return places_in_losses(logits, truth, MaskRules(), np.zeros((0, 2)))
+    return compared_in_losses(logits, truth, MaskRules(), np.zeros((0, 2)))
 
 
 def batch(numbers: np.random.Generator, dtype: str, scale: float = 4.0) -> tuple[Outputs, tuple[Target, ...], Any]:

@@ -12,7 +12,7 @@ import detr_reference as reference
 from detr_conformance.bridges.torch_criterion import matchings
 from detr_conformance.implementations.declared.boxes import Overlaps
 from detr_conformance.implementations.declared.distributions import edge_loss
-from detr_conformance.implementations.declared.masks import MASK_LOSSES, places_in_losses
+from detr_conformance.implementations.declared.masks import MASK_LOSSES, compared_in_losses
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_conformance.implementations.declared.names import (
     OWN,
@@ -281,10 +281,10 @@ class DeclaredLosses(SetPredictionCriterion):
         """The losses of masks of some predictions."""
         configuration = self.configuration
         truth = matched_targets(pad_masks([target["masks"] for target in targets]), pairs)
-        places = places_in_losses(configuration, outputs["pred_masks"][matched_queries(pairs)], truth)
+        compared = compared_in_losses(configuration, outputs["pred_masks"][matched_queries(pairs)], truth)
         terms: dict[str, MaskTerm] = {"loss_mask": configuration.mask_loss, "loss_dice": configuration.dice_loss}
         return {
-            key: MASK_LOSSES[type(term)](*places, *term.numbers.values()).sum() / num_boxes
+            key: MASK_LOSSES[type(term)](*compared, *term.numbers.values()).sum() / num_boxes
             for key, term in _judged(terms)
         }
 

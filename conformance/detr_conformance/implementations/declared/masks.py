@@ -24,7 +24,7 @@ PADDING = {"zeros": "zeros", "edge": "border"}
 """What `grid_sample` calls what lies beyond the pixels of a mask."""
 
 
-def places_in_losses(configuration: Configuration, matched: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def compared_in_losses(configuration: Configuration, matched: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """Matched masks [m, h, w] and those of their targets [m, H, W] where they are compared, as logits and truth."""
     rules, matched = configuration.profile.masks, upcast_half(matched)
     if rules.compared == "pixels":
@@ -39,7 +39,7 @@ def places_in_losses(configuration: Configuration, matched: Tensor, truth: Tenso
     return sample(matched, points), labels
 
 
-def places_in_matching(configuration: Configuration, masks: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+def compared_in_matching(configuration: Configuration, masks: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     """Masks of all queries of an image and of its targets, [Q, h, w] and [n, H, W], at the points of its matching."""
     rules: MaskRules = configuration.profile.masks
     points = sampler_of(configuration)(1, rules.points_in_matching(*masks.shape[1:]), 2, device=masks.device)

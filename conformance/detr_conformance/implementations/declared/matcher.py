@@ -11,7 +11,7 @@ from torch.nn.functional import logsigmoid
 
 import detr_reference as reference
 from detr_conformance.implementations.declared.boxes import Overlaps
-from detr_conformance.implementations.declared.masks import MASK_COSTS, places_in_matching
+from detr_conformance.implementations.declared.masks import MASK_COSTS, compared_in_matching
 from detr_conformance.implementations.declared.names import (
     UNIT,
     outputs_of_reference,
@@ -118,20 +118,20 @@ class MatcherOfBoxes(reference.HungarianMatcher):
         # The weights are with the costs; the reference refuses a matcher without any.
         super().__init__(cost_class=float(bool(configuration.costs)), cost_bbox=0.0, cost_giou=0.0)
         self.unit = torch.ones(4) if unit is None else unit
-        self.places = masks and places_in_matching(configuration, *masks)
+        self.compared = masks and compared_in_matching(configuration, *masks)
         self.costs = [(COSTS[type(cost)](configuration, cost), weight) for cost, weight in configuration.costs]
 
     def cost_matrix(self, logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor) -> Tensor:
         """The cost [Q, n] of each query with each target of one image."""
         nothing = boxes.new_zeros(len(boxes), len(labels))
-        image = Image(logits, boxes, labels, target_boxes, self.unit, self.places)
+        image = Image(logits, boxes, labels, target_boxes, self.unit, self.compared)
         return sum((weight * cost(image) for cost, weight in self.costs), nothing)
 
 
 class Image(NamedTuple):
     """What the costs of an image depend on: logits [Q, C], boxes [Q, 4], labels [n] and target boxes [n, 4], cxcywh.
 
-    unit: (W, H, W, H), in which overlaps are measured. places: masks of queries and targets, where these are compared.
+    unit: (W, H, W, H), in which overlaps are measured. compared: masks of queries and of targets, at points.
     """
 
     logits: Tensor
@@ -139,7 +139,7 @@ class Image(NamedTuple):
     labels: Tensor
     target_boxes: Tensor
     unit: Tensor
-    places: tuple[Tensor, Tensor] | None = None
+    compared: tuple[Tensor, Tensor] | None = None
 
     def scores(self, configuration: Configuration) -> Tensor:
         """The probability that each query gives each label; [Q, n]."""
@@ -177,8 +177,8 @@ def focal_cost_of_logits(alpha: float, gamma: float) -> ClassCost:
 
 def _mask_cost(_: Configuration, cost: costs.Cost) -> PairCost:
     def pairwise(image: Image) -> Tensor:
-        assert image.places is not None
-        return MASK_COSTS[type(cost)](*image.places)
+        assert image.compared is not None
+        return MASK_COSTS[type(cost)](*image.compared)
 
     return pairwise
 
