@@ -40,9 +40,9 @@ VALUE_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)
     number="C2",
     formula=(
         "loss_mask = Σ_(i,j)∈M mean over pixels of α_t (1 − p_t)² (−log p_t) / num_boxes, α = 1/4, p = σ(m̂_i "
-        "upsampled to m_j padded)"
+        "upsampled to m_j padded); at points: the mean over points of −t log p − (1 − t) log(1 − p)"
     ),
-    source="norm §4; Carion et al. 2020, section 4.4; Lin et al. 2017, equation 5",
+    source="norm §4 and §15; Carion et al. 2020, section 4.4; Lin et al. 2017, equation 5",
     breaks=(
         "a sum over pixels; α on the wrong side; align_corners=True or nearest; targets made smaller instead; the "
         "focal loss's α of the classes"
@@ -51,7 +51,7 @@ VALUE_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)
     applies=judging("mask"),
 )
 def mask_value(component: Build, case: SetCase) -> None:
-    """The focal mask loss equals its definition under the criterion's matching.
+    """The first loss of masks, focal or cross-entropy, equals its definition under the criterion's matching.
 
     The mean over pixels is what makes it comparable between images of different sizes: summed, it drowns every other
     term.

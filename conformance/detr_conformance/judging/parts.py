@@ -12,7 +12,7 @@ import numpy as np
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
 from detr_spec.places import Apart
 from detr_spec.strategies import padding_regime, sizes_regime
-from detr_spec.values import FeatureMap, Outputs, Target, Targets
+from detr_spec.values import FeatureMap, Floats, Outputs, Target, Targets
 
 Kept = Sequence[int]
 """The indices of what is kept, in their order."""
@@ -110,11 +110,28 @@ def _batch_parts(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Iter
         if first.masks is not None:
             size = max(outputs.masks.shape[axis] for outputs, _ in batches if outputs.masks is not None)
             yield Part("pixels of predicted masks", size, partial(keep_everywhere, partial(_with_pixels, axis)))
+        if case.configuration.profile.masks.compared == "points":
+            yield from _rows_of_all_targets(batches, axis - 1, rebuild)
+            continue
         for rank, (_, targets) in enumerate(batches):
             for image, target in enumerate(targets):
                 if target.masks is not None:
                     keep = partial(keep_mask_rows, rank, image, axis - 1)
                     yield Part("pixels of targets' masks", target.masks.shape[axis - 1], keep)
+
+
+def _rows_of_all_targets(batches: Sequence[Batch], axis: int, rebuild: Rebuild) -> Iterator[Part]:
+    """The rows or columns that all targets' masks have, where these are of one size."""
+
+    def taken(target: Target, kept: Kept) -> Target:
+        return target if target.masks is None else replace(target, masks=np.take(target.masks, kept, axis))
+
+    def keep(kept: Kept) -> Case:
+        return rebuild([(outputs, tuple(taken(target, kept) for target in targets)) for outputs, targets in batches])
+
+    masks = [target.masks for _, targets in batches for target in targets if target.masks is not None]
+    if masks:
+        yield Part("pixels of targets' masks", masks[0].shape[axis], keep)
 
 
 def _with_layers(outputs: Outputs, kept: Kept) -> Outputs:
@@ -138,9 +155,11 @@ def _with_queries(outputs: Outputs, kept: Kept) -> Outputs:
 
 
 def _with_pixels(axis: int, outputs: Outputs, kept: Kept) -> Outputs:
-    assert outputs.masks is not None
-    own = [index for index in kept if index < outputs.masks.shape[axis]]
-    return replace(outputs, masks=np.take(outputs.masks, own, axis))
+    def taken(layer: Outputs) -> Floats | None:
+        own = [index for index in kept if layer.masks is not None and index < layer.masks.shape[axis]]
+        return None if layer.masks is None else np.take(layer.masks, own, axis)
+
+    return outputs.each(masks=taken)
 
 
 def _classes(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Part:

@@ -96,7 +96,7 @@ def test_a_configuration_and_a_description_arrive_with_every_field() -> None:
     assert same(read_configuration(through(encode_configuration(configuration)), configuration.profile), configuration)
     limits = Limits(
         dtypes=("float16",), fixed={"class_loss.alpha": 1 / 3},
-        equal_shapes=True, devices=("cpu", "cuda"), calls=("sliced",),
+        equal_shapes=True, devices=("cpu", "cuda"), calls=("sliced",), mask_points=True,
         components={"boxes": ComponentLimits(
             dtypes=("float64",), fixed={"class_cost.alpha": 1 / 3}, equal_shapes=False, devices=("cpu",), calls=(),
         )},
