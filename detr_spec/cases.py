@@ -5,11 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from detr_spec.configuration import Configuration
-from detr_spec.values import FeatureMap, Floats, Integers, InvalidValue, Outputs, Target, Targets
+from detr_spec.values import AnyNumbers, FeatureMap, Floats, Integers, InvalidValue, Outputs, Target, Targets
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -35,11 +36,17 @@ class Case:
 
 def joined_images(layers: Sequence[Outputs]) -> Outputs:
     """What one decoder layer predicts for the images of several batches, one after another."""
-    masks = [layer.masks for layer in layers if layer.masks is not None]
+
+    def joined(parts: Sequence[AnyNumbers | None]) -> Any:
+        there = [part for part in parts if part is not None]
+        return np.concatenate(there) if len(there) == len(parts) else None
+
     return Outputs(
-        np.concatenate([layer.logits for layer in layers]),
-        np.concatenate([layer.boxes for layer in layers]),
-        np.concatenate(masks) if len(masks) == len(layers) else None,
+        joined([layer.logits for layer in layers]),
+        joined([layer.boxes for layer in layers]),
+        joined([layer.masks for layer in layers]),
+        phrases=joined([layer.phrases for layer in layers]),
+        tokens=joined([layer.tokens for layer in layers]),
     )
 
 
@@ -79,7 +86,7 @@ class SetCase(Case):
                 f"the targets are {len(self.targets)} in number, and the images {outputs.batch}; "
                 "expected one for each image"
             )
-        if outputs.logits.shape[-1] != configuration.columns:
+        if outputs.phrases is None and outputs.logits.shape[-1] != configuration.columns:
             raise InvalidValue(
                 f"logits have {outputs.logits.shape[-1]} columns; expected {configuration.columns} for "
                 f"{configuration.num_classes} classes in profile {configuration.profile.name}"
@@ -87,11 +94,21 @@ class SetCase(Case):
         if np.shape(self.sizes) != (outputs.batch, 2):
             raise InvalidValue(f"sizes have shape {list(np.shape(self.sizes))}; expected [{outputs.batch}, 2]")
         for image, target in enumerate(self.targets):
-            if len(target) and target.labels.max() >= configuration.num_classes:
+            if len(target) and target.labels.max() >= self.classes(image):
                 raise InvalidValue(
                     f"targets[{image}].labels contain {target.labels.max()}; "
-                    f"expected class indices below {configuration.num_classes}"
+                    f"expected class indices below {self.classes(image)}"
                 )
+
+    def classes(self, image: int) -> int:
+        """How many classes an object of an image may have: the phrases of the image, where labels name these."""
+        phrases = self.outputs.phrases_of(image)
+        return self.configuration.num_classes if phrases is None else len(phrases)
+
+    def columns(self, image: int, labels: Integers) -> Integers:
+        """The logit columns of some classes of an image, each once."""
+        phrases = self.outputs.phrases_of(image)
+        return np.unique(labels) if phrases is None else np.flatnonzero(phrases[labels].any(axis=0))
 
     def targets_with(self, image: int, target: Target) -> Targets:
         """The targets, with another one for one image."""

@@ -21,7 +21,7 @@ from detr_spec.parameters import held, product
 from detr_spec.places import Place
 from detr_spec.reported import reported_losses
 from detr_spec.terms import Layer
-from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, anything, gradient, lift, placed, values
+from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, anything, gradient, lift, placed, values, where
 from detr_spec.values import Floats, Index, Integers, Matching, Outputs, Targets, part_dtypes
 
 
@@ -99,7 +99,9 @@ class LayerObjective:
 
     def of_logits(self, logits: SameNumbers) -> SameNumbers:
         """The weighted terms that move logits; [B, Q, C] → []."""
-        return cast(SameNumbers, self._total("logits", replace(self._shown(logits), logits=logits)))
+        tokens = self.layer.tokens
+        counted = logits if tokens is None else where(tokens[:, None], logits, 0.0)
+        return cast(SameNumbers, self._total("logits", replace(self._shown(logits), logits=counted)))
 
     def of_boxes(self, rows: SameNumbers, pairs: Index = slice(None)) -> SameNumbers:
         """The weighted terms that move boxes, of some matched pairs, by their places in `rows`; [k, 4] → []."""

@@ -41,7 +41,7 @@ class Domain:
 
     device: where the implementation is to compute. dtype: that of all cases; without it, any of the limits'. most: the
     largest number of images, queries and targets of a set, where the invariant allows so few. shared: whether the
-    caller adds the queries that a target may have beside its first.
+    caller adds the queries that a target may have beside its first, and the texts whose phrases labels name.
     """
 
     profile: Profile

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import partial
+from typing import cast
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from detr_spec.parameters import held
 from detr_spec.profile import Profile
 from detr_spec.terms import Layer
 from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, absolute, concatenate, interval, lift
-from detr_spec.values import Booleans, Floats, Integers, Matching, Outputs, Target, Targets, part_dtypes, round_to
+from detr_spec.values import Array, Booleans, Floats, Integers, Matching, Outputs, Targets, part_dtypes, round_to
 from detr_spec.written import pixels_of, truth_of
 
 METRICS = ("class_error", "cardinality", "box_centre", "box_size")
@@ -69,17 +70,16 @@ def metric_dtype(dtype: str) -> str:
     return "float32" if dtype == "float64" else dtype
 
 
-def class_error(logits: Floats, labels: Integers, dtype: str) -> Interval:
+def class_error(logits: Floats, positive: Booleans, dtype: str) -> Interval:
     """100 − top-1 accuracy (%) of matched queries, all columns compared; 100 when nothing is matched; [m, C] → [].
 
-    Where the label's logit ties with another, either answer is right.
+    positive: which logits are those of the query's target, [m, C]. Where one of these ties with another, either answer
+    is right.
     """
-    if len(labels) == 0:
+    if len(logits) == 0:
         return lift(100.0, dtype)
-    own = logits[np.arange(len(labels)), labels]
-    others = logits.copy()
-    others[np.arange(len(labels)), labels] = -np.inf
-    rival = others.max(axis=-1)
+    own = np.where(positive, logits, -np.inf).max(axis=-1)
+    rival = np.where(positive, -np.inf, logits).max(axis=-1)
     return _percentage_wrong(own > rival, own >= rival, dtype)
 
 
@@ -128,19 +128,10 @@ def box_metrics(shown: Layer, profile: Profile) -> dict[str, Interval]:
     }
 
 
-def matched_rows(arrays: Floats, matchings: Sequence[Matching]) -> Floats:
+def matched_rows(arrays: Array, matchings: Sequence[Matching]) -> Array:
     """The matched queries' rows of [B, Q, ...], image after image; [m, ...]."""
-    return np.concatenate([arrays[image, matching.queries] for image, matching in enumerate(matchings)])
-
-
-def matched_targets(targets: Targets, matchings: Sequence[Matching]) -> Target:
-    """The matched targets of all images in the order of `matched_rows`."""
-    pairs = list(zip(targets, matchings, strict=True))
-    return Target(
-        np.concatenate([target.labels[matching.targets] for target, matching in pairs]),
-        np.concatenate([target.boxes[matching.targets] for target, matching in pairs]),
-        broken=any(target.broken for target in targets),
-    )
+    rows = [arrays[image, matching.queries] for image, matching in enumerate(matchings)]
+    return cast(Array, np.concatenate(rows))
 
 
 def matched_places(matchings: Sequence[Matching]) -> tuple[Integers, Integers]:
@@ -157,7 +148,7 @@ def shown_layer(
     dtypes = part_dtypes(configuration.dtype)
     images, queries = matched_places(matchings)
     return Layer(
-        logits=lift(layer.logits, dtypes.logits),
+        logits=lift(layer.counted_logits, dtypes.logits),
         classes=target_classes((layer.batch, layer.queries), targets, matchings, configuration.num_classes),
         boxes=lift(matched_rows(layer.boxes, matchings), dtypes.boxes),
         truth=concatenate(
@@ -178,6 +169,8 @@ def shown_layer(
         ),
         edges=None if layer.edges is None else lift(layer.edges, dtypes.logits),
         references=None if layer.references is None else lift(layer.references, dtypes.boxes),
+        phrases=layer.phrases,
+        tokens=layer.tokens,
     )
 
 
@@ -204,10 +197,11 @@ def set_losses(
     Mask losses are included where the layer has masks and they are asked for. normaliser: what box losses are divided
     by, [], where that is not `num_boxes`.
     """
-    labels = matched_targets(targets, matchings).labels
+    shown = _shown(configuration, layer, targets, matchings, normaliser)
+    logits, positive = matched_rows(layer.logits, matchings), matched_rows(shown.positive, matchings)
     return {
-        **term_losses(configuration, layer, targets, matchings, normaliser),
-        "class_error": class_error(matched_rows(layer.logits, matchings), labels, metric_dtype(configuration.dtype)),
+        **_losses_of(configuration, layer, shown, MOVED),
+        "class_error": class_error(logits, positive, metric_dtype(configuration.dtype)),
         "cardinality": cardinality_error(layer.logits, targets, configuration),
     }
 
@@ -221,9 +215,25 @@ def term_losses(
     moving: Collection[str] = MOVED,
 ) -> dict[str, Interval]:
     """As `set_losses`, with metrics of boxes alone. moving: the predictions that terms move; others are left out."""
+    shown = _shown(configuration, layer, targets, matchings, normaliser)
+    return _losses_of(configuration, layer, shown, moving)
+
+
+def _shown(
+    configuration: Configuration,
+    layer: Outputs,
+    targets: Targets,
+    matchings: Sequence[Matching],
+    normaliser: Interval | None,
+) -> Layer:
     if normaliser is None:
         normaliser = lift(num_boxes(targets, matchings, configuration), configuration.dtype)
-    shown = shown_layer(configuration, layer, targets, matchings, normaliser)
+    return shown_layer(configuration, layer, targets, matchings, normaliser)
+
+
+def _losses_of(
+    configuration: Configuration, layer: Outputs, shown: Layer, moving: Collection[str]
+) -> dict[str, Interval]:
     there = [name for name in moving if getattr(layer, name) is not None]
     terms = held(configuration, configuration.dtype).terms
     found = {name: interval(term.value(shown)) for name, term in terms.items() if term.moves in there}

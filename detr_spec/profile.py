@@ -161,6 +161,11 @@ class Profile:
     """Terms of the matching cost that the dialect has beside these."""
     further_losses: tuple[FurtherLoss, ...] = ()
     """Training terms that the dialect has beside these, of its decoder's layers and of what stands apart."""
+    labels: Literal["columns", "phrases"] = "columns"
+    """What a label names: a logit column; or a phrase of its image's text, whose tokens are some of the columns, so
+    that each image has classes of its own. Outputs say which columns these are, and which are padding: the costs and
+    the scores of a phrase are means over its tokens, and each of these is trained towards it (Liu et al. 2023,
+    "Grounding DINO", section 3)."""
     no_object: Literal["last", "first"] = "last"
     """Which column of a softmax is that of no object."""
     cost_weights: tuple[float, float, float] = (1.0, 5.0, 2.0)
@@ -231,6 +236,10 @@ class Profile:
         require_weights("loss_weights", self.loss_weights)
         for weight in self.mask_weights:
             require_number("a weight of mask_weights", weight)
+        if self.labels == "phrases" and self.has_no_object:
+            raise InvalidValue(
+                "labels is 'phrases', and activation is 'softmax', whose columns are classes; expected 'sigmoid'"
+            )
         self._require_activation("class_cost", self.class_cost, ClassCost)
         self._require_activation("class_loss", self.class_loss, ClassTerm)
         for further_cost in self.further_costs:
@@ -312,7 +321,8 @@ class Profile:
     def matcher_arguments(self) -> tuple[str, ...]:
         """What a matcher that is not called with outputs and targets is called with, by fields of `Keys`."""
         boxes, masks = ("boxes",) if self.has_boxes else (), ("masks",) if self.matches_masks else ()
-        own = ("logits", *boxes, *masks, *self.targets.parts, *(("target_masks",) if masks else ()))
+        phrases = ("phrases",) if self.labels == "phrases" else ()
+        own = ("logits", *boxes, *masks, *phrases, *self.targets.parts, *(("target_masks",) if masks else ()))
         return tuple(name for name in own if name != "target_boxes" or self.has_boxes)
 
     def has_every_layer(self, term: Term) -> bool:

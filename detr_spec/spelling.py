@@ -30,6 +30,8 @@ class Keys:
     masks: str = "pred_masks"
     edges: str = "pred_corners"
     references: str = "ref_points"
+    phrases: str = "label_maps"
+    tokens: str = "text_mask"
     auxiliary: str = "aux_outputs"
     encoder: str = "enc_outputs"
     initial: str = "pre_outputs"
@@ -86,7 +88,7 @@ class Keys:
     def __post_init__(self) -> None:
         require_template("one_to_many", self.one_to_many, "output")
         apart = self.encoder, self.initial, self.denoising, self.denoising_meta, *self.one_to_many_outputs.values()
-        of_layer = self.logits, self.boxes, self.masks, self.edges, self.references
+        of_layer = self.logits, self.boxes, self.masks, self.edges, self.references, self.phrases, self.tokens
         require_different("outputs", *(key for key in (*of_layer, self.auxiliary, *apart) if key is not None))
         of_groups = self.denoising_groups, self.denoising_queries, self.denoising_positives
         require_different("parts of the meta data", self.denoising, *of_groups)

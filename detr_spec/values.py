@@ -152,9 +152,11 @@ class Outputs:
     own. encoder, initial, one_to_many and denoising: predictions of the encoder, the first of the decoder's queries, by
     another head, those of further queries, and those of denoising queries, which stand apart, each with those before in
     `auxiliary`. edges: the logits of the distributions of each box's left, top, right and lower edge, one after
-    another, [B, Q, E], or None, and references: the boxes that these are measured from, [B, Q, 4]. Raises
-    `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless `broken` says that the
-    case is meant to carry them.
+    another, [B, Q, E], or None, and references: the boxes that these are measured from, [B, Q, 4]. phrases: where
+    labels name phrases of an image, which logit columns are the tokens of each, [B, K, C], none behind its last phrase;
+    tokens: which columns are tokens, and not padding, [B, C]. Raises `InvalidValue` on a wrong shape, and on non-finite
+    numbers or boxes outside [0, 1] unless `broken` says that the case is meant to carry them. Logits of padding may be
+    any; those that are no numbers become −∞.
     """
 
     logits: Annotated[Floats, "[B, Q, C]"]
@@ -168,6 +170,8 @@ class Outputs:
     denoising: Outputs | None = None
     edges: Annotated[Floats, "[B, Q, E]"] | None = None
     references: Annotated[Floats, "[B, Q, 4]"] | None = None
+    phrases: Annotated[Booleans, "[B, K, C]"] | None = None
+    tokens: Annotated[Booleans, "[B, C]"] | None = None
 
     def __post_init__(self) -> None:
         logits = _floats("logits", self.logits, "[B, Q, C]")
@@ -197,8 +201,10 @@ class Outputs:
                         f"{name} have shape {list(part.shape)}; expected {shape} with B, Q = {list(logits.shape[:2])}"
                     )
                 object.__setattr__(self, name, part)
+        if self.phrases is not None and self.tokens is not None:
+            self._take_phrases(logits, np.asarray(self.phrases), np.asarray(self.tokens))
         if not self.broken:
-            _refuse_non_finite("logits", logits)
+            _refuse_non_finite("logits", logits if self.tokens is None else self.counted_logits)
             _refuse_bad_boxes("boxes", boxes)
             if self.masks is not None:
                 _refuse_non_finite("masks", self.masks)
@@ -216,6 +222,36 @@ class Outputs:
                     f"{name}.logits have shape {list(apart.logits.shape)}; "
                     f"expected [B, any, C] with B, C = {list(logits.shape[::2])} as in the last layer"
                 )
+
+    def _take_phrases(self, logits: Floats, phrases: Booleans, tokens: Booleans) -> None:
+        """Refuses phrases that do not fit the logits, and puts −∞ where the logits of padding are no numbers."""
+        batch, _, columns = logits.shape
+        shapes = (batch, columns) == tokens.shape and (batch, columns) == phrases.shape[::2]
+        if not self.broken and not (shapes and phrases.dtype.kind == tokens.dtype.kind == "b"):
+            raise InvalidValue(
+                f"phrases have shape {list(phrases.shape)} and dtype {phrases.dtype}, tokens {list(tokens.shape)} and "
+                f"{tokens.dtype}; expected bool [B, K, C] and [B, C] with B, C = {[batch, columns]} as the logits"
+            )
+        there = np.asarray(phrases.any(axis=-1))
+        if not there[:, :1].all() or (there[:, 1:] > there[:, :-1]).any() or (phrases & ~tokens[:, None]).any():
+            raise InvalidValue("a phrase has no token, or one that is padding; expected a token of each, one at least")
+        if not self.broken:
+            padding = ~tokens[:, None] & ~np.isfinite(logits)
+            object.__setattr__(self, "logits", _frozen(np.where(padding, -np.inf, logits)))
+        object.__setattr__(self, "phrases", _frozen(np.array(phrases)))
+        object.__setattr__(self, "tokens", _frozen(np.array(tokens)))
+
+    @property
+    def counted_logits(self) -> Floats:
+        """The logits, 0 in place of those of padding; [B, Q, C]."""
+        return self.logits if self.tokens is None else np.where(self.tokens[:, None], self.logits, 0.0)
+
+    def phrases_of(self, image: int) -> Booleans | None:
+        """The logit columns of each phrase of an image, [K_b, C]; None where labels name columns."""
+        if self.phrases is None:
+            return None
+        own: Booleans = self.phrases[image]
+        return own[own.any(axis=-1)]
 
     @property
     def layers(self) -> tuple[Outputs, ...]:
@@ -247,7 +283,7 @@ class Outputs:
         """The number of queries."""
         return int(self.logits.shape[1])
 
-    def each(self, **changes: Callable[[Outputs], Floats | None]) -> Outputs:
+    def each(self, **changes: Callable[[Outputs], AnyNumbers | None]) -> Outputs:
         """The outputs with other logits, boxes or masks in every layer and apart, each made from the layer's own."""
         changed: dict[str, Any] = {name: change(self) for name, change in changes.items()}
         changed |= {name: part and part.each(**changes) for name, part in self.apart.items()}
@@ -256,11 +292,12 @@ class Outputs:
     def take(self, *, images: ArrayLike | None = None, queries: ArrayLike | None = None) -> Outputs:
         """The outputs with images, or queries of every image, selected or reordered by index, in all layers."""
 
+        def of_images(array: AnyNumbers | None) -> Any:
+            return array if array is None or images is None else array[np.asarray(images, dtype=np.int64)]
+
         def select(array: Floats | None) -> Floats | None:
-            if array is None:
-                return None
-            chosen = array if images is None else array[np.asarray(images, dtype=np.int64)]
-            return chosen if queries is None else chosen[:, np.asarray(queries, dtype=np.int64)]
+            chosen: Floats | None = of_images(array)
+            return chosen if chosen is None or queries is None else chosen[:, np.asarray(queries, dtype=np.int64)]
 
         return self.each(
             logits=lambda layer: select(layer.logits),
@@ -268,6 +305,8 @@ class Outputs:
             masks=lambda layer: select(layer.masks),
             edges=lambda layer: select(layer.edges),
             references=lambda layer: select(layer.references),
+            phrases=lambda layer: of_images(layer.phrases),
+            tokens=lambda layer: of_images(layer.tokens),
         )
 
 

@@ -21,7 +21,7 @@ Failing = Callable[..., set[str]]
 
 ELSEWHERE = tuple(
     f"detr_spec.invariants.{name}"
-    for name in ("apart_gradients", "distributions", "mask_layers", "mixed", "one_to_many", "sizes")
+    for name in ("apart_gradients", "distributions", "mask_layers", "mixed", "one_to_many", "phrases", "sizes")
 )
 """The modules that speak about several components, and have tests of their own."""
 

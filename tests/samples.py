@@ -33,7 +33,22 @@ from detr_spec.profile import (
 from detr_spec.terms import MaskCrossEntropy
 from detr_spec.values import Outputs
 
-LENGTHS = {"B": 2, "Q": 3, "C": 2, "h": 2, "w": 1, "H": 2, "W": 3, "D": 8, "E": 2, "n": 2, "m": 3, "k": 2, "L": 2}
+LENGTHS = {
+    "B": 2,
+    "Q": 3,
+    "C": 2,
+    "h": 2,
+    "w": 1,
+    "H": 2,
+    "W": 3,
+    "K": 2,
+    "D": 8,
+    "E": 2,
+    "n": 2,
+    "m": 3,
+    "k": 2,
+    "L": 2,
+}
 """The lengths of the dimensions that shapes name."""
 
 
@@ -64,7 +79,7 @@ SPECIAL: dict[tuple[Any, str], Any] = {
     (Keys, "one_to_many_loss"): lambda: "of further queries, {loss}",
     (Keys, "denoising_loss"): lambda: "denoising, {loss}",
     (Keys, "denoising_auxiliary_loss"): lambda: "denoising of layer {layer}, {loss}",
-    (MatcherRules, "arguments"): lambda: ("boxes", "logits", *record(TargetRules).parts),
+    (MatcherRules, "arguments"): lambda: ("boxes", "logits", "phrases", *record(TargetRules).parts),
     (Configuration, "dtype"): lambda: "float64",
     (Configuration, "call"): lambda: "sliced",
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from detr_spec.activations import sigmoid, softmax
 from detr_spec.costs.cost import ClassCost, Pairs
-from detr_spec.tolerance import Numbers, log, within
+from detr_spec.tolerance import Numbers, hull, log, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +19,12 @@ class NegativeProbability(ClassCost):
         """Its value; [Q, n]."""
         if pairs.has_no_object:
             return -softmax(pairs.logits)[:, pairs.labels]
-        return -sigmoid(pairs.logits[:, pairs.labels])
+        return -pairs.at_labels(sigmoid)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FocalCost(ClassCost):
-    """α(1−p)^γ · −log(p+ε) − (1−α)p^γ · −log(1−p+ε) at the label, p = sigmoid(z)."""
+    """α(1−p)^γ · −log(p+ε) − (1−α)p^γ · −log(1−p+ε) at the label, p = sigmoid(z); the mean over a label's tokens."""
 
     alpha: float = 0.25
     gamma: float = 2.0
@@ -39,11 +39,19 @@ class FocalCost(ClassCost):
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
-        probability = sigmoid(pairs.logits[:, pairs.labels])
+        together = pairs.at_labels(lambda logits: self._positive(logits) - self._negative(logits))
+        if pairs.phrases is None:
+            return together
+        return hull(together, pairs.at_labels(self._positive) - pairs.at_labels(self._negative))
+
+    def _positive(self, logits: Numbers) -> Numbers:
+        probability = sigmoid(logits)
+        return within(1.0 - probability, least=0.0) ** self.gamma * -log(probability + self.epsilon) * self.alpha
+
+    def _negative(self, logits: Numbers) -> Numbers:
+        probability = sigmoid(logits)
         complement = within(1.0 - probability, least=0.0)
-        positive = complement**self.gamma * -log(probability + self.epsilon) * self.alpha
-        negative = probability**self.gamma * -log(complement + self.epsilon) * (1.0 - self.alpha)
-        return positive - negative
+        return probability**self.gamma * -log(complement + self.epsilon) * (1.0 - self.alpha)
 
     @property
     def of_nothing_is_finite(self) -> bool:

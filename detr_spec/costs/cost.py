@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
+import numpy as np
+
 from detr_spec.boxes import EXACT, BoxRules, corners_in
 from detr_spec.masks import ComparedMasks
 from detr_spec.parts import Part
-from detr_spec.tolerance import Numbers
-from detr_spec.values import Floats, Integers, InvalidValue
+from detr_spec.tolerance import Numbers, phrase_means
+from detr_spec.values import Booleans, Floats, Integers, InvalidValue
 
 LAWS = {
     "sum over coordinates": "it adds the differences of the coordinates of (cx, cy, w, h)",
@@ -28,6 +30,7 @@ class Pairs:
     Boxes are cxcywh. has_no_object: whether the logits are those of a softmax whose last column is no object; otherwise
     each logit has a sigmoid. rules: the profile's box arithmetic. pixels: (W, H, W, H) of the image, [4], where
     overlaps are measured in them. masks: gives those of queries [Q, P] and of targets [n, P] where they are compared.
+    phrases: the columns of each label, [K, C], where that is not its own alone.
     """
 
     logits: Numbers
@@ -38,6 +41,7 @@ class Pairs:
     rules: BoxRules = EXACT
     pixels: Floats | None = None
     masks: Callable[[], ComparedMasks] | None = None
+    phrases: Booleans | None = None
 
     @cached_property
     def compared(self) -> ComparedMasks:
@@ -47,6 +51,13 @@ class Pairs:
                 "the outputs have no masks; expected [B, Q, h, w], for the matching cost depends on them"
             )
         return self.masks()
+
+    def at_labels(self, of_logits: Callable[[Numbers], Numbers]) -> Numbers:
+        """What a function says of each query's logit at each label; where a label has several, their mean; [Q, n]."""
+        if self.phrases is None or not len(self.labels):
+            return of_logits(self.logits[:, self.labels])
+        labels, places = np.unique(self.labels, return_inverse=True)
+        return phrase_means(self.logits, self.phrases[labels], of_logits)[:, places]
 
     @property
     def corners(self) -> tuple[Numbers, Numbers]:

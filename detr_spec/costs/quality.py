@@ -22,6 +22,6 @@ class ScoreTimesOverlap(Cost):
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
-        scores = softmax(pairs.logits) if pairs.has_no_object else sigmoid(pairs.logits)
+        scores = softmax(pairs.logits)[:, pairs.labels] if pairs.has_no_object else pairs.at_labels(sigmoid)
         overlap = iou(*pairs.corners, pairs.rules)
-        return -(scores[:, pairs.labels] * within(rounded_like(overlap, pairs.boxes), least=0.0) ** self.exponent)
+        return -(scores * within(rounded_like(overlap, pairs.boxes), least=0.0) ** self.exponent)

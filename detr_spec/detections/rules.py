@@ -10,7 +10,7 @@ from detr_spec.activations import sigmoid, softmax
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
 from detr_spec.parameters import parameter
-from detr_spec.tolerance import Interval, SameNumbers, hull, lift, maximum, minimum
+from detr_spec.tolerance import Interval, SameNumbers, hull, lift, maximum, minimum, phrase_means
 from detr_spec.values import Booleans, Detections, Floats, Integers, part_dtypes
 
 
@@ -18,8 +18,9 @@ from detr_spec.values import Booleans, Detections, Floats, Integers, part_dtypes
 class Candidates:
     """All (query, class) pairs of one image that can be detections.
 
-    scores [Q, K] and boxes [Q, 4] in xyxy pixels, each with the range of the case's dtype. no_object: what a query's
-    best score is to reach for it to give a detection, [Q]; None where each does.
+    scores [Q, K], K the classes or the phrases of the image, and boxes [Q, 4] in xyxy pixels, each with the range of
+    the case's dtype. no_object: what a query's best score is to reach for it to give a detection, [Q]; None where each
+    does.
     """
 
     scores: Interval
@@ -43,13 +44,6 @@ class Candidates:
         return Interval(value, lower, upper, self.scores.dtype)
 
 
-def class_scores(logits: SameNumbers, configuration: Configuration) -> SameNumbers:
-    """Each foreground class's score: softmax without its last column, or sigmoid; [..., C] → [..., K]."""
-    if configuration.profile.activation == "softmax":
-        return softmax(logits)[..., :-1]
-    return sigmoid(logits)
-
-
 def no_object_score(logits: Interval, configuration: Configuration) -> Interval | None:
     """The score of no object, [..., C] → [...], where a query that has no higher one gives no detection."""
     return softmax(logits)[..., -1] if configuration.profile.detection.drops_no_object else None
@@ -60,24 +54,32 @@ def scaled_boxes(boxes: SameNumbers, size: Integers, configuration: Configuratio
     return _clamped(cxcywh_to_xyxy(boxes), np.ones(2, dtype=np.int64), configuration) * _per_corner(size)
 
 
-def candidates(logits: Floats, boxes: Floats, size: Integers, configuration: Configuration) -> Candidates:
+def candidates(
+    logits: Floats, boxes: Floats, size: Integers, configuration: Configuration, phrases: Booleans | None = None
+) -> Candidates:
     """The detections that one image's outputs allow; logits [Q, C], boxes [Q, 4], size (height, width).
 
-    The ranges hold the usual orders of evaluation: a sigmoid from its complement, and boxes scaled before their
-    corners are taken.
+    phrases: the logit columns of each phrase, [K, C], where labels name phrases. The ranges hold the usual orders of
+    evaluation: a sigmoid from its complement, and boxes scaled before their corners are taken.
     """
     dtypes = part_dtypes(configuration.dtype)
     given = lift(logits, dtypes.logits)
     return Candidates(
-        _score_range(given, configuration),
+        _score_range(given, configuration, phrases),
         _box_range(lift(boxes, dtypes.boxes), size, configuration),
         no_object_score(given, configuration),
     )
 
 
-def _score_range(logits: Interval, configuration: Configuration) -> Interval:
-    direct = class_scores(logits, configuration)
-    return hull(direct, 1.0 - sigmoid(-logits)) if configuration.profile.activation == "sigmoid" else direct
+def _score_range(logits: Interval, configuration: Configuration, phrases: Booleans | None) -> Interval:
+    """The score of each class: its softmax, or its sigmoid; the mean of those of its tokens, where it has several."""
+    if configuration.profile.activation == "softmax":
+        return softmax(logits)[..., :-1]
+    return _sigmoid_range(logits) if phrases is None else phrase_means(logits, phrases, _sigmoid_range)
+
+
+def _sigmoid_range(logits: Interval) -> Interval:
+    return hull(sigmoid(logits), 1.0 - sigmoid(-logits))
 
 
 def _box_range(boxes: Interval, size: Integers, configuration: Configuration) -> Interval:
@@ -98,11 +100,11 @@ def _per_corner(size: Integers) -> Floats:
     return np.array([width, height, width, height], dtype=np.float64)
 
 
-def expected_count(queries: int, configuration: Configuration) -> int:
-    """How many detections an image has before any threshold: Q, or min(k, Q·K)."""
+def expected_count(scores: tuple[int, ...], configuration: Configuration) -> int:
+    """How many detections an image of scores of shape (Q, K) has before any threshold: Q, or min(k, Q·K)."""
     if configuration.profile.detection.takes_k:
-        return min(configuration.top_k, queries * configuration.num_classes)
-    return queries
+        return min(configuration.top_k, scores[0] * scores[1])
+    return scores[0]
 
 
 def count_range(found: Candidates, configuration: Configuration) -> tuple[int, int]:
@@ -110,7 +112,7 @@ def count_range(found: Candidates, configuration: Configuration) -> tuple[int, i
 
     They differ where a score may lie on either side of the threshold, or of the score of no object.
     """
-    limit = expected_count(len(found.scores), configuration)
+    limit = expected_count(found.scores.shape, configuration)
     if configuration.profile.detection.rule == "top-k":
         kept = above_threshold(found.ranked, configuration)
     else:
@@ -136,15 +138,18 @@ def above_threshold(scores: Interval, configuration: Configuration) -> tuple[Boo
     return scores.lower > threshold.upper, scores.upper > threshold.lower
 
 
-def detections(logits: Floats, boxes: Floats, size: Integers, configuration: Configuration) -> Detections:
+def detections(
+    logits: Floats, boxes: Floats, size: Integers, configuration: Configuration, phrases: Booleans | None = None
+) -> Detections:
     """One image's detections in float64 by the profile's rule, before any threshold: what an evaluator is given.
 
-    logits [Q, C], boxes [Q, 4], size (height, width). Where scores tie, the first candidate comes first.
+    logits [Q, C], boxes [Q, 4], size (height, width), phrases as in `candidates`. Where scores tie, the first
+    candidate comes first.
     """
-    found = candidates(logits, boxes, size, configuration)
+    found = candidates(logits, boxes, size, configuration, phrases)
     scores = found.scores.value
     if configuration.profile.detection.rule == "top-k":
-        best = np.argsort(-scores, axis=None, kind="stable")[: expected_count(len(scores), configuration)]
+        best = np.argsort(-scores, axis=None, kind="stable")[: expected_count(scores.shape, configuration)]
         queries, labels = np.unravel_index(best, scores.shape)
     else:
         best, no_object = scores.argmax(axis=-1), found.no_object

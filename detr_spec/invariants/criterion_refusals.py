@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from detr_spec.cases import SetCase
@@ -10,24 +12,20 @@ from detr_spec.invariants.criterion_answers import ORDINARY_REGIMES, Build, Judg
 from detr_spec.invariants.shared import require_refused, with_broken_label
 from detr_spec.profile import replace
 from detr_spec.strategies import set_cases
-from detr_spec.values import Targets
 from detr_spec.violation import premise
 
 FILLED_CASES = set_cases(regimes=ORDINARY_REGIMES, targets=(1, 5))
 
 
-def _with_label(case: SetCase, label: int) -> Targets:
-    """The targets with one label replaced by another, in or out of range."""
+def _require_label_refused(component: Build, case: SetCase, label: Callable[[int], int]) -> None:
+    """Raises `Violation` unless a label in place of some target's own is refused, given how many classes there are."""
     filled = [image for image, target in enumerate(case.targets) if len(target)]
     premise(bool(filled), "there are no targets")
     generator = case.generator("broken label")
     image = filled[int(generator.integers(len(filled)))]
-    return with_broken_label(case, image, label, generator)
-
-
-def _require_label_refused(component: Build, case: SetCase, label: int) -> None:
-    what = f"a target of label {label}, where num_classes is {case.configuration.num_classes},"
-    require_refused(what, component, case, targets=_with_label(case, label))
+    wrong = label(case.classes(image))
+    what = f"a target of label {wrong}, where num_classes is {case.classes(image)},"
+    require_refused(what, component, case, targets=with_broken_label(case, image, wrong, generator))
 
 
 @invariant(
@@ -48,7 +46,7 @@ def label_k_refused(component: Build, case: SetCase) -> None:
 
     In the softmax dialect it trains a matched query to say that nothing is there, in silence.
     """
-    _require_label_refused(component, case, case.configuration.num_classes)
+    _require_label_refused(component, case, lambda classes: classes)
 
 
 @invariant(
@@ -65,9 +63,10 @@ def foreign_label_refused(component: Build, case: SetCase) -> None:
 
     A negative label counts from the end in most frameworks, and trains the wrong class in silence.
     """
-    classes = case.configuration.num_classes
-    label = int(case.generator("label").choice([-1, -classes, classes + 1, classes + 100]))
-    _require_label_refused(component, case, label)
+    generator = case.generator("label")
+    _require_label_refused(
+        component, case, lambda classes: int(generator.choice([-1, -classes, classes + 1, classes + 100]))
+    )
 
 
 @invariant(
@@ -105,7 +104,7 @@ def logit_columns_refused(component: Build, case: SetCase) -> None:
 
     One column more is how a softmax head meets a sigmoid loss; it trains, towards nothing sensible.
     """
-    columns, surplus = case.configuration.columns, case.configuration.profile.surplus_columns
+    columns, surplus = case.outputs.logits.shape[-1], case.configuration.profile.surplus_columns
     fewer = columns > 1 and (surplus != "refuse" or bool(case.generator("columns").integers(2)))
     premise(fewer or surplus == "refuse", "there can be no fewer columns, and more are taken")
     chosen = np.arange(columns - 1) if fewer else np.append(np.arange(columns), columns - 1)
@@ -121,7 +120,7 @@ def logit_columns_refused(component: Build, case: SetCase) -> None:
     source="norm §9; the profile's `surplus_columns`",
     breaks="surplus columns that are refused; trained where they are to be ignored; cut off where they are negatives",
     cases=FILLED_CASES,
-    applies=lambda profile: profile.surplus_columns in ("negatives", "ignored"),
+    applies=lambda profile: profile.labels == "columns" and profile.surplus_columns in ("negatives", "ignored"),
 )
 def surplus_columns(component: Build, case: SetCase) -> None:
     """More logit columns than the criterion has classes are trained as negatives or ignored, as the profile says.

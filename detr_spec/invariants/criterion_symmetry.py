@@ -117,7 +117,8 @@ def unmatched_query_any_class(component: Build, case: SetCase) -> None:
     """
     before = judged(component, case.configuration, case.outputs, case.targets)
     image, query = _one_unmatched(before, case)
-    label = int(case.generator("class").integers(case.configuration.num_classes))
+    columns = case.columns(image, np.arange(case.classes(image)))
+    label = int(case.generator("class").choice(columns))
     logits = case.outputs.logits.copy()
     logits[image, query, label] += 2.0
     after = _with_logits(component, before, logits)
@@ -233,10 +234,10 @@ def matched_label(component: Build, case: SetCase) -> None:
 
     A label that reaches the wrong query teaches it the wrong class, and the loss still looks healthy.
     """
-    classes = case.configuration.num_classes
-    premise(classes > 1, "there is one class only")
     before = judged(component, case.configuration, case.outputs, case.targets)
     image, _, target = _one_pair(before, case)
+    classes = case.classes(image)
+    premise(classes > 1, "there is one class only")
     labels = case.targets[image].labels.copy()
     labels[target] = (labels[target] + case.generator("label").integers(1, classes)) % classes
     changed = replace(case.targets[image], labels=labels)

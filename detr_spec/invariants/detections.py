@@ -42,8 +42,8 @@ def top_k_rule(profile: Profile) -> bool:
 
 
 def pair_count(case: SetCase) -> int:
-    """How many (query, class) pairs an image has: Q·K."""
-    return case.outputs.queries * case.configuration.num_classes
+    """How many (query, class) pairs the image has that has fewest: Q·K."""
+    return case.outputs.queries * min(map(case.classes, range(case.outputs.batch)))
 
 
 def exceeds_pairs(case: SetCase) -> bool:
@@ -89,7 +89,10 @@ def in_unit_images(case: SetCase) -> SetCase:
 def image_candidates(case: SetCase) -> list[Candidates]:
     """What can be detected in each image."""
     parts = zip(case.outputs.logits, case.outputs.boxes, case.sizes, strict=True)
-    return [candidates(logits, boxes, size, case.configuration) for logits, boxes, size in parts]
+    return [
+        candidates(logits, boxes, size, case.configuration, case.outputs.phrases_of(image))
+        for image, (logits, boxes, size) in enumerate(parts)
+    ]
 
 
 def kept_queries(allowed: Candidates, configuration: Configuration) -> Integers | None:

@@ -199,10 +199,7 @@ def recovers_shuffle(component: Build, case: SetCase) -> None:
     """
     configuration, outputs = case.configuration, case.outputs
     best = unique_matchings(outputs.main, case.targets, configuration)
-    shuffles = [
-        _predicting_queries(outputs.logits[image], outputs.boxes[image], target)
-        for image, target in enumerate(case.targets)
-    ]
+    shuffles = [_predicting_queries(case, image, target) for image, target in enumerate(case.targets)]
     recovered = all(own.by_target() == shuffle for own, shuffle in zip(best, shuffles, strict=True))
     premise(recovered, "another matching costs less")
     matchings = matched(component, configuration, outputs, case.targets)
@@ -211,12 +208,12 @@ def recovers_shuffle(component: Build, case: SetCase) -> None:
         require_equal(message, matching.by_target(), shuffle)
 
 
-def _predicting_queries(logits: Floats, boxes: Floats, target: Target) -> dict[int, int]:
-    """The query of each target that has its exact box and is confident of its label; one image."""
+def _predicting_queries(case: SetCase, image: int, target: Target) -> dict[int, int]:
+    """The query of each target of an image that has its exact box and is confident of its label."""
+    logits, boxes = case.outputs.logits[image], case.outputs.boxes[image]
     exact = (boxes[:, None, :] == target.boxes[None, :, :]).all(axis=-1)
-    return {
-        place: int(np.argmax(exact[:, place] & (logits[:, label] > 0))) for place, label in enumerate(target.labels)
-    }
+    sure = [(logits[:, case.columns(image, label[None])] > 0).all(axis=-1) for label in target.labels]
+    return {place: int(np.argmax(exact[:, place] & own)) for place, own in enumerate(sure)}
 
 
 @invariant(
@@ -259,10 +256,11 @@ def _with_dominated_query(case: SetCase) -> tuple[Outputs, Targets, int]:
     if case.configuration.profile.has_no_object:
         logits[..., -1] = DISBELIEVING_LOGIT
     boxes = np.ones((outputs.batch, 1, 4))
-    extended = Outputs(
-        np.concatenate([outputs.logits, logits], axis=1),
-        np.concatenate([outputs.boxes / 4, boxes], axis=1),
-        None if outputs.masks is None else np.concatenate([outputs.masks, _no_masks(outputs.masks)], axis=1),
+    extended = replace(
+        outputs.main,
+        logits=np.concatenate([outputs.logits, logits], axis=1),
+        boxes=np.concatenate([outputs.boxes / 4, boxes], axis=1),
+        masks=None if outputs.masks is None else np.concatenate([outputs.masks, _no_masks(outputs.masks)], axis=1),
     )
     order = case.permutation(extended.queries, "place of the extra query")
     targets = tuple(replace(target, boxes=target.boxes / 4) for target in case.targets)

@@ -5,6 +5,7 @@ M15 and M17–M19.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,8 @@ def _with_logit(case: SetCase, number: float) -> Outputs:
     generator = case.generator("broken logit")
     logits = case.outputs.logits.copy()
     image, query = generator.integers(case.outputs.batch), generator.integers(case.outputs.queries)
-    logits[image, query, generator.choice(case.targets[image].labels)] = number
+    columns = case.columns(int(image), case.targets[image].labels)
+    logits[image, query, generator.choice(columns)] = number
     return replace(case.outputs.main, logits=logits, broken=True)
 
 
@@ -198,14 +200,22 @@ def _answered_in_another_dtype(component: Build, case: SetCase) -> object:
     raise refusals[0]
 
 
-def _require_label_refused(component: Build, case: SetCase, *labels: int) -> None:
-    """Raises `Violation` unless one of these labels, in place of a target's own, is refused."""
+def _columns(case: SetCase, image: int) -> int:
+    """How many columns labels may name in an image, or phrases."""
+    return case.configuration.columns if case.outputs.phrases is None else case.classes(image)
+
+
+def _require_label_refused(component: Build, case: SetCase, labels: Callable[[int], Sequence[int]]) -> None:
+    """Raises `Violation` unless one of some labels, in place of a target's own, is refused.
+
+    labels: given how many columns these may name.
+    """
     _premise_classes_count(case.configuration)
     generator = case.generator("foreign label")
     image = int(generator.integers(case.outputs.batch))
-    label = int(generator.choice(labels))
+    label = int(generator.choice(labels(_columns(case, image))))
     targets = with_broken_label(case, image, label, generator)
-    what = f"a target of label {label}, where the number of columns is {case.configuration.columns},"
+    what = f"a target of label {label}, where the number of columns is {_columns(case, image)},"
     require_refused(what, component, case, targets=targets)
 
 
@@ -223,8 +233,7 @@ def foreign_label_refused(component: Build, case: SetCase) -> None:
 
     Clamped, a category id beyond num_classes is matched, and trained, as whatever class is the last.
     """
-    columns = case.configuration.columns
-    _require_label_refused(component, case, columns, columns + 1, columns + 100)
+    _require_label_refused(component, case, lambda columns: (columns, columns + 1, columns + 100))
 
 
 @invariant(
@@ -242,7 +251,7 @@ def negative_label_refused(component: Build, case: SetCase) -> None:
 
     Most frameworks count it from the end: −1, the mark of what is to be ignored, is matched as the last column.
     """
-    _require_label_refused(component, case, -1, -case.configuration.columns, -100)
+    _require_label_refused(component, case, lambda columns: (-1, -columns, -100))
 
 
 @invariant(
@@ -301,7 +310,7 @@ def _with_broken_queries(case: SetCase) -> tuple[Outputs, Integers]:
 
 def _broken_logits(case: SetCase, generator: np.random.Generator) -> Floats:
     """Logits [C] that make every class cost NaN: NaN throughout, or in a softmax one NaN or +inf."""
-    columns = case.configuration.columns
+    columns = case.outputs.logits.shape[-1]
     if not case.configuration.profile.has_no_object:
         return np.full(columns, np.nan)
     row = np.zeros(columns)

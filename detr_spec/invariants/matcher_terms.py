@@ -247,7 +247,7 @@ def absent_classes(component: Build, case: SetCase) -> None:
     other = -np.roll(outputs.logits, 1, axis=1)
     absent = np.ones((outputs.batch, 1, outputs.logits.shape[-1]), dtype=bool)
     for image, target in enumerate(targets):
-        absent[image, :, target.labels] = False
+        absent[image, :, case.columns(image, target.labels)] = False
     premise(bool(absent.any()), "every class is present in every image")
     changed = replace(outputs, logits=np.where(absent, other, outputs.logits))
     require_same_matchings(

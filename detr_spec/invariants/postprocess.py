@@ -149,11 +149,11 @@ def foreground_labels(component: Build, case: SetCase) -> None:
     A query that sees nothing still gives its best foreground class, with a low score; a label K has no name.
     """
     for image, detections in enumerate(detect(component, case)):
-        foreign = ~known_labels(detections, case.configuration.num_classes)[1]
+        foreign = ~known_labels(detections, case.classes(image))[1]
         require(
             not foreign.any(),
             f"image {image}: labels that are no class",
-            expected=f"0 … {case.configuration.num_classes - 1}",
+            expected=f"0 … {case.classes(image) - 1}",
             got=detections.labels[foreign].tolist(),
         )
 
@@ -197,7 +197,7 @@ def labels(component: Build, case: SetCase) -> None:
     """
     found = detect(component, case)
     for image, detections, item in by_query(found, image_candidates(case), case.configuration):
-        given, known = known_labels(detections, case.configuration.num_classes)
+        given, known = known_labels(detections, item.scores.shape[1])
         reach = np.take_along_axis(item.scores.upper, given[:, None], axis=-1)[:, 0]
         wrong = np.flatnonzero(known & (reach < item.scores.lower.max(axis=-1)))
         if wrong.size:
@@ -252,7 +252,7 @@ def distinct_pairs(component: Build, case: SetCase) -> None:
     """
     units = in_unit_images(case)
     for image, (detections, item) in enumerate(zip(detect(component, units), image_candidates(units), strict=True)):
-        given, known = known_labels(detections, case.configuration.num_classes)
+        given, known = known_labels(detections, item.scores.shape[1])
         possible = _possible_pairs(detections, given, item)
         lost = np.flatnonzero(known & (largest_pairing(possible) < 0))
         if lost.size:

@@ -55,7 +55,7 @@ def _broken(case: SetCase, sound: Integers) -> Booleans:
 def _with_broken_scores(case: SetCase, sound: Integers) -> SetCase:
     """The case with NaN for the logits of all other queries."""
     logits = np.where(_broken(case, sound)[:, None], np.nan, case.outputs.logits)
-    return replace(case, outputs=Outputs(logits, case.outputs.boxes, broken=True))
+    return replace(case, outputs=replace(case.outputs.main, logits=logits, broken=True))
 
 
 def _with_broken_boxes(case: SetCase, sound: Integers) -> SetCase:
@@ -67,7 +67,7 @@ def _with_broken_boxes(case: SetCase, sound: Integers) -> SetCase:
     column = generator.integers(4)
     numbers = (np.nan, np.inf, -np.inf) if column < 2 else (np.nan, np.inf)
     boxes[:, _broken(case, sound), column] = generator.choice(numbers)
-    return replace(case, outputs=Outputs(case.outputs.logits, boxes, broken=True))
+    return replace(case, outputs=replace(case.outputs.main, boxes=boxes, broken=True))
 
 
 def _require_sound_alone(

@@ -12,7 +12,7 @@ from detr_spec.costs.cost import Pairs
 from detr_spec.masks import compared_in_matching
 from detr_spec.parameters import held
 from detr_spec.tolerance import Interval, Numbers, SameNumbers, is_interval, lift, lift_like
-from detr_spec.values import Outputs, Target, part_dtypes
+from detr_spec.values import Booleans, Outputs, Target, part_dtypes
 from detr_spec.written import pixels_of, truth_of
 
 
@@ -22,11 +22,12 @@ def matching_cost(
     target: Target,
     configuration: Configuration,
     masks: SameNumbers | None = None,
+    phrases: Booleans | None = None,
 ) -> SameNumbers:
     """Σ λ · cost over the profile's costs; logits [Q, C] and boxes [Q, 4] in cxcywh of one image → [Q, n].
 
-    masks: [Q, h, w], where the cost depends on them. A cost of weight 0 is left out, so it cannot matter even where it
-    is NaN.
+    masks: [Q, h, w], where the cost depends on them. phrases: the logit columns of each phrase, [K, C], where labels
+    name phrases. A cost of weight 0 is left out, so it cannot matter even where it is NaN.
     """
     profile = configuration.profile
     pairs = Pairs(
@@ -42,6 +43,7 @@ def matching_cost(
         masks=None
         if masks is None
         else partial(compared_in_matching, masks, target, profile.masks, configuration.points),
+        phrases=phrases,
     )
     total: Numbers = lift_like(np.zeros((len(boxes), len(target))), boxes)
     for cost, weight in configuration.costs:
@@ -60,6 +62,7 @@ def image_costs(outputs: Outputs, targets: tuple[Target, ...], configuration: Co
             target,
             parameters,
             None if masks is None else masks[image],
+            outputs.phrases_of(image),
         )
         for image, target in enumerate(targets)
     ]

@@ -10,6 +10,7 @@ from detr_spec.profiles.dab import DAB
 from detr_spec.profiles.deformable import DEFORMABLE
 from detr_spec.profiles.detr import DETR
 from detr_spec.profiles.dino import DINO
+from detr_spec.profiles.grounding_dino import GROUNDING_DINO
 from detr_spec.profiles.group_detr import GROUP_DETR
 from detr_spec.profiles.h_detr import H_DETR
 from detr_spec.profiles.lw_detr import LW_DETR
@@ -30,6 +31,7 @@ __all__ = [
     "DETR",
     "DINO",
     "D_FINE",
+    "GROUNDING_DINO",
     "GROUP_DETR",
     "H_DETR",
     "LW_DETR",
@@ -66,6 +68,7 @@ OWN = (
     CONDITIONAL,
     DAB,
     DINO,
+    GROUNDING_DINO,
     H_DETR,
     GROUP_DETR,
     RT_DETR,

@@ -10,6 +10,7 @@ from detr_spec.cases import SetCase
 from detr_spec.invariant import Cases, Domain
 from detr_spec.strategies.coco import CocoImage, coco_images
 from detr_spec.strategies.configurations import draw_configuration
+from detr_spec.strategies.phrases import with_phrases
 from detr_spec.values import FINE_DTYPES, Floats, Outputs, Target, Targets, round_to
 
 SPARE_QUERIES = 2
@@ -34,7 +35,8 @@ def learning_cases(*, images: int = 2) -> Cases:
         fine = tuple(dtype for dtype in domain.limits.dtypes if dtype in FINE_DTYPES)
         if fine and domain.dtype not in fine:
             domain = domain.in_dtypes(fine)
-        return _learning_case(domain, 1 if domain.small else images)
+        cases = _learning_case(domain, 1 if domain.small else images)
+        return cases.map(with_phrases) if domain.profile.labels == "phrases" else cases
 
     return strategy
 

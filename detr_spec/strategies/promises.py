@@ -21,6 +21,7 @@ from detr_spec.cases import Case, RankCase, SetCase
 from detr_spec.invariant import Domain
 from detr_spec.places import Apart
 from detr_spec.profile import Profile
+from detr_spec.strategies.phrases import with_phrases
 from detr_spec.values import Floats, Outputs
 
 Kind = TypeVar("Kind", bound=Case)
@@ -33,7 +34,8 @@ Admits: TypeAlias = Callable[[Domain, Kind, Kind], bool]
 class Promised(Generic[Kind]):
     """Cases of a strategy that tells whether what is left of one of its cases may be drawn, too.
 
-    Where a dialect matches groups of queries, or gives a target several, there are so many times as many queries.
+    Where a dialect matches groups of queries, or gives a target several, there are so many times as many queries; where
+    its labels name phrases, each image has a text.
     """
 
     cases: Callable[[Domain], SearchStrategy[Kind]]
@@ -41,10 +43,13 @@ class Promised(Generic[Kind]):
 
     def __call__(self, domain: Domain) -> SearchStrategy[Kind]:
         """The strategy in a domain."""
-        share = shares(domain.profile)
-        if domain.shared or share == 1:
+        share, phrased = shares(domain.profile), domain.profile.labels == "phrases"
+        if domain.shared or (share == 1 and not phrased):
             return self.cases(domain)
-        return self.cases(replace(domain, shared=True)).map(partial(with_shares, count=share))
+        cases = self.cases(replace(domain, shared=True))
+        if share > 1:
+            cases = cases.map(partial(with_shares, count=share))
+        return cases.map(with_phrases) if phrased else cases
 
     def keeps(self, domain: Domain, drawn: Kind, left: Kind) -> bool:
         """Whether a case with something left out keeps the promise."""
@@ -177,12 +182,18 @@ def _same_classes(drawn: SetCase, left: SetCase) -> bool:
 
 def _confident(_: SetCase, left: SetCase) -> bool:
     """Whether in each layer and image as many queries are sure of each class as there are targets of it."""
-    foreground = slice(left.configuration.num_classes)
     return all(
-        sorted(np.nonzero(logits[:, foreground] > 0)[1].tolist()) == sorted(target.labels.tolist())
+        [_sure(logits, left, image, label) for label in range(left.classes(image))]
+        == [int((target.labels == label).sum()) for label in range(left.classes(image))]
         for layer in left.outputs.layers
-        for logits, target in zip(layer.logits, left.targets, strict=True)
+        for image, (logits, target) in enumerate(zip(layer.logits, left.targets, strict=True))
     )
+
+
+def _sure(logits: Floats, case: SetCase, image: int, label: int) -> int:
+    """How many queries of an image are sure of a class."""
+    columns = case.columns(image, np.array([label]))
+    return int((logits[:, columns] > 0).all(axis=1).sum())
 
 
 def _tied(_: SetCase, left: SetCase) -> bool:

@@ -3,7 +3,7 @@
 from detr_spec.terms.boxes import BoxGiou, BoxL1, CornerL1
 from detr_spec.terms.cross_entropy import ClampedCrossEntropy, ClassWeightedCrossEntropy, CrossEntropy
 from detr_spec.terms.distributions import FineGrainedLocalization
-from detr_spec.terms.focal import Focal
+from detr_spec.terms.focal import Focal, FocalOverPairs
 from detr_spec.terms.iou_aware import IouAware
 from detr_spec.terms.masks import MaskCrossEntropy, MaskDice, MaskFocal
 from detr_spec.terms.matchability import Matchability
@@ -32,6 +32,7 @@ __all__ = [
     "EdgeTerm",
     "FineGrainedLocalization",
     "Focal",
+    "FocalOverPairs",
     "IouAware",
     "Layer",
     "MaskCrossEntropy",

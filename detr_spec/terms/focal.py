@@ -28,11 +28,27 @@ class Focal(ClassTerm):
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
         terms = focal_terms(layer.logits, layer.positive, self.alpha, self.gamma)
-        return terms.reshape(-1).sum() / layer.normaliser
+        return layer.total(terms) / layer.normaliser
 
     def teaches(self) -> bool:
         """Whether both objects and no object contribute to it."""
         return 0 < self.alpha < 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class FocalOverPairs(Focal):
+    """The same sum over the number of matched pairs of the process, at least 1.
+
+    As Open-GroundingDino trains Grounding DINO (Liu et al. 2023).
+    """
+
+    name = "focal-over-pairs"
+    laws = frozenset({"reads logits alone"})
+
+    def value(self, layer: Layer) -> Numbers:
+        """Its value; []."""
+        terms = focal_terms(layer.logits, layer.positive, self.alpha, self.gamma)
+        return layer.total(terms) / float(max(len(layer.images), 1))
 
 
 def focal_terms(logits: SameNumbers, positive: Booleans, alpha: float, gamma: float) -> SameNumbers:

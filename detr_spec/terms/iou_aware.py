@@ -32,4 +32,4 @@ class IouAware(ClassTerm):
         quality = maximum(stop_gradient(score) ** self.alpha * overlaps, self.floor)
         target = where(layer.positive, quality, 0.0)
         weight = where(~layer.positive, score**self.gamma, 1.0)
-        return (weight * binary_cross_entropy(layer.logits, target)).reshape(-1).sum() / layer.normaliser
+        return layer.total(weight * binary_cross_entropy(layer.logits, target)) / layer.normaliser

@@ -29,7 +29,7 @@ class Matchability(ClassTerm):
         quality = layer.powers_at_labels(stop_gradient(layer.iou), self.gamma)
         score = sigmoid(stop_gradient(layer.logits))
         weight = where(~layer.positive, score**self.gamma * self.alpha, 1.0)
-        return (weight * binary_cross_entropy(layer.logits, quality)).reshape(-1).sum() / layer.normaliser
+        return layer.total(weight * binary_cross_entropy(layer.logits, quality)) / layer.normaliser
 
     def teaches(self) -> bool:
         """Whether what is no object has a part in it."""

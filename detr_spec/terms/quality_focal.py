@@ -24,4 +24,4 @@ class QualityFocal(ClassTerm):
         """Its value; []."""
         quality = layer.at_labels(stop_gradient(layer.iou))
         weight = absolute(quality - sigmoid(layer.logits)) ** self.beta
-        return (weight * binary_cross_entropy(layer.logits, quality)).reshape(-1).sum() / layer.normaliser
+        return layer.total(weight * binary_cross_entropy(layer.logits, quality)) / layer.normaliser

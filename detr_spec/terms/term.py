@@ -37,7 +37,8 @@ class Layer:
     queries; [m] each. normaliser: num_boxes, []. rules: the profile's box arithmetic. pixels: (W, H, W, H) of each
     image, [B, 4], where overlaps are measured in them. masks: gives those of the matched queries and of their targets
     where they are compared. edges: the logits of the distributions of all queries' edges, [B, Q, E], and references:
-    the boxes that these are measured from, [B, Q, 4].
+    the boxes that these are measured from, [B, Q, 4]. phrases and tokens: where classes are phrases, which logits are
+    those of each, [B, K, C], and which are not padding, [B, C].
     """
 
     logits: Numbers
@@ -52,12 +53,23 @@ class Layer:
     masks: Callable[[], ComparedMasks] | None = None
     edges: Numbers | None = None
     references: Numbers | None = None
+    phrases: Booleans | None = None
+    tokens: Booleans | None = None
 
     @cached_property
     def positive(self) -> Booleans:
-        """Which logit is that of its query's target; [B, Q, C]."""
-        positive: Booleans = self.classes[..., None] == np.arange(self.logits.shape[-1])
-        return positive
+        """Which logits are those of its query's target; [B, Q, C]."""
+        if self.phrases is None:
+            one: Booleans = self.classes[..., None] == np.arange(self.logits.shape[-1])
+            return one
+        with_none = np.pad(self.phrases, ((0, 0), (0, 1), (0, 0)))
+        return np.asarray(with_none[np.arange(len(self.classes))[:, None], self.classes])
+
+    def total(self, numbers: Numbers) -> Numbers:
+        """The sum of a number of each logit, those of padding left out; [B, Q, C] → []."""
+        if self.tokens is not None:
+            numbers = numbers[np.broadcast_to(self.tokens[:, None], self.logits.shape)]
+        return numbers.reshape(-1).sum()
 
     @cached_property
     def instances(self) -> ComparedMasks:
@@ -83,7 +95,7 @@ class Layer:
         return corners_in(boxes, None if self.pixels is None else self.pixels[self.images])
 
     def at_labels(self, numbers: Numbers) -> Numbers:
-        """A number of each pair in the place of its query's target among the logits, 0 elsewhere; [m] → [B, Q, C].
+        """A number of each pair in the places of its query's target among the logits, 0 elsewhere; [m] → [B, Q, C].
 
         An interval also holds the numbers rounded to the dtype of the logits, as a tensor of that dtype holds them, and
         what is computed from them is rounded to that dtype where it has fewer digits.
@@ -91,8 +103,8 @@ class Layer:
         if isinstance(numbers, Interval):
             numbers = hull(numbers, rounded_like(numbers, self.logits) + 0.0)
             numbers = rounded_like(numbers, self.logits) if is_coarser(self.logits, numbers.dtype) else numbers
-        labels = self.classes[self.images, self.queries]
-        return placed(numbers, self.logits.shape, (self.images, self.queries, labels))
+        of_queries = placed(numbers, self.classes.shape, (self.images, self.queries))
+        return where(self.positive, of_queries[..., None], 0.0)
 
     def powers_at_labels(self, numbers: Numbers, exponent: float) -> Numbers:
         """A power of a number of each pair likewise; an interval also holds that of the rounded number."""

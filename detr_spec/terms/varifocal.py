@@ -38,7 +38,7 @@ class Varifocal(ClassTerm):
         score = sigmoid(layer.logits if self.weight_has_gradient else stop_gradient(layer.logits))
         positive = layer.positive & (values(quality) > 0) if self.pairs_without_overlap else layer.positive
         weight = where(positive, quality, score**self.gamma * self.alpha)
-        return (weight * binary_cross_entropy(layer.logits, quality)).reshape(-1).sum() / layer.normaliser
+        return layer.total(weight * binary_cross_entropy(layer.logits, quality)) / layer.normaliser
 
     def teaches(self) -> bool:
         """Whether what is no object has a part in it."""
@@ -77,4 +77,4 @@ class VarifocalOrFocal(VarifocalThroughWeights):
         if len(layer.images):
             return super().value(layer)
         terms = focal_terms(layer.logits, layer.positive, self.alpha, self.gamma)
-        return terms.reshape(-1).sum() / layer.normaliser
+        return layer.total(terms) / layer.normaliser

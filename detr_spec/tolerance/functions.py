@@ -156,6 +156,24 @@ def placed(numbers: SameNumbers, shape: tuple[int, ...], index: Index) -> SameNu
     return cast(SameNumbers, whole)
 
 
+def phrase_means(
+    logits: SameNumbers, phrases: Booleans, of_logits: Callable[[SameNumbers], SameNumbers]
+) -> SameNumbers:
+    """The mean of what a function says of the logits of each phrase; [Q, C] and which columns it has, [K, C] → [Q, K].
+
+    An interval holds what is divided before it is added, and after. Phrases of equal length are taken together.
+    """
+    lengths = phrases.sum(axis=1)
+    parts, order = [], []
+    for length in np.unique(lengths):
+        own = np.flatnonzero(lengths == length)
+        columns = np.nonzero(phrases[own])[1].reshape(len(own), length)
+        said, count = of_logits(logits[:, columns]), float(length)
+        parts.append(hull(said.sum(axis=-1) / count, (said * (1.0 / count)).sum(axis=-1)))
+        order.append(own)
+    return concatenate(parts, axis=1)[:, np.argsort(np.concatenate(order))]
+
+
 def stop_gradient(numbers: SameNumbers) -> SameNumbers:
     """The same numbers as constants: a gradient does not follow how they were computed."""
     return cast(SameNumbers, numbers.constant()) if isinstance(numbers, Interval) else numbers

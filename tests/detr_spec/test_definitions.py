@@ -258,10 +258,11 @@ def test_box_losses_by_hand() -> None:
 
 def test_class_error_by_hand() -> None:
     logits = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, 2.0], [0.0, 3.0, 1.0], [5.0, 1.0, 1.0]])
-    close(class_error(logits, np.array([0, 2, 0, 1]), "float64"), 50.0)
-    close(class_error(logits[:3], np.array([0, 2, 0]), "float64"), 100 / 3)
-    close(class_error(np.zeros((0, 3)), np.zeros(0, dtype=np.int64), "float64"), 100.0)
-    tied = class_error(np.array([[1.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), np.array([0, 0]), "float32")
+    own = np.eye(3, dtype=np.bool_)
+    close(class_error(logits, own[[0, 2, 0, 1]], "float64"), 50.0)
+    close(class_error(logits[:3], own[[0, 2, 0]], "float64"), 100 / 3)
+    close(class_error(np.zeros((0, 3)), own[:0], "float64"), 100.0)
+    tied = class_error(np.array([[1.0, 1.0, 0.0], [2.0, 1.0, 0.0]]), own[[0, 0]], "float32")
     assert tied.lower <= 0.0
     assert tied.upper >= 50.0
     assert tied.upper < 51.0
@@ -361,7 +362,7 @@ def test_how_many_detections_there_are() -> None:
     boxes, one_each = np.full((2, 4), 0.5), configured(num_classes=2)
     logits = np.array([[log(3.0), 0.0], [-log(3.0), log(9.0)]])
     top = configured(DEFORMABLE, num_classes=2, top_k=3)
-    assert [expected_count(2, item) for item in (one_each, top, replace(top, top_k=100))] == [2, 3, 4]
+    assert [expected_count((2, 2), item) for item in (one_each, top, replace(top, top_k=100))] == [2, 3, 4]
     assert count_range(candidates(logits, boxes, SIZE, top), top) == (3, 3)
     cut = replace(
         top,

@@ -85,6 +85,7 @@ TOP_K = replace(DEFORMABLE, name="top-k")
 ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
 FURTHER = replace(DETR, keys=Keys(one_to_many_loss="{loss}_one2many"))
 OF_EDGES = replace(DETR, further_losses=declarable_values(Profile)["further_losses"][-1])
+PHRASED = replace(DEFORMABLE, labels="phrases")
 INITIAL = replace(DETR, keys=Keys(initial_loss="{loss}_pre"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
 UNITED = replace(INITIAL, matching=MatchingScope(box_pairs="all-predictions"))
@@ -105,6 +106,7 @@ COSTS, LOSSES = ("cost_class", "cost_bbox", "cost_giou"), ("loss_class", "loss_b
 
 LOOKED_AT: dict[str, Look] = {
     "activation": Look("postprocess.scores"),
+    "labels": Look("criterion.classification-value", DEFORMABLE),
     "class_cost": Look("matcher.close-call", DEFORMABLE, numbers=("class_cost",)),
     "class_loss": Look(
         "criterion.classification-value",
@@ -114,7 +116,7 @@ LOOKED_AT: dict[str, Look] = {
         built_to={
             term: Focal()
             for term in declarable_values(Profile)["class_loss"]
-            if term.is_judged and "reads logits alone" not in term.laws
+            if term.is_judged and term.activation == "sigmoid" and term != Focal()
         },
     ),
     "box_cost": Look("matcher.close-call", numbers=("box_cost",)),
@@ -170,6 +172,8 @@ LOOKED_AT: dict[str, Look] = {
     "keys.denoising": Look("auxiliary.denoising-losses", DENOISING),
     "keys.edges": Look("criterion.distribution-values", OF_EDGES),
     "keys.references": Look("criterion.distribution-values", OF_EDGES),
+    "keys.phrases": Look("matcher.valid-pairs", PHRASED),
+    "keys.tokens": Look("criterion.padding", PHRASED),
     "keys.labels": Look("matcher.valid-pairs"),
     "keys.target_boxes": Look("matcher.valid-pairs"),
     "keys.target_masks": Look("masks.keys"),

@@ -184,10 +184,15 @@ def _alike(profile: Profile, score: float, box: Sequence[float]) -> dict[str, An
 
 
 def base_profiles() -> tuple[Profile, ...]:
-    """The named profiles that differ, with DETR's spelling of every key; without those of targets in another form."""
+    """The named profiles that differ, with DETR's spelling of every key.
+
+    Without those of targets in another form, and of labels that name phrases.
+    """
     found: dict[Profile, Profile] = {}
     for profile in PROFILES.values():
-        if profile.has_boxes and profile.targets.units == "relative" and profile.targets.layout != "padded":
+        rules = profile.targets
+        plain = rules.units == "relative" and rules.layout != "padded"
+        if profile.has_boxes and plain and profile.labels == "columns":
             spelt = replace(profile, keys=Keys())
             # What stands apart is not tried, and distinguishes nothing here.
             found.setdefault(replace(spelt, name="", summary="", denoising=DenoisingRules()), spelt)

@@ -201,8 +201,9 @@ def _others(outputs: Mapping[str, Any], configuration: Configuration) -> dict[st
 def _turned(outputs: Mapping[str, Any], configuration: Configuration) -> dict[str, Any]:
     """The outputs of all layers with their queries in reverse, without predictions that stand apart."""
     keys = configuration.profile.keys
+    texts = (keys.phrases, keys.tokens)
     turned: dict[str, Any] = {key: value.flip(1) for key, value in outputs.items() if isinstance(value, Tensor)}
-    turned |= {key: None for key, value in outputs.items() if value is None}
+    turned |= {key: value for key, value in outputs.items() if value is None or key in texts}
     if keys.auxiliary in outputs:
         turned[keys.auxiliary] = [_turned(layer, configuration) for layer in outputs[keys.auxiliary]]
     return turned

@@ -102,6 +102,8 @@ def _batch_parts(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Iter
     yield Part("auxiliary layers", len(first.auxiliary), keep_layers)
     yield Part("queries", first.queries, partial(keep_everywhere, _with_queries))
     yield _classes(batches, case, rebuild)
+    if first.tokens is not None:
+        yield Part("columns of texts", first.logits.shape[-1], partial(keep_everywhere, _with_columns))
     for rank, (_, targets) in enumerate(batches):
         for image, target in enumerate(targets):
             yield Part("targets", len(target), partial(keep_targets, rank, image))
@@ -169,17 +171,44 @@ def _classes(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Part:
 
     def keep(kept: Kept) -> Case:
         labels = sorted(used | set(_chosen(unused, kept)))
+        if batches[0][0].phrases is not None:
+            return rebuild([_with_phrases(batch, labels) for batch in batches], num_classes=len(labels))
         others = range(case.configuration.num_classes, batches[0][0].logits.shape[-1])
         left = [
             (
                 outputs.each(logits=lambda layer: layer.logits[..., [*labels, *others]]),
-                tuple(replace(target, labels=np.searchsorted(labels, target.labels)) for target in targets),
+                _relabelled(targets, labels),
             )
             for outputs, targets in batches
         ]
         return rebuild(left, num_classes=len(labels))
 
     return Part("classes", len(unused), keep)
+
+
+def _relabelled(targets: Targets, labels: Sequence[int]) -> Targets:
+    """The targets when only these labels are left."""
+    return tuple(replace(target, labels=np.searchsorted(labels, target.labels)) for target in targets)
+
+
+def _with_phrases(batch: Batch, labels: Sequence[int]) -> Batch:
+    """A batch when only the phrases of these labels are left."""
+    outputs, targets = batch
+    left = outputs.each(phrases=lambda layer: None if layer.phrases is None else layer.phrases[:, labels])
+    return left, _relabelled(targets, labels)
+
+
+def _with_columns(outputs: Outputs, kept: Kept) -> Outputs:
+    """Outputs with those columns of the texts alone."""
+
+    def chosen(array: np.ndarray | None) -> Any:
+        return None if array is None else array[..., list(kept)]
+
+    return outputs.each(
+        logits=lambda layer: chosen(layer.logits),
+        phrases=lambda layer: chosen(layer.phrases),
+        tokens=lambda layer: chosen(layer.tokens),
+    )
 
 
 def _encoder_parts(case: SetCase) -> Iterator[Part]:

@@ -26,6 +26,7 @@ LATER = {
     "conditional": ("dialects/conditional_detr.py", _WITHOUT_MASKS),
     "dab": ("dialects/dab_detr.py", ("boxes", *_WITHOUT_MASKS)),
     "dino": ("dialects/dino.py", _WITHOUT_MASKS),
+    "grounding-dino": ("dialects/grounding_dino.py", _WITHOUT_MASKS),
     "h-detr": ("dialects/h_detr.py", _WITHOUT_MASKS),
     "group-detr": ("dialects/group_detr.py", _WITHOUT_MASKS),
     "rt-detr": ("dialects/rt_detr.py", _WITHOUT_MASKS),

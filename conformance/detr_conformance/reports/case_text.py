@@ -143,6 +143,9 @@ def _of_image(parts: Mapping[str, Any], image: int) -> dict[str, Any]:
     for title, layer in _parts(parts["outputs"]) if "outputs" in parts else ():
         queries = {name: layer[name][image : image + 1] for name in ("logits", "boxes", "masks") if layer.get(name)}
         found[title] = queries if queries.get("logits") else None
+    texts = {name: parts.get("outputs", {}).get(name) for name in ("phrases", "tokens")}
+    if all(texts.values()) and image < len(texts["phrases"]):
+        found["texts"] = {name: text[image] for name, text in texts.items()}
     for name in ("targets", "sizes"):
         if name in parts:
             found[name] = next(iter(parts[name][image : image + 1]), None)
@@ -160,11 +163,26 @@ def _image(parts: Mapping[str, Any], image: int, configuration: Mapping[str, Any
             lines += ["  targets", *_indented(_indented(_targets(part)))]
             if part.get("masks"):
                 lines += ["  masks of targets", *_indented(_indented(_target_masks(part["masks"])))]
+        elif name == "texts":
+            lines += ["  logits of phrases", *_indented(_indented(_text(part)))]
         elif name != "sizes":
             lines += [f"  {name}", *_indented(_indented(_queries(part, 0, configuration)))]
             if part.get("masks"):
                 lines += ["  mask logits", *_indented(_indented(_mask_logits(part["masks"][0])))]
     return lines
+
+
+def _text(text: Mapping[str, Any]) -> list[str]:
+    """The columns of each phrase of an image, and those of padding."""
+    phrases = [_true(phrase) for phrase in text["phrases"]]
+    rows = [(f"phrase {number}", columns) for number, columns in enumerate(phrases) if columns]
+    padding = _true([not token for token in text["tokens"]])
+    return [f"{name}: {columns}" for name, columns in [*rows, *([("padding", padding)] if padding else [])]]
+
+
+def _true(flags: Sequence[bool]) -> str:
+    """The places of what is true, such as "0, 2"."""
+    return ", ".join(str(place) for place, flag in enumerate(flags) if flag)
 
 
 def _parts(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

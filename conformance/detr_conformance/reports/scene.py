@@ -20,7 +20,7 @@ from detr_spec.matching.assignment import solve
 from detr_spec.matching.costs import matching_cost
 from detr_spec.parts import named_part
 from detr_spec.profiles import PROFILES
-from detr_spec.values import Floats, Matching, Target
+from detr_spec.values import Booleans, Floats, Matching, Target
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -48,7 +48,8 @@ class Costs:
 class Scene:
     """One image of one decoder layer: boxes of queries [Q, 4] and of targets [n, 4] as (cx, cy, w, h), and labels [n].
 
-    size: (height, width) in pixels. theirs: the implementation's matching, where the violation shows it.
+    size: (height, width) in pixels. theirs: the implementation's matching, where the violation shows it. phrases: the
+    logit columns of each phrase of its text, [K, C], where labels name phrases.
     """
 
     image: int
@@ -61,6 +62,7 @@ class Scene:
     size: tuple[int, int]
     configuration: Configuration | None
     theirs: Pairs | None
+    phrases: Booleans | None = None
 
     @property
     def name(self) -> str:
@@ -75,7 +77,7 @@ class Scene:
         if not 0 < len(self.boxes) <= LARGEST_SOLVED:
             return None
         target = Target(np.array(self.labels), self.target_boxes, broken=True)
-        cost = matching_cost(self.logits, self.boxes, target, self.configuration)
+        cost = matching_cost(self.logits, self.boxes, target, self.configuration, phrases=self.phrases)
         return Costs(cost, self.theirs, least(cost))
 
 
@@ -115,6 +117,9 @@ def scenes(judgement: Judgement) -> list[Scene]:
             size=(int(case["sizes"][image][0]), int(case["sizes"][image][1])),
             configuration=configuration,
             theirs=shown_pairs(counterexample, image),
+            phrases=None
+            if layers[layer].get("phrases") is None
+            else np.array(layers[layer]["phrases"][image], dtype=np.bool_),
         )
         for image in chosen[:MOST_IMAGES]
     ]

@@ -276,7 +276,7 @@ def matcher_arguments(outputs: Any, targets: Any, keys: Any, rules: Any) -> Any:
 
     def part(name: str) -> Any:
         key = getattr(keys, name)
-        if name in ("logits", "boxes", "masks"):
+        if name in ("logits", "boxes", "masks", "phrases"):
             return outputs[key]
         return targets[key] if isinstance(targets, Mapping) else [target[key] for target in targets]
 
@@ -597,7 +597,8 @@ def _matching(what: str, answer: Any, convert: Callable[[Any], Any]) -> dict[str
 
 KEYS = {
     "logits": "pred_logits", "boxes": "pred_boxes", "masks": "pred_masks",
-    "edges": "pred_corners", "references": "ref_points", "auxiliary": "aux_outputs",
+    "edges": "pred_corners", "references": "ref_points", "phrases": "label_maps", "tokens": "text_mask",
+    "auxiliary": "aux_outputs",
     "encoder": "enc_outputs", "initial": "pre_outputs", "one_to_many": "{output}_one2many",
     "denoising": "dn_outputs", "denoising_meta": "dn_meta",
     "denoising_groups": "dn_num_group", "denoising_queries": "pad_size", "denoising_positives": "dn_positive_idx",
@@ -620,6 +621,8 @@ PARTS = (
 
 LAYER = ("logits", "boxes", "masks", "edges", "references")
 """What a layer predicts."""
+TEXT = ("phrases", "tokens")
+"""What is said with it of the texts of images."""
 SEEN = ("logits", "boxes", "masks")
 """The predictions by which a layer is told from others."""
 APART = ("encoder", "initial", "one_to_many", "denoising")
@@ -739,7 +742,9 @@ class TorchInputs:
         main.update(self._encoder(self.apart["encoder"]))
         main.update(zip([self.keys.initial], self.apart["initial"]))
         further = self._nested(self.keys.one_to_many, self.apart["one_to_many"]) if self.apart["one_to_many"] else {}
-        main.update({self.keys.one_to_many.format(output=key): value for key, value in further.items()})
+        texts = [getattr(self.keys, part) for part in TEXT]
+        own = {key: value for key, value in further.items() if key not in texts}
+        main.update({self.keys.one_to_many.format(output=key): value for key, value in own.items()})
         main.update(self._denoising(self.apart["denoising"], list(map(_count, targets))))
         return self.container("outputs", main)
 
@@ -788,11 +793,23 @@ class TorchInputs:
         """What a layer predicts."""
         arrays = {part: getattr(layer, part) for part in LAYER}
         frozen = "boxes" if self.call == "frozen-boxes" else ""
-        return {
+        found = {
             key: self.tensor(f"{part} of {name}", array, self.dtypes[part], part != frozen)
             for part, array in arrays.items()
             if array is not None and (key := getattr(self.keys, part)) is not None
         }
+        return {**found, **self._text(layer, name)}
+
+    def _text(self, layer: Any, name: str) -> dict[str, Any]:
+        """The phrases of each image, [K, C] of 0 and 1 in the dtype of logits, and which columns are its tokens."""
+        if layer.phrases is None:
+            return {}
+        maps = [
+            self.tensor(f"phrases of image {n} of {name}", own[own.any(axis=-1)], self.dtypes["logits"])
+            for n, own in enumerate(layer.phrases)
+        ]
+        tokens = self.tensor(f"tokens of {name}", layer.tokens, self.torch.bool)
+        return {self.keys.phrases: self.container(f"phrases of {name}", maps), self.keys.tokens: tokens}
 
     def targets(self, targets: Any) -> Any:
         """The targets by their keys: one dictionary an image, or one of arrays for all."""
@@ -1047,7 +1064,8 @@ def _predictions(value: Any) -> Any:
     """The predictions that JSON holds, with their arrays."""
     apart = {part: None if value[part] is None else _predictions(value[part]) for part in APART}
     auxiliary = [_predictions(layer) for layer in value["auxiliary"]]
-    return SimpleNamespace(**{part: _decoded(value, part) for part in LAYER}, **apart, auxiliary=auxiliary)
+    own = {part: _decoded(value, part) for part in (*LAYER, *TEXT)}
+    return SimpleNamespace(**own, **apart, auxiliary=auxiliary)
 
 
 def _encoded_matchings(found: Any) -> list[dict[str, Any]]:

@@ -157,7 +157,14 @@ def _require_layers(outputs: Outputs, configuration: Configuration, place: Place
             found = f"{len(predicted.layers)} {what}"
             raise place.wrong(found=found, expected=f"{expected}, as in the configuration")
     for layer in outputs.layers:
-        _require_shape(layer.logits, f"[B, Q, {configuration.columns}]", place.within("logits"))
+        _require_shape(layer.logits, f"[B, Q, {_columns(outputs, configuration)}]", place.within("logits"))
+        if layer.phrases is not None:
+            _require_shape(layer.phrases, f"[B, {configuration.num_classes}, C]", place.within("phrases"))
+
+
+def _columns(outputs: Outputs, configuration: Configuration) -> int:
+    """How many columns the logits are to have: those of classes, or of the texts."""
+    return configuration.columns if outputs.phrases is None else outputs.phrases.shape[-1]
 
 
 def _require_sizes(case: SetCase, place: Place) -> None:
@@ -172,7 +179,8 @@ def _require_ranks(case: RankCase, place: Place) -> None:
     for rank, (outputs, targets) in enumerate(case.batches):
         _require_layers(outputs, case.configuration, place.within(rank, 0))
         queries = case.batches[0][0].queries
-        _require_shape(outputs.logits, f"[B, {queries}, {case.configuration.columns}]", place.within(rank, 0, "logits"))
+        columns = _columns(outputs, case.configuration)
+        _require_shape(outputs.logits, f"[B, {queries}, {columns}]", place.within(rank, 0, "logits"))
         for image, target in enumerate(targets):
             if len(target) and target.labels.max() >= case.configuration.num_classes:
                 raise place.within(rank, 1, image, "labels").wrong(

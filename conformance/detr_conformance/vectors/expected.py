@@ -181,8 +181,9 @@ def _distributed(case: RankCase) -> Expected:
 
 def _postprocess(case: SetCase) -> Expected:
     images = []
-    for logits, image_boxes, size in zip(case.outputs.logits, case.outputs.boxes, case.sizes, strict=True):
-        found = candidates(logits, image_boxes, size, case.configuration)
+    for image, size in enumerate(case.sizes):
+        logits, image_boxes = case.outputs.logits[image], case.outputs.boxes[image]
+        found = candidates(logits, image_boxes, size, case.configuration, case.outputs.phrases_of(image))
         least, most = count_range(found, case.configuration)
         images.append(ImageExpected(Range.of(found.scores), Range.of(found.boxes), least, most))
     return Expected(images=tuple(images))

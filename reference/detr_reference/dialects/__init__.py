@@ -3,6 +3,7 @@
 - `conditional_detr`: the losses of Deformable DETR, for the decoder's queries alone.
 - `dab_detr`: 1e-6 added to the areas of overlaps.
 - `dino`: those losses, also of proposals and of denoising queries.
+- `grounding_dino`: those of DAB-DETR, over the tokens of phrases.
 - `rt_detr`: varifocal targets, weighted losses, top-k with sizes as width and height.
 - `h_detr`: the losses of Deformable DETR, and those of further queries whose targets are repeated.
 - `group_detr`: groups of queries in training.
@@ -23,6 +24,7 @@ from .d_fine import DFINECriterion, DFINEMatcher, DFINEPostProcessor
 from .dab_detr import DABDETRCriterion, DABDETRMatcher, DABDETRPostProcess
 from .deim import DEIMCriterion, DEIMMatcher, DEIMPostProcessor
 from .dino import DINOCriterion, DINOMatcher, DINOPostProcess
+from .grounding_dino import GroundingDINOCriterion, GroundingDINOMatcher, GroundingDINOPostProcess
 from .group_detr import GroupDETRCriterion, GroupDETRMatcher, GroupDETRPostProcess
 from .h_detr import HDETRCriterion, HDETRMatcher, HDETRPostProcess
 from .lw_detr import LWDETRCriterion, LWDETRMatcher, LWDETRPostProcess
@@ -59,6 +61,9 @@ __all__ = [
     "DINOCriterion",
     "DINOMatcher",
     "DINOPostProcess",
+    "GroundingDINOCriterion",
+    "GroundingDINOMatcher",
+    "GroundingDINOPostProcess",
     "GroupDETRCriterion",
     "GroupDETRMatcher",
     "GroupDETRPostProcess",

@@ -115,14 +115,14 @@ def test_the_file_that_stands_alone_knows_every_field_that_a_case_has() -> None:
     defaults = {field.name: field.default for field in fields(Keys)}
     assert {name: defaults[name] for name in detr_testee.KEYS} == detr_testee.KEYS
     layers = {"auxiliary", *detr_testee.APART}
-    assert {*detr_testee.LAYER, *layers} == names_of(Outputs) - {"broken"}
+    assert {*detr_testee.LAYER, *detr_testee.TEXT, *layers} == names_of(Outputs) - {"broken"}
     assert set(detr_testee.TARGET) == names_of(Target) - {"broken"}
     assert set(detr_testee.DETECTION) == names_of(Detections)
     assert set(detr_testee.LAYER) - {"references"} == names_of(LayerGradient)
     # What these two are given as depends on the names of their losses.
     losses = {"encoder_loss", "denoising_loss"}
     meta = {name for name in defaults if name.startswith("denoising_") and not name.endswith("_loss")}
-    parts = {*detr_testee.LAYER, *layers, *detr_testee.TARGET.values(), "target_counts"}
+    parts = {*detr_testee.LAYER, *detr_testee.TEXT, *layers, *detr_testee.TARGET.values(), "target_counts"}
     assert {*parts, *losses, *meta} == set(detr_testee.KEYS)
     for rules, known in (
         (DenoisingRules(), detr_testee.DENOISING),

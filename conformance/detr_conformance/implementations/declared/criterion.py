@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 import detr_reference as reference
 from detr_conformance.bridges.torch_criterion import matchings
 from detr_conformance.implementations.declared.boxes import Overlaps
+from detr_conformance.implementations.declared.classes import QUALITY_LOSSES, counted_logits, positive_logits
 from detr_conformance.implementations.declared.distributions import edge_loss
 from detr_conformance.implementations.declared.masks import MASK_LOSSES, compared_in_losses
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_conformance.implementations.declared.names import (
     OWN,
+    TEXT,
     declared_losses,
     declared_outputs,
     further_outputs,
@@ -28,18 +30,19 @@ from detr_conformance.implementations.declared.names import (
     without_columns,
 )
 from detr_conformance.testee.detr_testee import matcher_arguments
-from detr_reference.batch import Outputs, Pairs, Targets, matched_queries, matched_targets
+from detr_reference.batch import (
+    Outputs,
+    Pairs,
+    Targets,
+    check_masks,
+    check_output_values,
+    matched_queries,
+    matched_targets,
+)
 from detr_reference.boxes import upcast_half
 from detr_reference.criterion import Matcher, SetPredictionCriterion, average_num_boxes
-from detr_reference.dialects.targets import overlap_targets
+from detr_reference.dialects.grounding_dino import check_texts
 from detr_reference.masks import pad_masks
-from detr_reference.quality import (
-    iou_aware_loss,
-    matchability_loss,
-    quality_focal_loss,
-    varifocal_loss,
-    varifocal_loss_through_weights,
-)
 from detr_spec.configuration import Configuration, replace
 from detr_spec.losses import METRICS
 from detr_spec.terms import (
@@ -53,15 +56,9 @@ from detr_spec.terms import (
     CrossEntropy,
     EdgeTerm,
     Focal,
-    IouAware,
+    FocalOverPairs,
     MaskTerm,
-    Matchability,
-    QualityFocal,
     Term,
-    Varifocal,
-    VarifocalByOverlap,
-    VarifocalOrFocal,
-    VarifocalThroughWeights,
 )
 
 Kind = TypeVar("Kind", bound=Term)
@@ -93,7 +90,7 @@ class DeclaredCriterion(nn.Module):
         self._given = targets
         truth = targets_of_reference(targets, self.profile)
         if self.profile.label_beyond_range == "unchecked":
-            truth = with_known_labels(truth, self.criterion.num_classes)
+            truth = with_known_labels(truth, self.criterion.num_classes, given.get(OWN.phrases, ()))
         classes, surplus = self.configuration.num_classes, given[OWN.logits].shape[-1] - self.configuration.columns
         criterion = self.criterion
         if surplus > 0 and self.profile.surplus_columns == "ignored":
@@ -214,6 +211,22 @@ class DeclaredLosses(SetPredictionCriterion):
         zero = outputs["pred_logits"].new_zeros(())
         return {f"{name}_denoising_{layer}": zero for name in names for layer in range(earlier + 1)}
 
+    def _check(self, outputs: Outputs, auxiliary: Sequence[Outputs], targets: Targets) -> None:
+        if self.configuration.profile.labels == "columns":
+            super()._check(outputs, auxiliary, targets)
+            return
+        for layer in (outputs, *auxiliary):
+            check_texts(layer, targets)
+            check_output_values(layer)
+        if "masks" in self.losses:
+            check_masks(outputs, targets)
+
+    def _class_error(self, outputs: Outputs, targets: Targets, pairs: Pairs) -> Tensor:
+        where = matched_queries(pairs)
+        positive, logits = positive_logits(outputs, targets, pairs)[where], outputs["pred_logits"][where]
+        right = positive.gather(1, logits.argmax(dim=1, keepdim=True))
+        return 100 - 100 * right.to(logits.dtype).sum() / max(len(right), 1)
+
     def num_boxes(self, outputs: Outputs, targets: Targets) -> float:
         """The number of targets, or of matches, of this rank or as the mean over the ranks; at least 1."""
         labels = [target["labels"] for target in targets]
@@ -252,7 +265,8 @@ class DeclaredLosses(SetPredictionCriterion):
 
     def _match(self, outputs: Outputs, targets: Targets) -> Pairs:
         names = [name for name in ("pred_logits", "pred_boxes", "pred_masks") if name in outputs]
-        return self.matcher({name: upcast_half(outputs[name]) for name in names}, targets)
+        predictions = {name: upcast_half(outputs[name]) for name in names}
+        return self.matcher(predictions | {key: outputs[key] for key in TEXT if key in outputs}, targets)
 
     def _layer_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:
         losses, configuration = super()._layer_losses(outputs, targets, pairs, num_boxes), self.configuration
@@ -351,6 +365,16 @@ class DeclaredFocalCriterion(DeclaredLosses, reference.FocalSetCriterion):
         reference.FocalSetCriterion.__init__(self, *given, *configuration.class_loss.numbers.values())
         self.configuration = configuration
 
+    def _classification(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> Tensor:
+        if isinstance(self.configuration.class_loss, FocalOverPairs):
+            num_boxes = max(sum(len(queries) for queries, _ in pairs), 1)
+        if OWN.phrases not in outputs:
+            return super()._classification(outputs, targets, pairs, num_boxes)
+        counted, positive = counted_logits(outputs), positive_logits(outputs, targets, pairs)
+        logits = outputs["pred_logits"][counted]
+        losses = reference.sigmoid_focal_loss(logits, positive[counted], self.focal_alpha, self.focal_gamma)
+        return losses.sum() / num_boxes
+
 
 class DeclaredQualityCriterion(DeclaredFocalCriterion):
     """Sigmoids, whose targets are overlaps."""
@@ -361,38 +385,20 @@ class DeclaredQualityCriterion(DeclaredFocalCriterion):
         self.configuration = configuration
 
     def _classification(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> Tensor:
-        overlaps, unit = Overlaps(self.configuration.profile.boxes), units_of(targets, pairs)
-        positive, quality = overlap_targets(
-            outputs, targets, pairs, lambda first, second: overlaps.elementwise_iou(first * unit, second * unit)
-        )
+        counted, positive = counted_logits(outputs), positive_logits(outputs, targets, pairs)
+        quality = torch.where(positive, self._overlaps(outputs, targets, pairs)[..., None], 0.0)
         term = self.configuration.class_loss
-        return QUALITY_LOSSES[type(term)](outputs["pred_logits"], positive, quality, **term.numbers).sum() / num_boxes
+        given = outputs["pred_logits"][counted], positive[counted], quality[counted]
+        return QUALITY_LOSSES[type(term)](*given, **term.numbers).sum() / num_boxes
 
-
-def _by_overlap(logits: Tensor, _: Tensor, quality: Tensor, alpha: float, gamma: float) -> Tensor:
-    return varifocal_loss_through_weights(logits, quality > 0, quality, alpha, gamma)
-
-
-def _or_focal(logits: Tensor, positive: Tensor, quality: Tensor, alpha: float, gamma: float) -> Tensor:
-    if not positive.any():
-        return reference.sigmoid_focal_loss(logits, positive, alpha, gamma)
-    return varifocal_loss_through_weights(logits, positive, quality, alpha, gamma)
-
-
-def _quality_focal(logits: Tensor, _: Tensor, quality: Tensor, beta: float) -> Tensor:
-    return quality_focal_loss(logits, quality, beta)
-
-
-QUALITY_LOSSES: dict[type[ClassTerm], Callable[..., Tensor]] = {
-    Varifocal: varifocal_loss,
-    VarifocalByOverlap: _by_overlap,
-    VarifocalThroughWeights: varifocal_loss_through_weights,
-    VarifocalOrFocal: _or_focal,
-    Matchability: matchability_loss,
-    IouAware: iou_aware_loss,
-    QualityFocal: _quality_focal,
-}
-"""What answers for each loss whose targets are overlaps."""
+    def _overlaps(self, outputs: Outputs, targets: Targets, pairs: Pairs) -> Tensor:
+        """The overlap of each matched query with its target, without a gradient; [B, Q]."""
+        where, unit = matched_queries(pairs), units_of(targets, pairs)
+        boxes = outputs["pred_boxes"][where].detach(), matched_targets([own["boxes"] for own in targets], pairs)
+        corners = [reference.box_cxcywh_to_xyxy(own) * unit for own in boxes]
+        found = torch.zeros_like(outputs["pred_logits"][..., 0])
+        found[where] = Overlaps(self.configuration.profile.boxes).elementwise_iou(*corners).to(found.dtype)
+        return found
 
 
 def _not_judged(configuration: Configuration, matcher: Matcher) -> DeclaredLosses:
@@ -406,6 +412,7 @@ CRITERIA: dict[type[ClassTerm], Callable[[Configuration, Matcher], DeclaredLosse
     ClampedCrossEntropy: DeclaredSetCriterion,
     ClassWeightedCrossEntropy: DeclaredSetCriterion,
     Focal: DeclaredFocalCriterion,
+    FocalOverPairs: DeclaredFocalCriterion,
     ClassesNotJudged: _not_judged,
     **dict.fromkeys(QUALITY_LOSSES, DeclaredQualityCriterion),
 }

@@ -13,6 +13,7 @@ import detr_reference as reference
 from detr_conformance.implementations.declared.boxes import Overlaps
 from detr_conformance.implementations.declared.masks import MASK_COSTS, compared_in_matching
 from detr_conformance.implementations.declared.names import (
+    OWN,
     UNIT,
     outputs_of_reference,
     targets_of_reference,
@@ -44,7 +45,7 @@ class DeclaredMatcher(nn.Module):
             targets_of_reference(targets, self.profile),
         )
         if self.profile.label_beyond_range == "unchecked":
-            truth = with_known_labels(truth, given["pred_logits"].shape[-1])
+            truth = with_known_labels(truth, given["pred_logits"].shape[-1], given.get(OWN.phrases, ()))
         if self.profile.narrow_dtypes == "unchecked":
             given |= {name: upcast_half(given[name]) for name in ("pred_logits", "pred_boxes")}
         if self.profile.non_finite_logits == "unchecked":
@@ -65,6 +66,9 @@ class DeclaredMatcher(nn.Module):
             {UNIT: target[UNIT]} | {name: target[name].repeat_interleave(scope.repeats, dim=0) for name in names}
             for target in targets
         ]
+        if self.profile.labels == "phrases":
+            maps = outputs[OWN.phrases]
+            repeated = [{**target, OWN.phrases: own} for target, own in zip(repeated, maps, strict=True)]
         size = outputs["pred_logits"].shape[1] // (scope.groups if self.training else 1)
         starts = range(0, outputs["pred_logits"].shape[1], size) if size else [0]
         predictions = ("pred_logits", "pred_boxes", *(("pred_masks",) if self.profile.matches_masks else ()))
@@ -100,7 +104,8 @@ class DeclaredMatcher(nn.Module):
         if len(sound):
             given = {"pred_logits": logits[~broken][None], "pred_boxes": boxes[~broken][None]}
             of_masks = None if masks is None else (masks[~broken], target["masks"])
-            ((found, objects),) = MatcherOfBoxes(self.configuration, target[UNIT], of_masks)(given, [target])
+            matcher = MatcherOfBoxes(self.configuration, target[UNIT], of_masks, target.get(OWN.phrases))
+            ((found, objects),) = matcher(given, [target])
             queries = sound[found]
         left = torch.tensor(sorted(set(range(len(target["labels"]))) - set(objects.tolist())), dtype=torch.int64)
         count = min(len(left), len(spare))
@@ -113,25 +118,31 @@ class MatcherOfBoxes(reference.HungarianMatcher):
     """The reference's matcher with the profile's costs and overlaps."""
 
     def __init__(
-        self, configuration: Configuration, unit: Tensor | None = None, masks: tuple[Tensor, Tensor] | None = None
+        self,
+        configuration: Configuration,
+        unit: Tensor | None = None,
+        masks: tuple[Tensor, Tensor] | None = None,
+        phrases: Tensor | None = None,
     ) -> None:
         # The weights are with the costs; the reference refuses a matcher without any.
         super().__init__(cost_class=float(bool(configuration.costs)), cost_bbox=0.0, cost_giou=0.0)
-        self.unit = torch.ones(4) if unit is None else unit
+        self.unit, self.phrases = torch.ones(4) if unit is None else unit, phrases
         self.compared = masks and compared_in_matching(configuration, *masks)
         self.costs = [(COSTS[type(cost)](configuration, cost), weight) for cost, weight in configuration.costs]
 
     def cost_matrix(self, logits: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor) -> Tensor:
         """The cost [Q, n] of each query with each target of one image."""
         nothing = boxes.new_zeros(len(boxes), len(labels))
-        image = Image(logits, boxes, labels, target_boxes, self.unit, self.compared)
+        phrases = None if self.phrases is None else self.phrases[labels].to(logits)
+        image = Image(logits, boxes, labels, target_boxes, self.unit, self.compared, phrases)
         return sum((weight * cost(image) for cost, weight in self.costs), nothing)
 
 
 class Image(NamedTuple):
     """What the costs of an image depend on: logits [Q, C], boxes [Q, 4], labels [n] and target boxes [n, 4], cxcywh.
 
-    unit: (W, H, W, H), in which overlaps are measured. compared: masks of queries and of targets, at points.
+    unit: (W, H, W, H), in which overlaps are measured. compared: masks of queries and of targets, at points. phrases: 1
+    in the columns of each target's phrase, [n, C], where labels name phrases.
     """
 
     logits: Tensor
@@ -140,11 +151,19 @@ class Image(NamedTuple):
     target_boxes: Tensor
     unit: Tensor
     compared: tuple[Tensor, Tensor] | None = None
+    phrases: Tensor | None = None
 
     def scores(self, configuration: Configuration) -> Tensor:
         """The probability that each query gives each label; [Q, n]."""
         softmax = configuration.profile.has_no_object
-        return (self.logits.softmax(dim=-1) if softmax else self.logits.sigmoid())[:, self.labels]
+        return self.at_labels(self.logits.softmax(dim=-1) if softmax else self.logits.sigmoid())
+
+    def at_labels(self, numbers: Tensor) -> Tensor:
+        """A number of each logit at each label, [Q, C] → [Q, n]: the mean over the tokens of a phrase."""
+        if self.phrases is None:
+            return numbers[:, self.labels]
+        means = [numbers[:, own > 0].mean(dim=1) for own in self.phrases]
+        return torch.stack(means, dim=1) if means else numbers[:, :0]
 
     @property
     def corners(self) -> tuple[Tensor, Tensor]:
@@ -160,7 +179,11 @@ PairCost: TypeAlias = Callable[[Image], Tensor]
 def _focal_cost(_: Configuration, cost: costs.Cost) -> PairCost:
     alpha, gamma, epsilon = cost.numbers.values()
     classes = reference.focal_cost(alpha, gamma, epsilon) if epsilon else focal_cost_of_logits(alpha, gamma)
-    return lambda image: classes(image.logits, image.labels)
+    return lambda image: (
+        classes(image.logits, image.labels)
+        if image.phrases is None
+        else image.at_labels(classes(image.logits, torch.arange(image.logits.shape[1])))
+    )
 
 
 def focal_cost_of_logits(alpha: float, gamma: float) -> ClassCost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +17,9 @@ from detr_spec.profile import Keys, MatchingScope, Profile
 OWN = Keys(box_centre="loss_xy", box_size="loss_hw")
 """The names of the reference, and those of what others report beside."""
 
+TEXT = (OWN.phrases, OWN.tokens)
+"""The keys of the texts of images, where labels name phrases of them."""
+
 UNIT = "unit"
 """The key of (W, H, W, H) in which overlaps of an image's boxes are measured, of ones where they are relative."""
 
@@ -23,6 +27,7 @@ BOXES = "boxes"
 """The key of boxes of targets."""
 
 OUTPUTS = ("logits", "boxes", "masks", "edges", "references")
+PHRASED = (*OUTPUTS, "phrases", "tokens")
 TARGETS = ("labels", "target_boxes", "target_masks")
 META = ("denoising_groups", "denoising_queries", "denoising_positives")
 OTHER_PREDICTIONS = ("encoder", "initial", "denoising")
@@ -38,14 +43,15 @@ def renamed(values: Mapping[str, Any], names: Iterable[str], old: Keys, new: Key
 def outputs_of_reference(outputs: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     """Outputs under the reference's names, with lists of auxiliary, encoder and denoising outputs."""
     old, turn = profile.keys, -columns_before(profile)
-    found = respelt(outputs, old, OWN, turn)
+    read = partial(respelt, old=old, new=OWN, turn=turn, names=OUTPUTS if profile.labels == "columns" else PHRASED)
+    found = read(outputs)
     if old.encoder_loss is not None:
-        found[OWN.encoder] = [respelt(layer, old, OWN, turn) for layer in _encoder(outputs, old)]
+        found[OWN.encoder] = [read(layer) for layer in _encoder(outputs, old)]
     if old.initial_loss is not None and old.initial in outputs:
-        found[OWN.initial] = respelt(outputs[old.initial], old, OWN, turn)
+        found[OWN.initial] = read(outputs[old.initial])
     if old.denoising_loss is not None:
         layers, meta = _denoising(outputs, profile)
-        found[OWN.denoising] = [respelt(layer, old, OWN, turn) for layer in layers]
+        found[OWN.denoising] = [read(layer) for layer in layers]
         found[OWN.denoising_meta] = meta and renamed(meta, META, old, OWN)
     return found
 
@@ -127,13 +133,15 @@ def columns_before(profile: Profile) -> int:
     return int(profile.no_object == "first" and profile.has_no_object)
 
 
-def respelt(outputs: Mapping[str, Any], old: Keys, new: Keys, turn: int = 0) -> dict[str, Any]:
-    """Outputs of the decoder under other names, whose logit columns are turned by some places."""
-    found = renamed(outputs, OUTPUTS, old, new)
+def respelt(
+    outputs: Mapping[str, Any], old: Keys, new: Keys, turn: int = 0, names: Sequence[str] = PHRASED
+) -> dict[str, Any]:
+    """Those outputs of the decoder under other names, whose logit columns are turned by some places."""
+    found = renamed(outputs, names, old, new)
     if turn:
         found[new.logits] = found[new.logits].roll(turn, dims=-1)
     if old.auxiliary in outputs:
-        found[new.auxiliary] = [respelt(layer, old, new, turn) for layer in outputs[old.auxiliary]]
+        found[new.auxiliary] = [respelt(layer, old, new, turn, names) for layer in outputs[old.auxiliary]]
     return found
 
 
@@ -162,9 +170,15 @@ def without_columns(outputs: Mapping[str, Any], start: int, count: int) -> dict[
     return {**outputs, OWN.logits: outputs[OWN.logits][..., kept], **(layers if OWN.auxiliary in outputs else {})}
 
 
-def with_known_labels(targets: Sequence[Mapping[str, Tensor]], count: int) -> list[dict[str, Tensor]]:
-    """Targets of the reference with labels below a count: what a profile may leave open."""
-    return [{**target, OWN.labels: target[OWN.labels].clamp(0, count - 1)} for target in targets]
+def with_known_labels(
+    targets: Sequence[Mapping[str, Tensor]], count: int, phrases: Sequence[Tensor] = ()
+) -> list[dict[str, Tensor]]:
+    """Targets of the reference with labels below a count, or the phrases of an image: what a profile may leave open."""
+    counts = [*map(len, phrases), *[count] * len(targets)]
+    return [
+        {**target, OWN.labels: target[OWN.labels].clamp(0, own - 1)}
+        for target, own in zip(targets, counts, strict=False)
+    ]
 
 
 def declared_outputs(outputs: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
@@ -174,7 +188,9 @@ def declared_outputs(outputs: Mapping[str, Any], profile: Profile) -> dict[str, 
 
 def further_outputs(outputs: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
     """The predictions of further queries, under the names that those of the decoder's queries have."""
-    return {own: outputs[key] for own, key in keys.one_to_many_outputs.items() if key in outputs}
+    found = {own: outputs[key] for own, key in keys.one_to_many_outputs.items() if key in outputs}
+    texts = {key: outputs[key] for key in (keys.phrases, keys.tokens) if key in outputs}
+    return {**found, **texts} if found else {}
 
 
 def of_further_queries(configuration: Configuration) -> Configuration:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import detr_reference as reference
-from detr_conformance.implementations.declared.names import outputs_of_reference
+from detr_conformance.implementations.declared.names import OWN, outputs_of_reference
 from detr_spec.configuration import Configuration
 
 
@@ -27,12 +27,16 @@ class DeclaredPostProcess(nn.Module):
         scores or boxes that are not finite.
         """
         given = outputs_of_reference(outputs, self.configuration.profile)
-        images = zip(given["pred_logits"], given["pred_boxes"], sizes, strict=True)
+        phrased = self.configuration.profile.labels == "phrases"
+        maps = given[OWN.phrases] if phrased else [None] * len(sizes)
+        images = zip(given["pred_logits"], given["pred_boxes"], sizes, maps, strict=True)
         return [self._detections(*image) for image in images]
 
-    def _detections(self, logits: Tensor, boxes: Tensor, size: Tensor) -> dict[str, Tensor]:
+    def _detections(self, logits: Tensor, boxes: Tensor, size: Tensor, phrases: Tensor | None) -> dict[str, Tensor]:
         rules = self.configuration.profile.detection
         probabilities = self._probabilities(logits)
+        if phrases is not None:
+            probabilities = torch.stack([probabilities[:, own > 0].mean(dim=1) for own in phrases], dim=1)
         _refuse("scores", probabilities, rules.non_finite_scores)
         _refuse("boxes", boxes, rules.non_finite_boxes)
         scores, queries, labels = self._chosen(probabilities)

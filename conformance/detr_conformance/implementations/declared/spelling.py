@@ -19,7 +19,8 @@ def given_to_matcher(arguments: Sequence[Any], profile: Profile) -> tuple[Any, A
         outputs, targets = arguments
         return outputs, targets
     given = {getattr(profile.keys, name): argument for name, argument in zip(names, arguments, strict=True)}
-    predicted = (profile.keys.logits, profile.keys.boxes, profile.keys.masks)
+    keys = profile.keys
+    predicted = (keys.logits, keys.boxes, keys.masks, keys.phrases)
     outputs = {key: given.pop(key) for key in predicted if key in given}
     if profile.targets.layout != "listed":
         return outputs, given

@@ -8,7 +8,7 @@ from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
 
 
-def matcher_of(kind: type[dialects.ConditionalDETRMatcher]) -> Factory:
+def matcher_of(kind: type[dialects.ConditionalDETRMatcher | dialects.GroundingDINOMatcher]) -> Factory:
     """Matchers of a kind, of Conditional DETR or a successor."""
     return lambda configuration: kind(
         *configuration.cost_weights,
