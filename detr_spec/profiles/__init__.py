@@ -17,6 +17,7 @@ from detr_spec.profiles.lw_detr import LW_DETR
 from detr_spec.profiles.mask2former import MASK2FORMER
 from detr_spec.profiles.mmdet import CO_DINO, MMDET, MMDET_FOCAL
 from detr_spec.profiles.paddle import PADDLE
+from detr_spec.profiles.rf_detr import RF_DETR_SEG
 from detr_spec.profiles.rt_detr import RT_DETR
 from detr_spec.profiles.scenic import SCENIC
 from detr_spec.profiles.ultralytics import ULTRALYTICS
@@ -40,6 +41,7 @@ __all__ = [
     "MMDET_FOCAL",
     "PADDLE",
     "PROFILES",
+    "RF_DETR_SEG",
     "RT_DETR",
     "SCENIC",
     "ULTRALYTICS",
@@ -82,6 +84,7 @@ OWN = (
     CO_DINO,
     SCENIC,
     MASK2FORMER,
+    RF_DETR_SEG,
 )
 """The profiles of this package."""
 

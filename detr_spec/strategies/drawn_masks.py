@@ -79,7 +79,8 @@ def with_masks(draw: DrawFn, domain: Domain, case: SetCase) -> SetCase:
     height, width = (draw(st.integers(least, longest // 2)) for _ in range(2))
     sizes = _sizes(draw, len(case.targets), (height, width), longest)
     if rules.compared == "points":
-        sizes = np.repeat(sizes[:1], len(sizes), axis=0)
+        # What predicts a target with confidence has a mask of its size.
+        sizes = np.maximum(np.repeat(sizes[:1], len(sizes), axis=0), least)
     shape = (len(layers), *case.outputs.logits.shape[:2], longest // 2, longest // 2)
     logits = _corner(_logits(numbers, draw(st.integers(1, 4)) == 4, shape), height, width)
     targets = tuple(

@@ -26,7 +26,8 @@ def sampler_of(configuration: Configuration) -> Callable[..., Tensor]:
     def sampler(*shape: Any, **options: Any) -> Tensor:
         lengths = shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape
         drawn = torch.tensor(repeated(points, lengths[-2]), dtype=torch.float64)
-        return drawn.to(options.get("device"), options.get("dtype") or torch.get_default_dtype()).expand(*lengths)
+        drawn = drawn.to(options.get("device"), options.get("dtype") or torch.get_default_dtype())
+        return drawn.expand(*lengths).clone()
 
     return sampler
 

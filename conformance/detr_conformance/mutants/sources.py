@@ -39,6 +39,7 @@ LATER = {
     "mmdet-focal": ("dialects/mmdet.py", ("boxes", *_WITHOUT_MASKS)),
     "co-dino": ("dialects/mmdet.py", ("boxes", *_WITHOUT_MASKS)),
     "scenic": ("dialects/scenic.py", _OF_TRAINING),
+    "rf-detr-seg": ("dialects/rf_detr_seg.py", (*_WITHOUT_MASKS, "masks")),
     "mask2former": ("dialects/mask2former.py", (*_OF_TRAINING, "masks")),
 }
 """The modules of the reference that are twins of later profiles, each with the components that it provides."""

@@ -15,6 +15,7 @@
 - `d_fine`: losses of boxes under the union of the pairs of all predictions.
 - `deim`: the same, with matchability-aware targets.
 - `mask2former`: masks in place of boxes, compared at random points.
+- `rf_detr_seg`: LW-DETR with such masks beside boxes.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from .mmdet import (
     mmdet_focal_cost,
 )
 from .paddle import PaddleDETRLoss, PaddleMatcher
+from .rf_detr_seg import RFDETRPostProcess, RFDETRSegCriterion, RFDETRSegMatcher
 from .rt_detr import RTDETRCriterion, RTDETRMatcher, RTDETRPostProcessor
 from .scenic import ScenicLoss, ScenicMatcher
 from .ultralytics import UltralyticsDetectionLoss, UltralyticsMatcher
@@ -82,6 +84,9 @@ __all__ = [
     "Mask2FormerMatcher",
     "PaddleDETRLoss",
     "PaddleMatcher",
+    "RFDETRPostProcess",
+    "RFDETRSegCriterion",
+    "RFDETRSegMatcher",
     "RTDETRCriterion",
     "RTDETRMatcher",
     "RTDETRPostProcessor",

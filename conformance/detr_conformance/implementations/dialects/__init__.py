@@ -13,6 +13,7 @@ from detr_conformance.implementations.dialects import (
     mask2former,
     mmdet,
     paddle,
+    rf_detr_seg,
     rt_detr,
     scenic,
     ultralytics,
@@ -34,6 +35,7 @@ MODULES = (
     mmdet,
     scenic,
     mask2former,
+    rf_detr_seg,
 )
 
 IMPLEMENTATIONS = tuple(implementation for module in MODULES for implementation in module.IMPLEMENTATIONS)
