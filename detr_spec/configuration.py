@@ -195,6 +195,12 @@ class Configuration:
         """Whether masks are compared at points that are not known."""
         return self.profile.masks.compared == "points" and not self.sample
 
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """The training terms that predictions apart may have, by neutral name."""
+        every = self.profile.has_every_layer
+        return tuple(name for name, term in self.terms.items() if every(term) or term.layers == "earlier")
+
     def moving(self, predictions: str) -> tuple[str, ...]:
         """The training terms that move "logits", "boxes", "masks" or "edges", by neutral name."""
         return tuple(name for name, term in self.terms.items() if term.moves == predictions)

@@ -18,7 +18,7 @@ from detr_spec.hints import default_of, field_types, is_part, record_type
 from detr_spec.parts import Part, known_parts
 from detr_spec.profile import FurtherCost, FurtherLoss, Profile
 from detr_spec.profiles import DEFORMABLE, DETR
-from detr_spec.terms import BoxGiou, FineGrainedLocalization
+from detr_spec.terms import BoxGiou, DistributionDistillation, FineGrainedLocalization
 from detr_spec.values import InvalidValue
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ NUMBERS: dict[str, tuple[object, ...]] = {
     "further_losses": (
         (),
         (FurtherLoss(key="loss_overlap", term=BoxGiou(), weight=0.5),),
+        (FurtherLoss(key="loss_pupils", term=DistributionDistillation(reg_max=4.0), weight=0.75),),
         (FurtherLoss(key="loss_edges", term=FineGrainedLocalization(reg_max=4.0), weight=0.25),),
     ),
 }

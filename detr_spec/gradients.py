@@ -16,11 +16,11 @@ import numpy as np
 
 from detr_spec.boxes import kink_distance
 from detr_spec.configuration import Configuration
-from detr_spec.losses import by_pairs, matched_places, matched_rows, num_boxes, shown_layer, shown_masks
+from detr_spec.losses import ALONE, Beside, by_pairs, matched_places, matched_rows, shown_layer, shown_masks
 from detr_spec.parameters import held, product
 from detr_spec.places import Place
 from detr_spec.reported import reported_losses
-from detr_spec.terms import Layer
+from detr_spec.terms import Layer, Teacher
 from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, anything, gradient, lift, placed, values, where
 from detr_spec.values import Floats, Index, Integers, Matching, Outputs, Targets, part_dtypes
 
@@ -54,6 +54,7 @@ class LayerObjective:
     weights: Mapping[str, float | Interval]
     factors: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     pooled: LayerObjective | None = None
+    beside: Beside = ALONE
 
     @property
     def of_pairs(self) -> LayerObjective:
@@ -67,11 +68,11 @@ class LayerObjective:
 
     @cached_property
     def _ranged(self) -> Layer:
-        normaliser = lift(num_boxes(self.targets, self.matchings, self.configuration), self.configuration.dtype)
-        return shown_layer(self.configuration, self.layer, self.targets, self.matchings, normaliser)
+        return shown_layer(self.configuration, self.layer, self.targets, self.matchings, self.beside)
 
     @cached_property
     def _plain(self) -> Layer:
+        teacher = self._ranged.teacher
         shown = replace(
             self._ranged,
             logits=values(self._ranged.logits),
@@ -81,6 +82,7 @@ class LayerObjective:
             rules=self.configuration.profile.boxes,
             edges=self.layer.edges,
             references=self.layer.references,
+            teacher=teacher and Teacher(logits=values(teacher.logits), edges=values(teacher.edges)),
         )
         if self.layer.masks is None:
             return shown
@@ -180,16 +182,18 @@ def layer_objective(
     table: Mapping[str, float],
     place: Place,
     union: Sequence[Matching] | None = None,
+    beside: Beside = ALONE,
 ) -> LayerObjective:
     """The weighted losses of one place as an objective of its predictions, under its targets and matchings.
 
-    union: the matching of each image that box terms use, where it is not the layer's own.
+    union: the matching of each image that box terms use, where it is not the layer's own. beside: what else they
+    depend on.
     """
     losses = reported_losses(configuration)
     own = {name: key for key in table for name, other in losses[key].parts if other == place}
     weights = {name: table[key] for name, key in own.items()}
     factors = {name: losses[key].factors(configuration, (name, place)) for name, key in own.items()}
-    own_pairs = LayerObjective(configuration, *supervised, weights, factors)
+    own_pairs = LayerObjective(configuration, *supervised, weights, factors, beside=beside)
     if union is None:
         return own_pairs
     return replace(own_pairs, pooled=replace(own_pairs, configuration=by_pairs(configuration), matchings=union))

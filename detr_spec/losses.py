@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
@@ -17,15 +18,36 @@ from detr_spec.configuration import Configuration, replace
 from detr_spec.masks import ComparedMasks, compared_in_losses, matched_masks
 from detr_spec.parameters import held
 from detr_spec.profile import Profile
-from detr_spec.terms import Layer
-from detr_spec.tolerance import SPACING, Interval, Numbers, SameNumbers, absolute, concatenate, interval, lift
+from detr_spec.terms import Layer, Teacher
+from detr_spec.tolerance import SPACING, Interval, SameNumbers, absolute, concatenate, interval, lift
 from detr_spec.values import Array, Booleans, Floats, Integers, Matching, Outputs, Targets, part_dtypes, round_to
 from detr_spec.written import pixels_of, truth_of
 
-METRICS = ("class_error", "cardinality", "box_centre", "box_size")
+COUNTED_METRICS = ("class_error", "cardinality")
+"""Metrics that count queries, whatever losses of boxes are divided by."""
+MEASURED_METRICS = ("box_centre", "box_size")
+"""Metrics that are parts of a loss of boxes."""
+METRICS = (*COUNTED_METRICS, *MEASURED_METRICS)
 """What is reported beside the terms, and not trained on."""
 MOVED = ("logits", "boxes", "masks", "edges")
 """The predictions that terms move."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Beside:
+    """What the losses of a layer depend on beside its own predictions and pairs.
+
+    normaliser: what box losses are divided by, [], where that is not `num_boxes`. total_weight, decoder_queries: as in
+    `Layer`. teacher: the last of its layers.
+    """
+
+    normaliser: Interval | None = None
+    total_weight: Interval | None = None
+    teacher: Outputs | None = None
+    decoder_queries: tuple[int, int] | None = None
+
+
+ALONE = Beside()
 
 
 def by_pairs(configuration: Configuration) -> Configuration:
@@ -48,13 +70,28 @@ def num_boxes(targets: Targets, matchings: Sequence[Matching], configuration: Co
 def num_boxes_of_ranks(counts: Sequence[int], configuration: Configuration) -> tuple[Interval, ...]:
     """What each rank divides box losses by, [], given what each counts: the mean over the ranks, at least 1.
 
-    Or its own count, at least 1, where the profile says so. The division may be done in the dtype of metrics.
+    Or their sum, or its own count, at least 1, where the profile says so. The division may be done in the dtype of
+    metrics.
     """
     if configuration.profile.rank_reduction == "local":
         return tuple(lift(float(max(count, 1)), configuration.dtype) for count in counts)
-    number, narrow = np.asarray(max(sum(counts) / len(counts), 1.0)), metric_dtype(configuration.dtype)
+    divisor = len(counts) if configuration.profile.rank_reduction == "mean" else 1
+    number, narrow = np.asarray(max(sum(counts) / divisor, 1.0)), metric_dtype(configuration.dtype)
     slack = 0.0 if round_to(number, narrow) == number else SPACING[narrow] * number
     return (Interval(number, number - slack, number + slack, configuration.dtype),) * len(counts)
+
+
+def weight_of_ranks(classes: Sequence[Integers], configuration: Configuration) -> Interval | None:
+    """What each rank divides its class loss by where ranks are summed: the weight of all their queries, [].
+
+    classes: those that the queries of each rank are trained towards, [B, Q]. None where each rank's is its own.
+    """
+    if configuration.profile.rank_reduction != "sum":
+        return None
+    every = np.concatenate([own.reshape(-1) for own in classes])
+    term = held(configuration, configuration.dtype).class_loss
+    weights = term.query_weights(every, configuration.num_classes)
+    return None if weights is None else interval((weights * lift(np.ones(1), configuration.dtype)).sum())
 
 
 def target_classes(shape: tuple[int, int], targets: Targets, matchings: Sequence[Matching], no_object: int) -> Integers:
@@ -142,11 +179,18 @@ def matched_places(matchings: Sequence[Matching]) -> tuple[Integers, Integers]:
 
 
 def shown_layer(
-    configuration: Configuration, layer: Outputs, targets: Targets, matchings: Sequence[Matching], normaliser: Numbers
+    configuration: Configuration,
+    layer: Outputs,
+    targets: Targets,
+    matchings: Sequence[Matching],
+    beside: Beside = ALONE,
 ) -> Layer:
     """A decoder layer as its terms see it, under a matching of each image, in intervals of a single number each."""
     dtypes = part_dtypes(configuration.dtype)
     images, queries = matched_places(matchings)
+    normaliser, teacher = beside.normaliser, beside.teacher
+    if normaliser is None:
+        normaliser = lift(num_boxes(targets, matchings, configuration), configuration.dtype)
     return Layer(
         logits=lift(layer.counted_logits, dtypes.logits),
         classes=target_classes((layer.batch, layer.queries), targets, matchings, configuration.num_classes),
@@ -160,6 +204,11 @@ def shown_layer(
         images=images,
         queries=queries,
         normaliser=normaliser,
+        total_weight=beside.total_weight,
+        teacher=None
+        if teacher is None or teacher.edges is None
+        else Teacher(logits=lift(teacher.logits, dtypes.logits), edges=lift(teacher.edges, dtypes.logits)),
+        decoder_queries=beside.decoder_queries,
         rules=configuration.profile.boxes.held(configuration.dtype),
         pixels=pixels_of(targets) if configuration.profile.boxes.units == "pixels" else None,
         masks=None
@@ -190,14 +239,14 @@ def set_losses(
     layer: Outputs,
     targets: Targets,
     matchings: Sequence[Matching],
-    normaliser: Interval | None = None,
+    beside: Beside = ALONE,
 ) -> dict[str, Interval]:
     """All losses and metrics of one decoder layer under a matching of each image, by neutral name.
 
-    Mask losses are included where the layer has masks and they are asked for. normaliser: what box losses are divided
-    by, [], where that is not `num_boxes`.
+    Mask losses are included where the layer has masks and they are asked for; what earlier layers alone have, where
+    there is a teacher.
     """
-    shown = _shown(configuration, layer, targets, matchings, normaliser)
+    shown = shown_layer(configuration, layer, targets, matchings, beside)
     logits, positive = matched_rows(layer.logits, matchings), matched_rows(shown.positive, matchings)
     return {
         **_losses_of(configuration, layer, shown, MOVED),
@@ -211,24 +260,12 @@ def term_losses(
     layer: Outputs,
     targets: Targets,
     matchings: Sequence[Matching],
-    normaliser: Interval | None = None,
+    beside: Beside = ALONE,
     moving: Collection[str] = MOVED,
 ) -> dict[str, Interval]:
     """As `set_losses`, with metrics of boxes alone. moving: the predictions that terms move; others are left out."""
-    shown = _shown(configuration, layer, targets, matchings, normaliser)
+    shown = shown_layer(configuration, layer, targets, matchings, beside)
     return _losses_of(configuration, layer, shown, moving)
-
-
-def _shown(
-    configuration: Configuration,
-    layer: Outputs,
-    targets: Targets,
-    matchings: Sequence[Matching],
-    normaliser: Interval | None,
-) -> Layer:
-    if normaliser is None:
-        normaliser = lift(num_boxes(targets, matchings, configuration), configuration.dtype)
-    return shown_layer(configuration, layer, targets, matchings, normaliser)
 
 
 def _losses_of(
@@ -236,7 +273,11 @@ def _losses_of(
 ) -> dict[str, Interval]:
     there = [name for name in moving if getattr(layer, name) is not None]
     terms = held(configuration, configuration.dtype).terms
-    found = {name: interval(term.value(shown)) for name, term in terms.items() if term.moves in there}
+    found = {
+        name: interval(term.value(shown))
+        for name, term in terms.items()
+        if term.moves in there and (term.layers != "earlier" or shown.teacher is not None)
+    }
     return found | box_metrics(shown, configuration.profile) if "boxes" in there else found
 
 

@@ -203,10 +203,15 @@ class Profile:
     """What the criterion does when there is not one target for each image: raises, or leaves the answer open."""
     denominator: Literal["targets", "matches"] = "targets"
     """What num_boxes counts."""
-    rank_reduction: Literal["mean", "local"] = "mean"
-    """How num_boxes is counted in distributed training: as the mean over the ranks, or by each rank for itself."""
+    rank_reduction: Literal["mean", "sum", "local"] = "mean"
+    """How num_boxes is counted in distributed training: as the mean over the ranks, whose gradients are averaged; as
+    their sum, and so is the sum of weights that a cross-entropy is divided by, for gradients are added then; or by each
+    rank for itself."""
     cardinality: Literal["argmax-is-foreground", "argmax-is-not-last", "score-above-half"] = "argmax-is-foreground"
     """Which queries the cardinality error counts as predicted objects."""
+    coordinate_order: Literal["x-first", "y-first"] = "x-first"
+    """Whether boxes have x before y, and the width before the height, or the reverse: those of outputs, targets and
+    detections, and the edges that distributions are of. Losses and costs are the same either way."""
     encoder_labels: Literal["classes", "zero"] = "classes"
     """What the encoder's own predictions are trained to say of an object: its class, or class 0, whatever it is."""
     keys: Keys = field(default_factory=Keys)
@@ -326,8 +331,13 @@ class Profile:
         return tuple(name for name in own if name != "target_boxes" or self.has_boxes)
 
     def has_every_layer(self, term: Term) -> bool:
-        """Whether all decoder layers have a term, and predictions apart, or the last layer alone."""
-        return term.moves != "masks" or self.masks.layers == "every"
+        """Whether all decoder layers have a term, and predictions apart, or some layers alone."""
+        return term.layers == "every" and (term.moves != "masks" or self.masks.layers == "every")
+
+    @property
+    def limits_targets(self) -> bool:
+        """Whether an image has at most as many targets as queries."""
+        return self.targets.padded_to == "queries"
 
     def judges(self, name: str) -> bool:
         """Whether a training term, by neutral name, is judged."""

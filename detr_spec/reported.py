@@ -159,8 +159,10 @@ def _reported(
 
 def _places_with(term: Term, places: Sequence[Place], profile: Profile) -> tuple[Place, ...]:
     """The places whose predictions have a term."""
-    every = profile.has_every_layer(term)
-    return tuple(place for place in places if place.whose in term.whose) if every else (LAST,)
+    own = tuple(place for place in places if place.whose in term.whose)
+    if term.layers == "earlier":
+        return tuple(place for place in own if place != LAST)
+    return own if profile.has_every_layer(term) else (LAST,)
 
 
 def _has_metrics(keys: Keys, place: Place) -> bool:

@@ -220,11 +220,16 @@ class TargetRules:
     """A dictionary for each image; or one of arrays for the batch: "padded", [B, N, …], with a mask [B, N] that is true
     where an object is, and the padding after them; "concatenated", [Σ n, …], the objects of one image after those of
     another. Both come with the number of objects of each image, a list of integers."""
+    padded_to: Literal["most-objects", "queries"] = "most-objects"
+    """What N is where targets are padded: one more than the most objects of an image, or the number of queries, so that
+    no image has more objects than queries."""
     padding_label: int = 0
     """The label of padding, whose boxes and masks are 0."""
 
     def __post_init__(self) -> None:
         require_choices(self)
+        if self.padded_to == "queries" and self.layout != "padded":
+            raise InvalidValue(f"padded_to is 'queries', and layout is {self.layout!r}; expected the layout 'padded'")
         if self.first_label < 0:
             raise InvalidValue(f"first_label is {self.first_label}; expected a label of at least 0")
 

@@ -21,6 +21,7 @@ from detr_spec.spelling import TargetRules
 from detr_spec.tolerance import Interval, concatenate, hull, lift
 from detr_spec.values import (
     Answer,
+    AnyNumbers,
     Detections,
     Floats,
     HeadParameters,
@@ -35,6 +36,9 @@ from detr_spec.values import (
 
 SIZES = ((480, 640), (800, 608))
 """The (height, width) in pixels of images with an even and with an odd number of objects, where boxes are in pixels."""
+
+OTHER_ORDER = (1, 0, 3, 2)
+"""Where each number of a box, or each edge, stands in the other order of coordinates."""
 
 
 def truth_of(target: Target, profile: Profile, dtype: str) -> Interval:
@@ -94,39 +98,46 @@ def conversions(configuration: Configuration) -> Callable[[Function], Function] 
     None if that is the form of this package.
     """
     profile = configuration.profile
-    if profile.targets == TargetRules() and profile.no_object == "last":
+    if profile.targets == TargetRules() and profile.no_object == "last" and profile.coordinate_order == "x-first":
         return None
 
     def wrap(function: Function) -> Function:
-        return lambda *given: _read(function(*(_written(value, configuration) for value in given)), profile)
+        return lambda *given: _read(function(*_all_written(given, configuration)), profile)
 
     return wrap
 
 
-def _written(value: object, configuration: Configuration) -> object:
-    """A value of this package in the dialect's form."""
+def _all_written(values: Sequence[object], configuration: Configuration, queries: int = 0) -> tuple[object, ...]:
+    """Values of this package in the dialect's form; targets beside outputs are laid out for their queries."""
+    queries = next((value.queries for value in values if isinstance(value, Outputs)), queries)
+    return tuple(_written(value, configuration, queries) for value in values)
+
+
+def _written(value: object, configuration: Configuration, queries: int) -> object:
+    """A value of this package in the dialect's form. queries: of the outputs beside targets."""
     if isinstance(value, (tuple, list)):
-        items = tuple(_written(item, configuration) for item in value)
+        items = _all_written(value, configuration, queries)
         targets = tuple(item for item in items if isinstance(item, Target))
-        return _laid_out(targets, configuration.profile.targets) if len(targets) == len(items) else items
+        return _laid_out(targets, configuration.profile.targets, queries) if len(targets) == len(items) else items
     if isinstance(value, Outputs):
-        return _turned_outputs(value, _forwards(configuration.profile))
+        return _spelt_outputs(value, configuration.profile, _forwards(configuration.profile))
     if isinstance(value, Target):
         rules = configuration.profile.targets
         boxes = _written_boxes(value, rules, part_dtypes(configuration.dtype).targets)
+        boxes = _in_order(boxes, configuration.profile)
         size = np.array(SIZES[len(value) % 2]) if rules.units == "pixels" else None
         return replace(value, labels=value.labels + rules.first_label, boxes=boxes, size=size, broken=True)
     return value
 
 
-def _laid_out(targets: Targets, rules: TargetRules) -> Targets:
+def _laid_out(targets: Targets, rules: TargetRules, queries: int) -> Targets:
     """The targets of a batch, ready to be joined: with masks of one size, and padding where the dialect has it."""
     if rules.layout == "listed" or not targets:
         return targets
     targets = padded_targets(targets)
     if rules.layout == "concatenated":
         return targets
-    most = max(map(len, targets)) + 1
+    most = queries if rules.padded_to == "queries" else max(map(len, targets)) + 1
     return tuple(_with_padding(target, most, rules.padding_label) for target in targets)
 
 
@@ -147,18 +158,22 @@ def _read(value: object, profile: Profile) -> object:
     if isinstance(value, tuple):
         return tuple(_read(item, profile) for item in value)
     if isinstance(value, Outputs):
-        return _turned_outputs(value, back)
+        return _spelt_outputs(value, profile, back)
     if isinstance(value, Detections):
-        return replace(value, labels=value.labels - profile.targets.first_label)
+        labels = value.labels - profile.targets.first_label
+        return replace(value, labels=labels, boxes=_in_order(value.boxes, profile))
     if isinstance(value, LossGradients):
         turned: dict[str, Any] = {
-            name: tuple(_turned_gradient(one, back) for one in gradients)
+            name: tuple(_spelt_gradient(one, profile, back) for one in gradients)
             for name, gradients in {"layers": value.layers, **value.apart}.items()
         }
         return replace(value, **turned)
     if isinstance(value, HeadParameters):
         matrix, bias = value.class_head
-        return replace(value, class_head=(np.roll(matrix, back, axis=0), np.roll(bias, back)))
+        *earlier, (weights, offsets) = value.box_head
+        last = _in_order(weights.T, profile).T, _in_order(offsets, profile)
+        class_head = np.roll(matrix, back, axis=0), np.roll(bias, back)
+        return replace(value, class_head=class_head, box_head=(*earlier, last))
     return value
 
 
@@ -167,11 +182,37 @@ def _forwards(profile: Profile) -> int:
     return 1 if profile.no_object == "first" and profile.has_no_object else 0
 
 
-def _turned_outputs(outputs: Outputs, places: int) -> Outputs:
-    """Outputs with rotated logit columns, in every layer and apart."""
-    return outputs.each(logits=lambda layer: np.roll(layer.logits, places, axis=-1)) if places else outputs
+def _spelt_outputs(outputs: Outputs, profile: Profile, places: int) -> Outputs:
+    """Outputs with rotated logit columns and coordinates in the dialect's order, in every layer and apart."""
+    if places:
+        outputs = outputs.each(logits=lambda layer: np.roll(layer.logits, places, axis=-1))
+    if profile.coordinate_order == "x-first":
+        return outputs
+    return outputs.each(
+        boxes=lambda layer: _in_order(layer.boxes, profile),
+        edges=lambda layer: None if layer.edges is None else _edges_in_order(layer.edges, profile),
+        references=lambda layer: None if layer.references is None else _in_order(layer.references, profile),
+    )
 
 
-def _turned_gradient(gradient: LayerGradient, places: int) -> LayerGradient:
-    """A gradient with rotated logit columns."""
-    return gradient if gradient.logits is None else replace(gradient, logits=np.roll(gradient.logits, places, axis=-1))
+def _spelt_gradient(gradient: LayerGradient, profile: Profile, places: int) -> LayerGradient:
+    """A gradient with rotated logit columns and coordinates in the dialect's order."""
+    logits, boxes, edges = gradient.logits, gradient.boxes, gradient.edges
+    return replace(
+        gradient,
+        logits=None if logits is None else np.roll(logits, places, axis=-1),
+        boxes=None if boxes is None else _in_order(boxes, profile),
+        edges=None if edges is None else _edges_in_order(edges, profile),
+    )
+
+
+def _in_order(boxes: AnyNumbers, profile: Profile) -> AnyNumbers:
+    """Boxes in the dialect's order of coordinates, or back from it; [..., 4] → [..., 4]."""
+    return boxes if profile.coordinate_order == "x-first" else boxes[..., OTHER_ORDER]
+
+
+def _edges_in_order(edges: Floats, profile: Profile) -> Floats:
+    """Logits of edges, which follow the coordinates, likewise; [..., E] → [..., E]."""
+    by_edge = edges.reshape(*edges.shape[:-1], len(OTHER_ORDER), -1)
+    ordered: Floats = _in_order(by_edge.swapaxes(-1, -2), profile).swapaxes(-1, -2).reshape(edges.shape)
+    return ordered

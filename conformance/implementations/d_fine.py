@@ -49,6 +49,8 @@ def of_transformers(profile: Profile, matching: MatchingScope) -> Profile:
         matching=matching,
         matcher=MatcherRules(),
         losses=LossRules(weighted=True, extra=("loss_ddf*",)),
+        # Its losses of distillation are of the last layer too, and their roots are each call's own.
+        further_losses=profile.further_losses[:1],
         non_finite_logits="rank-last",
         label_beyond_range="unchecked",
         target_count="unchecked",

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from detr_spec.boxes import giou
 from detr_spec.costs.cost import BoxCost, Pairs
+from detr_spec.distances import elementwise_ciou, elementwise_diou
 from detr_spec.tolerance import Numbers, absolute, rounded_like
 from detr_spec.values import InvalidValue
 
@@ -45,6 +46,30 @@ class OneMinusGiou(GiouCost):
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
         return 1.0 + super().value(pairs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiouCost(BoxCost):
+    """−DIoU of every pair. Zheng et al. 2020, "Distance-IoU Loss"."""
+
+    name = "diou"
+
+    def value(self, pairs: Pairs) -> Numbers:
+        """Its value; [Q, n]."""
+        queries, targets = pairs.corners
+        return -rounded_like(elementwise_diou(queries[:, None, :], targets[None, :, :], pairs.rules), pairs.boxes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CiouCost(BoxCost):
+    """−CIoU of every pair. Zheng et al. 2020, "Distance-IoU Loss"; keras-hub matches D-FINE by it."""
+
+    name = "ciou"
+
+    def value(self, pairs: Pairs) -> Numbers:
+        """Its value; [Q, n]."""
+        queries, targets = pairs.corners
+        return -rounded_like(elementwise_ciou(queries[:, None, :], targets[None, :, :], pairs.rules), pairs.boxes)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,16 +29,16 @@ from detr_spec.invariants.criterion_answers import (
     asked_terms,
     judged,
     known_matchings,
-    layered_terms,
     premise_same_matchings,
     require_all_same_terms,
     require_key,
     require_same_layers,
+    with_weights,
 )
 from detr_spec.invariants.criterion_values import require_keys
 from detr_spec.invariants.distributed import losses_of_ranks
 from detr_spec.invariants.shared import require_evaluation, unique_matchings
-from detr_spec.losses import num_boxes_of_ranks
+from detr_spec.losses import METRICS, num_boxes_of_ranks
 from detr_spec.places import MATCHED, Apart
 from detr_spec.reported import absent_keys, own_losses, without_extra
 from detr_spec.strategies import DISTINCT_REGIMES, apart_cases, called_cases, rank_cases, set_cases, with_edges
@@ -64,7 +64,8 @@ def supervised(case: SetCase, name: Apart, losses: Losses) -> Judged:
     if outputs is None:
         raise PremiseFailed(f"there are no {NAMES[name]}")
     if name == "denoising":
-        return replace(_denoising(case.configuration, outputs, case.targets), losses=losses)
+        judged_queries = _denoising(case.configuration, outputs, case.targets)
+        return replace(judged_queries, losses=losses, decoder_queries=_decoder_queries(case, losses))
     configuration, targets = case.configuration, targets_of(name, case.targets, case.configuration)
     united = name in united_apart(configuration.profile)
     matched = configuration if united else of_matched(name, configuration)
@@ -75,6 +76,14 @@ def supervised(case: SetCase, name: Apart, losses: Losses) -> Judged:
         known = known_matchings(losses, configuration, rest, case.targets)
         return replace(own, others=Judged(configuration, rest, case.targets, losses, known).united)
     return own
+
+
+def _decoder_queries(case: SetCase, losses: Losses) -> tuple[int, int] | None:
+    """How many queries of the decoder have a target, and how many have none, where terms depend on that."""
+    if not any(term.layers == "earlier" for term in case.configuration.terms.values()):
+        return None
+    matchings = known_matchings(losses, case.configuration, case.outputs, case.targets)
+    return Judged(case.configuration, case.outputs, case.targets, losses, matchings).counted_queries
 
 
 def _denoising(configuration: Configuration, outputs: Outputs, targets: Targets) -> Judged:
@@ -89,7 +98,8 @@ def require_definitions(answer: Judged) -> None:
 
     A metric whose value is open is not looked at.
     """
-    terms = [name for name in layered_terms(answer.configuration) if not is_open(name, answer.whose)]
+    every = (*answer.configuration.apart, *METRICS)
+    terms = [name for name in every if not is_open(name, answer.whose)]
     for key, reported in own_losses(answer.configuration, answer.whose).items():
         if reported.parts[0][0] in terms:
             require_key(answer.losses, key)
@@ -329,12 +339,14 @@ def denoising_losses_of_ranks(component: Callable[[Configuration], Distributed],
 
 def denoising_of_ranks(case: RankCase) -> list[Judged | None]:
     """What the denoising losses of each rank are judged by, before an answer; None where it has no such queries."""
-    return [
-        None
-        if outputs.denoising is None
-        else replace(_denoising(case.configuration, outputs.denoising, targets), normaliser=normaliser)
-        for normaliser, (outputs, targets) in zip(_divisors(case), case.batches, strict=True)
-    ]
+    ranks = with_weights(
+        [
+            replace(_denoising(case.configuration, outputs.denoising, targets), normaliser=normaliser)
+            for normaliser, (outputs, targets) in zip(_divisors(case), case.batches, strict=True)
+            if outputs.denoising is not None
+        ]
+    )
+    return [None if outputs.denoising is None else ranks.pop(0) for outputs, _ in case.batches]
 
 
 def _divisors(case: RankCase) -> list[Interval]:

@@ -67,7 +67,7 @@ def _layers_under(
             NAMES[own.whose],
             layer,
             gradient,
-            layer_objective(own.configuration, (layer, own.targets, matchings), table, place, union),
+            layer_objective(own.configuration, (layer, own.targets, matchings), table, place, union, own.beside),
         )
         for place, layer, gradient, matchings in layers
     ]

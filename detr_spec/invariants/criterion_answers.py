@@ -23,13 +23,22 @@ from detr_spec.invariants.shared import (
     same_pairs,
     unique_matchings,
 )
-from detr_spec.losses import METRICS, by_pairs, set_losses, term_losses
+from detr_spec.losses import (
+    MEASURED_METRICS,
+    METRICS,
+    Beside,
+    by_pairs,
+    set_losses,
+    target_classes,
+    term_losses,
+    weight_of_ranks,
+)
 from detr_spec.places import Place, Whose
 from detr_spec.reported import Reported, loss_key, own_losses, reported_losses, weighted_sum
 from detr_spec.scope import unions
 from detr_spec.strategies import ALL_REGIMES, DISTINCT_REGIMES
 from detr_spec.tolerance import Interval
-from detr_spec.values import AnyIntegers, Floats, Losses, Matching, Outputs, Targets
+from detr_spec.values import AnyIntegers, Floats, Integers, Losses, Matching, Outputs, Targets
 from detr_spec.violation import PremiseFailed, Violation, premise, require, require_close, require_equal, require_within
 
 Build = Callable[[Configuration], Criterion]
@@ -191,11 +200,26 @@ class Judged:
     """What losses over num_boxes are divided by, where that is not the batch's own number."""
     pairs_normaliser: Interval | None = None
     """Likewise, losses of boxes whose pairs are those of all layers."""
+    weights: tuple[Interval | None, ...] = ()
+    """What the class loss of each layer is divided by, where that is not the weight of the batch's own queries."""
     others: tuple[tuple[Matching, ...], ...] = ()
     """The matchings of other predictions that are in the union with those of its layers."""
     chosen: tuple[Matching, ...] | None = None
     """Which union of the matchings of all layers it is judged by, where that is known."""
+    decoder_queries: tuple[int, int] | None = None
+    """Of denoising queries: how many queries of the decoder have a target, and how many have none."""
     whose: Whose = "decoder"
+
+    @property
+    def beside(self) -> Beside:
+        """What the losses of its layers depend on beside their own predictions."""
+        return Beside(normaliser=self.normaliser, teacher=self.outputs.layers[-1], decoder_queries=self.decoder_queries)
+
+    @property
+    def counted_queries(self) -> tuple[int, int]:
+        """How many queries of a layer have a target, in losses of boxes, and how many have none."""
+        matched = sum(len(matching.queries) for matching in self.union or self.last)
+        return matched, self.outputs.batch * self.outputs.queries - matched
 
     @property
     def layers(self) -> tuple[int | None, ...]:
@@ -244,8 +268,8 @@ class Judged:
         yield self.unions[0]
 
     def _explains(self, union: tuple[Matching, ...]) -> bool:
-        """Whether all losses of boxes are as they are defined under the pairs of a union."""
-        judged, names = replace(self, chosen=union), self.configuration.of_pairs
+        """Whether all losses and metrics of boxes are as they are defined under the pairs of a union."""
+        judged, names = replace(self, chosen=union), (*self.configuration.of_pairs, *MEASURED_METRICS)
         return all(term.is_right for layer in self.layers for term in judged.terms(names, layer).values())
 
     @cached_property
@@ -257,9 +281,12 @@ class Judged:
         if place.layer not in self._definitions:
             layer = -1 if place.layer is None else place.layer
             outputs, matchings = self.outputs.layers[layer], self.matchings[layer]
-            found = set_losses(self.configuration, outputs, self.targets, matchings, self.normaliser)
+            weight = self.weights[layer] if self.weights else None
+            beside = replace(self.beside, total_weight=weight)
+            found = set_losses(self.configuration, outputs, self.targets, matchings, beside)
             if self.union is not None:
-                given = by_pairs(self.configuration), outputs, self.targets, self.union, self.pairs_normaliser
+                of_pairs = replace(beside, normaliser=self.pairs_normaliser)
+                given = by_pairs(self.configuration), outputs, self.targets, self.union, of_pairs
                 found |= term_losses(*given, moving=("boxes", "edges"))
             self._definitions[place.layer] = found
         return self._definitions[place.layer]
@@ -281,6 +308,10 @@ class Judged:
         require_key(self.losses, key)
         return self.of_key(key)
 
+    def reports(self, name: str, layer: int | None = None) -> bool:
+        """Whether the dialect reports a term of a layer by itself."""
+        return loss_key(self.configuration, name, Place(self.whose, layer)) is not None
+
     def every_term(self) -> dict[str, Term]:
         """All declared losses and metrics of its layers alone that the implementation gave, by key."""
         own = own_losses(self.configuration, self.whose)
@@ -296,6 +327,12 @@ class Judged:
     def _definition(self, reported: Reported) -> Interval:
         return weighted_sum(self.configuration, reported, self.definitions)
 
+    def classes(self, layer: int) -> Integers:
+        """The classes that the queries of a layer are trained towards, counted from the first; [B, Q]."""
+        outputs = self.outputs.layers[layer]
+        given = (outputs.batch, outputs.queries), self.targets, self.matchings[layer]
+        return target_classes(*given, self.configuration.num_classes)
+
     def pairs(self) -> list[tuple[int, int, int]]:
         """The (image, query, target) matches of the last layer."""
         return [(image, *pair) for image, matching in enumerate(self.last) for pair in matching.pairs()]
@@ -305,6 +342,13 @@ class Judged:
         matched = {(image, query) for image, query, _ in self.pairs()}
         everyone = np.ndindex(self.outputs.batch, self.outputs.queries)
         return [(image, query) for image, query in everyone if (image, query) not in matched]
+
+
+def with_weights(ranks: Sequence[Judged]) -> list[Judged]:
+    """The answers of several ranks, judged with what these divide class losses by together."""
+    layers = range(len(ranks[0].matchings) if ranks else 0)
+    weights = [weight_of_ranks([rank.classes(layer) for rank in ranks], ranks[0].configuration) for layer in layers]
+    return [replace(rank, weights=tuple(weights)) for rank in ranks]
 
 
 def judged(component: Build, configuration: Configuration, outputs: Outputs, targets: Targets) -> Judged:

@@ -22,6 +22,7 @@ from detr_spec.invariants.criterion_answers import (
 from detr_spec.invariants.shared import without_objects
 from detr_spec.losses import num_boxes
 from detr_spec.masks import padded_targets
+from detr_spec.profile import Profile
 from detr_spec.strategies import mask_cases, set_cases
 from detr_spec.violation import premise, require
 
@@ -31,6 +32,11 @@ def undivided(answer: Judged) -> dict[str, Term]:
     normaliser = num_boxes(answer.targets, answer.last, answer.configuration)
     terms = answer.terms(answer.configuration.terms_with("divided by boxes"))
     return {name: term.times(normaliser) for name, term in terms.items()}
+
+
+def takes_surplus_targets(profile: Profile) -> bool:
+    """Whether an image may have more targets than queries."""
+    return not profile.limits_targets
 
 
 @invariant(
@@ -153,6 +159,7 @@ def require_finite(term: Term) -> None:
     source="norm §4: num_boxes counts targets; the profile says where a dialect counts matches",
     breaks="num_boxes from the lengths of the index vectors; a mean over matched pairs",
     cases=set_cases(regimes=("more-targets-than-queries",)),
+    applies=takes_surplus_targets,
 )
 @invariant(
     "masks.denominator",
@@ -161,6 +168,7 @@ def require_finite(term: Term) -> None:
     source="norm §4: num_boxes counts targets; the profile says where a dialect counts matches",
     breaks="a mean over matched pairs",
     cases=mask_cases(regimes=("more-targets-than-queries",)),
+    applies=takes_surplus_targets,
     cost=2,
 )
 def denominator(component: Build, case: SetCase) -> None:

@@ -23,8 +23,9 @@ from detr_spec.invariants.criterion_answers import (
     layered_terms,
     premise_same_matchings,
     require_all_same_terms,
+    with_weights,
 )
-from detr_spec.losses import boxes_counted, num_boxes, num_boxes_of_ranks
+from detr_spec.losses import COUNTED_METRICS, boxes_counted, num_boxes, num_boxes_of_ranks
 from detr_spec.profile import Profile
 from detr_spec.strategies import called_cases, rank_cases
 from detr_spec.values import Losses, Matching, Outputs, Targets
@@ -41,6 +42,16 @@ CLAMPED_CASES = rank_cases(loads=("clamped", "clamped", "clamped", "all-empty"))
 def averages_over_ranks(profile: Profile) -> bool:
     """Whether the dialect counts num_boxes as the mean over the ranks."""
     return profile.rank_reduction == "mean"
+
+
+def counts_all_ranks(profile: Profile) -> bool:
+    """Whether the dialect counts num_boxes over all ranks, as their mean or their sum."""
+    return profile.rank_reduction != "local"
+
+
+def share_of_rank(profile: Profile, size: int) -> float:
+    """What part of the losses of the ranks is that of their union: each of the mean, or of the sum."""
+    return 1 / size if averages_over_ranks(profile) else 1.0
 
 
 def _losses(component: Build, configuration: Configuration, batches: Sequence[Batch]) -> tuple[Losses, ...]:
@@ -73,7 +84,7 @@ def with_divisors(ranks: Sequence[Judged]) -> list[Judged]:
     normalisers = num_boxes_of_ranks(counts, configuration)
     pairs = [sum(len(matching.queries) for matching in rank.union or ()) for rank in ranks]
     divisors = zip(ranks, normalisers, num_boxes_of_ranks(pairs, configuration), strict=True)
-    return [replace(rank, normaliser=own, pairs_normaliser=of_pairs) for rank, own, of_pairs in divisors]
+    return with_weights([replace(rank, normaliser=own, pairs_normaliser=of_pairs) for rank, own, of_pairs in divisors])
 
 
 def _alone(component: Build, configuration: Configuration, batch: Batch) -> Judged:
@@ -106,31 +117,37 @@ def _premise_same_matchings(before: Sequence[Judged], after: Judged) -> None:
 @invariant(
     "distributed.mean-of-box-losses",
     number="D1",
-    formula="(1/W) Σ_r L_r = L(union of the ranks' batches), where Σ n / W ≥ 1, for every loss over num_boxes",
-    source="norm §4 and §7: num_boxes = max(Σ_ranks Σ_b n_b / W, 1)",
+    formula=(
+        "(1/W) Σ_r L_r = L(union of the ranks' batches), where Σ n / W ≥ 1, for every loss over num_boxes; or "
+        "Σ_r L_r = L(union), for every loss, where ranks are summed"
+    ),
+    source="norm §4 and §7: num_boxes = max(Σ_ranks Σ_b n_b / W, 1), or max(Σ_ranks Σ_b n_b, 1), as declared",
     breaks="num_boxes of each rank's own; not divided by the number of ranks, or divided twice; rank 0's for all",
     cases=LOADED_CASES,
-    applies=averages_over_ranks,
+    applies=counts_all_ranks,
     cost=2,
 )
 def mean_of_box_losses(component: Build, case: RankCase) -> None:
-    """The mean over the ranks of a loss that is divided by num_boxes is that loss of all images on one process.
+    """The mean, or the sum, over the ranks of a loss that all ranks divide alike is that of all images on one process.
 
-    Data parallelism averages gradients over the ranks, so that mean is what is trained: a run on eight devices then
-    is the run on one that its recipe was found with.
+    Data parallelism averages gradients over the ranks, or adds them, so that is what is trained: a run on eight devices
+    then is the run on one that its recipe was found with.
     """
     configuration, size = case.configuration, len(case.batches)
     ranks = _ranks(component, configuration, case.batches)
-    premise(_count(ranks) >= size, "there are fewer boxes than ranks")
+    averages = averages_over_ranks(configuration.profile)
+    premise(not averages or _count(ranks) >= size, "there are fewer boxes than ranks")
     union = _alone(component, configuration, case.union)
     _premise_same_matchings(ranks, union)
+    names = configuration.terms_with("divided by boxes") if averages else configuration.trained
+    share = share_of_rank(configuration.profile, size)
 
     def means(layer: int | None) -> dict[str, Term]:
-        answers = [rank.terms(configuration.terms_with("divided by boxes"), layer) for rank in ranks]
+        answers = [rank.terms(names, layer) for rank in ranks]
         shared = [name for name in answers[0] if all(name in answer for answer in answers)]
-        return {name: reduce(Term.plus, (answer[name] for answer in answers)).times(1 / size) for name in shared}
+        return {name: reduce(Term.plus, (answer[name] for answer in answers)).times(share) for name in shared}
 
-    when = f"as the mean over {size} ranks"
+    when = f"as the {'mean' if averages else 'sum'} over {size} ranks"
     require_all_same_terms((means(layer), union.terms(layer=layer), when) for layer in _layers(configuration))
 
 
@@ -163,7 +180,10 @@ def _require_declared_divisor(
 @invariant(
     "distributed.denominator",
     number="D1",
-    formula="L_r · (Σ_ranks n / W) = L(batch r alone) · max(n_r, 1), where Σ n / W ≥ 1; or L_r = L(batch r alone)",
+    formula=(
+        "L_r · (Σ_ranks n / W) = L(batch r alone) · max(n_r, 1), where Σ n / W ≥ 1; without W where ranks are summed; "
+        "or L_r = L(batch r alone)"
+    ),
     source="norm §4: num_boxes = max(Σ_ranks Σ_b n_b / W, 1); the profile says where each rank counts for itself",
     breaks="num_boxes of each rank's own; divided by another number of ranks; matches counted in place of targets",
     cases=LOADED_CASES,
@@ -179,7 +199,7 @@ def _require_declared_divisor(
     cost=2,
 )
 def denominator(component: Build, case: RankCase) -> None:
-    """Each rank divides by the declared num_boxes: the mean number of boxes over the ranks, or its own.
+    """Each rank divides by the declared num_boxes: the mean number of boxes over the ranks, their sum, or its own.
 
     Where each rank divides by its own number instead of the mean, an object counts for less the more objects happen to
     be beside it on its rank.
@@ -219,7 +239,7 @@ def clamp(component: Build, case: RankCase) -> None:
 
 def classes_are_local(profile: Profile) -> bool:
     """Whether the classification loss has a divisor of its own, which other ranks have no part in."""
-    return "divided by boxes" not in profile.class_loss.laws
+    return "divided by boxes" not in profile.class_loss.laws and profile.rank_reduction != "sum"
 
 
 @invariant(
@@ -252,27 +272,33 @@ def local_classification(component: Build, case: RankCase) -> None:
 @invariant(
     "distributed.same-batch",
     number="D4",
-    formula="L_r(x, …, x) = L(x) for every loss and metric and every rank r",
+    formula="L_r(x, …, x) = L(x) for every loss and metric and every rank r; L(x)/W for losses where ranks are summed",
     source="norm §7; norm §4: Σ_ranks n / W = n where every rank has n",
     breaks="num_boxes summed over ranks and not divided, or divided twice; losses averaged or summed over ranks",
     cases=rank_cases(),
     cost=2,
 )
 def same_batch(component: Build, case: RankCase) -> None:
-    """Where all ranks have the same batch, each has the losses and metrics of that batch on one process.
+    """Where all ranks have the same batch, each has its losses and metrics on one process, or its share of the losses.
 
     So a run can be moved to another number of devices, and its losses stay comparable.
     """
     configuration, size = case.configuration, len(case.batches)
     batch, names = case.batches[case.seed % size], layered_terms(configuration)
     alone = _alone(component, configuration, batch)
+    share = 1 / size if configuration.profile.rank_reduction == "sum" else 1.0
+
+    def expected(layer: int | None) -> dict[str, Term]:
+        """The terms that a rank has; metrics of counts have no divisor that ranks share."""
+        found = alone.terms(names, layer)
+        return {name: term if name in COUNTED_METRICS else term.times(share) for name, term in found.items()}
 
     def comparisons() -> Iterator[Comparison]:
         for number, rank in enumerate(_ranks(component, configuration, [batch] * size)):
             _premise_same_matchings([alone], rank)
             for layer in _layers(configuration):
                 when = f"on rank {number} of {size} with the same batch"
-                yield rank.terms(names, layer), alone.terms(names, layer), when
+                yield rank.terms(names, layer), expected(layer), when
 
     require_all_same_terms(comparisons())
 

@@ -224,7 +224,10 @@ def judged_layers(
     def under(union: Sequence[Matching] | None) -> list[JudgedLayer]:
         return [
             JudgedLayer(
-                name, layer, gradient, layer_objective(configuration, (layer, given, matching), known, place, union)
+                name,
+                layer,
+                gradient,
+                layer_objective(configuration, (layer, given, matching), known, place, union, judged.beside),
             )
             for name, layer, gradient, matching, place in zip(
                 names, case.outputs.layers, answer.layers, matchings, places, strict=True

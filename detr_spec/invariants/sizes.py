@@ -14,7 +14,7 @@ from detr_spec.invariants.auxiliary import reports_each_layer
 from detr_spec.invariants.box_answers import GIOU_SOURCE, NAMES, overlaps, pairs_range, pairwise
 from detr_spec.invariants.criterion_answers import judged, require_layer
 from detr_spec.invariants.detections import best_class_rule
-from detr_spec.invariants.distributed import averages_over_ranks, mean_of_box_losses
+from detr_spec.invariants.distributed import counts_all_ranks, mean_of_box_losses
 from detr_spec.invariants.matcher import answered
 from detr_spec.invariants.postprocess import (
     boxes_of_queries,
@@ -183,15 +183,15 @@ def postprocess_of_large_sizes(component: Factory[PostProcess], case: SetCase) -
 @invariant(
     "distributed.large-sizes",
     number="D6",
-    formula="(1/W) Σ_r L_r = L(union of the ranks' batches), where Σ n > 2 048, for every loss over num_boxes",
+    formula="(1/W) Σ_r L_r, or Σ_r L_r as declared, = L(union of the batches), where Σ n > 2 048, over num_boxes",
     source="norm §4 and §7: num_boxes = max(Σ_ranks Σ_b n_b / W, 1)",
     breaks="counts that are added up over the ranks in float16 or bfloat16",
     cases=large_rank_cases(),
-    applies=averages_over_ranks,
+    applies=counts_all_ranks,
     cost=2 * COST,
 )
 def ranks_of_large_sizes(component: Factory[Distributed], case: RankCase) -> None:
-    """The mean over the ranks of a loss that is divided by num_boxes is that of all images, for thousands of boxes.
+    """The mean, or the sum, over the ranks of a loss over num_boxes is that of all images, for thousands of boxes.
 
     What is reduced over ranks is often sent in the dtype of the gradients. Where few boxes fail as well, they are
     shown.

@@ -20,6 +20,7 @@ from detr_spec.profiles.paddle import PADDLE
 from detr_spec.profiles.rf_detr import RF_DETR_SEG
 from detr_spec.profiles.rt_detr import RT_DETR
 from detr_spec.profiles.scenic import SCENIC
+from detr_spec.profiles.tf_models import TF_MODELS
 from detr_spec.profiles.ultralytics import ULTRALYTICS
 from detr_spec.values import InvalidValue
 
@@ -44,6 +45,7 @@ __all__ = [
     "RF_DETR_SEG",
     "RT_DETR",
     "SCENIC",
+    "TF_MODELS",
     "ULTRALYTICS",
     "named_profile",
 ]
@@ -85,6 +87,7 @@ OWN = (
     SCENIC,
     MASK2FORMER,
     RF_DETR_SEG,
+    TF_MODELS,
 )
 """The profiles of this package."""
 

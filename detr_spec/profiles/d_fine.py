@@ -2,7 +2,7 @@
 
 from detr_spec.profile import FurtherLoss, MatcherRules, MatchingScope, replace
 from detr_spec.profiles.rt_detr import RT_DETR
-from detr_spec.terms import FineGrainedLocalization, Matchability
+from detr_spec.terms import DistributionDistillation, FineGrainedLocalization, Matchability
 
 D_FINE = replace(
     RT_DETR,
@@ -11,7 +11,10 @@ D_FINE = replace(
     matching=MatchingScope(box_pairs="all-predictions"),
     matcher=MatcherRules(entry="indices"),
     # It trains with 33 distances; what is true of nine is true of these, and cases stay small.
-    further_losses=(FurtherLoss(key="loss_fgl", term=FineGrainedLocalization(reg_max=8.0), weight=0.15),),
+    further_losses=(
+        FurtherLoss(key="loss_fgl", term=FineGrainedLocalization(reg_max=8.0), weight=0.15),
+        FurtherLoss(key="loss_ddf", term=DistributionDistillation(reg_max=8.0), weight=1.5),
+    ),
     keys=replace(RT_DETR.keys, initial_loss="{loss}_pre", denoising="dn_outputs"),
 )
 

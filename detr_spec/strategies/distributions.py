@@ -19,6 +19,9 @@ from detr_spec.values import Floats, Outputs, part_dtypes, round_to
 NARROWEST = 2.0**-6
 """The shortest side of a reference box."""
 
+SAME_SHARE = 8
+"""One earlier layer in so many has the last one's distributions."""
+
 
 def edge_terms(profile: Profile) -> tuple[EdgeTerm, ...]:
     """The terms of edges that a dialect has."""
@@ -28,7 +31,8 @@ def edge_terms(profile: Profile) -> tuple[EdgeTerm, ...]:
 def with_edges(base: Promised[SetCase]) -> Promised[SetCase]:
     """The cases of a strategy, in which decoder layers and denoising queries predict distributions of edges.
 
-    They do in dialects that have losses of these. Their logits are in ±4, from a seed. Reference boxes are those of all
+    They do in dialects that have losses of these. Their logits are in ±4, from a seed; one earlier layer in eight has
+    those of the last. Reference boxes are those of all
     layers: half of them are near some target's box, so that its edges lie among the distances, and half anywhere.
     """
 
@@ -60,8 +64,12 @@ def _predicted(generator: np.random.Generator, case: SetCase, outputs: Outputs, 
     def edges() -> Floats:
         return round_to(generator.uniform(-4.0, 4.0, (outputs.batch, outputs.queries, count)), dtypes.logits)
 
-    earlier: Sequence[Outputs] = [replace(own, edges=edges(), references=references) for own in outputs.auxiliary]
-    return replace(outputs, edges=edges(), references=references, auxiliary=tuple(earlier))
+    last = edges()
+    earlier: Sequence[Outputs] = [
+        replace(own, edges=edges() if generator.integers(SAME_SHARE) else last, references=references)
+        for own in outputs.auxiliary
+    ]
+    return replace(outputs, edges=last, references=references, auxiliary=tuple(earlier))
 
 
 def _references(generator: np.random.Generator, case: SetCase, outputs: Outputs) -> Floats:

@@ -22,7 +22,7 @@ from detr_spec.invariant import Domain
 from detr_spec.places import Apart
 from detr_spec.profile import Profile
 from detr_spec.strategies.phrases import with_phrases
-from detr_spec.values import Floats, Outputs
+from detr_spec.values import Floats, Outputs, Targets
 
 Kind = TypeVar("Kind", bound=Case)
 
@@ -35,7 +35,8 @@ class Promised(Generic[Kind]):
     """Cases of a strategy that tells whether what is left of one of its cases may be drawn, too.
 
     Where a dialect matches groups of queries, or gives a target several, there are so many times as many queries; where
-    its labels name phrases, each image has a text.
+    it has room for as many targets as queries, there are no more targets; and where its labels name phrases, each image
+    has a text.
     """
 
     cases: Callable[[Domain], SearchStrategy[Kind]]
@@ -43,17 +44,21 @@ class Promised(Generic[Kind]):
 
     def __call__(self, domain: Domain) -> SearchStrategy[Kind]:
         """The strategy in a domain."""
-        share, phrased = shares(domain.profile), domain.profile.labels == "phrases"
-        if domain.shared or (share == 1 and not phrased):
+        share, limited = shares(domain.profile), domain.profile.limits_targets
+        phrased = domain.profile.labels == "phrases"
+        if domain.shared or (share == 1 and not limited and not phrased):
             return self.cases(domain)
         cases = self.cases(replace(domain, shared=True))
         if share > 1:
             cases = cases.map(partial(with_shares, count=share))
+        cases = cases.map(with_room) if limited else cases
         return cases.map(with_phrases) if phrased else cases
 
     def keeps(self, domain: Domain, drawn: Kind, left: Kind) -> bool:
         """Whether a case with something left out keeps the promise."""
         share = shares(domain.profile)
+        if domain.profile.limits_targets and not has_room(left):
+            return False
         if share == 1:
             return self.admits(domain, drawn, left)
         first, rest = first_share(drawn, share), first_share(left, share)
@@ -63,6 +68,31 @@ class Promised(Generic[Kind]):
 def shares(profile: Profile) -> int:
     """How many queries a target may have in a dialect."""
     return profile.matching.groups * profile.matching.repeats
+
+
+def has_room(case: Case) -> bool:
+    """Whether no image of a case has more targets than queries."""
+    return all(_missing_shares(outputs, targets) <= 1 for outputs, targets in _batches(case))
+
+
+def _batches(case: Case) -> Sequence[tuple[Outputs, Targets]]:
+    if isinstance(case, RankCase):
+        return case.batches
+    return [(case.outputs, case.targets)] if isinstance(case, SetCase) else []
+
+
+def _missing_shares(outputs: Outputs, targets: Targets) -> int:
+    """How many times as many queries there must be for no image to have more targets."""
+    return max((-(-len(target) // max(outputs.queries, 1)) for target in targets), default=1)
+
+
+def with_room(case: Kind) -> Kind:
+    """The case with so many times as many queries that no image has more targets."""
+    count = max((1, *(_missing_shares(outputs, targets) for outputs, targets in _batches(case))))
+    if count == 1:
+        return case
+    roomy = with_shares(case, count)
+    return replace(roomy, regime="general") if isinstance(case, SetCase) else roomy
 
 
 def with_shares(case: Kind, count: int) -> Kind:

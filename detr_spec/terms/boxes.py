@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from detr_spec.boxes import cxcywh_to_xyxy, elementwise_giou, with_flat_kinks
+from detr_spec.distances import elementwise_ciou, elementwise_diou
 from detr_spec.terms.term import BoxTerm, Layer
 from detr_spec.tolerance import Numbers, absolute, rounded_like
 
@@ -45,3 +47,40 @@ class BoxGiou(BoxTerm):
         predicted, truth = layer.corners(with_flat_kinks(layer.boxes)), layer.corners(layer.truth)
         giou = elementwise_giou(predicted, truth, layer.rules)
         return (1.0 - rounded_like(giou, layer.boxes)).sum() / layer.normaliser
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxDiou(BoxTerm):
+    """Σ (1 − DIoU) over matched pairs / num_boxes. Zheng et al. 2020, "Distance-IoU Loss", equation 6."""
+
+    name = "box-diou"
+
+    def value(self, layer: Layer) -> Numbers:
+        """Its value; []."""
+        predicted, truth = layer.corners(with_flat_kinks(layer.boxes)), layer.corners(layer.truth)
+        diou = elementwise_diou(predicted, truth, layer.rules)
+        return (1.0 - rounded_like(diou, layer.boxes)).sum() / layer.normaliser
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxCiou(BoxTerm):
+    """Σ (1 − CIoU) over matched pairs / num_boxes; α has no gradient. Zheng et al. 2020, equations 8 to 11."""
+
+    name = "box-ciou"
+
+    weight_moves: ClassVar[bool] = False
+    """Whether α has a gradient."""
+
+    def value(self, layer: Layer) -> Numbers:
+        """Its value; []."""
+        predicted, truth = layer.corners(with_flat_kinks(layer.boxes)), layer.corners(layer.truth)
+        ciou = elementwise_ciou(predicted, truth, layer.rules, weight_moves=self.weight_moves)
+        return (1.0 - rounded_like(ciou, layer.boxes)).sum() / layer.normaliser
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxCiouThroughWeight(BoxCiou):
+    """The same with a gradient of α, as Keras computes it."""
+
+    name = "box-ciou-through-weight"
+    weight_moves = True

@@ -15,7 +15,10 @@ from detr_spec.values import Integers, InvalidValue
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropy(ClassTerm):
-    """Σ w[t] · (−log softmax(z)[t]) / Σ w[t] over all queries; w is 1 for each class, and eos_coef for no object."""
+    """Σ w[t] · (−log softmax(z)[t]) / Σ w[t] over all queries; w is 1 for each class, and eos_coef for no object.
+
+    Where ranks are summed, the divisor is that of the queries of all ranks.
+    """
 
     eos_coef: float = 0.1
 
@@ -29,9 +32,19 @@ class CrossEntropy(ClassTerm):
 
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
-        foreground = self.class_weights(layer.logits.shape[-1] - 1)
-        weights = concatenate([foreground, np.reshape(self.eos_coef, 1)])
-        return weighted_cross_entropy(layer.logits, layer.classes, weights, self.least_divisor)
+        count = layer.logits.shape[-1] - 1
+        given = layer.logits, layer.classes, self._weights(count), self.least_divisor
+        return weighted_cross_entropy(*given, layer.total_weight)
+
+    def query_weights(self, classes: Integers, count: int) -> Numbers:
+        """The weights of queries; classes of so many, [...] → [...]."""
+        weights: Numbers = self._weights(count)[classes]
+        return weights
+
+    def _weights(self, count: int) -> Numbers:
+        """The weight of each class and of no object; [K + 1]."""
+        weights: Numbers = concatenate([self.class_weights(count), np.reshape(self.eos_coef, 1)])
+        return weights
 
     def class_weights(self, count: int) -> Numbers:
         """The weight of each of so many classes; [K]."""
@@ -90,15 +103,19 @@ class ClampedCrossEntropy(CrossEntropy):
 
 
 def weighted_cross_entropy(
-    logits: Numbers, classes: Integers, class_weights: Numbers, least_divisor: float = 0.0
+    logits: Numbers,
+    classes: Integers,
+    class_weights: Numbers,
+    least_divisor: float = 0.0,
+    total: Numbers | None = None,
 ) -> Numbers:
     """Σ w[t] · (−log softmax(z)[t]) / Σ w[t] over all B·Q queries; [B, Q, C], [B, Q] and weights [C] → [].
 
-    least_divisor: what the sum of weights is raised to.
+    least_divisor: what the sum of weights is raised to. total: another divisor than that sum, [].
     """
     log_probability = take_along_axis(log_softmax(logits), classes[..., None], axis=-1)[..., 0]
     weights = class_weights[classes]
     with np.errstate(invalid="ignore"):
-        total: Numbers = weights.reshape(-1).sum()
-        divisor = maximum(total, least_divisor) if least_divisor else total
+        divisor: Numbers = weights.reshape(-1).sum() if total is None else total
+        divisor = maximum(divisor, least_divisor) if least_divisor else divisor
         return (-log_probability * weights).reshape(-1).sum() / divisor

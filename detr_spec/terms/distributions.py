@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detr_spec.activations import log_softmax
+from detr_spec.activations import log_softmax, softmax
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.terms.term import EdgeTerm, Layer
 from detr_spec.tolerance import (
@@ -15,10 +15,11 @@ from detr_spec.tolerance import (
     hull,
     is_interval,
     lift_like,
-    maximum,
-    minimum,
     rounded_like,
     stop_gradient,
+    surely_at_most,
+    where,
+    with_slope,
     within,
 )
 
@@ -45,9 +46,8 @@ class FineGrainedLocalization(EdgeTerm):
         pairs = layer.images, layer.queries
         logits, references = (part[pairs] for part in layer.distributions)
         distances = edge_distances(stop_gradient(references), layer.truth, self.scale)
-        shares = shares_of(distances, self.positions(layer.truth))
-        surprise = -log_softmax(logits.reshape(len(logits), 4, logits.shape[-1] // 4))
-        losses = (surprise * rounded_like(shares, logits)).sum(axis=-1).sum(axis=-1)
+        shares = rounded_like(shares_of(distances, self.positions(layer.truth)), logits)
+        losses = surprise_of(logits.reshape(len(logits), 4, logits.shape[-1] // 4), shares).sum(axis=-1)
         return (stop_gradient(layer.iou) * losses).sum() / layer.normaliser
 
     def positions(self, like: Numbers) -> Numbers:
@@ -71,15 +71,28 @@ def edge_distances(references: Numbers, boxes: Numbers, scale: float) -> Numbers
     return distances - scale / 2.0
 
 
+def surprise_of(logits: Numbers, shares: Numbers) -> Numbers:
+    """Σ t · −log softmax(l), over the last axis, of shares t whose sum is 1; [m, 4, R + 1] twice → [m, 4].
+
+    Its derivative is softmax(l) − t. Ranges of shares are not known to add up to 1; what is computed is, but for
+    rounding.
+    """
+    z = stop_gradient(logits)
+    value = (-log_softmax(z) * shares).sum(axis=-1)[..., None]
+    one = z * 0.0 + 1.0
+    return with_slope(logits, value, lambda: softmax(z) * (one * one) - shares)[..., 0]
+
+
 def shares_of(distances: Numbers, positions: Numbers) -> Numbers:
     """How each distance is shared among positions, the nearer having the more; [m, 4] and [R + 1] → [m, 4, R + 1].
 
-    Positions ascend. An interval holds two ways to divide the distance between two positions.
+    Positions ascend. An interval holds two ways to divide the distance between two positions, and is 0 or 1 where it
+    lies surely elsewhere.
     """
-    lower, upper = positions[:-1], positions[1:]
-    inside = maximum(minimum(distances[..., None] + 0.0 * lower, upper), lower)
-    left, right = within(inside - lower, least=0.0), within(upper - inside, least=0.0)
+    lower, upper, given = positions[:-1], positions[1:], distances[..., None]
+    left, right = within(given - lower, least=0.0), within(upper - given, least=0.0)
     passed = left / (upper - lower)
     passed = within(hull(passed, left / (left + right)) if is_interval(passed) else passed, 0.0, 1.0)
+    passed = where(~surely_at_most(upper, given), where(~surely_at_most(given, lower), passed, 0.0), 1.0)
     one = passed[..., :1] * 0.0 + 1.0
     return within(concatenate([one, passed], axis=-1) - concatenate([passed, one * 0.0], axis=-1), 0.0, 1.0)

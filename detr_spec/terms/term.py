@@ -29,16 +29,26 @@ LAWS = {
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Teacher:
+    """What a layer learns from: logits [B, Q, C], and the logits of the distributions of edges, [B, Q, E]."""
+
+    logits: Numbers
+    edges: Numbers
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Layer:
     """A decoder layer as a term sees it, under a matching: m pairs of a query and a target, of all images.
 
     logits: [B, Q, C]. classes: the class that each query is trained towards, K for no object; [B, Q]. boxes: the boxes
     of matched queries, and truth: those of their targets, cxcywh [m, 4]. images, queries: the indices of the matched
-    queries; [m] each. normaliser: num_boxes, []. rules: the profile's box arithmetic. pixels: (W, H, W, H) of each
-    image, [B, 4], where overlaps are measured in them. masks: gives those of the matched queries and of their targets
-    where they are compared. edges: the logits of the distributions of all queries' edges, [B, Q, E], and references:
-    the boxes that these are measured from, [B, Q, 4]. phrases and tokens: where classes are phrases, which logits are
-    those of each, [B, K, C], and which are not padding, [B, C].
+    queries; [m] each. normaliser: num_boxes, []. total_weight: that of the queries of all ranks, [], where a mean under
+    weights is over these. rules: the profile's box arithmetic. pixels: (W, H, W, H) of each image, [B, 4], where
+    overlaps are measured in them. masks: gives those of the matched queries and of their targets where they are
+    compared. edges: the logits of the distributions of all queries' edges, [B, Q, E], and references: the boxes that
+    these are measured from, [B, Q, 4]. teacher: what the last of its layers predicts. decoder_queries: of denoising
+    queries alone, how many queries of the decoder have a target, and how many have none. phrases and tokens: where
+    classes are phrases, which logits are those of each, [B, K, C], and which are not padding, [B, C].
     """
 
     logits: Numbers
@@ -48,6 +58,9 @@ class Layer:
     images: Integers
     queries: Integers
     normaliser: Numbers
+    total_weight: Numbers | None = None
+    teacher: Teacher | None = None
+    decoder_queries: tuple[int, int] | None = None
     rules: BoxRules = EXACT
     pixels: Floats | None = None
     masks: Callable[[], ComparedMasks] | None = None
@@ -85,6 +98,20 @@ class Layer:
             raise InvalidValue("the outputs have no distributions of edges; expected edges and references")
         return self.edges, self.references
 
+    @property
+    def taught(self) -> Teacher:
+        """Its teacher; raises `InvalidValue` where there is none."""
+        if self.teacher is None:
+            raise InvalidValue("the last layer has no distributions of edges; expected edges in every layer")
+        return self.teacher
+
+    @cached_property
+    def matched(self) -> Booleans:
+        """Which queries have a target; [B, Q]."""
+        matched = np.zeros(self.classes.shape, dtype=np.bool_)
+        matched[self.images, self.queries] = True
+        return matched
+
     @cached_property
     def iou(self) -> Numbers:
         """The IoU of each matched pair; [m]."""
@@ -118,10 +145,12 @@ class Layer:
 class Term(Part):
     """A training term of one decoder layer. moves: the predictions to which it gives a gradient.
 
+    layers: whether every decoder layer may have it, and predictions apart, or those that learn from the last layer.
     whose: the predictions that may have it.
     """
 
     moves: ClassVar[Literal["logits", "boxes", "masks", "edges"]]
+    layers: ClassVar[Literal["every", "earlier"]] = "every"
     is_judged: ClassVar[bool] = True
     """Whether it has a definition; one that has none is not asked about, and leaves the others judged."""
     whose: ClassVar[tuple[Whose, ...]] = ("decoder", *APART)
@@ -144,6 +173,10 @@ class ClassTerm(Term):
     def class_weights(self, count: int) -> Numbers:  # noqa: ARG002
         """The weight of each of `count` classes, where it weighs classes; else empty."""
         return np.ones(0)
+
+    def query_weights(self, classes: Integers, count: int) -> Numbers | None:  # noqa: ARG002
+        """The weights of queries, by their classes among so many, where it is divided by their sum; [...] → [...]."""
+        return None
 
     def teaches(self) -> bool:
         """Whether both objects and no object contribute to it."""

@@ -70,6 +70,7 @@ class _Expand(Protocol):
 
 
 absolute = cast(Callable[[SameNumbers], SameNumbers], np.absolute)
+arctan = cast(Callable[[SameNumbers], SameNumbers], np.arctan)
 exp = cast(Callable[[SameNumbers], SameNumbers], np.exp)
 log = cast(Callable[[SameNumbers], SameNumbers], np.log)
 log1p = cast(Callable[[SameNumbers], SameNumbers], np.log1p)
@@ -107,6 +108,13 @@ def interval(numbers: Numbers) -> Interval:
 def values(numbers: Numbers) -> Floats:
     """The numbers in float64, without their ranges."""
     return numbers.value if isinstance(numbers, Interval) else cast(Floats, numbers)
+
+
+def surely_at_most(first: Numbers, second: Numbers) -> Booleans:
+    """Where one number is at most another, wherever they lie in their ranges; with broadcasting."""
+    upper = first.upper if isinstance(first, Interval) else cast(Floats, first)
+    lower = second.lower if isinstance(second, Interval) else cast(Floats, second)
+    return np.asarray(upper <= lower)
 
 
 def hull(first: SameNumbers, *others: SameNumbers) -> SameNumbers:

@@ -388,6 +388,7 @@ OPERATIONS: dict[np.ufunc, Callable[[Interval], Interval] | Callable[[Interval, 
     np.exp: _increasing(np.exp),
     np.log: _increasing(np.log, 0.0),
     np.log1p: _increasing(np.log1p, -1.0),
+    np.arctan: _increasing(np.arctan),
     np.minimum: _exact(np.minimum),
     np.maximum: _exact(np.maximum),
 }

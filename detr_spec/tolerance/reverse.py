@@ -256,6 +256,7 @@ _DERIVATIVES: dict[np.ufunc, tuple[Callable[[Interval, Interval, Interval], Back
     np.exp: (lambda result, *_: _times(result),),
     np.log: (lambda _, a, __: _over(a),),
     np.log1p: (lambda _, a, __: _over(a + 1.0),),
+    np.arctan: (lambda _, a, __: _over(np.absolute(a) * np.absolute(a) + 1.0),),
     np.minimum: (_of_lesser, _of_lesser),
     np.maximum: (_of_greater, _of_greater),
 }

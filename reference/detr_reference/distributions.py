@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import kl_div
 
 
 def edge_distances(reg_max: int, up: float, reg_scale: float, like: Tensor) -> Tensor:
@@ -33,6 +34,27 @@ def edge_targets(references: Tensor, boxes: Tensor, distances: Tensor, reg_scale
     below = below.clamp(0, len(distances) - 2)
     nearness = (wanted - distances[below]) / (distances[below + 1] - distances[below])
     return below, nearness.clamp(0, 1)
+
+
+def distillation_loss(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return T² times the divergence of each edge's distribution at a temperature T from its teacher's; [..., 4].
+
+    logits and teacher: [..., 4, R + 1]; the teacher has no gradient.
+    """
+    wanted = (teacher.detach() / temperature).softmax(dim=-1)
+    divergence = kl_div((logits / temperature).log_softmax(dim=-1), wanted, reduction="none").sum(dim=-1)
+    return temperature**2 * divergence
+
+
+def decoupled_mean(losses: Tensor, matched: Tensor, num_matched: int, num_others: int) -> Tensor:
+    """Return the mean of the losses [B, Q, 4] of matched queries and that of others, weighed by roots of numbers; [].
+
+    matched: bool [B, Q]. The mean over no queries is 0.
+    """
+    of_matched, of_others = (losses[own].mean() if own.any() else losses.new_zeros(()) for own in (matched, ~matched))
+    first, second = num_matched**0.5, num_others**0.5
+    loss: Tensor = (of_matched * first + of_others * second) / (first + second)
+    return loss
 
 
 def fine_grained_loss(logits: Tensor, below: Tensor, nearness: Tensor) -> Tensor:

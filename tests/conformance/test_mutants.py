@@ -91,8 +91,6 @@ UNASKED = {
     "criterion.further-values",
     "criterion.surplus-columns",
     "gradients.further-losses",
-    "matcher.broken-queries-rank-last",
-    "matcher.sound-queries-stay-optimal",
     "postprocess.broken-boxes-refused",
     "postprocess.broken-scores-refused",
     "postprocess.no-object-dropped",

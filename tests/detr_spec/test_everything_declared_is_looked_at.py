@@ -86,6 +86,7 @@ ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
 FURTHER = replace(DETR, keys=Keys(one_to_many_loss="{loss}_one2many"))
 OF_EDGES = replace(DETR, further_losses=declarable_values(Profile)["further_losses"][-1])
 PHRASED = replace(DEFORMABLE, labels="phrases")
+DISTILLED = declarable_values(Profile)["further_losses"][-2]
 INITIAL = replace(DETR, keys=Keys(initial_loss="{loss}_pre"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
 UNITED = replace(INITIAL, matching=MatchingScope(box_pairs="all-predictions"))
@@ -126,7 +127,9 @@ LOOKED_AT: dict[str, Look] = {
     "mask_loss": Look("masks.mask-value", numbers=("mask_loss",), open=(MasksNotJudged(),)),
     "dice_loss": Look("masks.dice-value", numbers=("dice_loss",), open=(MasksNotJudged(),)),
     "further_costs": Look("matcher.close-call", bases={OF_MASKS: AT_POINTS}),
-    "further_losses": Look("criterion.keys"),
+    "further_losses": Look(
+        {DISTILLED: "criterion.distribution-values", "": "criterion.keys"}, bases={DISTILLED: DEFORMABLE}
+    ),
     "cost_weights": Look("matcher.close-call", numbers=COSTS, built_to={(1.0, 5.0, 2.0): (8.0, 0.25, 0.5)}),
     "loss_weights": Look("criterion.doubled-weight", numbers=LOSSES),
     "mask_weights": Look("masks.weights", numbers=("loss_mask", "loss_dice")),
@@ -161,6 +164,7 @@ LOOKED_AT: dict[str, Look] = {
     "denominator": Look("criterion.denominator"),
     "rank_reduction": Look("distributed.denominator"),
     "cardinality": Look("criterion.cardinality-value", DEFORMABLE),
+    "coordinate_order": Look("postprocess.pixels-of-each-axis"),
     "encoder_labels": Look("auxiliary.encoder-losses", ENCODER),
     "keys.logits": Look("matcher.valid-pairs"),
     "keys.boxes": Look("matcher.valid-pairs"),
@@ -210,6 +214,7 @@ LOOKED_AT: dict[str, Look] = {
     "keys.target_size": Look("criterion.l1-value", PIXELS),
     "targets.label_dtype": Look("matcher.valid-pairs"),
     "targets.layout": Look("matcher.valid-pairs"),
+    "targets.padded_to": Look("matcher.valid-pairs", PADDED),
     "targets.padding_label": Look("matcher.valid-pairs", TOLD_BY_LABEL, {0: -1, -1: 0, 91: 0}),
     "keys.target_valid": Look("matcher.valid-pairs", PADDED),
     "keys.target_counts": Look("matcher.valid-pairs", COUNTED),

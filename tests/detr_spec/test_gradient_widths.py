@@ -19,9 +19,6 @@ TERMS = {name: term for name, term in known_parts(Term).items() if term.is_judge
 WIDEST = {"box-l1": 4.5, "cross-entropy": 64.0, "class-weighted-cross-entropy": 64.0, "focal": 64.0}
 """How many spacings of a slope its range is wide, at most, in the middle of all slopes of usual scenes."""
 
-# A range of shares is not known to add up to 1, and each of its 33 is a quotient of small differences of powers.
-WIDEST |= {"fine-grained-localization": 2.0**17}
-
 WIDEST_OF_OTHERS = 1024.0
 """Likewise of terms whose slopes are small differences of larger ones: 2·10⁻¹³ in float64, 10⁻⁴ in float32."""
 

@@ -38,6 +38,7 @@ FUNCTIONS: dict[str, Callable[[Numbers], Numbers]] = {
     "exp": lambda x: np.exp(-x),
     "log": np.log,
     "log1p": np.log1p,
+    "arctan": lambda x: np.arctan(x - 1.0),
     "minimum": lambda x: np.minimum(x, OTHER) * OTHER,
     "maximum": lambda x: np.maximum(OTHER, x * x),
     "sum": lambda x: (x * OTHER).sum(axis=1) ** 2.0,

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import Implementation
+from detr_spec.implementation import Heads, Implementation
 from detr_spec.profile import Profile, TargetRules, replace
 from detr_spec.profiles import DETR
 from detr_spec.values import (
     Answer,
     Detections,
+    HeadParameters,
     LayerGradient,
     Losses,
     LossGradients,
@@ -58,6 +59,57 @@ def test_what_is_given_by_hand() -> None:
     assert target.size.tolist() == [480, 640]
     assert target.boxes.tolist() == [[240.0, 0.0, 400.0, 240.0], [320.0, 180.0, 640.0, 300.0]]
     assert given_to(DETR, OUTPUTS, (TARGET,))[1] == (TARGET,)
+
+
+def test_boxes_and_edges_with_y_before_x_by_hand() -> None:
+    profile = replace(DETR, coordinate_order="y-first")
+    edges = np.arange(8.0).reshape(1, 1, 8)
+    shown = Outputs(np.zeros((1, 1, 3)), [[[0.1, 0.2, 0.3, 0.4]]], edges=edges, references=[[[0.5, 0.6, 0.7, 0.8]]])
+    outputs, (target,) = given_to(profile, replace(shown, auxiliary=(shown,)), (TARGET,))
+    for layer in outputs.layers:
+        assert layer.boxes.tolist() == [[[0.2, 0.1, 0.4, 0.3]]]
+        assert layer.edges is not None
+        assert layer.edges.tolist() == [[[2.0, 3.0, 0.0, 1.0, 6.0, 7.0, 4.0, 5.0]]]
+        assert layer.references is not None
+        assert layer.references.tolist() == [[[0.6, 0.5, 0.8, 0.7]]]
+    assert target.boxes.tolist() == [[0.25, 0.5, 0.5, 0.25], [0.5, 0.75, 0.25, 0.5]]
+
+
+def test_answers_with_y_before_x_are_read_back() -> None:
+    profile = replace(DETR, coordinate_order="y-first")
+    numbers, edges = np.array([[[1.0, 2.0, 3.0, 4.0]]]), np.arange(8.0).reshape(1, 1, 8)
+    slope, matrix = LayerGradient(None, numbers, edges=edges), np.arange(4.0)
+    found = Implementation(
+        name="said",
+        profile=profile,
+        gradients=lambda _: lambda *_: Answer(LossGradients(Losses({}), 0.0, (slope,))),
+        postprocess=lambda _: lambda *_: Answer((Detections(np.ones(1), np.array([1]), numbers[0]),)),
+        heads=lambda _: Heads(
+            forward=lambda _: Answer(OUTPUTS),
+            parameters=lambda: HeadParameters(
+                (np.zeros((3, 1)), np.zeros(3)), ((np.zeros((1, 1)), np.zeros(1)), (matrix[:, None], matrix))
+            ),
+        ),
+    )
+    configuration = Configuration(profile=profile, num_classes=2)
+    answer = found.component("gradients")(configuration)(OUTPUTS, (TARGET,), {}).value
+    assert answer.layers[0].boxes.tolist() == [[[2.0, 1.0, 4.0, 3.0]]]
+    assert answer.layers[0].edges.tolist() == [[[2.0, 3.0, 0.0, 1.0, 6.0, 7.0, 4.0, 5.0]]]
+    (image,) = found.component("postprocess")(configuration)(OUTPUTS, np.array([[1, 1]])).value
+    assert image.boxes.tolist() == [[2.0, 1.0, 4.0, 3.0]]
+    last = found.component("heads")(configuration).parameters().box_head[-1]
+    assert last[0].tolist() == [[1.0], [0.0], [3.0], [2.0]]
+    assert last[1].tolist() == [1.0, 0.0, 3.0, 2.0]
+
+
+def test_targets_are_padded_to_the_queries() -> None:
+    profile = replace(DETR, targets=TargetRules(layout="padded", padded_to="queries", padding_label=-1))
+    outputs = Outputs(np.zeros((2, 3, 3)), np.full((2, 3, 4), 0.5))
+    first, second = given_to(profile, outputs, (TARGET, TARGET.take([])))[1]
+    assert first.labels.tolist() == [0, 1, -1]
+    assert second.labels.tolist() == [-1, -1, -1]
+    assert first.valid is not None
+    assert first.valid.tolist() == [True, True, False]
 
 
 def test_images_with_an_even_and_an_odd_number_of_objects_have_different_sizes() -> None:

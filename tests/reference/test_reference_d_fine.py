@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from detr_reference.dialects import DEIMCriterion, DFINECriterion, DFINEMatcher
 from detr_reference.dialects.d_fine import most_frequent_targets
 
-WEIGHTS = {"loss_vfl": 1.0, "loss_mal": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_fgl": 0.15}
+WEIGHTS = {"loss_vfl": 1.0, "loss_mal": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0, "loss_fgl": 0.15, "loss_ddf": 1.5}
 
 
 def pairs(*own: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -85,6 +86,50 @@ def test_distributions_have_losses_where_they_are_predicted() -> None:
     outputs["pred_corners"] = edges.unflatten(-1, (4, 9)).index_fill(-1, torch.tensor([4]), 60.0).flatten(-2)
     criterion = DFINECriterion(Told(pairs((0, 0))), WEIGHTS, num_classes=1, reg_max=8)
     assert criterion(outputs, TARGET)["loss_fgl"].item() == pytest.approx(0.0, abs=1e-6)
+
+
+def edges(logit: float) -> Tensor:
+    """Two queries each of whose edges has that logit at the first of five distances, and 0 at the others."""
+    return torch.tensor([logit, *[0.0] * 4]).repeat(1, 2, 4)
+
+
+REFERENCES = torch.tensor([[[0.5, 0.5, 0.5, 0.5]] * 2])
+LOG4 = math.log(4)
+DIVERGENCE = math.log(5 / 4)
+"""That of fifths from 1/2 and four eighths: 1/2 log 5/2 + 1/2 log 5/8."""
+
+
+def test_earlier_layers_learn_the_distributions_of_the_last() -> None:
+    """Query 0 has an overlap of 1/4, and the last layer gives query 1 a score of 1/2; both numbers of queries are 1."""
+    last = {**layer(0.5, 0.5), "pred_corners": edges(2 * LOG4).requires_grad_(), "ref_points": REFERENCES}
+    earlier = {**layer(0.25, 0.5), "pred_corners": edges(0.0).requires_grad_(), "ref_points": REFERENCES}
+    twice = {**earlier, "pred_corners": last["pred_corners"]}
+    outputs = {**last, "aux_outputs": [earlier, twice]}
+    criterion = DFINECriterion(Told(*[pairs((0, 0))] * 3), WEIGHTS, num_classes=1, reg_max=4, temperature=2.0)
+    losses = criterion(outputs, TARGET)
+    assert losses["loss_ddf_aux_0"].item() == pytest.approx(1.5 * 4 * DIVERGENCE * (0.25 + 0.5) / 2)
+    assert losses["loss_ddf_aux_1"].item() == 0
+    assert "loss_ddf" not in losses
+    sum(losses[f"loss_ddf_aux_{number}"] for number in range(2)).backward()  # type: ignore[union-attr]
+    assert last["pred_corners"].grad.abs().max() == 0  # type: ignore[union-attr]
+    # The derivative at T = 2 is T (q - p) · u / 2, a quarter of it by the mean over edges: 1/5 - 1/2 at the first.
+    slope = 1.5 * 2 * (1 / 5 - 1 / 2) * 0.25 / 2 / 4
+    assert earlier["pred_corners"].grad[0, 0, 0].item() == pytest.approx(slope)  # type: ignore[index]
+
+
+def test_denoising_queries_learn_with_the_numbers_of_the_decoders_queries() -> None:
+    """Of 2 queries of the decoder 1 has a target, of 2 denoising ones 1: the roots are 1 : 1, whatever the groups."""
+    last = {**layer(0.5, 0.5), "pred_corners": edges(LOG4), "ref_points": REFERENCES}
+    earlier = {**layer(0.25, 0.5), "pred_corners": edges(0.0), "ref_points": REFERENCES}
+    three = {name: torch.cat([part, part[:, :1]], 1) for name, part in last.items()}
+    meta = {"dn_num_group": 1, "dn_positive_idx": [torch.tensor([0])]}
+    outputs = {**three, "dn_outputs": [earlier, last], "dn_meta": meta}
+    criterion = DFINECriterion(Told(pairs((0, 0))), WEIGHTS, num_classes=1, reg_max=4, temperature=1.0)
+    losses = criterion(outputs, TARGET)
+    # Of the decoder's three queries one has a target and two have none.
+    expected = 1.5 * DIVERGENCE * (0.25 + 2**0.5 * 0.5) / (1 + 2**0.5)
+    assert losses["loss_ddf_dn_0"].item() == pytest.approx(expected)
+    assert losses["loss_ddf_dn_1"].item() == 0
 
 
 def test_the_matcher_answers_by_a_key_and_unknown_losses_are_refused() -> None:

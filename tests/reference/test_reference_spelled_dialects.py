@@ -181,7 +181,67 @@ def test_scenic_weighs_no_object_in_the_first_column() -> None:
     assert losses["loss_class"].item() == pytest.approx((math.log(3) + 0.1 * math.log(2)) / 1.1, rel=1e-5)
 
 
-@pytest.mark.parametrize("matcher", [dialects.MMDetAssigner, dialects.ScenicMatcher])
+@pytest.mark.parametrize("matcher", [dialects.MMDetAssigner, dialects.ScenicMatcher, dialects.TFModelsMatcher])
 def test_a_matcher_of_three_weights_of_0_is_refused(matcher: Any) -> None:
     with pytest.raises(ValueError, match="all zero; at least one must count"):
         matcher(0, 0, 0)
+
+
+def model_garden(boxes: list[list[float]], truth: list[list[float]], classes: list[int]) -> tuple[Any, Any]:
+    """Outputs with logits of 0, background and two classes, and labels of one image of the Model Garden."""
+    outputs = {"cls_outputs": torch.zeros(1, len(boxes), 3), "box_outputs": torch.tensor([boxes])}
+    return outputs, {"classes": torch.tensor([classes]), "boxes": torch.tensor([truth])}
+
+
+FREE = [0.0] * 4
+LOW, HIGH = [0.25, 0.5, 0.5, 1.0], [0.75, 0.5, 0.5, 1.0]
+"""The upper and the lower half of the image, as (cy, cx, h, w)."""
+
+
+def test_tf_models_gives_each_place_a_query() -> None:
+    outputs, labels = model_garden([HIGH, BOX, LOW], [LOW, HIGH, FREE], [2, 1, 0])
+    assert dialects.TFModelsMatcher()(outputs, labels).tolist() == [[[2, 0, 1], [0, 1, 2]]]
+
+
+def test_tf_models_matches_a_query_that_is_no_number_last() -> None:
+    outputs, labels = model_garden([LOW, HIGH, HIGH], [HIGH, FREE, FREE], [1, 0, 0])
+    outputs["box_outputs"][0, 1, 0] = math.nan
+    outputs["cls_outputs"][0, 2, 0] = math.inf
+    assert dialects.TFModelsMatcher()(outputs, labels)[0, 0, 0].item() == 0
+
+
+def test_tf_models_refuses_another_number_of_places() -> None:
+    outputs, labels = model_garden([LOW, HIGH], [HIGH], [1])
+    with pytest.raises(ValueError, match="padded to 1 places; expected 2, one for each query"):
+        dialects.TFModelsMatcher()(outputs, labels)
+
+
+def test_tf_models_adds_up_the_weighted_losses_of_all_layers() -> None:
+    outputs, labels = model_garden([BOX, LOW], [HALF, FREE], [1, 0])
+    losses = dialects.TFModelsDetectionLoss(3, dialects.TFModelsMatcher())([outputs] * 2, labels)
+    # (cy, cx, h, w): BOX and HALF differ by 1/4 in width, and overlap in a half of BOX.
+    one = {"cls_loss": math.log(3), "box_loss": 5 * 0.25, "giou_loss": 2 * 0.5}
+    found = {name: loss.item() for name, loss in losses.items()}
+    assert found == close_to(loss=2 * sum(one.values()), **{name: 2 * loss for name, loss in one.items()})
+
+
+def test_tf_models_has_losses_of_0_where_nothing_counts() -> None:
+    outputs, labels = model_garden([BOX, LOW], [FREE, FREE], [0, 0])
+    criterion = dialects.TFModelsDetectionLoss(3, dialects.TFModelsMatcher(), background_cls_weight=0.0)
+    assert [loss.item() for loss in criterion([outputs], labels).values()] == [0.0] * 4
+
+
+def test_tf_models_adds_its_epsilon_before_the_subtraction() -> None:
+    points = torch.tensor([[0.25, 0.25, 0.25, 0.25], [0.75, 0.75, 0.75, 0.75]])
+    # Two points at one place have a union and an enclosing box of 1e-8 each; apart, these are 1e-8 and 1/4.
+    found = dialects.bbox_generalized_overlap(points[:1], points)
+    assert found.tolist()[0] == pytest.approx([0.0, -1.0], abs=1e-6)
+
+
+def test_detections_of_tf_models_have_y_first() -> None:
+    outputs, _ = model_garden([LOW], [FREE], [0])
+    outputs["cls_outputs"][0, 0, 2] = math.log(2)
+    found = dialects.TFModelsDetections()(outputs, torch.tensor([[100, 200]]))
+    assert found["detection_boxes"].tolist() == [[[0, 0, 50, 200]]]
+    assert found["detection_classes"].tolist() == [[2]]
+    assert found["detection_scores"].item() == pytest.approx(0.5)

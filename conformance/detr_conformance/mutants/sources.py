@@ -41,6 +41,7 @@ LATER = {
     "scenic": ("dialects/scenic.py", _OF_TRAINING),
     "rf-detr-seg": ("dialects/rf_detr_seg.py", (*_WITHOUT_MASKS, "masks")),
     "mask2former": ("dialects/mask2former.py", (*_OF_TRAINING, "masks")),
+    "tf-models": ("dialects/tf_models.py", ("boxes", *_WITHOUT_MASKS)),
 }
 """The modules of the reference that are twins of later profiles, each with the components that it provides."""
 

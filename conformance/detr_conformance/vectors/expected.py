@@ -162,7 +162,8 @@ def _gradients(case: SetCase) -> Expected:
         batch.layers, case.outputs.layers, batch.judged.matchings, _expected_layers(batch, metrics=False), strict=True
     ):
         supervised = layer, case.targets, matchings
-        slopes = layer_objective(configuration, supervised, table, place, batch.judged.union).range
+        given = table, place, batch.judged.union, batch.judged.beside
+        slopes = layer_objective(configuration, supervised, *given).range
         logits, boxes = Range.of(slopes.logits), Range.of(slopes.boxes)
         found.append(replace(expected, logits_gradient=logits, boxes_gradient=boxes))
     return Expected(layers=tuple(found))

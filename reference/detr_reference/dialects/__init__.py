@@ -11,6 +11,7 @@
 - `ultralytics`: RT-DETR with one loss of all earlier layers, and targets of all images one after another.
 - `mmdet`: mmdetection's heads, whose targets are corners in pixels.
 - `scenic`: DETR whose first column is no object, with padded targets.
+- `tf_models`: the same with y before x, as many places as queries, and divisors of all ranks together.
 - `paddle`: DETR with weighted losses, one of all earlier layers, and targets as lists of tensors.
 - `d_fine`: losses of boxes under the union of the pairs of all predictions.
 - `deim`: the same, with matchability-aware targets.
@@ -44,6 +45,16 @@ from .paddle import PaddleDETRLoss, PaddleMatcher
 from .rf_detr_seg import RFDETRPostProcess, RFDETRSegCriterion, RFDETRSegMatcher
 from .rt_detr import RTDETRCriterion, RTDETRMatcher, RTDETRPostProcessor
 from .scenic import ScenicLoss, ScenicMatcher
+from .tf_models import (
+    TFModelsDetectionLoss,
+    TFModelsDetections,
+    TFModelsMatcher,
+    bbox_generalized_overlap,
+    bbox_overlap,
+    cycxhw_to_yxyx,
+    generalized_overlap,
+    yxyx_to_cycxhw,
+)
 from .ultralytics import UltralyticsDetectionLoss, UltralyticsMatcher
 
 __all__ = [
@@ -92,8 +103,16 @@ __all__ = [
     "RTDETRPostProcessor",
     "ScenicLoss",
     "ScenicMatcher",
+    "TFModelsDetectionLoss",
+    "TFModelsDetections",
+    "TFModelsMatcher",
     "UltralyticsDetectionLoss",
     "UltralyticsMatcher",
+    "bbox_generalized_overlap",
+    "bbox_overlap",
     "bbox_overlaps",
+    "cycxhw_to_yxyx",
+    "generalized_overlap",
     "mmdet_focal_cost",
+    "yxyx_to_cycxhw",
 ]

@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from ..batch import Outputs, Pairs, Targets, matched_queries, matched_targets
 from ..boxes import box_cxcywh_to_xyxy, elementwise_box_iou, upcast_half
 from ..criterion import FocalSetCriterion, average_num_boxes
-from ..distributions import edge_distances, edge_targets, fine_grained_loss
+from ..distributions import (
+    decoupled_mean,
+    distillation_loss,
+    edge_distances,
+    edge_targets,
+    fine_grained_loss,
+)
 from ..losses import box_giou_loss, box_l1_loss
 from ..quality import varifocal_loss
 from .denoising import denoising_pairs
@@ -51,8 +57,8 @@ class DFINECriterion(FocalSetCriterion):
     distributions of edges, which predictions with `pred_corners` have.
 
     matcher: answers `{"indices": pairs}`. weight_dict: by the names of the last layer's losses, which count for every
-    layer; D-FINE trains with 1, 5, 2 and 0.15. losses: which of "vfl", "boxes" and "local" to compute. reg_max, up and
-    reg_scale: as for `edge_distances`.
+    layer; D-FINE trains with 1, 5, 2, 0.15 and 1.5. losses: which of "vfl", "boxes" and "local" to compute. reg_max, up
+    and reg_scale: as for `edge_distances`. temperature: as for `distillation_loss`.
 
     Raises ValueError if losses names anything else.
     """
@@ -72,6 +78,7 @@ class DFINECriterion(FocalSetCriterion):
         reg_max: int = 32,
         up: float = 0.5,
         reg_scale: float = 4.0,
+        temperature: float = 5.0,
     ) -> None:
         known = (self.class_loss, "boxes", "local")
         unknown = [name for name in losses if name not in known]
@@ -80,6 +87,7 @@ class DFINECriterion(FocalSetCriterion):
         super().__init__(num_classes, matcher, weight_dict, (), alpha, gamma)
         self.losses = tuple(losses)
         self.reg_max, self.up, self.reg_scale = reg_max, up, reg_scale
+        self.temperature = temperature
 
     def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """Return the weighted losses of a batch, each a 0-dimensional tensor on the device of the outputs.
@@ -98,17 +106,26 @@ class DFINECriterion(FocalSetCriterion):
         device = outputs["pred_logits"].device
         num_boxes = average_num_boxes(targets, device)
         num_pairs = average_num_boxes([{"labels": queries} for queries, _ in union], device)
+        matched = sum(len(queries) for queries, _ in union)
+        counts = matched, outputs["pred_logits"].shape[:2].numel() - matched
 
         losses: dict[str, Tensor] = {}
         for suffix, layer in layers.items():
             own = self._class_losses(layer, targets, pairs[suffix], num_boxes)
             own |= self._box_losses(layer, targets, union, num_pairs)
             own |= self._edge_losses(layer, targets, union, num_pairs)
+            if suffix:
+                own |= self._distillation(layer, outputs, targets, union, counts)
             losses |= self._reported(own, suffix)
-        return losses | self._denoising_losses(outputs, targets, num_boxes)
+        return losses | self._denoising_losses(outputs, targets, num_boxes, counts)
 
-    def _denoising_losses(self, outputs: Outputs, targets: Targets, num_boxes: float) -> dict[str, Tensor]:
-        """Return the losses of denoising queries, each group of which has every target once."""
+    def _denoising_losses(
+        self, outputs: Outputs, targets: Targets, num_boxes: float, counts: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """Return the losses of denoising queries, each group of which has every target once.
+
+        counts: how many queries of the decoder are matched, and how many are not.
+        """
         meta = outputs.get("dn_meta")
         if meta is None:
             return {}
@@ -119,6 +136,7 @@ class DFINECriterion(FocalSetCriterion):
             own = self._class_losses(layer, targets, pairs, num_boxes * groups)
             own |= self._box_losses(layer, targets, pairs, num_boxes * groups)
             own |= self._edge_losses(layer, targets, pairs, num_boxes * groups)
+            own |= self._distillation(layer, outputs["dn_outputs"][-1], targets, pairs, counts)
             losses |= self._reported(own, f"_dn_{number}")
         return losses
 
@@ -162,6 +180,25 @@ class DFINECriterion(FocalSetCriterion):
         logits = outputs["pred_corners"][where].unflatten(-1, (4, self.reg_max + 1))
         losses = iou[:, None] * fine_grained_loss(logits, below, nearness)
         return {"loss_fgl": losses.sum() / num_pairs}
+
+    def _distillation(
+        self, outputs: Outputs, teacher: Outputs, targets: Targets, pairs: Pairs, counts: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """Return the loss by which a layer's distributions approach those of the last layer, its teacher."""
+        if "local" not in self.losses or "pred_corners" not in outputs:
+            return {}
+        if torch.equal(outputs["pred_corners"], teacher["pred_corners"]):
+            return {"loss_ddf": outputs["pred_corners"].sum() * 0}
+        where = matched_queries(pairs)
+        target_boxes = box_cxcywh_to_xyxy(matched_targets([target["boxes"] for target in targets], pairs))
+        weights = teacher["pred_logits"].detach().sigmoid().amax(dim=-1)
+        boxes = box_cxcywh_to_xyxy(outputs["pred_boxes"].detach())[where]
+        weights[where] = elementwise_box_iou(boxes, target_boxes).to(weights)
+        matched = torch.zeros_like(weights, dtype=torch.bool)
+        matched[where] = True
+        edges, wanted = (layer["pred_corners"].unflatten(-1, (4, self.reg_max + 1)) for layer in (outputs, teacher))
+        losses = weights[..., None] * distillation_loss(edges, wanted, self.temperature)
+        return {"loss_ddf": decoupled_mean(losses, matched, *counts)}
 
 
 def matched_predictions(outputs: Outputs) -> dict[str, Outputs]:

@@ -37,9 +37,11 @@ class DEIMCriterion(DFINECriterion):
         mal_alpha: float | None = None,
         up: float = 0.5,
         reg_scale: float = 4.0,
+        temperature: float = 5.0,
     ) -> None:
         alpha = 1.0 if mal_alpha is None else mal_alpha
-        super().__init__(matcher, weight_dict, losses, alpha, gamma, num_classes, reg_max, up, reg_scale)
+        edges = reg_max, up, reg_scale, temperature
+        super().__init__(matcher, weight_dict, losses, alpha, gamma, num_classes, *edges)
 
     def quality_loss(self, logits: Tensor, positive: Tensor, quality: Tensor) -> Tensor:
         """Return the classification loss of each logit, [B, Q, K], given which are positive, and the overlaps there."""

@@ -162,7 +162,11 @@ def tensors(value: Any) -> list[Tensor]:
 
 BOXES = replace(record(BoxRules), units="relative")
 PROFILE = replace(
-    record(Profile, name="renamed", matcher=MatcherRules()), targets=TargetRules(), boxes=BOXES, no_object="last"
+    record(Profile, name="renamed", matcher=MatcherRules()),
+    targets=TargetRules(),
+    boxes=BOXES,
+    no_object="last",
+    coordinate_order="x-first",
 )
 """Every field another than the default, but for those by which values are written before any testee is asked."""
 GIVEN: dict[str, Any] = {

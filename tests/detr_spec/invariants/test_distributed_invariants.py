@@ -16,6 +16,7 @@ from torch import Tensor
 from detr_conformance import torch_implementation
 from detr_conformance.base.verdict import Verdict
 from detr_conformance.bridges.torch_ranks import PATIENCE, Ranks, ranks_available
+from detr_conformance.implementations.declared.criterion import DeclaredCriterion
 from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_reference import FocalSetCriterion, SetCriterion
 from detr_spec.implementation import Implementation
@@ -98,11 +99,27 @@ class Matches(Divides):
         return max(total(sum(min(length, queries) for length in lengths)) / size(), 1)
 
 
+class NotDivided(Divides):
+    """detr#267."""
+
+    def divisor(self, lengths: list[int], queries: int) -> float:
+        return max(total(sum(lengths)), 1)
+
+
+class NotDividedFocal(FocalSetCriterion):
+    """Divided by the objects of all ranks."""
+
+    def num_boxes(self, outputs: Any, targets: Any) -> float:
+        return max(total(sum(len(target["labels"]) for target in targets)), 1)
+
+
 NOT_ACCUSED: dict[str, Implementation] = {
     "hidden": subject(hidden(softmax())),
     "hidden focal": subject(hidden(focal()), DEFORMABLE),
     "counted in float64": subject(softmax(InDouble)),
     "declared local": subject(softmax(OwnCount), replace(DETR, rank_reduction="local")),
+    "declared sum": subject(DeclaredCriterion, replace(DETR, rank_reduction="sum")),
+    "declared sum of focal losses": subject(focal(NotDividedFocal), replace(DEFORMABLE, rank_reduction="sum")),
     "declared matches": subject(softmax(Matches), replace(DETR, denominator="matches")),
 }
 
@@ -110,13 +127,6 @@ NOT_ACCUSED: dict[str, Implementation] = {
 @pytest.mark.parametrize("name", NOT_ACCUSED)
 def test_ranks_that_share_rightly_are_not_accused(name: str, failing: Failing) -> None:
     assert failing(NOT_ACCUSED[name], examples=FEWER) == set()
-
-
-class NotDivided(Divides):
-    """detr#267."""
-
-    def divisor(self, lengths: list[int], queries: int) -> float:
-        return max(total(sum(lengths)), 1)
 
 
 class DividedTwice(Divides):
@@ -221,6 +231,14 @@ DEFECTS: dict[str, tuple[Implementation, set[str]]] = {
     "focal loss by its own count": (
         subject(focal(DividesClassificationByItsOwn), DEFORMABLE),
         {MEAN, DENOMINATOR, CLAMP, SIZES},
+    ),
+    "means where sums are declared": (
+        subject(softmax(), replace(DETR, rank_reduction="sum")),
+        {MEAN, DENOMINATOR, MASKS, SAME, SIZES},
+    ),
+    "local weights of classes where sums are declared": (
+        subject(softmax(NotDivided), replace(DETR, rank_reduction="sum")),
+        {MEAN, SAME, SIZES},
     ),
     "undeclared means": (subject(softmax(), replace(DETR, rank_reduction="local")), {DENOMINATOR, MASKS}),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -47,6 +48,24 @@ class Overlaps:
     def elementwise_giou(self, first: Tensor, second: Tensor) -> Tensor:
         """The GIoU of boxes at the same place; raises ValueError for boxes that are none."""
         return self._giou(first, second, first, second)
+
+    def diou(self, left: Tensor, right: Tensor) -> Tensor:
+        """IoU less the squared distance of centres over the squared enclosing diagonal, with broadcasting."""
+        left, right = upcast_half(left), upcast_half(right)
+        apart = (left[..., :2] + left[..., 2:] - right[..., :2] - right[..., 2:]) / 2
+        near, far = torch.minimum(left[..., :2], right[..., :2]), torch.maximum(left[..., 2:], right[..., 2:])
+        diagonal = (far - near).square().sum(dim=-1) + self.rules.giou_epsilon
+        return self._iou_and_union(left, right)[0] - apart.square().sum(dim=-1) / diagonal
+
+    def ciou(self, left: Tensor, right: Tensor, *, weight_moves: bool = False) -> Tensor:
+        """DIoU less what the aspect ratios differ in, with broadcasting; its weight has a gradient if weight_moves."""
+        left, right = upcast_half(left), upcast_half(right)
+        shapes = (torch.atan((box[..., 2] - box[..., 0]) / (box[..., 3] - box[..., 1])) for box in (left, right))
+        first, second = shapes
+        v = 4 / math.pi**2 * (second - first) ** 2
+        divisor = 1 - self._iou_and_union(left, right)[0] + v + self.rules.giou_epsilon
+        weight = torch.where(v == 0, 0.0, v / torch.where(v == 0, 1.0, divisor))
+        return self.diou(left, right) - (weight if weight_moves else weight.detach()) * v
 
     def _giou(self, first: Tensor, second: Tensor, left: Tensor, right: Tensor) -> Tensor:
         generalized_box_iou(first[:0], second[:0])  # looks at the shapes

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 import detr_reference as reference
 from detr_conformance.bridges.torch_criterion import matchings
 from detr_conformance.implementations.declared.boxes import Overlaps
 from detr_conformance.implementations.declared.classes import QUALITY_LOSSES, counted_logits, positive_logits
-from detr_conformance.implementations.declared.distributions import edge_loss
+from detr_conformance.implementations.declared.distributions import distillation, edge_loss, queries_counted
 from detr_conformance.implementations.declared.masks import MASK_LOSSES, compared_in_losses
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_conformance.implementations.declared.names import (
@@ -45,7 +47,11 @@ from detr_reference.dialects.grounding_dino import check_texts
 from detr_reference.masks import pad_masks
 from detr_spec.configuration import Configuration, replace
 from detr_spec.losses import METRICS
+from detr_spec.profile import FurtherLoss
 from detr_spec.terms import (
+    BoxCiou,
+    BoxCiouThroughWeight,
+    BoxDiou,
     BoxGiou,
     BoxL1,
     ClampedCrossEntropy,
@@ -54,6 +60,7 @@ from detr_spec.terms import (
     ClassWeightedCrossEntropy,
     CornerL1,
     CrossEntropy,
+    DistributionDistillation,
     EdgeTerm,
     Focal,
     FocalOverPairs,
@@ -127,10 +134,12 @@ class DeclaredLosses(SetPredictionCriterion):
 
     configuration: Configuration
     _union: Pairs | None = None
+    _teacher: Outputs | None = None
+    _counts: tuple[int, int] | None = None
 
     def forward(self, outputs: Outputs, targets: Targets) -> dict[str, Tensor]:
         """The losses of the decoder's layers, and those that the profile has of predictions apart."""
-        self._union = self._pairs_of_all_layers(outputs, targets)
+        self._union, self._teacher, self._counts = self._pairs_of_all_layers(outputs, targets), outputs, None
         losses = super().forward(outputs, targets)
         if "masks" in self.losses:
             losses |= self._mask_losses(
@@ -181,6 +190,7 @@ class DeclaredLosses(SetPredictionCriterion):
             for queries, target in zip(meta[OWN.denoising_positives], targets, strict=True)
         ]
         found: dict[str, Tensor] = {}
+        self._teacher = outputs[OWN.denoising][-1]
         for number, layer in enumerate(outputs[OWN.denoising]):
             if layer["pred_logits"].shape[1] != meta[OWN.denoising_queries]:
                 raise ValueError(f"the meta data say {meta[OWN.denoising_queries]} denoising queries")
@@ -201,12 +211,15 @@ class DeclaredLosses(SetPredictionCriterion):
         return self._average(labels, outputs) * (groups if rule == "each-group" else 1)
 
     def _zeros(self, outputs: Outputs) -> dict[str, Tensor]:
-        """What is reported without denoising queries."""
+        """What is reported without denoising queries; other ranks may have some, and wait for their weight."""
         profile = self.configuration.profile
+        earlier = len(outputs.get(OWN.auxiliary, ())) if profile.keys.denoising_auxiliary_loss is not None else 0
+        if profile.rank_reduction == "sum" and profile.has_no_object:
+            for _ in range(earlier + 1):
+                sum_of_ranks(outputs["pred_logits"].new_zeros(()))
         if profile.denoising.absent == "nothing":
             return {}
-        earlier = len(outputs.get(OWN.auxiliary, ())) if profile.keys.denoising_auxiliary_loss is not None else 0
-        reported = (*self.configuration.layered, *METRICS)
+        reported = (*self.configuration.apart, *METRICS)
         names = [getattr(OWN, name, name) for name in reported if name != "class_error"]
         zero = outputs["pred_logits"].new_zeros(())
         return {f"{name}_denoising_{layer}": zero for name in names for layer in range(earlier + 1)}
@@ -241,9 +254,12 @@ class DeclaredLosses(SetPredictionCriterion):
         return self._average(labels, outputs)
 
     def _average(self, counted: list[Tensor], outputs: Outputs) -> float:
-        if self.configuration.profile.rank_reduction == "local":
+        rule, device = self.configuration.profile.rank_reduction, outputs["pred_logits"].device
+        if rule == "local":
             return float(max(sum(map(len, counted)), 1))
-        return average_num_boxes([{"labels": own} for own in counted], outputs["pred_logits"].device)
+        if rule == "sum":
+            return max(sum_of_ranks(torch.tensor(float(sum(map(len, counted))), device=device)).item(), 1.0)
+        return average_num_boxes([{"labels": own} for own in counted], device)
 
     def _pairs_of_all_layers(self, outputs: Outputs, targets: Targets) -> Pairs | None:
         """The target that each query has in most layers, where the losses of boxes are under these pairs."""
@@ -282,14 +298,29 @@ class DeclaredLosses(SetPredictionCriterion):
             for further in configuration.profile.further_losses:
                 if not isinstance(further.term, EdgeTerm):
                     terms[further.key] = further.term
-                elif OWN.edges in outputs:
+                elif OWN.edges in outputs and not isinstance(further.term, DistributionDistillation):
                     whole = edge_loss(further, outputs, targets, pairs, configuration.profile.boxes)
                     losses[further.key] = whole / num_boxes
+            if OWN.edges in outputs:
+                losses |= self._distillation(outputs, targets, pairs)
             for key, term in _judged(terms):
                 losses[key] = BOX_LOSSES[type(term)](configuration, predicted, truth, unit).sum() / num_boxes
             distances = (predicted - truth).detach().abs()
             losses |= {"loss_xy": distances[:, :2].sum() / num_boxes, "loss_hw": distances[:, 2:].sum() / num_boxes}
         return losses
+
+    def _distilled(self) -> list[FurtherLoss]:
+        """The further losses by which earlier layers learn from the last."""
+        every = self.configuration.profile.further_losses
+        return [further for further in every if isinstance(further.term, DistributionDistillation)]
+
+    def _distillation(self, outputs: Outputs, targets: Targets, pairs: Pairs) -> dict[str, Tensor]:
+        """What a layer loses to its teacher; nothing in the decoder's last layer, which is the first to be asked."""
+        first, self._counts = self._counts is None, self._counts or queries_counted(outputs, pairs)
+        if first or self._teacher is None:
+            return {}
+        given = outputs, self._teacher, targets, pairs, self._counts, self.configuration.profile.boxes
+        return {further.key: distillation(further, *given) for further in self._distilled()}
 
     def _mask_losses(self, outputs: Outputs, targets: Targets, pairs: Pairs, num_boxes: float) -> dict[str, Tensor]:
         """The losses of masks of some predictions."""
@@ -301,6 +332,14 @@ class DeclaredLosses(SetPredictionCriterion):
             key: MASK_LOSSES[type(term)](*compared, *term.numbers.values()).sum() / num_boxes
             for key, term in _judged(terms)
         }
+
+
+def sum_of_ranks(share: Tensor) -> Tensor:
+    """The sum of a number over the ranks, without a gradient; [] → []."""
+    whole = share.detach().clone()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(whole)
+    return whole
 
 
 def _judged(terms: Mapping[str, Kind]) -> list[tuple[str, Kind]]:
@@ -316,19 +355,27 @@ def _most_frequent(pairs: Pairs) -> tuple[Tensor, Tensor]:
     return torch.tensor([*chosen], dtype=torch.int64), torch.tensor([*chosen.values()], dtype=torch.int64)
 
 
-def _without_overlap(configuration: Configuration, predicted: Tensor, truth: Tensor, unit: Tensor) -> Tensor:
-    overlaps = Overlaps(configuration.profile.boxes)
-    return 1 - overlaps.elementwise_giou(*(reference.box_cxcywh_to_xyxy(boxes) * unit for boxes in (predicted, truth)))
-
-
 def _corner_distance(_: Configuration, predicted: Tensor, truth: Tensor, __: Tensor) -> Tensor:
     return (reference.box_cxcywh_to_xyxy(predicted) - reference.box_cxcywh_to_xyxy(truth)).abs()
+
+
+def _without(overlap: Callable[..., Callable[[Tensor, Tensor], Tensor]]) -> Callable[..., Tensor]:
+    """1 less an overlap of boxes; overlap: gives it for the overlaps of a profile."""
+
+    def loss(configuration: Configuration, predicted: Tensor, truth: Tensor, unit: Tensor) -> Tensor:
+        boxes = (reference.box_cxcywh_to_xyxy(own) * unit for own in (predicted, truth))
+        return 1 - overlap(Overlaps(configuration.profile.boxes))(*boxes)
+
+    return loss
 
 
 BOX_LOSSES: dict[type[Term], Callable[[Configuration, Tensor, Tensor, Tensor], Tensor]] = {
     BoxL1: lambda _, predicted, truth, __: (predicted - truth).abs(),
     CornerL1: _corner_distance,
-    BoxGiou: _without_overlap,
+    BoxGiou: _without(lambda overlaps: overlaps.elementwise_giou),
+    BoxDiou: _without(lambda overlaps: overlaps.diou),
+    BoxCiou: _without(lambda overlaps: overlaps.ciou),
+    BoxCiouThroughWeight: _without(lambda overlaps: partial(overlaps.ciou, weight_moves=True)),
 }
 """What answers for each loss of boxes that can be declared."""
 
@@ -350,11 +397,11 @@ class DeclaredSetCriterion(DeclaredLosses, reference.SetCriterion):
     def classification_loss(self, logits: Tensor, query_classes: Tensor, num_boxes: float) -> Tensor:  # noqa: ARG002
         """The cross-entropy with the weights of the classes, []."""
         weights = logits.new_tensor([*self.configuration.class_weights, self.eos_coef])
-        mean = reference.weighted_cross_entropy(logits, query_classes, weights)
-        if not isinstance(self.configuration.class_loss, ClampedCrossEntropy):
-            return mean
-        share = weights[query_classes].sum()
-        return mean * share / share.clamp(min=1) if share > 0 else 0 * logits.sum()
+        mean, share = reference.weighted_cross_entropy(logits, query_classes, weights), weights[query_classes].sum()
+        whole = sum_of_ranks(share) if self.configuration.profile.rank_reduction == "sum" else share
+        if isinstance(self.configuration.class_loss, ClampedCrossEntropy):
+            whole = whole.clamp(min=1)
+        return mean * share / whole if share > 0 or whole == 0 else 0 * logits.sum()
 
 
 class DeclaredFocalCriterion(DeclaredLosses, reference.FocalSetCriterion):

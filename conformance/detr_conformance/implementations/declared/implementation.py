@@ -18,7 +18,7 @@ from detr_conformance.bridges.torch_inputs import Factory
 from detr_conformance.implementations.declared.boxes import Overlaps
 from detr_conformance.implementations.declared.criterion import DeclaredCriterion
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
-from detr_conformance.implementations.declared.names import OWN, columns_before, respelt
+from detr_conformance.implementations.declared.names import OWN, columns_before, in_order, respelt
 from detr_conformance.implementations.declared.postprocess import DeclaredPostProcess
 from detr_conformance.implementations.reference import LIMITS, SmallBackbone, decoder, heads, model
 from detr_spec.configuration import Configuration
@@ -75,6 +75,8 @@ def _spelt(module: nn.Module, configuration: Configuration) -> nn.Module:
         if isinstance(part, reference.DetectionHeads):
             for parameter in part.class_embed.parameters():
                 parameter.data = parameter.data.roll(columns_before(profile), dims=0)
+            for parameter in part.bbox_embed.layers[-1].parameters():
+                parameter.data = in_order(parameter.data.movedim(0, -1), profile).movedim(-1, 0)
     module.register_forward_hook(lambda *call: respelt(call[-1], OWN, profile.keys))
     return module
 

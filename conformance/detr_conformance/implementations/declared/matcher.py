@@ -19,7 +19,7 @@ from detr_conformance.implementations.declared.names import (
     targets_of_reference,
     with_known_labels,
 )
-from detr_conformance.implementations.declared.spelling import answer_of_matcher, given_to_matcher
+from detr_conformance.implementations.declared.spelling import answer_of_matcher, given_to_matcher, require_padding
 from detr_reference.batch import Outputs, Pairs, Targets
 from detr_reference.boxes import upcast_half
 from detr_reference.matcher import ClassCost
@@ -53,10 +53,9 @@ class DeclaredMatcher(nn.Module):
         if self.profile.non_finite_boxes == "unchecked":
             given["pred_boxes"] = given["pred_boxes"].nan_to_num(0.5)
             truth = [{**target, "boxes": target["boxes"].nan_to_num(0.5)} for target in truth]
-        counts = [len(target["labels"]) for target in truth]
-        return answer_of_matcher(
-            self._pairs_of_groups(given, truth), counts, given["pred_boxes"].shape[1], self.profile
-        )
+        counts, queries = [len(target["labels"]) for target in truth], given["pred_boxes"].shape[1]
+        require_padding(targets, counts, queries, self.profile)
+        return answer_of_matcher(self._pairs_of_groups(given, truth), counts, queries, self.profile)
 
     def _pairs_of_groups(self, outputs: Outputs, targets: Targets) -> Pairs:
         """Each group is matched by itself, in training, with targets that are there as often as they are repeated."""
@@ -216,6 +215,17 @@ def _one_minus_overlap(configuration: Configuration, _: costs.Cost) -> PairCost:
     return lambda image: 1 - overlaps.giou(*image.corners)
 
 
+def _distance_cost(configuration: Configuration, cost: costs.Cost) -> PairCost:
+    overlaps = Overlaps(configuration.profile.boxes)
+    overlap = overlaps.ciou if isinstance(cost, costs.CiouCost) else overlaps.diou
+
+    def value(image: Image) -> Tensor:
+        queries, targets = image.corners
+        return -overlap(queries[:, None], targets[None])
+
+    return value
+
+
 def _score_times_overlap(configuration: Configuration, cost: costs.Cost) -> PairCost:
     overlaps, exponent = Overlaps(configuration.profile.boxes), cost.numbers["exponent"]
     return lambda image: -image.scores(configuration) * overlaps.iou(*image.corners) ** exponent
@@ -227,6 +237,8 @@ COSTS: dict[type[costs.Cost], Callable[[Configuration, costs.Cost], PairCost]] =
     costs.L1Cost: lambda *_: lambda image: (image.boxes[:, None] - image.target_boxes[None]).abs().sum(dim=-1),
     costs.GiouCost: _overlap_cost,
     costs.OneMinusGiou: _one_minus_overlap,
+    costs.DiouCost: _distance_cost,
+    costs.CiouCost: _distance_cost,
     costs.ScoreTimesOverlap: _score_times_overlap,
     **dict.fromkeys(MASK_COSTS, _mask_cost),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -43,15 +42,19 @@ def renamed(values: Mapping[str, Any], names: Iterable[str], old: Keys, new: Key
 def outputs_of_reference(outputs: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     """Outputs under the reference's names, with lists of auxiliary, encoder and denoising outputs."""
     old, turn = profile.keys, -columns_before(profile)
-    read = partial(respelt, old=old, new=OWN, turn=turn, names=OUTPUTS if profile.labels == "columns" else PHRASED)
-    found = read(outputs)
+    names = OUTPUTS if profile.labels == "columns" else PHRASED
+
+    def own(layer: Mapping[str, Any]) -> dict[str, Any]:
+        return reordered(respelt(layer, old, OWN, turn, names), profile, OWN)
+
+    found = own(outputs)
     if old.encoder_loss is not None:
-        found[OWN.encoder] = [read(layer) for layer in _encoder(outputs, old)]
+        found[OWN.encoder] = [own(layer) for layer in _encoder(outputs, old)]
     if old.initial_loss is not None and old.initial in outputs:
-        found[OWN.initial] = read(outputs[old.initial])
+        found[OWN.initial] = own(outputs[old.initial])
     if old.denoising_loss is not None:
         layers, meta = _denoising(outputs, profile)
-        found[OWN.denoising] = [read(layer) for layer in layers]
+        found[OWN.denoising] = [own(layer) for layer in layers]
         found[OWN.denoising_meta] = meta and renamed(meta, META, old, OWN)
     return found
 
@@ -108,7 +111,7 @@ def with_labels(targets: Any, labels: Sequence[Tensor], profile: Profile) -> Any
 
 def _target_of_reference(target: Mapping[str, Tensor], profile: Profile) -> dict[str, Tensor]:
     rules, found = profile.targets, renamed(target, TARGETS, profile.keys, OWN)
-    boxes, labels = found[BOXES], found[OWN.labels]
+    boxes, labels = in_order(found[BOXES], profile), found[OWN.labels]
     if labels.dtype != getattr(torch, rules.label_dtype):
         raise ValueError(f"labels are {labels.dtype}; expected {rules.label_dtype}")
     unit = boxes.new_ones(4)
@@ -131,6 +134,25 @@ def units_of(targets: Targets, pairs: Pairs) -> Tensor:
 def columns_before(profile: Profile) -> int:
     """How many logit columns stand before that of the first class."""
     return int(profile.no_object == "first" and profile.has_no_object)
+
+
+def in_order(boxes: Tensor, profile: Profile) -> Tensor:
+    """Boxes in the profile's order of coordinates, or back from it; [..., 4]."""
+    return boxes if profile.coordinate_order == "x-first" else boxes[..., [1, 0, 3, 2]]
+
+
+def reordered(outputs: Mapping[str, Any], profile: Profile, keys: Keys) -> dict[str, Any]:
+    """Outputs under some names, in the profile's order of coordinates, or back from it."""
+    found = dict(outputs)
+    for key in (keys.boxes, keys.references):
+        if key in found:
+            found[key] = in_order(found[key], profile)
+    if keys.edges in found:
+        by_edge = found[keys.edges].unflatten(-1, (4, -1)).transpose(-1, -2)
+        found[keys.edges] = in_order(by_edge, profile).transpose(-1, -2).flatten(-2)
+    if keys.auxiliary in found:
+        found[keys.auxiliary] = [reordered(layer, profile, keys) for layer in found[keys.auxiliary]]
+    return found
 
 
 def respelt(
@@ -183,7 +205,7 @@ def with_known_labels(
 
 def declared_outputs(outputs: Mapping[str, Any], profile: Profile) -> dict[str, Any]:
     """What a model of the reference gives, under the profile's names."""
-    return respelt(outputs, OWN, profile.keys, columns_before(profile))
+    return reordered(respelt(outputs, OWN, profile.keys, columns_before(profile)), profile, profile.keys)
 
 
 def further_outputs(outputs: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
@@ -237,7 +259,8 @@ def _named(
 ) -> Iterator[tuple[str, Tensor]]:
     """The losses of one term, or a metric, of all predictions, each with the name that the profile has for it."""
     encoder, initial, denoising = (_numbered(losses, f"{own}_{part}") for part in OTHER_PREDICTIONS)
-    yield declared, losses[own]
+    if own in losses:
+        yield declared, losses[own]
     for loss in initial:
         yield str(keys.initial_loss).format(loss=declared), loss
     for loss in denoising[-1:]:

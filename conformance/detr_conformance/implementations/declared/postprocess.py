@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import detr_reference as reference
-from detr_conformance.implementations.declared.names import OWN, outputs_of_reference
+from detr_conformance.implementations.declared.names import OWN, in_order, outputs_of_reference
 from detr_spec.configuration import Configuration
 
 
@@ -52,7 +52,8 @@ class DeclaredPostProcess(nn.Module):
         if rules.non_finite_boxes == "drop":
             kept &= boxes[queries].isfinite().all(dim=1)
         labels = labels + self.configuration.profile.targets.first_label
-        return {"scores": scores[kept], "labels": labels[kept], "boxes": pixels[kept]}
+        boxes = in_order(pixels[kept], self.configuration.profile)
+        return {"scores": scores[kept], "labels": labels[kept], "boxes": boxes}
 
     def _probabilities(self, logits: Tensor) -> Tensor:
         """The probability of each foreground class; [Q, K]."""

@@ -31,14 +31,25 @@ def answer_of_matcher(pairs: Pairs, counts: Sequence[int], queries: int, profile
     """What the matcher answers for the pairs of each image; counts: its number of objects, queries: of the outputs."""
     rules = profile.matcher
     if profile.targets.layout == "padded" and rules.padding == "matched":
-        pairs = [
-            _with_padding(*own, range(count, max(counts) + 1), queries)
-            for own, count in zip(pairs, counts, strict=True)
-        ]
+        places = padded_length(counts, queries, profile)
+        pairs = [_with_padding(*own, range(count, places), queries) for own, count in zip(pairs, counts, strict=True)]
     if not profile.ascending_queries:
         pairs = [(own.flip(0), targets.flip(0)) for own, targets in pairs]
     answer = [_spelt(*own, sum(counts[:image]), queries, rules) for image, own in enumerate(pairs)]
     return answer if rules.entry is None else {rules.entry: answer}
+
+
+def padded_length(counts: Sequence[int], queries: int, profile: Profile) -> int:
+    """To how many objects an image's targets are padded."""
+    return queries if profile.targets.padded_to == "queries" else max(counts) + 1
+
+
+def require_padding(targets: Any, counts: Sequence[int], queries: int, profile: Profile) -> None:
+    """Raises ValueError unless padded targets have as many places as the profile says."""
+    if profile.targets.layout == "padded":
+        places, expected = targets[profile.keys.labels].shape[1], padded_length(counts, queries, profile)
+        if places != expected:
+            raise ValueError(f"targets are padded to {places}; expected {expected}")
 
 
 def _with_padding(own: Tensor, targets: Tensor, padding: range, queries: int) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from detr_conformance.implementations.dialects import (
     rf_detr_seg,
     rt_detr,
     scenic,
+    tf_models,
     ultralytics,
 )
 
@@ -36,6 +37,7 @@ MODULES = (
     scenic,
     mask2former,
     rf_detr_seg,
+    tf_models,
 )
 
 IMPLEMENTATIONS = tuple(implementation for module in MODULES for implementation in module.IMPLEMENTATIONS)

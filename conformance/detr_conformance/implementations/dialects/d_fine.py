@@ -18,16 +18,17 @@ def criterion_of(kind: Callable[..., nn.Module], matcher: Callable[..., nn.Modul
     """Criteria of a kind, of D-FINE or a successor, each with a matcher; alpha: its name for that of the classes."""
 
     def build(configuration: Configuration) -> nn.Module:
-        (fgl,) = configuration.profile.further_losses
+        fgl, ddf = configuration.profile.further_losses
         edges, classes = fgl.term.numbers, configuration.class_loss.numbers
         return kind(
             matcher_of(matcher)(configuration),
-            loss_weights(configuration) | {fgl.key: fgl.weight},
+            loss_weights(configuration) | {further.key: further.weight for further in (fgl, ddf)},
             gamma=classes["gamma"],
             num_classes=configuration.num_classes,
             reg_max=int(edges["reg_max"]),
             up=edges["up"],
             reg_scale=edges["scale"],
+            temperature=ddf.term.numbers["temperature"],
             **{alpha: classes["alpha"]},
         )
 
