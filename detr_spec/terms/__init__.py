@@ -10,6 +10,7 @@ from detr_spec.terms.masks import MaskCrossEntropy, MaskDice, MaskFocal
 from detr_spec.terms.matchability import Matchability
 from detr_spec.terms.not_judged import BoxesNotJudged, ClassesNotJudged, MasksNotJudged
 from detr_spec.terms.quality_focal import QualityFocal
+from detr_spec.terms.softmax_focal import SoftmaxFocal
 from detr_spec.terms.term import LAWS, BoxTerm, ClassTerm, EdgeTerm, Layer, MaskTerm, Teacher, Term
 from detr_spec.terms.varifocal import (
     Varifocal,
@@ -47,6 +48,7 @@ __all__ = [
     "MasksNotJudged",
     "Matchability",
     "QualityFocal",
+    "SoftmaxFocal",
     "Teacher",
     "Term",
     "Varifocal",

@@ -91,6 +91,20 @@ DEFECTS: dict[str, tuple[Profile, str, Callable[[Configuration], Any]]] = {
     "weights of the next class": (
         WEIGHTED, "criterion.classification-value", with_weights(foreground(lambda own: own.roll(-1)))
     ),
+    "weights doubled": (
+        WEIGHTED, "criterion.classification-value", with_weights(foreground(lambda own: 2 * own))
+    ),
+    "weights of the class before, from the last": (
+        WEIGHTED, "criterion.classification-value", with_weights(foreground(lambda own: own.roll(1)))
+    ),
+    "weights of the first class for all": (
+        WEIGHTED, "criterion.classification-value", with_weights(foreground(lambda own: own[:1].expand_as(own)))
+    ),
+    "weights also of no object": (
+        WEIGHTED,
+        "criterion.classification-value",
+        with_weights(lambda own, _: torch.cat([own[:-1], own[-1:] * own[:1]])),
+    ),
     "weights inverted": (WEIGHTED, "criterion.classification-value", with_weights(foreground(torch.reciprocal))),
     "weights squared": (WEIGHTED, "criterion.classification-value", with_weights(foreground(torch.square))),
     "no object weighs 1": (

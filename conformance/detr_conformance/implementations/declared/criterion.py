@@ -65,6 +65,7 @@ from detr_spec.terms import (
     Focal,
     FocalOverPairs,
     MaskTerm,
+    SoftmaxFocal,
     Term,
 )
 
@@ -394,14 +395,22 @@ class DeclaredSetCriterion(DeclaredLosses, reference.SetCriterion):
         )
         self.configuration = configuration
 
-    def classification_loss(self, logits: Tensor, query_classes: Tensor, num_boxes: float) -> Tensor:  # noqa: ARG002
-        """The cross-entropy with the weights of the classes, []."""
+    def classification_loss(self, logits: Tensor, query_classes: Tensor, num_boxes: float) -> Tensor:
+        """The cross-entropy with the weights of the classes, or the focal loss, []."""
+        if isinstance(self.configuration.class_loss, SoftmaxFocal):
+            return self._focal(logits, query_classes) / num_boxes
         weights = logits.new_tensor([*self.configuration.class_weights, self.eos_coef])
         mean, share = reference.weighted_cross_entropy(logits, query_classes, weights), weights[query_classes].sum()
         whole = sum_of_ranks(share) if self.configuration.profile.rank_reduction == "sum" else share
         if isinstance(self.configuration.class_loss, ClampedCrossEntropy):
             whole = whole.clamp(min=1)
         return mean * share / whole if share > 0 or whole == 0 else 0 * logits.sum()
+
+    def _focal(self, logits: Tensor, query_classes: Tensor) -> Tensor:
+        """The sum of focal losses of a softmax, []."""
+        log_p = logits.log_softmax(dim=-1).gather(-1, query_classes[..., None])[..., 0]
+        weights = torch.where(query_classes == self.num_classes, self.eos_coef, 1.0)
+        return (weights * (1 - log_p.exp()) ** self.configuration.class_loss.numbers["gamma"] * -log_p).sum()
 
 
 class DeclaredFocalCriterion(DeclaredLosses, reference.FocalSetCriterion):
@@ -458,6 +467,7 @@ CRITERIA: dict[type[ClassTerm], Callable[[Configuration, Matcher], DeclaredLosse
     CrossEntropy: DeclaredSetCriterion,
     ClampedCrossEntropy: DeclaredSetCriterion,
     ClassWeightedCrossEntropy: DeclaredSetCriterion,
+    SoftmaxFocal: DeclaredSetCriterion,
     Focal: DeclaredFocalCriterion,
     FocalOverPairs: DeclaredFocalCriterion,
     ClassesNotJudged: _not_judged,
