@@ -269,8 +269,10 @@ class Judged:
 
     def _explains(self, union: tuple[Matching, ...]) -> bool:
         """Whether all losses and metrics of boxes are as they are defined under the pairs of a union."""
-        judged, names = replace(self, chosen=union), (*self.configuration.of_pairs, *MEASURED_METRICS)
-        return all(term.is_right for layer in self.layers for term in judged.terms(names, layer).values())
+        judged, names = replace(self, chosen=union), {*self.configuration.of_pairs, *MEASURED_METRICS}
+        own = own_losses(self.configuration, self.whose).items()
+        of_boxes = [key for key, reported in own if names.issuperset(name for name, _ in reported.parts)]
+        return all(judged.of_key(key).is_right for key in of_boxes if key in self.losses.values)
 
     @cached_property
     def _definitions(self) -> dict[int | None, dict[str, Interval]]:
