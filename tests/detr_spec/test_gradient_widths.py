@@ -10,7 +10,7 @@ import pytest
 from detr_spec.masks import ComparedMasks, MaskRules, compared_in_losses
 from detr_spec.parts import known_parts
 from detr_spec.profile import replace
-from detr_spec.terms import Layer, Term
+from detr_spec.terms import Layer, Teacher, Term
 from detr_spec.tolerance import SPACING, Interval, Numbers, gradient, lift
 from detr_spec.values import Booleans, round_to
 
@@ -18,6 +18,9 @@ TERMS = {name: term for name, term in known_parts(Term).items() if term.is_judge
 
 WIDEST = {"box-l1": 4.5, "cross-entropy": 64.0, "class-weighted-cross-entropy": 64.0, "focal": 64.0}
 """How many spacings of a slope its range is wide, at most, in the middle of all slopes of usual scenes."""
+
+# Slopes of two quotients of small differences of coordinates add up: of areas, and of squared lengths.
+WIDEST |= {"box-diou": 1280.0, "box-ciou": 1280.0, "box-ciou-through-weight": 1280.0}
 
 WIDEST_OF_OTHERS = 1024.0
 """Likewise of terms whose slopes are small differences of larger ones: 2·10⁻¹³ in float64, 10⁻⁴ in float32."""
@@ -42,6 +45,7 @@ def usual_layer(random: np.random.Generator, dtype: str) -> tuple[Layer, dict[st
     references = random.uniform(0.3, 0.7, (IMAGES, QUERIES, 4))
     references[images, queries] = truth * random.uniform(0.8, 1.2, (PAIRS, 4))
     moved = {name: lift(round_to(part, dtype), dtype) for name, part in numbers.items()}
+    taught = np.random.default_rng(len(dtype))
     layer = Layer(
         logits=moved["logits"],
         classes=classes,
@@ -52,6 +56,10 @@ def usual_layer(random: np.random.Generator, dtype: str) -> tuple[Layer, dict[st
         normaliser=lift(float(PAIRS), dtype),
         masks=masks_of(moved["masks"], random.random((PAIRS, *MASK_SIZE)) < 0.5),
         edges=moved["edges"],
+        teacher=Teacher(
+            logits=lift(round_to(taught.normal(0.0, 2.0, (IMAGES, QUERIES, CLASSES)), dtype), dtype),
+            edges=lift(round_to(taught.normal(0.0, 2.0, (IMAGES, QUERIES, EDGES)), dtype), dtype),
+        ),
         references=lift(round_to(references, dtype), dtype),
     )
     return layer, moved
