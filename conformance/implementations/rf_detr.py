@@ -6,8 +6,9 @@ others; boxes are clamped to the image; the encoder's own predictions have losse
 The costs are rounded to float32 before they are assigned, so what depends on a matching is not judged in float64. Of
 mixed precision, narrow logits beside boxes in float32 are declared; its L1 cost asks for boxes of one dtype.
 
-It is judged twice: with the focal loss in one group, and as it trains by default, with the IoU-aware loss and groups of
-queries. Its masks are compared at random points, and not judged.
+It is judged three times: with the focal loss in one group; as it trains by default, with the IoU-aware loss and groups
+of queries; and so with masks, at points that it draws by `torch.rand`, which is given those of a case. It draws them in
+float32 and samples masks of no other dtype outside autocast, so with masks only float32 is judged.
 """
 
 from __future__ import annotations
@@ -19,33 +20,48 @@ from rfdetr.models.criterion import SetCriterion
 from rfdetr.models.matcher import HungarianMatcher
 from rfdetr.models.postprocess import PostProcess
 from rfdetr.utilities.box_ops import box_cxcywh_to_xyxy, box_iou, box_xyxy_to_cxcywh, generalized_box_iou
-from torch import nn
+from torch import Tensor, nn
 
 from detr_conformance import torch_implementation
+from detr_conformance.bridges.torch_points import points_given
 from detr_spec.configuration import Configuration
 from detr_spec.costs import FocalCost
 from detr_spec.implementation import ComponentLimits, Limits
-from detr_spec.profile import BoxRules, DetectionRules
-from detr_spec.profiles import DEFORMABLE, LW_DETR
+from detr_spec.profile import BoxRules, DetectionRules, Profile
+from detr_spec.profiles import DEFORMABLE, LW_DETR, RF_DETR_SEG
 
 UP_TO_FLOAT32 = ("float32", "float16", "bfloat16")
 NARROW_LOGITS = ("float16-logits", "bfloat16-logits")
 ALL_DTYPES = (*UP_TO_FLOAT32, "float64")
 
-PROFILE = replace(
-    DEFORMABLE,
-    class_cost=FocalCost(epsilon=0.0),
-    non_finite_logits="rank-last",
-    non_finite_boxes="rank-last",
-    boxes=BoxRules(least_divisor=1e-7, invalid="unchecked"),
-    keys=replace(DEFORMABLE.keys, encoder_loss="{loss}_enc"),
-    detection=DetectionRules(rule="top-k", clamp=True),
-)
+
+def declared(profile: Profile) -> Profile:
+    """The profile with what rf-detr declares."""
+    return replace(
+        profile,
+        class_cost=FocalCost(epsilon=0.0),
+        non_finite_logits="rank-last",
+        non_finite_boxes="rank-last",
+        boxes=BoxRules(least_divisor=1e-7, invalid="unchecked"),
+        keys=replace(profile.keys, encoder_loss="{loss}_enc"),
+        detection=DetectionRules(rule="top-k", clamp=True),
+    )
+
+
+def pixels_per_point(configuration: Configuration) -> int:
+    """The number of a mask's pixels for each point; any where no masks are compared at points."""
+    return int(configuration.profile.masks.pixels_per_point or 1)
 
 
 def matcher(configuration: Configuration) -> HungarianMatcher:
-    """The matcher."""
-    return HungarianMatcher(*configuration.cost_weights, focal_alpha=configuration.class_cost.alpha)
+    """The matcher, whose costs of masks have the profile's weights, if it has any."""
+    names, further_costs = ("cost_mask_ce", "cost_mask_dice"), configuration.profile.further_costs
+    return HungarianMatcher(
+        *configuration.cost_weights,
+        focal_alpha=configuration.class_cost.alpha,
+        mask_point_sample_ratio=pixels_per_point(configuration),
+        **{name: further.weight for name, further in zip(names, further_costs, strict=False)},
+    )
 
 
 def criterion(configuration: Configuration) -> SetCriterion:
@@ -64,25 +80,37 @@ class MatcherOfGroups(nn.Module):
 
     def __init__(self, configuration: Configuration) -> None:
         super().__init__()
+        self.configuration = configuration
         self.groups = configuration.profile.matching.groups
         self.matcher = matcher(configuration)
 
     def forward(self, outputs: Any, targets: Any) -> Any:
         """The pairs of each image."""
-        return self.matcher(outputs, targets, group_detr=self.groups if self.training else 1)
+        with points_given(self.configuration):
+            return self.matcher(outputs, targets, group_detr=self.groups if self.training else 1)
 
 
-def criterion_as_trained(configuration: Configuration) -> SetCriterion:
-    """The criterion with the loss and the groups that it trains with."""
-    return SetCriterion(
-        configuration.num_classes,
-        matcher(configuration),
-        configuration.weight_dict,
-        configuration.class_loss.alpha,
-        configuration.losses,
-        group_detr=configuration.profile.matching.groups,
-        ia_bce_loss=True,
-    )
+class CriterionAsTrained(SetCriterion):
+    """The criterion with the loss and the groups that it trains with, at the points of a case."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        super().__init__(
+            configuration.num_classes,
+            matcher(configuration),
+            configuration.weight_dict,
+            configuration.class_loss.alpha,
+            configuration.losses,
+            group_detr=configuration.profile.matching.groups,
+            ia_bce_loss=True,
+            mask_point_sample_ratio=pixels_per_point(configuration),
+        )
+        self.configuration = configuration
+
+    def forward(self, *arguments: Any, **options: Any) -> dict[str, Tensor]:
+        """The losses of all layers."""
+        with points_given(self.configuration):
+            losses: dict[str, Tensor] = super().forward(*arguments, **options)
+        return losses
 
 
 LIMITS = Limits(
@@ -96,22 +124,24 @@ LIMITS = Limits(
 
 AS_TRAINED = torch_implementation(
     name="rf-detr-as-trained",
-    profile=replace(
-        PROFILE,
-        name=LW_DETR.name,
-        summary=LW_DETR.summary,
-        class_loss=LW_DETR.class_loss,
-        loss_weights=LW_DETR.loss_weights,
-        matching=LW_DETR.matching,
-    ),
+    profile=declared(LW_DETR),
     limits=LIMITS,
     matcher=MatcherOfGroups,
-    criterion=criterion_as_trained,
+    criterion=CriterionAsTrained,
+)
+
+WITH_MASKS = torch_implementation(
+    name="rf-detr-with-masks",
+    profile=declared(RF_DETR_SEG),
+    limits=Limits(dtypes=("float32",), fixed=LIMITS.fixed, mask_points=True),
+    matcher=MatcherOfGroups,
+    criterion=CriterionAsTrained,
+    masks=CriterionAsTrained,
 )
 
 IMPLEMENTATION = torch_implementation(
     name="rf-detr",
-    profile=PROFILE,
+    profile=declared(DEFORMABLE),
     limits=LIMITS,
     boxes={
         "cxcywh_to_xyxy": box_cxcywh_to_xyxy,
@@ -123,4 +153,4 @@ IMPLEMENTATION = torch_implementation(
     criterion=criterion,
     postprocess=lambda configuration: PostProcess(configuration.top_k),
 )
-IMPLEMENTATIONS = IMPLEMENTATION, AS_TRAINED
+IMPLEMENTATIONS = IMPLEMENTATION, AS_TRAINED, WITH_MASKS
