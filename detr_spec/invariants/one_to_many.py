@@ -41,8 +41,10 @@ def one_to_many_outputs_apart(component: Build, case: SetCase) -> None:
     number="A6",
     formula="loss_one2many = the loss of further queries, each target k times, over num_boxes of k times the targets",
     source=SOURCE,
-    breaks="targets repeated for the matching and not for num_boxes, or the reverse; one matching for all layers",
-    cases=apart_cases("one_to_many", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
+    breaks="targets repeated for the matching and not for num_boxes, or the reverse; the classes of proposals kept",
+    cases=apart_cases(
+        "encoder", "one_to_many", declared=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)
+    ),
     applies=trains_further_queries,
 )
 def one_to_many_losses(component: Build, case: SetCase) -> None:

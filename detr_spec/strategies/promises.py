@@ -98,7 +98,7 @@ def with_room(case: Kind) -> Kind:
 def with_shares(case: Kind, count: int) -> Kind:
     """The case with so many times as many queries, in every layer; a case of anything else as it is.
 
-    They have the same boxes once more, and the logits of others, so that no two shares have the same matching.
+    They have the same boxes in another order, and the logits of others, so that no two shares have the same matching.
     """
     if isinstance(case, SetCase):
         return replace(case, outputs=more_queries(case.outputs, count))
@@ -110,19 +110,19 @@ def with_shares(case: Kind, count: int) -> Kind:
 def more_queries(outputs: Outputs, count: int) -> Outputs:
     """The outputs with so many times as many queries, as `with_shares` adds them."""
     own = np.arange(outputs.queries)
-    logits = np.concatenate([np.roll(own, share) for share in range(count)])
-    boxes = np.tile(own, count)
+    boxes = np.concatenate([np.roll(own, share) for share in range(count)])
+    logits = np.concatenate([np.roll(own, 2 * share) for share in range(count)])
 
-    def tiled(part: Floats | None) -> Floats | None:
+    def of_boxes(part: Floats | None) -> Floats | None:
         return None if part is None else part[:, boxes]
 
     return replace(
         outputs,
         logits=outputs.logits[:, logits],
         boxes=outputs.boxes[:, boxes],
-        masks=tiled(outputs.masks),
-        edges=tiled(outputs.edges),
-        references=tiled(outputs.references),
+        masks=of_boxes(outputs.masks),
+        edges=of_boxes(outputs.edges),
+        references=of_boxes(outputs.references),
         auxiliary=tuple(more_queries(layer, count) for layer in outputs.auxiliary),
         encoder=None if outputs.encoder is None else more_queries(outputs.encoder, count),
         initial=None if outputs.initial is None else more_queries(outputs.initial, count),

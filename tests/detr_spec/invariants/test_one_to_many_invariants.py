@@ -22,7 +22,7 @@ LOSSES, APART = "auxiliary.one-to-many-losses", "auxiliary.one-to-many-outputs-a
 SLOPES, CONNECTED = "gradients.one-to-many-losses", "criterion.losses-with-gradient"
 IDS = (LOSSES, APART, SLOPES, CONNECTED)
 EXAMPLES = 15
-FEWER = 5
+FEWER = 15
 
 PROFILES = {
     "h-detr": H_DETR,
