@@ -12,7 +12,7 @@ from detr_spec.profile import Keys, Profile, replace
 from detr_spec.profiles import DETR
 from detr_spec.terms import CrossEntropy
 
-SEEDS = range(1000)
+SEEDS = range(2000)
 
 
 def test_a_seed_draws_one_profile() -> None:
