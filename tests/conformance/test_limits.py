@@ -85,7 +85,9 @@ ANSWERS: dict[str, Any] = {
     "decoder": np.ones((1, 1, 1, 8)),
     "model": replace(LAYER, auxiliary=(LAYER,)),
 }
-PLANTED = {item.component: item for item in all_invariants() if plants(item) and not item.id.startswith("auxiliary.")}
+PLANTED = {
+    item.component: item for item in all_invariants() if plants(item, DETR) and not item.id.startswith("auxiliary.")
+}
 
 
 def leaves(value: Any, name: str = "") -> dict[str, list[float]]:
@@ -112,7 +114,7 @@ def changed(before: Any, after: Any) -> set[str]:
 @pytest.mark.parametrize("component", PLANTED)
 def test_a_planted_error_changes_its_term_everywhere_and_nothing_else(component: str) -> None:
     answer = ANSWERS[component]
-    for plant in plants(PLANTED[component]):
+    for plant in plants(PLANTED[component], DETR):
         own = "" if component in ("boxes", "decoder") else plant.term.removeprefix("gradient of ")
         assert changed(answer, plant.change(answer, off_by(0.5, RELATIVE, "float64"))) == {own}
         assert changed(answer, plant.change(answer, off_by(0.0, RELATIVE, "float32"))) == set()
@@ -120,14 +122,14 @@ def test_a_planted_error_changes_its_term_everywhere_and_nothing_else(component:
 
 def test_auxiliary_layers_have_errors_of_their_own() -> None:
     (item,) = find_invariants("auxiliary.layer-alone")
-    found = [changed(LOSSES, plant.change(LOSSES, off_by(0.5, RELATIVE, "float64"))) for plant in plants(item)]
+    found = [changed(LOSSES, plant.change(LOSSES, off_by(0.5, RELATIVE, "float64"))) for plant in plants(item, DETR)]
     assert {"loss_ce"} in found
     assert {"loss_ce_0"} in found
     assert {"cardinality_error_1"} in found
 
 
 def test_one_process_alone_is_not_wrong() -> None:
-    (plant, *_) = plants(PLANTED["distributed"])
+    (plant, *_) = plants(PLANTED["distributed"], DETR)
     alone = (LOSSES,)
     assert plant.change(alone, off_by(0.5, RELATIVE, "float64")) == alone
 

@@ -61,7 +61,7 @@ def measured(
     for dtype in DTYPES:
         component = remembering(implementation.component(invariant.component))
         cases = _cases(invariant, implementation, component, dtype, examples, seed)
-        for plant in plants(invariant):
+        for plant in plants(invariant, implementation.profile):
             for error in plant.errors:
                 limits = [_limit(invariant, component, cases, plant, error, sign) for sign in (1, -1)]
                 if limits != [None, None]:

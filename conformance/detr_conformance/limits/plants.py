@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import PARTED
 from detr_spec.invariant import Invariant
+from detr_spec.profile import FurtherLoss, Keys, Profile
 from detr_spec.values import Floats, LayerGradient, Losses, LossGradients, Outputs, round_to
 
 Off = Callable[[ArrayLike], Floats]
@@ -100,15 +101,45 @@ def _with_functions(component: Any, wrap: Callable[[str, Callable[..., Any]], Ca
     return replace(component, **wrapped)
 
 
-def plants(invariant: Invariant) -> tuple[Plant, ...]:
-    """The errors to plant for an invariant: those of its component, and of auxiliary layers for those about them."""
-    found = _PLANTS.get(invariant.component, ())
-    return (*found, *_AUXILIARY) if invariant.id.startswith("auxiliary.") else found
+def plants(invariant: Invariant, profile: Profile) -> tuple[Plant, ...]:
+    """The errors to plant for an invariant: those of its component, and of auxiliary layers for those about them.
+
+    Losses are those of a profile, by its own names.
+    """
+    losses, masks = _losses(profile.keys, profile.further_losses), _mask_losses(profile.keys)
+    of_losses = {
+        "criterion": losses,
+        "masks": (*masks, *losses),
+        "distributed": tuple(map(_of_several_ranks, (*masks, *losses))),
+    }
+    found = of_losses.get(invariant.component, _PLANTS.get(invariant.component, ()))
+    return (*found, *_auxiliary(profile.keys)) if invariant.id.startswith("auxiliary.") else found
+
+
+def _losses(keys: Keys, further: Sequence[FurtherLoss]) -> tuple[Plant, ...]:
+    """The losses and metrics of the last layer that a profile reports."""
+    metrics = [key for key in (keys.class_error, keys.cardinality) if key is not None]
+    boxes = (keys.box_l1, keys.box_giou, *(loss.key for loss in further))
+    return (_loss(keys.classification), *(_may_be_zero(_loss(key)) for key in boxes), *map(_loss, metrics))
+
+
+def _mask_losses(keys: Keys) -> tuple[Plant, ...]:
+    return tuple(_may_be_zero(_loss(key)) for key in (keys.mask, keys.dice))
+
+
+def _auxiliary(keys: Keys) -> tuple[Plant, ...]:
+    """The losses of all auxiliary layers, each layer by a number or all by one name."""
+    terms = [key for key in (keys.classification, keys.box_l1, keys.box_giou, keys.cardinality) if key is not None]
+    found = []
+    for term in terms:
+        pattern = re.escape(keys.auxiliary_loss.format(loss=term, layer="LAYER")).replace("LAYER", r"\d+")
+        found.append(_loss(f"{term}_i", pattern))
+    return tuple(found)
 
 
 def _loss(term: str, keys: str | None = None) -> Plant:
     """The losses whose keys match, or the one of that name."""
-    pattern = re.compile(term if keys is None else keys)
+    pattern = re.compile(re.escape(term) if keys is None else keys)
 
     def change(losses: Losses, off: Off) -> Losses:
         values = {key: float(off(loss)) if pattern.fullmatch(key) else loss for key, loss in losses.values.items()}
@@ -167,31 +198,16 @@ def _may_be_zero(plant: Plant) -> Plant:
     return replace(plant, errors=(RELATIVE, ABSOLUTE))
 
 
-_LOSSES = (
-    _loss("loss_ce"),
-    _may_be_zero(_loss("loss_bbox")),
-    _may_be_zero(_loss("loss_giou")),
-    _loss("class_error"),
-    _loss("cardinality_error"),
-)
-_MASK_LOSSES = (_may_be_zero(_loss("loss_mask")), _may_be_zero(_loss("loss_dice")))
-_AUXILIARY = tuple(
-    _loss(f"{key}_i", rf"{key}_\d+") for key in ("loss_ce", "loss_bbox", "loss_giou", "cardinality_error")
-)
-
 _PLANTS = {
     "boxes": (
         _numbers("cxcywh_to_xyxy"),
         _numbers("xyxy_to_cxcywh"),
         *(_may_be_zero(_numbers(name)) for name in ("iou", "giou", "elementwise_giou")),
     ),
-    "criterion": _LOSSES,
-    "masks": (*_MASK_LOSSES, *_LOSSES),
     "gradients": tuple(_gradient(field.name) for field in fields(LayerGradient)),
-    "distributed": tuple(map(_of_several_ranks, (*_MASK_LOSSES, *_LOSSES))),
     "postprocess": (_of_every_image("scores"), _of_every_image("boxes")),
     "heads": (_predictions("logits", "forward"), _predictions("boxes", "forward")),
     "decoder": (_numbers("stacked"), _numbers("last")),
     "model": (_predictions("logits", "call"), _predictions("boxes", "call")),
 }
-"""By component; matchings have no numbers to be off."""
+"""By component, beside those of losses; matchings have no numbers to be off."""

@@ -68,10 +68,10 @@ def published() -> Mapping[str, tuple[Limit, ...]]:
 def sharpest(term: str) -> tuple[str, Mapping[str, float]]:
     """The invariant that finds the smallest relative errors in a term, and how small they are by dtype.
 
-    Where profiles differ, the coarser limit counts; what is blind in a profile, or to one sign, does not.
+    Where profiles that have it differ, the coarser limit counts; what is blind in one, or to one sign, does not.
     """
     coarsest: dict[str, dict[str, float]] = {}
-    measured = {limit.profile for limits in published().values() for limit in limits}
+    measured = {limit.profile for limits in published().values() for limit in limits if limit.term == term}
     for name, limits in published().items():
         same = [limit for limit in limits if (limit.term, limit.error, limit.signs) == (term, "relative", "±")]
         if {limit.profile for limit in same} == measured:
