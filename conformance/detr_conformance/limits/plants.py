@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import PARTED
 from detr_spec.invariant import Invariant
-from detr_spec.profile import FurtherLoss, Keys, Profile
+from detr_spec.profile import Keys, Profile
 from detr_spec.values import Floats, LayerGradient, Losses, LossGradients, Outputs, round_to
 
 Off = Callable[[ArrayLike], Floats]
@@ -106,9 +106,9 @@ def plants(invariant: Invariant, profile: Profile) -> tuple[Plant, ...]:
 
     Losses are those of a profile, by its own names.
     """
-    losses, masks = _losses(profile.keys, profile.further_losses), _mask_losses(profile.keys)
+    losses, masks = _losses(profile), _mask_losses(profile.keys)
     of_losses = {
-        "criterion": losses,
+        "criterion": (*losses, *(masks if profile.matches_masks else ())),
         "masks": (*masks, *losses),
         "distributed": tuple(map(_of_several_ranks, (*masks, *losses))),
     }
@@ -116,11 +116,13 @@ def plants(invariant: Invariant, profile: Profile) -> tuple[Plant, ...]:
     return (*found, *_auxiliary(profile.keys)) if invariant.id.startswith("auxiliary.") else found
 
 
-def _losses(keys: Keys, further: Sequence[FurtherLoss]) -> tuple[Plant, ...]:
-    """The losses and metrics of the last layer that a profile reports."""
+def _losses(profile: Profile) -> tuple[Plant, ...]:
+    """The losses and metrics of the last layer that a profile reports, but for those of masks."""
+    keys = profile.keys
     metrics = [key for key in (keys.class_error, keys.cardinality) if key is not None]
-    boxes = (keys.box_l1, keys.box_giou, *(loss.key for loss in further))
-    return (_loss(keys.classification), *(_may_be_zero(_loss(key)) for key in boxes), *map(_loss, metrics))
+    boxes = (keys.box_l1, keys.box_giou) if profile.has_boxes else ()
+    further = (_may_be_zero(_loss(key)) for key in (*boxes, *(loss.key for loss in profile.further_losses)))
+    return (_loss(keys.classification), *further, *map(_loss, metrics))
 
 
 def _mask_losses(keys: Keys) -> tuple[Plant, ...]:
