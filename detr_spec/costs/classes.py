@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detr_spec.activations import sigmoid, softmax
+from detr_spec.activations import sigmoid, softmax, surprisal
 from detr_spec.costs.cost import ClassCost, Pairs
 from detr_spec.tolerance import Numbers, hull, log, within
 
@@ -24,7 +24,10 @@ class NegativeProbability(ClassCost):
 
 @dataclass(frozen=True, kw_only=True)
 class FocalCost(ClassCost):
-    """α(1−p)^γ · −log(p+ε) − (1−α)p^γ · −log(1−p+ε) at the label, p = sigmoid(z); the mean over a label's tokens."""
+    """α(1−p)^γ · −log(p+ε) − (1−α)p^γ · −log(1−p+ε) at the label, p = sigmoid(z); the mean over a label's tokens.
+
+    Without an ε the logarithms are those of the logit, finite wherever it is.
+    """
 
     alpha: float = 0.25
     gamma: float = 2.0
@@ -46,12 +49,14 @@ class FocalCost(ClassCost):
 
     def _positive(self, logits: Numbers) -> Numbers:
         probability = sigmoid(logits)
-        return within(1.0 - probability, least=0.0) ** self.gamma * -log(probability + self.epsilon) * self.alpha
+        surprise = -log(probability + self.epsilon) if self.epsilon else surprisal(logits)
+        return within(1.0 - probability, least=0.0) ** self.gamma * surprise * self.alpha
 
     def _negative(self, logits: Numbers) -> Numbers:
         probability = sigmoid(logits)
         complement = within(1.0 - probability, least=0.0)
-        return probability**self.gamma * -log(complement + self.epsilon) * (1.0 - self.alpha)
+        surprise = -log(complement + self.epsilon) if self.epsilon else surprisal(-logits)
+        return probability**self.gamma * surprise * (1.0 - self.alpha)
 
     @property
     def of_nothing_is_finite(self) -> bool:
