@@ -39,8 +39,8 @@ LATER = {
     "mmdet-focal": ("dialects/mmdet.py", ("boxes", *_WITHOUT_MASKS)),
     "co-dino": ("dialects/mmdet.py", ("boxes", *_WITHOUT_MASKS)),
     "scenic": ("dialects/scenic.py", _OF_TRAINING),
-    "rf-detr-seg": ("dialects/rf_detr_seg.py", (*_WITHOUT_MASKS, "masks")),
     "mask2former": ("dialects/mask2former.py", (*_OF_TRAINING, "masks")),
+    "rf-detr-seg": ("dialects/rf_detr_seg.py", (*_WITHOUT_MASKS, "masks")),
     "tf-models": ("dialects/tf_models.py", ("boxes", *_WITHOUT_MASKS)),
 }
 """The modules of the reference that are twins of later profiles, each with the components that it provides."""
