@@ -27,7 +27,11 @@ def test_what_a_component_has_of_its_own_stands_in_place_of_what_all_have() -> N
     found, others = WHOLE.of("matcher"), WHOLE.of("criterion")
     assert {field.name: getattr(found, field.name) for field in fields(ComponentLimits)} == vars(OWN)
     assert others == replace(WHOLE, components={})
-    assert {field.name for field in fields(Limits)} - {field.name for field in fields(OWN)} == {"components"}
+    # Whether points are taken is said of the whole: matcher and criterion share them.
+    assert {field.name for field in fields(Limits)} - {field.name for field in fields(OWN)} == {
+        "components",
+        "mask_points",
+    }
 
 
 def test_cases_keep_to_the_limits_of_their_component() -> None:
