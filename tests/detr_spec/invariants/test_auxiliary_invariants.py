@@ -220,5 +220,5 @@ def test_an_unreported_class_error_is_not_asked_for() -> None:
     assert not invariant.applies(replace(DETR, keys=Keys(class_error=None)))
 
 
-def test_number_a1_is_asked_in_two_ways() -> None:
-    assert [item.id for item in find_invariants("A1")] == [KEYS, ALONE]
+def test_number_a1_is_asked_in_two_ways_and_of_masks() -> None:
+    assert [item.id for item in find_invariants("A1")] == [KEYS, ALONE, "masks.layers"]
