@@ -105,10 +105,9 @@ def test_what_hangs_when_it_is_imported_costs_its_own_judgements(
     python_file: Callable[..., Path], subjects: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hanging = f"{python_file('hanging.py', 'import time; time.sleep(1000)')}:X"
-    monkeypatch.setattr(BOUNDS, "start", 0.5)
-    with pytest.raises(UsageError, match=r"hanging.py:X cannot be judged: not finished after (2\.5 s|0\.5 s of)"):
-        check(hanging, isolate=True, time_limit=0.5)
     monkeypatch.setattr(BOUNDS, "start", 1.0)
+    with pytest.raises(UsageError, match=r"hanging.py:X cannot be judged: not finished after 5 s"):
+        check(hanging, isolate=True, time_limit=0.5)
     chosen: dict[str, Any] = {"invariants": ["assignment.valid-pairs"], "examples": 3, "time_limit": 1.0}
     report = check([hanging, f"{subjects}:RIGHT"], workers=2, **chosen)
     late, right = (item.judgements[0] for item in report.implementations)

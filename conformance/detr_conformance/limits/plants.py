@@ -131,12 +131,9 @@ def _mask_losses(keys: Keys) -> tuple[Plant, ...]:
 
 def _auxiliary(keys: Keys) -> tuple[Plant, ...]:
     """The losses of all auxiliary layers, each layer by a number or all by one name."""
-    terms = [key for key in (keys.classification, keys.box_l1, keys.box_giou, keys.cardinality) if key is not None]
-    found = []
-    for term in terms:
-        pattern = re.escape(keys.auxiliary_loss.format(loss=term, layer="LAYER")).replace("LAYER", r"\d+")
-        found.append(_loss(f"{term}_i", pattern))
-    return tuple(found)
+    terms = (keys.classification, keys.box_l1, keys.box_giou, keys.cardinality)
+    name = re.escape(keys.auxiliary_loss.format(loss="LOSS", layer="LAYER")).replace("LAYER", r"\d+")
+    return tuple(_loss(f"{term}_i", name.replace("LOSS", re.escape(term))) for term in terms if term is not None)
 
 
 def _loss(term: str, keys: str | None = None) -> Plant:
