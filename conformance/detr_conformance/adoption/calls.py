@@ -14,7 +14,7 @@ from detr_conformance.adoption.matchers import CALLS, rules_of_answer
 from detr_conformance.base.errors import one_line
 from detr_conformance.bridges.torch_criterion import spelt_matcher
 from detr_spec.configuration import Configuration
-from detr_spec.profile import DenoisingRules, DetectionRules, Keys, Profile
+from detr_spec.profile import DenoisingRules, DetectionRules, Keys, MatcherRules, Profile
 from detr_spec.profiles import PROFILES
 
 Role = Literal["matcher", "criterion", "postprocess"]
@@ -42,12 +42,14 @@ class Called:
 
 
 def spellings(base: Profile) -> Iterator[Profile]:
-    """The profile with each spelling of the keys of outputs and targets, DETR's first, and each call of a matcher."""
+    """The profile with each spelling of the keys, DETR's first, and each call of a matcher with all that it reads."""
     for logits in LOGITS:
         for labels in LABELS:
             yield replace(base, keys=replace(base.keys, logits=logits, labels=labels))
-    for targets, matcher in CALLS:
-        yield replace(base, targets=targets, matcher=matcher)
+    for layout, arguments in CALLS:
+        given = replace(base, targets=replace(base.targets, layout=layout), matcher=MatcherRules())
+        if set(arguments) == set(given.matcher_arguments):
+            yield replace(given, matcher=MatcherRules(arguments=arguments))
 
 
 def called(built: Construction, base: Profile) -> Called | str:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from detr_conformance.bridges.torch_criterion import matchings
-from detr_spec.profile import MatcherRules, TargetRules
+from detr_spec.profile import MatcherRules
 from detr_spec.values import Matching
 from detr_spec.violation import Violation
 
 ORDERS = (("boxes", "logits", "target_boxes", "labels"), ("logits", "boxes", "labels", "target_boxes"))
 
-CALLS = tuple(
-    (rules, MatcherRules(arguments=(*order, *counts)))
-    for rules, counts in ((TargetRules(), ()), (TargetRules(layout="concatenated"), ("target_counts",)))
-    for order in ORDERS
+CALLS: tuple[tuple[Literal["listed", "concatenated"], tuple[str, ...]], ...] = (
+    *(("listed", order) for order in ORDERS),
+    *(("concatenated", (*order, "target_counts")) for order in ORDERS),
 )
-"""The calls with tensors that are known, beside that with outputs and targets."""
+"""The calls with tensors that are known, beside that with outputs and targets: the layout of targets, and what a
+matcher is called with."""
 
 
 def rules_of_answer(answer: Any, counts: Sequence[int], queries: int) -> MatcherRules | None:
