@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from judging import failure, share_fired
@@ -13,10 +14,13 @@ from torch import Tensor
 
 from detr_conformance.implementations.declared import criterion
 from detr_conformance.implementations.declared.implementation import declared_implementation
+from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation
-from detr_spec.invariants import all_invariants
-from detr_spec.profile import MatchingScope, Profile, replace
+from detr_spec.invariants import all_invariants, find_invariants
+from detr_spec.profile import Keys, MatchingScope, Profile, replace
 from detr_spec.profiles import DEFORMABLE, DETR
+from detr_spec.values import Outputs, Target
 
 SCOPES = {
     "groups": MatchingScope(groups=2),
@@ -92,6 +96,40 @@ def test_a_target_that_a_query_has_less_often_than_another_is_found(monkeypatch:
     monkeypatch.setattr(criterion, "_most_frequent", partial(kept, lambda own: min(own, key=own.count)))
     wrong = declared_implementation(dialect(DETR, SCOPES["all layers"]))
     assert failure(name, wrong, 300) is not None
+
+
+BOX = [0.25, 0.5, 0.125, 0.125]
+ALIKE = np.array([[0.5, 0.5, 0.125, 0.125], [0.4375, 0.5, 0.0625, 0.125]])
+"""Boxes with the same L1 distance from that box, 1/4, and the same GIoU, −1/3: one is moved, one is narrower too."""
+
+TIED: dict[str, tuple[Keys, list[float], str]] = {
+    "metrics": (Keys(box_centre="loss_xy", box_size="loss_hw"), BOX, "criterion.box-metrics"),
+    "one loss of earlier layers": (Keys(auxiliary_loss="{loss}_aux"), [0.5, 0.5, 0.5, 0.5], "auxiliary.sums"),
+    "one loss of all layers": (Keys(auxiliary_loss="{loss}"), [0.5, 0.5, 0.5, 0.5], "auxiliary.sums"),
+}
+"""What alone says which union was chosen, where the last layer's losses of boxes do not: the names of losses, the first
+layer's box, and the invariant that looks at them."""
+
+
+@pytest.mark.parametrize("found", [min, max])
+@pytest.mark.parametrize("name", TIED)
+def test_what_alone_says_which_union_was_chosen_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, name: str, found: Callable[..., int]
+) -> None:
+    """Two layers see the one target in the one query, and two the other, so that either is right for all."""
+    keys, box, id = TIED[name]
+    monkeypatch.setattr(criterion, "_most_frequent", partial(kept, lambda own: found(most_frequent(own))))
+    right = declared_implementation(replace(dialect(DETR, SCOPES["all layers"]), keys=keys))
+    one, other = np.array([[[9.0, 0.0, 0.0]]]), np.array([[[0.0, 9.0, 0.0]]])
+    first, last = Outputs(one, np.array([[box]])), Outputs(other, np.array([[BOX]]))
+    case = SetCase(
+        configuration=Configuration(profile=right.profile, num_classes=2, decoder_layers=4),
+        outputs=replace(last, auxiliary=(first, first, last)),
+        targets=(Target(np.array([0, 1]), ALIKE),),
+        sizes=np.array([[1, 1]]),
+    )
+    (invariant,) = find_invariants(id)
+    invariant.check(right.component(invariant.component), case)
 
 
 def most_frequent(own: list[int]) -> list[int]:
