@@ -117,7 +117,7 @@ def test_what_alone_says_which_union_was_chosen_is_looked_at(
     monkeypatch: pytest.MonkeyPatch, name: str, found: Callable[..., int]
 ) -> None:
     """Two layers see the one target in the one query, and two the other, so that either is right for all."""
-    keys, box, id = TIED[name]
+    keys, box, by = TIED[name]
     monkeypatch.setattr(criterion, "_most_frequent", partial(kept, lambda own: found(most_frequent(own))))
     right = declared_implementation(replace(dialect(DETR, SCOPES["all layers"]), keys=keys))
     one, other = np.array([[[9.0, 0.0, 0.0]]]), np.array([[[0.0, 9.0, 0.0]]])
@@ -128,7 +128,7 @@ def test_what_alone_says_which_union_was_chosen_is_looked_at(
         targets=(Target(np.array([0, 1]), ALIKE),),
         sizes=np.array([[1, 1]]),
     )
-    (invariant,) = find_invariants(id)
+    (invariant,) = find_invariants(by)
     invariant.check(right.component(invariant.component), case)
 
 
