@@ -323,6 +323,18 @@ class Profile:
         return any(predictions in cost.reads for cost in own)
 
     @property
+    def compares_shapes(self) -> bool:
+        """Whether a cost or a training term divides the width of a box by its height."""
+        return any("compares shapes" in part.laws for part in self._parts)
+
+    @property
+    def _parts(self) -> tuple[Part, ...]:
+        """All terms of its matching cost and of its training loss."""
+        own = (getattr(self, name) for name in PARTS)
+        costs, terms = (item.cost for item in self.further_costs), (item.term for item in self.further_losses)
+        return (*own, *costs, *terms)
+
+    @property
     def matcher_arguments(self) -> tuple[str, ...]:
         """What a matcher that is not called with outputs and targets is called with, by fields of `Keys`."""
         boxes, masks = ("boxes",) if self.has_boxes else (), ("masks",) if self.matches_masks else ()

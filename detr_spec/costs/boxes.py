@@ -65,6 +65,7 @@ class CiouCost(BoxCost):
     """−CIoU of every pair. Zheng et al. 2020, "Distance-IoU Loss"; keras-hub matches D-FINE by it."""
 
     name = "ciou"
+    laws = frozenset({"compares shapes"})
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""

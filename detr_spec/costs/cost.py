@@ -17,6 +17,7 @@ from detr_spec.tolerance import Numbers, phrase_means
 from detr_spec.values import Booleans, Floats, Integers, InvalidValue
 
 LAWS = {
+    "compares shapes": "it divides a box's width by its height, so that a box without height has no value",
     "sum over coordinates": "it adds the differences of the coordinates of (cx, cy, w, h)",
     "scale-invariant": "scaling all boxes along an axis leaves it unchanged",
 }

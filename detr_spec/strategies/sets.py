@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -14,8 +15,8 @@ from detr_spec.strategies.configurations import draw_configuration
 from detr_spec.strategies.drawn_masks import LARGE_SHARE, masks_fit, with_masks
 from detr_spec.strategies.numbers import Drawn, Numbers, Seeded
 from detr_spec.strategies.promises import Promised, SetPromise
-from detr_spec.strategies.regimes import COCO_CLASSES, REGIMES, Extent, Scene
-from detr_spec.values import Outputs, part_dtypes, round_to
+from detr_spec.strategies.regimes import COCO_CLASSES, REGIMES, SMALLEST_SIDE, Extent, Scene
+from detr_spec.values import NARROW_DTYPES, Floats, Outputs, part_dtypes, round_to
 
 ALL_REGIMES = tuple(name for name in REGIMES if name != "undecided")
 """All but the one that is made for metrics, which go by the highest logit of a query."""
@@ -39,8 +40,9 @@ def set_cases(
     """Set-prediction cases of the given regimes; sizes are inclusive ranges for the small cases.
 
     Large cases have up to 40 queries, 20 targets, and 20 classes or as many as VOC or COCO; others have up to 4
-    classes, and the regime "one-class" has one. An image has at most as many targets as queries, except in the regime
-    "more-targets-than-queries". Raises `ValueError` for a regime that does not exist.
+    classes, and the regime "one-class" has one. Where the dialect compares the shapes of boxes, all have a height. An
+    image has at most as many targets as queries, except in the regime "more-targets-than-queries". Raises `ValueError`
+    for a regime that does not exist.
     """
     unknown = [name for name in regimes if name not in REGIMES]
     if unknown:
@@ -87,7 +89,9 @@ def _set_case(
     numbers: Numbers = Drawn(draw)
     if large:
         numbers = Seeded(draw(st.integers(0, 2**32 - 1)), configuration.dtype)
-    scene = rounded(REGIMES[regime](numbers, extent), configuration.dtype)
+    scene = REGIMES[regime](numbers, extent)
+    scene = with_heights(scene, configuration.dtype) if domain.profile.compares_shapes else scene
+    scene = rounded(scene, configuration.dtype)
     case = SetCase(
         configuration=configuration,
         regime=regime,
@@ -116,6 +120,20 @@ def _lengths(draw: DrawFn, regime: str, batch: int, bounds: tuple[int, int], que
     if regime == "empty":
         lengths[: draw(st.integers(1, batch))] = 0
     return tuple(int(length) for length in lengths)
+
+
+def with_heights(scene: Scene, dtype: str) -> Scene:
+    """The scene with a height in place of none, and of one that the corners of boxes in a narrow dtype may lose."""
+    parts = part_dtypes(dtype)
+
+    def high(boxes: Floats, own: str) -> Floats:
+        least = SMALLEST_SIDE if own in NARROW_DTYPES else 0.0
+        return np.concatenate(
+            [boxes[..., :3], np.where(boxes[..., 3:] > least, boxes[..., 3:], SMALLEST_SIDE)], axis=-1
+        )
+
+    targets = tuple(replace(target, boxes=high(target.boxes, parts.targets)) for target in scene.targets)
+    return Scene(scene.logits, high(scene.boxes, parts.boxes), targets)
 
 
 def rounded(scene: Scene, dtype: str) -> Scene:

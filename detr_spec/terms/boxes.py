@@ -67,6 +67,7 @@ class BoxCiou(BoxTerm):
     """Σ (1 − CIoU) over matched pairs / num_boxes; α has no gradient. Zheng et al. 2020, equations 8 to 11."""
 
     name = "box-ciou"
+    laws = BoxTerm.laws | {"compares shapes"}
 
     weight_moves: ClassVar[bool] = False
     """Whether α has a gradient."""

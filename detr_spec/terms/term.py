@@ -18,6 +18,7 @@ from detr_spec.tolerance import Interval, Numbers, hull, is_coarser, is_interval
 from detr_spec.values import Booleans, Floats, Integers, InvalidValue
 
 LAWS = {
+    "compares shapes": "it divides a box's width by its height, so that a box without height has no value",
     "divided by boxes": "num_boxes is its only divisor, so that num_boxes times it is a sum over images",
     "pulls from afar": "its derivative by a box does not shrink with the distance from its target",
     "scale-invariant": "scaling all boxes along an axis leaves it unchanged",

@@ -14,6 +14,7 @@ from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss
 
 from detr_conformance import torch_implementation
 from detr_conformance.implementations.declared.criterion import DeclaredCriterion
+from detr_conformance.implementations.declared.implementation import declared_implementation
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher
 from detr_conformance.implementations.reference import LIMITS
 from detr_spec.boxes import EXACT, BoxRules
@@ -149,6 +150,12 @@ DEFECTS: list[tuple[str, BoxTerm, BoxTerm]] = [
 @pytest.mark.parametrize(("invariant", "built", "declared"), DEFECTS)
 def test_another_overlap_is_found(invariant: str, built: BoxTerm, declared: BoxTerm) -> None:
     assert failure(invariant, built_to(built, declared), 100) is not None
+
+
+@pytest.mark.parametrize("invariant", ["criterion.mixed-precision", "criterion.perfect-boxes", "criterion.giou-value"])
+def test_a_right_criterion_that_matches_by_shapes_does_not_raise(invariant: str) -> None:
+    subject = declared_implementation(replace(DETR, overlap_cost=CiouCost(), overlap_loss=BoxCiou()))
+    assert failure(invariant, subject, 60) is None
 
 
 def test_both_kinds_of_numbers_are_taken() -> None:

@@ -17,12 +17,13 @@ from detr_conformance.judging.search import BATCH
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.cases import BoxCase, CostCase, HiddenCase, SetCase
 from detr_spec.configuration import number_of
+from detr_spec.costs import CiouCost
 from detr_spec.implementation import Limits
 from detr_spec.invariant import Cases, Domain
 from detr_spec.matching.assignment import unique_optimum
 from detr_spec.matching.costs import image_costs
 from detr_spec.parameters import is_held_by_all
-from detr_spec.profile import Profile
+from detr_spec.profile import FurtherCost, FurtherLoss, Profile, replace
 from detr_spec.profiles import DEFORMABLE, DETR
 from detr_spec.strategies import (
     ALL_REGIMES,
@@ -35,8 +36,9 @@ from detr_spec.strategies import (
     hidden_cases,
     set_cases,
 )
+from detr_spec.terms import BoxCiou, BoxCiouThroughWeight
 from detr_spec.tolerance import SPACING
-from detr_spec.values import DTYPES, round_to
+from detr_spec.values import DTYPES, part_dtypes, round_to
 
 PROFILES = [DETR, DEFORMABLE]
 SETS, BOXES, COSTS, HIDDEN, DETECTIONS = (
@@ -296,6 +298,36 @@ def test_degenerate_targets_or_predictions_have_zero_sides_and_finite_costs() ->
             assert np.isfinite(cost.value).all()
         kinds[of_predictions] |= set(map(tuple, flat.tolist()))
     assert kinds[False] == kinds[True] == {(True, True), (True, False), (False, True)}
+
+
+SHAPES: list[dict[str, Any]] = [
+    {"overlap_cost": CiouCost()},
+    {"overlap_loss": BoxCiou()},
+    {"further_costs": (FurtherCost(cost=CiouCost()),)},
+    {"further_losses": (FurtherLoss(key="loss_shape", term=BoxCiouThroughWeight()),)},
+]
+
+
+@pytest.mark.parametrize("parts", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float16-predictions", "bfloat16"])
+def test_a_dialect_that_compares_shapes_is_given_none_without_a_height(parts: dict[str, Any], dtype: str) -> None:
+    """Not even where the corners of a narrow dtype are as far apart as it can tell; a box may have no width."""
+    domain = Domain(replace(DETR, **parts), Limits(dtypes=(dtype,)))
+    flat = []
+    for case in draw(set_cases(regimes=("degenerate", "tiny-boxes"), layers=(1, 2), targets=(1, 5)), domain, 60):
+        own = part_dtypes(dtype)
+        sets = [(layer.boxes, own.boxes) for layer in case.outputs.layers]
+        sets += [(target.boxes, own.targets) for target in case.targets]
+        for boxes, held in sets:
+            centres, halves = boxes[..., 1], boxes[..., 3] / 2
+            assert (round_to(centres + halves, held) > round_to(centres - halves, held)).all()
+            flat.append((boxes[..., 2] == 0).any())
+    assert any(flat)
+
+
+def test_a_dialect_without_shapes_is_given_boxes_without_a_height() -> None:
+    cases = draw(set_cases(regimes=("degenerate",), targets=(1, 5)), Domain(DETR), 20)
+    assert any((target.boxes[:, 3] == 0).any() for case in cases for target in case.targets)
 
 
 def test_saturated_logits_are_far_from_0_or_very_far() -> None:
