@@ -15,7 +15,7 @@ import numpy as np
 
 from detr_spec.activations import sigmoid
 from detr_spec.configuration import Configuration, replace
-from detr_spec.masks import ComparedMasks, compared_in_losses, matched_masks
+from detr_spec.masks import ComparedMasks, compared_in_losses, matched_masks, matched_pixels
 from detr_spec.parameters import held
 from detr_spec.profile import Profile
 from detr_spec.terms import Layer, Teacher
@@ -228,10 +228,11 @@ def shown_masks(
 ) -> ComparedMasks:
     """The matched queries' masks and those of their targets, where the profile compares them; [m, h, w] → [m, N].
 
-    The targets' masks are padded to the common size, and the padding counts.
+    The targets' masks are padded to the common size, and the padding counts, or is left out.
     """
-    truth = matched_masks(targets, matchings)
-    return compared_in_losses(matched, truth, configuration.profile.masks, configuration.points)
+    rules, truth = configuration.profile.masks, matched_masks(targets, matchings)
+    own = matched_pixels(targets, matchings) if rules.padding == "left-out" else None
+    return compared_in_losses(matched, truth, rules, configuration.points, own)
 
 
 def set_losses(

@@ -58,6 +58,9 @@ class MaskRules:
     """What a target's mask is at a point: between its four pixels, or that of the nearest pixel."""
     outside: Literal["zeros", "edge"] = "zeros"
     """What lies beyond the pixels of a mask: zeros, or those at the edge."""
+    padding: Literal["counted", "left-out"] = "counted"
+    """Whether pixels that pad the masks of an image to the size of the batch's largest count in the losses, as
+    background; or sums and means are over the pixels of the image alone, whose size is that of its targets' masks."""
 
     def __post_init__(self) -> None:
         require_choices(self)
@@ -91,13 +94,18 @@ class ComparedMasks:
     """Pairs of masks at the N places where they are compared.
 
     logits: those of the predicted masks, [m, N]. truth: how far inside the target each place lies, from 0 to 1, [m, N],
-    or bool. shares: how often each place counts, [m, N], where not all count once. count: how many places count.
+    or bool, false where a place does not count. count: how many places count, in all pairs or, [m], in each. shares:
+    how often each place counts, [m, N], where not all count once.
     """
 
     logits: Numbers
     truth: Numbers | Booleans
-    count: int
+    count: float | Floats
     shares: Numbers | None = None
+
+    def mean(self, terms: Numbers) -> Numbers:
+        """The mean over the places of a pair, each as often as it counts; [m, N] → [m]."""
+        return self.counted(terms) / self.count
 
     def counted(self, terms: Numbers) -> Numbers:
         """Σ over the places of a pair, each as often as it counts; [m, N] → [m]."""
@@ -105,7 +113,7 @@ class ComparedMasks:
 
     def covered(self) -> Numbers:
         """Σ of the truth over the places of a pair, each as often as it counts; pixels are counted exactly; [m]."""
-        if isinstance(self.truth, np.ndarray) and self.shares is None:
+        if isinstance(self.truth, np.ndarray) and self.truth.dtype == np.bool_:
             return np.asarray(self.truth.sum(axis=1), dtype=np.float64)
         return self.counted(self.inside())
 
@@ -241,18 +249,25 @@ def compared_in_matching(masks: SameNumbers, target: Target, rules: MaskRules, p
     if not len(points):
         return _unknown(masks, truth, count, rules)
     drawn = repeated(points, count)
-    return ComparedMasks(at_points(masks, drawn, rules.outside), labels_at_points(truth, drawn, rules, masks), count)
+    inside = labels_at_points(truth, drawn, rules, masks)
+    return ComparedMasks(at_points(masks, drawn, rules.outside), inside, float(count))
 
 
-def compared_in_losses(masks: SameNumbers, truth: Booleans, rules: MaskRules, points: Floats) -> ComparedMasks:
+def compared_in_losses(
+    masks: SameNumbers, truth: Booleans, rules: MaskRules, points: Floats, own: Booleans | None = None
+) -> ComparedMasks:
     """Matched masks, and those of their targets, where the losses compare them; [m, h, w] and bool [m, H, W].
 
-    points: as for `compared_in_matching`; each drawing begins with the first of them.
+    points: as for `compared_in_matching`; each drawing begins with the first of them. own: which pixels are those of
+    the image, [m, H, W], where padding is left out.
     """
     if rules.compared == "pixels":
-        high, wide = truth.shape[1:]
-        logits = bilinear(masks, high, wide).reshape(len(truth), high * wide)
-        return ComparedMasks(logits, truth.reshape(len(truth), high * wide), high * wide)
+        flat = len(truth), truth.shape[1] * truth.shape[2]
+        logits, inside = bilinear(masks, *truth.shape[1:]).reshape(*flat), truth.reshape(flat)
+        if own is None:
+            return ComparedMasks(logits, inside, float(flat[1]))
+        once = own.reshape(flat).astype(np.float64)
+        return ComparedMasks(logits, inside, once.sum(axis=1), lift_like(once, stop_gradient(logits)))
     count = rules.points_in_losses(*masks.shape[1:])
     if not len(points):
         return _unknown(masks, truth, count, rules)
@@ -264,7 +279,7 @@ def compared_in_losses(masks: SameNumbers, truth: Booleans, rules: MaskRules, po
     return ComparedMasks(
         concatenate([logits, others], axis=1),
         labels_at_points(truth, drawn, rules, masks),
-        count,
+        float(count),
         concatenate(shares, axis=1),
     )
 
@@ -274,7 +289,7 @@ def _unknown(masks: Numbers, truth: Booleans, count: int, rules: MaskRules) -> C
     inside = lift_like(truth.astype(np.float64), stop_gradient(masks))
     # The nearest pixel is one of the mask.
     outside = "edge" if rules.labels == "nearest" else rules.outside
-    return ComparedMasks(_anywhere(masks, count, rules.outside), _anywhere(inside, count, outside), count)
+    return ComparedMasks(_anywhere(masks, count, rules.outside), _anywhere(inside, count, outside), float(count))
 
 
 def bilinear(masks: SameNumbers, height: int, width: int) -> SameNumbers:
@@ -319,6 +334,12 @@ def matched_masks(targets: Targets, matchings: Sequence[Matching]) -> Booleans:
     height, width = common_size(targets)
     pairs = zip(targets, matchings, strict=True)
     return np.concatenate([padded(target, height, width)[matching.targets] for target, matching in pairs])
+
+
+def matched_pixels(targets: Targets, matchings: Sequence[Matching]) -> Booleans:
+    """Which pixels of `matched_masks` are those of the pair's image, and no padding; bool [m, H, W]."""
+    whole = tuple(replace(target, masks=np.ones_like(_masks_of(target))) for target in targets)
+    return matched_masks(whole, matchings)
 
 
 def _masks_of(target: Target) -> Booleans:

@@ -280,6 +280,11 @@ class Profile:
                 "further_costs have one of masks, and masks.compared is 'pixels'; expected 'points', at which the "
                 "matching compares them"
             )
+        if self.masks.padding == "left-out" and self.targets.layout != "listed":
+            raise InvalidValue(
+                f"masks.padding is 'left-out', and targets.layout is {self.targets.layout!r}, which pads masks so that "
+                "no image has a size; expected 'counted', or 'listed'"
+            )
 
     def _require_no_boxes(self) -> None:
         costs = [self.box_cost, self.overlap_cost, *(further.cost for further in self.further_costs)]

@@ -69,6 +69,7 @@ SPECIAL: dict[tuple[Any, str], Any] = {
     (Profile, "activation"): lambda: "sigmoid",
     (DetectionRules, "drops_no_object"): lambda: False,
     (Profile, "dice_loss"): MaskCrossEntropy,
+    (Profile, "masks"): lambda: record(MaskRules, padding="counted"),
     (Profile, "further_costs"): lambda: (record(FurtherCost),),
     (Profile, "further_losses"): lambda: (record(FurtherLoss),),
     (MaskRules, "oversampling"): lambda: 1.3,

@@ -20,7 +20,7 @@ class MaskCrossEntropyCost(MaskCost):
         masks = pairs.compared
         logits, inside = masks.logits[:, None, :], masks.inside()[None, :, :]
         terms = surprisal(logits) * inside + surprisal(-logits) * (1.0 - inside)
-        return terms.sum(axis=2) / float(masks.count)
+        return terms.sum(axis=2) / masks.count
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,13 @@ from detr_spec.violation import premise, require
 
 
 def compares_pixels(profile: Profile) -> bool:
-    """Whether the losses of masks compare them at each pixel of the padded targets."""
+    """Whether the losses of masks compare them at each pixel of the targets."""
     return profile.masks.compared == "pixels"
+
+
+def counts_padding(profile: Profile) -> bool:
+    """Whether they do so at the pixels of padding too."""
+    return compares_pixels(profile) and profile.masks.padding == "counted"
 
 
 VALUE_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5))
@@ -40,7 +45,8 @@ VALUE_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)
     number="C2",
     formula=(
         "loss_mask = Σ_(i,j)∈M mean over pixels of α_t (1 − p_t)² (−log p_t) / num_boxes, α = 1/4, p = σ(m̂_i "
-        "upsampled to m_j padded); at points: the mean over points of −t log p − (1 − t) log(1 − p)"
+        "upsampled to m_j padded), with padding or without; at points: the mean over points of −t log p − (1 − t) "
+        "log(1 − p)"
     ),
     source="norm §4 and §15; Carion et al. 2020, section 4.4; Lin et al. 2017, equation 5",
     breaks=(
@@ -84,7 +90,7 @@ def dice_value(component: Build, case: SetCase) -> None:
     source="norm §4: targets are padded with zeros, and the padding counts",
     breaks="padding left out of the sums; every mask resized to one size; masks aligned elsewhere than at the top left",
     cases=mask_cases(regimes=ORDINARY_REGIMES, images=(2, 3), targets=(1, 5)),
-    applies=compares_pixels,
+    applies=counts_padding,
 )
 def padding_counts(component: Build, case: SetCase) -> None:
     """Masks of several sizes have the losses of the same masks padded by hand to the common size.

@@ -40,8 +40,7 @@ class MaskCrossEntropy(MaskTerm):
     def value(self, layer: Layer) -> Numbers:
         """Its value; []."""
         masks = layer.instances
-        terms = masks.counted(binary_cross_entropy(masks.logits, masks.inside()))
-        return (terms / float(masks.count)).sum() / layer.normaliser
+        return masks.mean(binary_cross_entropy(masks.logits, masks.inside())).sum() / layer.normaliser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ class MaskDice(MaskTerm):
 def mask_focal(masks: ComparedMasks, normaliser: Numbers, alpha: float = 0.25, gamma: float = 2.0) -> Numbers:
     """Σ over instances of the mean over places of the focal terms / num_boxes; []. The truth is bool."""
     terms = focal_terms(masks.logits, np.asarray(masks.truth), alpha, gamma)
-    return terms.reshape(-1).sum() / float(masks.count) / normaliser
+    return masks.mean(terms).sum() / normaliser
 
 
 def mask_dice(masks: ComparedMasks, normaliser: Numbers) -> Numbers:

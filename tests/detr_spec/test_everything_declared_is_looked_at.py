@@ -141,6 +141,7 @@ LOOKED_AT: dict[str, Look] = {
     "masks.uncertain": Look("masks.mask-value", AT_POINTS),
     "masks.labels": Look("masks.mask-value", AT_POINTS),
     "masks.outside": Look("masks.mask-value", AT_POINTS),
+    "masks.padding": Look("masks.mask-value"),
     "ascending_queries": Look("matcher.ascending-queries", open=(False,)),
     "non_finite_logits": Look(
         {"refuse": "matcher.nan-logit-refused", "rank-last": "matcher.broken-queries-rank-last"}, open=("unchecked",)

@@ -327,10 +327,13 @@ class DeclaredLosses(SetPredictionCriterion):
         """The losses of masks of some predictions."""
         configuration = self.configuration
         truth = matched_targets(pad_masks([target["masks"] for target in targets]), pairs)
-        compared = compared_in_losses(configuration, outputs["pred_masks"][matched_queries(pairs)], truth)
+        images, queries = matched_queries(pairs)
+        own_sizes = [tuple(targets[image]["masks"].shape[1:]) for image in images.tolist()]
+        compared = compared_in_losses(configuration, outputs["pred_masks"][images, queries], truth, own_sizes)
         terms: dict[str, MaskTerm] = {"loss_mask": configuration.mask_loss, "loss_dice": configuration.dice_loss}
         return {
-            key: MASK_LOSSES[type(term)](*compared, *term.numbers.values()).sum() / num_boxes
+            key: torch.cat([MASK_LOSSES[type(term)](*part, *term.numbers.values()) for part in compared]).sum()
+            / num_boxes
             for key, term in _judged(terms)
         }
 

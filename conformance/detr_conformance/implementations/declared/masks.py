@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -24,12 +24,25 @@ PADDING = {"zeros": "zeros", "edge": "border"}
 """What `grid_sample` calls what lies beyond the pixels of a mask."""
 
 
-def compared_in_losses(configuration: Configuration, matched: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Matched masks [m, h, w] and those of their targets [m, H, W] where they are compared, as logits and truth."""
+def compared_in_losses(
+    configuration: Configuration, matched: Tensor, truth: Tensor, own_sizes: Sequence[tuple[int, int]]
+) -> list[tuple[Tensor, Tensor]]:
+    """Matched masks [m, h, w] and those of their targets [m, H, W] where they are compared, as logits and truth.
+
+    They are in parts of as many places each. own_sizes: (height, width) of the image of each pair.
+    """
     rules, matched = configuration.profile.masks, upcast_half(matched)
-    if rules.compared == "pixels":
-        resized = interpolate(matched[:, None], size=truth.shape[-2:], mode="bilinear", align_corners=False)
-        return resized.flatten(1), truth.flatten(1)
+    if rules.compared == "points":
+        return [_at_points(configuration, matched, truth)]
+    resized = interpolate(matched[:, None], size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    if rules.padding == "counted" or not own_sizes:
+        return [(resized.flatten(1), truth.flatten(1))]
+    pairs = zip(resized, truth, own_sizes, strict=True)
+    return [(own[None, :h, :w].flatten(1), one[None, :h, :w].flatten(1)) for own, one, (h, w) in pairs]
+
+
+def _at_points(configuration: Configuration, matched: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    rules = configuration.profile.masks
     sample = partial(point_sample, padding_mode=PADDING[rules.outside])
     with torch.no_grad():
         count = rules.points_in_losses(*matched.shape[1:])
