@@ -72,6 +72,8 @@ class Configuration:
     loss_giou: float = 2.0
     loss_mask: float = 1.0
     loss_dice: float = 1.0
+    one_to_many_weight: float = 1.0
+    """By what the losses and metrics of further queries are multiplied."""
     masks: bool = False
     """Whether mask losses are asked for."""
     edges: bool = False
@@ -108,7 +110,7 @@ class Configuration:
         for name in ("num_classes", "decoder_layers", "encoder_predictions", "top_k", "hidden_dim"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in (*COST_WEIGHTS, *TERM_WEIGHTS.values()):
+        for name in (*COST_WEIGHTS, *TERM_WEIGHTS.values(), "one_to_many_weight"):
             if not getattr(self, name) >= 0:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected a number of at least 0")
 
@@ -265,11 +267,15 @@ def weights_of(profile: Profile) -> dict[str, float]:
     """The weights that a dialect trains with, by the names of a configuration's fields."""
     cost = zip(COST_WEIGHTS, profile.cost_weights, strict=True)
     loss = zip(TERM_WEIGHTS.values(), (*profile.loss_weights, *profile.mask_weights), strict=True)
-    return {**dict(cost), **dict(loss)}
+    return {**dict(cost), **dict(loss), "one_to_many_weight": profile.one_to_many_weight}
 
 
 def varied_weights(profile: Profile) -> tuple[str, ...]:
-    """Those of them that cases vary, those of masks where every case has these; none of a cost that is not there."""
+    """Those of them that cases vary, those of masks where every case has these; none of a cost that is not there.
+
+    That of further queries is among them where these have losses.
+    """
     costs = [name for name, part in zip(COST_WEIGHTS, COST_PARTS, strict=True) if getattr(profile, part).is_there]
     names = list(TERM_WEIGHTS.values())
-    return (*costs, *(names if profile.matches_masks else names[:3]))
+    further = () if profile.keys.one_to_many_loss is None else ("one_to_many_weight",)
+    return (*costs, *(names if profile.matches_masks else names[:3]), *further)

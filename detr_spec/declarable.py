@@ -38,6 +38,7 @@ NUMBERS: dict[str, tuple[object, ...]] = {
     "groups": (1, 2, 3),
     "repeats": (1, 2, 3),
     "one_to_many_repeats": (1, 2, 3),
+    "one_to_many_weight": (1.0, 0.5, 2.0),
     "first_target": (0, 1),
     "padding_label": (0, -1, 91),
     "epsilon": (1e-8, 0.0, 1e-12, 1e-3),

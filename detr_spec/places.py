@@ -12,10 +12,8 @@ Whose: TypeAlias = Literal["decoder"] | Apart
 """Whose predictions have losses."""
 
 APART: tuple[Apart, ...] = ("encoder", "initial", "one_to_many", "denoising")
-MATCHED: tuple[Apart, ...] = ("encoder", "initial", "one_to_many")
-"""Those of them that are matched like a layer of the decoder."""
 ONCE: tuple[Apart, ...] = ("encoder", "initial")
-"""Those of these whose targets have as many queries as the decoder's have."""
+"""Those of them that are matched like a layer of the decoder, whose targets have as many queries."""
 
 
 @dataclass(frozen=True)

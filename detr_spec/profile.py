@@ -178,6 +178,11 @@ class Profile:
     one_to_many_repeats: int = 1
     """How many queries a target is given among further ones, which have losses of their own where these have a key; as
     `MatchingScope.repeats`, which is of the decoder's (Jia et al. 2023, "H-DETR")."""
+    one_to_many_weight: float = 1.0
+    """By what the losses and metrics of further queries are multiplied, before any weight of their term (λ in Jia et
+    al. 2023, equation 6)."""
+    one_to_many_evaluation: Literal["as-in-training", "absent"] = "as-in-training"
+    """Whether further queries that are given have losses in evaluation too, or are as if they were not there."""
     ascending_queries: bool = True
     """Whether a matching lists its pairs by ascending query index."""
     non_finite_logits: Literal["refuse", "rank-last", "unchecked"] = "refuse"
@@ -230,6 +235,7 @@ class Profile:
         require_choices(self)
         if self.one_to_many_repeats < 1:
             raise InvalidValue(f"one_to_many_repeats is {self.one_to_many_repeats}; expected at least 1")
+        require_number("one_to_many_weight", self.one_to_many_weight)
         if self.boxes.units == "pixels" and self.targets.units != "pixels":
             raise InvalidValue(
                 "boxes.units is 'pixels', and targets.units is 'relative', so that no image has a size; "

@@ -40,8 +40,11 @@ class Reported:
 
     def factors(self, configuration: Configuration, part: Part) -> tuple[float, ...]:
         """The numbers whose product is the coefficient of a part."""
-        weight = (configuration.term_weights[part[0]],) if self.weighted else ()
-        return (*weight, *((1 / self.divisors[part],) if part in self.divisors else ()))
+        name, place = part
+        weight = (configuration.term_weights[name],) if self.weighted else ()
+        branch = configuration.one_to_many_weight if place.whose == "one_to_many" else 1.0
+        divisor = (1 / self.divisors[part],) if part in self.divisors else ()
+        return (*weight, *((branch,) if branch != 1.0 else ()), *divisor)
 
 
 def reported_losses(configuration: Configuration) -> Mapping[str, Reported]:

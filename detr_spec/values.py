@@ -261,12 +261,16 @@ class Outputs:
     @property
     def main(self) -> Outputs:
         """The last decoder layer alone."""
-        return replace(self, auxiliary=(), encoder=None, initial=None, denoising=None)
+        return replace(self, auxiliary=()).with_apart(dict.fromkeys(APART))
 
     @property
     def apart(self) -> dict[Apart, Outputs | None]:
         """The predictions that stand apart, by name."""
         return {name: getattr(self, name) for name in APART}
+
+    def with_decoder_queries(self, queries: ArrayLike) -> Outputs:
+        """The outputs with queries of the decoder's layers selected or reordered by index; others stay as they are."""
+        return self.with_apart(dict.fromkeys(APART)).take(queries=queries).with_apart(self.apart)
 
     def with_apart(self, apart: Mapping[Apart, Outputs | None]) -> Outputs:
         """The outputs with others of the predictions that stand apart, by name."""

@@ -39,7 +39,7 @@ from detr_spec.invariants.criterion_values import require_keys
 from detr_spec.invariants.distributed import losses_of_ranks
 from detr_spec.invariants.shared import require_evaluation, unique_matchings
 from detr_spec.losses import METRICS, num_boxes_of_ranks
-from detr_spec.places import MATCHED, Apart
+from detr_spec.places import APART, Apart
 from detr_spec.reported import absent_keys, own_losses, without_extra
 from detr_spec.strategies import DISTINCT_REGIMES, apart_cases, called_cases, rank_cases, set_cases, with_edges
 from detr_spec.tolerance import Interval
@@ -113,7 +113,7 @@ def require_total(case: SetCase, answer: Judged) -> None:
         matchings = known_matchings(losses, case.configuration, case.outputs, case.targets)
         decoder = Judged(case.configuration, case.outputs, case.targets, losses, matchings)
         require_key(losses, total)
-        others = [name for name in MATCHED if name != answer.whose and case.outputs.apart[name] is not None]
+        others = [name for name in APART if name != answer.whose and case.outputs.apart[name] is not None]
         given = [decoder, answer, *(supervised(case, name, losses) for name in others)]
         sums = [one.of_key(total).definition for one in given]
         replace(decoder.of_key(total), evaluate=lambda: reduce(add, sums)).require_definition()
@@ -144,7 +144,7 @@ def require_apart(component: Build, case: SetCase, name: Apart) -> None:
     formula="losses of (decoder layers, encoder) = losses of (decoder layers), and loss_enc only where declared",
     source="norm §7, A6; Zhu et al. 2021, section 4.2: the encoder of two-stage models predicts proposals of its own",
     breaks="encoder outputs among the decoder's in the matching (transformers PR 27990); losses added to the main ones",
-    cases=apart_cases("encoder", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
+    cases=apart_cases("encoder", beside=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
 )
 def encoder_outputs_apart(component: Build, case: SetCase) -> None:
     """Predictions of the encoder change no loss of the decoder's, and have losses of their own only as declared.
@@ -161,7 +161,7 @@ def encoder_outputs_apart(component: Build, case: SetCase) -> None:
     formula="losses of (decoder layers, initial) = losses of (decoder layers), and loss_pre only where declared",
     source="norm §7, A6; Peng et al. 2024, D-FINE, section 4.1: a head of its own predicts the first boxes",
     breaks="initial predictions as an auxiliary layer, whose losses are then called as those of another one",
-    cases=apart_cases("initial", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
+    cases=apart_cases("initial", beside=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
 )
 def initial_outputs_apart(component: Build, case: SetCase) -> None:
     """Initial predictions change no loss of the decoder's, and have losses of their own only as declared.
@@ -177,7 +177,7 @@ def initial_outputs_apart(component: Build, case: SetCase) -> None:
     formula="losses of (decoder layers, denoising) = losses of (decoder layers), and their own only where declared",
     source="norm §7, A6; Li et al. 2022, DN-DETR: denoising queries have targets that they were made from",
     breaks="the main loss computed over the denoising queries too (transformers PR 48528)",
-    cases=apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
+    cases=apart_cases("denoising", beside=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
 )
 def denoising_outputs_apart(component: Build, case: SetCase) -> None:
     """Predictions of denoising queries change no loss of the decoder's, and have losses of their own only as declared.
@@ -193,7 +193,7 @@ def denoising_outputs_apart(component: Build, case: SetCase) -> None:
     formula="loss_enc = the loss of the encoder's predictions under argmin of their own costs, over the same num_boxes",
     source="norm §4; Zhu et al. 2021, section 4.2",
     breaks="the last layer's matching used; classes of the targets where all are 0; forgotten; divided by the queries",
-    cases=apart_cases("encoder", regimes=DISTINCT_REGIMES, layers=(1, 2)),
+    cases=apart_cases("encoder", beside=True, regimes=DISTINCT_REGIMES, layers=(1, 2)),
     applies=lambda profile: has_losses(profile, "encoder"),
 )
 def encoder_losses(component: Build, case: SetCase) -> None:
@@ -212,7 +212,7 @@ def encoder_losses(component: Build, case: SetCase) -> None:
     formula="loss_pre = the loss of initial predictions under argmin of their own costs, over the same num_boxes",
     source="norm §4; Peng et al. 2024, D-FINE, section 4.1",
     breaks="the first layer's matching used; its refined boxes in place of the initial ones; forgotten",
-    cases=apart_cases("encoder", "initial", declared=True, regimes=DISTINCT_REGIMES, layers=(1, 2)),
+    cases=apart_cases("initial", beside=True, regimes=DISTINCT_REGIMES, layers=(1, 2)),
     applies=lambda profile: has_losses(profile, "initial"),
 )
 def initial_losses(component: Build, case: SetCase) -> None:
@@ -251,7 +251,9 @@ def united_pairs(component: Build, case: SetCase) -> None:
     formula="loss_dn = Σ over groups of the loss with query j ↔ target j, over G · num_boxes; the rest is no object",
     source="norm §4; Zhang et al. 2022, DINO, section 3.3",
     breaks="denoising queries matched by cost; negatives trained as objects; not divided by the number of groups",
-    cases=with_edges(apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))),
+    cases=with_edges(
+        apart_cases("denoising", beside=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))
+    ),
     applies=lambda profile: has_losses(profile, "denoising"),
 )
 def denoising_losses(component: Build, case: SetCase) -> None:
@@ -296,7 +298,8 @@ def _require_absent(losses: Losses, configuration: Configuration) -> None:
     source="norm §4; Zhang et al. 2022, DINO, whose published code denoises in training alone",
     breaks="denoising losses that depend on the mode where none is declared; those of training kept in evaluation",
     cases=called_cases(
-        apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)), EVALUATED
+        apart_cases("denoising", beside=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
+        EVALUATED,
     ),
     applies=lambda profile: has_losses(profile, "denoising"),
 )

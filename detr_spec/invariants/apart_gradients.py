@@ -19,7 +19,7 @@ from detr_spec.invariants.gradient_answers import (
     require_zero,
 )
 from detr_spec.invariants.shared import layer_names
-from detr_spec.places import Apart, places_of
+from detr_spec.places import APART, Apart, places_of
 from detr_spec.reported import weight_table
 from detr_spec.strategies import apart_cases, with_edges
 from detr_spec.values import LayerGradient, Matching
@@ -37,6 +37,10 @@ def require_slopes(component: Build, case: SetCase, name: Apart) -> None:
     for layer_name, of_layer in zip(layer_names(case.outputs), answer.layers, strict=True):
         require_zero(f"the losses of {NAMES[name]} move logits of {layer_name}", of_layer.logits)
         require_zero(f"the losses of {NAMES[name]} move boxes of {layer_name}", of_layer.boxes)
+    for other in APART:
+        for of_other in answer.apart[other] if other != name else ():
+            require_zero(f"the losses of {NAMES[name]} move logits of {NAMES[other]}", of_other.logits)
+            require_zero(f"the losses of {NAMES[name]} move boxes of {NAMES[other]}", of_other.boxes)
     own = supervised(case, name, answer.losses)
     gradients: tuple[LayerGradient, ...] = getattr(answer, name)
     if not gradients:
@@ -79,7 +83,7 @@ def _layers_under(
     formula="∂(Σ_k w_k loss_k_enc)/∂(z_enc, b̂_enc) = the definition's slope; of every decoder layer 0",
     source="norm §4 and §7; Zhu et al. 2021, section 4.2",
     breaks="losses from a detached copy of the proposals; proposals that are trained through the decoder's boxes",
-    cases=apart_cases("encoder", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
+    cases=apart_cases("encoder", beside=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
     applies=lambda profile: has_losses(profile, "encoder"),
 )
 def encoder_slopes(component: Build, case: SetCase) -> None:
@@ -96,9 +100,7 @@ def encoder_slopes(component: Build, case: SetCase) -> None:
     formula="∂(Σ_k w_k loss_k_pre)/∂(z_pre, b̂_pre) = the definition's slope; of every decoder layer 0",
     source="norm §4 and §7; Peng et al. 2024, D-FINE, section 4.1",
     breaks="losses from a detached copy of the initial boxes; the decoder's boxes moved by them",
-    cases=apart_cases(
-        "encoder", "initial", declared=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)
-    ),
+    cases=apart_cases("initial", beside=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)),
     applies=lambda profile: has_losses(profile, "initial"),
 )
 def initial_slopes(component: Build, case: SetCase) -> None:
@@ -115,7 +117,9 @@ def initial_slopes(component: Build, case: SetCase) -> None:
     formula="∂(Σ_k w_k loss_k_dn)/∂(z_dn, b̂_dn) = the definition's slope; of every decoder layer 0",
     source="norm §4 and §7; Zhang et al. 2022, DINO, section 3.3",
     breaks="losses from under no_grad; negatives without a gradient; a gradient not divided by the number of groups",
-    cases=with_edges(apart_cases("denoising", regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5))),
+    cases=with_edges(
+        apart_cases("denoising", beside=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5))
+    ),
     applies=lambda profile: has_losses(profile, "denoising"),
 )
 def denoising_slopes(component: Build, case: SetCase) -> None:

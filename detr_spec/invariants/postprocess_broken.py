@@ -117,7 +117,7 @@ def broken_scores(component: Build, case: SetCase) -> None:
     disorder.
     """
     sound, profile = _sound_queries(case), case.configuration.profile
-    given, alone = _with_broken_scores(case, sound), replace(case, outputs=case.outputs.take(queries=sound))
+    given, alone = _with_broken_scores(case, sound), replace(case, outputs=case.outputs.with_decoder_queries(sound))
     answers = zip(detect(component, given), detect(component, alone), image_candidates(alone), strict=True)
     rule = profile.detection.non_finite_scores
     kept = rule != "drop" and not profile.detection.threshold
@@ -203,7 +203,7 @@ def broken_boxes(component: Build, case: SetCase) -> None:
     A box that is made up is drawn, counted and cropped like any other.
     """
     sound, profile = _sound_queries(case), case.configuration.profile
-    given, alone = _with_broken_boxes(case, sound), replace(case, outputs=case.outputs.take(queries=sound))
+    given, alone = _with_broken_boxes(case, sound), replace(case, outputs=case.outputs.with_decoder_queries(sound))
     answers = zip(detect(component, given), detect(component, alone), image_candidates(alone), strict=True)
     kept = profile.detection.non_finite_boxes == "keep"
     pairs = (case.outputs.queries - len(sound)) * case.configuration.num_classes

@@ -58,7 +58,7 @@ def permuted_queries(component: Build, case: SetCase) -> None:
     configuration = case.configuration
     order = case.permutation(case.outputs.queries, "queries")
     before = detect(component, case)
-    after = detect(component, replace(case, outputs=case.outputs.take(queries=order)))
+    after = detect(component, replace(case, outputs=case.outputs.with_decoder_queries(order)))
     certain = _with_certain_number(case)
     told = [(image, item) for image, item in certain if len(before[image].scores) in count_range(item, configuration)]
     premise(bool(told), "no image has the right number of detections")
@@ -283,7 +283,7 @@ def k_beyond_all_pairs(component: Build, case: SetCase) -> None:
     postprocess = component(configuration)
     sizes = declared_sizes(case.sizes, configuration.profile)
     repeats = -(-configuration.top_k // pair_count(case))
-    enough = case.outputs.take(queries=np.tile(np.arange(case.outputs.queries), repeats))
+    enough = case.outputs.with_decoder_queries(np.tile(np.arange(case.outputs.queries), repeats))
     require_refusal(
         f"k = {configuration.top_k} for {pair_count(case)} (query, class) pairs",
         sound=lambda: postprocess(enough, sizes),

@@ -13,7 +13,7 @@ from detr_spec.apart import has_losses, united_apart
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
-from detr_spec.places import Apart
+from detr_spec.places import APART, Apart
 from detr_spec.strategies.promises import Promised, SetPromise, more_queries
 from detr_spec.strategies.sets import ALL_REGIMES, set_cases
 from detr_spec.values import Outputs, Targets
@@ -26,22 +26,25 @@ MOST_PREDICTIONS = 2
 def apart_cases(
     *names: Apart,
     declared: bool = False,
+    beside: bool = False,
     regimes: Sequence[str] = ALL_REGIMES,
     layers: tuple[int, int] = (1, 1),
+    images: tuple[int, int] = (1, 3),
     targets: tuple[int, int] = (0, 5),
 ) -> Promised[SetCase]:
     """Set cases as `set_cases` draws them, with those predictions apart; `declared`: those that have losses, alone.
 
-    They are drawn like decoder layers. The encoder may have fewer queries, unless its pairs are united with the
-    decoder's. Denoising queries are one or two groups of
-    twice as many as an image has targets at most; without targets there are none.
+    `beside`: each of the others that have losses is there in half of the cases. They are drawn like decoder layers.
+    The encoder may have fewer queries, unless its pairs are united with the decoder's. Denoising queries are one or two
+    groups of twice as many as an image has targets at most; without targets there are none.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
         given = tuple(name for name in names if not declared or has_losses(domain.profile, name))
-        return _apart_case(domain, given, regimes, layers, targets)
+        others = tuple(name for name in APART if beside and name not in given and has_losses(domain.profile, name))
+        return _apart_case(domain, given, others, regimes, layers, images, targets)
 
-    of_sets = SetPromise(layers=layers[0], targets=targets[0])
+    of_sets = SetPromise(layers=layers[0], images=images[0], targets=targets[0])
 
     def admits(domain: Domain, drawn: SetCase, left: SetCase) -> bool:
         whole = _encoder_fits(left) and _further_queries_fit(left) and _denoising_fits(left)
@@ -83,17 +86,21 @@ def _apart_case(
     draw: DrawFn,
     domain: Domain,
     names: tuple[Apart, ...],
+    others: tuple[Apart, ...],
     regimes: Sequence[str],
     layers: tuple[int, int],
+    images: tuple[int, int],
     targets: tuple[int, int],
 ) -> SetCase:
+    names += tuple(name for name in others if draw(st.booleans()))
     count, predictions = draw(st.integers(*layers)), 1
     if domain.profile.keys.lists_encoder and "encoder" in names:
         predictions = int(domain.limits.fixed.get("encoder_predictions", draw(st.integers(1, MOST_PREDICTIONS))))
     denoising_layers = domain.profile.keys.denoising_layers(count)
     spare = {"encoder": predictions, "initial": 1, "one_to_many": count, "denoising": denoising_layers}
     whole = count + sum(spare[name] for name in names)
-    case: SetCase = draw(set_cases(regimes=regimes, layers=(whole, whole), targets=targets)(domain))
+    sets = set_cases(regimes=regimes, layers=(whole, whole), images=images, targets=targets)
+    case: SetCase = draw(sets(domain))
     drawn = list(case.outputs.layers)
     apart: dict[Apart, Outputs | None] = {
         name: joined_layers([drawn.pop() for _ in range(spare[name])]) for name in names

@@ -10,8 +10,8 @@ from hypothesis.strategies import DrawFn, SearchStrategy
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
+from detr_spec.strategies.apart import apart_cases
 from detr_spec.strategies.promises import Promised
-from detr_spec.strategies.sets import set_cases
 
 LARGEST_TOP_K = 120
 
@@ -20,10 +20,11 @@ def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -
     """Set-prediction cases of all regimes; where the rule is top-k, k is 1 to Q·K, often at most Q, and 120 at most.
 
     k > Q·K comes with `beyond` alone, for what happens then is a matter of its own. An implementation that
-    cannot vary k keeps its own.
+    cannot vary k keeps its own. Predictions apart that have losses in the dialect are there too, each in half of the
+    cases: what is trained beside the decoder's last layer is not detected.
     """
 
-    cases = set_cases(images=images, targets=(0, 2))
+    cases = apart_cases(beside=True, images=images, targets=(0, 2))
 
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
         return _detection_case(cases(domain), beyond)

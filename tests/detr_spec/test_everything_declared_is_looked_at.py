@@ -196,6 +196,8 @@ LOOKED_AT: dict[str, Look] = {
     "keys.one_to_many": Look("auxiliary.one-to-many-losses", FURTHER),
     "keys.one_to_many_loss": Look({None: "auxiliary.one-to-many-outputs-apart", "": "auxiliary.one-to-many-losses"}),
     "one_to_many_repeats": Look("auxiliary.one-to-many-losses", FURTHER),
+    "one_to_many_weight": Look("auxiliary.one-to-many-losses", FURTHER, numbers=("one_to_many_weight",)),
+    "one_to_many_evaluation": Look("auxiliary.one-to-many-in-evaluation", FURTHER),
     "keys.denoising_loss": Look({None: "auxiliary.denoising-outputs-apart", "": "auxiliary.denoising-losses"}),
     "keys.denoising_auxiliary_loss": Look("auxiliary.denoising-losses", OF_ONE_LAYER, open=(None,)),
     "keys.denoising_meta": Look("auxiliary.denoising-losses", DENOISING),

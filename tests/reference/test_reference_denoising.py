@@ -104,6 +104,15 @@ def test_rt_detr_weighs_the_losses_of_proposals_and_of_denoising_queries() -> No
     assert set(nothing) == {"loss_vfl", "loss_bbox", "loss_giou"}
 
 
+def test_h_detr_multiplies_what_it_reports_of_further_queries_and_leaves_them_out_in_evaluation() -> None:
+    criterion = HDETRCriterion(1, HDETRMatcher(2, 5, 2), {}, 0.25, LOSSES, k_one2many=1, lambda_one2many=0.5)
+    outputs = {**layer(TARGET), **{f"{name}_one2many": value for name, value in layer(PREDICTED).items()}}
+    close(
+        criterion(outputs, TARGETS), {"loss_bbox": 0.0, "loss_bbox_one2many": 0.15, "loss_ce_one2many": FOCAL_YES / 2}
+    )
+    assert not [key for key in criterion.eval()(outputs, TARGETS) if "one2many" in key]
+
+
 def test_h_detr_repeats_the_targets_of_further_queries() -> None:
     criterion = HDETRCriterion(1, HDETRMatcher(2, 5, 2), {}, 0.25, LOSSES, k_one2many=2)
     further = {f"{name}_one2many": value for name, value in layer(PREDICTED, TARGET, [0.1, 0.1, 0.1, 0.1]).items()}

@@ -768,16 +768,18 @@ class TorchInputs:
     def _denoising(self, layers: list[dict[str, Any]], counts: list[int]) -> dict[str, Any]:
         """The predictions of denoising queries by their key, and their meta data, which are None without them.
 
-        counts: the number of objects of each image.
+        counts: the number of objects of each image; empty where they are not known, as in post-processing: the queries
+        are one group then, and none of them is made from an object.
         """
         keys, layout = self.keys, self.rules.denoising.layout
-        if not (layers and any(counts)):
+        if not layers or (counts and not any(counts)):
             return {} if keys.denoising_loss is None else {keys.denoising_meta: None}
         written = self.container if layout == "listed" else self._nested
         found = {keys.denoising: written(keys.denoising, layers)}
         queries = layers[-1][keys.logits].shape[1]
-        starts = np.arange(0, queries, 2 * max(counts))
-        places = [np.add.outer(starts, np.arange(count)).ravel() for count in counts]
+        starts = np.arange(0, queries, 2 * max(counts, default=queries))
+        own = counts or [0] * len(layers[-1][keys.logits])
+        places = [np.add.outer(starts, np.arange(count)).ravel() for count in own]
         meta = {
             keys.denoising_groups: len(starts),
             keys.denoising_queries: queries,

@@ -26,8 +26,8 @@ HDETRPostProcess = TopKPostProcess
 class HDETRCriterion(ConditionalDETRCriterion):
     """The losses of Deformable DETR; of the encoder's proposals they are called `_enc`, of further queries `_one2many`.
 
-    For further queries each target is there k_one2many times, in the matching and in num_boxes; their losses count
-    lambda_one2many times. H-DETR trains with k = 6 and 1500 of them.
+    For further queries each target is there k_one2many times, in the matching and in num_boxes; their losses, and
+    metrics, are multiplied by lambda_one2many. H-DETR trains with k = 6 and 1500 of them.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class HDETRCriterion(ConditionalDETRCriterion):
         """Return the losses and metrics of a batch, as `SetPredictionCriterion.forward`.
 
         Proposals are in `enc_outputs`, and are trained towards class 0. Predictions of further queries have the names
-        of the others with `_one2many` behind, as in `pred_logits_one2many`.
+        of the others with `_one2many` behind, as in `pred_logits_one2many`; in evaluation they have no losses.
         """
         losses = super().forward(outputs, targets)
         if "enc_outputs" in outputs:
@@ -59,7 +59,7 @@ class HDETRCriterion(ConditionalDETRCriterion):
             losses |= with_suffix(self._layer_losses(outputs["enc_outputs"], binary, pairs, num_boxes), "_enc")
         names = ("pred_logits", "pred_boxes", "aux_outputs")
         further = {name: outputs[f"{name}_one2many"] for name in names if f"{name}_one2many" in outputs}
-        if further:
+        if further and self.training:
             repeated = [{name: _repeated(values, self.k_one2many) for name, values in own.items()} for own in targets]
             own = super().forward(further, repeated)
             losses |= with_suffix({name: self.lambda_one2many * loss for name, loss in own.items()}, "_one2many")

@@ -40,7 +40,7 @@ OF_INITIAL = (INITIAL, INITIAL_APART, INITIAL_SLOPES, UNITED)
 IDS = (*OF_LOSSES, *OF_INITIAL, ENCODER_APART, DENOISING_APART, ENCODER_SLOPES, DENOISING_SLOPES, WEIGHED, CONNECTED)
 INVARIANTS = tuple(item for name in IDS for item in find_invariants(name))
 EXAMPLES = 15
-FEWER = 5
+FEWER = 10
 
 KEYS = Keys(encoder_loss="{loss}_enc", denoising_loss="{loss}_dn")
 DINO_KEYS = Keys(

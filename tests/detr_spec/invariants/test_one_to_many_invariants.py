@@ -20,7 +20,8 @@ from detr_spec.values import InvalidValue
 
 LOSSES, APART = "auxiliary.one-to-many-losses", "auxiliary.one-to-many-outputs-apart"
 SLOPES, CONNECTED = "gradients.one-to-many-losses", "criterion.losses-with-gradient"
-IDS = (LOSSES, APART, SLOPES, CONNECTED)
+EVALUATED = "auxiliary.one-to-many-in-evaluation"
+IDS = (LOSSES, APART, SLOPES, CONNECTED, EVALUATED)
 EXAMPLES = 15
 FEWER = 15
 
@@ -34,6 +35,7 @@ PROFILES = {
         losses=LossRules(weighted=True),
         matching=MatchingScope(groups=2),
         one_to_many_repeats=3,
+        one_to_many_weight=0.5,
     ),
 }
 
@@ -64,6 +66,20 @@ class RepeatedOnce(DeclaredCriterion):
         super().__init__(replace(configuration, profile=once))
 
 
+class WeightOfOne(DeclaredCriterion):
+    """The losses of further queries are as if their weight were 1, whatever it is."""
+
+    def __init__(self, configuration: Any) -> None:
+        super().__init__(replace(configuration, one_to_many_weight=1.0))
+
+
+class AlwaysTrains(DeclaredCriterion):
+    """Further queries have the losses of training in evaluation too."""
+
+    def train(self, mode: bool = True) -> Any:
+        return super().train(True)
+
+
 class FurtherAsQueries(SetCriterion):
     """Further queries are pooled with the others."""
 
@@ -82,8 +98,20 @@ class TotalWithoutFurther(DeclaredCriterion):
         return {**super()._of_further_queries(outputs, targets, found), "loss": found["loss"]}
 
 
+def built_to(profile: Profile) -> Factory:
+    """A criterion built to a profile, whatever it is asked for."""
+    return lambda configuration: DeclaredCriterion(replace(configuration, profile=profile))
+
+
 DEFECTS: dict[str, tuple[Factory, Profile, set[str]]] = {
     "further queries as others": (softmax(FurtherAsQueries), DETR, {APART}),
+    "a weight of 1": (WeightOfOne, H_DETR, {LOSSES, SLOPES}),
+    "losses in evaluation": (AlwaysTrains, H_DETR, {EVALUATED}),
+    "no losses in evaluation": (
+        built_to(replace(PROFILES["summed"], one_to_many_evaluation="absent")),
+        PROFILES["summed"],
+        {EVALUATED},
+    ),
     "targets once": (RepeatedOnce, H_DETR, {LOSSES, SLOPES}),
     "no losses": (of_further(lambda _: {}), H_DETR, {LOSSES, SLOPES}),
     "no class error": (
@@ -111,7 +139,7 @@ def test_every_invariant_has_a_defect() -> None:
 
 
 def test_implementations_without_further_queries_are_not_asked() -> None:
-    for name in (LOSSES, SLOPES):
+    for name in (LOSSES, SLOPES, EVALUATED):
         (invariant,) = find_invariants(name)
         assert not invariant.applies(DETR)
 

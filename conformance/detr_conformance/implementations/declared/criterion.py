@@ -107,14 +107,16 @@ class DeclaredCriterion(nn.Module):
             criterion = self._criterion(replace(self.configuration, num_classes=classes + surplus))
         losses = criterion(given, truth)
         found = declared_losses(losses, self.configuration, len(given.get(OWN.auxiliary, ())))
-        further = further_outputs(outputs, self.keys)
+        absent = self.profile.one_to_many_evaluation == "absent" and not self.training
+        further = {} if absent else further_outputs(outputs, self.keys)
         return found | self._of_further_queries(further, targets, found) if further else found
 
     def _of_further_queries(self, outputs: Any, targets: Any, found: dict[str, Tensor]) -> dict[str, Tensor]:
         """The losses of further queries, as those of another criterion, and the total with them."""
         if self.further is None:
             return {}
-        losses, total = self.further(outputs, targets), self.keys.total
+        total, weight = self.keys.total, self.configuration.one_to_many_weight
+        losses = {key: weight * loss for key, loss in self.further(outputs, targets).items()}
         named = {str(self.keys.one_to_many_loss).format(loss=key): loss for key, loss in losses.items() if key != total}
         return named if total is None else {**named, total: found[total] + losses[total]}
 

@@ -19,6 +19,7 @@ def h_detr_criterion(configuration: Configuration) -> dialects.HDETRCriterion:
         configuration.losses,
         configuration.class_loss.numbers["gamma"],
         k_one2many=configuration.profile.one_to_many_repeats,
+        lambda_one2many=configuration.one_to_many_weight,
     )
 
 
