@@ -34,6 +34,7 @@ NUMBERS: dict[str, tuple[object, ...]] = {
     "giou_epsilon": (0.0, 1e-7, 1e-6, 1e-3),
     "least_divisor": (None, 1e-7, 1e-6, 1e-2),
     "top_k": (100, 300, 1, 7, None),
+    "input_side": (None, 640, 33),
     "first_label": (0, 1),
     "groups": (1, 2, 3),
     "repeats": (1, 2, 3),

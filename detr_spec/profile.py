@@ -89,6 +89,13 @@ class DetectionRules:
     """Whether only detections whose score exceeds the configuration's threshold are returned."""
     size_order: Literal["height-width", "width-height"] = "height-width"
     """The order of the two numbers in each row of `target_sizes`."""
+    geometry: Literal["resized", "letterboxed", "padded-behind"] = "resized"
+    """What predicted boxes are relative to: the image, which was resized to the model's input, whatever its shape; or
+    a square input that holds the image, scaled by the ratio of the input's side and the image's longer one, and beside
+    it padding: as much on both sides, or on the right and below alone. Boxes are mapped back to pixels of the image."""
+    input_side: int | None = None
+    """The side S of that input, where the padding before a side s of the image is of whole pixels,
+    ⌊(S − round(s S / m)) / 2⌋, m the longer side; None where it is half of what is left, whatever the input's side."""
     clamp: bool = False
     """Whether boxes are clamped to the image."""
     non_finite_scores: Literal["keep", "rank-last", "drop", "refuse", "unchecked"] = "keep"
@@ -105,6 +112,8 @@ class DetectionRules:
         require_choices(self)
         if self.top_k is not None and self.top_k < 1:
             raise InvalidValue(f"top_k is {self.top_k}; expected at least 1, or None for as many as there are queries")
+        if self.input_side is not None and self.input_side < 1:
+            raise InvalidValue(f"input_side is {self.input_side}; expected at least 1, or None for any")
         if self.drops_no_object and self.rule == "top-k":
             raise InvalidValue("drops_no_object is True, and the rule is 'top-k'; expected 'best-foreground-class'")
 

@@ -9,6 +9,7 @@ import numpy as np
 from detr_spec.activations import sigmoid, softmax
 from detr_spec.boxes import cxcywh_to_xyxy
 from detr_spec.configuration import Configuration
+from detr_spec.detections.geometry import boxes_in_pixels, in_pixels, per_corner
 from detr_spec.parameters import parameter
 from detr_spec.tolerance import Interval, SameNumbers, hull, lift, maximum, minimum, phrase_means
 from detr_spec.values import Booleans, Detections, Floats, Integers, part_dtypes
@@ -49,9 +50,14 @@ def no_object_score(logits: Interval, configuration: Configuration) -> Interval 
     return softmax(logits)[..., -1] if configuration.profile.detection.drops_no_object else None
 
 
-def scaled_boxes(boxes: SameNumbers, size: Integers, configuration: Configuration) -> SameNumbers:
-    """Relative cxcywh → xyxy × (W, H, W, H) in pixels; size = (height, width); [..., 4] → [..., 4]."""
-    return _clamped(cxcywh_to_xyxy(boxes), np.ones(2, dtype=np.int64), configuration) * _per_corner(size)
+def scaled_boxes(boxes: Floats, size: Integers, configuration: Configuration) -> Floats:
+    """Relative cxcywh → xyxy in pixels of an image of (height, width); [..., 4] → [..., 4]."""
+    return in_image(cxcywh_to_xyxy(boxes), size, configuration)
+
+
+def in_image(corners: SameNumbers, size: Integers, configuration: Configuration) -> SameNumbers:
+    """Corners relative to the model's input as pixels of an image of (height, width), held inside it if declared."""
+    return _clamped(in_pixels(corners, size, configuration.profile.detection), size, configuration)
 
 
 def candidates(
@@ -83,21 +89,17 @@ def _sigmoid_range(logits: Interval) -> Interval:
 
 
 def _box_range(boxes: Interval, size: Integers, configuration: Configuration) -> Interval:
-    direct = scaled_boxes(boxes, size, configuration)
-    return hull(direct, _clamped(cxcywh_to_xyxy(boxes * _per_corner(size)), size, configuration))
+    rules = configuration.profile.detection
+    inside = _clamped(cxcywh_to_xyxy(boxes), np.ones(2, dtype=np.int64), configuration)
+    after = boxes_in_pixels(boxes, size, rules)
+    return hull(in_image(inside, size, configuration), _clamped(after, size, configuration))
 
 
 def _clamped(corners: SameNumbers, size: Integers, configuration: Configuration) -> SameNumbers:
     """Corners in xyxy, held inside an image of (height, width) if the profile says so."""
     if not configuration.profile.detection.clamp:
         return corners
-    return minimum(maximum(corners, 0.0), _per_corner(size))
-
-
-def _per_corner(size: Integers) -> Floats:
-    """(height, width) → (W, H, W, H)."""
-    height, width = size
-    return np.array([width, height, width, height], dtype=np.float64)
+    return minimum(maximum(corners, 0.0), per_corner(size))
 
 
 def expected_count(scores: tuple[int, ...], configuration: Configuration) -> int:

@@ -11,7 +11,7 @@ from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.detections.rules import Candidates, candidates, kept_range
 from detr_spec.implementation import PostProcess
-from detr_spec.profile import Profile
+from detr_spec.profile import DetectionRules, Profile
 from detr_spec.strategies import detection_cases
 from detr_spec.tolerance import SMALLEST, SPACING
 from detr_spec.values import Answer, Booleans, Detections, Floats, Integers
@@ -24,6 +24,9 @@ SEVERAL_IMAGES = detection_cases(images=(2, 3))
 
 BOX_ROUNDINGS = 4
 """Half a side, a corner, and a product, in any order; a far corner may be reached from the near one."""
+
+PADDED_ROUNDINGS = 10
+"""These, and a ratio, a scaled side, what it leaves of the input, and a difference and a quotient, of either."""
 
 
 def declared_sizes(sizes: Integers, profile: Profile) -> Integers:
@@ -139,14 +142,25 @@ def largest_pairing(possible: Booleans) -> Integers:
     return np.asarray(maximum_bipartite_matching(csr_array(possible), perm_type="column"), dtype=np.int64)
 
 
-def box_allowance(dtype: str, *boxes: Floats) -> Floats:
+def box_allowance(dtype: str, *boxes: Floats, roundings: int = BOX_ROUNDINGS) -> Floats:
     """How far apart two answers of one implementation for the same boxes [n, 4] in xyxy may be.
 
     Both are rounded a few times, from numbers no larger than the larger coordinate on the same axis.
     """
     per_axis = np.abs(np.stack(boxes)).reshape(len(boxes), -1, 2, 2).max(axis=(0, 2))
-    slack = 2 * BOX_ROUNDINGS * (SPACING[dtype] * per_axis + SMALLEST[dtype])
+    slack = 2 * roundings * (SPACING[dtype] * per_axis + SMALLEST[dtype])
     return np.concatenate([slack, slack], axis=-1)
+
+
+def scaled_allowance(dtype: str, unit: Floats, size: Integers, *boxes: Floats, rules: DetectionRules) -> Floats:
+    """How far apart boxes [n, 4] of an image of (height, width) may be from those of one pixel, scaled.
+
+    Where padding is taken from them, they are rounded when they are larger: relative to the longer side of the image.
+    """
+    if rules.geometry == "resized":
+        return box_allowance(dtype, *boxes)
+    before = (np.abs(unit) + 1.0) * max(size)
+    return box_allowance(dtype, *boxes, before, roundings=PADDED_ROUNDINGS)
 
 
 def score_allowance(allowed: Candidates, *scores: Floats) -> float:
@@ -177,13 +191,13 @@ def require_same_detections(
             f"{what}: boxes",
             after.boxes,
             before.boxes,
-            box_allowance(configuration.dtype, after.boxes, before.boxes),
+            box_allowance(configuration.dtype, after.boxes, before.boxes) + _widest(allowed),
         )
         _require_same_labels(what, after, before, allowed, configuration)
         return
     require_close(f"{what}: sorted scores", -np.sort(-after.scores), -np.sort(-before.scores), margin)
     if _is_certain(allowed, count):
-        _require_same_set(what, after, before, margin, configuration.dtype)
+        _require_same_set(what, after, before, allowed, margin, configuration.dtype)
 
 
 def _require_same_labels(
@@ -210,11 +224,18 @@ def _is_certain(allowed: Candidates, count: int) -> bool:
     return bool(lower[:count].min(initial=np.inf) > upper[count:].max(initial=-np.inf))
 
 
-def _require_same_set(what: str, after: Detections, before: Detections, margin: float, dtype: str) -> None:
+def _widest(allowed: Candidates) -> float:
+    """The widest range of a coordinate: where padding is taken away, more than rounding of what is left."""
+    return float((allowed.boxes.upper - allowed.boxes.lower).max(initial=0.0))
+
+
+def _require_same_set(
+    what: str, after: Detections, before: Detections, allowed: Candidates, margin: float, dtype: str
+) -> None:
     """Raises `Violation` unless the detections can be paired one to one, each with one that agrees."""
     count = len(before.scores)
     rows, columns = (index.ravel() for index in np.indices((count, count)))
-    slack = box_allowance(dtype, after.boxes, before.boxes).max(initial=0.0)
+    slack = (box_allowance(dtype, after.boxes, before.boxes) + _widest(allowed)).max(initial=0.0)
     alike = (
         (after.labels[rows] == before.labels[columns])
         & _near(after.scores[rows], before.scores[columns], margin)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.detections.rules import Candidates
+from detr_spec.detections.rules import Candidates, in_image
 from detr_spec.invariant import invariant
 from detr_spec.invariants.detections import (
     ANY_CASE,
@@ -22,11 +22,12 @@ from detr_spec.invariants.detections import (
     known_labels,
     largest_pairing,
     one_detection,
+    scaled_allowance,
     top_k_rule,
     within,
 )
-from detr_spec.tolerance import SMALLEST, SameNumbers, maximum, minimum
-from detr_spec.values import Booleans, Detections, Integers
+from detr_spec.tolerance import SMALLEST, SameNumbers, lift, maximum, minimum
+from detr_spec.values import Booleans, Detections, Integers, part_dtypes
 from detr_spec.violation import Violation, require, require_close, require_shape, require_within
 
 
@@ -74,22 +75,31 @@ def dtypes(component: Build, case: SetCase) -> None:
 @invariant(
     "postprocess.pixels-of-each-axis",
     number="P2",
-    formula="box(H, W) = (W, H, W, H) · box(1, 1)",
-    source="norm §5: boxes × (W, H, W, H) of each image's own size",
-    breaks="height and width exchanged; a branch that returns boxes unscaled; W − 1 for W",
+    formula=(
+        "box(H, W) = (W, H, W, H) · box(1, 1); of a padded input, m · box(1, 1) − padding before the image, m the "
+        "longer of H and W"
+    ),
+    source="norm §5: boxes × (W, H, W, H) of each image's own size, or without the padding of its input",
+    breaks=(
+        "height and width exchanged; a branch that returns boxes unscaled; W − 1 for W; padding of the wrong axis, "
+        "twice as much, or left in; the ratio of the shorter side"
+    ),
     cases=ANY_CASE,
 )
 def pixels_of_each_axis(component: Build, case: SetCase) -> None:
     """In an image of H × W pixels x is W times, and y is H times, what it is in an image of one pixel.
 
+    Where the image was scaled by one ratio and padded, both are max(H, W) times that, less the padding.
     With height and width exchanged a detector looks right on square images, and on no other.
     """
     units, pixels = detect(component, in_unit_images(case)), detect(component, case)
     for image, (unit, scaled, size) in enumerate(zip(units, pixels, case.sizes, strict=True)):
-        expected = unit.boxes * np.array([size[1], size[0], size[1], size[0]])
-        require_shape(f"image {image}: boxes", scaled.boxes, expected.shape)
-        slack = box_allowance(case.configuration.dtype, scaled.boxes, expected)
-        require_close(f"image {image} of height {size[0]} and width {size[1]}: boxes", scaled.boxes, expected, slack)
+        dtype, rules = case.configuration.dtype, case.configuration.profile.detection
+        right = in_image(lift(unit.boxes, part_dtypes(dtype).boxes), size, case.configuration)
+        require_shape(f"image {image}: boxes", scaled.boxes, right.shape)
+        slack = scaled_allowance(dtype, unit.boxes, size, scaled.boxes, right.value, rules=rules)
+        slack += right.upper - right.lower
+        require_close(f"image {image} of height {size[0]} and width {size[1]}: boxes", scaled.boxes, right.value, slack)
 
 
 @invariant(

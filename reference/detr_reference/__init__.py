@@ -22,6 +22,7 @@ from .boxes import (
 from .criterion import FocalSetCriterion, SetCriterion, build_weight_dict
 from .heads import MLP, DetectionHeads
 from .images import ImageBatch, pad_images, resize_padding
+from .letterbox import Letterbox
 from .losses import dice_loss, sigmoid_focal_loss, weighted_cross_entropy
 from .matcher import HungarianMatcher, focal_cost, negative_probability_cost
 from .model import DETR, build_detr
@@ -40,6 +41,7 @@ __all__ = [
     "FocalSetCriterion",
     "HungarianMatcher",
     "ImageBatch",
+    "Letterbox",
     "PostProcess",
     "SetCriterion",
     "StepMetrics",

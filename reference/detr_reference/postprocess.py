@@ -7,10 +7,18 @@ from torch import Tensor, nn
 
 from .batch import Outputs, check_output_shapes
 from .boxes import box_cxcywh_to_xyxy
+from .letterbox import Letterbox
 
 
 class PostProcess(nn.Module):
-    """The softmax dialect: each query gives one detection, of its most probable class but no-object."""
+    """The softmax dialect: each query gives one detection, of its most probable class but no-object.
+
+    letterbox: how images were put into the model's input, which predicted boxes are relative to then.
+    """
+
+    def __init__(self, letterbox: Letterbox | None = None) -> None:
+        super().__init__()
+        self.letterbox = letterbox
 
     @torch.no_grad()
     def forward(self, outputs: Outputs, target_sizes: Tensor) -> list[dict[str, Tensor]]:
@@ -23,7 +31,7 @@ class PostProcess(nn.Module):
         Raises ValueError on wrong shapes.
         """
         check_output_shapes(outputs)
-        boxes = _boxes_in_pixels(outputs["pred_boxes"], target_sizes)
+        boxes = _boxes_in_pixels(outputs["pred_boxes"], target_sizes, self.letterbox)
         probabilities = outputs["pred_logits"].softmax(dim=-1)
         scores, labels = probabilities[..., :-1].max(dim=-1)
         return _detections(scores, labels, boxes)
@@ -32,13 +40,15 @@ class PostProcess(nn.Module):
 class TopKPostProcess(nn.Module):
     """The sigmoid dialect: the k highest of an image's Q*K scores, whichever query they are of.
 
-    A query may give several detections of different classes. Deformable DETR has k = 100.
+    A query may give several detections of different classes. Deformable DETR has k = 100. letterbox: as for
+    `PostProcess`.
 
     Raises ValueError if k < 1.
     """
 
-    def __init__(self, k: int = 100) -> None:
+    def __init__(self, k: int = 100, letterbox: Letterbox | None = None) -> None:
         super().__init__()
+        self.letterbox = letterbox
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
         self.k = k
@@ -53,7 +63,7 @@ class TopKPostProcess(nn.Module):
         Raises ValueError on wrong shapes.
         """
         check_output_shapes(outputs)
-        boxes = _boxes_in_pixels(outputs["pred_boxes"], target_sizes)
+        boxes = _boxes_in_pixels(outputs["pred_boxes"], target_sizes, self.letterbox)
         all_scores = outputs["pred_logits"].sigmoid().flatten(1)
         scores, positions = all_scores.topk(min(self.k, all_scores.shape[1]), dim=1)
         num_classes = outputs["pred_logits"].shape[2]
@@ -63,13 +73,15 @@ class TopKPostProcess(nn.Module):
         return _detections(scores, labels, boxes)
 
 
-def _boxes_in_pixels(boxes: Tensor, target_sizes: Tensor) -> Tensor:
+def _boxes_in_pixels(boxes: Tensor, target_sizes: Tensor, letterbox: Letterbox | None) -> Tensor:
     """Return relative cxcywh boxes [B, Q, 4] as xyxy in pixels of each image's (height, width) [B, 2]."""
     if target_sizes.shape != (len(boxes), 2):
         raise ValueError(
             f"target_sizes must have shape {[len(boxes), 2]}, one (height, width) for each image, "
             f"got {list(target_sizes.shape)}"
         )
+    if letterbox is not None:
+        return letterbox.boxes_in_image(box_cxcywh_to_xyxy(boxes), target_sizes)
     height, width = target_sizes.to(boxes).unbind(1)
     scale = torch.stack([width, height, width, height], dim=1)
     return box_cxcywh_to_xyxy(boxes) * scale[:, None]

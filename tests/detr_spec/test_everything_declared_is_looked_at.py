@@ -82,6 +82,7 @@ class Look:
 
 
 TOP_K = replace(DEFORMABLE, name="top-k")
+LETTERBOXED = replace(DETR, detection=DetectionRules(geometry="letterboxed"))
 ENCODER = replace(DETR, keys=Keys(encoder_loss="{loss}_enc"))
 FURTHER = replace(DETR, keys=Keys(one_to_many_loss="{loss}_one2many"))
 OF_EDGES = replace(DETR, further_losses=declarable_values(Profile)["further_losses"][-1])
@@ -259,6 +260,8 @@ LOOKED_AT: dict[str, Look] = {
     "detection.threshold": Look({False: "postprocess.nothing-dropped", True: "postprocess.threshold"}),
     "detection.drops_no_object": Look({False: "postprocess.nothing-dropped", True: "postprocess.no-object-dropped"}),
     "detection.size_order": Look("postprocess.pixels-of-each-axis"),
+    "detection.geometry": Look("postprocess.pixels-of-each-axis"),
+    "detection.input_side": Look("postprocess.pixels-of-each-axis", LETTERBOXED),
     "detection.clamp": Look("postprocess.clamping"),
     "detection.non_finite_scores": Look(
         {"": "postprocess.broken-scores", "refuse": "postprocess.broken-scores-refused"},

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import detr_reference as reference
 from detr_conformance.implementations.declared.names import OWN, in_order, outputs_of_reference
 from detr_spec.configuration import Configuration
+from detr_spec.profile import DetectionRules
 
 
 class DeclaredPostProcess(nn.Module):
@@ -45,7 +46,12 @@ class DeclaredPostProcess(nn.Module):
             scores, queries, labels = scores[said], queries[said], labels[said]
         height, width = size if rules.size_order == "height-width" else size.flip(0)
         edges = torch.stack([width, height, width, height]).to(boxes)
-        pixels = reference.box_cxcywh_to_xyxy(boxes)[queries] * edges
+        corners = reference.box_cxcywh_to_xyxy(boxes)[queries]
+        letterbox = letterbox_of(rules)
+        if letterbox is None:
+            pixels = corners * edges
+        else:
+            (pixels,) = letterbox.boxes_in_image(corners[None], torch.stack([height, width])[None])
         if rules.clamp:
             pixels = pixels.clamp(min=0).minimum(edges)
         kept = scores > self.configuration.threshold if rules.threshold else torch.ones_like(scores, dtype=torch.bool)
@@ -77,6 +83,13 @@ class DeclaredPostProcess(nn.Module):
         places = ranks.flatten().topk(min(k, most)).indices
         classes = probabilities.shape[1]
         return probabilities.flatten()[places], places // classes, places % classes
+
+
+def letterbox_of(rules: DetectionRules) -> reference.Letterbox | None:
+    """How the rules say that an image was put into the model's input; None where it was resized."""
+    if rules.geometry == "resized":
+        return None
+    return reference.Letterbox(rules.input_side or 640, rules.geometry == "letterboxed", rules.input_side is not None)
 
 
 def _refuse(what: str, numbers: Tensor, policy: str) -> None:
