@@ -19,6 +19,7 @@ from detr_conformance.reports.leaving import leave_vectors
 from detr_conformance.reports.options import Outputs, output_options
 from detr_conformance.reports.show import show_report
 from detr_conformance.reports.writing import require_all_writable, write_outputs
+from detr_conformance.running.judges import Judges
 from detr_conformance.running.progress import importing, shown_progress
 from detr_conformance.running.report import Report
 from detr_conformance.running.run import Request, judges_for, parsed_seed, request
@@ -127,7 +128,11 @@ def run_check(
     require_all_writable(outputs)
     if vectors_path is not None:
         require_folder(vectors_path)
-    report = _judged(names, asked, workers, time_limit, memory_limit)
+    return concluded(_judged(names, asked, workers, time_limit, memory_limit), outputs, vectors_path)
+
+
+def concluded(report: Report, outputs: Outputs, vectors_path: Path | None) -> int:
+    """The exit code of a report, which is shown and written."""
     console = error_console() if outputs.to_standard_output else output_console()
     with contextlib.ExitStack() as last:
         # Whatever cannot be written, the others are, and what fails stands last.
@@ -141,16 +146,20 @@ def run_check(
 
 def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None, memory_limit: int) -> Report:
     """The report; an interrupt ends the check with what is known by then."""
-    judgements: dict[int, Judgement] = {}
-    console = error_console()
-    shown = partial(importing, console=console)
+    shown = partial(importing, console=error_console())
     with judges_for(names, workers, time_limit, asked.examples, memory_limit, shown) as judges:
-        plan = asked.plan(names, judges.find)
-        try:
-            with shown_progress(plan, console) as judged:
-                for place, judgement in plan.judgements(judges):
-                    judgements[place] = judgement
-                    judged(plan, place, judgement)
-        except KeyboardInterrupt:
-            pass
+        return judged_by(judges, names, asked)
+
+
+def judged_by(judges: Judges, names: Sequence[str], asked: Request) -> Report:
+    """The report of what these judges find; an interrupt ends it with what is known by then."""
+    judgements: dict[int, Judgement] = {}
+    plan = asked.plan(names, judges.find)
+    try:
+        with shown_progress(plan, error_console()) as judged:
+            for place, judgement in plan.judgements(judges):
+                judgements[place] = judgement
+                judged(plan, place, judgement)
+    except KeyboardInterrupt:
+        pass
     return plan.report(judgements)

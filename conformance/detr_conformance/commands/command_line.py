@@ -22,6 +22,7 @@ COMMANDS = {
     "check": "Judge implementations by the invariants.",
     "explain": "Explain an invariant, by its id or its number in the norm.",
     "init": "Probe a criterion, a matcher, a module …, and write what a gate in CI needs.",
+    "judge-answers": "Judge the answers that a program anywhere wrote into a file.",
     "limits": "Measure the smallest error that each invariant detects.",
     "list": "List the invariants.",
     "merge": "Join the reports of all shards of one run.",
@@ -30,7 +31,9 @@ COMMANDS = {
     "report": "Show a report that `check --json` left, or write it in other forms.",
     "vectors": "Portable test vectors: cases with their expected values.",
 }
-"""What there is, each in the module of that name, as `command`; said here, as to import them all takes seconds."""
+"""What there is, each in the module of that name, with underscores, as `command`.
+
+It is said here, as to import them all takes seconds."""
 
 
 class _Commands(click.Group):
@@ -48,7 +51,7 @@ class _Commands(click.Group):
                 "run it without -O and PYTHONOPTIMIZE"
             )
         try:
-            found: click.Command = import_module(f"{__package__}.{name}").command
+            found: click.Command = import_module(f"{__package__}.{name.replace('-', '_')}").command
         except ModuleNotFoundError as error:
             brings = "`pip install 'detr-spec[torch]'` brings what it needs"
             raise UsageError(f"{name} needs {error.name}; {brings}") from error

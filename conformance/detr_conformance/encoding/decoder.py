@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields
 from enum import Enum
 from typing import Any, get_args, get_origin
@@ -21,7 +22,7 @@ from detr_spec.hints import (
     optional_type,
 )
 from detr_spec.parts import Part, named_part
-from detr_spec.values import InvalidValue
+from detr_spec.values import Answer, InvalidValue, Observation, Outputs, Target
 
 
 class Decoder(ABC):
@@ -104,3 +105,20 @@ class Decoder(ABC):
 
 
 _SCALARS: dict[Any, Any] = {int: integer, bool: boolean, str: text}
+
+
+class AnswerDecoder(Decoder):
+    """Reads what somebody answers: what is left out was not seen, and is not promised."""
+
+    def absent(self, field: Field[Any], kind: type) -> Any:
+        """What a field is that is left out, where that is not its default."""
+        return _ABSENT.get((kind, field.name), super().absent(field, kind))
+
+
+_ABSENT: Mapping[tuple[type, str], Any] = {
+    (Answer, "observation"): Observation(mutated=None),
+    (Observation, "mutated"): None,
+    (Outputs, "broken"): True,
+    (Target, "broken"): True,
+}
+"""What fields are that an answer leaves out, where that is not their default: nothing was seen, nothing is promised."""

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detr_conformance.encoding.checks import Place, boolean, choice, integer, items, record, shown
-from detr_conformance.encoding.decoder import Decoder
+from detr_conformance.encoding.decoder import AnswerDecoder, Decoder
 from detr_conformance.encoding.encoder import Encoder
 from detr_spec.hints import default_of
 
@@ -101,5 +101,12 @@ def _decoded_non_finite(data: str, place: Place) -> float:
     return float(number)
 
 
+class _AnswersInFiles(AnswerDecoder, _Files):
+    pass
+
+
 FILES = _Files()
 """The encoding of vectors."""
+
+ANSWERS = _AnswersInFiles()
+"""The same of answers."""

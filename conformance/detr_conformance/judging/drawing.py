@@ -79,7 +79,7 @@ def _add_cases(pool: dict[str, Vector], invariant: Invariant, implementation: Im
 
     def check(component: Any, case: Any) -> None:
         invariant.check(component, case)
-        key = _key(invariant.component, case)
+        key = case_key(invariant.component, case)
         found.setdefault(key, (_is_telling(case), case))
 
     # Under one id, equal strategies draw equal cases, which then serve several invariants.
@@ -100,8 +100,8 @@ def _add_cases(pool: dict[str, Vector], invariant: Invariant, implementation: Im
         pool[key] = Vector(invariant.component, names, case, Provenance("drawn", installed_version(), SEED))
 
 
-def _key(component: str, case: Any) -> str:
-    """What makes two cases the same."""
+def case_key(component: str, case: Any) -> str:
+    """What makes two cases of a component the same."""
     document = to_document(Vector(component, ("",), case, Provenance("", "", 0)))
     return json.dumps([document[name] for name in ("component", "profile", "configuration", "case")])
 

@@ -11,6 +11,7 @@ from detr_conformance.base.isolation import MOMENT, restoring_component
 from detr_conformance.base.verdict import Judgement
 from detr_conformance.judging.judge import DEFAULT_DEVICE, blank_judgement, concluded, with_passed
 from detr_conformance.judging.search import search_case
+from detr_conformance.judging.variety import Variety
 from detr_conformance.testee.ended import Ended
 from detr_conformance.testee.stopwatch import Stopwatch
 from detr_conformance.vectors.vector import Vector
@@ -72,9 +73,15 @@ def fitted(
 
 
 def judge_vector(
-    invariant: Invariant, implementation: Implementation, vector: Vector, device: str = DEFAULT_DEVICE
+    invariant: Invariant,
+    implementation: Implementation,
+    vector: Vector,
+    device: str = DEFAULT_DEVICE,
+    variety: Variety | None = None,
 ) -> Judgement:
     """The judgement of an invariant on an implementation that rests on one vector alone.
+
+    variety: sees what is answered, too.
 
     The implementation provides the invariant's component, and the invariant applies to its profile. Raises `Unfit` as
     `fitted` does, and where the invariant itself cannot cope with the case.
@@ -84,6 +91,8 @@ def judge_vector(
     start = perf_counter()
     stopwatch = Stopwatch()
     component = stopwatch.watched(restoring_component(implementation, invariant.component))
+    if variety is not None:
+        component = variety.watched(component)
     try:
         found = search_case(invariant, component, case)
     except Ended as ended:

@@ -35,6 +35,9 @@ DEFAULT_DEVICE = "cpu"
 SMALLER_SECONDS = 60.0
 """The seconds of processor time that the search for a smaller case takes at most; half of the time limit, if less."""
 
+ALIKE = "all was answered alike, so nothing is known"
+"""Why nothing is known of an invariant that holds for answers that are all the same."""
+
 Tell = Callable[[Judgement], None]
 """Called with what is known by now of an invariant that is violated, while a smaller case is searched for."""
 
@@ -103,7 +106,7 @@ def judge(
     smaller = Smaller(min(SMALLER_SECONDS, BOUNDS.seconds / 2), own_processor_seconds, tell_found)
     judgement = _judged(invariant, domain, component, examples, seed, part, smaller)
     if judgement.verdict is Verdict.HOLDS and variety.is_lacking(judgement.fired):
-        judgement = replace(judgement, verdict=Verdict.VACUOUS, message="all was answered alike, so nothing is known")
+        judgement = replace(judgement, verdict=Verdict.VACUOUS, message=ALIKE)
     return timed(judgement)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.judging.by_vectors import summed
 from detr_conformance.judging.fitting import Unfit, judge_vector
 from detr_conformance.judging.judge import (
     DEFAULT_DEVICE,
@@ -35,12 +36,13 @@ def judge_listed(
     device: str = DEFAULT_DEVICE,
     database: tuple[str, ...] = (),
     tell: Tell | None = None,
+    judge: Callable[..., Judgement] = judge,
 ) -> Judgement:
     """The judgement of `judge`, given the ledger's entries about this invariant of this implementation on the device.
 
     Each entry's vector is replayed. One that no longer fails makes it *unexpectedly holds*. Where all fail, the dtypes
     that no entry lists are searched as ever, and what is violated there is *violated*; else it is an *expected
-    violation*. tell: as for `judge`.
+    violation*. tell: as for `judge`. judge: what judges without a ledger.
     """
     how: Any = {"examples": examples, "seed": seed, "device": device, "database": database}
     if not entries or not_asked(invariant, implementation) is not None:
@@ -57,11 +59,11 @@ def judge_listed(
     )
     beyond = unlisted_dtypes(invariant, implementation, entries)
     if not beyond:
-        return _summed(expected, [expected, *replays[1:]])
+        return summed(expected, [expected, *replays[1:]])
 
     def with_rest(rest: Judgement) -> Judgement:
         shown = _beyond(rest, entries) if rest.verdict.fails else expected
-        return _summed(shown, [expected, *replays[1:], rest])
+        return summed(shown, [expected, *replays[1:], rest])
 
     def tell_with_rest(rest: Judgement) -> None:
         if tell is not None:
@@ -103,19 +105,3 @@ def _unexpected(gone: Sequence[tuple[Entry, Judgement]]) -> Judgement:
 def _beyond(rest: Judgement, entries: Sequence[Entry]) -> Judgement:
     listed = ", ".join(dict.fromkeys(dtype for entry in entries for dtype in entry.dtypes))
     return replace(rest, message=f"beyond {entries[0].place}, which lists {listed} alone: {rest.message}")
-
-
-def _summed(judgement: Judgement, parts: Sequence[Judgement]) -> Judgement:
-    """The judgement with the cases and times of all parts."""
-    dtypes: dict[str, int] = {}
-    for part in parts:
-        for dtype, count in part.dtypes.items():
-            dtypes[dtype] = dtypes.get(dtype, 0) + count
-    return replace(
-        judgement,
-        examples=sum(part.examples for part in parts),
-        fired=sum(part.fired for part in parts),
-        dtypes=dict(sorted(dtypes.items())),
-        seconds=sum(part.seconds for part in parts),
-        implementation_seconds=sum(part.implementation_seconds for part in parts),
-    )

@@ -14,6 +14,7 @@ from detr_conformance.base.text import counted, json_text
 from detr_conformance.base.verdict import Judgement, Verdict
 from detr_conformance.judging.judge import DEFAULT_DEVICE
 from detr_conformance.running.sharding import Shard
+from detr_conformance.testee.names import RECORDED
 
 FORMAT = "detr-spec-report/1"
 """What a report's file says that it is; `schemas/report.schema.json` is the schema of that version."""
@@ -109,6 +110,9 @@ class Report:
                 f"check({implementation.name}, profile={implementation.profile!r}, "
                 f"invariants=[{judgement.id!r}], seed={seed}, examples={self.examples}{device})"
             )
+        if implementation.address.startswith(RECORDED):
+            files = shlex.split(implementation.address.removeprefix(RECORDED))
+            return shlex.join(["detr-spec", "judge-answers", *files, "--invariant", judgement.id])
         options = {
             "--profile": implementation.profile,
             "--invariant": judgement.id,

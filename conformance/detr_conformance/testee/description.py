@@ -8,6 +8,7 @@ from typing import Any
 
 from detr_conformance.base.text import LONGEST_NAME, is_name
 from detr_conformance.encoding.checks import choice, record, table
+from detr_conformance.encoding.encoder import Encoder
 from detr_conformance.testee.detr_testee import Malformed
 from detr_conformance.testee.messages import MESSAGES, Part
 from detr_spec.calls import CALLS
@@ -84,10 +85,10 @@ def _require_limits(description: Description, place: Part) -> None:
         _require_known(own.calls, tuple(CALLS), where.within("calls"))
 
 
-def encode_configuration(configuration: Configuration) -> dict[str, Any]:
+def encode_configuration(configuration: Configuration, encoder: Encoder = MESSAGES) -> dict[str, Any]:
     """A configuration as JSON, without the profile, and what follows from both."""
     derived = {name: getattr(configuration, name) for name in DERIVED}
-    return {**MESSAGES.encoded_fields(configuration, Configuration, without=("profile",)), **derived}
+    return {**encoder.encoded_fields(configuration, Configuration, without=("profile",)), **derived}
 
 
 def read_configuration(value: Mapping[str, Any], profile: Profile) -> Configuration:

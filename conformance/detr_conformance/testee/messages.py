@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 from detr_conformance.encoding.checks import Place, shown
-from detr_conformance.encoding.decoder import Decoder
+from detr_conformance.encoding.decoder import AnswerDecoder
 from detr_conformance.encoding.encoder import Encoder
 from detr_conformance.encoding.reports import plain
 from detr_conformance.testee.detr_testee import Malformed, decode_array, encode_array, encode_number
-from detr_spec.values import Answer, InvalidValue, Observation, Outputs, Target
+from detr_spec.values import InvalidValue
 from detr_spec.violation import Violation
 
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -48,7 +48,7 @@ class AnswerPart(Part):
         return Violation(f"{self.name}: {error}")
 
 
-class _Messages(Encoder, Decoder):
+class _Messages(Encoder, AnswerDecoder):
     def encoded_number(self, number: float) -> float | str:
         encoded: float | str = encode_number(number)
         return encoded
@@ -67,17 +67,6 @@ class _Messages(Encoder, Decoder):
     def decoded_array(self, data: Any, place: Any) -> NDArray[Any]:
         return decode_array(data, place.name)
 
-    def absent(self, field: Field[Any], kind: type) -> Any:
-        return _ABSENT.get((kind, field.name), super().absent(field, kind))
-
-
-_ABSENT: Mapping[tuple[type, str], Any] = {
-    (Answer, "observation"): Observation(mutated=None),
-    (Observation, "mutated"): None,
-    (Outputs, "broken"): True,
-    (Target, "broken"): True,
-}
-"""What fields are that a testee leaves out, where that is not their default: nothing was seen, nothing is promised."""
 
 MESSAGES = _Messages()
 """The encoding of what a testee is told and answers."""

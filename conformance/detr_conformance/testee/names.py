@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
 PROCESS = "process:"
 """A command follows, whose process answers for itself."""
 
 ISOLATED = "isolated:"
 """Another name follows, of what is to be put into a process."""
+
+
+RECORDED = "recorded:"
+"""The names of two files follow, of questions and of answers to them."""
+
+
+def recorded_name(questions: Path, answers: Path) -> str:
+    """The name of the implementation that gave these answers to these questions."""
+    return RECORDED + shlex.join([str(answers), "--questions", str(questions)])
 
 
 def is_testee(name: str) -> bool:

@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, get_args, get_origin
 
+from detr_conformance.encoding.checks import Place
+from detr_conformance.encoding.decoder import Decoder
+from detr_conformance.encoding.encoder import Encoder
 from detr_conformance.testee.messages import MESSAGES, AnswerPart, Part
 from detr_spec.hints import field_types, is_function, optional_type
 from detr_spec.implementation import component_type
 from detr_spec.values import Answer
+
+_MESSAGE = AnswerPart("")
 
 ALONE = "call"
 """The name of the function of a component that is one."""
@@ -29,9 +34,9 @@ class Signature:
         """Whether something is seen beside the answer's value."""
         return get_origin(self.answer) is Answer
 
-    def encoded_arguments(self, arguments: Sequence[Any]) -> list[Any]:
-        """Arguments, for a message."""
-        return [MESSAGES.encoded(value, hint) for value, hint in zip(arguments, self.arguments, strict=True)]
+    def encoded_arguments(self, arguments: Sequence[Any], encoder: Encoder = MESSAGES) -> list[Any]:
+        """Arguments, for a message, or as another encoder writes them."""
+        return [encoder.encoded(value, hint) for value, hint in zip(arguments, self.arguments, strict=True)]
 
     def decoded_arguments(self, data: Sequence[Any]) -> list[Any]:
         """The arguments that a message has; raises `Malformed`."""
@@ -43,11 +48,14 @@ class Signature:
         encoded = MESSAGES.encoded(answer, self.answer)
         return encoded if self.is_observed else {"value": encoded}
 
-    def decoded_answer(self, data: Mapping[str, Any]) -> Any:
-        """The answer that the fields of a message are; raises `Malformed`, and `Violation` for one of wrong shapes."""
+    def decoded_answer(self, data: Mapping[str, Any], place: Place = _MESSAGE, decoder: Decoder = MESSAGES) -> Any:
+        """The answer that the fields of a message are, or those that another decoder reads at a place.
+
+        Raises `Malformed`, or what the place says, and `Violation` for an answer of wrong shapes.
+        """
         if self.is_observed:
-            return MESSAGES.decoded(self.answer, data, AnswerPart(""))
-        return MESSAGES.decoded(self.answer, data["value"], AnswerPart("value"))
+            return decoder.decoded(self.answer, data, place)
+        return decoder.decoded(self.answer, data["value"], place.within("value"))
 
 
 def _built(component: str) -> Any:

@@ -56,7 +56,10 @@ def declared_implementation(profile: Profile, built_to: Profile | None = None) -
         model=to(lambda configuration: _spelt(model(configuration), configuration)),
         backbone_reach=SmallBackbone.reach,
     )
-    solver = numpy_implementation(name=NAME, profile=profile, solver=SOLVERS[built.non_finite_costs])
+    solve = SOLVERS[built.non_finite_costs]
+    solver = numpy_implementation(
+        name=NAME, profile=profile, solver=solve, batch_solver=lambda costs: [solve(cost) for cost in costs]
+    )
     return replace(whole, assignment=solver.assignment)
 
 
