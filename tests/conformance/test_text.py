@@ -129,5 +129,5 @@ def test_click_writes_only_what_is_ours_or_clean_already() -> None:
         "f'detr-spec {installed_version()}'",
         "f'detr-spec: {line}'",
         "f'detr-spec: {_unfinished(status)}'",
-        "schema_text()",
+        "schema_text(SCHEMAS[of]())",
     }

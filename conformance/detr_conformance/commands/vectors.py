@@ -14,10 +14,11 @@ from detr_conformance.implementations.resolve import resolve
 from detr_conformance.judging.drawing import drawn_vectors, right_solver
 from detr_conformance.ledger.reading import read_ledger
 from detr_conformance.recorded.questions import read_implementation
+from detr_conformance.recorded.schema import answers_schema, questions_schema
 from detr_conformance.running.run import parsed_seed, require_examples
 from detr_conformance.vectors.exporting import export, packed, set_texts
 from detr_conformance.vectors.reading import read_vectors, vectors_in
-from detr_conformance.vectors.schema import schema_text
+from detr_conformance.vectors.schema import schema_text, vector_schema
 
 
 @click.group()
@@ -36,10 +37,14 @@ def export_vectors(folder: Path) -> None:
     output_console().show(f"{folder}: {counted(count, 'vector')} in {counted(written, 'file')}")
 
 
+SCHEMAS = {"vectors": vector_schema, "questions": questions_schema, "answers": answers_schema}
+
+
 @command.command("schema")
-def print_schema() -> None:
-    """Print the JSON Schema of vectors."""
-    click.echo(schema_text(), nl=False)
+@click.argument("of", type=click.Choice(list(SCHEMAS)), default="vectors")
+def print_schema(of: str) -> None:
+    """Print the JSON Schema of vectors, or of a line of questions or of answers."""
+    click.echo(schema_text(SCHEMAS[of]()), nl=False)
 
 
 @command.command("questions")
@@ -49,7 +54,7 @@ def print_schema() -> None:
     "--vectors", type=click.Path(path_type=Path), multiple=True, help="Ask for this file's in place of the set."
 )
 @click.option("--ledger", type=click.Path(path_type=Path), multiple=True, help="Ask for this ledger's vectors too.")
-@click.option("--examples", type=int, default=0, show_default=True, help="Cases of each invariant drawn beside them.")
+@click.option("--examples", type=int, default=10, show_default=True, help="Cases of each invariant drawn beside them.")
 @click.option("--seed", default="0", show_default=True, help="What draws them, an integer or 'random'.")
 def write_questions(
     implementation: Path,

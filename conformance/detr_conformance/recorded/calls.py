@@ -43,11 +43,6 @@ class Question:
         *_, key = self.keys()
         return key
 
-    @property
-    def before(self) -> Question:
-        """The question without its last call."""
-        return Question(self.component, self.builds, self.calls[:-1])
-
 
 @dataclass(eq=False)
 class Built:

@@ -81,7 +81,7 @@ def _lines(path: Path) -> Sequence[tuple[int, str]]:
 
 def _description(said: Mapping[str, Any], place: Place) -> Description:
     try:
-        description = read_description(said, "the implementation")
+        description = read_description(said, "implementation")
     except Malformed as error:
         raise UsageError(f"{place}: {error}") from error
     if not description.components:

@@ -12,7 +12,7 @@ from pathlib import Path
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import require_folder, require_writable, write_whole
 from detr_conformance.vectors.reading import lines_of
-from detr_conformance.vectors.schema import schema_text
+from detr_conformance.vectors.schema import schema_text, vector_schema
 from detr_conformance.vectors.vector import Vector
 from detr_spec.implementation import COMPONENTS
 
@@ -51,7 +51,7 @@ def export(folder: Path) -> tuple[int, int]:
     """
     texts = {f"{component}.jsonl": text for component, text in set_texts().items()}
     texts |= {
-        SCHEMA_FILE: schema_text(),
+        SCHEMA_FILE: schema_text(vector_schema()),
         "README.txt": README,
     }
     require_folder(folder)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 
-from detr_conformance.encoding.files import LARGEST_ARRAY, NON_FINITE
+from detr_conformance.encoding.files import ARRAY_DTYPES, LARGEST_ARRAY, NON_FINITE
 from detr_conformance.vectors.vector import FORMAT, FORMAT_READ, KINDS, Expected, Provenance
 from detr_spec.configuration import Configuration
 from detr_spec.hints import array_type, default_of, field_types, is_mapping, is_part, is_record, optional_type
@@ -24,10 +25,13 @@ NUMBER: Schema = {
     "pattern": NON_FINITE,
 }
 
+EXACT = (np.float64, np.int64, np.bool_)
+"""The numbers of arrays whose dtype is known."""
 
-def schema_text() -> str:
-    """The schema of one vector as its file says it."""
-    return json.dumps(vector_schema(), indent=2, ensure_ascii=False) + "\n"
+
+def schema_text(schema: Schema) -> str:
+    """A schema as its file says it."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def vector_schema() -> Schema:
@@ -41,11 +45,11 @@ def vector_schema() -> Schema:
             "type": "object",
             "additionalProperties": {"title": "an explanation", "type": "string", "minLength": 1},
         },
-        "provenance": _schema(Provenance, definitions),
-        "profile": _schema(Profile, definitions),
+        "provenance": schema_of(Provenance, definitions),
+        "profile": schema_of(Profile, definitions),
         "configuration": object_schema(Configuration, definitions, without=("profile",)),
         "case": _case(definitions),
-        "expected": _schema(Expected, definitions),
+        "expected": schema_of(Expected, definitions),
     }
     return {
         "$schema": DIALECT,
@@ -55,8 +59,7 @@ def vector_schema() -> Schema:
         "required": [name for name in parts if name != "expected"],
         "additionalProperties": False,
         "$defs": {
-            "number": NUMBER,
-            **{name: array_schema(name) for name in ("float64", "int64", "bool")},
+            **ARRAYS,
             **dict(sorted(definitions.items())),
         },
     }
@@ -73,6 +76,10 @@ def array_schema(dtype: str) -> Schema:
         "required": ["dtype", "shape", "values"],
         "additionalProperties": False,
     }
+
+
+ARRAYS: Schema = {"number": NUMBER, **{name: array_schema(name) for name in ARRAY_DTYPES.values()}}
+"""Definitions that the others name."""
 
 
 def _case(definitions: dict[str, Schema]) -> Schema:
@@ -116,14 +123,15 @@ def _field(hint: Any, default: Any, definitions: dict[str, Schema]) -> Schema:
     """A field's schema; one that may be None by default is left out where it is."""
     optional = optional_type(hint)
     if optional is None:
-        return _schema(hint, definitions)
-    schema = _schema(optional, definitions)
+        return schema_of(hint, definitions)
+    schema = schema_of(optional, definitions)
     if default is None:
         return schema
     return {**schema, "type": [schema["type"], "null"]} if "type" in schema else {"anyOf": [schema, {"type": "null"}]}
 
 
-def _schema(hint: Any, definitions: dict[str, Schema]) -> Schema:
+def schema_of(hint: Any, definitions: dict[str, Schema]) -> Schema:
+    """The schema of a value of a type; those of dataclasses are added to the definitions."""
     if is_part(hint):
         definitions[hint.__name__] = {
             "title": "a part of a profile, by its name, with its numbers",
@@ -140,17 +148,17 @@ def _schema(hint: Any, definitions: dict[str, Schema]) -> Schema:
         return {"$ref": f"#/$defs/{hint.__name__}"}
     array = array_type(hint)
     if array is not None:
-        return {"$ref": f"#/$defs/{np.dtype(array[0]).name}"}
+        return {"$ref": f"#/$defs/{np.dtype(array[0]).name}" if array[0] in EXACT else "#/$defs/array"}
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return {"enum": list(arguments)}
-    if origin is tuple and arguments[-1] is Ellipsis:
-        return {"type": "array", "items": _schema(arguments[0], definitions)}
+    if origin in (frozenset, Sequence) or (origin is tuple and arguments[-1] is Ellipsis):
+        return {"type": "array", "items": schema_of(arguments[0], definitions)}
     if origin is tuple:
-        items = [_schema(item, definitions) for item in arguments]
+        items = [schema_of(item, definitions) for item in arguments]
         return {"type": "array", "prefixItems": items, "minItems": len(items), "maxItems": len(items)}
     if is_mapping(hint):
-        return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
+        return {"type": "object", "additionalProperties": schema_of(arguments[1], definitions)}
     return {
         float: {"$ref": "#/$defs/number"},
         int: {"type": "integer"},
