@@ -22,7 +22,7 @@ COMMANDS = {
     "check": "Judge implementations by the invariants.",
     "explain": "Explain an invariant, by its id or its number in the norm.",
     "init": "Probe a criterion, a matcher, a module …, and write what a gate in CI needs.",
-    "judge-answers": "Judge the answers that a program anywhere wrote into a file.",
+    "judge-answers": "Judge the ANSWERS that a program wrote into a file.",
     "limits": "Measure the smallest error that each invariant detects.",
     "list": "List the invariants.",
     "merge": "Join the reports of all shards of one run.",

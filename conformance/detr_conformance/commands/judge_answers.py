@@ -37,7 +37,9 @@ def command(
     vectors_path: Path | None,
     further: Path | None,
 ) -> int:
-    """Judge the ANSWERS that a program wrote into a file (docs/recorded-answers.md).
+    """Judge the ANSWERS that a program wrote into a file.
+
+    docs/recorded-answers.md describes both files.
 
     Exit code 0: nothing violated. 1: an invariant is violated, raised, or unexpectedly holds. 2: usage, a question
     without an answer, or questions that follow from the answers and were not asked.
