@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
@@ -141,24 +142,24 @@ class Configuration:
         """Whether the matching cost depends on "logits", "boxes" or "masks"."""
         return any(predictions in cost.reads for cost, _ in self.costs)
 
-    @property
+    @cached_property
     def terms(self) -> dict[str, Term]:
         """The training terms by neutral name, those of masks where they are asked for."""
         return {name: term for name, term in self._asked.items() if term.is_judged}
 
-    @property
+    @cached_property
     def not_judged(self) -> dict[str, Term]:
         """The terms beside these that the profile does not define, likewise."""
         return {name: term for name, term in self._asked.items() if not term.is_judged}
 
-    @property
+    @cached_property
     def _asked(self) -> dict[str, Term]:
         own: dict[str, Term] = {name: getattr(self, part) for name, part in LOSS_PARTS.items()}
         every = own | {further.key: further.term for further in self.profile.further_losses}
         asked = {"masks": self.masks, "edges": self.edges, "boxes": self.profile.has_boxes}
         return {name: term for name, term in every.items() if asked.get(term.moves, True)}
 
-    @property
+    @cached_property
     def term_weights(self) -> dict[str, float]:
         """The weight of each training term, by neutral name."""
         return {name: weight for name, weight in self._weights.items() if name in self.terms}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from numbers import Integral, Real
-from typing import Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from detr_spec.hints import (
 )
 from detr_spec.values import AnyNumbers, Outputs, Target
 from detr_spec.violation import NotProvided, Raised, RankFailure, Violation
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Sizes = dict[str, int]
 """The lengths of dimensions, by the letters that the shapes of one value have for them."""
@@ -112,12 +115,14 @@ def _form(hint: object) -> Form:
     if is_function(hint):
         return partial(_function, *get_args(hint))
     if is_record(hint):
-        return partial(_record, hint)
+        return partial(_record, hint, record_type(hint))
     if is_mapping(hint):
         return partial(_mapping, _form(get_args(hint)[1]))
-    if item_types(hint, 0) is not None:
-        return partial(_items, hint)
-    return _scalar_form(hint)
+    if item_types(hint, 0) is None:
+        return _scalar_form(hint)
+    if get_origin(hint) is tuple and Ellipsis not in get_args(hint):
+        return partial(_tuple, tuple(map(_form, get_args(hint))))
+    return partial(_set if get_origin(hint) is frozenset else _sequence, _form(get_args(hint)[0]))
 
 
 def _function(
@@ -152,8 +157,7 @@ def _field_forms(kind: object) -> Sequence[tuple[str, str, bool, Form]]:
     ]
 
 
-def _record(hint: object, value: object, where: Where, _: Sizes) -> object:
-    kind = record_type(hint)
+def _record(hint: object, kind: type[DataclassInstance], value: object, where: Where, _: Sizes) -> object:
     if not isinstance(value, kind):
         raise _Wrong(value, f"a value of type {kind.__name__}")
     sizes: Sizes = {}
@@ -176,19 +180,32 @@ def _mapping(form: Form, value: object, where: Where, _: Sizes) -> dict[str, obj
     return {key: _part(form, item, where, {}, repr(key)) for key, item in value.items()}
 
 
-def _items(hint: object, value: object, where: Where, _: Sizes) -> object:
-    is_set = get_origin(hint) is frozenset
-    if not isinstance(value, (list, tuple, Set) if is_set else (list, tuple)):
-        raise _Wrong(value, "a set" if is_set else "a tuple")
-    kinds = item_types(hint, len(value)) or ()
-    if len(kinds) != len(value):
-        raise _Wrong(value, f"a tuple of {len(kinds)}")
-    shared: Sizes | None = {} if get_origin(hint) is tuple and Ellipsis not in get_args(hint) else None
-    items = (
-        _part(_form(kind), item, where, {} if shared is None else shared, place)
-        for place, (item, kind) in enumerate(zip(value, kinds, strict=True))
+def _tuple(forms: tuple[Form, ...], value: object, where: Where, _: Sizes) -> object:
+    """A tuple with a form for each item, whose arrays have lengths in common."""
+    items = _listed(value)
+    if len(items) != len(forms):
+        raise _Wrong(value, f"a tuple of {len(forms)}")
+    sizes: Sizes = {}
+    return tuple(
+        _part(form, item, where, sizes, place) for place, (form, item) in enumerate(zip(forms, items, strict=True))
     )
-    return frozenset(items) if is_set else tuple(items)
+
+
+def _sequence(form: Form, value: object, where: Where, _: Sizes) -> object:
+    """A tuple of any length, with one form for all items."""
+    return tuple(_part(form, item, where, {}, place) for place, item in enumerate(_listed(value)))
+
+
+def _listed(value: object) -> list[object] | tuple[object, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _Wrong(value, "a tuple")
+    return value
+
+
+def _set(form: Form, value: object, where: Where, _: Sizes) -> object:
+    if not isinstance(value, (list, tuple, Set)):
+        raise _Wrong(value, "a set")
+    return frozenset(_part(form, item, where, {}, place) for place, item in enumerate(value))
 
 
 def _part(form: Form, value: object, where: Where, sizes: Sizes, place: object) -> object:
@@ -231,13 +248,17 @@ def _array(scalar: type[np.generic] | None, shape: str, value: object, _: Where,
 
 def _fits(lengths: tuple[int, ...], shape: str, sizes: Sizes) -> bool:
     """Whether dimensions are those of a shape such as "[n, 4]"; the lengths of new letters are added to `sizes`."""
-    names = shape.strip("[]").split(", ")
-    if len(names) != len(lengths):
-        return False
-    return all(
-        length == (int(name) if name.isdigit() else sizes.setdefault(name, length))
-        for name, length in zip(names, lengths, strict=True)
+    dimensions = _dimensions(shape)
+    return len(dimensions) == len(lengths) and all(
+        length == (known if isinstance(known, int) else sizes.setdefault(known, length))
+        for known, length in zip(dimensions, lengths, strict=True)
     )
+
+
+@cache
+def _dimensions(shape: str) -> tuple[int | str, ...]:
+    """The lengths of a shape such as "[n, 4]", letters where they are any."""
+    return tuple(int(name) if name.isdigit() else name for name in shape.strip("[]").split(", "))
 
 
 def _own(array: AnyNumbers, dtype: np.dtype[np.generic]) -> AnyNumbers:

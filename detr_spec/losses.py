@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -18,7 +18,7 @@ from detr_spec.configuration import Configuration, replace
 from detr_spec.masks import ComparedMasks, compared_in_losses, matched_masks, matched_pixels
 from detr_spec.parameters import held
 from detr_spec.profile import Profile
-from detr_spec.terms import Layer, Teacher
+from detr_spec.terms import Layer, Teacher, Term
 from detr_spec.tolerance import SPACING, Interval, SameNumbers, absolute, concatenate, interval, lift
 from detr_spec.values import Array, Booleans, Floats, Integers, Matching, Outputs, Targets, part_dtypes, round_to
 from detr_spec.written import pixels_of, truth_of
@@ -48,6 +48,28 @@ class Beside:
 
 
 ALONE = Beside()
+
+
+class Definitions(Mapping[str, Interval]):
+    """Losses by neutral name, each evaluated when it is first asked for: most checks look at one alone."""
+
+    def __init__(self, formulas: Mapping[str, Callable[[], Interval]]) -> None:
+        self._formulas, self._found = dict(formulas), dict[str, Interval]()
+
+    def __getitem__(self, name: str) -> Interval:
+        if name not in self._found:
+            self._found[name] = self._formulas[name]()
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._formulas)
+
+    def __len__(self) -> int:
+        return len(self._formulas)
+
+    def __or__(self, others: Definitions) -> Definitions:
+        """These, but the others' where both have one of a name."""
+        return Definitions(self._formulas | others._formulas)
 
 
 def by_pairs(configuration: Configuration) -> Configuration:
@@ -152,17 +174,16 @@ def cardinality_error(logits: Floats, targets: Targets, configuration: Configura
     return Interval(ends[1].value, ends[0].lower, ends[1].upper, dtype)
 
 
-def box_metrics(shown: Layer, profile: Profile) -> dict[str, Interval]:
-    """The L1 distance of the centres of matched pairs, and that of their sides, each over num_boxes; [] each.
+def _box_metrics(shown: Layer, profile: Profile) -> Definitions:
+    """The L1 distance of the centres of matched pairs, and that of their sides, as far as the profile reports them."""
+    columns = {"box_centre": (0, 2), "box_size": (2, 4)}
+    reported = {name: own for name, own in columns.items() if getattr(profile.keys, name) is not None}
+    return Definitions({name: partial(_distance, shown, *own) for name, own in reported.items()})
 
-    As far as the profile reports them.
-    """
-    columns = {"box_centre": slice(0, 2), "box_size": slice(2, 4)}
-    return {
-        name: interval(absolute(shown.boxes - shown.truth)[:, own].reshape(-1).sum() / shown.normaliser)
-        for name, own in columns.items()
-        if getattr(profile.keys, name) is not None
-    }
+
+def _distance(shown: Layer, first: int, end: int) -> Interval:
+    """The L1 distance of some coordinates of matched pairs, over num_boxes; []."""
+    return interval(absolute(shown.boxes - shown.truth)[:, first:end].reshape(-1).sum() / shown.normaliser)
 
 
 def matched_rows(arrays: Array, matchings: Sequence[Matching]) -> Array:
@@ -241,19 +262,21 @@ def set_losses(
     targets: Targets,
     matchings: Sequence[Matching],
     beside: Beside = ALONE,
-) -> dict[str, Interval]:
+) -> Definitions:
     """All losses and metrics of one decoder layer under a matching of each image, by neutral name.
 
     Mask losses are included where the layer has masks and they are asked for; what earlier layers alone have, where
     there is a teacher.
     """
     shown = shown_layer(configuration, layer, targets, matchings, beside)
-    logits, positive = matched_rows(layer.logits, matchings), matched_rows(shown.positive, matchings)
-    return {
-        **_losses_of(configuration, layer, shown, MOVED),
-        "class_error": class_error(logits, positive, metric_dtype(configuration.dtype)),
-        "cardinality": cardinality_error(layer.logits, targets, configuration),
-    }
+
+    def error() -> Interval:
+        logits, positive = matched_rows(layer.logits, matchings), matched_rows(shown.positive, matchings)
+        return class_error(logits, positive, metric_dtype(configuration.dtype))
+
+    cardinality = partial(cardinality_error, layer.logits, targets, configuration)
+    counted = Definitions({"class_error": error, "cardinality": cardinality})
+    return _losses_of(configuration, layer, shown, MOVED) | counted
 
 
 def term_losses(
@@ -263,23 +286,25 @@ def term_losses(
     matchings: Sequence[Matching],
     beside: Beside = ALONE,
     moving: Collection[str] = MOVED,
-) -> dict[str, Interval]:
+) -> Definitions:
     """As `set_losses`, with metrics of boxes alone. moving: the predictions that terms move; others are left out."""
     shown = shown_layer(configuration, layer, targets, matchings, beside)
     return _losses_of(configuration, layer, shown, moving)
 
 
-def _losses_of(
-    configuration: Configuration, layer: Outputs, shown: Layer, moving: Collection[str]
-) -> dict[str, Interval]:
+def _losses_of(configuration: Configuration, layer: Outputs, shown: Layer, moving: Collection[str]) -> Definitions:
     there = [name for name in moving if getattr(layer, name) is not None]
-    terms = held(configuration, configuration.dtype).terms
-    found = {
-        name: interval(term.value(shown))
-        for name, term in terms.items()
+    terms = {
+        name: partial(_evaluated, term, shown)
+        for name, term in held(configuration, configuration.dtype).terms.items()
         if term.moves in there and (term.layers != "earlier" or shown.teacher is not None)
     }
-    return found | box_metrics(shown, configuration.profile) if "boxes" in there else found
+    found = Definitions(terms)
+    return found | _box_metrics(shown, configuration.profile) if "boxes" in there else found
+
+
+def _evaluated(term: Term, shown: Layer) -> Interval:
+    return interval(term.value(shown))
 
 
 def classification_has_value(configuration: Configuration, targets: Targets) -> bool:

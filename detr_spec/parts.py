@@ -58,11 +58,16 @@ class Part:
     def held(self: Kind, dtype: str) -> Kind:
         """The same with the range in which a right implementation may hold each number, for calls of a dtype."""
         rounded = {name: number for name, number in self.numbers.items() if not is_held_by_all(number)}
+        if not rounded:
+            return self
         return replace(self, **{name: parameter(number, dtype) for name, number in rounded.items()})
 
     def exact(self: Kind) -> Kind:
         """The same, with each number that cases vary and dtypes round replaced by the nearest power of 2."""
-        rounded = {name: self.numbers[name] for name in self.drawn if not is_held_by_all(self.numbers[name])}
+        numbers = self.numbers
+        rounded = {name: numbers[name] for name in self.drawn if not is_held_by_all(numbers[name])}
+        if not rounded:
+            return self
         return replace(self, **{name: _nearest_power(number) for name, number in rounded.items()})
 
 

@@ -62,7 +62,11 @@ def loss_key(configuration: Configuration, name: str, place: Place = LAST) -> st
 def own_losses(configuration: Configuration, whose: Whose) -> dict[str, Reported]:
     """What is reported of the decoder's predictions alone, or of those that stand apart, by key."""
     losses = reported_losses(configuration).items()
-    return {key: reported for key, reported in losses if reported.parts and reported == reported.of(whose)}
+    return {
+        key: reported
+        for key, reported in losses
+        if reported.parts and all(place.whose == whose for _, place in reported.parts)
+    }
 
 
 def decoder_keys(configuration: Configuration) -> set[str]:

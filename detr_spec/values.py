@@ -261,7 +261,8 @@ class Outputs:
     @property
     def main(self) -> Outputs:
         """The last decoder layer alone."""
-        return replace(self, auxiliary=()).with_apart(dict.fromkeys(APART))
+        changes: Any = dict.fromkeys(APART)
+        return replace(self, auxiliary=(), **changes)
 
     @property
     def apart(self) -> dict[Apart, Outputs | None]:

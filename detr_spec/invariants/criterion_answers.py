@@ -27,6 +27,7 @@ from detr_spec.losses import (
     MEASURED_METRICS,
     METRICS,
     Beside,
+    Definitions,
     by_pairs,
     set_losses,
     target_classes,
@@ -275,10 +276,10 @@ class Judged:
         return all(judged.of_key(key).is_right for key in of_boxes if key in self.losses.values)
 
     @cached_property
-    def _definitions(self) -> dict[int | None, dict[str, Interval]]:
+    def _definitions(self) -> dict[int | None, Definitions]:
         return {}
 
-    def definitions(self, place: Place) -> dict[str, Interval]:
+    def definitions(self, place: Place) -> Definitions:
         """The range of each term of a place, which is one of its own, by neutral name."""
         if place.layer not in self._definitions:
             layer = -1 if place.layer is None else place.layer
@@ -289,7 +290,7 @@ class Judged:
             if self.union is not None:
                 of_pairs = replace(beside, normaliser=self.pairs_normaliser)
                 given = by_pairs(self.configuration), outputs, self.targets, self.union, of_pairs
-                found |= term_losses(*given, moving=("boxes", "edges"))
+                found = found | term_losses(*given, moving=("boxes", "edges"))
             self._definitions[place.layer] = found
         return self._definitions[place.layer]
 

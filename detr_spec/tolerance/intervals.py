@@ -234,8 +234,8 @@ def intervals_in(given: object) -> Iterator[Interval]:
 
 def finest(given: Iterable[object]) -> str:
     """The dtype of an operation: the finest of its intervals' dtypes, as in frameworks."""
-    dtypes = [item.dtype for item in given if isinstance(item, Interval)]
-    return dtypes[0] if len(dtypes) == 1 else min(dtypes, key=SPACING.__getitem__)
+    dtypes = {item.dtype for item in given if isinstance(item, Interval)}
+    return dtypes.pop() if len(dtypes) == 1 else min(dtypes, key=SPACING.__getitem__)
 
 
 def in_dtype(operand: Operand, dtype: str) -> Interval:

@@ -23,6 +23,10 @@ from detr_conformance.base.streams import is_closed, opened_again, put_back, sta
 if sys.platform != "win32":
     import resource
 
+    RESOURCES = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
+else:
+    RESOURCES = set()
+
 
 class Part(NamedTuple):
     """A part of the state of a process: how it is read, and how it is made what it was read to be."""
@@ -74,10 +78,7 @@ def _stop_timers(were_running: bool) -> None:
 
 
 def _resource_limits() -> dict[int, tuple[int, int]]:
-    if sys.platform == "win32":
-        return {}
-    numbers = {getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")}
-    return {number: resource.getrlimit(number) for number in numbers}
+    return {number: resource.getrlimit(number) for number in RESOURCES}
 
 
 def _set_resource_limits(limits: dict[int, tuple[int, int]]) -> None:

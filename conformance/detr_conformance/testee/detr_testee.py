@@ -35,6 +35,7 @@ DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64"),
 )  # fmt: skip
+KINDS_AND_SIZES = {(np.dtype(name).kind, np.dtype(name).itemsize) for name in DTYPES}
 
 Functions = Dict[str, Callable[..., Any]]
 """The functions of a component that was built: JSON arguments → the fields `value` and `observation` of an answer."""
@@ -190,7 +191,7 @@ def numbers(what: str, value: Any, convert: Callable[[Any], Any] = np.asarray) -
         raise wrong(what, value, "numbers") from error
     if array.dtype.kind == "f":
         array = array.astype(np.float64)
-    if array.dtype.name not in DTYPES:
+    if (array.dtype.kind, array.dtype.itemsize) not in KINDS_AND_SIZES:
         raise wrong(what, value, "numbers of at most 64 bits")
     return array
 
