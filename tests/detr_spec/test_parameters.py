@@ -35,8 +35,8 @@ DIALECTS = (DETR, DEFORMABLE)
 DRAWN_BY_STRATEGIES = {"cost_weights", "loss_weights", "mask_weights"}
 """Numbers of a profile that cases take their configurations' from."""
 
-READ_ELSEWHERE = {"threshold", "loss_mask", "loss_dice"}
-"""Numbers that no definition of a loss reads: what post-processing and the table of weights do."""
+READ_ELSEWHERE = {"threshold", "loss_mask", "loss_dice", "one_to_many_weight"}
+"""Numbers that no definition of a loss reads: what post-processing, the table of weights and sums of losses do."""
 
 
 def numeric_fields(kind: type[Any]) -> Iterator[str]:
