@@ -38,6 +38,7 @@ def _fields(component: str, configuration: Configuration) -> list[str]:
         fields += [*COST_WEIGHTS, *_numbers(profile, COST_PARTS)]
     if component in CRITERIA:
         fields += ["encoder_predictions"] if profile.keys.lists_encoder else []
+        fields += ["one_to_many_weight"] if profile.keys.one_to_many_loss is not None else []
         fields += _numbers(profile, [part for name, part in LOSS_PARTS.items() if name in configuration.terms])
     if component == "postprocess":
         fields += ["top_k"] if profile.detection.takes_k else []

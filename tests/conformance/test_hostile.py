@@ -142,6 +142,8 @@ def calls() -> Iterator[tuple[tuple[object, ...], int | None]]:
     yield ("merge", "r.json"), 2
     yield ("vectors", "export", "e\x1b[95;41m"), 0
     yield ("replay", "e\x1b[95;41m/assignment.jsonl", "it.py:IT"), 1
+    yield ("vectors", "questions", f"e{SIGNS[:4]}", "q.jsonl"), 2
+    yield ("judge-answers", f"a{SIGNS[:4]}.jsonl", "--questions", "r.json"), 2
     yield ("init", f"it{SIGNS[:4]}:IT"), 2
     yield ("check", f"process:{sys.executable} -I -S testee.py", "-n", "0"), 2
     yield ("check", f"process:{sys.executable} -I -S testee.py dies", "-n", "0"), 2

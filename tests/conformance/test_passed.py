@@ -175,6 +175,8 @@ BASES = {
 }
 LISTED = replace(DETR, keys=Keys(encoder_loss="{loss}_enc_{number}"))
 """A profile with several predictions of the encoder."""
+BRANCHED = replace(DETR, keys=Keys(one_to_many_loss="{loss}_one2many"))
+"""A profile with further queries."""
 
 
 def answer(component: str, profile: Profile, configuration: Configuration) -> Any:
@@ -211,7 +213,7 @@ def test_every_number_of_a_configuration_decides_somewhere() -> None:
     shown = {
         name
         for component in COMPONENTS
-        for profile in (*BASES.values(), LISTED)
+        for profile in (*BASES.values(), LISTED, BRANCHED)
         for name in deciding_numbers(component, Configuration(profile=profile, masks=True), weighted=True)
     }
     assert set(NUMBERS) <= shown
