@@ -188,6 +188,7 @@ SOURCE = "\n".join(path.read_text() for path in cuda_criterion.SOURCES)
 UNGUARDED = without_a_barrier(SOURCE)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("line", UNGUARDED)
 def test_without_any_of_their_barriers_memory_is_at_fault_in_every_order(
     compile_library: Callable, kernels_on_host: Any, line: int
@@ -225,6 +226,7 @@ DEFECTS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("defect", DEFECTS)
 def test_a_planted_defect_is_found(
     compile_library: Callable, kernels_on_host: Any, found_apart: Callable, defect: str

@@ -197,6 +197,7 @@ def solve_all(kernel: Callable, regime: str, order: str) -> bool:
 UNGUARDED = without_a_barrier(cuda_solver.SOURCE.read_text())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("line", UNGUARDED)
 def test_without_any_of_its_barriers_memory_is_at_fault_in_every_order(compile_kernel: Callable, line: int) -> None:
     kernel = compile_kernel(UNGUARDED[line], 800, "SMALL")
@@ -332,6 +333,7 @@ PLANTED = [(800, name, defect) for name, defect in (DEFECTS | DEFECTS_OF_MEMORY)
 PLANTED += [(OLDER, name, defect) for name, defect in DEFECTS_OF_OLDER.items()]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("architecture", "defect"), [pytest.param(a, d, id=name) for a, name, d in PLANTED])
 def test_a_planted_defect_is_found(
     compile_kernel: Callable, found_apart: Callable, architecture: int, defect: tuple[str, str, str]
