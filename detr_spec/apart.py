@@ -14,7 +14,7 @@ import numpy as np
 
 from detr_spec.calls import PLAIN
 from detr_spec.configuration import Configuration
-from detr_spec.places import ONCE, Apart, Whose
+from detr_spec.places import DENOISING, ONCE, Apart, Whose
 from detr_spec.profile import MatchingScope, Profile
 from detr_spec.values import InvalidValue, Matching, Outputs, Targets
 
@@ -26,7 +26,7 @@ def has_losses(profile: Profile, name: Apart) -> bool:
 
 def is_open(name: str, whose: Whose) -> bool:
     """Whether the value of a metric is open: what denoising and further queries count, who have several of a target."""
-    return name == "cardinality" and whose in ("denoising", "one_to_many")
+    return name == "cardinality" and whose in (*DENOISING, "one_to_many")
 
 
 def united_apart(profile: Profile) -> tuple[Apart, ...]:

@@ -92,6 +92,8 @@ TEMPLATES: dict[str, tuple[object, ...]] = {
     # Without any, hardly a drawn profile would have costs and losses that go with it.
     "boxes": ("pred_boxes", "other_pred_boxes"),
     "target_boxes": ("boxes", "other_boxes"),
+    "encoder_auxiliary_loss": (None, "{loss}_enc_{number}", "e{number}.{loss}"),
+    "initial_denoising_loss": (None, "{loss}_dn_pre", "dn_pre.{loss}"),
     "one_to_many": ("{output}_one2many", "further.{output}"),
     "one_to_many_loss": (None, "{loss}_one2many", "o2m.{loss}"),
     "denoising_loss": (None, "{loss}_dn", "dn.{loss}", "{loss}_dn_{layer}"),

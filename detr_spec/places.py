@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Apart: TypeAlias = Literal["encoder", "initial", "one_to_many", "denoising"]
+Apart: TypeAlias = Literal["encoder", "initial", "one_to_many", "denoising", "initial_denoising"]
 """Whose predictions stand apart from those of the decoder's queries."""
 
 Whose: TypeAlias = Literal["decoder"] | Apart
 """Whose predictions have losses."""
 
-APART: tuple[Apart, ...] = ("encoder", "initial", "one_to_many", "denoising")
+APART: tuple[Apart, ...] = ("encoder", "initial", "one_to_many", "denoising", "initial_denoising")
 ONCE: tuple[Apart, ...] = ("encoder", "initial")
 """Those of them that are matched like a layer of the decoder, whose targets have as many queries."""
+DENOISING: tuple[Apart, ...] = ("denoising", "initial_denoising")
+"""Those of denoising queries, of the decoder's layers and initial ones."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Place:
     """Predictions of the decoder's queries, of the encoder, or of denoising queries, in one layer.
 
     layer: the number of a layer before the last one, and None for the last. Those of the encoder are its predictions,
-    one after another. Initial predictions are one: what a head of its own says of the decoder's first layer.
+    one after another. Initial predictions are one: what a head of its own says of the decoder's first layer, of its
+    queries or of denoising ones.
     One-to-many ones are those of further queries of the decoder, whose targets are repeated.
     """
 

@@ -13,7 +13,7 @@ import numpy as np
 from detr_spec.configuration import Configuration
 from detr_spec.losses import METRICS
 from detr_spec.parameters import product
-from detr_spec.places import LAST, ONCE, Place, Whose
+from detr_spec.places import DENOISING, LAST, ONCE, Place, Whose
 from detr_spec.profile import Keys, Profile
 from detr_spec.terms import Term
 from detr_spec.tolerance import Interval
@@ -80,7 +80,9 @@ def decoder_keys(configuration: Configuration) -> set[str]:
 
 def absent_keys(configuration: Configuration) -> set[str]:
     """The keys of losses and metrics that are 0 where there are no denoising queries."""
-    return set(own_losses(configuration, "denoising")) if configuration.profile.denoising.absent == "zeros" else set()
+    if configuration.profile.denoising.absent != "zeros":
+        return set()
+    return {key for whose in DENOISING for key in own_losses(configuration, whose)}
 
 
 def without_extra(configuration: Configuration, keys: Iterable[str]) -> set[str]:

@@ -12,10 +12,12 @@ from detr_spec.values import InvalidValue
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     "auxiliary_loss": ("layer",),
     "encoder_loss": ("layer", "number"),
+    "encoder_auxiliary_loss": ("number",),
     "initial_loss": (),
     "one_to_many_loss": (),
     "denoising_loss": ("layer",),
     "denoising_auxiliary_loss": ("layer",),
+    "initial_denoising_loss": (),
 }
 """The names of losses that are made from the main loss, and what else may be in them."""
 
@@ -34,10 +36,13 @@ class Keys:
     tokens: str = "text_mask"
     auxiliary: str = "aux_outputs"
     encoder: str = "enc_outputs"
+    encoder_auxiliary: str = "enc_layer_outputs"
+    """The list of what the encoder predicts before its last prediction, where this is not in the list."""
     initial: str = "pre_outputs"
     one_to_many: str = "{output}_one2many"
     """How the logits, boxes, masks and auxiliary outputs of further queries are named from those of the decoder's."""
     denoising: str = "dn_outputs"
+    initial_denoising: str = "dn_pre_outputs"
     denoising_meta: str = "dn_meta"
     denoising_groups: str = "dn_num_group"
     denoising_queries: str = "pad_size"
@@ -70,6 +75,9 @@ class Keys:
 
     Where there may be several, "{loss}_enc_{number}" counts them from 0, and "{loss}_{layer}" from L−1, after the
     auxiliary layers; they are a list then."""
+    encoder_auxiliary_loss: str | None = None
+    """How a loss of the encoder's predictions before its last one is named from the main loss, such as
+    "{loss}_enc_{number}"; None where there are none, or where `encoder_loss` counts them."""
     initial_loss: str | None = None
     """How a loss of initial predictions is named from the main loss, such as "{loss}_pre"; None where they have no
     losses."""
@@ -82,12 +90,18 @@ class Keys:
     denoising_auxiliary_loss: str | None = None
     """Likewise in the auxiliary layers, such as "{loss}_dn_{layer}", or, for one loss of all of them, "{loss}_aux_dn";
     None where only the last layer has predictions of denoising queries."""
+    initial_denoising_loss: str | None = None
+    """How a loss of the initial predictions of denoising queries is named from the main loss, such as "{loss}_dn_pre";
+    None where they have no losses."""
     total: str | None = None
     """The name of Σ weight · loss over all terms and layers; None where that is not reported beside its parts."""
 
     def __post_init__(self) -> None:
         require_template("one_to_many", self.one_to_many, "output")
-        apart = self.encoder, self.initial, self.denoising, self.denoising_meta, *self.one_to_many_outputs.values()
+        apart = (
+            *(self.encoder, self.encoder_auxiliary, self.initial, self.denoising, self.initial_denoising),
+            *(self.denoising_meta, *self.one_to_many_outputs.values()),
+        )
         of_layer = self.logits, self.boxes, self.masks, self.edges, self.references, self.phrases, self.tokens
         require_different("outputs", *(key for key in (*of_layer, self.auxiliary, *apart) if key is not None))
         of_groups = self.denoising_groups, self.denoising_queries, self.denoising_positives
@@ -101,13 +115,20 @@ class Keys:
         for name, optional in _TEMPLATES.items():
             if (template := getattr(self, name)) is not None:
                 require_template(name, template, "loss", optional=optional)
-        if self.denoising_loss is None and self.denoising_auxiliary_loss is not None:
-            raise InvalidValue("denoising_auxiliary_loss is given without denoising_loss; expected both, or neither")
+        for name in ("denoising_auxiliary_loss", "initial_denoising_loss"):
+            if self.denoising_loss is None and getattr(self, name) is not None:
+                raise InvalidValue(f"{name} is given without denoising_loss; expected both, or neither")
+        if self.encoder_auxiliary_loss is not None and (self.encoder_loss is None or self.lists_encoder):
+            raise InvalidValue(
+                f"encoder_auxiliary_loss is given, and encoder_loss is {self.encoder_loss!r}; "
+                "expected a name without a number, such as '{loss}_enc'"
+            )
         main = self.losses
         places = [Place(whose) for whose in APART]
         places += [Place(layer=0)] if self.auxiliary_loss != "{loss}" else []
         places += [Place("one_to_many", 0)] if self.auxiliary_loss != "{loss}" else []
         places += [Place("denoising", 0)] if self.denoising_auxiliary_loss != self.denoising_loss else []
+        places += [Place("encoder", 0)] if self.encoder_auxiliary_loss is not None else []
         named = [self.named(loss, place, 2, 1) for place in places for loss in main]
         require_different("losses", *main, *(loss for loss in named if loss is not None))
 
@@ -132,6 +153,8 @@ class Keys:
         denoising = (
             places_of("denoising", self.denoising_layers(decoder_layers)) if self.denoising_loss is not None else ()
         )
+        if self.initial_denoising_loss is not None:
+            denoising = (*denoising, *places_of("initial_denoising", 1))
         return (*places_of("decoder", decoder_layers), *encoder, *initial, *further, *denoising)
 
     def denoising_layers(self, decoder_layers: int) -> int:
@@ -146,8 +169,9 @@ class Keys:
             return None if self.one_to_many_loss is None else self.one_to_many_loss.format(loss=same)
         templates = {
             "decoder": "{loss}" if last else self.auxiliary_loss,
-            "encoder": self.encoder_loss,
+            "encoder": self.encoder_loss if last or self.lists_encoder else self.encoder_auxiliary_loss,
             "initial": self.initial_loss,
+            "initial_denoising": self.initial_denoising_loss,
             "denoising": self.denoising_loss if last else self.denoising_auxiliary_loss,
         }
         of_encoder, template = place.whose == "encoder", templates[place.whose]
@@ -159,6 +183,11 @@ class Keys:
     def lists_encoder(self) -> bool:
         """Whether the encoder's predictions are a list, of one or several."""
         return any(counted in (self.encoder_loss or "") for counted in ("{layer}", "{number}"))
+
+    @property
+    def has_several_of_encoder(self) -> bool:
+        """Whether the encoder may have several predictions."""
+        return self.lists_encoder or self.encoder_auxiliary_loss is not None
 
     @property
     def shares_layers(self) -> bool:

@@ -149,13 +149,14 @@ class Outputs:
 
     logits [B, Q, C] (C = K + 1 with a no-object class, K without), boxes [B, Q, 4] as (cx, cy, w, h) in [0, 1],
     masks [B, Q, h, w] logits or None, auxiliary: the outputs of layers 0 … L−2 in order, without auxiliary of their
-    own. encoder, initial, one_to_many and denoising: predictions of the encoder, the first of the decoder's queries, by
-    another head, those of further queries, and those of denoising queries, which stand apart, each with those before in
-    `auxiliary`. edges: the logits of the distributions of each box's left, top, right and lower edge, one after
-    another, [B, Q, E], or None, and references: the boxes that these are measured from, [B, Q, 4]. phrases: where
-    labels name phrases of an image, which logit columns are the tokens of each, [B, K, C], none behind its last phrase;
-    tokens: which columns are tokens, and not padding, [B, C]. Raises `InvalidValue` on a wrong shape, and on non-finite
-    numbers or boxes outside [0, 1] unless `broken` says that the case is meant to carry them. Logits of padding may be
+    own. encoder, initial, one_to_many, denoising and initial_denoising: predictions of the encoder, the first of the
+    decoder's queries, by another head, those of further queries, those of denoising queries, and the first of these,
+    which stand apart, each with those before in `auxiliary`. edges: the logits of the distributions of each box's left,
+    top, right and lower edge, one after another, [B, Q, E], or None, and references: the boxes that these are measured
+    from, [B, Q, 4]. phrases: where labels name phrases of an image, which logit columns are the tokens of each,
+    [B, K, C], none behind its last phrase; tokens: which columns are tokens, and not padding, [B, C]. Raises
+    `InvalidValue` on a wrong shape, and on non-finite numbers or boxes outside [0, 1] unless `broken` says that the
+    case is meant to carry them. Logits of padding may be
     any; those that are no numbers become −∞.
     """
 
@@ -168,6 +169,7 @@ class Outputs:
     initial: Outputs | None = None
     one_to_many: Outputs | None = None
     denoising: Outputs | None = None
+    initial_denoising: Outputs | None = None
     edges: Annotated[Floats, "[B, Q, E]"] | None = None
     references: Annotated[Floats, "[B, Q, 4]"] | None = None
     phrases: Annotated[Booleans, "[B, K, C]"] | None = None
@@ -420,8 +422,8 @@ class LayerGradient:
 class LossGradients:
     """What a criterion returned, Σ weight · loss, and its gradient in each decoder layer, first to last.
 
-    encoder, initial, one_to_many, denoising: likewise by each of the predictions that stand apart, where they were
-    given.
+    encoder, initial, one_to_many, denoising, initial_denoising: likewise by each of the predictions that stand apart,
+    where they were given.
     """
 
     losses: Losses
@@ -431,6 +433,7 @@ class LossGradients:
     initial: tuple[LayerGradient, ...] = ()
     one_to_many: tuple[LayerGradient, ...] = ()
     denoising: tuple[LayerGradient, ...] = ()
+    initial_denoising: tuple[LayerGradient, ...] = ()
 
     @property
     def apart(self) -> dict[str, tuple[LayerGradient, ...]]:

@@ -42,6 +42,7 @@ def of_transformers(profile: Profile, matching: MatchingScope) -> Profile:
             auxiliary="auxiliary_outputs",
             encoder_loss="{loss}_aux_{layer}",
             initial_loss=None,
+            initial_denoising_loss=None,
             denoising="dn_auxiliary_outputs",
             denoising_meta="denoising_meta_values",
             labels="class_labels",

@@ -125,7 +125,9 @@ class Criterion(nn.Module):
         if isinstance(getattr(self.criterion, "matcher", None), UnmatchedWhereAbsent):
             beside |= {"pre_outputs": last | {ABSENT: True}, "enc_aux_outputs": []}
         losses: dict[str, Tensor] = self.criterion(last | beside | given, targets, **self.arguments)
-        return {key: loss for key, loss in losses.items() if "pre_outputs" in given or not key.endswith("_pre")}
+        if "pre_outputs" in given:
+            return losses
+        return {key: loss for key, loss in losses.items() if key.endswith("_dn_pre") or not key.endswith("_pre")}
 
 
 def copied(value: Any) -> Any:

@@ -39,7 +39,7 @@ from detr_spec.invariants.criterion_values import require_keys
 from detr_spec.invariants.distributed import losses_of_ranks
 from detr_spec.invariants.shared import require_evaluation, unique_matchings
 from detr_spec.losses import METRICS, num_boxes_of_ranks
-from detr_spec.places import APART, Apart
+from detr_spec.places import APART, DENOISING, Apart
 from detr_spec.reported import absent_keys, own_losses, without_extra
 from detr_spec.strategies import DISTINCT_REGIMES, apart_cases, called_cases, rank_cases, set_cases, with_edges
 from detr_spec.tolerance import Interval
@@ -51,6 +51,7 @@ NAMES: dict[Apart, str] = {
     "initial": "initial outputs",
     "one_to_many": "outputs of further queries",
     "denoising": "denoising outputs",
+    "initial_denoising": "initial outputs of denoising queries",
 }
 """What they are called in messages."""
 
@@ -63,8 +64,8 @@ def supervised(case: SetCase, name: Apart, losses: Losses) -> Judged:
     outputs = case.outputs.apart[name]
     if outputs is None:
         raise PremiseFailed(f"there are no {NAMES[name]}")
-    if name == "denoising":
-        judged_queries = _denoising(case.configuration, outputs, case.targets)
+    if name in DENOISING:
+        judged_queries = _denoising(case.configuration, outputs, case.targets, name)
         return replace(judged_queries, losses=losses, decoder_queries=_decoder_queries(case, losses))
     configuration, targets = case.configuration, targets_of(name, case.targets, case.configuration)
     united = name in united_apart(configuration.profile)
@@ -86,11 +87,17 @@ def _decoder_queries(case: SetCase, losses: Losses) -> tuple[int, int] | None:
     return Judged(case.configuration, case.outputs, case.targets, losses, matchings).counted_queries
 
 
-def _denoising(configuration: Configuration, outputs: Outputs, targets: Targets) -> Judged:
+def supervised_denoising(case: SetCase, losses: Losses) -> list[Judged]:
+    """As `supervised`, of denoising queries, and of their initial predictions where there are any."""
+    there = [name for name in DENOISING if case.outputs.apart[name] is not None]
+    return [supervised(case, name, losses) for name in there or DENOISING[:1]]
+
+
+def _denoising(configuration: Configuration, outputs: Outputs, targets: Targets, whose: Apart = "denoising") -> Judged:
     """What an answer is judged by for denoising queries, whose matchings are the same in each layer."""
     own = of_denoising(configuration, denoising_groups(outputs, targets))
     matchings = (denoising_matchings(outputs, targets),) * len(outputs.layers)
-    return Judged(own, outputs, targets, Losses({}), matchings, whose="denoising")
+    return Judged(own, outputs, targets, Losses({}), matchings, whose=whose)
 
 
 def require_definitions(answer: Judged) -> None:
@@ -122,10 +129,11 @@ def require_total(case: SetCase, answer: Judged) -> None:
 def require_apart(component: Build, case: SetCase, name: Apart) -> None:
     """Raises `Violation` unless the decoder's losses are those without these predictions, and others as declared."""
     configuration, targets = case.configuration, case.targets
-    before = judged(component, configuration, case.outputs.with_apart({name: None}), targets)
+    names = DENOISING if name == "denoising" else (name,)
+    before = judged(component, configuration, case.outputs.with_apart(dict.fromkeys(names)), targets)
     after = judged(component, configuration, case.outputs, targets)
     added = without_extra(configuration, set(after.losses.values) - set(before.losses.values))
-    declared = set(own_losses(configuration, name))
+    declared = {key for whose in names for key in own_losses(configuration, whose)}
     foreign = sorted(added - declared)
     require(not foreign, f"{NAMES[name]} add {', '.join(foreign)}", expected=sorted(declared), got=sorted(added))
     when = f"with {NAMES[name]}"
@@ -177,7 +185,7 @@ def initial_outputs_apart(component: Build, case: SetCase) -> None:
     formula="losses of (decoder layers, denoising) = losses of (decoder layers), and their own only where declared",
     source="norm §7, A6; Li et al. 2022, DN-DETR: denoising queries have targets that they were made from",
     breaks="the main loss computed over the denoising queries too (transformers PR 48528)",
-    cases=apart_cases("denoising", beside=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
+    cases=apart_cases(*DENOISING, beside=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
 )
 def denoising_outputs_apart(component: Build, case: SetCase) -> None:
     """Predictions of denoising queries change no loss of the decoder's, and have losses of their own only as declared.
@@ -261,9 +269,10 @@ def denoising_losses(component: Build, case: SetCase) -> None:
 
     Matched anew, a query would be trained towards whatever object its noise has brought it to.
     """
-    answer = supervised(case, "denoising", component(case.configuration)(case.outputs, case.targets).value)
-    require_definitions(answer)
-    require_total(case, answer)
+    answers = supervised_denoising(case, component(case.configuration)(case.outputs, case.targets).value)
+    for answer in answers:
+        require_definitions(answer)
+    require_total(case, answers[0])
 
 
 @invariant(
@@ -284,7 +293,8 @@ def absent_denoising(component: Build, case: SetCase) -> None:
 
 
 def _require_absent(losses: Losses, configuration: Configuration) -> None:
-    own, absent = set(own_losses(configuration, "denoising")), absent_keys(configuration)
+    own = {key for whose in DENOISING for key in own_losses(configuration, whose)}
+    absent = absent_keys(configuration)
     require_keys(own & set(losses.values), absent)
     for key in sorted(absent):
         got = losses.values[key]
@@ -314,7 +324,8 @@ def denoising_in_evaluation(component: Build, case: SetCase) -> None:
     if configuration.profile.denoising.evaluation == "absent":
         _require_absent(losses, configuration)
     else:
-        require_definitions(supervised(case, "denoising", losses))
+        for answer in supervised_denoising(case, losses):
+            require_definitions(answer)
 
 
 @invariant(
@@ -334,22 +345,32 @@ def denoising_losses_of_ranks(component: Callable[[Configuration], Distributed],
     """
     answers = losses_of_ranks(component, case.configuration, case.batches)
     for losses, denoising in zip(answers, denoising_of_ranks(case), strict=True):
-        if denoising is None:
+        if not denoising:
             _require_absent(losses, case.configuration)
-        else:
-            require_definitions(replace(denoising, losses=losses))
+        for of_rank in denoising:
+            require_definitions(replace(of_rank, losses=losses))
 
 
-def denoising_of_ranks(case: RankCase) -> list[Judged | None]:
-    """What the denoising losses of each rank are judged by, before an answer; None where it has no such queries."""
-    ranks = with_weights(
-        [
-            replace(_denoising(case.configuration, outputs.denoising, targets), normaliser=normaliser)
-            for normaliser, (outputs, targets) in zip(_divisors(case), case.batches, strict=True)
-            if outputs.denoising is not None
+def denoising_of_ranks(case: RankCase) -> list[list[Judged]]:
+    """What the denoising losses of each rank are judged by, before an answer; of initial predictions too.
+
+    It is nothing where a rank has no such queries.
+    """
+    found: list[list[Judged]] = [[] for _ in case.batches]
+    divisors = _divisors(case)
+    for name in DENOISING:
+        given = [
+            (rank, own, targets)
+            for rank, (outputs, targets) in enumerate(case.batches)
+            if (own := outputs.apart[name]) is not None
         ]
-    )
-    return [None if outputs.denoising is None else ranks.pop(0) for outputs, _ in case.batches]
+        of_ranks = [
+            replace(_denoising(case.configuration, own, targets, name), normaliser=divisors[rank])
+            for rank, own, targets in given
+        ]
+        for (rank, *_), of_rank in zip(given, with_weights(of_ranks), strict=True):
+            found[rank].append(of_rank)
+    return found
 
 
 def _divisors(case: RankCase) -> list[Interval]:

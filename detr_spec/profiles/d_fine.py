@@ -15,7 +15,9 @@ D_FINE = replace(
         FurtherLoss(key="loss_fgl", term=FineGrainedLocalization(reg_max=8.0), weight=0.15),
         FurtherLoss(key="loss_ddf", term=DistributionDistillation(reg_max=8.0), weight=1.5),
     ),
-    keys=replace(RT_DETR.keys, initial_loss="{loss}_pre", denoising="dn_outputs"),
+    keys=replace(
+        RT_DETR.keys, initial_loss="{loss}_pre", denoising="dn_outputs", initial_denoising_loss="{loss}_dn_pre"
+    ),
 )
 
 DEIM = replace(

@@ -11,6 +11,8 @@ DINO = replace(
         DAB.keys,
         encoder="interm_outputs",
         encoder_loss="{loss}_interm",
+        encoder_auxiliary="enc_outputs",
+        encoder_auxiliary_loss="{loss}_enc_{number}",
         denoising="output_known_lbs_bboxes",
         denoising_groups="num_dn_group",
         denoising_loss="{loss}_dn",

@@ -13,13 +13,13 @@ from detr_spec.apart import has_losses, united_apart
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
 from detr_spec.invariant import Domain
-from detr_spec.places import APART, Apart
+from detr_spec.places import APART, DENOISING, Apart
 from detr_spec.strategies.promises import Promised, SetPromise, more_queries
 from detr_spec.strategies.sets import ALL_REGIMES, set_cases
 from detr_spec.values import Outputs, Targets
 
 MOST_GROUPS = 2
-MOST_PREDICTIONS = 2
+MOST_PREDICTIONS = 3
 """The most predictions of an encoder that may have several."""
 
 
@@ -36,7 +36,8 @@ def apart_cases(
 
     `beside`: each of the others that have losses is there in half of the cases. They are drawn like decoder layers.
     The encoder may have fewer queries, unless its pairs are united with the decoder's. Denoising queries are one or two
-    groups of twice as many as an image has targets at most; without targets there are none.
+    groups of twice as many as an image has targets at most; without targets there are none. They have initial
+    predictions too where these have losses.
     """
 
     def strategy(domain: Domain) -> SearchStrategy[SetCase]:
@@ -69,8 +70,16 @@ def _further_queries_fit(case: SetCase) -> bool:
 
 
 def _denoising_fits(case: SetCase) -> bool:
-    denoising = case.outputs.denoising
-    return denoising is None or denoising_fits(denoising, case.targets, case.configuration)
+    return apart_denoising_fits(case.outputs, case.targets, case.configuration)
+
+
+def apart_denoising_fits(outputs: Outputs, targets: Targets, configuration: Configuration) -> bool:
+    """Whether denoising queries, where there are any, have predictions as cases have them, initial ones likewise."""
+    denoising, initial = outputs.denoising, outputs.initial_denoising
+    if denoising is None:
+        return initial is None
+    alike = initial is None or initial.queries == denoising.queries
+    return alike and denoising_fits(denoising, targets, configuration)
 
 
 def denoising_fits(denoising: Outputs, targets: Targets, configuration: Configuration) -> bool:
@@ -92,12 +101,15 @@ def _apart_case(
     images: tuple[int, int],
     targets: tuple[int, int],
 ) -> SetCase:
-    names += tuple(name for name in others if draw(st.booleans()))
+    names += tuple(name for name in others if name != "initial_denoising" and draw(st.booleans()))
+    if "denoising" in names and has_losses(domain.profile, "initial_denoising"):
+        names = (*dict.fromkeys((*names, "initial_denoising")),)
     count, predictions = draw(st.integers(*layers)), 1
-    if domain.profile.keys.lists_encoder and "encoder" in names:
+    if domain.profile.keys.has_several_of_encoder and "encoder" in names:
         predictions = int(domain.limits.fixed.get("encoder_predictions", draw(st.integers(1, MOST_PREDICTIONS))))
     denoising_layers = domain.profile.keys.denoising_layers(count)
     spare = {"encoder": predictions, "initial": 1, "one_to_many": count, "denoising": denoising_layers}
+    spare["initial_denoising"] = 1
     whole = count + sum(spare[name] for name in names)
     sets = set_cases(regimes=regimes, layers=(whole, whole), images=images, targets=targets)
     case: SetCase = draw(sets(domain))
@@ -111,7 +123,8 @@ def _apart_case(
     if further is not None:
         apart["one_to_many"] = more_queries(further, domain.profile.one_to_many_repeats)
     if denoising is not None:
-        apart["denoising"] = grouped(draw, denoising, case.targets)
+        groups = draw(st.integers(1, MOST_GROUPS))
+        apart |= {name: grouped(groups, part, case.targets) for name in DENOISING if (part := apart.get(name))}
     configuration = replace(case.configuration, decoder_layers=count, encoder_predictions=predictions)
     outputs = joined_layers(drawn).with_apart(apart)
     return replace(case, configuration=configuration, outputs=outputs)
@@ -122,8 +135,8 @@ def joined_layers(layers: Sequence[Outputs]) -> Outputs:
     return replace(layers[-1], auxiliary=tuple(layers[:-1]))
 
 
-def grouped(draw: DrawFn, layers: Outputs, targets: Targets) -> Outputs | None:
-    """Predictions of some groups of denoising queries, from those of a decoder; none without targets."""
+def grouped(groups: int, layers: Outputs, targets: Targets) -> Outputs | None:
+    """Predictions of so many groups of denoising queries, from those of a decoder; none without targets."""
     most = max(map(len, targets))
-    count = 2 * most * draw(st.integers(1, MOST_GROUPS)) if most else 0
+    count = 2 * most * groups
     return layers.take(queries=np.arange(count) % layers.queries) if most else None

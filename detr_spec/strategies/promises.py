@@ -19,7 +19,7 @@ from hypothesis.strategies import SearchStrategy
 
 from detr_spec.cases import Case, RankCase, SetCase
 from detr_spec.invariant import Domain
-from detr_spec.places import Apart
+from detr_spec.places import DENOISING, Apart
 from detr_spec.profile import Profile
 from detr_spec.strategies.phrases import with_phrases
 from detr_spec.values import Floats, Outputs, Targets
@@ -146,11 +146,8 @@ def _first_queries(outputs: Outputs, count: int) -> Outputs | None:
     size, rest = divmod(outputs.queries, count)
     if rest or (encoder is None) is not (outputs.encoder is None):
         return None
-    others: dict[Apart, Outputs | None] = {
-        "encoder": encoder,
-        "one_to_many": outputs.one_to_many,
-        "denoising": outputs.denoising,
-    }
+    others: dict[Apart, Outputs | None] = {name: outputs.apart[name] for name in ("one_to_many", *DENOISING)}
+    others["encoder"] = encoder
     first = outputs.with_apart(dict.fromkeys(others)).take(queries=np.arange(size))
     return first.with_apart(others)
 

@@ -10,9 +10,10 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
+from detr_spec.apart import has_losses
 from detr_spec.cases import RankCase, SetCase
 from detr_spec.invariant import Domain
-from detr_spec.strategies.apart import denoising_fits, grouped, joined_layers
+from detr_spec.strategies.apart import MOST_GROUPS, apart_denoising_fits, grouped, joined_layers
 from detr_spec.strategies.drawn_masks import masks_fit
 from detr_spec.strategies.masks import fit_masks, mask_cases
 from detr_spec.strategies.promises import Promised
@@ -70,11 +71,7 @@ def _masks_kept(case: RankCase) -> bool:
 
 
 def _denoising_kept(case: RankCase) -> bool:
-    return all(
-        denoising_fits(outputs.denoising, targets, case.configuration)
-        for outputs, targets in case.batches
-        if outputs.denoising is not None
-    )
+    return all(apart_denoising_fits(*batch, case.configuration) for batch in case.batches)
 
 
 def _load_kept(case: RankCase) -> bool:
@@ -109,7 +106,8 @@ def _rank_case(
     load = draw(st.sampled_from(loads))
     sizes = [draw(st.integers(*images)) for _ in range(draw(st.sampled_from(WORLD_SIZES)))]
     total, count = sum(sizes), draw(st.integers(*layers))
-    every = count + (domain.profile.keys.denoising_layers(count) if denoising else 0)
+    initial = int(denoising and has_losses(domain.profile, "initial_denoising"))
+    every = count + (domain.profile.keys.denoising_layers(count) if denoising else 0) + initial
     kind = mask_cases if masks else set_cases
     scenes = kind(regimes=REGIMES, layers=(every, every), images=(total, total), queries=(1, 4), targets=(1, 4))
     whole: SetCase = draw(scenes(domain))
@@ -118,9 +116,15 @@ def _rank_case(
     batches = []
     for own in dealt:
         outputs, targets = whole.outputs.take(images=own), tuple(kept[image] for image in own)
-        decoder, others = joined_layers(outputs.layers[:count]), outputs.layers[count:]
-        apart = grouped(draw, joined_layers(others), targets) if others else None
-        batches.append(_batch(replace(decoder, denoising=apart), targets))
+        decoder, others = joined_layers(outputs.layers[:count]), outputs.layers[count + initial :]
+        if others:
+            groups, first = draw(st.integers(1, MOST_GROUPS)), outputs.layers[count : count + initial]
+            decoder = replace(
+                decoder,
+                denoising=grouped(groups, joined_layers(others), targets),
+                initial_denoising=grouped(groups, joined_layers(first), targets) if first else None,
+            )
+        batches.append(_batch(decoder, targets))
     configuration = replace(whole.configuration, decoder_layers=count)
     return RankCase(configuration=configuration, regime=load, seed=whole.seed, batches=tuple(batches))
 

@@ -90,6 +90,11 @@ PHRASED = replace(DEFORMABLE, labels="phrases")
 DISTILLED = declarable_values(Profile)["further_losses"][-2]
 INITIAL = replace(DETR, keys=Keys(initial_loss="{loss}_pre"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
+FIRST_DENOISING = replace(DENOISING, keys=replace(DENOISING.keys, initial_denoising_loss="{loss}_dn_pre"))
+ENCODERS = replace(
+    DETR,
+    keys=Keys(encoder_loss="{loss}_enc", encoder_auxiliary_loss="{loss}_enc_{number}"),
+)
 UNITED = replace(INITIAL, matching=MatchingScope(box_pairs="all-predictions"))
 OF_ONE_LAYER = replace(DETR, keys=Keys(denoising_loss="dn_of_last.{loss}"))
 PIXELS = replace(DETR, targets=TargetRules(box_format="xyxy", units="pixels"))
@@ -194,6 +199,12 @@ LOOKED_AT: dict[str, Look] = {
     "keys.box_size": Look("criterion.keys"),
     "keys.auxiliary_loss": Look("auxiliary.keys"),
     "keys.encoder_loss": Look({None: "auxiliary.encoder-outputs-apart", "": "auxiliary.encoder-losses"}),
+    "keys.encoder_auxiliary": Look("auxiliary.encoder-losses", ENCODERS),
+    "keys.encoder_auxiliary_loss": Look("auxiliary.encoder-losses", ENCODERS, open=(None,)),
+    "keys.initial_denoising": Look("auxiliary.denoising-losses", FIRST_DENOISING),
+    "keys.initial_denoising_loss": Look(
+        {None: "auxiliary.denoising-outputs-apart", "": "auxiliary.denoising-losses"}, DENOISING
+    ),
     "keys.one_to_many": Look("auxiliary.one-to-many-losses", FURTHER),
     "keys.one_to_many_loss": Look({None: "auxiliary.one-to-many-outputs-apart", "": "auxiliary.one-to-many-losses"}),
     "one_to_many_repeats": Look("auxiliary.one-to-many-losses", FURTHER),

@@ -42,9 +42,12 @@ class Told(nn.Module):
 
 
 def layer(*boxes: float) -> dict[str, Tensor]:
-    """Two queries with a logit of 0 and squares of these sides at the centre."""
+    """Queries with a logit of 0 and squares of these sides at the centre."""
     sides = torch.tensor(boxes)[:, None]
-    return {"pred_logits": torch.zeros(1, 2, 1), "pred_boxes": torch.cat([sides * 0 + 0.5] * 2 + [sides] * 2, 1)[None]}
+    return {
+        "pred_logits": torch.zeros(1, len(boxes), 1),
+        "pred_boxes": torch.cat([sides * 0 + 0.5] * 2 + [sides] * 2, 1)[None],
+    }
 
 
 TARGET = [{"labels": torch.tensor([0]), "boxes": torch.tensor([[0.5, 0.5, 0.5, 0.5]])}]
@@ -130,6 +133,17 @@ def test_denoising_queries_learn_with_the_numbers_of_the_decoders_queries() -> N
     expected = 1.5 * DIVERGENCE * (0.25 + 2**0.5 * 0.5) / (1 + 2**0.5)
     assert losses["loss_ddf_dn_0"].item() == pytest.approx(expected)
     assert losses["loss_ddf_dn_1"].item() == 0
+
+
+def test_initial_predictions_of_denoising_queries_have_their_targets_over_all_groups() -> None:
+    """Two groups of two queries: of each the first has the target, and both its sides are 1/4 off."""
+    meta = {"dn_num_group": 2, "dn_positive_idx": [torch.tensor([0, 2])]}
+    given = {"dn_outputs": [layer(0.5, 0.5, 0.5, 0.5)], "dn_pre_outputs": layer(0.25, 0.5, 0.25, 0.5), "dn_meta": meta}
+    criterion = DFINECriterion(Told(pairs((1, 0))), WEIGHTS, num_classes=1)
+    losses = criterion({**layer(0.25, 0.5), **given}, TARGET)
+    assert losses["loss_bbox_dn_0"].item() == 0
+    assert losses["loss_bbox_dn_pre"].item() == pytest.approx(WEIGHTS["loss_bbox"] * 2 * (0.25 + 0.25) / 2)
+    assert not [key for key in losses if key.startswith(("loss_fgl", "loss_ddf"))]
 
 
 def test_the_matcher_answers_by_a_key_and_unknown_losses_are_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from detr_spec.cases import BoxCase, Case, CostCase, FeatureCase, HiddenCase, ImagesCase, RankCase, SetCase
-from detr_spec.places import Apart
+from detr_spec.places import DENOISING, Apart
 from detr_spec.strategies import padding_regime, sizes_regime
 from detr_spec.values import FeatureMap, Floats, Outputs, Target, Targets
 
@@ -149,7 +149,7 @@ def _with_layers(outputs: Outputs, kept: Kept) -> Outputs:
 
 def _with_queries(outputs: Outputs, kept: Kept) -> Outputs:
     """The outputs with those queries of the decoder's layers, and of an encoder that has as many."""
-    encoder, names = outputs.encoder, ("encoder", "one_to_many", "denoising")
+    encoder, names = outputs.encoder, ("encoder", "one_to_many", *DENOISING)
     others: dict[Apart, Outputs | None] = {name: part for name, part in outputs.apart.items() if name in names}
     if encoder is not None and encoder.queries == outputs.queries:
         others["encoder"] = encoder.take(queries=kept)

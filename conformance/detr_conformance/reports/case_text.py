@@ -192,6 +192,7 @@ def _parts(outputs: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
         ("initial", "queries before the decoder's first layer", "prediction"),
         ("one_to_many", "further queries", "decoder layer"),
         ("denoising", "denoising queries", "decoder layer"),
+        ("initial_denoising", "denoising queries before the decoder's first layer", "prediction"),
     )
     yield from _layers(outputs, "queries", "queries of decoder layer")
     for name, title, unit in apart:

@@ -600,10 +600,12 @@ KEYS = {
     "logits": "pred_logits", "boxes": "pred_boxes", "masks": "pred_masks",
     "edges": "pred_corners", "references": "ref_points", "phrases": "label_maps", "tokens": "text_mask",
     "auxiliary": "aux_outputs",
-    "encoder": "enc_outputs", "initial": "pre_outputs", "one_to_many": "{output}_one2many",
-    "denoising": "dn_outputs", "denoising_meta": "dn_meta",
+    "encoder": "enc_outputs", "encoder_auxiliary": "enc_layer_outputs", "initial": "pre_outputs",
+    "one_to_many": "{output}_one2many",
+    "denoising": "dn_outputs", "initial_denoising": "dn_pre_outputs", "denoising_meta": "dn_meta",
     "denoising_groups": "dn_num_group", "denoising_queries": "pad_size", "denoising_positives": "dn_positive_idx",
-    "encoder_loss": None, "denoising_loss": None, "labels": "labels", "target_boxes": "boxes",
+    "encoder_loss": None, "encoder_auxiliary_loss": None, "denoising_loss": None,
+    "labels": "labels", "target_boxes": "boxes",
     "target_masks": "masks", "target_size": "size", "target_valid": "valid", "target_counts": "counts",
 }  # fmt: skip
 """The keys of dictionaries, and of the losses of what stands apart, that a profile may name otherwise."""
@@ -626,7 +628,7 @@ TEXT = ("phrases", "tokens")
 """What is said with it of the texts of images."""
 SEEN = ("logits", "boxes", "masks")
 """The predictions by which a layer is told from others."""
-APART = ("encoder", "initial", "one_to_many", "denoising")
+APART = ("encoder", "initial", "one_to_many", "denoising", "initial_denoising")
 """The layers that stand apart from those of the decoder."""
 TARGET = {
     "labels": "labels", "boxes": "target_boxes", "masks": "target_masks", "size": "target_size",
@@ -747,6 +749,7 @@ class TorchInputs:
         own = {key: value for key, value in further.items() if key not in texts}
         main.update({self.keys.one_to_many.format(output=key): value for key, value in own.items()})
         main.update(self._denoising(self.apart["denoising"], list(map(_count, targets))))
+        main.update(zip([self.keys.initial_denoising], self.apart["initial_denoising"]))
         return self.container("outputs", main)
 
     def _layers(self, outputs: Any, name: str) -> list[dict[str, Any]]:
@@ -761,8 +764,13 @@ class TorchInputs:
         return last
 
     def _encoder(self, layers: list[dict[str, Any]]) -> dict[str, Any]:
-        """The predictions of the encoder by their key: a list of them where their losses are numbered."""
-        key, template = self.keys.encoder, self.keys.encoder_loss or ""
+        """The predictions of the encoder by their key: a list of them where their losses are numbered.
+
+        Or the last one by its key, and the list of those before by another.
+        """
+        key, template, earlier = self.keys.encoder, self.keys.encoder_loss or "", self.keys.encoder_auxiliary
+        if layers and self.keys.encoder_auxiliary_loss is not None:
+            return {key: layers[-1], **({earlier: self.container(earlier, layers[:-1])} if layers[1:] else {})}
         listed = "{layer}" in template or "{number}" in template
         return {key: self.container(key, layers) if listed else layers[-1]} if layers else {}
 

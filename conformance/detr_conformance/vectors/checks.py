@@ -150,6 +150,8 @@ def _require_layers(outputs: Outputs, configuration: Configuration, place: Place
         counts["predictions of the encoder"] = (outputs.encoder, configuration.encoder_predictions)
     if outputs.initial is not None:
         counts["initial predictions"] = (outputs.initial, 1)
+    if outputs.initial_denoising is not None:
+        counts["initial predictions of denoising queries"] = (outputs.initial_denoising, 1)
     if outputs.one_to_many is not None:
         counts["layers of further queries"] = (outputs.one_to_many, configuration.decoder_layers)
     for what, (predicted, expected) in counts.items():

@@ -174,7 +174,7 @@ def _distributed(case: RankCase) -> Expected:
     ranks = zip(batches, with_divisors([batch.judged for batch in batches]), denoising_of_ranks(case), strict=True)
     return Expected(
         ranks=tuple(
-            _expected_layers(replace(batch, judged=judged, apart=() if denoising is None else (denoising,)))
+            _expected_layers(replace(batch, judged=judged, apart=tuple(denoising)))
             for batch, judged, denoising in ranks
         )
     )

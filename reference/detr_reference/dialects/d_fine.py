@@ -51,10 +51,10 @@ class DFINECriterion(FocalSetCriterion):
     """The losses `loss_vfl`, `loss_bbox` and `loss_giou`, each times its weight: the training loss is their sum.
 
     Those of auxiliary output i are called `loss_vfl_aux_i` and so on, those of the initial predictions `loss_vfl_pre`,
-    of the encoder's prediction i `loss_vfl_enc_i`, and of denoising queries in layer i `loss_vfl_dn_i`. Each but the
-    denoising queries is matched on its own. The losses of boxes are under the union of all these pairs, of which each
-    query keeps the target that it has most often, and are divided by their number. So is `loss_fgl`, of the
-    distributions of edges, which predictions with `pred_corners` have.
+    of the encoder's prediction i `loss_vfl_enc_i`, of denoising queries in layer i `loss_vfl_dn_i`, and of the initial
+    predictions of these `loss_vfl_dn_pre`. Each but the denoising queries is matched on its own. The losses of boxes
+    are under the union of all these pairs, of which each query keeps the target that it has most often, and are divided
+    by their number. So is `loss_fgl`, of the distributions of edges, which predictions with `pred_corners` have.
 
     matcher: answers `{"indices": pairs}`. weight_dict: by the names of the last layer's losses, which count for every
     layer; D-FINE trains with 1, 5, 2, 0.15 and 1.5. losses: which of "vfl", "boxes" and "local" to compute. reg_max, up
@@ -93,10 +93,10 @@ class DFINECriterion(FocalSetCriterion):
         """Return the weighted losses of a batch, each a 0-dimensional tensor on the device of the outputs.
 
         outputs: `pred_logits` [B, Q, K], `pred_boxes` [B, Q, 4] as cxcywh in [0, 1], and optionally of the same form
-        `pre_outputs`, the lists `aux_outputs` and `enc_aux_outputs`, and `dn_outputs`, a list of all layers, with
-        `dn_meta`: `dn_num_group` and, for each image, `dn_positive_idx`. Decoder layers and denoising queries may have
-        `pred_corners` [B, Q, 4 (reg_max + 1)] and `ref_points` [B, Q, 4], cxcywh. targets: as
-        `SetPredictionCriterion.forward`, whose exceptions it raises.
+        `pre_outputs`, the lists `aux_outputs` and `enc_aux_outputs`, and, of denoising queries, `dn_outputs`, a list of
+        all layers, and `dn_pre_outputs`, with `dn_meta`: `dn_num_group` and, for each image, `dn_positive_idx`. Decoder
+        layers and denoising queries may have `pred_corners` [B, Q, 4 (reg_max + 1)] and `ref_points` [B, Q, 4], cxcywh.
+        targets: as `SetPredictionCriterion.forward`, whose exceptions it raises.
         """
         layers = matched_predictions(outputs)
         for layer in layers.values():
@@ -131,13 +131,15 @@ class DFINECriterion(FocalSetCriterion):
             return {}
         groups = meta["dn_num_group"]
         pairs = denoising_pairs(meta["dn_positive_idx"], targets, groups)
+        layers = {f"_dn_{number}": layer for number, layer in enumerate(outputs["dn_outputs"])}
+        layers |= {"_dn_pre": outputs["dn_pre_outputs"]} if "dn_pre_outputs" in outputs else {}
         losses: dict[str, Tensor] = {}
-        for number, layer in enumerate(outputs["dn_outputs"]):
+        for place, layer in layers.items():
             own = self._class_losses(layer, targets, pairs, num_boxes * groups)
             own |= self._box_losses(layer, targets, pairs, num_boxes * groups)
             own |= self._edge_losses(layer, targets, pairs, num_boxes * groups)
             own |= self._distillation(layer, outputs["dn_outputs"][-1], targets, pairs, counts)
-            losses |= self._reported(own, f"_dn_{number}")
+            losses |= self._reported(own, place)
         return losses
 
     def _reported(self, losses: Mapping[str, Tensor], suffix: str) -> dict[str, Tensor]:

@@ -198,6 +198,9 @@ class DeclaredLosses(SetPredictionCriterion):
             if layer["pred_logits"].shape[1] != meta[OWN.denoising_queries]:
                 raise ValueError(f"the meta data say {meta[OWN.denoising_queries]} denoising queries")
             found |= _with_suffix(self._denoising_losses(layer, targets, pairs, counted), f"denoising_{number}")
+        if OWN.initial_denoising in outputs:
+            initial = self._denoising_losses(outputs[OWN.initial_denoising], targets, pairs, counted)
+            found |= _with_suffix(initial, "initial_denoising_0")
         return found
 
     def _denoising_losses(
@@ -217,15 +220,20 @@ class DeclaredLosses(SetPredictionCriterion):
         """What is reported without denoising queries; other ranks may have some, and wait for their weight."""
         profile = self.configuration.profile
         earlier = len(outputs.get(OWN.auxiliary, ())) if profile.keys.denoising_auxiliary_loss is not None else 0
+        has_initial = profile.keys.initial_denoising_loss is not None
         if profile.rank_reduction == "sum" and profile.has_no_object:
-            for _ in range(earlier + 1):
+            for _ in range(earlier + 1 + has_initial):
                 sum_of_ranks(outputs["pred_logits"].new_zeros(()))
         if profile.denoising.absent == "nothing":
             return {}
-        reported = (*self.configuration.apart, *METRICS)
-        names = [getattr(OWN, name, name) for name in reported if name != "class_error"]
+        reported = [name for name in (*self.configuration.apart, *METRICS) if name != "class_error"]
         zero = outputs["pred_logits"].new_zeros(())
-        return {f"{name}_denoising_{layer}": zero for name in names for layer in range(earlier + 1)}
+        found = {
+            f"{getattr(OWN, name, name)}_denoising_{layer}": zero for name in reported for layer in range(earlier + 1)
+        }
+        edges = self.configuration.moving("edges")
+        first = [name for name in reported if has_initial and name not in edges]
+        return found | {f"{getattr(OWN, name, name)}_initial_denoising_0": zero for name in first}
 
     def _check(self, outputs: Outputs, auxiliary: Sequence[Outputs], targets: Targets) -> None:
         if self.configuration.profile.labels == "columns":

@@ -29,7 +29,7 @@ OUTPUTS = ("logits", "boxes", "masks", "edges", "references")
 PHRASED = (*OUTPUTS, "phrases", "tokens")
 TARGETS = ("labels", "target_boxes", "target_masks")
 META = ("denoising_groups", "denoising_queries", "denoising_positives")
-OTHER_PREDICTIONS = ("encoder", "initial", "denoising")
+OTHER_PREDICTIONS = ("encoder", "initial", "denoising", "initial_denoising")
 """Predictions beside those of the decoder's layers, and the suffixes of their losses here."""
 
 
@@ -52,6 +52,8 @@ def outputs_of_reference(outputs: Mapping[str, Any], profile: Profile) -> dict[s
         found[OWN.encoder] = [own(layer) for layer in _encoder(outputs, old)]
     if old.initial_loss is not None and old.initial in outputs:
         found[OWN.initial] = own(outputs[old.initial])
+    if old.initial_denoising_loss is not None and old.initial_denoising in outputs:
+        found[OWN.initial_denoising] = own(outputs[old.initial_denoising])
     if old.denoising_loss is not None:
         layers, meta = _denoising(outputs, profile)
         found[OWN.denoising] = [own(layer) for layer in layers]
@@ -170,7 +172,8 @@ def respelt(
 def _encoder(outputs: Mapping[str, Any], keys: Keys) -> list[Mapping[str, Any]]:
     """The predictions of the encoder."""
     given = outputs.get(keys.encoder, [])
-    return list(given) if keys.lists_encoder else [given] if given else []
+    earlier = [] if keys.encoder_auxiliary_loss is None else outputs.get(keys.encoder_auxiliary, [])
+    return list(given) if keys.lists_encoder else [*earlier, given] if given else []
 
 
 def _denoising(
@@ -218,7 +221,10 @@ def further_outputs(outputs: Mapping[str, Any], keys: Keys) -> dict[str, Any]:
 def of_further_queries(configuration: Configuration) -> Configuration:
     """What the criterion of further queries is built to: that of a decoder alone, whose targets are repeated."""
     profile = configuration.profile
-    apart = ("encoder_loss", "initial_loss", "one_to_many_loss", "denoising_auxiliary_loss", "denoising_loss")
+    apart = (
+        *("encoder_auxiliary_loss", "encoder_loss", "initial_loss", "one_to_many_loss"),
+        *("initial_denoising_loss", "denoising_auxiliary_loss", "denoising_loss"),
+    )
     nothing: dict[str, Any] = dict.fromkeys(apart)
     own = replace(
         profile,
@@ -258,15 +264,19 @@ def _named(
     losses: Mapping[str, Tensor], own: str, declared: str, keys: Keys, auxiliary_layers: int, is_metric: bool
 ) -> Iterator[tuple[str, Tensor]]:
     """The losses of one term, or a metric, of all predictions, each with the name that the profile has for it."""
-    encoder, initial, denoising = (_numbered(losses, f"{own}_{part}") for part in OTHER_PREDICTIONS)
+    encoder, initial, denoising, first = (_numbered(losses, f"{own}_{part}") for part in OTHER_PREDICTIONS)
     if own in losses:
         yield declared, losses[own]
     for loss in initial:
         yield str(keys.initial_loss).format(loss=declared), loss
     for loss in denoising[-1:]:
         yield str(keys.denoising_loss).format(loss=declared, layer=auxiliary_layers), loss
+    for loss in first:
+        yield str(keys.initial_denoising_loss).format(loss=declared), loss
     for number, loss in enumerate(encoder):
-        yield str(keys.encoder_loss).format(loss=declared, number=number, layer=auxiliary_layers + number), loss
+        is_earlier = keys.encoder_auxiliary_loss is not None and number < len(encoder) - 1
+        template = keys.encoder_auxiliary_loss if is_earlier else keys.encoder_loss
+        yield str(template).format(loss=declared, number=number, layer=auxiliary_layers + number), loss
     earlier = (keys.auxiliary_loss, _numbered(losses, own)), (str(keys.denoising_auxiliary_loss), denoising[:-1])
     for template, several in earlier:
         # Layers that share one loss have no metrics of their own.
