@@ -104,7 +104,8 @@ class DeclaredCriterion(nn.Module):
         if surplus > 0 and self.profile.surplus_columns == "ignored":
             given = without_columns(given, classes, surplus)
         elif surplus > 0 and self.profile.surplus_columns != "refuse":
-            criterion = self._criterion(replace(self.configuration, num_classes=classes + surplus))
+            whole = replace(self.configuration, num_classes=classes + surplus)
+            criterion = self._criterion(whole).train(self.training)
         losses = criterion(given, truth)
         found = declared_losses(losses, self.configuration, len(given.get(OWN.auxiliary, ())))
         absent = self.profile.one_to_many_evaluation == "absent" and not self.training
