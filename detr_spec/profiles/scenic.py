@@ -2,12 +2,13 @@
 
 from detr_spec.profile import BoxRules, Keys, MatcherRules, TargetRules, replace
 from detr_spec.profiles.detr import DETR
-from detr_spec.terms import CornerL1
+from detr_spec.terms import ClampedCrossEntropy, CornerL1
 
 SCENIC = replace(
     DETR,
     name="scenic",
     summary="softmax whose first column is no object, padded targets, L1 loss of corners (google-research/scenic)",
+    class_loss=ClampedCrossEntropy(),
     box_loss=CornerL1(),
     no_object="first",
     keys=Keys(
@@ -20,6 +21,7 @@ SCENIC = replace(
     targets=TargetRules(layout="padded", first_label=1),
     matcher=MatcherRules(answer="columns", padding="matched"),
     boxes=BoxRules(iou_epsilon=1e-6, giou_epsilon=1e-6, invalid="unchecked"),
+    denominator="matches",
     narrow_dtypes="unchecked",
     label_beyond_range="unchecked",
     target_count="unchecked",

@@ -181,6 +181,16 @@ def test_scenic_weighs_no_object_in_the_first_column() -> None:
     assert losses["loss_class"].item() == pytest.approx((math.log(3) + 0.1 * math.log(2)) / 1.1, rel=1e-5)
 
 
+def test_scenic_divides_by_weights_of_at_least_1_and_by_matched_pairs() -> None:
+    outputs = {"pred_logits": torch.zeros(1, 1, 3), "pred_boxes": torch.tensor([[[0.75, 0.5, 0.5, 0.5]]])}
+    loss = dialects.ScenicLoss(3, dialects.ScenicMatcher())
+    none = loss(outputs, {"labels": torch.tensor([[0]]), "boxes": torch.zeros(1, 1, 4)})
+    assert none["loss_class"].item() == pytest.approx(0.1 * math.log(3), rel=1e-5)
+    three = loss(outputs, {"labels": torch.tensor([[1, 1, 1, 0]]), "boxes": torch.tensor([[HALF] * 3 + [[0.0] * 4]])})
+    # Two of the three targets have no query. |0.5 − 0.25| + |0.25 − 0.375| + |1 − 0.75| + |0.75 − 0.625|
+    assert three["loss_bbox"].item() == pytest.approx(0.75, rel=1e-5)
+
+
 @pytest.mark.parametrize("matcher", [dialects.MMDetAssigner, dialects.ScenicMatcher, dialects.TFModelsMatcher])
 def test_a_matcher_of_three_weights_of_0_is_refused(matcher: Any) -> None:
     with pytest.raises(ValueError, match="all zero; at least one must count"):

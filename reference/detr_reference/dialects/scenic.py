@@ -10,11 +10,12 @@ from collections.abc import Mapping
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from ..batch import Outputs, check_output_shapes
 from ..boxes import box_cxcywh_to_xyxy, upcast_half
 from ..criterion import average_num_boxes
-from ..losses import box_l1_loss, weighted_cross_entropy
+from ..losses import box_l1_loss
 from ..matcher import negative_probability_cost
 from ..overlaps import overlaps_with_epsilon
 
@@ -75,7 +76,8 @@ class ScenicLoss(nn.Module):
     """The losses of DETR whose L1 distance is of corners, and their weighted sum, `total_loss`.
 
     num_classes: K + 1, no object among them, which is class 0. loss_terms_weights: by the names of losses; they count
-    for every layer. eos_coef: the weight of no object in the cross-entropy, a weighted mean.
+    for every layer. eos_coef: the weight of no object in the cross-entropy, whose divisor, the sum
+    of weights, is at least 1. Losses of boxes are divided by the matched pairs.
     """
 
     def __init__(
@@ -99,13 +101,10 @@ class ScenicLoss(nn.Module):
 
         Raises ValueError for predictions of other shapes.
         """
-        num_targets = average_num_boxes(
-            [{"labels": labels[labels > 0]} for labels in targets["labels"]], outputs["pred_logits"].device
-        )
-        losses = self._layer_losses(outputs, targets, num_targets)
+        losses = self._layer_losses(outputs, targets)
         total = self._weighted(losses)
         for layer, layer_outputs in enumerate(outputs.get("aux_outputs", [])):
-            own = self._layer_losses(layer_outputs, targets, num_targets)
+            own = self._layer_losses(layer_outputs, targets)
             total = total + self._weighted(own)
             losses |= {f"{name}_aux_{layer}": loss for name, loss in own.items()}
         return losses | {"total_loss": total}
@@ -113,7 +112,7 @@ class ScenicLoss(nn.Module):
     def _weighted(self, losses: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([self.loss_terms_weights[name] * loss for name, loss in losses.items()]).sum()
 
-    def _layer_losses(self, outputs: Outputs, targets: Mapping[str, Tensor], num_targets: float) -> dict[str, Tensor]:
+    def _layer_losses(self, outputs: Outputs, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
         check_output_shapes(outputs, self.num_classes)
         logits, boxes = outputs["pred_logits"], outputs["pred_boxes"]
         queries, objects = self.matcher(outputs, targets).to(logits.device).unbind(1)
@@ -122,12 +121,14 @@ class ScenicLoss(nn.Module):
         query_classes = query_classes.scatter(1, queries, labels)
         class_weights = logits.new_ones(self.num_classes)
         class_weights[0] = self.eos_coef
+        surprise = cross_entropy(logits.flatten(0, 1), query_classes.flatten(), class_weights, reduction="sum")
+        num_matched = average_num_boxes([{"labels": own[own > 0]} for own in labels], logits.device)
         images, places = (labels > 0).nonzero(as_tuple=True)
         matched = boxes[images, queries[images, places]]
         truth = targets["boxes"][images, objects[images, places]]
         corners = box_cxcywh_to_xyxy(matched), box_cxcywh_to_xyxy(truth)
         return {
-            "loss_class": weighted_cross_entropy(logits, query_classes, class_weights),
-            "loss_bbox": box_l1_loss(*corners).sum() / num_targets,
-            "loss_giou": (1 - padded_giou(matched, truth)).sum() / num_targets,
+            "loss_class": surprise / class_weights[query_classes].sum().clamp(min=1),
+            "loss_bbox": box_l1_loss(*corners).sum() / num_matched,
+            "loss_giou": (1 - padded_giou(matched, truth)).sum() / num_matched,
         }
