@@ -77,14 +77,16 @@ PARTS = (*COST_PARTS, *LOSS_PARTS.values())
 class DetectionRules:
     """How outputs become detections."""
 
-    rule: Literal["best-foreground-class", "top-k"] = "best-foreground-class"
-    """One detection for each query, in query order; or the k best (query, class) pairs, best first."""
+    rule: Literal["best-foreground-class", "top-k", "best-queries"] = "best-foreground-class"
+    """One detection for each query, of its best class, in query order; or the k best (query, class) pairs, best first;
+    or the k best of the queries, each of its best class, best first."""
     drops_no_object: bool = False
     """Whether a query that says no object more firmly than any class gives no detection."""
     top_k: int | None = 100
-    """k, of a top-k; None where as many pairs are returned as there are queries."""
+    """k, of the best; None where as many pairs, or queries, are returned as there are queries."""
     top_k_overflow: Literal["all", "refuse"] = "all"
-    """What happens when k exceeds the number of (query, class) pairs: all are returned, or the call raises."""
+    """What happens when k exceeds the number of (query, class) pairs, or of queries: all are returned, or the call
+    raises."""
     threshold: bool = False
     """Whether only detections whose score exceeds the configuration's threshold are returned."""
     size_order: Literal["height-width", "width-height"] = "height-width"
@@ -114,13 +116,20 @@ class DetectionRules:
             raise InvalidValue(f"top_k is {self.top_k}; expected at least 1, or None for as many as there are queries")
         if self.input_side is not None and self.input_side < 1:
             raise InvalidValue(f"input_side is {self.input_side}; expected at least 1, or None for any")
-        if self.drops_no_object and self.rule == "top-k":
-            raise InvalidValue("drops_no_object is True, and the rule is 'top-k'; expected 'best-foreground-class'")
+        if self.drops_no_object and self.is_ranked:
+            raise InvalidValue(
+                f"drops_no_object is True, and the rule is {self.rule!r}; expected 'best-foreground-class'"
+            )
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether the best come first, and there may be fewer than all."""
+        return self.rule != "best-foreground-class"
 
     @property
     def takes_k(self) -> bool:
-        """Whether a number says how many pairs are returned, however many queries there are."""
-        return self.rule == "top-k" and self.top_k is not None
+        """Whether a number says how many are returned, however many queries there are."""
+        return self.is_ranked and self.top_k is not None
 
 
 @dataclass(frozen=True, kw_only=True)

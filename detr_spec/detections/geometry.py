@@ -37,12 +37,18 @@ def in_pixels(corners: SameNumbers, size: Integers, rules: DetectionRules) -> Sa
     if rules.geometry == "resized":
         return corners * per_corner(size)
     if not isinstance(corners, Interval):
-        longest = float(max(size))
-        side = float(rules.input_side or longest)
-        before, *_ = _paddings(size, rules, side)
-        return corners * longest - before * (longest / side)
+        return cast(SameNumbers, mappings(cast(Floats, corners), size, rules)[0])
     ways = _every_way(size, rules, corners.dtype, lambda side, ratio, before: _undone(corners, side, ratio, before))
     return cast(SameNumbers, ways)
+
+
+def mappings(corners: Floats, size: Integers, rules: DetectionRules) -> list[Floats]:
+    """Corners likewise, by each padding that may be right; of arrays."""
+    if rules.geometry == "resized":
+        return [corners * per_corner(size)]
+    longest = float(max(size))
+    side = float(rules.input_side or longest)
+    return [corners * longest - before * (longest / side) for before in _paddings(size, rules, side)]
 
 
 def boxes_in_pixels(boxes: Interval, size: Integers, rules: DetectionRules) -> Interval:

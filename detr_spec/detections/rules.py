@@ -21,12 +21,13 @@ class Candidates:
 
     scores [Q, K], K the classes or the phrases of the image, and boxes [Q, 4] in xyxy pixels, each with the range of
     the case's dtype. no_object: what a query's best score is to reach for it to give a detection, [Q]; None where each
-    does.
+    does. one_each: whether a query gives one detection at most, of its best class.
     """
 
     scores: Interval
     boxes: Interval
     no_object: Interval | None = None
+    one_each: bool = False
 
     @property
     def best(self) -> Interval:
@@ -35,14 +36,14 @@ class Candidates:
 
     @property
     def ranked(self) -> Interval:
-        """All scores from the highest to the lowest; [Q·K].
+        """All scores from the highest to the lowest, [Q·K]; where a query gives one detection, those of the best, [Q].
 
         Whatever scores in the ranges an implementation has, its i-th highest lies between the i-th highest of
         the lower and of the upper ends.
         """
-        ends = self.scores.value, self.scores.lower, self.scores.upper
-        value, lower, upper = (-np.sort(-part.ravel()) for part in ends)
-        return Interval(value, lower, upper, self.scores.dtype)
+        scores = self.best if self.one_each else self.scores
+        value, lower, upper = (-np.sort(-part.ravel()) for part in (scores.value, scores.lower, scores.upper))
+        return Interval(value, lower, upper, scores.dtype)
 
 
 def no_object_score(logits: Interval, configuration: Configuration) -> Interval | None:
@@ -74,6 +75,7 @@ def candidates(
         _score_range(given, configuration, phrases),
         _box_range(lift(boxes, dtypes.boxes), size, configuration),
         no_object_score(given, configuration),
+        configuration.profile.detection.rule != "top-k",
     )
 
 
@@ -103,10 +105,11 @@ def _clamped(corners: SameNumbers, size: Integers, configuration: Configuration)
 
 
 def expected_count(scores: tuple[int, ...], configuration: Configuration) -> int:
-    """How many detections an image of scores of shape (Q, K) has before any threshold: Q, or min(k, Q·K)."""
-    if configuration.profile.detection.takes_k:
-        return min(configuration.top_k, scores[0] * scores[1])
-    return scores[0]
+    """How many detections an image of scores of shape (Q, K) has before any threshold: Q, or min(k, Q·K or Q)."""
+    rules, (queries, classes) = configuration.profile.detection, scores
+    if rules.takes_k:
+        return min(configuration.top_k, queries * classes if rules.rule == "top-k" else queries)
+    return queries
 
 
 def count_range(found: Candidates, configuration: Configuration) -> tuple[int, int]:
@@ -115,7 +118,7 @@ def count_range(found: Candidates, configuration: Configuration) -> tuple[int, i
     They differ where a score may lie on either side of the threshold, or of the score of no object.
     """
     limit = expected_count(found.scores.shape, configuration)
-    if configuration.profile.detection.rule == "top-k":
+    if configuration.profile.detection.is_ranked:
         kept = above_threshold(found.ranked, configuration)
     else:
         kept = kept_range(found, configuration)
@@ -154,7 +157,9 @@ def detections(
         best = np.argsort(-scores, axis=None, kind="stable")[: expected_count(scores.shape, configuration)]
         queries, labels = np.unravel_index(best, scores.shape)
     else:
-        best, no_object = scores.argmax(axis=-1), found.no_object
-        kept = np.ones(len(scores), dtype=np.bool_) if no_object is None else scores.max(axis=-1) >= no_object.value
-        queries, labels = np.flatnonzero(kept), best[kept]
+        highest, no_object = scores.max(axis=-1), found.no_object
+        queries = np.arange(len(scores)) if no_object is None else np.flatnonzero(highest >= no_object.value)
+        if configuration.profile.detection.is_ranked:
+            queries = np.argsort(-highest, kind="stable")[: expected_count(scores.shape, configuration)]
+        labels = scores.argmax(axis=-1)[queries]
     return Detections(scores[queries, labels], labels, found.boxes.value[queries])

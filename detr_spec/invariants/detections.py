@@ -35,22 +35,28 @@ def declared_sizes(sizes: Integers, profile: Profile) -> Integers:
 
 
 def best_class_rule(profile: Profile) -> bool:
-    """Whether each query gives one detection."""
-    return profile.detection.rule == "best-foreground-class"
+    """Whether each query gives one detection, in the order of queries."""
+    return not profile.detection.is_ranked
 
 
-def top_k_rule(profile: Profile) -> bool:
-    """Whether the best (query, class) pairs are the detections."""
+def ranked_rule(profile: Profile) -> bool:
+    """Whether the best come first: (query, class) pairs, or queries of their best class."""
+    return profile.detection.is_ranked
+
+
+def pairs_rule(profile: Profile) -> bool:
+    """Whether a query may be detected several times, as different classes."""
     return profile.detection.rule == "top-k"
 
 
 def pair_count(case: SetCase) -> int:
-    """How many (query, class) pairs the image has that has fewest: Q·K."""
-    return case.outputs.queries * min(map(case.classes, range(case.outputs.batch)))
+    """How many pairs of query and class can be detections in the image that has fewest: Q·K, or Q, one each."""
+    fewest = min(map(case.classes, range(case.outputs.batch)))
+    return case.outputs.queries * (fewest if pairs_rule(case.configuration.profile) else 1)
 
 
 def exceeds_pairs(case: SetCase) -> bool:
-    """Whether more detections are asked for than there are (query, class) pairs."""
+    """Whether more detections are asked for than there are such pairs."""
     return case.configuration.profile.detection.takes_k and case.configuration.top_k > pair_count(case)
 
 
@@ -219,8 +225,9 @@ def _require_same_labels(
 
 def _is_certain(allowed: Candidates, count: int) -> bool:
     """Whether the `count` highest scores are those of certain pairs, for all scores in their ranges."""
-    order = np.argsort(-allowed.scores.value.ravel(), kind="stable")
-    lower, upper = allowed.scores.lower.ravel()[order], allowed.scores.upper.ravel()[order]
+    scores = allowed.best if allowed.one_each else allowed.scores
+    order = np.argsort(-scores.value.ravel(), kind="stable")
+    lower, upper = scores.lower.ravel()[order], scores.upper.ravel()[order]
     return bool(lower[:count].min(initial=np.inf) > upper[count:].max(initial=-np.inf))
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from detr_spec.cases import SetCase
-from detr_spec.detections.rules import Candidates, in_image
+from detr_spec.detections.geometry import mappings, per_corner
+from detr_spec.detections.rules import Candidates
 from detr_spec.invariant import invariant
 from detr_spec.invariants.detections import (
     ANY_CASE,
@@ -22,12 +23,13 @@ from detr_spec.invariants.detections import (
     known_labels,
     largest_pairing,
     one_detection,
+    ranked_rule,
     scaled_allowance,
-    top_k_rule,
     within,
 )
-from detr_spec.tolerance import SMALLEST, SameNumbers, lift, maximum, minimum
-from detr_spec.values import Booleans, Detections, Integers, part_dtypes
+from detr_spec.profile import DetectionRules
+from detr_spec.tolerance import SMALLEST, SameNumbers, maximum, minimum
+from detr_spec.values import Booleans, Detections, Floats, Integers
 from detr_spec.violation import Violation, require, require_close, require_shape, require_within
 
 
@@ -95,11 +97,21 @@ def pixels_of_each_axis(component: Build, case: SetCase) -> None:
     units, pixels = detect(component, in_unit_images(case)), detect(component, case)
     for image, (unit, scaled, size) in enumerate(zip(units, pixels, case.sizes, strict=True)):
         dtype, rules = case.configuration.dtype, case.configuration.profile.detection
-        right = in_image(lift(unit.boxes, part_dtypes(dtype).boxes), size, case.configuration)
-        require_shape(f"image {image}: boxes", scaled.boxes, right.shape)
-        slack = scaled_allowance(dtype, unit.boxes, size, scaled.boxes, right.value, rules=rules)
-        slack += right.upper - right.lower
-        require_close(f"image {image} of height {size[0]} and width {size[1]}: boxes", scaled.boxes, right.value, slack)
+        require_shape(f"image {image}: boxes", scaled.boxes, unit.boxes.shape)
+        got, *ways = (_cut(boxes, size, rules) for boxes in (scaled.boxes, *mappings(unit.boxes, size, rules)))
+        expected = min(ways, key=lambda way: _distance(way, got))
+        slack = scaled_allowance(dtype, unit.boxes, size, got, expected, rules=rules)
+        require_close(f"image {image} of height {size[0]} and width {size[1]}: boxes", got, expected, slack)
+
+
+def _cut(boxes: Floats, size: Integers, rules: DetectionRules) -> Floats:
+    """Boxes as far as they are inside an image, where those that reach into its padding may be clamped."""
+    return boxes if rules.geometry == "resized" or not rules.clamp else np.clip(boxes, 0.0, per_corner(size))
+
+
+def _distance(first: Floats, second: Floats) -> float:
+    with np.errstate(invalid="ignore"):
+        return float(np.nan_to_num(np.abs(first - second)).max(initial=0.0))
 
 
 @invariant(
@@ -171,7 +183,10 @@ def foreground_labels(component: Build, case: SetCase) -> None:
 @invariant(
     "postprocess.scores",
     number="P5",
-    formula="one a query: s_i = max_(c<K) p_i(c); top-k: s_1 ≥ … ≥ s_k are the k greatest p_i(c)",
+    formula=(
+        "one a query: s_i = max_(c<K) p_i(c); top-k: s_1 ≥ … ≥ s_k are the k greatest p_i(c); of the best queries: "
+        "the k greatest s_i"
+    ),
     source="norm §5; Carion et al. 2020, section 4; Zhu et al. 2021 for top-k over Q·K",
     breaks="softmax over the queries, or without the no-object column; sigmoid for it; top-k of best classes",
     cases=ANY_CASE,
@@ -248,17 +263,24 @@ def _inside(boxes: SameNumbers) -> SameNumbers:
 @invariant(
     "postprocess.distinct-pairs",
     number="P5",
-    formula="detection_j = (p_i(c), c, box_i) with distinct (i, c)",
+    formula=(
+        "detection_j = (p_i(c), c, box_i) with distinct (i, c), or where a query gives one with distinct i, and "
+        "p_i(c) = max_c′ p_i(c′)"
+    ),
     source="Zhu et al. 2021: top-k over the Q·K scores, each with its class and its query's box",
-    breaks="query and class exchanged in a position of Q·K; boxes of the first k queries; repeated pairs",
-    applies=top_k_rule,
+    breaks=(
+        "query and class exchanged in a position of Q·K; boxes of the first k queries; repeated pairs; scores sorted, "
+        "and boxes or labels not"
+    ),
+    applies=ranked_rule,
     cases=ANY_CASE,
 )
 def distinct_pairs(component: Build, case: SetCase) -> None:
     """Each detection is a (query, class) pair of its own: that class's score, and that query's box.
 
-    One query may be detected several times, as different classes. Any of the pairs that tie may be chosen. It
-    is judged in images of one pixel, and inside them: scaling and clamping have invariants of their own.
+    One query may be detected several times, as different classes, unless each gives one detection, of its best class.
+    Any of the pairs that tie may be chosen. It is judged in images of one pixel, and inside them: scaling and clamping
+    have invariants of their own.
     """
     units = in_unit_images(case)
     for image, (detections, item) in enumerate(zip(detect(component, units), image_candidates(units), strict=True)):
@@ -279,11 +301,16 @@ def distinct_pairs(component: Build, case: SetCase) -> None:
 
 
 def _possible_pairs(detections: Detections, given: Integers, allowed: Candidates) -> Booleans:
-    """Whether each detection may be a (query, class) pair, by its class, score and box; [n, Q·K]."""
+    """Whether each detection may be a (query, class) pair, or a query of its best class, by its class, score and box.
+
+    Bool [n, Q·K], or [n, Q] where a query gives one.
+    """
     queries, classes = allowed.scores.shape
     least, most = allowed.scores.lower[:, given].T, allowed.scores.upper[:, given].T
     boxes, right = _inside(detections.boxes)[:, None], _inside(allowed.boxes)
     agree = within(detections.scores[:, None], least, most) & within(boxes, right.lower, right.upper).all(axis=-1)
+    if allowed.one_each:
+        return np.asarray(agree & (most >= allowed.best.lower))
     possible = np.zeros((len(given), queries, classes), dtype=bool)
     rows, columns = np.nonzero(agree)
     possible[rows, columns, given[rows]] = True

@@ -20,9 +20,10 @@ from detr_spec.invariants.detections import (
     declared_sizes,
     detect,
     image_candidates,
+    pairs_rule,
     premise_accepted,
+    ranked_rule,
     require_same_detections,
-    top_k_rule,
 )
 from detr_spec.invariants.shared import require_refusal
 from detr_spec.profile import Profile
@@ -81,15 +82,21 @@ def _require_sound_alone(
     profile, sound = case.configuration.profile, len(allowed.scores)
     count, most = len(found.scores), len(alone.scores)
     least = max(0, most - displaced)
-    further = case.outputs.queries - sound if top_k_rule(profile) and not profile.detection.takes_k else 0
+    further = case.outputs.queries - sound if pairs_rule(profile) and not profile.detection.takes_k else 0
     if most == sound:
         most += further
     expected = most if least == most else f"{least} … {most}"
     require(least <= count <= most, f"{what}: a wrong number of sound detections", expected=expected, got=count)
-    if top_k_rule(profile):
+    if ranked_rule(profile):
         shared = min(count, len(alone.scores))
         found, alone = _best(found, shared), _best(alone, shared)
     require_same_detections(f"{what}, against sound queries alone", found, alone, allowed, case.configuration)
+
+
+def _detections_of_others(case: SetCase, sound: Integers) -> int:
+    """The most detections that queries which are not sound can give."""
+    broken = case.outputs.queries - len(sound)
+    return broken * case.configuration.num_classes if pairs_rule(case.configuration.profile) else broken
 
 
 def _best(found: Detections, count: int) -> Detections:
@@ -121,8 +128,7 @@ def broken_scores(component: Build, case: SetCase) -> None:
     answers = zip(detect(component, given), detect(component, alone), image_candidates(alone), strict=True)
     rule = profile.detection.non_finite_scores
     kept = rule != "drop" and not profile.detection.threshold
-    pairs = (case.outputs.queries - len(sound)) * case.configuration.num_classes
-    displaced = pairs if rule == "keep" and top_k_rule(profile) else 0
+    displaced = _detections_of_others(case, sound) if rule == "keep" and ranked_rule(profile) else 0
     totals = [len(image.scores) for image in detect(component, case)]
     for image, (found, by_sound, allowed) in enumerate(answers):
         what, finite = f"image {image}, beside broken scores", np.asarray(np.isfinite(found.scores))
@@ -135,7 +141,7 @@ def broken_scores(component: Build, case: SetCase) -> None:
             continue
         count = len(finite)
         require_equal(f"{what}: the number of detections changed", count, totals[image])
-        if rule == "rank-last" and top_k_rule(profile):
+        if rule == "rank-last" and ranked_rule(profile):
             last = int(finite.sum())
             message = f"{what}: a detection without a score comes before one with a score"
             require(bool(finite[:last].all()), message, expected=f"{last} scores first", got=found.scores)
@@ -206,7 +212,6 @@ def broken_boxes(component: Build, case: SetCase) -> None:
     given, alone = _with_broken_boxes(case, sound), replace(case, outputs=case.outputs.with_decoder_queries(sound))
     answers = zip(detect(component, given), detect(component, alone), image_candidates(alone), strict=True)
     kept = profile.detection.non_finite_boxes == "keep"
-    pairs = (case.outputs.queries - len(sound)) * case.configuration.num_classes
     totals = [len(image.scores) for image in detect(component, case)]
     for image, (found, by_sound, allowed) in enumerate(answers):
         what, finite = f"image {image}, beside broken boxes", np.asarray(np.isfinite(found.boxes).all(axis=-1))
@@ -217,7 +222,7 @@ def broken_boxes(component: Build, case: SetCase) -> None:
         else:
             require(bool(finite.all()), f"{what}: boxes are not finite", expected=[], got=found.boxes[~finite])
         if not (kept and profile.detection.clamp):
-            displaced = 0 if best_class_rule(profile) else pairs
+            displaced = 0 if best_class_rule(profile) else _detections_of_others(case, sound)
             _require_sound_alone(what, _selected(found, finite), by_sound, allowed, case, displaced=displaced)
 
 

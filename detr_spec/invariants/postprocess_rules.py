@@ -23,9 +23,9 @@ from detr_spec.invariants.detections import (
     in_unit_images,
     kept_queries,
     pair_count,
+    ranked_rule,
     require_same_detections,
     score_allowance,
-    top_k_rule,
 )
 from detr_spec.invariants.shared import require_no_gradient, require_refusal, require_unchanged
 from detr_spec.parameters import parameter
@@ -73,7 +73,7 @@ def _in_query_order(
 ) -> Detections:
     """Detections of permuted queries in the order before, where there is one of each kept query."""
     kept = kept_queries(allowed, configuration)
-    if top_k_rule(configuration.profile) or kept is None or len(kept) != len(found.scores):
+    if ranked_rule(configuration.profile) or kept is None or len(kept) != len(found.scores):
         return found
     back = np.argsort(order[np.isin(order, kept)])
     return Detections(found.scores[back], found.labels[back], found.boxes[back])
@@ -190,7 +190,7 @@ def _require_counts(found: tuple[Detections, ...], case: SetCase) -> None:
     formula="s_1 ≥ s_2 ≥ …",
     source="Zhu et al. 2021; a top-k gives its values in descending order",
     breaks="an unsorted top-k; detections put back into query order",
-    applies=top_k_rule,
+    applies=ranked_rule,
     cases=ANY_CASE,
 )
 def descending_scores(component: Build, case: SetCase) -> None:

@@ -19,9 +19,9 @@ LARGEST_TOP_K = 120
 def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -> Promised[SetCase]:
     """Set-prediction cases of all regimes; where the rule is top-k, k is 1 to Q·K, often at most Q, and 120 at most.
 
-    k > Q·K comes with `beyond` alone, for what happens then is a matter of its own. An implementation that
-    cannot vary k keeps its own. Predictions apart that have losses in the dialect are there too, each in half of the
-    cases: what is trained beside the decoder's last layer is not detected.
+    Where it is that of the best queries, k is at most Q. A larger k comes with `beyond` alone, for what happens then is
+    a matter of its own. An implementation that cannot vary k keeps its own. Predictions apart that have losses in the
+    dialect are there too, each in half of the cases: what is trained beside the decoder's last layer is not detected.
     """
 
     cases = apart_cases(beside=True, images=images, targets=(0, 2))
@@ -36,8 +36,14 @@ def detection_cases(*, images: tuple[int, int] = (1, 3), beyond: bool = False) -
 
 
 def _top_k_fits(case: SetCase, beyond: bool) -> bool:
-    pairs = case.outputs.queries * case.configuration.num_classes
+    pairs = _most_detections(case)
     return not _varies_top_k(case.configuration) or (case.configuration.top_k > pairs) == beyond
+
+
+def _most_detections(case: SetCase) -> int:
+    """How many detections there can be of an image: Q·K, or Q where a query gives one."""
+    each = case.configuration.profile.detection.rule == "best-queries"
+    return case.outputs.queries * (1 if each else case.configuration.num_classes)
 
 
 def _varies_top_k(configuration: Configuration) -> bool:
@@ -51,7 +57,7 @@ def _detection_case(draw: DrawFn, cases: SearchStrategy[SetCase], beyond: bool) 
     customary = configuration.profile.detection.top_k
     if customary is None or not _varies_top_k(configuration):
         return case
-    pairs = case.outputs.queries * configuration.num_classes
+    pairs = _most_detections(case)
     if beyond:
         top_k = draw(st.integers(pairs + 1, pairs + 3) | st.just(max(customary, pairs + 1)))
     else:

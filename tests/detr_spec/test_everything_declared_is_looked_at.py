@@ -263,7 +263,7 @@ LOOKED_AT: dict[str, Look] = {
     "boxes.units": Look("criterion.giou-value", replace(PIXELS, boxes=BoxRules(giou_epsilon=1e-3))),
     "boxes.invalid": Look("boxes.negative-size-refused", open=("unchecked",)),
     "boxes.zero_over_zero": Look("boxes.zero-over-zero", open=("unchecked",)),
-    "detection.rule": Look("postprocess.scores", TOP_K),
+    "detection.rule": Look({"": "postprocess.scores", "best-queries": "postprocess.descending-scores"}, TOP_K),
     "detection.top_k": Look(
         "postprocess.nothing-dropped", TOP_K, numbers=("top_k",), built_to={100: 1, 300: 1, 7: 1, None: 1}
     ),

@@ -143,11 +143,14 @@ def _emptied(targets: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _refilled(values: Any, axes: tuple[int, ...]) -> Iterator[None]:
-    """A context in which the memory of all tensors in the values holds other numbers: these in reverse along axes."""
+    """A context in which the memory of all tensors in the values holds other numbers: these in reverse along axes.
+
+    A tensor is turned along those of the axes that it has.
+    """
     tensors = [(tensor, tensor.detach().clone()) for tensor in _tensors(values)]
     with torch.no_grad():
         for tensor, own in tensors:
-            tensor.copy_(own.flip(axes))
+            tensor.copy_(own.flip([axis for axis in axes if axis < own.ndim]))
     try:
         yield
     finally:

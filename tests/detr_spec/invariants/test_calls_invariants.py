@@ -14,6 +14,7 @@ from torch import Tensor
 
 from detr_conformance import numpy_implementation, torch_implementation
 from detr_conformance.base.verdict import Verdict
+from detr_conformance.implementations.declared.implementation import declared_implementation
 from detr_conformance.implementations.reference import BOXES, IMPLEMENTATIONS, detr_criterion, detr_matcher
 from detr_conformance.implementations.solver import SOLVER, solver
 from detr_conformance.judging.search import search
@@ -243,6 +244,13 @@ def test_in_refilled_memory_predictions_and_targets_were_others(sees: str) -> No
 
     subject = torch_implementation(name="kept", profile=DETR, limits=Limits(calls=("refilled",)), criterion=build)
     assert failure("criterion.ways-of-calling", subject, EXAMPLES) is not None
+
+
+def test_denoising_queries_whose_meta_data_are_vectors_are_refilled_too() -> None:
+    profile = replace(DETR, keys=replace(DETR.keys, denoising_loss="{loss}_dn"))
+    subject = declared_implementation(profile)
+    refilled = replace(subject, limits=replace(subject.limits, calls=("refilled",)))
+    assert failure("postprocess.ways-of-calling", refilled, 2 * EXAMPLES) is None
 
 
 def test_a_wrong_answer_in_the_plain_way_too_is_not_accused_again() -> None:

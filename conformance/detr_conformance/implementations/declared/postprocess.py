@@ -71,18 +71,27 @@ class DeclaredPostProcess(nn.Module):
         """The scores, queries and labels of the detections before any threshold."""
         rules = self.configuration.profile.detection
         k = len(probabilities) if rules.top_k is None else self.configuration.top_k
-        sound = probabilities.isfinite()
         if rules.rule == "best-foreground-class":
             scores, labels = probabilities.max(dim=-1)
-            kept = sound.all(dim=-1) if rules.non_finite_scores == "drop" else torch.ones_like(sound[:, 0])
+            sound = probabilities.isfinite().all(dim=-1)
+            kept = sound if rules.non_finite_scores == "drop" else torch.ones_like(sound)
             return scores[kept], kept.nonzero()[:, 0], labels[kept]
-        if k > probabilities.numel() and rules.top_k_overflow == "refuse":
-            raise ValueError(f"{k} detections are asked of {probabilities.numel()} (query, class) pairs")
-        most = int(sound.sum()) if rules.non_finite_scores == "drop" else probabilities.numel()
-        ranks = probabilities if rules.non_finite_scores == "keep" else probabilities.where(sound, -1.0)
-        places = ranks.flatten().topk(min(k, most)).indices
+        if rules.rule == "best-queries":
+            scores, labels = probabilities.max(dim=-1)
+            queries = self._ranked(scores, k)
+            return scores[queries], queries, labels[queries]
+        places = self._ranked(probabilities.flatten(), k)
         classes = probabilities.shape[1]
         return probabilities.flatten()[places], places // classes, places % classes
+
+    def _ranked(self, scores: Tensor, k: int) -> Tensor:
+        """The places of the k best scores, best first, [N] → [k]."""
+        rules, sound = self.configuration.profile.detection, scores.isfinite()
+        if k > len(scores) and rules.top_k_overflow == "refuse":
+            raise ValueError(f"{k} detections are asked of {len(scores)} scores")
+        most = int(sound.sum()) if rules.non_finite_scores == "drop" else len(scores)
+        ranks = scores if rules.non_finite_scores == "keep" else scores.where(sound, -1.0)
+        return ranks.topk(min(k, most)).indices
 
 
 def letterbox_of(rules: DetectionRules) -> reference.Letterbox | None:
