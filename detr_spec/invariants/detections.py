@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import scipy  # whose parts are loaded when they are first used
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
@@ -142,10 +143,8 @@ def within(numbers: Floats, lower: Floats, upper: Floats) -> Booleans:
 
 def largest_pairing(possible: Booleans) -> Integers:
     """Each row's column in a largest one-to-one pairing of a matrix of possible pairs [n, m], or −1; [n]."""
-    from scipy.sparse import csr_array  # noqa: PLC0415
-    from scipy.sparse.csgraph import maximum_bipartite_matching  # noqa: PLC0415
-
-    return np.asarray(maximum_bipartite_matching(csr_array(possible), perm_type="column"), dtype=np.int64)
+    pairing = scipy.sparse.csgraph.maximum_bipartite_matching(scipy.sparse.csr_array(possible), perm_type="column")
+    return np.asarray(pairing, dtype=np.int64)
 
 
 def box_allowance(dtype: str, *boxes: Floats, roundings: int = BOX_ROUNDINGS) -> Floats:

@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
+import scipy  # whose parts are loaded when they are first used
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
-from scipy.optimize import brentq, linear_sum_assignment
 
 from detr_spec.cases import SetCase
 from detr_spec.configuration import Configuration
@@ -175,7 +175,7 @@ def price_of_pair(cost: Floats, row: int, column: int) -> float:
 
 
 def _least_total(cost: Floats) -> float:
-    rows, columns = linear_sum_assignment(cost)
+    rows, columns = scipy.optimize.linear_sum_assignment(cost)
     return float(cost[rows, columns].sum())
 
 
@@ -185,4 +185,4 @@ def _where_zero(falling: Callable[[float], float]) -> float:
         return -HIGHEST_LOGIT
     if falling(HIGHEST_LOGIT) >= 0:
         return HIGHEST_LOGIT
-    return float(brentq(falling, -HIGHEST_LOGIT, HIGHEST_LOGIT, xtol=FINE_NUDGES[-1] / 64))
+    return float(scipy.optimize.brentq(falling, -HIGHEST_LOGIT, HIGHEST_LOGIT, xtol=FINE_NUDGES[-1] / 64))
