@@ -196,13 +196,13 @@ def require_same_detections(
             f"{what}: boxes",
             after.boxes,
             before.boxes,
-            box_allowance(configuration.dtype, after.boxes, before.boxes) + _widest(allowed),
+            box_allowance(configuration.dtype, after.boxes, before.boxes) + _padding_allowance(allowed, configuration),
         )
         _require_same_labels(what, after, before, allowed, configuration)
         return
     require_close(f"{what}: sorted scores", -np.sort(-after.scores), -np.sort(-before.scores), margin)
     if _is_certain(allowed, count):
-        _require_same_set(what, after, before, allowed, margin, configuration.dtype)
+        _require_same_set(what, after, before, allowed, margin, configuration)
 
 
 def _require_same_labels(
@@ -230,18 +230,21 @@ def _is_certain(allowed: Candidates, count: int) -> bool:
     return bool(lower[:count].min(initial=np.inf) > upper[count:].max(initial=-np.inf))
 
 
-def _widest(allowed: Candidates) -> float:
-    """The widest range of a coordinate: where padding is taken away, more than rounding of what is left."""
+def _padding_allowance(allowed: Candidates, configuration: Configuration) -> float:
+    """What is allowed beside the rounding of boxes where padding is taken from larger ones: a coordinate's range."""
+    if configuration.profile.detection.geometry == "resized":
+        return 0.0
     return float((allowed.boxes.upper - allowed.boxes.lower).max(initial=0.0))
 
 
 def _require_same_set(
-    what: str, after: Detections, before: Detections, allowed: Candidates, margin: float, dtype: str
+    what: str, after: Detections, before: Detections, allowed: Candidates, margin: float, configuration: Configuration
 ) -> None:
     """Raises `Violation` unless the detections can be paired one to one, each with one that agrees."""
     count = len(before.scores)
     rows, columns = (index.ravel() for index in np.indices((count, count)))
-    slack = (box_allowance(dtype, after.boxes, before.boxes) + _widest(allowed)).max(initial=0.0)
+    rounding = box_allowance(configuration.dtype, after.boxes, before.boxes).max(initial=0.0)
+    slack = rounding + _padding_allowance(allowed, configuration)
     alike = (
         (after.labels[rows] == before.labels[columns])
         & _near(after.scores[rows], before.scores[columns], margin)
