@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detr_conformance.base.verdict import Verdict
     from detr_conformance.bridges.numpy_bridge import numpy_implementation
+    from detr_conformance.bridges.onnx_bridge import onnx_implementation
     from detr_conformance.bridges.torch_bridge import torch_implementation
     from detr_conformance.commands.pytest_tests import conformance_tests
     from detr_conformance.running.report import Report
     from detr_conformance.running.run import check
 
-__all__ = ["Report", "Verdict", "check", "conformance_tests", "numpy_implementation", "torch_implementation"]
+__all__ = ["Report", "Verdict", "check", "conformance_tests", "numpy_implementation", "onnx_implementation", "torch_implementation"]
 
 _HOMES = {
     "Report": "detr_conformance.running.report",
@@ -24,6 +25,7 @@ _HOMES = {
     "check": "detr_conformance.running.run",
     "conformance_tests": "detr_conformance.commands.pytest_tests",
     "numpy_implementation": "detr_conformance.bridges.numpy_bridge",
+    "onnx_implementation": "detr_conformance.bridges.onnx_bridge",
     "torch_implementation": "detr_conformance.bridges.torch_bridge",
 }
 

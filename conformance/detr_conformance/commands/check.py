@@ -15,6 +15,7 @@ from detr_conformance.base.files import OutputPath, require_folder
 from detr_conformance.base.verdict import Judgement
 from detr_conformance.commands.accept import run_accept
 from detr_conformance.commands.options import selection_options
+from detr_conformance.implementations.onnx_graphs import Told, graph_names, onnx_options
 from detr_conformance.reports.leaving import leave_vectors
 from detr_conformance.reports.options import Outputs, output_options
 from detr_conformance.reports.show import show_report
@@ -35,6 +36,7 @@ from detr_conformance.testee.names import isolated_name
 @click.option("--seed", default="0", show_default=True, help="An integer, or 'random' for fresh cases.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
+@onnx_options
 @output_options
 @click.option(
     "--ledger", type=click.Path(path_type=Path), multiple=True, help="File of expected violations; repeatable."
@@ -62,6 +64,7 @@ from detr_conformance.testee.names import isolated_name
 def command(
     implementation: tuple[str, ...],
     selection: Selection,
+    graphs: Told,
     examples: int,
     seed: str,
     device: str,
@@ -80,12 +83,14 @@ def command(
     """Judge implementations by the invariants.
 
     IMPLEMENTATION is package.module:attribute, path/to/file.py:attribute, or a registered name such as
-    `reference`; or process:COMMAND, a program in any language that answers for itself (docs/testee.md).
+    `reference`; or process:COMMAND, a program in any language that answers for itself (docs/testee.md); or the file of
+    an ONNX graph, whose name ends in .onnx (docs/frameworks/onnx.md).
 
     Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly
     holds. 2: usage. A vacuous invariant is reported and does not fail the run.
     """
-    names = [isolated_name(name) for name in implementation] if isolate else list(implementation)
+    given = graph_names(implementation, selection.profile, graphs)
+    names = [isolated_name(name) for name in given] if isolate else given
     drawn = parsed_seed(seed)
     if accept:
         if shard is not None or database:
