@@ -250,7 +250,9 @@ def drawn_numbers(profile: Profile) -> dict[str, tuple[float, ...]]:
 
 def with_numbers(configuration: Configuration, numbers: Mapping[str, float]) -> Configuration:
     """The configuration with other numbers, those of its parts by names such as "class_loss.alpha"."""
-    changed: dict[str, Any] = {name: number for name, number in numbers.items() if "." not in name}
+    whole = [item.name for item in fields(Configuration) if item.type == "int"]
+    own_numbers = {name: number for name, number in numbers.items() if "." not in name}
+    changed: dict[str, Any] = {name: int(item) if name in whole else item for name, item in own_numbers.items()}
     for part in PARTS:
         own = {name.removeprefix(f"{part}."): item for name, item in numbers.items() if name.startswith(f"{part}.")}
         if own:

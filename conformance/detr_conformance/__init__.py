@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from detr_conformance.running.report import Report
     from detr_conformance.running.run import check
 
-__all__ = ["Report", "Verdict", "check", "conformance_tests", "numpy_implementation", "onnx_implementation", "torch_implementation"]
+__all__ = [
+    "Report",
+    "Verdict",
+    "check",
+    "conformance_tests",
+    "numpy_implementation",
+    "onnx_implementation",
+    "torch_implementation",
+]
 
 _HOMES = {
     "Report": "detr_conformance.running.report",

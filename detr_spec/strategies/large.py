@@ -116,11 +116,11 @@ def _many_targets(draw: DrawFn, domain: Domain) -> SetCase:
     queries, classes = draw(st.integers(2, 4)), BYTE + draw(st.integers(4, MOST - BYTE))
     lengths = (BYTE + 1 + 2 * draw(st.integers(0, 20)), *(TARGETS_OF_OTHERS,) * (IMAGES - 1))
     configuration = draw_configuration(draw, domain, num_classes=classes)
-    extent = Extent(1, queries, configuration.columns, classes, lengths, configuration.dtype)
+    extent = Extent(1, queries, configuration.columns, configuration.num_classes, lengths, configuration.dtype)
     scene = general(_numbers(draw, configuration.dtype), extent)
     first, *others = scene.targets
     labels = first.labels.copy()
-    labels[-queries:] = classes - 1 - np.arange(queries)
+    labels[-queries:] = (configuration.num_classes - 1 - np.arange(queries)) % configuration.num_classes
     targets = (Target(labels, first.boxes), *others)
     return _case(draw, configuration, "many-targets", _predicting(scene, targets, np.arange(queries)))
 
@@ -128,7 +128,7 @@ def _many_targets(draw: DrawFn, domain: Domain) -> SetCase:
 def _many_queries(draw: DrawFn, domain: Domain) -> SetCase:
     queries, classes, length = _many(draw), draw(st.integers(1, 3)), draw(st.integers(1, 5))
     configuration = draw_configuration(draw, domain, num_classes=classes)
-    extent = Extent(1, queries, configuration.columns, classes, (length,), configuration.dtype)
+    extent = Extent(1, queries, configuration.columns, configuration.num_classes, (length,), configuration.dtype)
     scene = general(_numbers(draw, configuration.dtype), extent)
     last = queries - 1 - np.arange(length)
     return _case(draw, configuration, "many-queries", _predicting(scene, scene.targets, last))
@@ -137,7 +137,7 @@ def _many_queries(draw: DrawFn, domain: Domain) -> SetCase:
 def _many_pairs(draw: DrawFn, domain: Domain) -> SetCase:
     queries, targets, classes = _many(draw), _many(draw), draw(st.integers(2, 8))
     configuration = draw_configuration(draw, domain, num_classes=classes)
-    extent = Extent(1, queries, configuration.columns, classes, (targets,), configuration.dtype)
+    extent = Extent(1, queries, configuration.columns, configuration.num_classes, (targets,), configuration.dtype)
     numbers = _numbers(draw, configuration.dtype)
     scene = general(numbers, extent)
     predicting = order(numbers, queries)[: min(queries, targets) // 2]
@@ -180,7 +180,7 @@ def _mask_case(draw: DrawFn, domain: Domain) -> SetCase:
     sample = given_points(draw, domain)
     configuration = replace(draw_configuration(draw, domain, num_classes=classes), sample=sample)
     numbers = _numbers(draw, configuration.dtype)
-    extent = Extent(1, queries, configuration.columns, classes, (length,), configuration.dtype)
+    extent = Extent(1, queries, configuration.columns, configuration.num_classes, (length,), configuration.dtype)
     case = _case(draw, configuration, "many-pixels", general(numbers, extent))
     masks = numbers.reals(-6.0, 6.0, (1, queries, height // 4, width // 4))
     target = replace(case.targets[0], masks=numbers.integers(0, 15, (length, height, width)) > 0)
@@ -242,7 +242,9 @@ def _cost_case(draw: DrawFn, domain: Domain) -> CostCase:
 def _rank_case(draw: DrawFn, domain: Domain) -> RankCase:
     configuration = draw_configuration(draw, domain, num_classes=2)
     lengths = 1025 + 2 * draw(st.integers(0, 20)), 1026 + 2 * draw(st.integers(0, 20))
-    extent = Extent(1, draw(st.integers(1, 3)), configuration.columns, 2, lengths, configuration.dtype)
+    extent = Extent(
+        1, draw(st.integers(1, 3)), configuration.columns, configuration.num_classes, lengths, configuration.dtype
+    )
     scene = rounded(general(_numbers(draw, configuration.dtype), extent), configuration.dtype)
     whole, targets = _with_blank_masks(scene, configuration)
     return RankCase(

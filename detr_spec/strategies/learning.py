@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
 
 from detr_spec.cases import SetCase
+from detr_spec.configuration import Configuration
 from detr_spec.invariant import Cases, Domain
 from detr_spec.strategies.coco import CocoImage, coco_images
 from detr_spec.strategies.configurations import draw_configuration
@@ -49,7 +50,7 @@ def _learning_case(draw: DrawFn, domain: Domain, count: int) -> SetCase:
     chosen = [sample[(simplest + first + place) % len(sample)] for place in range(count)]
     labels = np.unique(np.concatenate([image.target.labels for image in chosen]))
     configuration = draw_configuration(draw, domain, num_classes=max(len(labels), 1), varied=False)
-    targets = tuple(_renumbered(image, labels, configuration.dtype) for image in chosen)
+    targets = tuple(_renumbered(image, labels, configuration) for image in chosen)
     return SetCase(
         configuration=configuration,
         regime="learning",
@@ -60,8 +61,10 @@ def _learning_case(draw: DrawFn, domain: Domain, count: int) -> SetCase:
     )
 
 
-def _renumbered(image: CocoImage, labels: np.ndarray, dtype: str) -> Target:
-    return Target(np.searchsorted(labels, image.target.labels), round_to(image.target.boxes, dtype))
+def _renumbered(image: CocoImage, labels: np.ndarray, configuration: Configuration) -> Target:
+    """The image's target with its labels from 0; where there are fewer classes, several are one."""
+    numbered = np.searchsorted(labels, image.target.labels) % configuration.num_classes
+    return Target(numbered, round_to(image.target.boxes, configuration.dtype))
 
 
 def _start(seed: list[int], targets: Targets, columns: int, dtype: str) -> Outputs:

@@ -70,7 +70,8 @@ def _set_case(
     least_classes: int,
 ) -> SetCase:
     images, queries, targets = bounds
-    regime = draw(st.sampled_from([name for name in regimes if name != "coco" or not domain.small]))
+    no_coco = domain.small or "num_classes" in domain.limits.fixed
+    regime = draw(st.sampled_from([name for name in regimes if name != "coco" or not no_coco]))
     large = not domain.small and (regime == "coco" or draw(st.integers(1, LARGE_SHARE)) == LARGE_SHARE)
     factor = 6 if large else 1
     num_classes = draw(_class_counts(regime, least_classes, large))
@@ -82,7 +83,7 @@ def _set_case(
         layers=configuration.decoder_layers,
         queries=query_count,
         columns=configuration.columns,
-        classes=num_classes,
+        classes=configuration.num_classes,
         lengths=_lengths(draw, regime, batch, (targets[0], longest), query_count),
         dtype=configuration.dtype,
     )

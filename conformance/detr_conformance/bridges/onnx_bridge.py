@@ -12,7 +12,7 @@ import numpy as np
 
 from detr_conformance.base.errors import UsageError, one_line
 from detr_conformance.bridges.numpy_bridge import CALLS, observed
-from detr_conformance.bridges.onnx_graph import OUTPUTS, Graph, read_graph
+from detr_conformance.bridges.onnx_graph import Graph, read_graph
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.profile import Profile
@@ -139,13 +139,14 @@ class OnnxPostProcess:
     def _detected(self, arrays: tuple[np.ndarray, ...], sizes: Integers) -> list[dict[str, np.ndarray]]:
         """The scores, labels and boxes of each image."""
         given = dict(zip(self.graph.inputs, arrays, strict=True))
-        batch, queries, _ = given["logits"].shape
+        queries = given["logits"].shape[1]
         others = self._needed(queries) - queries
         nothing = self._nothing(given, others)
         padded = {role: np.concatenate([given[role], nothing[role]], axis=1) for role in ("logits", "boxes")}
-        found = self._images(self.graph.run({**given, **padded}), batch)
+        found = self.graph.run({**given, **padded})
         if others:
-            alone = self._images(self.graph.run({**given, **self._nothing(given, queries + others)}), batch)
+            alone = self.graph.run({**given, **self._nothing(given, queries + others)})
+            self._require_k(alone, queries + others)
             found = [_without(image, theirs) for image, theirs in zip(found, alone, strict=True)]
         if "sizes" not in self.graph.inputs:
             found = [
@@ -164,6 +165,17 @@ class OnnxPostProcess:
             return queries
         return max(queries, -(-self.configuration.top_k // self.configuration.num_classes))
 
+    def _require_k(self, images: list[dict[str, np.ndarray]], queries: int) -> None:
+        """Raises `Violation` unless there are k detections of so many queries that are nothing, or all of theirs."""
+        rules, own = self.configuration.profile.detection, self.configuration
+        if not rules.takes_k or rules.threshold:
+            return
+        expected = min(own.top_k, queries * own.num_classes)
+        for image in images:
+            got = len(image["scores"])
+            if got != expected:
+                raise Violation(f"the graph gives {got} detections of {queries} queries", expected=expected, got=got)
+
     def _nothing(self, given: Mapping[str, np.ndarray], queries: int) -> dict[str, np.ndarray]:
         """The logits and boxes of so many queries that are nothing, for each image."""
         batch, _, columns = given["logits"].shape
@@ -173,13 +185,6 @@ class OnnxPostProcess:
             logits[..., 0 if profile.no_object == "first" else -1] = LOWEST
         boxes = np.broadcast_to(np.array(ELSEWHERE, dtype=given["boxes"].dtype), (batch, queries, 4))
         return {"logits": logits, "boxes": boxes}
-
-    def _images(self, found: list[np.ndarray], batch: int) -> list[dict[str, np.ndarray]]:
-        """What a graph gave, image by image; raises `Violation` where it is not of a batch of that length."""
-        for role, part in zip(OUTPUTS, found, strict=True):
-            if len(part) != batch:
-                raise Violation(f"the graph gives {role} of {len(part)} images", expected=batch, got=len(part))
-        return [dict(zip(OUTPUTS, parts, strict=True)) for parts in zip(*found, strict=True)]
 
     def _scale(self, size: Integers) -> np.ndarray:
         """What relative corners are multiplied by, for an image of a size in the profile's order."""

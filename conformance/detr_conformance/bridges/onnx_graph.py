@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from detr_conformance.base.errors import UsageError, close_names, one_line
+from detr_spec.violation import Violation
 
 DTYPES = {
     "tensor(float16)": "float16",
@@ -72,20 +73,26 @@ class Graph:
         """How many logit columns it takes; None for any number."""
         return self.inputs["logits"].shape[2]
 
-    def run(self, given: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The scores [B, n], labels [B, n] and boxes [B, n, 4] of a batch, from inputs by their roles."""
+    def run(self, given: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+        """The scores [n], labels [n] and boxes [n, 4] of each image, from the inputs of a batch by their roles.
+
+        Raises `Violation` where they are not those of so many images.
+        """
         feed = {value.name: given[role].astype(value.dtype) for role, value in self.inputs.items()}
-        names = [self.outputs[role].name for role in OUTPUTS]
+        batch = len(given["logits"])
         if self.batch != 1:
-            return list(self.session.run(names, feed))
-        images = [{name: part[[place]] for name, part in feed.items()} for place in range(len(given["logits"]))]
-        answers = [[_batched(part) for part in self.session.run(names, image)] for image in images]
-        return [np.concatenate(parts) for parts in zip(*answers, strict=True)]
+            return self._images(feed, batch)
+        alone = ({name: part[[place]] for name, part in feed.items()} for place in range(batch))
+        return [image for own in alone for image in self._images(own, 1)]
 
-
-def _batched(part: np.ndarray) -> np.ndarray:
-    """What a graph gives of one image, as a batch of it."""
-    return part if len(part) == 1 and part.ndim > 1 else part[None]
+    def _images(self, feed: Mapping[str, np.ndarray], batch: int) -> list[dict[str, np.ndarray]]:
+        found = self.session.run([self.outputs[role].name for role in OUTPUTS], feed)
+        if batch == 1 and found[0].ndim == 1:
+            found = [part[None] for part in found]
+        for role, part in zip(OUTPUTS, found, strict=True):
+            if part.ndim == 0 or len(part) != batch:
+                raise Violation(f"the graph gives {role} of shape {list(part.shape)} for {batch} images")
+        return [dict(zip(OUTPUTS, parts, strict=True)) for parts in zip(*found, strict=True)]
 
 
 def read_graph(path: Path, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Graph:

@@ -48,9 +48,10 @@ def resolve(name: str) -> tuple[Implementation, ...]:
     The attribute is an `Implementation`, a list or tuple of them, or a callable without arguments that
     returns either. A file's folder, or for a module the working directory, is put on `sys.path`, as for a
     script, and stays there for what the implementation imports later. `mutant:` and an id name a mutant of the
-    bank, `declared:` and a seed the reference built to a drawn profile, `onnx:` a file and options an ONNX graph, `process:` and a command a program that speaks
-    for itself, and `isolated:` before any of the other names has that in a process of its own. Raises `UsageError` with
-    one line that says what is wrong, whatever a module or an object raises when it is looked at.
+    bank, `declared:` and a seed the reference built to a drawn profile, `onnx:` and a file an ONNX graph, `process:`
+    and a command a program that speaks for itself, and `isolated:` before any of the other names has that in a process
+    of its own. Raises `UsageError` with one line that says what is wrong, whatever a module or an object raises when it
+    is looked at.
     """
     with _explained(f"{name} cannot be found: ", UsageError):
         return _found(name)

@@ -167,7 +167,8 @@ def _with_pixels(axis: int, outputs: Outputs, kept: Kept) -> Outputs:
 def _classes(batches: Sequence[Batch], case: Case, rebuild: Rebuild) -> Part:
     """The classes that no target has."""
     used = {int(label) for _, targets in batches for target in targets for label in target.labels}
-    unused = [label for label in range(case.configuration.num_classes) if label not in used]
+    known = range(0 if "num_classes" in case.configuration.fixed else case.configuration.num_classes)
+    unused = [label for label in known if label not in used]
 
     def keep(kept: Kept) -> Case:
         labels = sorted(used | set(_chosen(unused, kept)))
