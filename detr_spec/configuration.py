@@ -46,6 +46,9 @@ TERM_WEIGHTS = {
 COST_WEIGHTS = ("cost_class", "cost_bbox", "cost_giou")
 """The fields that weigh the terms of the matching cost, in the order of `COST_PARTS`."""
 
+FURTHER_COST_WEIGHTS = ("cost_mask", "cost_dice")
+"""The fields that weigh costs beside these, where a dialect has them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Configuration:
@@ -68,6 +71,10 @@ class Configuration:
     cost_class: float = 1.0
     cost_bbox: float = 5.0
     cost_giou: float = 2.0
+    cost_mask: float = None  # type: ignore[assignment]
+    """The weight of the cross-entropy of masks in the matching cost; where it is not given, that of the profile."""
+    cost_dice: float = None  # type: ignore[assignment]
+    """That of the dice cost, likewise."""
     loss_class: float = 1.0
     loss_bbox: float = 5.0
     loss_giou: float = 2.0
@@ -104,6 +111,9 @@ class Configuration:
         for name in PARTS:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.profile, name))
+        for name, weight in further_cost_weights(self.profile).items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, weight)
         if self.dtype not in DTYPES:
             raise InvalidValue(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
         if self.call not in CALLS:
@@ -111,7 +121,7 @@ class Configuration:
         for name in ("num_classes", "decoder_layers", "encoder_predictions", "top_k", "hidden_dim"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in (*COST_WEIGHTS, *TERM_WEIGHTS.values(), "one_to_many_weight"):
+        for name in (*COST_WEIGHTS, *FURTHER_COST_WEIGHTS, *TERM_WEIGHTS.values(), "one_to_many_weight"):
             if not getattr(self, name) >= 0:
                 raise InvalidValue(f"{name} is {getattr(self, name)}; expected a number of at least 0")
 
@@ -135,7 +145,10 @@ class Configuration:
     def costs(self) -> tuple[tuple[Cost, float], ...]:
         """The terms of the matching cost that count, and their weights; one of weight 0 is left out."""
         own = zip((self.class_cost, self.box_cost, self.overlap_cost), self.cost_weights, strict=True)
-        further = ((further.cost, further.weight) for further in self.profile.further_costs)
+        further = (
+            (item.cost, item.weight if item.cost.weighed_by is None else getattr(self, item.cost.weighed_by))
+            for item in self.profile.further_costs
+        )
         return tuple((cost, weight) for cost, weight in (*own, *further) if weight and cost.is_there)
 
     def is_matched_by(self, predictions: str) -> bool:
@@ -270,7 +283,14 @@ def weights_of(profile: Profile) -> dict[str, float]:
     """The weights that a dialect trains with, by the names of a configuration's fields."""
     cost = zip(COST_WEIGHTS, profile.cost_weights, strict=True)
     loss = zip(TERM_WEIGHTS.values(), (*profile.loss_weights, *profile.mask_weights), strict=True)
-    return {**dict(cost), **dict(loss), "one_to_many_weight": profile.one_to_many_weight}
+    further = further_cost_weights(profile)
+    return {**dict(cost), **further, **dict(loss), "one_to_many_weight": profile.one_to_many_weight}
+
+
+def further_cost_weights(profile: Profile) -> dict[str, float]:
+    """Those of its further costs that cases vary, by name; 1 where the dialect has none."""
+    own = {item.cost.weighed_by: item.weight for item in profile.further_costs}
+    return {name: own.get(name, 1.0) for name in FURTHER_COST_WEIGHTS}
 
 
 def varied_weights(profile: Profile) -> tuple[str, ...]:
@@ -281,4 +301,5 @@ def varied_weights(profile: Profile) -> tuple[str, ...]:
     costs = [name for name, part in zip(COST_WEIGHTS, COST_PARTS, strict=True) if getattr(profile, part).is_there]
     names = list(TERM_WEIGHTS.values())
     further = () if profile.keys.one_to_many_loss is None else ("one_to_many_weight",)
+    costs += [item.cost.weighed_by for item in profile.further_costs if item.cost.weighed_by is not None]
     return (*costs, *(names if profile.matches_masks else names[:3]), *further)

@@ -35,7 +35,8 @@ def _fields(component: str, configuration: Configuration) -> list[str]:
     fields += ["decoder_layers"] if component in LAYERED else []
     fields += ["hidden_dim"] if component in ("heads", "decoder", "model") else []
     if component in ("matcher", *CRITERIA):
-        fields += [*COST_WEIGHTS, *_numbers(profile, COST_PARTS)]
+        further = [item.cost.weighed_by for item in profile.further_costs if item.cost.weighed_by is not None]
+        fields += [*COST_WEIGHTS, *further, *_numbers(profile, COST_PARTS)]
     if component in CRITERIA:
         fields += ["encoder_predictions"] if profile.keys.lists_encoder else []
         fields += ["one_to_many_weight"] if profile.keys.one_to_many_loss is not None else []

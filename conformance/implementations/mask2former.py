@@ -42,8 +42,7 @@ LIMITS = Limits(dtypes=("float32",), mask_points=True)
 
 def cost_weights(configuration: Configuration) -> dict[str, float]:
     """The weights of classes, masks and dice in the matching cost."""
-    mask, dice = (further.weight for further in configuration.profile.further_costs)
-    return {"cost_class": configuration.cost_class, "cost_mask": mask, "cost_dice": dice}
+    return {name: getattr(configuration, name) for name in ("cost_class", "cost_mask", "cost_dice")}
 
 
 class Matcher(nn.Module):

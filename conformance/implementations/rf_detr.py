@@ -54,13 +54,13 @@ def pixels_per_point(configuration: Configuration) -> int:
 
 
 def matcher(configuration: Configuration) -> HungarianMatcher:
-    """The matcher, whose costs of masks have the profile's weights, if it has any."""
-    names, further_costs = ("cost_mask_ce", "cost_mask_dice"), configuration.profile.further_costs
+    """The matcher, with costs of masks where the profile has them."""
+    of_masks = {"cost_mask_ce": configuration.cost_mask, "cost_mask_dice": configuration.cost_dice}
     return HungarianMatcher(
         *configuration.cost_weights,
         focal_alpha=configuration.class_cost.alpha,
         mask_point_sample_ratio=pixels_per_point(configuration),
-        **{name: further.weight for name, further in zip(names, further_costs, strict=False)},
+        **(of_masks if configuration.profile.matches_masks else {}),
     )
 
 

@@ -73,6 +73,8 @@ class Cost(Part):
     reads: ClassVar[frozenset[str]]
     is_there: ClassVar[bool] = True
     """Whether the matching has it, with whatever weight."""
+    weighed_by: ClassVar[str | None] = None
+    """The field of a configuration that weighs it where it is a further cost; None where the profile alone does."""
 
     @abstractmethod
     def value(self, pairs: Pairs) -> Numbers:

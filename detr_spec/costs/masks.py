@@ -14,6 +14,7 @@ class MaskCrossEntropyCost(MaskCost):
     """The mean over points of −t log p − (1 − t) log(1 − p) of every pair."""
 
     name = "mask-cross-entropy"
+    weighed_by = "cost_mask"
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""
@@ -28,6 +29,7 @@ class MaskDiceCost(MaskCost):
     """1 − (2 Σ p t + 1) / (Σ p + Σ t + 1) of every pair, sums over points."""
 
     name = "mask-dice"
+    weighed_by = "cost_dice"
 
     def value(self, pairs: Pairs) -> Numbers:
         """Its value; [Q, n]."""

@@ -122,6 +122,8 @@ def hull(first: SameNumbers, *others: SameNumbers) -> SameNumbers:
 
     It is a single number if every way gives exactly that number. For arrays it is the first.
     """
+    if all(isinstance(way, np.ndarray) for way in (first, *others)):
+        return first
     ways = cast(Sequence[Interval], (first, *others))
     kind = next((type(way) for way in ways if type(way) is not Interval), Interval)
     return cast(SameNumbers, kind.of_ways(ways))

@@ -490,3 +490,8 @@ def test_nothing_is_known_of_a_product_with_what_is_not_known() -> None:
     for number in (0.0, 0.5, -2.0):
         product = lift(number, "float32") * unknown
         assert (product.lower, product.upper) == (-np.inf, np.inf)
+
+
+def test_of_arrays_the_first_way_counts() -> None:
+    first = np.array([1.0, 2.0])
+    assert hull(first, first + 1.0, first - 1.0) is first

@@ -12,10 +12,13 @@ from detr_spec.configuration import Configuration
 
 
 def mask2former_matcher(configuration: Configuration) -> dialects.Mask2FormerMatcher:
-    """The matcher, whose costs of masks have the profile's weights."""
-    mask, dice = (further.weight for further in configuration.profile.further_costs)
+    """The matcher, with the points of the case."""
     return dialects.Mask2FormerMatcher(
-        configuration.cost_class, mask, dice, configuration.profile.masks.points, sampler_of(configuration)
+        configuration.cost_class,
+        configuration.cost_mask,
+        configuration.cost_dice,
+        configuration.profile.masks.points,
+        sampler_of(configuration),
     )
 
 

@@ -15,15 +15,14 @@ from detr_spec.configuration import Configuration
 
 
 def rf_detr_seg_matcher(configuration: Configuration) -> dialects.RFDETRSegMatcher:
-    """The matcher, whose costs of masks have the profile's weights."""
+    """The matcher, with the points of the case."""
     profile, numbers = configuration.profile, configuration.class_cost.numbers
-    mask, dice = (further.weight for further in profile.further_costs)
     return dialects.RFDETRSegMatcher(
         *configuration.cost_weights,
         numbers["alpha"],
         int(profile.masks.pixels_per_point or 1),
-        mask,
-        dice,
+        configuration.cost_mask,
+        configuration.cost_dice,
         numbers["gamma"],
         sampler_of(configuration),
     )
