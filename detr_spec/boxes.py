@@ -45,6 +45,8 @@ class BoxRules:
     the one is taken from the other."""
     units: Literal["relative", "pixels"] = "relative"
     """What boxes are measured in when they overlap: relative to the image, or in its pixels."""
+    quality_units: Literal["as-overlaps", "relative"] = "as-overlaps"
+    """What boxes are measured in where their IoU is a target of classes, or a weight of edges."""
     invalid: Literal["refuse", "unchecked"] = "refuse"
     """What GIoU does with a box of x1 < x0 or y1 < y0, or with a NaN: raises, or leaves the answer open."""
     zero_over_zero: Literal["nan", "unchecked"] = "nan"

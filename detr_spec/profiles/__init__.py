@@ -15,7 +15,7 @@ from detr_spec.profiles.group_detr import GROUP_DETR
 from detr_spec.profiles.h_detr import H_DETR
 from detr_spec.profiles.lw_detr import LW_DETR
 from detr_spec.profiles.mask2former import MASK2FORMER
-from detr_spec.profiles.mmdet import CO_DINO, MMDET, MMDET_FOCAL
+from detr_spec.profiles.mmdet import CO_DINO, MMDET, MMDET_DINO, MMDET_FOCAL
 from detr_spec.profiles.paddle import PADDLE
 from detr_spec.profiles.rf_detr import RF_DETR_SEG
 from detr_spec.profiles.rt_detr import RT_DETR
@@ -39,6 +39,7 @@ __all__ = [
     "LW_DETR",
     "MASK2FORMER",
     "MMDET",
+    "MMDET_DINO",
     "MMDET_FOCAL",
     "PADDLE",
     "PROFILES",
@@ -83,6 +84,7 @@ OWN = (
     PADDLE,
     MMDET,
     MMDET_FOCAL,
+    MMDET_DINO,
     CO_DINO,
     SCENIC,
     MASK2FORMER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -115,8 +115,9 @@ class Layer:
 
     @cached_property
     def iou(self) -> Numbers:
-        """The IoU of each matched pair; [m]."""
-        return elementwise_iou(self.corners(self.boxes), self.corners(self.truth), self.rules)
+        """The IoU of each matched pair, as targets of classes and weights of edges have it; [m]."""
+        corners = partial(corners_in, pixels=None) if self.rules.quality_units == "relative" else self.corners
+        return elementwise_iou(corners(self.boxes), corners(self.truth), self.rules)
 
     def corners(self, boxes: Numbers) -> Numbers:
         """Boxes of the pairs as xyxy, in what overlaps are measured in; cxcywh [m, 4] → [m, 4]."""

@@ -41,7 +41,7 @@ from detr_spec.profile import (
     TargetRules,
     replace,
 )
-from detr_spec.profiles import DEFORMABLE, DETR
+from detr_spec.profiles import CO_DINO, DEFORMABLE, DETR
 from detr_spec.terms import (
     BoxesNotJudged,
     ClassesNotJudged,
@@ -91,6 +91,7 @@ DISTILLED = declarable_values(Profile)["further_losses"][-2]
 INITIAL = replace(DETR, keys=Keys(initial_loss="{loss}_pre"))
 DENOISING = replace(DETR, keys=Keys(denoising_loss="{loss}_dn"))
 FIRST_DENOISING = replace(DENOISING, keys=replace(DENOISING.keys, initial_denoising_loss="{loss}_dn_pre"))
+IN_PIXELS = replace(CO_DINO, boxes=replace(CO_DINO.boxes, least_divisor=1e-2))
 ENCODERS = replace(
     DETR,
     keys=Keys(encoder_loss="{loss}_enc", encoder_auxiliary_loss="{loss}_enc_{number}"),
@@ -199,6 +200,7 @@ LOOKED_AT: dict[str, Look] = {
     "keys.box_size": Look("criterion.keys"),
     "keys.auxiliary_loss": Look("auxiliary.keys"),
     "keys.encoder_loss": Look({None: "auxiliary.encoder-outputs-apart", "": "auxiliary.encoder-losses"}),
+    "boxes.quality_units": Look("criterion.classification-value", IN_PIXELS),
     "keys.encoder_auxiliary": Look("auxiliary.encoder-losses", ENCODERS),
     "keys.encoder_auxiliary_loss": Look("auxiliary.encoder-losses", ENCODERS, open=(None,)),
     "keys.initial_denoising": Look("auxiliary.denoising-losses", FIRST_DENOISING),

@@ -148,6 +148,31 @@ def test_co_dino_trains_towards_overlaps() -> None:
     assert found["loss_cls"] == pytest.approx(0.25 * math.log(2), rel=1e-5)
 
 
+def test_co_dino_measures_the_overlap_of_relative_boxes() -> None:
+    """A square of half a thousandth is a quarter of the 1e-6 that unions are raised to, and so is its overlap."""
+    small = [0.5, 0.5, 0.0005, 0.0005]
+    found = mmdet(dialects.CoDINOLoss, [small], [small], columns=1)
+    assert found["loss_cls"] == pytest.approx(0.25**2 * math.log(2), rel=1e-3)
+
+
+def test_mmdet_dino_denoises_with_the_first_queries_and_trains_proposals_with_classes() -> None:
+    """A group of two denoising queries, of which the first has the target, then one query of the decoder."""
+    instances, meta = image(HALF)
+    scores, boxes = torch.zeros(1, 3, 2), torch.tensor([[BOX, HALF, HALF]])
+    given = [scores] * 2, [boxes] * 2, [{**instances, "labels": torch.tensor([1])}], [meta]
+    proposals = torch.tensor([[[0.0, -20.0]]]), torch.tensor([[HALF]])
+    denoising = {"num_denoising_queries": 2, "num_denoising_groups": 1}
+    yes, no = 0.25 * 0.25 * math.log(2), 0.75 * 0.25 * math.log(2)
+    for kind, expected in ((dialects.MMDetDINOLoss, no + 0.25 * 20), (dialects.MMDetFocalLoss, yes)):
+        assigner = dialects.MMDetAssigner(2, 5, 2, dialects.mmdet_focal_cost())
+        losses = kind(2, assigner)(*given, *proposals, denoising)
+        # Of four logits of denoising queries one is a target's; of two of the proposal one, of either class.
+        assert losses["dn_loss_cls"].item() == losses["d0.dn_loss_cls"].item() == pytest.approx(yes + 3 * no)
+        assert losses["dn_loss_bbox"].item() == pytest.approx(5 * 0.25)
+        assert losses["loss_bbox"].item() == losses["enc_loss_bbox"].item() == pytest.approx(0, abs=1e-6)
+        assert losses["enc_loss_cls"].item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_detections_of_mmdet_end_at_the_edge() -> None:
     outputs = {"pred_logits": torch.zeros(1, 1, 1), "pred_boxes": torch.tensor([[[0.0, 0.5, 0.5, 2.0]]])}
     (found,) = dialects.MMDetPostProcess(5)(outputs, torch.tensor([[100, 200]]))

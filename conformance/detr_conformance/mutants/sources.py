@@ -37,6 +37,7 @@ LATER = {
     "paddle": ("dialects/paddle.py", _OF_TRAINING),
     "mmdet": ("dialects/mmdet.py", ("boxes", *_OF_TRAINING)),
     "mmdet-focal": ("dialects/mmdet.py", ("boxes", *_WITHOUT_MASKS)),
+    "mmdet-dino": ("dialects/mmdet.py", ("boxes", *_WITHOUT_MASKS)),
     "co-dino": ("dialects/mmdet.py", ("boxes", *_WITHOUT_MASKS)),
     "scenic": ("dialects/scenic.py", _OF_TRAINING),
     "mask2former": ("dialects/mask2former.py", (*_OF_TRAINING, "masks")),

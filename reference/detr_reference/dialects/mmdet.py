@@ -25,7 +25,7 @@ from ..postprocess import TopKPostProcess
 from ..quality import quality_focal_loss
 
 LEAST_AREA = 1e-6
-"""What the areas of unions and enclosing boxes are raised to, in pixels."""
+"""What the areas of unions and enclosing boxes are raised to, in whatever units these are."""
 
 LOSS_WEIGHT = {"loss_cls": 1.0, "loss_bbox": 5.0, "loss_iou": 2.0}
 
@@ -124,6 +124,9 @@ class MMDetLoss(nn.Module):
     pairs, averaged over the ranks, at least 1.
     """
 
+    encoder_classes = False
+    """Whether the encoder's proposals learn the classes of targets; they learn class 0 otherwise."""
+
     def __init__(
         self, num_classes: int, assigner: MMDetAssigner, loss_weight: Mapping[str, float] | None = None
     ) -> None:
@@ -147,26 +150,51 @@ class MMDetLoss(nn.Module):
         all_layers_bbox_preds: Sequence[Tensor],
         batch_gt_instances: Sequence[Mapping[str, Tensor]],
         batch_img_metas: Sequence[Mapping[str, Any]],
+        enc_cls_scores: Tensor | None = None,
+        enc_bbox_preds: Tensor | None = None,
+        dn_meta: Mapping[str, int] | None = None,
     ) -> dict[str, Tensor]:
         """Return loss_cls, loss_bbox and loss_iou of the last layer, and with `d0.`, `d1.` … those of the others.
 
+        Those of the encoder's proposals begin with `enc_`, those of denoising queries with `dn_` and `d0.dn_` ….
+
         all_layers_cls_scores: L logits [B, Q, C]. all_layers_bbox_preds: L relative boxes [B, Q, 4], cxcywh.
         batch_gt_instances: for each image `labels` [n] and `bboxes` [n, 4], xyxy in pixels. batch_img_metas: for each
-        image `img_shape`, its (height, width).
+        image `img_shape`, its (height, width). enc_cls_scores, enc_bbox_preds: the encoder's proposals, likewise.
+        dn_meta: the first `num_denoising_queries` of each layer's queries are denoising ones, `num_denoising_groups`
+        groups of them; the first of each group are made from the targets of an image, the others learn no object.
 
         Raises ValueError for predictions of other shapes.
         """
         targets = [{**own, **meta} for own, meta in zip(batch_gt_instances, batch_img_metas, strict=True)]
-        layers = zip(all_layers_cls_scores, all_layers_bbox_preds, strict=True)
-        *earlier, last = (self.loss_by_feat_single(*layer, targets) for layer in layers)
-        return last | {f"d{layer}.{name}": loss for layer, own in enumerate(earlier) for name, loss in own.items()}
+        layers = [*zip(all_layers_cls_scores, all_layers_bbox_preds, strict=True)]
+        count = 0 if dn_meta is None else dn_meta["num_denoising_queries"]
+        losses = of_layers(
+            "", [self.loss_by_feat_single(own[:, count:], box[:, count:], targets) for own, box in layers]
+        )
+        if enc_cls_scores is not None and enc_bbox_preds is not None:
+            zeros = [{**target, "labels": torch.zeros_like(target["labels"])} for target in targets]
+            proposed = targets if self.encoder_classes else zeros
+            losses |= of_layers("enc_", [self.loss_by_feat_single(enc_cls_scores, enc_bbox_preds, proposed)])
+        if dn_meta is not None:
+            pairs = denoising_pairs(targets, count, dn_meta["num_denoising_groups"])
+            denoised = [self.loss_of_pairs(own[:, :count], box[:, :count], targets, pairs) for own, box in layers]
+            losses |= of_layers("dn_", denoised)
+        return losses
 
     def loss_by_feat_single(self, cls_scores: Tensor, bbox_preds: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Return the weighted losses of one layer."""
         outputs = {"pred_logits": cls_scores, "pred_boxes": bbox_preds}
         check_output_shapes(outputs, self.cls_out_channels)
         assigned = self.assigner(outputs, targets)
-        matched = matched_pairs(bbox_preds, targets, [(own.nonzero()[:, 0], own[own > 0] - 1) for own in assigned])
+        pairs = [(own.nonzero()[:, 0], own[own > 0] - 1) for own in assigned]
+        return self.loss_of_pairs(cls_scores, bbox_preds, targets, pairs)
+
+    def loss_of_pairs(
+        self, cls_scores: Tensor, bbox_preds: Tensor, targets: Targets, pairs: Pairs
+    ) -> dict[str, Tensor]:
+        """Return the weighted losses of one layer, of which these pairs of each image are matched."""
+        matched = matched_pairs(bbox_preds, targets, pairs)
         giou = bbox_overlaps(*matched.pixels, "giou", is_aligned=True)
         losses = {
             "loss_cls": self.loss_cls(cls_scores, matched),
@@ -234,8 +262,19 @@ class MMDetFocalLoss(MMDetLoss):
         return sigmoid_focal_loss(cls_scores, positive, self.alpha, self.gamma).sum() / matched.num_total_pos
 
 
+class MMDetDINOLoss(MMDetFocalLoss):
+    """The losses of DINOHead: as MMDetFocalLoss, with the classes of targets for proposals."""
+
+    encoder_classes = True
+
+
 class CoDINOLoss(MMDetLoss):
-    """The losses of CoDINOHead's decoder: K sigmoids, whose targets are the overlaps of matched pairs."""
+    """The losses of CoDINOHead's decoder: K sigmoids, whose targets are the overlaps of matched pairs.
+
+    These are of relative boxes, while those in loss_iou are of boxes in pixels.
+    """
+
+    encoder_classes = True
 
     def __init__(
         self,
@@ -254,7 +293,7 @@ class CoDINOLoss(MMDetLoss):
 
     def loss_cls(self, cls_scores: Tensor, matched: Matched) -> Tensor:
         """Return the quality focal loss []."""
-        boxes, target_boxes = matched.pixels
+        boxes, target_boxes = (box_cxcywh_to_xyxy(own) for own in (matched.boxes, matched.target_boxes))
         iou = bbox_overlaps(boxes.detach(), target_boxes, is_aligned=True)
         quality = torch.zeros_like(cls_scores)
         quality[matched.logits] = iou.to(cls_scores.dtype)
@@ -279,6 +318,24 @@ class MMDetPostProcess(nn.Module):
             edges = shape.flip(0).repeat(2).to(detections["boxes"])
             detections["boxes"] = detections["boxes"].clamp(min=0).minimum(edges)
         return list(found)
+
+
+def of_layers(prefix: str, losses: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the losses of layers by their names, those of layers before the last one with `d0.`, `d1.` … before."""
+    *earlier, last = losses
+    named = {f"{prefix}{name}": loss for name, loss in last.items()}
+    for layer, own in enumerate(earlier):
+        named |= {f"d{layer}.{prefix}{name}": loss for name, loss in own.items()}
+    return named
+
+
+def denoising_pairs(targets: Targets, queries: int, groups: int) -> Pairs:
+    """Return the pairs of each image: in each group of denoising queries, if there are any, query j has target j."""
+    starts = torch.arange(groups if queries else 0) * (queries // groups)
+    counts = [len(target["labels"]) for target in targets]
+    return [
+        ((starts[:, None] + torch.arange(count)).flatten(), torch.arange(count).repeat(len(starts))) for count in counts
+    ]
 
 
 def image_factor(target: Mapping[str, Tensor]) -> Tensor:

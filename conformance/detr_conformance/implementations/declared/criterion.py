@@ -463,11 +463,12 @@ class DeclaredQualityCriterion(DeclaredFocalCriterion):
 
     def _overlaps(self, outputs: Outputs, targets: Targets, pairs: Pairs) -> Tensor:
         """The overlap of each matched query with its target, without a gradient; [B, Q]."""
-        where, unit = matched_queries(pairs), units_of(targets, pairs)
+        where, rules = matched_queries(pairs), self.configuration.profile.boxes
+        unit = 1.0 if rules.quality_units == "relative" else units_of(targets, pairs)
         boxes = outputs["pred_boxes"][where].detach(), matched_targets([own["boxes"] for own in targets], pairs)
         corners = [reference.box_cxcywh_to_xyxy(own) * unit for own in boxes]
         found = torch.zeros_like(outputs["pred_logits"][..., 0])
-        found[where] = Overlaps(self.configuration.profile.boxes).elementwise_iou(*corners).to(found.dtype)
+        found[where] = Overlaps(rules).elementwise_iou(*corners).to(found.dtype)
         return found
 
 

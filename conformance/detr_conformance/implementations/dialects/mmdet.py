@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from detr_conformance.bridges.torch_bridge import torch_implementation
@@ -14,6 +15,7 @@ from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
 from detr_reference.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
 from detr_spec.configuration import Configuration
+from detr_spec.profile import Keys
 
 
 def softmax_assigner(configuration: Configuration) -> dialects.MMDetAssigner:
@@ -30,19 +32,41 @@ def focal_assigner(configuration: Configuration) -> dialects.MMDetAssigner:
 
 
 class OfLayers(nn.Module):
-    """A head's losses, which takes lists of layers, and sizes apart, from outputs and targets of the usual form."""
+    """A head's losses, which takes lists of layers, and sizes apart, from outputs and targets of the usual form.
 
-    def __init__(self, loss: dialects.MMDetLoss) -> None:
+    The head's queries are denoising ones and then those of the decoder, where the dialect has denoising.
+    """
+
+    def __init__(self, loss: dialects.MMDetLoss, keys: Keys) -> None:
         super().__init__()
-        self.loss, self.matcher = loss, loss.assigner
+        self.loss, self.matcher, self.keys = loss, loss.assigner, keys
 
     def forward(self, outputs: dict[str, Any], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """The losses of all layers."""
-        layers = [*outputs.get("aux_outputs", ()), outputs]
-        predictions = [[layer[name] for layer in layers] for name in ("pred_logits", "pred_boxes")]
         instances = [{name: target[name] for name in ("labels", "bboxes")} for target in targets]
-        losses: dict[str, Tensor] = self.loss(*predictions, instances, [{"img_shape": t["img_shape"]} for t in targets])
+        shapes = [{"img_shape": target["img_shape"]} for target in targets]
+        losses: dict[str, Tensor] = self.loss(*head_inputs(outputs, self.keys, instances, shapes))
         return losses
+
+
+def head_inputs(outputs: dict[str, Any], keys: Keys, instances: Any, metas: Any) -> tuple[Any, ...]:
+    """What a head's losses are called with: layers, targets, proposals, and the meta data of denoising queries."""
+    names, none = ("pred_logits", "pred_boxes"), [None, None]
+    layers = [[layer[name] for layer in (*outputs.get("aux_outputs", ()), outputs)] for name in names]
+    proposals = outputs.get("enc_outputs") if keys.encoder_loss is not None else None
+    encoder = none if proposals is None else [proposals[name] for name in names]
+    if keys.denoising_loss is None:
+        return (*layers, instances, metas, *encoder, None)
+    meta = outputs.get("dn_meta")
+    if meta is None:
+        return (*layers, instances, metas, *encoder, {"num_denoising_queries": 0, "num_denoising_groups": 1})
+    nested = outputs["dn_outputs"]
+    denoising = [[layer[name] for layer in (*nested.get("aux_outputs", ()), nested)] for name in names]
+    joined = [
+        [torch.cat(pair, dim=1) for pair in zip(*parts, strict=True)] for parts in zip(denoising, layers, strict=True)
+    ]
+    counts = {"num_denoising_queries": meta["pad_size"], "num_denoising_groups": meta["dn_num_group"]}
+    return (*joined, instances, metas, *encoder, counts)
 
 
 def losses_of(
@@ -57,7 +81,8 @@ def losses_of(
                 assigner(configuration),
                 loss_weights(configuration),
                 *configuration.class_loss.numbers.values(),
-            )
+            ),
+            configuration.profile.keys,
         )
 
     return build
@@ -90,6 +115,10 @@ IMPLEMENTATIONS = (
             criterion=losses_of(kind, focal_assigner),
             postprocess=lambda configuration: dialects.MMDetPostProcess(configuration.top_k),
         )
-        for profile, kind in (("mmdet-focal", dialects.MMDetFocalLoss), ("co-dino", dialects.CoDINOLoss))
+        for profile, kind in (
+            ("mmdet-focal", dialects.MMDetFocalLoss),
+            ("mmdet-dino", dialects.MMDetDINOLoss),
+            ("co-dino", dialects.CoDINOLoss),
+        )
     ),
 )
