@@ -1,12 +1,14 @@
 """The assigner, the losses and the detections of mmdetection's DETR heads (https://github.com/open-mmlab/mmdetection).
 
-With cross-entropy as DETRHead has it, and with the focal loss, as its heirs have it, whose losses are those of
-DETRHead, and mmcv without its compiled operations, of which they need none.
+With cross-entropy as DETRHead has it, and with the focal loss, as its heirs DeformableDETRHead and DINOHead have it,
+and mmcv without its compiled operations, of which they need none.
 
 Declared, as the profiles of mmdetection say: targets are corners in pixels, losses are weighted already and divided by
 matched pairs. The divisor of the focal loss is the mean over ranks, as its heirs' configurations ask for; that of the
 cross-entropy is each rank's own, as DETR's is. The numbers of the focal cost are fixed. Labels, columns and the number
-of targets are not looked at.
+of targets are not looked at. DINOHead takes denoising queries as the first ones of each layer, and cannot be called
+without any where there are targets, as training never does: the losses of layers and of proposals, which its
+`loss_by_feat` adds up, are asked for one by one then, and there are none of denoising queries.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any
 import mmcv_without_operations  # noqa: F401  before mmdet, which asks mmcv for them
 import torch
 from families import UNCHECKED
-from mmdet.models.dense_heads import DETRHead
+from mmdet.models.dense_heads import DeformableDETRHead, DETRHead, DINOHead
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
@@ -24,7 +26,9 @@ from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.profile import DetectionRules, Profile, replace
-from detr_spec.profiles import MMDET, MMDET_FOCAL
+from detr_spec.profiles import MMDET, MMDET_DINO, MMDET_FOCAL
+
+PREDICTED = ("pred_logits", "pred_boxes")
 
 
 def head(configuration: Configuration) -> DETRHead:
@@ -47,7 +51,12 @@ def head(configuration: Configuration) -> DETRHead:
         {"type": "BBoxL1Cost", "weight": cost_bbox, "box_format": "xywh"},
         {"type": "IoUCost", "iou_mode": "giou", "weight": cost_giou},
     ]
-    return DETRHead(
+    kind, own = DETRHead, {}
+    if not configuration.profile.has_no_object:
+        is_dino = configuration.profile.keys.denoising_loss is not None
+        kind, own = DINOHead if is_dino else DeformableDETRHead, {"num_pred_layer": 1}
+    return kind(
+        **own,
         num_classes=configuration.num_classes,
         embed_dims=4,
         sync_cls_avg_factor=not configuration.profile.has_no_object,
@@ -102,10 +111,29 @@ class Losses(nn.Module):
         self.matcher = Assigner(configuration)
 
     def forward(self, outputs: dict[str, Any], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-        """The losses of all layers."""
-        layers = [*outputs.get("aux_outputs", ()), outputs]
-        logits, boxes = (torch.stack([layer[key] for layer in layers]) for key in ("pred_logits", "pred_boxes"))
-        return dict(self.head.loss_by_feat(logits, boxes, [instances(t) for t in targets], [image(t) for t in targets]))
+        """The losses of all layers, of proposals and of denoising queries."""
+        layers, truth = stacked(outputs), ([instances(t) for t in targets], [image(t) for t in targets])
+        if not isinstance(self.head, DeformableDETRHead):
+            return dict(self.head.loss_by_feat(*layers, *truth))
+        proposals = [outputs["enc_outputs"][key] for key in PREDICTED] if "enc_outputs" in outputs else [None, None]
+        if not isinstance(self.head, DINOHead):
+            return dict(self.head.loss_by_feat(*layers, *proposals, *truth))
+        meta = outputs.get("dn_meta")
+        if meta is None:
+            losses = dict(DETRHead.loss_by_feat(self.head, *layers, *truth))
+            if proposals[0] is not None:
+                of_proposals = self.head.loss_by_feat_single(*proposals, *truth)
+                losses |= zip(("enc_loss_cls", "enc_loss_bbox", "enc_loss_iou"), of_proposals, strict=True)
+            return losses
+        joined = [torch.cat(pair, dim=2) for pair in zip(stacked(outputs["dn_outputs"]), layers, strict=True)]
+        counts = {"num_denoising_queries": meta["pad_size"], "num_denoising_groups": meta["dn_num_group"]}
+        return dict(self.head.loss_by_feat(*joined, *proposals, *truth, counts))
+
+
+def stacked(outputs: dict[str, Any]) -> list[Tensor]:
+    """The logits of all layers, [L, B, Q, C], and their boxes."""
+    layers = [*outputs.get("aux_outputs", ()), outputs]
+    return [torch.stack([layer[key] for layer in layers]) for key in PREDICTED]
 
 
 def postprocess(configuration: Configuration) -> Any:
@@ -135,4 +163,12 @@ def of_head(profile: Profile, **parts: Any) -> Implementation:
 
 
 OVERFLOW = DetectionRules(rule="top-k", clamp=True, top_k_overflow="refuse")
-IMPLEMENTATIONS = (of_head(MMDET), of_head(replace(MMDET_FOCAL, detection=OVERFLOW), postprocess=postprocess))
+DENOISING = replace(MMDET_DINO.denoising, absent="nothing")
+IMPLEMENTATIONS = (
+    of_head(MMDET),
+    of_head(replace(MMDET_FOCAL, detection=OVERFLOW), postprocess=postprocess),
+    of_head(
+        replace(MMDET_DINO, detection=replace(OVERFLOW, top_k=300), denoising=DENOISING),
+        postprocess=postprocess,
+    ),
+)
