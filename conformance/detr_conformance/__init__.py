@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from detr_conformance.base.verdict import Verdict
+    from detr_conformance.bridges.jax_bridge import jax_implementation
     from detr_conformance.bridges.numpy_bridge import numpy_implementation
     from detr_conformance.bridges.onnx_bridge import onnx_implementation
     from detr_conformance.bridges.torch_bridge import torch_implementation
@@ -22,6 +23,7 @@ __all__ = [
     "Verdict",
     "check",
     "conformance_tests",
+    "jax_implementation",
     "numpy_implementation",
     "onnx_implementation",
     "torch_implementation",
@@ -32,6 +34,7 @@ _HOMES = {
     "Verdict": "detr_conformance.base.verdict",
     "check": "detr_conformance.running.run",
     "conformance_tests": "detr_conformance.commands.pytest_tests",
+    "jax_implementation": "detr_conformance.bridges.jax_bridge",
     "numpy_implementation": "detr_conformance.bridges.numpy_bridge",
     "onnx_implementation": "detr_conformance.bridges.onnx_bridge",
     "torch_implementation": "detr_conformance.bridges.torch_bridge",

@@ -15,7 +15,8 @@ from torch import Tensor
 
 import detr_accelerated
 import detr_reference
-from detr_conformance.bridges.torch_inputs import Inputs
+from detr_conformance.bridges.inputs import Inputs
+from detr_conformance.bridges.torch_framework import TORCH
 from detr_conformance.implementations.accelerated import IMPLEMENTATIONS
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.invariant import Domain, Invariant
@@ -74,7 +75,7 @@ def built_criterion(module: Any, configuration: Any, matcher: Any) -> Any:
 
 def tensors(case: Any) -> tuple[dict[str, Any], list[dict[str, Tensor]], list[Tensor]]:
     """Outputs, targets, and the leaves of the outputs."""
-    inputs = Inputs(case.configuration)
+    inputs = Inputs(TORCH, case.configuration)
     outputs = inputs.outputs(case.outputs)
     layers = [outputs, *outputs.get("aux_outputs", [])]
     leaves = [layer[name] for layer in layers for name in ("pred_logits", "pred_boxes", "pred_masks") if name in layer]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-FRAMEWORKS = ("torch", "torchvision", "tensorflow", "jax", "cupy", "transformers", "paddle")
+FRAMEWORKS = ("torch", "torchvision", "tensorflow", "jax", "keras", "cupy", "transformers", "paddle")
 
 PROBE = """
 import importlib, json, sys
@@ -29,6 +29,11 @@ def test_importing_the_specification_loads_no_framework(module: str) -> None:
     assert module in loaded
     assert loaded.isdisjoint(FRAMEWORKS)
     assert not any(name.partition(".")[0] in ("detr_reference", "detr_conformance") for name in loaded)
+
+
+@pytest.mark.parametrize("module", ["detr_conformance", "detr_conformance.bridges.framework_bridge"])
+def test_importing_the_judge_or_what_bridges_share_loads_no_framework(module: str) -> None:
+    assert loaded_by(module).isdisjoint(FRAMEWORKS)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor
 from detr_conformance.adoption.construction import Construction
 from detr_conformance.adoption.matchers import CALLS, rules_of_answer
 from detr_conformance.base.errors import one_line
-from detr_conformance.bridges.torch_criterion import spelt_matcher
+from detr_conformance.bridges.criteria import spelt_matcher
 from detr_spec.configuration import Configuration
 from detr_spec.profile import DenoisingRules, DetectionRules, Keys, MatcherRules, Profile
 from detr_spec.profiles import PROFILES

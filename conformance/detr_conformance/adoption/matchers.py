@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from detr_conformance.bridges.torch_criterion import matchings
+from detr_conformance.bridges.criteria import matchings
+from detr_conformance.bridges.torch_framework import TORCH
 from detr_spec.profile import MatcherRules
 from detr_spec.values import Matching
 from detr_spec.violation import Violation
@@ -25,7 +26,7 @@ def rules_of_answer(answer: Any, counts: Sequence[int], queries: int) -> Matcher
     """The form of a matcher's answer; None where it is no valid matching in any form that is known."""
     for rules in _forms(answer):
         try:
-            found, _ = matchings("the matcher", answer, counts, rules)
+            found, _ = matchings("the matcher", answer, counts, rules, TORCH)
         except Violation:
             continue
         if all(_is_valid(own, count, queries) for own, count in zip(found, counts, strict=True)):

@@ -15,8 +15,9 @@ from detr_conformance.bench.contestant import Contestant, Step, usual_step
 from detr_conformance.bench.others import OTHERS
 from detr_conformance.bench.ours import OURS
 from detr_conformance.bench.solvers import SOLVERS, SolverContestant
+from detr_conformance.bridges.framework_bridge import BridgedComponent
 from detr_conformance.bridges.numpy_bridge import NumpyBatchSolver, NumpySolver
-from detr_conformance.bridges.torch_bridge import TorchComponent
+from detr_conformance.bridges.torch_framework import TORCH
 from detr_conformance.implementations.resolve import resolve
 from detr_conformance.testee.names import is_testee
 from detr_spec.configuration import Configuration, replace
@@ -100,7 +101,7 @@ def _step(given: Implementation, batch: Batch) -> Step:
 
 def _module(what: str, factory: Callable[[Configuration], Any] | None, configuration: Configuration) -> Any:
     component = None if factory is None else factory(configuration)
-    if not isinstance(component, TorchComponent):
+    if not isinstance(component, BridgedComponent) or component.framework is not TORCH:
         raise TypeError(f"its {what} is not built by torch_implementation")
     return component.module
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from detr_conformance.bridges.answers import entry, instance, mapping, numbers, sequence
-from detr_conformance.bridges.torch_calls import precision
-from detr_conformance.bridges.torch_inputs import Factory, Inputs, built, observation
+from detr_conformance.bridges.inputs import Factory, Inputs, observation
+from detr_conformance.bridges.torch_framework import TORCH, precision
 from detr_conformance.testee.detr_testee import to_numpy
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Decoder, Model
@@ -93,16 +93,16 @@ def model_component(factory: Factory, reach: int | None) -> Callable[[Configurat
 
 
 def _evaluated(factory: Factory, configuration: Configuration) -> Callable[..., Any]:
-    module = built(factory, configuration)
+    module = TORCH.built(factory, configuration)
     return module.eval() if isinstance(module, nn.Module) else module
 
 
 @torch.no_grad()
 def _hidden_states(module: Callable[..., Any], configuration: Configuration, features: FeatureMap) -> Answer[Floats]:
-    inputs = Inputs(configuration)
+    inputs = Inputs(TORCH, configuration)
     arguments = (
         inputs.numbers("features", features.features),
-        inputs.tensor("padding", features.padding, torch.bool),
+        inputs.array("padding", features.padding, "bool"),
         inputs.numbers("query embeddings", features.queries),
         inputs.numbers("positions", features.positions),
     )
@@ -117,7 +117,7 @@ def _hidden_states(module: Callable[..., Any], configuration: Configuration, fea
 def _outputs(
     module: Callable[..., Any], configuration: Configuration, images: Sequence[Floats], ended: bool = False
 ) -> Answer[Outputs]:
-    inputs = Inputs(configuration)
+    inputs = Inputs(TORCH, configuration)
     keys = configuration.profile.keys
     tensors = [inputs.numbers(f"image {place}", image) for place, image in enumerate(images)]
     given = inputs.container("images", tensors)

@@ -17,6 +17,9 @@ from detr_conformance.testee.signatures import Signature, functions_of, signatur
 from detr_conformance.testee.stopwatch import Stopwatch
 from detr_spec.violation import NotProvided, Raised, RankFailure, Violation
 
+THREADED = frozenset({"jax", "tensorflow"})
+"""Frameworks whose threads do not outlive a fork; all judgements are answered by one process where they are loaded."""
+
 
 def main() -> None:
     """Serves the implementations at the address that is the one argument; says what is wrong where there are none."""
@@ -28,7 +31,7 @@ def main() -> None:
         serve(refusal=str(error))
         return
     with isolated() as restore:
-        serve(*map(_testee, found), new_case=restore, told=_told)
+        serve(*map(_testee, found), fork=THREADED.isdisjoint(sys.modules), new_case=restore, told=_told)
 
 
 def _testee(implementation: Any) -> Testee:

@@ -229,12 +229,12 @@ ANSWERS = {
 """What a matcher may answer, by the names that a profile has for it."""
 
 
-def image_answers(what: str, answer: Any, images: int, rules: Any) -> Any:
+def image_answers(what: str, answer: Any, images: int, rules: Any, framework: Framework) -> Any:
     """A matcher's answer for each image, out of the dictionary or the array in which it came."""
     if rules.entry is not None:
         answer = entry(what, answer, rules.entry)
     if rules.answer != "pairs" and tuple(getattr(answer, "shape", ()))[:1] == (images,):
-        answer = [answer[image] for image in range(images)]
+        answer = framework.unstacked(answer)
     return sequence(what, answer, ANSWERS[rules.answer] + ", one an image", images)
 
 
@@ -262,11 +262,11 @@ def image_matching(what: str, own: Any, counts: Any, image: int, rules: Any, con
     return queries[known], targets[known]
 
 
-def matchings(what: str, answer: Any, counts: Any, rules: Any, convert: Callable[[Any], Any]) -> tuple[Any, Any]:
+def matchings(what: str, answer: Any, counts: Any, rules: Any, framework: Framework) -> tuple[Any, Any]:
     """The query and target indices of each image, and what they were read from, by name."""
     found, parts = [], {}
-    for image, own in enumerate(image_answers(what, answer, len(counts), rules)):
-        found.append(image_matching(f"{what}, for image {image},", own, counts, image, rules, convert))
+    for image, own in enumerate(image_answers(what, answer, len(counts), rules, framework)):
+        found.append(image_matching(f"{what}, for image {image},", own, counts, image, rules, framework.to_numpy))
         sides = zip(("query", "target"), own) if rules.answer == "pairs" else [("all", own)]
         parts.update({f"{side} indices of image {image}": part for side, part in sides})
     return found, parts
@@ -610,7 +610,7 @@ KEYS = {
 }  # fmt: skip
 """The keys of dictionaries, and of the losses of what stands apart, that a profile may name otherwise."""
 DENOISING = {"layout": "nested"}
-TARGETS = {"layout": "listed", "label_dtype": "int64"}
+TARGETS = {"layout": "listed", "padded_to": "most-objects", "label_dtype": "int64"}
 MATCHER = {
     "arguments": (), "answer": "pairs", "entry": None, "first_target": 0, "target_indices": "image",
     "padding": "left-out",
@@ -641,7 +641,6 @@ DETECTION = ("scores", "labels", "boxes")
 """The parts of an image's detections."""
 
 
-TORCH_CALLS = ("with-gradient", "no-grad", "evaluation", "training")
 LABELS = {"int32-labels": "int32", "uint8-labels": "uint8"}
 
 
@@ -660,7 +659,7 @@ def torch_testee(
 
     Each factory builds a module from a configuration, whose fields docs/testee.md lists. boxes: functions on tensors,
     by name. A criterion provides gradients too. profile: a name, or what docs/testee.md says a profile is. limits: a
-    dictionary, as there; of the ways of a call it may name those of TORCH_CALLS and LABELS.
+    dictionary, as there; of the ways of a call it may name those of `Torch.calls` and of `LABELS`.
     """
     factories = {"matcher": matcher, "criterion": criterion, "masks": masks, "gradients": criterion}
     factories["postprocess"] = postprocess
@@ -689,7 +688,91 @@ def torch_testee(
             module.train({"evaluation": False, "training": True}.get(calls.call, component != "postprocess"))
         return {"call": calls.within_precision(getattr(calls, "criterion" if component == "masks" else component))}
 
-    return Testee(_description(name, profile, limits, TORCH_CALLS, {"boxes": boxes, **factories}), build)
+    return Testee(_description(name, profile, limits, Torch.calls, {"boxes": boxes, **factories}), build)
+
+
+class Framework:
+    """What is asked of a framework: arrays in, arrays out, and what is seen of them.
+
+    A bridge overrides what differs in its framework. What stands here is right where arrays cannot be changed and show
+    no gradient.
+    """
+
+    arrays: Any = ()
+    """The type of its arrays, or several."""
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    """The floating-point dtypes that it has, beside narrow ones and mixtures that implementations ask for."""
+    calls: tuple[str, ...] = ("after-errors", "extra-keys", "frozen-boxes", *LABELS)
+    """The ways of a call that can be made, beside the plain one, by the names of `detr_spec.calls.CALLS`."""
+    differentiable = False
+    """Whether an array shows whether it carries a gradient."""
+
+    def devices(self) -> tuple[str, ...]:
+        """Where it can compute, here and now."""
+        return ("cpu",)
+
+    def array(self, numbers: Any, dtype: str, device: str) -> Any:
+        """An array of the numbers in a dtype, by NumPy's name or "bfloat16", on a device."""
+        raise NotImplementedError
+
+    def to_numpy(self, value: Any) -> np.ndarray[Any, Any]:
+        """An array, or a number, as NumPy's, on the CPU; raises where it is none."""
+        return np.asarray(value)
+
+    def dtype(self, array: Any) -> str:
+        """The name of an array's dtype."""
+        return str(array.dtype).split(".")[-1]
+
+    def device(self, array: Any) -> str:  # noqa: ARG002
+        """Where an array is."""
+        return "cpu"
+
+    def unstacked(self, array: Any) -> list[Any]:
+        """The parts of an array along its first axis."""
+        return [array[place] for place in range(len(array))]
+
+    def carries_gradient(self, array: Any) -> bool:  # noqa: ARG002
+        """Whether an array in an answer carries a gradient, where that can be seen."""
+        return False
+
+    def bucket(self, count: int) -> int:
+        """How many objects images have where they are padded to so many: more where shapes should be few."""
+        return count
+
+    def laid_out(self, array: Any, gradient: bool, call: str) -> tuple[Any, Any]:  # noqa: ARG002
+        """An array as an input in a way of calling: the memory whose changes are noticed, and the array in it.
+
+        gradient: whether calls may ask for its gradient.
+        """
+        return array, array
+
+    def remembered(self, memory: Any) -> Any:
+        """What `unchanged` compares memory with after the call: a copy, unless arrays cannot be changed."""
+        return memory
+
+    def unchanged(self, memory: Any, before: Any) -> bool:
+        """Whether memory holds what it held."""
+        return memory is before
+
+    def equal(self, first: Any, second: Any) -> bool:
+        """Whether two arrays hold the same numbers."""
+        return bool(np.array_equal(self.to_numpy(first), self.to_numpy(second)))
+
+    def watched(self, matcher: Any, record: Callable[..., None]) -> Callable[[], None]:  # noqa: ARG002
+        """Has every call of a criterion's matcher recorded, as `record(arguments, named, answer)`, where that can be.
+
+        Returns what ends it.
+        """
+        return lambda: None
+
+    def recorded(self, function: Callable[..., Any], given: Any, arrays: Any) -> tuple[Any, Any]:  # noqa: ARG002
+        """What a function of the given returns, a dictionary of losses, and `pull`, which gives gradients of these.
+
+        arrays: a list of arrays in dictionaries and lists of the given. pull: the weights of losses by key → Σ weight ·
+        loss over the keys that have a weight, and its gradient by each of the arrays, None where these are not
+        connected and the framework says so.
+        """
+        raise NotProvided("the framework has no gradients")
 
 
 def to_numpy(value: Any) -> np.ndarray[Any, Any]:
@@ -700,34 +783,106 @@ def to_numpy(value: Any) -> np.ndarray[Any, Any]:
     return tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
 
 
-class TorchInputs:
-    """The tensors of one call to a module in PyTorch, and what they were, so that changes are noticed.
+class Torch(Framework):
+    """PyTorch, whose tensors can be changed, and record gradients."""
 
-    spelling: what a profile says of keys, denoising, targets and matchers. dtypes: of logits, boxes, masks and targets,
-    by name.
-    """
+    calls: tuple[str, ...] = ("with-gradient", "no-grad", "evaluation", "training")
+    differentiable = True
 
-    def __init__(self, spelling: Any, dtypes: Mapping[str, Any], device: Any, call: str) -> None:
+    def __init__(self) -> None:
         import torch
 
-        self.torch, self.keys, self.rules, self.dtypes = torch, spelling.keys, spelling, dtypes
-        self.device, self.call = torch.empty(0, device=device).device, call
+        self.torch, self.arrays = torch, torch.Tensor
+
+    def devices(self) -> tuple[str, ...]:
+        """The devices that torch can compute on, here and now."""
+        return ("cpu", "cuda") if self.torch.cuda.is_available() else ("cpu",)
+
+    def array(self, numbers: Any, dtype: str, device: str) -> Any:
+        """A tensor of the numbers."""
+        return self.torch.tensor(numbers, dtype=getattr(self.torch, dtype), device=device)
+
+    def to_numpy(self, value: Any) -> np.ndarray[Any, Any]:
+        """A tensor, or what converts to one, as an array; floating-point numbers as float64."""
+        return to_numpy(value)
+
+    def device(self, array: Any) -> str:
+        """Where a tensor is."""
+        return str(array.device)
+
+    def carries_gradient(self, array: Any) -> bool:
+        """Whether a tensor in an answer carries a gradient."""
+        return bool(array.requires_grad)
+
+    def laid_out(self, array: Any, gradient: bool, call: str) -> tuple[Any, Any]:  # noqa: ARG002
+        """A tensor as an input; where asked it records gradients, as far as the call does."""
+        return array.requires_grad_(gradient and self.torch.is_grad_enabled()), array
+
+    def remembered(self, memory: Any) -> Any:
+        """A copy of the numbers."""
+        return memory.detach().clone()
+
+    def unchanged(self, memory: Any, before: Any) -> bool:
+        """Whether memory holds what it held, NaN being the same as NaN."""
+        same_kind = memory.shape == before.shape and memory.dtype == before.dtype
+        return bool(same_kind and (memory.equal(before) or memory.allclose(before, rtol=0, atol=0, equal_nan=True)))
+
+    def equal(self, first: Any, second: Any) -> bool:
+        """Whether two tensors hold the same numbers."""
+        return bool(self.torch.equal(first, second))
+
+    def watched(self, matcher: Any, record: Callable[..., None]) -> Callable[[], None]:
+        """Has calls of a module recorded."""
+        if not isinstance(matcher, self.torch.nn.Module):
+            return lambda: None
+        try:
+            handle = matcher.register_forward_hook(
+                lambda _, given, named, answer: record(given, named, answer), with_kwargs=True
+            )
+        except TypeError:  # before torch 2.0
+            handle = matcher.register_forward_hook(lambda _, given, answer: record(given, {}, answer))
+        end: Callable[[], None] = handle.remove
+        return end
+
+    def recorded(self, function: Callable[..., Any], given: Any, arrays: Any) -> tuple[Any, Any]:
+        """The answer with its graph, and the backward pass, which gives arrays their gradients."""
+        losses = function(*given)
+
+        def pull(weights: Mapping[str, float]) -> tuple[Any, Any]:
+            torch = self.torch
+            weighted = [torch.as_tensor(losses[key]) * weight for key, weight in weights.items() if key in losses]
+            total = torch.stack([loss.reshape(()) for loss in weighted]).sum() if weighted else torch.zeros(())
+            if total.requires_grad:
+                # The whole graph is walked, as in training, and so also what an earlier call left of its own.
+                total.backward()
+            return total, [array.grad for array in arrays]
+
+        return losses, pull
+
+
+class Inputs:
+    """The arrays of one call, spelt as a profile says, and what they were, so that changes are noticed.
+
+    spelling: what a profile says of keys, denoising, targets and matchers. dtypes: the names of those of logits, boxes,
+    masks and targets, by name.
+    """
+
+    def __init__(self, framework: Framework, spelling: Any, dtypes: Mapping[str, str], device: str, call: str) -> None:
+        self.framework, self.keys, self.rules, self.dtypes = framework, spelling.keys, spelling, dtypes
+        self.device, self.call = device, call
+        self._frozen = ("boxes",) if call == "frozen-boxes" else ()
         self.counts: list[int] = []
         self.layers: list[Any] = []
         self.apart: dict[str, list[Any]] = {}
-        self._tensors: dict[str, tuple[Any, Any]] = {}
+        self._memories: dict[str, tuple[Any, Any]] = {}
         self._containers: list[tuple[str, Any, Any]] = []
 
-    def tensor(self, name: str, array: Any, dtype: Any, gradient: bool = False) -> Any:
-        """A tensor of the numbers; where asked it records gradients, as far as the call does."""
-        numbers = self.torch.tensor(array, dtype=dtype, device=self.device)
-        memory, tensor = self.laid_out(numbers, gradient and self.torch.is_grad_enabled())
-        self._tensors[name] = memory, memory.detach().clone()
-        return tensor
-
-    def laid_out(self, tensor: Any, gradient: bool) -> tuple[Any, Any]:
-        """The memory that holds a tensor, whose changes are noticed, and the tensor in it."""
-        return tensor.requires_grad_(gradient), tensor
+    def array(self, name: str, numbers: Any, dtype: str, gradient: bool = False) -> Any:
+        """An array of the numbers; where asked it records gradients, as far as the call does."""
+        array = self.framework.array(numbers, dtype, self.device)
+        memory, array = self.framework.laid_out(array, gradient, self.call)
+        self._memories[name] = memory, self.framework.remembered(memory)
+        return array
 
     def container(self, name: str, value: Any) -> Any:
         """A dictionary or a list that the call may not change."""
@@ -793,7 +948,7 @@ class TorchInputs:
             keys.denoising_groups: len(starts),
             keys.denoising_queries: queries,
             keys.denoising_positives: [
-                self.tensor(f"denoising queries of image {n}", own, self.torch.int64) for n, own in enumerate(places)
+                self.array(f"denoising queries of image {n}", own, "int64") for n, own in enumerate(places)
             ],
         }
         if layout == "within-meta":
@@ -803,9 +958,8 @@ class TorchInputs:
     def layer(self, layer: Any, name: str) -> dict[str, Any]:
         """What a layer predicts."""
         arrays = {part: getattr(layer, part) for part in LAYER}
-        frozen = "boxes" if self.call == "frozen-boxes" else ""
         found = {
-            key: self.tensor(f"{part} of {name}", array, self.dtypes[part], part != frozen)
+            key: self.array(f"{part} of {name}", array, self.dtypes[part], part not in self._frozen)
             for part, array in arrays.items()
             if array is not None and (key := getattr(self.keys, part)) is not None
         }
@@ -816,10 +970,10 @@ class TorchInputs:
         if layer.phrases is None:
             return {}
         maps = [
-            self.tensor(f"phrases of image {n} of {name}", own[own.any(axis=-1)], self.dtypes["logits"])
+            self.array(f"phrases of image {n} of {name}", own[own.any(axis=-1)], self.dtypes["logits"])
             for n, own in enumerate(layer.phrases)
         ]
-        tokens = self.tensor(f"tokens of {name}", layer.tokens, self.torch.bool)
+        tokens = self.array(f"tokens of {name}", layer.tokens, "bool")
         return {self.keys.phrases: self.container(f"phrases of {name}", maps), self.keys.tokens: tokens}
 
     def targets(self, targets: Any) -> Any:
@@ -829,7 +983,10 @@ class TorchInputs:
         if self.rules.targets.layout == "listed":
             each = [self._target(own, f" of image {image}") for image, own in enumerate(arrays)]
             return self.container("targets", [self.container(f"target {n}", own) for n, own in enumerate(each)])
-        whole = self._target(joined(arrays, OF_IMAGES, self.rules.targets.layout == "padded"), "")
+        padded = self.rules.targets.layout == "padded"
+        if padded and self.rules.targets.padded_to == "most-objects":
+            arrays = [self._in_bucket(own) for own in arrays]
+        whole = self._target(joined(arrays, OF_IMAGES, padded), "")
         counts = self.container(self.keys.target_counts, list(self.counts))
         return self.container("targets", {**whole, self.keys.target_counts: counts})
 
@@ -840,35 +997,53 @@ class TorchInputs:
             name: array for name, array in parts.items() if array is not None and getattr(self.keys, name) is not None
         }
 
+    def _in_bucket(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        """The parts of an image's target with as much padding as the framework asks for; the last object is padding."""
+        count = len(arrays["labels"])
+        objects = np.minimum(np.arange(self.framework.bucket(count)), count - 1)
+        return {name: array if name in OF_IMAGES else array[objects] for name, array in arrays.items()}
+
     def _target(self, arrays: Mapping[str, Any], of: str) -> dict[str, Any]:
         labels = LABELS.get(self.call, self.rules.targets.label_dtype)
-        dtypes = {"f": self.dtypes["targets"], "b": self.torch.bool}
-        integers = {"labels": getattr(self.torch, labels)}
+        dtypes = {"f": self.dtypes["targets"], "b": "bool"}
         return {
-            getattr(self.keys, name, name): self.tensor(
+            getattr(self.keys, name, name): self.array(
                 name.replace("_", " ") + of,
                 array,
-                dtypes.get(array.dtype.kind, integers.get(name, self.torch.int64)),
+                dtypes.get(array.dtype.kind, labels if name == "labels" else "int64"),
             )
             for name, array in arrays.items()
         }
 
+    def leaves(self) -> dict[str, list[dict[str, Any]]]:
+        """What has gradients of each layer, by the names of its parts; None for what is not given, or has none.
+
+        It is read before the call, which may change the dictionaries.
+        """
+
+        def of(layer: Any) -> dict[str, Any]:
+            keys = {part: getattr(self.keys, part) for part in LAYER[:-1]}
+            return {part: None if part in self._frozen else layer.get(key) for part, key in keys.items()}
+
+        return {name: list(map(of, layers)) for name, layers in {"layers": self.layers, **self.apart}.items()}
+
     def mutated(self) -> list[str]:
         """The names of the inputs that no longer hold what they held."""
-        changed = [name for name, (now, before) in self._tensors.items() if not _same(now, before)]
+        changed = [name for name, memory in self._memories.items() if not self.framework.unchanged(*memory)]
         return changed + [name for name, now, before in self._containers if not _same_items(now, before)]
 
     def seen(self, parts: Mapping[str, Any]) -> dict[str, Any]:
-        """What is seen of the inputs after a call, and of those parts of its answer that are tensors."""
-        tensors = {name: part for name, part in parts.items() if isinstance(part, self.torch.Tensor)}
+        """What is seen of the inputs after a call, and of those parts of its answer that are arrays."""
+        framework = self.framework
+        arrays = {name: part for name, part in parts.items() if isinstance(part, framework.arrays)}
         return {
             "mutated": self.mutated(),
-            "attached": [name for name, tensor in tensors.items() if tensor.requires_grad],
-            "differentiable": True,
-            "dtypes": {name: str(tensor.dtype).split(".")[-1] for name, tensor in tensors.items()},
-            "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
-            "devices": {name: str(tensor.device) for name, tensor in tensors.items()},
-            "device": str(self.device),
+            "attached": [name for name, array in arrays.items() if framework.carries_gradient(array)],
+            "differentiable": framework.differentiable,
+            "dtypes": {name: framework.dtype(array) for name, array in arrays.items()},
+            "shapes": {name: list(array.shape) for name, array in arrays.items()},
+            "devices": {name: framework.device(array) for name, array in arrays.items()},
+            "device": framework.device(framework.array([], "float32", self.device)),
             "call": self.call,
         }
 
@@ -878,96 +1053,94 @@ def _count(target: Any) -> int:
     return len(target.labels) if target.valid is None else int(target.valid.sum())
 
 
-def _same(first: Any, second: Any) -> bool:
-    same_kind = first.shape == second.shape and first.dtype == second.dtype
-    return bool(same_kind and (first.equal(second) or first.allclose(second, rtol=0, atol=0, equal_nan=True)))
-
-
 def _same_items(now: Any, before: Any) -> bool:
     if isinstance(now, dict):
         return list(now) == list(before) and all(now[key] is before[key] for key in before)
     return len(now) == len(before) and all(one is other for one, other in zip(now, before))
 
 
+def arrays_of(leaves: Mapping[str, Any]) -> list[Any]:
+    """The arrays among the leaves of a call, in their order."""
+    return [array for layers in leaves.values() for layer in layers for array in layer.values() if array is not None]
+
+
+def gradients_of(leaves: Mapping[str, Any], gradients: Any, convert: Callable[[Any], Any]) -> dict[str, Any]:
+    """The gradients by the arrays among the leaves, at the places of these, as NumPy's.
+
+    None where there is no array, or its gradient is None.
+    """
+    own = iter(gradients)
+
+    def read(array: Any) -> Any:
+        gradient = None if array is None else next(own)
+        return None if gradient is None else convert(gradient)
+
+    return {
+        name: [{part: read(array) for part, array in layer.items()} for layer in layers]
+        for name, layers in leaves.items()
+    }
+
+
 class MatcherCalls:
-    """Watches the matcher inside a criterion, where that is a module of its own.
+    """Watches the matcher inside a criterion, where that is a part of its own.
 
     An answer is read when it is given, for the next call may write over it. What is between a criterion and its matcher
     is theirs: calls and answers in another form than is declared of matchers are not seen.
     """
 
-    def __init__(self, criterion: Any, inputs: TorchInputs) -> None:
+    def __init__(self, criterion: Any, inputs: Inputs) -> None:
         self._matcher, self._inputs = getattr(criterion, "matcher", None), inputs
         self._keys, self._rules = [getattr(inputs.keys, part) for part in SEEN], inputs.rules.matcher
         # A criterion may change the dictionaries that it is given.
         self._layers = [{key: layer[key] for key in self._keys if key in layer} for layer in inputs.layers]
         self._calls: list[Any] = []
-        self._handle: Any = None
 
     def __enter__(self) -> Any:
-        if isinstance(self._matcher, self._inputs.torch.nn.Module):
-            try:
-                self._handle = self._matcher.register_forward_hook(self._record, with_kwargs=True)
-            except TypeError:  # before torch 2.0
-                self._handle = self._matcher.register_forward_hook(
-                    lambda module, given, answer: self._record(module, given, {}, answer)
-                )
+        self._end = self._inputs.framework.watched(self._matcher, self._record)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if self._handle is not None:
-            self._handle.remove()
+        self._end()
 
-    def _record(self, _: Any, arguments: Any, named: Any, answer: Any) -> None:
+    def _record(self, arguments: Any, named: Any, answer: Any) -> None:
         given = predictions_in((*arguments, *named.values()), self._inputs.keys, self._rules)
         if given is not None:
             self._calls.append((given, self._read(answer)))
 
     def _read(self, answer: Any) -> Any:
         """The index vectors of each image, None where they are not what is declared."""
-        counts = self._inputs.counts
+        counts, framework = self._inputs.counts, self._inputs.framework
         try:
-            found, _ = matchings("the criterion's matcher", answer, counts, self._rules, to_numpy)
+            found, _ = matchings("the criterion's matcher", answer, counts, self._rules, framework)
         except WrongAnswer:
             return None
         beyond = any(max(targets.tolist(), default=-1) >= count for (_, targets), count in zip(found, counts))
         return None if beyond else found
 
     def of_layers(self) -> Any:
-        """What was read for each layer, told by the tensors the matcher was called with; None where one is not seen."""
+        """What was read for each layer, told by the arrays the matcher was called with; None where one is not seen."""
         found = [self._of_layer(layer) for layer in self._layers]
         return None if any(own is None for own in found) else found
 
     def _of_layer(self, layer: Any) -> Any:
-        torch = self._inputs.torch
+        framework = self._inputs.framework
         for given, answer in self._calls:
             parts = [(given.get(key), own) for key, own in layer.items() if key in given]
-            if len(parts) > 1 and all(isinstance(part, torch.Tensor) and torch.equal(part, own) for part, own in parts):
+            same = (isinstance(part, framework.arrays) and framework.equal(part, own) for part, own in parts)
+            if len(parts) > 1 and all(same):
                 return answer
         return None
 
 
-def losses_of(criterion: Any, answer: Any) -> tuple[Any, Any, Any]:
+def losses_of(criterion: Any, answer: Any, convert: Callable[[Any], Any]) -> tuple[Any, Any, Any]:
     """A criterion's losses as it returned them, and as numbers; and its weights, None where it shows none."""
     losses = {str(key): loss for key, loss in mapping("the criterion", answer, "a dictionary of losses").items()}
-    values = {key: single(f"the criterion, for {key!r},", loss, to_numpy) for key, loss in losses.items()}
+    values = {key: single(f"the criterion, for {key!r},", loss, convert) for key, loss in losses.items()}
     weights = getattr(criterion, "weight_dict", None)
     if weights is None:
         return losses, values, None
     given = mapping("the criterion, for its weight_dict,", weights, "a dictionary of weights")
-    return losses, values, {str(key): single(f"the weight of {key!r}", own, to_numpy) for key, own in given.items()}
-
-
-def backward(losses: Mapping[str, Any], weights: Mapping[str, float]) -> Any:
-    """Σ weight · loss over the keys that have a weight; its backward pass gives predictions their gradients."""
-    import torch
-
-    weighted = [torch.as_tensor(losses[key]) * weight for key, weight in weights.items() if key in losses]
-    total = torch.stack([loss.reshape(()) for loss in weighted]).sum() if weighted else torch.zeros(())
-    if total.requires_grad:
-        # The whole graph is walked, as in training, and so also what an earlier call left of its own.
-        total.backward()  # type: ignore[no-untyped-call]
-    return total
+    return losses, values, {str(key): single(f"the weight of {key!r}", own, convert) for key, own in given.items()}
 
 
 class _TorchCalls:
@@ -977,14 +1150,16 @@ class _TorchCalls:
         import torch
 
         self.torch, self.module, self.keys, self.rules = torch, module, spelling.keys, spelling
+        self.framework = Torch()
         self.autocast = configuration.dtype == "autocast"
         narrow, _, mixed = ("float32" if self.autocast else configuration.dtype).partition("-")
         self.dtype = torch.float32 if mixed else getattr(torch, narrow)
-        of_logits, of_boxes = getattr(torch, narrow), self.dtype if mixed == "logits" else getattr(torch, narrow)
+        wide = "float32" if mixed else narrow
+        of_boxes = wide if mixed == "logits" else narrow
         self.dtypes = {
-            **dict.fromkeys(("logits", "masks", "edges"), of_logits),
+            **dict.fromkeys(("logits", "masks", "edges"), narrow),
             **dict.fromkeys(("boxes", "references"), of_boxes),
-            "targets": self.dtype,
+            "targets": wide,
         }
         self.device, self.call = configuration.device, configuration.call
         self.recording = self.call == "with-gradient" if component == "postprocess" else self.call != "no-grad"
@@ -993,7 +1168,7 @@ class _TorchCalls:
         """The call with inputs of its own, under autocast where the configuration asks for it."""
 
         def begin(*arguments: Any) -> Any:
-            self.inputs = TorchInputs(self.rules, self.dtypes, self.device, self.call)
+            self.inputs = Inputs(self.framework, self.rules, self.dtypes, self.device, self.call)
             kind = self.torch.device(self.device).type
             precision = self.torch.autocast(kind, dtype=self.torch.bfloat16, enabled=self.autocast)
             with precision, self.torch.set_grad_enabled(self.recording):
@@ -1005,7 +1180,8 @@ class _TorchCalls:
         def call(*arguments: Any) -> Any:
             recorded = self.call == "with-gradient"
             given = [decode_array(value, f"argument {n}") for n, value in enumerate(arguments)]
-            tensors = [self.inputs.tensor(f"argument {n}", own, self.dtype, recorded) for n, own in enumerate(given)]
+            dtype = self.dtypes["targets"]
+            tensors = [self.inputs.array(f"argument {n}", own, dtype, recorded) for n, own in enumerate(given)]
             answer = self.module(*tensors)
             value = self._encoded(name, instance(name, answer, self.torch.Tensor))
             return {"value": value, "observation": self.inputs.seen({name: answer})}
@@ -1019,7 +1195,7 @@ class _TorchCalls:
     def matcher(self, outputs: Any, targets: Any) -> Any:
         given = self._given(outputs, targets)
         answer = self.module(*matcher_arguments(*given, self.keys, self.rules.matcher))
-        found, parts = matchings("the matcher", answer, self.inputs.counts, self.rules.matcher, to_numpy)
+        found, parts = matchings("the matcher", answer, self.inputs.counts, self.rules.matcher, self.framework)
         return {"value": _encoded_matchings(found), "observation": self.inputs.seen(parts)}
 
     def criterion(self, outputs: Any, targets: Any) -> Any:
@@ -1028,7 +1204,7 @@ class _TorchCalls:
 
     def _losses(self, outputs: Any, targets: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         with MatcherCalls(self.module, self.inputs) as calls:
-            losses, values, weights = losses_of(self.module, self.module(outputs, targets))
+            losses, values, weights = losses_of(self.module, self.module(outputs, targets), to_numpy)
         found = calls.of_layers()
         value = {
             "values": _encoded_numbers(values),
@@ -1039,24 +1215,27 @@ class _TorchCalls:
 
     def gradients(self, outputs: Any, targets: Any, weights: Any) -> Any:
         given = self._given(outputs, targets)
-        whole = {"layers": self.inputs.layers, **self.inputs.apart}
-        leaves = {name: [dict(layer) for layer in layers] for name, layers in whole.items()}
-        value, answer = self._losses(*given)
-        value = {
-            "losses": value,
-            "total": encode_number(single("the weighted total", backward(answer, weights), to_numpy)),
-            **{name: [self._gradients(layer) for layer in layers] for name, layers in leaves.items()},
-        }
-        return {"value": value, "observation": self.inputs.seen(answer)}
+        leaves = self.inputs.leaves()
+        value: dict[str, Any] = {}
 
-    def _gradients(self, layer: dict[str, Any]) -> dict[str, Any]:
-        found = {part: getattr(layer.get(getattr(self.keys, part)), "grad", None) for part in LAYER[:-1]}
-        return {part: None if own is None else encode_array(to_numpy(own)) for part, own in found.items()}
+        def losses(outputs: Any, targets: Any) -> dict[str, Any]:
+            value["losses"], answer = self._losses(outputs, targets)
+            return answer
+
+        answer, pull = self.framework.recorded(losses, given, arrays_of(leaves))
+        total, found = pull(weights)
+        gradients = gradients_of(leaves, found, to_numpy)
+        value["total"] = encode_number(single("the weighted total", total, to_numpy))
+        for name, layers in gradients.items():
+            value[name] = [
+                {part: None if own is None else encode_array(own) for part, own in layer.items()} for layer in layers
+            ]
+        return {"value": value, "observation": self.inputs.seen(answer)}
 
     def postprocess(self, outputs: Any, sizes: Any) -> Any:
         what = "the post-processing"
         given = self.inputs.outputs(_predictions(outputs)), decode_array(sizes, "target_sizes")
-        answer = self.module(given[0], self.inputs.tensor("target_sizes", given[1], self.torch.int64))
+        answer = self.module(given[0], self.inputs.array("target_sizes", given[1], "int64"))
         images = sequence(what, answer, "a list of dictionaries, one an image", len(given[1]))
         read = [{name: entry(what, image, name) for name in DETECTION} for image in images]
         parts = {f"{name} of image {n}": image[name] for n, image in enumerate(read) for name in DETECTION}

@@ -11,7 +11,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import detr_reference as reference
-from detr_conformance.bridges.torch_criterion import matchings
+from detr_conformance.bridges.criteria import matchings
+from detr_conformance.bridges.torch_framework import TORCH
 from detr_conformance.implementations.declared.boxes import Overlaps
 from detr_conformance.implementations.declared.classes import QUALITY_LOSSES, counted_logits, positive_logits
 from detr_conformance.implementations.declared.distributions import distillation, edge_loss, queries_counted
@@ -129,7 +130,7 @@ class DeclaredCriterion(nn.Module):
         profile, labels = self.profile, [target[OWN.labels] for target in targets]
         given = declared_outputs(outputs, profile), with_labels(self._given, labels, profile)
         answer = self.matcher(*matcher_arguments(*given, profile.keys, profile.matcher))
-        found, _ = matchings("the matcher", answer, list(map(len, labels)), profile.matcher)
+        found, _ = matchings("the matcher", answer, list(map(len, labels)), profile.matcher, TORCH)
         return [(torch.tensor(own.queries).long(), torch.tensor(own.targets).long()) for own in found]
 
 

@@ -12,9 +12,9 @@ from torch import nn
 
 import detr_reference as reference
 from detr_conformance.base.errors import UsageError
+from detr_conformance.bridges.inputs import Factory
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.bridges.torch_inputs import Factory
 from detr_conformance.implementations.declared.boxes import Overlaps
 from detr_conformance.implementations.declared.criterion import DeclaredCriterion
 from detr_conformance.implementations.declared.matcher import DeclaredMatcher

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from detr_conformance.bridges.inputs import Factory
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.bridges.torch_inputs import Factory
 from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
 

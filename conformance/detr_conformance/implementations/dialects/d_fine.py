@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import nn
 
+from detr_conformance.bridges.inputs import Factory
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.bridges.torch_inputs import Factory
 from detr_conformance.implementations.dialects.rt_detr import loss_weights, matcher_of
 from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import nn
 
+from detr_conformance.bridges.inputs import Factory
 from detr_conformance.bridges.torch_bridge import torch_implementation
-from detr_conformance.bridges.torch_inputs import Factory
 from detr_conformance.implementations.reference import LIMITS
 from detr_reference import dialects
 from detr_spec.configuration import Configuration
