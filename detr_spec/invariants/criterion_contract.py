@@ -39,6 +39,11 @@ def weighs_outside(profile: Profile) -> bool:
     return not profile.losses.weighted
 
 
+def weighs_masks_outside(profile: Profile) -> bool:
+    """Whether losses of masks that are judged are among these."""
+    return weighs_outside(profile) and (profile.judges("mask") or profile.judges("dice"))
+
+
 def _weights(component: Build, configuration: Configuration, case: SetCase) -> Mapping[str, float]:
     """The weight table; raises `NotProvided` where the criterion shows none."""
     weights = component(configuration)(case.outputs, case.targets).value.weights
@@ -132,7 +137,7 @@ def every_term_weighted(component: Build, case: SetCase) -> None:
     breaks="one coefficient for both; a weight that is fixed",
     cases=mask_cases(regimes=ORDINARY_REGIMES, targets=(1, 5)),
     cost=2,
-    applies=weighs_outside,
+    applies=weighs_masks_outside,
 )
 def doubled_weight(component: Build, case: SetCase) -> None:
     """Weights are the loss coefficients: doubling one doubles the weight of its term in every layer, and nothing else.

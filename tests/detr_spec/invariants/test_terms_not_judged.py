@@ -12,9 +12,10 @@ from detr_conformance import torch_implementation
 from detr_conformance.base.verdict import Verdict
 from detr_conformance.implementations.reference import LIMITS, deformable_criterion
 from detr_spec.implementation import Implementation
+from detr_spec.invariants import find_invariants
 from detr_spec.profile import replace
 from detr_spec.profiles import DEFORMABLE
-from detr_spec.terms import ClassesNotJudged, Focal
+from detr_spec.terms import ClassesNotJudged, Focal, MaskDice
 
 NOT_CLASSES = replace(DEFORMABLE, name="boxes alone", class_loss=None)  # type: ignore[arg-type]
 NOT_BOXES = replace(DEFORMABLE, name="classes alone", box_loss=None, overlap_loss=None)  # type: ignore[arg-type]
@@ -74,3 +75,13 @@ def test_losses_of_boxes_need_not_be_known() -> None:
     assert failure("criterion.classification-value", subject(reference.FocalSetCriterion, NOT_BOXES), 30) is None
     assert failure("gradients.every-prediction-connected", subject(reference.FocalSetCriterion, NOT_BOXES), 30) is None
     assert failure("criterion.keys", subject(LargerBoxes, NOT_BOXES), 30) is None
+
+
+def test_weights_of_masks_are_asked_about_where_a_loss_of_masks_is_judged() -> None:
+    (weights,) = find_invariants("masks.weights")
+    neither = replace(DEFORMABLE, mask_loss=None, dice_loss=None)  # type: ignore[arg-type]
+    assert [weights.applies(profile) for profile in (DEFORMABLE, replace(neither, dice_loss=MaskDice()), neither)] == [
+        True,
+        True,
+        False,
+    ]
