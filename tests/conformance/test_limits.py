@@ -25,9 +25,10 @@ from detr_spec.configuration import Configuration
 from detr_spec.implementation import BoxOperations, Heads, Implementation
 from detr_spec.invariant import Invariant
 from detr_spec.invariants import all_invariants, find_invariants
+from detr_spec.parameters import is_held_by_all
 from detr_spec.parts import known_parts
 from detr_spec.profile import LOSS_PARTS, Profile
-from detr_spec.profiles import DETR, PROFILES
+from detr_spec.profiles import D_FINE, DETR, PROFILES
 from detr_spec.strategies import box_cases
 from detr_spec.terms import Term
 from detr_spec.values import Answer, Detections, LayerGradient, Losses, LossGradients, Outputs
@@ -131,6 +132,14 @@ def test_auxiliary_layers_have_errors_of_their_own() -> None:
     assert {"cardinality_error_1"} in found
 
 
+def test_what_earlier_layers_alone_have_is_wrong_in_all_of_them() -> None:
+    losses = Losses(dict.fromkeys(("loss_fgl", "loss_ddf_aux_0", "loss_ddf_aux_1", "loss_ddf_dn_0"), 1.0))
+    planted = plants(PLANTED["criterion"], D_FINE)
+    found = [changed(losses, plant.change(losses, off_by(0.5, RELATIVE, "float64"))) for plant in planted]
+    assert {"loss_ddf_aux_0", "loss_ddf_aux_1"} in found
+    assert {"loss_fgl"} in found
+
+
 def test_one_process_alone_is_not_wrong() -> None:
     (plant, *_) = plants(PLANTED["distributed"], DETR)
     alone = (LOSSES,)
@@ -218,16 +227,13 @@ def test_a_limit_is_found_again() -> None:
 
 
 def losses_by_term() -> dict[str, list[tuple[Profile, str]]]:
-    """The profiles that have a training term, by its name, with what they call its loss.
-
-    Those of distributions are left out: their limits are wider, as `test_gradient_widths` tells of their slopes.
-    """
+    """The profiles that have a training term, by its name, with what they call its loss."""
     found: dict[str, list[tuple[Profile, str]]] = {}
     for profile in PROFILES.values():
         own = {getattr(profile.keys, name): getattr(profile, part) for name, part in LOSS_PARTS.items()}
         own |= {further.key: further.term for further in profile.further_losses}
         for key, term in own.items():
-            if term.is_judged and term.moves != "edges":
+            if term.is_judged:
                 found.setdefault(term.name, []).append((profile, key))
     return found
 
@@ -242,6 +248,21 @@ def smallest_limits(term: str) -> dict[str, dict[str, float]]:
     return found
 
 
+NOT_HELD = {
+    further.key
+    for profile in PROFILES.values()
+    for further in profile.further_losses
+    if profile.losses.weighted and not is_held_by_all(further.weight)
+}
+"""Losses that are given times a weight that no case varies and float32 does not hold, 0.15: as right implementations
+may hold it, rounded to float32, it is off by 4e-8."""
+
+
+WIDER = {"loss_ddf": 1e-4}
+"""Limits in float32 that are wider: the divergence of two distributions that a temperature has made nearly uniform is a
+small difference of logarithms."""
+
+
 @pytest.mark.parametrize(("term", "owners"), losses_by_term().items(), ids=losses_by_term())
 def test_every_term_is_held_to_a_hundred_thousandth_and_in_float64_to_a_millionth_of_a_millionth(
     term: str, owners: list[tuple[Profile, str]]
@@ -250,9 +271,11 @@ def test_every_term_is_held_to_a_hundred_thousandth_and_in_float64_to_a_milliont
     told = [(profile.name, key) for profile, key in owners]
     moved = f"gradient of {known_parts(Term)[term].moves}"
     for pairs in (told, [(name, moved) for name, _ in told]):
-        measured = [limits for name, key in pairs if (limits := smallest_limits(key).get(name)) is not None]
+        measured = [(key, limits) for name, key in pairs if (limits := smallest_limits(key).get(name)) is not None]
         assert measured
-        assert all(limits["float32"] <= 1e-5 and limits["float64"] <= 1e-12 for limits in measured)
+        for key, limits in measured:
+            assert limits["float32"] <= WIDER.get(key, 1e-5)
+            assert limits["float64"] <= (1e-7 if key in NOT_HELD else 1e-12)
 
 
 @pytest.mark.parametrize("profile", ["detr", "deformable"])

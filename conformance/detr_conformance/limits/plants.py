@@ -104,9 +104,11 @@ def _with_functions(component: Any, wrap: Callable[[str, Callable[..., Any]], Ca
 def plants(invariant: Invariant, profile: Profile) -> tuple[Plant, ...]:
     """The errors to plant for an invariant: those of its component, and of auxiliary layers for those about them.
 
-    Losses are those of a profile, by its own names.
+    Losses are those of a profile, by its own names; its further losses alone where it is asked for these alone.
     """
     losses, masks = _losses(profile), _mask_losses(profile.keys)
+    if not invariant.applies(replace(profile, further_losses=())):
+        losses = tuple(plant for plant in losses if plant.term in {further.key for further in profile.further_losses})
     of_losses = {
         "criterion": (*losses, *(masks if profile.matches_masks else ())),
         "masks": (*masks, *losses),
@@ -117,12 +119,17 @@ def plants(invariant: Invariant, profile: Profile) -> tuple[Plant, ...]:
 
 
 def _losses(profile: Profile) -> tuple[Plant, ...]:
-    """The losses and metrics of the last layer that a profile reports, but for those of masks."""
+    """The losses and metrics of the last layer that a profile reports, but for those of masks.
+
+    What earlier layers alone have is that of these.
+    """
     keys = profile.keys
     metrics = [key for key in (keys.class_error, keys.cardinality) if key is not None]
     boxes = (keys.box_l1, keys.box_giou) if profile.has_boxes else ()
-    further = (_may_be_zero(_loss(key)) for key in (*boxes, *(loss.key for loss in profile.further_losses)))
-    return (_loss(keys.classification), *further, *map(_loss, metrics))
+    earlier = [loss.key for loss in profile.further_losses if loss.term.layers == "earlier"]
+    everywhere = [loss.key for loss in profile.further_losses if loss.key not in earlier]
+    further = [_loss(key) for key in (*boxes, *everywhere)] + [_loss(key, _in_layers(key, keys)) for key in earlier]
+    return (_loss(keys.classification), *map(_may_be_zero, further), *map(_loss, metrics))
 
 
 def _mask_losses(keys: Keys) -> tuple[Plant, ...]:
@@ -132,8 +139,13 @@ def _mask_losses(keys: Keys) -> tuple[Plant, ...]:
 def _auxiliary(keys: Keys) -> tuple[Plant, ...]:
     """The losses of all auxiliary layers, each layer by a number or all by one name."""
     terms = (keys.classification, keys.box_l1, keys.box_giou, keys.cardinality)
-    name = re.escape(keys.auxiliary_loss.format(loss="LOSS", layer="LAYER")).replace("LAYER", r"\d+")
-    return tuple(_loss(f"{term}_i", name.replace("LOSS", re.escape(term))) for term in terms if term is not None)
+    return tuple(_loss(f"{term}_i", _in_layers(term, keys)) for term in terms if term is not None)
+
+
+def _in_layers(loss: str, keys: Keys) -> str:
+    """What the names of a loss in auxiliary layers match."""
+    name = re.escape(keys.auxiliary_loss.format(loss="LOSS", layer="LAYER"))
+    return name.replace("LAYER", r"\d+").replace("LOSS", re.escape(loss))
 
 
 def _loss(term: str, keys: str | None = None) -> Plant:
