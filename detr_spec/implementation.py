@@ -241,8 +241,11 @@ class Implementation:
         """The names of the components that are provided."""
         return tuple(name for name in COMPONENTS if getattr(self, name) is not None)
 
-    def component(self, name: str) -> Component:
+    def component(self, name: str, *, written: bool = False) -> Component:
         """The factory of a component; all arguments and answers, also its functions', are checked against their types.
+
+        written: whether they are in the dialect's own form, as between a testee and who asks it; otherwise they are in
+        that of this package.
 
         What the implementation raises is raised as `Raised`, an answer of a wrong form as `Violation`. Raises
         `NotProvided` where the implementation has no such component.
@@ -257,7 +260,7 @@ class Implementation:
         def build(configuration: Configuration) -> object:
             if devices and configuration.device not in devices:
                 raise NotProvided(f"{name} of {self.name} computes on {', '.join(devices)} alone")
-            wrap = conversions(configuration)
+            wrap = None if written else conversions(configuration)
             built = guarded(configuration)
             return built if wrap is None else around(built, wrap)
 

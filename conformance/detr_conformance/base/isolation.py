@@ -135,7 +135,7 @@ def _torch_awaited() -> Iterator[None]:
             sys.meta_path.remove(_TorchFinder)
 
 
-def restoring_component(implementation: Implementation, name: str) -> Callable[..., Any]:
+def restoring_component(implementation: Implementation, name: str, *, written: bool = False) -> Callable[..., Any]:
     """The factory of a component, as `Implementation.component` gives it, each call of which is cleaned up after.
 
     What it changed of the functions that are called here too is put back before its answer is looked at.
@@ -153,7 +153,7 @@ def restoring_component(implementation: Implementation, name: str) -> Callable[.
 
     factory = getattr(implementation, name)
     changed: dict[str, Any] = {} if factory is None else {name: around(factory, cleaned_up)}
-    return replace(implementation, **changed).component(name)
+    return replace(implementation, **changed).component(name, written=written)
 
 
 @contextlib.contextmanager

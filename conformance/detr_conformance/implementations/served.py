@@ -37,7 +37,7 @@ def main() -> None:
 def _testee(implementation: Any) -> Testee:
     def build(component: str, configuration: dict[str, Any]) -> Functions:
         given = read_configuration(configuration, implementation.profile)
-        watched = Stopwatch().watched(restoring_component(implementation, component))
+        watched = Stopwatch().watched(restoring_component(implementation, component, written=True))
         functions = functions_of(component, watched(given))
         return {name: answering(signatures(component)[name], part) for name, part in functions.items()}
 

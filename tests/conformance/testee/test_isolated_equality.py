@@ -166,6 +166,13 @@ def told_alone(criterion: Callable[[Configuration], Any]) -> Any:
     return function(*signatures("criterion")["call"].encoded_arguments((TURNED, TARGETS)))
 
 
+@pytest.mark.parametrize("profile", ["scenic", "mmdet"])
+def test_targets_are_written_in_the_dialects_form_once(profile: str) -> None:
+    asked = {"profile": profile, "invariants": ["matcher.valid-pairs", "criterion.l1-value"], "examples": 3}
+    verdicts = [judgement.verdict for judgement in require_same_judgements("dialects", **asked)]
+    assert set(verdicts) == {Verdict.HOLDS}
+
+
 def timeless(judgement: Judgement) -> Judgement:
     return replace(judgement, seconds=0.0, implementation_seconds=0.0)
 
