@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from answering import answered, write_answers
 from hypothesis import HealthCheck, Phase, currently_in_test_context, event, given, settings
 from hypothesis import strategies as st
 
@@ -237,6 +238,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     )
     for arguments in made:
         give(arguments)
+    (folder / "mine.json").write_text('{"name": "it", "profile": "detr", "components": ["assignment"]}')
+    give(("vectors", "questions", "mine.json", "questions.jsonl", "--vectors", "vectors.jsonl", "--examples", "1"))
+    write_answers(answered(folder / "questions.jsonl", resolve("it.py:IT")[0]), folder / "answers.jsonl")
     ledger = folder / "ledger.toml"
     ledger.write_text(ledger.read_text().replace('reason = ""', 'reason = """\nfor a\nreason"""  # so'))
     yield folder
@@ -277,6 +281,35 @@ def test_vectors(place: Path, data: st.DataObject) -> None:
     line = data.draw(st.sampled_from((place / "vectors.jsonl").read_text().splitlines()))
     (place / "v.jsonl").write_bytes(data.draw(changed_json(line)))
     require_told(["replay", "v.jsonl", "it.py:IT", "reference"])
+
+
+@FUZZED
+@given(data=st.data())
+def test_answers(place: Path, data: st.DataObject) -> None:
+    lines = (place / "answers.jsonl").read_text().splitlines()
+    number = data.draw(st.integers(0, len(lines) - 1))
+    changed = data.draw(changed_json(lines[number]))
+    whole = [line.encode() for line in lines[:number]] + [changed] + [line.encode() for line in lines[number + 1 :]]
+    (place / "a.jsonl").write_bytes(b"\n".join(whole))
+    require_told(["judge-answers", "a.jsonl", "--questions", "questions.jsonl"])
+
+
+@FUZZED
+@given(data=st.data())
+def test_questions(place: Path, data: st.DataObject) -> None:
+    lines = (place / "questions.jsonl").read_text().splitlines()
+    number = data.draw(st.integers(0, len(lines) - 1))
+    changed = data.draw(changed_json(lines[number]))
+    whole = [line.encode() for line in lines[:number]] + [changed] + [line.encode() for line in lines[number + 1 :]]
+    (place / "q.jsonl").write_bytes(b"\n".join(whole))
+    require_told(["judge-answers", "answers.jsonl", "--questions", "q.jsonl", "--further", "f.jsonl"])
+
+
+@FUZZED
+@given(data=st.data())
+def test_descriptions(place: Path, data: st.DataObject) -> None:
+    (place / "d.json").write_bytes(data.draw(changed_json((place / "mine.json").read_text())))
+    require_told(["vectors", "questions", "d.json", "d.jsonl", "--vectors", "vectors.jsonl", "--examples", "0"])
 
 
 class InThisProcess:
@@ -412,11 +445,12 @@ QUICK = (
     ("merge", "shard1.json", "shard2.json", "--markdown", "-"),
     ("replay", "vectors.jsonl", "it.py:IT", "--device", "cpu"),
     ("vectors", "export", "o"),
-    ("vectors", "schema"),
+    ("vectors", "schema", "answers"),
+    ("judge-answers", "answers.jsonl", "--questions", "questions.jsonl", "--ledger", "a.toml", "--further", "f.jsonl"),
 )
 """Commands that are done at once; what is put into them makes none of them long."""
 
-LONG = ("bench", "limits", "mutants", "init", "check reference", "vectors draw")
+LONG = ("bench", "limits", "mutants", "init", "check reference", "vectors draw", "vectors questions")
 """Commands that would take long if nothing were wrong with them, and so always get an option that there is not."""
 
 WORDS = st.one_of(

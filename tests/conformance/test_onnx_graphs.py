@@ -102,6 +102,13 @@ def relative(logits: Tensor, boxes: Tensor) -> Found:
     return scores, labels, box_cxcywh_to_xyxy(boxes)
 
 
+def best_queries(logits: Tensor, boxes: Tensor, sizes: Tensor) -> Found:
+    best, labels = logits.sigmoid().max(-1)
+    scores, queries = best.topk(5, dim=1)
+    _, _, corners = of(PostProcess())(logits, boxes, sizes)
+    return scores, labels.gather(1, queries), corners.gather(1, queries[..., None].expand(-1, -1, 4))
+
+
 def dropping_nan(logits: Tensor, boxes: Tensor, sizes: Tensor) -> Found:
     return of(PostProcess())(logits.nan_to_num(0.0), boxes, sizes)
 
@@ -119,6 +126,11 @@ RIGHT: dict[str, tuple[Graph, Profile, Limits]] = {
     "softmax of 40 queries": (replace(SOFTMAX, dynamic=False), DETR, Limits()),
     "top-k": (TOP_K, DEFORMABLE, FEW),
     "top-k of 40 queries": (Graph(of(TopKPostProcess(100)), columns=3, dynamic=False), DEFORMABLE, MANY),
+    "best of 40 queries": (
+        Graph(best_queries, columns=3, dynamic=False),
+        with_rules(DEFORMABLE, rule="best-queries"),
+        FEW,
+    ),
     "letterbox": (
         Graph(of(PostProcess(Letterbox(640)))),
         with_rules(DETR, geometry="letterboxed", input_side=640),
@@ -302,6 +314,9 @@ def test_what_cannot_be_judged_is_refused(graphs: Callable[[Graph], Path], tmp_p
         onnx_implementation(graphs(TOP_K), profile="deformable")
     with pytest.raises(UsageError, match="takes no sizes; expected them, as boxes are letterboxed"):
         onnx_implementation(graphs(Graph(relative, sized=False)), profile=with_rules(DETR, geometry="letterboxed"))
+    static = graphs(RIGHT["top-k of 40 queries"][0])
+    with pytest.raises(UsageError, match="takes 40 queries, and profile own returns as many detections as there are"):
+        onnx_implementation(static, profile=with_rules(DEFORMABLE, top_k=None))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from detr_conformance.base.errors import UsageError, one_line
 from detr_conformance.bridges.numpy_bridge import CALLS, observed
 from detr_conformance.bridges.onnx_graph import Graph, read_graph
 from detr_spec.configuration import Configuration
+from detr_spec.detections.rules import expected_count
 from detr_spec.implementation import Implementation, Limits
 from detr_spec.profile import Profile
 from detr_spec.profiles import named_profile
@@ -49,6 +50,11 @@ def onnx_implementation(
     _require_numbers(path, declared, limits or Limits())
     if "sizes" not in graph.inputs and declared.detection.geometry != "resized":
         raise UsageError(f"{path} takes no sizes; expected them, as boxes are {declared.detection.geometry}")
+    if graph.queries is not None and declared.detection.is_ranked and not declared.detection.takes_k:
+        raise UsageError(
+            f"{path} takes {graph.queries} queries, and profile {declared.name} returns as many detections as there "
+            "are queries; export it with a dynamic axis for queries"
+        )
     fixed = {**_classes(path, graph, declared), **(limits or Limits()).fixed}
     dtypes = (graph.inputs["logits"].dtype,) if limits is None or limits.dtypes == Limits().dtypes else limits.dtypes
     own = replace(limits or Limits(), dtypes=dtypes, fixed=fixed).within_calls(CALLS)
@@ -163,14 +169,15 @@ class OnnxPostProcess:
             return fixed
         if not rules.takes_k:
             return queries
-        return max(queries, -(-self.configuration.top_k // self.configuration.num_classes))
+        of_each = self.configuration.num_classes if rules.rule == "top-k" else 1
+        return max(queries, -(-self.configuration.top_k // of_each))
 
     def _require_k(self, images: list[dict[str, np.ndarray]], queries: int) -> None:
         """Raises `Violation` unless there are k detections of so many queries that are nothing, or all of theirs."""
         rules, own = self.configuration.profile.detection, self.configuration
         if not rules.takes_k or rules.threshold:
             return
-        expected = min(own.top_k, queries * own.num_classes)
+        expected = expected_count((queries, own.num_classes), own)
         for image in images:
             got = len(image["scores"])
             if got != expected:
