@@ -119,11 +119,11 @@ def test_the_file_that_stands_alone_knows_every_field_that_a_case_has() -> None:
     assert set(detr_testee.TARGET) == names_of(Target) - {"broken"}
     assert set(detr_testee.DETECTION) == names_of(Detections)
     assert set(detr_testee.LAYER) - {"references"} == names_of(LayerGradient)
-    # What these two are given as depends on the names of their losses.
-    losses = {"encoder_loss", "denoising_loss"}
+    # What proposals and denoising queries are given as depends on the names of their losses.
+    given = {"encoder_loss", "encoder_auxiliary", "encoder_auxiliary_loss", "denoising_loss"}
     meta = {name for name in defaults if name.startswith("denoising_") and not name.endswith("_loss")}
     parts = {*detr_testee.LAYER, *detr_testee.TEXT, *layers, *detr_testee.TARGET.values(), "target_counts"}
-    assert {*parts, *losses, *meta} == set(detr_testee.KEYS)
+    assert {*parts, *given, *meta} == set(detr_testee.KEYS)
     for rules, known in (
         (DenoisingRules(), detr_testee.DENOISING),
         (TargetRules(), detr_testee.TARGETS),
