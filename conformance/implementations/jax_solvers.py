@@ -1,7 +1,6 @@
 """Solvers of the assignment problem in optax, compiled by `jax.jit`: component `assignment`.
 
-Declared: what happens to entries that are not finite, of which optax says nothing. In 64 bits, since a solver that is
-compiled for float32 alone would be given float64 as float32.
+Declared: what happens to entries that are not finite is open, as optax says nothing of them.
 """
 
 from __future__ import annotations
