@@ -22,6 +22,7 @@ from detr_conformance.base.verdict import Verdict
 from detr_conformance.commands.check import judged_by
 from detr_conformance.commands.command_line import run
 from detr_conformance.commands.vectors import SCHEMAS
+from detr_conformance.implementations import dialects
 from detr_conformance.implementations.declared.implementation import declared_implementation
 from detr_conformance.recorded.questions import read_questions
 from detr_conformance.reports.reading import read_report
@@ -102,6 +103,16 @@ def test_every_component_can_be_asked(tmp_path: Path) -> None:
 
 def _of_detr(text: str) -> list[str]:
     return [line for line in text.splitlines() if json.loads(line)["profile"]["name"] == "detr"]
+
+
+def test_a_dialect_without_boxes_is_asked_what_comes_after_right_answers(tmp_path: Path) -> None:
+    questions = asked(tmp_path, "matcher", profile="mask2former")
+    (twin,) = [item for item in dialects.IMPLEMENTATIONS if item.profile.name == "mask2former"]
+    report = judged(questions, answered(questions, twin))
+    found = verdicts(report, "matcher")
+    assert list(found.values()).count(Verdict.HOLDS) >= 15
+    assert report.exit_code == 0
+    assert max(len(question.calls) for question in read_questions(questions).asked) > 2
 
 
 def test_a_wrong_solver_is_found(of_assignment: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from detr_conformance.base.version import installed_version
+from detr_conformance.implementations import dialects, reference
 from detr_conformance.implementations.declared.implementation import declared_implementation
 from detr_conformance.judging.drawing import case_key
 from detr_conformance.judging.fitting import Unfit, judge_vector
@@ -27,17 +28,22 @@ from detr_spec.violation import NotProvided
 
 
 class _Asking:
-    """Answers every call as a right implementation does, and notes the questions."""
+    """Answers every call as a right implementation does, and notes the questions.
+
+    That is the twin of a dialect, as far as there is one, else what is built from the profile.
+    """
 
     def __init__(self, profile: Profile) -> None:
-        self._right = declared_implementation(profile)
+        twins = [item for item in (*reference.IMPLEMENTATIONS, *dialects.IMPLEMENTATIONS) if item.profile == profile]
+        self._right = [*twins, declared_implementation(profile)]
         self._functions: WeakKeyDictionary[Built, Mapping[str, Callable[..., Any]]] = WeakKeyDictionary()
         self.asked = Asked()
 
     def respond(self, question: Question, built: Built, arguments: tuple[Any, ...]) -> Any:
         self.asked.add(question)
         if built not in self._functions:
-            factory = getattr(self._right, built.component)
+            factories = (getattr(right, built.component) for right in self._right)
+            factory = next(factory for factory in factories if factory is not None)
             self._functions[built] = functions_of(built.component, factory(built.configuration))
         name = question.calls[-1]["function"]
         if name not in self._functions[built]:
