@@ -16,7 +16,14 @@ GROUNDING_DINO = replace(
     class_loss=FocalOverPairs(),
     cost_weights=(1.0, 5.0, 2.0),
     loss_weights=(2.0, 5.0, 2.0),
-    keys=replace(DINO.keys, class_error=None, cardinality=None, denoising_loss=None, denoising_auxiliary_loss=None),
+    keys=replace(
+        DINO.keys,
+        class_error=None,
+        cardinality=None,
+        encoder_auxiliary_loss=None,
+        denoising_loss=None,
+        denoising_auxiliary_loss=None,
+    ),
     denoising=DenoisingRules(),
     non_finite_logits="unchecked",
 )
