@@ -172,7 +172,8 @@ class GroundingDINOPostProcess(nn.Module):
         return [self._detections(*image) for image in images]
 
     def _detections(self, logits: Tensor, boxes: Tensor, label_map: Tensor, size: Tensor) -> dict[str, Tensor]:
-        probabilities = logits.sigmoid() @ shares(label_map).T.to(logits)
+        # Not a product of matrices, which in bfloat16 may let the NaN of one query into the row of another.
+        probabilities = (logits.sigmoid()[:, None] * shares(label_map).to(logits)).sum(dim=-1)
         scores, positions = probabilities.flatten().topk(min(self.k, probabilities.numel()))
         queries, labels = positions // len(label_map), positions % len(label_map)
         height, width = size.to(boxes)
