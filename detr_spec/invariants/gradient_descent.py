@@ -51,9 +51,12 @@ CLEAR = 8.0
 def descent(component: Build, case: SetCase) -> None:
     """In every decoder layer, a small step against the gradient lowers the loss, under the same matching.
 
-    It is all that training relies on. Premise: no box is at a kink, and the gradient is above its rounding.
+    It is all that training relies on. A loss whose target follows the logits is left out. Premise: no box is at a kink,
+    and the gradient is above its rounding.
     """
-    layers = judged_layers(component, case, case.configuration.term_weights)
+    terms, weights = case.configuration.terms, case.configuration.term_weights
+    still = {name: weight for name, weight in weights.items() if "target from logits" not in terms[name].laws}
+    layers = judged_layers(component, case, still)
     judged = [_descends(layer) for layer in layers]
     premise(any(judged), "no gradient is clearly above rounding")
 

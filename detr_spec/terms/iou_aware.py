@@ -22,7 +22,7 @@ class IouAware(ClassTerm):
 
     name = "iou-aware"
     activation = "sigmoid"
-    laws = frozenset({"divided by boxes"})
+    laws = frozenset({"divided by boxes", "target from logits"})
     drawn = {"alpha": (0.25, 0.5, 0.75), "gamma": (2.0, 1.0, 1.5)}  # noqa: RUF012
 
     def value(self, layer: Layer) -> Numbers:

@@ -24,6 +24,7 @@ LAWS = {
     "scale-invariant": "scaling all boxes along an axis leaves it unchanged",
     "sum over pairs": "only matched pairs contribute to it, each a share of at least 0",
     "reads logits alone": "boxes have no part in it",
+    "target from logits": "its target follows the logits without a gradient, and a step against that may raise it",
     "shift-invariant": "a constant added to all logits of a query leaves it unchanged",
 }
 """What is true of some terms and not of others, and decides which invariants speak of them."""

@@ -168,3 +168,16 @@ def test_the_least_target_may_be_rounded_before_it_is_taken_from_1() -> None:
     rounded = float((1 - least) - ((1 - least) + least))
     assert rounded == -0.01171875
     assert right.lower.item() <= rounded <= right.upper.item()
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_a_step_against_the_gradient_raises_those_losses_alone_whose_targets_follow(term: type[ClassTerm]) -> None:
+    configuration = Configuration(profile=dialect(term), dtype="float64", num_classes=1)
+    target, pairs = Target([0], [[0.5, 0.5, 0.5, 0.25]]), [Matching(np.array([0]), np.array([0]))]
+    rises = False
+    for logit in np.linspace(-4.0, 4.0, 65):
+        outputs = Outputs(np.full((1, 1, 1), logit), np.array([[[0.5, 0.5, 0.5, 0.5]]]))
+        objective = LayerObjective(configuration, outputs, (target,), pairs, {"classification": 1.0})
+        after = objective.of_logits(outputs.logits - 2.0**-12 * objective.range.logits.value)
+        rises |= bool(after > objective.of_logits(outputs.logits))
+    assert rises == ("target from logits" in term.laws)
