@@ -26,7 +26,7 @@ from detr_spec.profiles import DETR
 
 pytest.importorskip("torch")
 
-SHORT = {"catalogue", "explain", "init", "list", "merge", "report", "export", "schema"}
+SHORT = {"catalogue", "explain", "init", "judge-answers", "list", "merge", "report", "export", "schema"}
 """The commands that run for a moment."""
 
 PACKAGE = "detr_conformance"
@@ -37,6 +37,7 @@ from detr_conformance import numpy_implementation
 from scipy.optimize import linear_sum_assignment
 IT = numpy_implementation(name="solver", solver=linear_sum_assignment)
 """
+DESCRIPTION = '{"name": "it", "profile": "detr", "components": ["assignment"]}'
 GIVEN = {"vectors": ("vectors", "export", "vectors")}
 """How the files are made that some of the commands need."""
 
@@ -52,6 +53,7 @@ LONG = {
     "mutants": (("mutants", "boxes", "-n", "0", "--json", "made"), f"{PACKAGE}.campaign.hunt.first_failure", []),
     "bench": (("bench", "--quick", "--json", "made"), f"{PACKAGE}.bench.plan.criterion_contest", []),
     "vectors draw": (("vectors", "draw", "."), f"{PACKAGE}.judging.drawing.search", []),
+    "vectors questions": (("vectors", "questions", "it.json", "made"), f"{PACKAGE}.recorded.asking.search", []),
 }
 """Each long command: how it is called, a function in the midst of its work, and what it leaves in its folder."""
 
@@ -81,6 +83,7 @@ def test_a_command_that_is_asked_to_end_says_so(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     (tmp_path / "it.py").write_text(SOURCE)
+    (tmp_path / "it.json").write_text(DESCRIPTION)
     for files, arguments in GIVEN.items():
         if files in left:
             assert run(list(arguments)) == 0
@@ -94,7 +97,7 @@ def test_a_command_that_is_asked_to_end_says_so(
     out, err = capsys.readouterr()
     (line,) = [line for line in (out + err).splitlines() if "interrupted" in line]
     assert line.startswith(("detr-spec: interrupted", "interrupted: "))
-    assert {path.name for path in tmp_path.iterdir()} == {"it.py", *left}
+    assert {path.name for path in tmp_path.iterdir()} == {"it.py", "it.json", *left}
 
 
 def another_exception() -> None:

@@ -226,7 +226,7 @@ def test_a_change_reaches_the_twins_that_use_its_definition() -> None:
     """Not all that import something else from the same module."""
     reached = twins_reached("detr_reference/losses.py", "class_weights[classes]")
     assert {"detr", "mmdet"} - set(reached) == {"mmdet"}
-    assert {"paddle", "scenic"} <= set(reached)
+    assert "paddle" in reached
     assert "scenic" not in twins_reached("detr_reference/matcher.py", "(1 - alpha) * p**gamma")
     assert "ultralytics" in twins_reached("detr_reference/matcher.py", "(1 - alpha) * p**gamma")
 
