@@ -14,6 +14,7 @@ from detr_conformance.commands.command_line import run
 from detr_conformance.implementations import dialects
 from detr_conformance.implementations.reference import IMPLEMENTATIONS
 from detr_conformance.judging.drawing import drawn_vectors, right_solver
+from detr_conformance.judging.fitting import Unfit, fitted
 from detr_conformance.judging.replaying import replays
 from detr_conformance.vectors.exporting import export, set_texts
 from detr_conformance.vectors.flags import EXPLANATIONS
@@ -211,3 +212,15 @@ def test_a_vector_that_ends_the_process_of_an_implementation_costs_its_own_verdi
     told = capsys.readouterr().out
     assert "ended by signal SIGABRT" in told
     assert "holds" in told.splitlines()[-1]
+
+
+def test_a_vector_with_another_constant_than_the_implementation_has_is_not_asked(whole_set: tuple[Placed, ...]) -> None:
+    twin = next(item for item in dialects.IMPLEMENTATIONS if item.profile.name == "conditional")
+    vectors = [item.vector for item in whole_set if item.vector.component == "matcher"]
+    other = next(
+        vector
+        for vector in vectors
+        if vector.case.configuration.profile.name == "mmdet-focal" and vector.case.configuration.dtype == "float32"
+    )
+    with pytest.raises(Unfit, match=r"class_cost\.epsilon is 1e-12 in it, and 1e-08 in dialects"):
+        fitted(other, twin)

@@ -39,8 +39,8 @@ def fitted(
 
     undeclared_dtypes: it is to be in a dtype that the implementation does not declare, instead of one that it does.
 
-    Raises `Unfit` where the profile has other parts or another matching scope, and where the limits exclude the case:
-    its dtype, the way of its call, a number of its configuration, its shapes.
+    Raises `Unfit` where the profile has other parts, other constants in them or another matching scope, and where the
+    limits exclude the case: its dtype, the way of its call, a number of its configuration, its shapes.
     """
     case, limits = vector.case, implementation.limits.of(vector.component)
     own = case.configuration
@@ -53,6 +53,7 @@ def fitted(
         names = [getattr(profile, part).name for profile in (own.profile, implementation.profile)]
         if names[0] != names[1]:
             raise Unfit(f"its {part} is {names[0]}, and that of {implementation.name} is {names[1]}")
+        _require_own_constants(part, vector, implementation)
     if own.profile.matching != implementation.profile.matching:
         raise Unfit(f"it is of profile {own.profile.name}, which matches other queries and targets with each other")
     if (own.dtype in limits.dtypes) is undeclared_dtypes:
@@ -70,6 +71,16 @@ def fitted(
     except InvalidValue as error:
         raise Unfit(str(error)) from error
     return fitting
+
+
+def _require_own_constants(part: str, vector: Vector, implementation: Implementation) -> None:
+    """Raises `Unfit` for a number of a part that no case varies, and that the implementation has another of."""
+    theirs, own = getattr(vector.case.configuration, part), getattr(implementation.profile, part)
+    for name in own.numbers.keys() - own.drawn.keys():
+        if theirs.numbers[name] != own.numbers[name]:
+            raise Unfit(
+                f"{part}.{name} is {theirs.numbers[name]:g} in it, and {own.numbers[name]:g} in {implementation.name}"
+            )
 
 
 def judge_vector(
