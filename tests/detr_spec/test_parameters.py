@@ -23,7 +23,7 @@ from detr_spec.losses import set_losses
 from detr_spec.matching.costs import image_costs
 from detr_spec.parameters import parameter
 from detr_spec.profile import PARTS, BoxRules, Profile
-from detr_spec.profiles import DEFORMABLE, DETR
+from detr_spec.profiles import DEFORMABLE, DETR, RF_DETR_SEG
 from detr_spec.tolerance import Interval, lift
 from detr_spec.values import NARROW_DTYPES, Matching, Outputs, Target, round_to
 
@@ -35,8 +35,10 @@ DIALECTS = (DETR, DEFORMABLE)
 DRAWN_BY_STRATEGIES = {"cost_weights", "loss_weights", "mask_weights"}
 """Numbers of a profile that cases take their configurations' from."""
 
-READ_ELSEWHERE = {"threshold", "loss_mask", "loss_dice", "one_to_many_weight"}
-"""Numbers that no definition of a loss reads: what post-processing, the table of weights and sums of losses do."""
+COSTS_OF_MASKS = ("cost_mask", "cost_dice")
+READ_ELSEWHERE = {"threshold", "loss_mask", "loss_dice", "one_to_many_weight", *COSTS_OF_MASKS}
+"""Numbers that no definition reads here: what post-processing, the table of weights and sums of losses do, and costs of
+dialects that match by masks."""
 
 
 def numeric_fields(kind: type[Any]) -> Iterator[str]:
@@ -113,6 +115,12 @@ def moves(before: list[Interval], after: list[Interval]) -> bool:
 def test_every_number_is_read_by_a_definition(name: str) -> None:
     pairs = [[with_number(base, name, number) for number in (0.1, 0.3)] for base in bases(name)]
     assert any(moves(*map(definitions, pair)) for pair in pairs)
+
+
+@pytest.mark.parametrize("name", COSTS_OF_MASKS)
+def test_weights_of_costs_of_masks_are_read_by_the_matching_cost(name: str) -> None:
+    one, other = (Configuration(profile=RF_DETR_SEG, **{name: weight}).costs for weight in (0.1, 0.3))
+    assert sum(first != second for first, second in zip(one, other, strict=True)) == 1
 
 
 def ways_to_hold(name: str, number: float, dtype: str) -> set[float]:
