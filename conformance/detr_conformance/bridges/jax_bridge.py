@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any
 
@@ -219,9 +219,10 @@ def _compiled(
 
 def _with(configuration: Configuration, numbers: Mapping[str, Any]) -> Configuration:
     """The configuration with other numbers, which may be traced, and are not looked at therefore."""
-    changed = copy(configuration)
-    for part in PARTS:
-        object.__setattr__(changed, part, copy(getattr(configuration, part)))
+    changed = object.__new__(Configuration)
+    for item in fields(configuration):
+        given = getattr(configuration, item.name)
+        object.__setattr__(changed, item.name, copy(given) if item.name in PARTS else given)
     for name, number in numbers.items():
         part, _, field = name.rpartition(".")
         object.__setattr__(getattr(changed, part) if part else changed, field, number)

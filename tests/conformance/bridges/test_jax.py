@@ -17,6 +17,7 @@ from jax import numpy as jnp  # noqa: E402
 
 from detr_conformance import jax_implementation  # noqa: E402
 from detr_conformance.base.verdict import Verdict  # noqa: E402
+from detr_conformance.bridges import jax_bridge  # noqa: E402
 from detr_conformance.bridges.inputs import Inputs  # noqa: E402
 from detr_conformance.bridges.jax_bridge import BUCKET, JaxFramework  # noqa: E402
 from detr_spec.configuration import Configuration  # noqa: E402
@@ -68,6 +69,15 @@ def test_numbers_of_a_configuration_share_a_compilation() -> None:
     for weight in (1.0, 2.0, 3.0):
         component(replace(CONFIGURATION, cost_class=weight))(outputs(), (target(1),))
     assert traced == [True]
+
+
+def test_what_follows_from_numbers_follows_traced_ones_too() -> None:
+    given = replace(CONFIGURATION, loss_bbox=5.0)
+    assert given.terms["classification"].numbers["eos_coef"] == 0.1
+    assert given.term_weights["box_l1"] == 5.0
+    other = jax_bridge._with(given, {"class_loss.eos_coef": 0.5, "loss_bbox": 2.0})
+    assert other.terms["classification"].numbers["eos_coef"] == 0.5
+    assert other.term_weights["box_l1"] == 2.0
 
 
 def test_a_number_that_a_factory_needs_is_static() -> None:
