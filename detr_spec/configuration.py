@@ -250,6 +250,9 @@ class Configuration:
         return {key: main[loss] for key, loss in named if key is not None}
 
 
+_WHOLE = frozenset(item.name for item in fields(Configuration) if item.type == "int")
+
+
 def number_names(profile: Profile) -> tuple[str, ...]:
     """What `with_numbers` takes: the fields of a configuration that are numbers, and those of a profile's parts."""
     own = [item.name for item in fields(Configuration) if item.type in ("int", "float")]
@@ -263,9 +266,8 @@ def drawn_numbers(profile: Profile) -> dict[str, tuple[float, ...]]:
 
 def with_numbers(configuration: Configuration, numbers: Mapping[str, float]) -> Configuration:
     """The configuration with other numbers, those of its parts by names such as "class_loss.alpha"."""
-    whole = [item.name for item in fields(Configuration) if item.type == "int"]
-    own_numbers = {name: number for name, number in numbers.items() if "." not in name}
-    changed: dict[str, Any] = {name: int(item) if name in whole else item for name, item in own_numbers.items()}
+    plain = {name: number for name, number in numbers.items() if "." not in name}
+    changed: dict[str, Any] = {name: int(number) if name in _WHOLE else number for name, number in plain.items()}
     for part in PARTS:
         own = {name.removeprefix(f"{part}."): item for name, item in numbers.items() if name.startswith(f"{part}.")}
         if own:
