@@ -283,25 +283,26 @@ def test_vectors(place: Path, data: st.DataObject) -> None:
     require_told(["replay", "v.jsonl", "it.py:IT", "reference"])
 
 
+def with_a_changed_line(path: Path, data: st.DataObject) -> bytes:
+    """A file of JSON Lines of which one is changed."""
+    lines = path.read_text().splitlines()
+    number = data.draw(st.integers(0, len(lines) - 1))
+    whole = [line.encode() for line in lines]
+    whole[number] = data.draw(changed_json(lines[number]))
+    return b"\n".join(whole)
+
+
 @FUZZED
 @given(data=st.data())
 def test_answers(place: Path, data: st.DataObject) -> None:
-    lines = (place / "answers.jsonl").read_text().splitlines()
-    number = data.draw(st.integers(0, len(lines) - 1))
-    changed = data.draw(changed_json(lines[number]))
-    whole = [line.encode() for line in lines[:number]] + [changed] + [line.encode() for line in lines[number + 1 :]]
-    (place / "a.jsonl").write_bytes(b"\n".join(whole))
+    (place / "a.jsonl").write_bytes(with_a_changed_line(place / "answers.jsonl", data))
     require_told(["judge-answers", "a.jsonl", "--questions", "questions.jsonl"])
 
 
 @FUZZED
 @given(data=st.data())
 def test_questions(place: Path, data: st.DataObject) -> None:
-    lines = (place / "questions.jsonl").read_text().splitlines()
-    number = data.draw(st.integers(0, len(lines) - 1))
-    changed = data.draw(changed_json(lines[number]))
-    whole = [line.encode() for line in lines[:number]] + [changed] + [line.encode() for line in lines[number + 1 :]]
-    (place / "q.jsonl").write_bytes(b"\n".join(whole))
+    (place / "q.jsonl").write_bytes(with_a_changed_line(place / "questions.jsonl", data))
     require_told(["judge-answers", "answers.jsonl", "--questions", "q.jsonl", "--further", "f.jsonl"])
 
 

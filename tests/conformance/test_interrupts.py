@@ -53,7 +53,11 @@ LONG = {
     "mutants": (("mutants", "boxes", "-n", "0", "--json", "made"), f"{PACKAGE}.campaign.hunt.first_failure", []),
     "bench": (("bench", "--quick", "--json", "made"), f"{PACKAGE}.bench.plan.criterion_contest", []),
     "vectors draw": (("vectors", "draw", "."), f"{PACKAGE}.judging.drawing.search", []),
-    "vectors questions": (("vectors", "questions", "it.json", "made"), f"{PACKAGE}.recorded.asking.search", []),
+    "vectors questions": (
+        ("vectors", "questions", "it.json", "made"),
+        f"{PACKAGE}.recorded.asking.cases_that_hold",
+        [],
+    ),
 }
 """Each long command: how it is called, a function in the midst of its work, and what it leaves in its folder."""
 

@@ -50,6 +50,11 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{path} is no text in UTF-8, at byte {error.start}") from error
 
 
+def numbered_lines(text: str) -> list[tuple[int, str]]:
+    """The lines of a text that are not blank, each with its number, from 1."""
+    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+
+
 def parsed_json(text: str, place: object) -> Any:
     """The value of a strict JSON text; raises `UsageError` for anything else, also for a duplicate key."""
     try:

@@ -9,7 +9,7 @@ show most for their length, until all is shown; then what others show as well is
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from detr_conformance.base.version import installed_version
 from detr_conformance.bridges.numpy_bridge import numpy_implementation
 from detr_conformance.implementations.solver import solver
-from detr_conformance.judging.search import search
+from detr_conformance.judging.search import Search, search
 from detr_conformance.vectors.checks import arrays_of
 from detr_conformance.vectors.expected import expected_values
 from detr_conformance.vectors.flags import flags_of
@@ -74,30 +74,43 @@ def drawn_vectors(
 
 
 def _add_cases(pool: dict[str, Vector], invariant: Invariant, implementation: Implementation, draws: int) -> None:
-    """Adds the cases that an invariant holds for; one that others hold for as well gets its name added."""
-    found: dict[str, tuple[bool, Any]] = {}
-
-    def check(component: Any, case: Any) -> None:
-        invariant.check(component, case)
-        key = case_key(invariant.component, case)
-        found.setdefault(key, (_is_telling(case), case))
-
-    # Under one id, equal strategies draw equal cases, which then serve several invariants.
-    watched = replace(invariant, id=invariant.component, check=check)
+    """Adds the cases that an invariant holds for, those that tell something alone where there are any."""
+    found: dict[str, Any] = {}
     component = implementation.component(invariant.component)
     limits = implementation.limits.of(invariant.component)
     count = max(FEWEST_DRAWS, invariant.case_count(draws))
     small = Domain(implementation.profile, limits, small=True)
     few = Domain(implementation.profile, limits, most=FEW)
     for domain in (small, few):
-        done = search(watched, domain, component, count, SEED)
+        cases, done = cases_that_hold(invariant, domain, component, count, SEED)
         if done.failure is not None:
             raise ValueError(f"{implementation.name} violates {invariant.id}: {done.failure}")
-    telling = {key: case for key, (told, case) in found.items() if told}
-    for key, case in (telling or {key: case for key, (_, case) in found.items()}).items():
-        known = pool.get(key)
-        names = (*known.invariants, invariant.id) if known else (invariant.id,)
-        pool[key] = Vector(invariant.component, names, case, Provenance("drawn", installed_version(), SEED))
+        found = cases | found
+    telling = {key: case for key, case in found.items() if _is_telling(case)}
+    add_drawn(pool, invariant, telling or found, SEED)
+
+
+def cases_that_hold(
+    invariant: Invariant, domain: Domain, component: Any, count: int, seed: int
+) -> tuple[dict[str, Any], Search]:
+    """Those of so many cases that an invariant holds for, by what makes them the same, and what happened."""
+    found: dict[str, Any] = {}
+
+    def check(component: Any, case: Any) -> None:
+        invariant.check(component, case)
+        found.setdefault(case_key(invariant.component, case), case)
+
+    # Under one id, equal strategies draw equal cases, which then serve several invariants.
+    watched = replace(invariant, id=invariant.component, check=check)
+    return found, search(watched, domain, component, count, seed)
+
+
+def add_drawn(pool: dict[str, Vector], invariant: Invariant, cases: Mapping[str, Any], seed: int) -> None:
+    """Adds vectors of cases that an invariant holds for; one that others hold for as well gets its name added."""
+    for key, case in cases.items():
+        names = pool[key].invariants if key in pool else ()
+        provenance = Provenance("drawn", installed_version(), seed)
+        pool[key] = Vector(invariant.component, (*names, invariant.id), case, provenance)
 
 
 def case_key(component: str, case: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from detr_conformance.base.documents import parsed_json, read_text
+from detr_conformance.base.documents import numbered_lines, parsed_json, read_text
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.text import counted
 from detr_conformance.encoding.checks import items, record, shown, text
@@ -42,9 +42,7 @@ def read_answers(path: Path, questions: Sequence[Question], asked_in: Path) -> d
     known = {question.key: question for question in questions}
     answered: dict[str, Any] = {}
     seen: dict[str, int] = {}
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(read_text(path)):
         place = _AnswerPlace(f"{path}, line {number}")
         given = record(parsed_json(line, place), place, ("question", "answers"))
         key = text(given["question"], place.within("question"))

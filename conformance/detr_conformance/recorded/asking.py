@@ -7,21 +7,19 @@ from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from detr_conformance.base.version import installed_version
 from detr_conformance.implementations import dialects, reference
 from detr_conformance.implementations.declared.implementation import declared_implementation
-from detr_conformance.judging.drawing import case_key
+from detr_conformance.judging.drawing import add_drawn, cases_that_hold
 from detr_conformance.judging.fitting import Unfit, judge_vector
 from detr_conformance.judging.judge import not_asked
-from detr_conformance.judging.search import search
 from detr_conformance.recorded.calls import Asked, Built, Calls, Question
 from detr_conformance.recorded.questions import Questions
 from detr_conformance.testee.description import Description
 from detr_conformance.testee.signatures import functions_of
 from detr_conformance.vectors.checks import invariants_by_id
-from detr_conformance.vectors.vector import Provenance, Vector
+from detr_conformance.vectors.vector import Vector
 from detr_spec.implementation import Implementation
-from detr_spec.invariant import Domain, Invariant
+from detr_spec.invariant import Domain
 from detr_spec.invariants import all_invariants
 from detr_spec.profile import Profile
 from detr_spec.violation import NotProvided
@@ -84,23 +82,8 @@ def _drawn(implementation: Implementation, examples: int, seed: int) -> list[Vec
     pool: dict[str, Vector] = {}
     for invariant in all_invariants():
         if not_asked(invariant, implementation) is None:
-            for case in _cases(invariant, implementation, examples, seed):
-                key = case_key(invariant.component, case)
-                names = pool[key].invariants if key in pool else ()
-                provenance = Provenance("drawn", installed_version(), seed)
-                pool[key] = Vector(invariant.component, (*names, invariant.id), case, provenance)
+            domain = Domain(implementation.profile, implementation.limits.of(invariant.component), small=True)
+            component = implementation.component(invariant.component)
+            cases, _ = cases_that_hold(invariant, domain, component, invariant.case_count(examples), seed)
+            add_drawn(pool, invariant, cases, seed)
     return list(pool.values())
-
-
-def _cases(invariant: Invariant, implementation: Implementation, examples: int, seed: int) -> list[Any]:
-    found: dict[str, Any] = {}
-
-    def check(component: Any, case: Any) -> None:
-        invariant.check(component, case)
-        found.setdefault(case_key(invariant.component, case), case)
-
-    # Under one id, equal strategies draw equal cases, which then serve several invariants.
-    watched = replace(invariant, id=invariant.component, check=check)
-    domain = Domain(implementation.profile, implementation.limits.of(invariant.component), small=True)
-    search(watched, domain, implementation.component(invariant.component), invariant.case_count(examples), seed)
-    return list(found.values())

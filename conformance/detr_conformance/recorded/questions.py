@@ -6,12 +6,12 @@ The first line says whose implementation is asked, and holds the vectors; each o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detr_conformance.base.documents import parsed_json, read_text
+from detr_conformance.base.documents import numbered_lines, parsed_json, read_text
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.version import installed_version
 from detr_conformance.encoding.checks import choice, integer, items, record, table, text
@@ -58,8 +58,9 @@ def read_implementation(path: Path) -> tuple[Mapping[str, Any], Description]:
 
 def read_questions(path: Path) -> Questions:
     """The questions of a file; raises `UsageError` with the line for what is not as it should be."""
-    places = [Place(f"{path}, line {number}") for number, _ in _lines(path)]
-    documents = [parsed_json(line, place) for (_, line), place in zip(_lines(path), places, strict=True)]
+    lines = numbered_lines(read_text(path))
+    places = [Place(f"{path}, line {number}") for number, _ in lines]
+    documents = [parsed_json(line, place) for (_, line), place in zip(lines, places, strict=True)]
     if not documents:
         raise UsageError(f"{path} is empty; expected questions, as `detr-spec vectors questions` writes them")
     head = record(documents[0], places[0], ("format", "version", "implementation", "vectors"))
@@ -73,10 +74,6 @@ def read_questions(path: Path) -> Questions:
     description = _description(said, places[0].within("implementation"))
     asked = tuple(_question(item, place) for item, place in zip(documents[1:], places[1:], strict=True))
     return Questions(said, description, vectors, asked)
-
-
-def _lines(path: Path) -> Sequence[tuple[int, str]]:
-    return [(number, line) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
 
 
 def _description(said: Mapping[str, Any], place: Place) -> Description:

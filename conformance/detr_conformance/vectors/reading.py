@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detr_conformance.base.documents import parsed_json, read_text
+from detr_conformance.base.documents import numbered_lines, parsed_json, read_text
 from detr_conformance.base.errors import UsageError
 from detr_conformance.encoding.places import Place
 from detr_conformance.vectors.vector import Vector, from_document, to_document
@@ -37,7 +37,7 @@ def read_vectors(path: Path) -> tuple[Placed, ...]:
 
 def vectors_in(text: str, file: str) -> tuple[Placed, ...]:
     """The vectors that a text holds; raises `UsageError` as `read_vectors` does."""
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    lines = numbered_lines(text)
     if not lines:
         raise UsageError(f"{file} is empty; expected a vector")
     first = lines[0][1].strip()
