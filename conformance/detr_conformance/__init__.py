@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from detr_conformance.bridges.jax_bridge import jax_implementation
     from detr_conformance.bridges.numpy_bridge import numpy_implementation
     from detr_conformance.bridges.onnx_bridge import onnx_implementation
+    from detr_conformance.bridges.tensorflow_bridge import tensorflow_implementation
     from detr_conformance.bridges.torch_bridge import torch_implementation
     from detr_conformance.commands.pytest_tests import conformance_tests
     from detr_conformance.running.report import Report
@@ -26,6 +27,7 @@ __all__ = [
     "jax_implementation",
     "numpy_implementation",
     "onnx_implementation",
+    "tensorflow_implementation",
     "torch_implementation",
 ]
 
@@ -37,6 +39,7 @@ _HOMES = {
     "jax_implementation": "detr_conformance.bridges.jax_bridge",
     "numpy_implementation": "detr_conformance.bridges.numpy_bridge",
     "onnx_implementation": "detr_conformance.bridges.onnx_bridge",
+    "tensorflow_implementation": "detr_conformance.bridges.tensorflow_bridge",
     "torch_implementation": "detr_conformance.bridges.torch_bridge",
 }
 
