@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from detr_conformance.bridges.jax_bridge import jax_implementation
     from detr_conformance.bridges.numpy_bridge import numpy_implementation
     from detr_conformance.bridges.onnx_bridge import onnx_implementation
+    from detr_conformance.bridges.paddle_bridge import paddle_implementation
     from detr_conformance.bridges.tensorflow_bridge import tensorflow_implementation
     from detr_conformance.bridges.torch_bridge import torch_implementation
     from detr_conformance.commands.pytest_tests import conformance_tests
@@ -27,6 +28,7 @@ __all__ = [
     "jax_implementation",
     "numpy_implementation",
     "onnx_implementation",
+    "paddle_implementation",
     "tensorflow_implementation",
     "torch_implementation",
 ]
@@ -39,6 +41,7 @@ _HOMES = {
     "jax_implementation": "detr_conformance.bridges.jax_bridge",
     "numpy_implementation": "detr_conformance.bridges.numpy_bridge",
     "onnx_implementation": "detr_conformance.bridges.onnx_bridge",
+    "paddle_implementation": "detr_conformance.bridges.paddle_bridge",
     "tensorflow_implementation": "detr_conformance.bridges.tensorflow_bridge",
     "torch_implementation": "detr_conformance.bridges.torch_bridge",
 }

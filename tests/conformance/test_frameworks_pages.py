@@ -20,7 +20,9 @@ PAGES = ROOT / "docs" / "frameworks"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("page", "package"), [("pytorch", "torch"), ("jax", "jax"), ("tensorflow", "tensorflow")])
+@pytest.mark.parametrize(
+    ("page", "package"), [("pytorch", "torch"), ("jax", "jax"), ("tensorflow", "tensorflow"), ("paddle", "paddle")]
+)
 def test_the_commands_of_a_page_do_what_they_say(page: str, package: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed; the tox environment that has it runs this page")

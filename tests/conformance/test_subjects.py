@@ -13,7 +13,7 @@ from detr_conformance.ledger.reading import read_ledger
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "conformance" / "implementations"
 ADAPTERS = sorted(path for path in FOLDER.glob("*.py") if re.search(r"^IMPLEMENTATIONS? =", path.read_text(), re.M))
-BESIDE = ("accelerate", "setuptools")
+BESIDE = ("accelerate", "opencv-python-headless", "scikit-learn", "setuptools")
 """What subjects need to be asked, and is none."""
 REQUIREMENTS = sorted((FOLDER / "requirements").glob("*.txt"))
 

@@ -13,6 +13,9 @@ from detr_conformance.bridges.inputs import Factory
 from detr_conformance.testee.detr_testee import Framework
 from detr_spec.configuration import Configuration
 
+_GRADIENT = {"with-gradient": True, "no-grad": False, "inference": False, "validation": False}
+_TRAINING = {"training": True, "evaluation": False, "validation": False}
+
 
 @dataclass(frozen=True)
 class Mode:
@@ -20,6 +23,10 @@ class Mode:
 
     gradient: bool
     training: bool
+
+    def of(self, call: str) -> Mode:
+        """What is on in a way of a call, where this is on in the plain one."""
+        return Mode(_GRADIENT.get(call, self.gradient), _TRAINING.get(call, self.training))
 
 
 TRAINING = Mode(gradient=True, training=True)
