@@ -39,27 +39,23 @@ PROFILE = replace(
 
 def corners(boxes: Array) -> Array:
     """Boxes (cx, cy, w, h) as (x0, y0, x1, y1); [..., 4] → [..., 4]."""
-    centre, side = boxes[..., :2], boxes[..., 2:]
+    centre, side = jnp.split(boxes, 2, axis=-1)
     return jnp.concatenate([centre - side / 2, centre + side / 2], axis=-1)
 
 
 def centres(boxes: Array) -> Array:
     """Boxes (x0, y0, x1, y1) as (cx, cy, w, h); [..., 4] → [..., 4]."""
-    first, second = boxes[..., :2], boxes[..., 2:]
+    first, second = jnp.split(boxes, 2, axis=-1)
     return jnp.concatenate([(first + second) / 2, second - first], axis=-1)
 
 
 def overlaps(first: Array, second: Array) -> tuple[Array, Array]:
     """IoU and GIoU of boxes (x0, y0, x1, y1) that broadcast against each other; [..., 4] twice → [...] twice."""
-
-    def area(low: Array, high: Array) -> Array:
-        return jnp.prod(high - low, axis=-1)
-
-    low, high = jnp.maximum(first[..., :2], second[..., :2]), jnp.minimum(first[..., 2:], second[..., 2:])
-    intersection = area(low, jnp.maximum(low, high))
-    union = area(first[..., :2], first[..., 2:]) + area(second[..., :2], second[..., 2:]) - intersection
-    low, high = jnp.minimum(first[..., :2], second[..., :2]), jnp.maximum(first[..., 2:], second[..., 2:])
-    enclosure = area(low, high)
+    (low, high), (other_low, other_high) = (jnp.split(boxes, 2, axis=-1) for boxes in (first, second))
+    inner, outer = jnp.maximum(low, other_low), jnp.minimum(high, other_high)
+    intersection = (jnp.maximum(inner, outer) - inner).prod(axis=-1)
+    union = (high - low).prod(axis=-1) + (other_high - other_low).prod(axis=-1) - intersection
+    enclosure = (jnp.maximum(high, other_high) - jnp.minimum(low, other_low)).prod(axis=-1)
     iou = intersection / union
     return iou, iou - (enclosure - union) / enclosure
 
@@ -80,22 +76,22 @@ def hungarian(cost_class: float, cost_bbox: float, cost_giou: float) -> Matcher:
 
     def match(outputs: Outputs, targets: Targets) -> Array:
         logits, boxes = jax.lax.stop_gradient((outputs["pred_logits"], outputs["pred_boxes"]))
-        labels, truth = targets["labels"][:, None, :], targets["boxes"][:, None]
-        shape = (*logits.shape[:2], labels.shape[-1])
-        probability = jnp.take_along_axis(jax.nn.softmax(logits, axis=-1), jnp.broadcast_to(labels, shape), axis=-1)
+        labels, truth = targets["labels"][:, None], targets["boxes"][:, None]
+        probability = jnp.take_along_axis(jax.nn.softmax(logits), labels, axis=-1)
         distance = jnp.abs(boxes[:, :, None] - truth).sum(axis=-1)
         giou = overlaps(corners(boxes)[:, :, None], corners(truth))[1]
         cost = cost_bbox * distance - cost_class * probability - cost_giou * giou
-        return jax.pure_callback(assigned, jax.ShapeDtypeStruct(shape[:2], jnp.int32), cost, targets["valid"])
+        return jax.pure_callback(assigned, jax.ShapeDtypeStruct(cost.shape[:2], jnp.int32), cost, targets["valid"])
 
     return match
 
 
 class Criterion:
-    """The losses of (outputs, targets) for every decoder layer; columns: K + 1; matcher: as `hungarian` gives it."""
+    """The losses of (outputs, targets) for every decoder layer, with the weights of a configuration."""
 
-    def __init__(self, columns: int, matcher: Matcher, weight_dict: Mapping[str, float], eos_coef: float) -> None:
-        self.columns, self.matcher, self.weight_dict, self.eos_coef = columns, matcher, weight_dict, eos_coef
+    def __init__(self, c: Configuration) -> None:
+        self.columns, self.weight_dict, self.eos_coef = c.columns, c.weight_dict, c.class_loss.eos_coef
+        self.matcher = hungarian(*c.cost_weights)
 
     def __call__(self, outputs: Outputs, targets: Targets) -> dict[str, Array]:
         """Each loss as an array without axes; those of earlier layers have their number behind the key."""
@@ -120,35 +116,28 @@ class Criterion:
         surprise = -jnp.take_along_axis(jax.nn.log_softmax(logits, axis=-1), classes[..., None], axis=-1)[..., 0]
         num_boxes = jnp.maximum(counts.sum(), 1).astype(logits.dtype)
         best, pairs = jnp.argmax(logits, axis=-1), jnp.maximum(matched.sum(), 1).astype(logits.dtype)
-        detected = (best != no_object).sum(axis=-1)
         return {
             "loss_ce": (weights * surprise).sum() / weights.sum(),
             "class_error": 100 - 100 * ((best == classes) & matched).sum() / pairs,
             "loss_bbox": jnp.abs(boxes - truth).sum() / num_boxes,
             "loss_giou": (1 - overlaps(corners(boxes), corners(truth))[1]).sum() / num_boxes,
-            "cardinality_error": jnp.abs(detected - counts).astype(logits.dtype).mean(),
+            "cardinality_error": jnp.abs((best != no_object).sum(axis=-1) - counts).astype(logits.dtype).mean(),
         }
 
 
 def detections(outputs: Outputs, sizes: Array) -> list[dict[str, Array]]:
     """One detection a query and image: its best class, its score, and its box in pixels of (height, width)."""
-    probability = jax.nn.softmax(outputs["pred_logits"], axis=-1)[..., :-1]
+    probability = jax.nn.softmax(outputs["pred_logits"])[..., :-1]
     boxes = corners(outputs["pred_boxes"]) * jnp.tile(sizes[:, ::-1], 2)[:, None]
-    parts = {"scores": probability.max(axis=-1), "labels": jnp.argmax(probability, axis=-1), "boxes": boxes}
-    return [{name: part[image] for name, part in parts.items()} for image in range(len(sizes))]
-
-
-def criterion(configuration: Configuration) -> Criterion:
-    """The criterion that a configuration asks for."""
-    matcher = hungarian(*configuration.cost_weights)
-    return Criterion(configuration.columns, matcher, configuration.weight_dict, configuration.class_loss.eos_coef)
+    parts = zip(probability.max(axis=-1), probability.argmax(axis=-1), boxes, strict=True)
+    return [dict(zip(("scores", "labels", "boxes"), image, strict=True)) for image in parts]
 
 
 IMPLEMENTATION = jax_implementation(
     name="jax-detr",
     profile=PROFILE,
-    matcher=lambda configuration: hungarian(*configuration.cost_weights),
-    criterion=criterion,
+    matcher=lambda c: hungarian(*c.cost_weights),
+    criterion=Criterion,
     postprocess=lambda _: detections,
     boxes={
         "cxcywh_to_xyxy": corners,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judging import judged
+from judging import failure, judged
 
 jax = pytest.importorskip("jax", reason="JAX is not installed; `tox run -e jax` has it")
 
@@ -23,6 +23,7 @@ from detr_conformance.bridges.jax_bridge import BUCKET, JaxFramework  # noqa: E4
 from detr_spec.configuration import Configuration  # noqa: E402
 from detr_spec.implementation import Implementation  # noqa: E402
 from detr_spec.values import Outputs, Target  # noqa: E402
+from detr_spec.violation import Violation  # noqa: E402
 
 CONFIGURATION = Configuration(profile=jax_detr.PROFILE)
 
@@ -47,7 +48,7 @@ def target(count: int) -> Target:
 @pytest.mark.parametrize("jit", [True, False], ids=["jitted", "eager"])
 @pytest.mark.parametrize("x64", [True, False], ids=["x64", "x32"])
 def test_losses_and_gradients_are_those_of_the_norm(jit: bool, x64: bool) -> None:
-    right = subject(jit=jit, x64=x64, criterion=jax_detr.criterion)
+    right = subject(jit=jit, x64=x64, criterion=jax_detr.Criterion)
     assert right.limits.dtypes == (("float32", "float64") if x64 else ("float32",))
     for name in ("criterion.classification-value", "gradients.box-l1"):
         assert judged(name, right, 4 if jit else 1).verdict is Verdict.HOLDS
@@ -162,6 +163,62 @@ class Unbroadcast(Slipped):
         return {**losses, "loss_giou": losses["loss_giou"][None]}
 
 
+class WithMasks(jax_detr.Criterion):
+    """The criterion with the losses of masks, of the last layer."""
+
+    def __init__(self, c: Configuration) -> None:
+        super().__init__(c)
+        self.alpha, self.gamma = c.mask_loss.numbers["alpha"], c.mask_loss.numbers["gamma"]
+
+    def __call__(self, outputs: Any, targets: Any) -> Any:
+        given, truth = outputs["pred_masks"], targets["masks"].astype(outputs["pred_masks"].dtype)
+        target = self.matcher(outputs, targets)
+        resized = jax.image.resize(given, (*given.shape[:2], *truth.shape[2:]), "bilinear", antialias=False)
+        logits = resized.reshape(*target.shape, -1)
+        truth = jnp.take_along_axis(truth.reshape(*truth.shape[:2], -1), target[..., None], axis=1)
+        probability, surprise = jax.nn.sigmoid(logits), jax.nn.softplus(logits) - logits * truth
+        missed = jnp.where(truth > 0, 1 - probability, probability)
+        focal = jnp.where(truth > 0, self.alpha, 1 - self.alpha) * missed**self.gamma * surprise
+        dice = 1 - (2 * (probability * truth).sum(axis=-1) + 1) / (probability.sum(axis=-1) + truth.sum(axis=-1) + 1)
+        num_boxes = jnp.maximum(targets["valid"].sum(), 1).astype(logits.dtype)
+        own = {"loss_mask": focal.mean(axis=-1), "loss_dice": dice}
+        return {
+            **super().__call__(outputs, targets),
+            **{name: jnp.where(target >= 0, loss, 0.0).sum() / num_boxes for name, loss in own.items()},
+        }
+
+
+class HalvedMasks(WithMasks):
+    """The focal loss of masks has half of its slope."""
+
+    def __call__(self, outputs: Any, targets: Any) -> Any:
+        losses = super().__call__(outputs, targets)
+        return {**losses, "loss_mask": (losses["loss_mask"] + jax.lax.stop_gradient(losses["loss_mask"])) / 2}
+
+
+class UnresizedMasks(WithMasks):
+    """Predicted masks are repeated, not interpolated."""
+
+    def __call__(self, outputs: Any, targets: Any) -> Any:
+        masks, size = outputs["pred_masks"], targets["masks"].shape[2:]
+        nearest = jax.image.resize(masks, (*masks.shape[:2], *size), "nearest")
+        return super().__call__({**outputs, "pred_masks": nearest}, targets)
+
+
+def with_masks(kind: type[WithMasks]) -> Implementation:
+    return subject(criterion=jax_detr.Criterion, masks=kind)
+
+
+@pytest.mark.parametrize("id", ["masks.mask-value", "masks.dice-value", "masks.padding-counts", "gradients.masks"])
+def test_losses_of_masks_hold(id: str) -> None:
+    assert judged(id, with_masks(WithMasks), 8).verdict is Verdict.HOLDS
+
+
+@pytest.mark.parametrize(("id", "kind"), [("gradients.masks", HalvedMasks), ("masks.mask-value", UnresizedMasks)])
+def test_slips_in_losses_of_masks_are_found(id: str, kind: type[WithMasks]) -> None:
+    assert isinstance(failure(id, with_masks(kind), 6), Violation)
+
+
 def unpadded(c: Configuration) -> Callable[..., Any]:
     """A matcher that takes padding for targets."""
     match = matcher(c)
@@ -178,19 +235,15 @@ def with_no_object(_: Configuration) -> Callable[..., Any]:
     return call
 
 
-def slipped(kind: type[Slipped]) -> Callable[..., Any]:
-    return lambda c: kind(c.columns, matcher(c), c.weight_dict, c.class_loss.eos_coef)
-
-
 @pytest.mark.parametrize(
     ("id", "parts"),
     [
-        ("gradients.classification", {"criterion": slipped(Detached)}),
-        ("criterion.l1-value", {"criterion": slipped(Halved)}),
-        ("criterion.zero-dimensional", {"criterion": slipped(Unbroadcast)}),
+        ("gradients.classification", {"criterion": Detached}),
+        ("criterion.l1-value", {"criterion": Halved}),
+        ("criterion.zero-dimensional", {"criterion": Unbroadcast}),
         ("matcher.optimal-cost", {"matcher": unpadded}),
         ("postprocess.foreground-labels", {"postprocess": with_no_object}),
     ],
 )
 def test_planted_slips_are_found(id: str, parts: Any) -> None:
-    assert judged(id, subject(**parts), 4).verdict.fails
+    assert isinstance(failure(id, subject(**parts), 4), Violation)

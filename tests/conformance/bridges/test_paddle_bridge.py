@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from judging import judged, own_invariants
+from judging import failure, judged, own_invariants
 from scipy.optimize import linear_sum_assignment
 
 paddle = pytest.importorskip("paddle", reason="Paddle is not installed; `tox run -e paddle` has it")
@@ -26,6 +26,7 @@ from detr_spec.configuration import Configuration  # noqa: E402
 from detr_spec.implementation import Implementation, Limits  # noqa: E402
 from detr_spec.profiles import DETR  # noqa: E402
 from detr_spec.values import Outputs, Target  # noqa: E402
+from detr_spec.violation import Violation  # noqa: E402
 
 PROFILE = replace(
     DETR,
@@ -337,4 +338,4 @@ def relative(c: Configuration) -> Callable[..., Any]:
     ],
 )
 def test_planted_slips_are_found(id: str, parts: Any) -> None:
-    assert judged(id, subject(**parts), 20).verdict is Verdict.VIOLATED
+    assert isinstance(failure(id, subject(**parts), 20), Violation)
