@@ -17,7 +17,6 @@ pytest.importorskip("torch")
 from detr_conformance import check
 from detr_conformance.adoption.findings import Findings, probe
 from detr_conformance.adoption.sources import given_source
-from detr_conformance.base.errors import UsageError
 from detr_conformance.commands.command_line import run
 from detr_spec.profile import MatcherRules
 
@@ -326,10 +325,119 @@ def test_what_cannot_be_adopted_is_told_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_criterion_that_raises_is_told_with_what_it_raised(project: Made) -> None:
-    _, package = project({'outputs["pred_logits"].shape[-1] != self.num_classes': "True"})
-    with pytest.raises(UsageError, match=r"ValueError: expected 3 columns of logits"):
-        found(f"{package}.criterion:SetCriterion")
+NEVER = {'outputs["pred_logits"].shape[-1] != self.num_classes': "True"}
+MORE = {"targets):\n        if outputs[": "targets, epoch):\n        if outputs["}
+
+
+@pytest.mark.parametrize(
+    ("replaced", "raised"),
+    [(NEVER, "ValueError: expected 3 columns of logits"), (MORE, "missing 1 required positional argument: 'epoch'")],
+)
+def test_a_criterion_that_raises_is_left_to_call_with_what_it_raised(
+    project: Made, capsys: pytest.CaptureFixture[str], replaced: dict[str, str], raised: str
+) -> None:
+    folder, package = project(replaced)
+    assert run(["init", f"{package}.criterion:SetCriterion"]) == 0
+    told = capsys.readouterr().out
+    assert raised in told
+    assert "CRITERION_CALL: how build_criterion calls it" in told
+    assert "fits best" not in told
+    adapter = (folder / "detr_spec_adapter.py").read_text()
+    assert "    def call(outputs: Any, targets: Any) -> Any:\n        return built(outputs, targets)\n" in adapter
+    assert run(["check", "detr_spec_adapter.py:implementation", "-n", "0"]) == 2
+    assert "NotImplementedError: fill in " in capsys.readouterr().err
+
+
+def test_a_matcher_of_more_inputs_runs_once_its_call_is_filled_in(project: Made) -> None:
+    start = "targets):\n        if not len("
+    folder, package = project({start: start.replace("targets)", "targets, epoch)")})
+    assert run(["init", f"{package}.matcher:HungarianMatcher"]) == 0
+    text = (folder / "detr_spec_adapter.py").read_text()
+    filled = {
+        "MATCHER_CALL: Any =": "MATCHER_CALL = True",
+        "PROFILE: Any =": "from detr_spec import DEFORMABLE as PROFILE",
+    }
+    lines = [
+        next((new for start, new in filled.items() if line.startswith(start)), line)
+        for line in text.replace("return built(outputs, targets)", "return built(outputs, targets, 1)").splitlines()
+    ]
+    (folder / "filled.py").write_text("\n".join(lines) + "\n")
+    assert check("filled.py:implementation", invariants=["matcher.optimal-cost"], examples=4).exit_code == 0
+
+
+def test_the_losses_are_found_beside_a_total(project: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, package = project({"        return losses\n\n    def num_boxes": (
+        "        return sum(losses[name] * self.weight_dict[name] for name in losses if name in self.weight_dict), "
+        "losses\n\n    def num_boxes"
+    )})  # fmt: skip
+    assert run(["init", f"{package}.criterion:SetCriterion"]) == 0
+    assert "Left to fill in" not in capsys.readouterr().out
+    adapter = (folder / "detr_spec_adapter.py").read_text()
+    assert "from detr_conformance.adoption.losses import LossesAt\n" in adapter
+    assert "    return LossesAt(built, 1)\n" in adapter
+    chosen = ["criterion.l1-value", "criterion.keys", "gradients.box-l1"]
+    assert check("detr_spec_adapter.py:implementation", invariants=chosen, examples=4).exit_code == 0
+
+
+FROM_PADDED = """
+class FromPadded(SetCriterion):
+    def forward(self, outputs, targets):
+        listed = []
+        for labels, boxes in zip(targets["labels"], targets["boxes"], strict=True):
+            there = labels >= 0 if targets.get("valid") is None or MARKED else targets["valid"][len(listed)]
+            listed.append({"labels": labels[there], "boxes": boxes[there]})
+        return super().forward(outputs, listed)
+"""
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_padded_targets_are_found_with_the_label_of_padding(
+    project: Made, capsys: pytest.CaptureFixture[str], marked: bool
+) -> None:
+    folder, package = project()
+    source = f"from {package}.criterion import SetCriterion\n{FROM_PADDED.replace('MARKED', str(marked))}"
+    (folder / package / "padded_loss.py").write_text(source)
+    assert run(["init", f"{package}.padded_loss:FromPadded"]) == 0
+    label = ", padding_label=-1" if marked else ""
+    adapter = (folder / "detr_spec_adapter.py").read_text()
+    assert f'targets=replace(DEFORMABLE.targets, layout="padded"{label})' in adapter
+    told = capsys.readouterr().out
+    assert "targets are padded" in told
+    assert check("detr_spec_adapter.py:implementation", invariants=["criterion.l1-value"], examples=4).exit_code == 0
+
+
+def test_own_classes_go_before_those_that_are_imported(project: Made) -> None:
+    folder, package = project()
+    (folder / package / "mine.py").write_text(
+        f"from {package}.criterion import SetCriterion\n\nclass MyCriterion(SetCriterion):\n    pass\n"
+    )
+    assert components(found(f"{package}.mine"))["criterion"] == f"{package}.mine.MyCriterion"
+    (folder / package / "other.py").write_text(
+        f"from {package}.criterion import SetCriterion\n\nclass MyCriterion(SetCriterion):\n"
+        "    def forward(self, outputs, targets):\n        raise KeyError('tokens')\n"
+    )
+    findings = found(f"{package}.other")
+    assert components(findings)["criterion"] == f"{package}.other.MyCriterion"
+    assert findings.parts[1].uncalled == "KeyError: 'tokens'"
+    assert findings.fits == ()
+
+
+def test_weights_of_the_cost_in_a_table_are_given(project: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    init = "def __init__(self, cost_class=2, cost_bbox=5, cost_giou=2, focal_alpha=0.25, focal_gamma=2.0):\n"
+    folder, package = project({init: (
+        "def __init__(self, weight_dict, use_focal_loss=False, alpha=0.25, gamma=2.0):\n"
+        "        focal_alpha, focal_gamma = alpha, gamma\n"
+        "        assert use_focal_loss\n"
+        "        cost_class, cost_bbox = weight_dict['cost_class'], weight_dict['cost_bbox']\n"
+        "        cost_giou = weight_dict['cost_giou']\n"
+    )})  # fmt: skip
+    assert run(["init", f"{package}.matcher:HungarianMatcher"]) == 0
+    adapter = (folder / "detr_spec_adapter.py").read_text()
+    assert 'weight_dict={"cost_class": configuration.cost_class, ' in adapter
+    assert "use_focal_loss=not configuration.profile.has_no_object," in adapter
+    assert "alpha=configuration.class_cost.alpha," in adapter
+    assert "cannot be varied" not in capsys.readouterr().out
+    assert check("detr_spec_adapter.py:implementation", invariants=["matcher.optimal-cost"], examples=9).exit_code == 0
 
 
 SOUND = '"loss_bbox": (predicted - wanted).abs().sum() / num_boxes'

@@ -21,7 +21,14 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize(
-    ("page", "package"), [("pytorch", "torch"), ("jax", "jax"), ("tensorflow", "tensorflow"), ("paddle", "paddle")]
+    ("page", "package"),
+    [
+        ("pytorch", "torch"),
+        ("mixed-precision", "torch"),
+        ("jax", "jax"),
+        ("tensorflow", "tensorflow"),
+        ("paddle", "paddle"),
+    ],
 )
 def test_the_commands_of_a_page_do_what_they_say(page: str, package: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(package) is None:

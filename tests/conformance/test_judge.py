@@ -147,10 +147,13 @@ def unusual(cost: Any) -> Any:
     ("solver", "told"),
     [(no_answer, "IndexError: no answer"), (leave, "SystemExit: enough"), (unusual, "Unusual: unusual")],
 )
-def test_what_the_implementation_raises_is_an_error(
+def test_what_the_implementation_raises_for_some_cases_is_an_error(
     toy: Toy, solver_of: SolverOf, solver: Callable[..., Any], told: str
 ) -> None:
-    judgement = judge(toy(ask), solver_of(solver), examples=10)
+    def solve(cost: Any) -> Any:
+        return solver(cost) if cost.size > 1 else linear_sum_assignment(cost)
+
+    judgement = judge(toy(ask), solver_of(solve), examples=10)
     assert judgement.verdict is Verdict.ERROR
     assert judgement.message == f"the implementation raised {told}"
     assert judgement.counterexample is not None
@@ -160,12 +163,13 @@ def test_what_the_implementation_raises_is_an_error(
     assert "hypothesis" not in trace
 
 
-def test_a_factory_that_raises_is_an_error(toy: Toy, right: Implementation) -> None:
+def test_a_factory_that_raises_whatever_it_is_given_cannot_be_called(toy: Toy, right: Implementation) -> None:
     def refuse(configuration: Any) -> Any:
         raise SystemExit(3)
 
     judgement = judge(toy(ask), replace(right, assignment=refuse), examples=5)
-    assert judgement.verdict is Verdict.ERROR
+    assert judgement.verdict is Verdict.CANNOT_BE_CALLED
+    assert judgement.message.startswith("the assignment cannot be built. Built from a configuration, it raised ")
     assert "SystemExit: 3" in judgement.message
 
 

@@ -35,6 +35,8 @@ def report_of(*verdicts: Verdict, interrupted: bool = False) -> Report:
         (Verdict.ERROR, 1),
         (Verdict.TIMED_OUT, 1),
         (Verdict.CRASHED, 1),
+        (Verdict.CANNOT_BE_CALLED, 1),
+        (Verdict.NOT_JUDGED, 0),
     ],
 )
 def test_each_verdict_lets_the_run_pass_or_not(verdict: Verdict, code: int) -> None:
@@ -48,7 +50,7 @@ def test_an_interrupted_run_has_not_passed() -> None:
 def test_only_violated_is_violated() -> None:
     report = report_of(*Verdict)
     assert [item.verdict for _, item in report.violated] == [Verdict.VIOLATED]
-    assert len(report.failing) == 5
+    assert len(report.failing) == 6
 
 
 def test_the_document_holds_everything_that_is_known(subjects: Path) -> None:

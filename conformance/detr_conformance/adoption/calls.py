@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -10,8 +11,10 @@ import torch
 from torch import Tensor
 
 from detr_conformance.adoption.construction import Construction
+from detr_conformance.adoption.losses import place_of_losses
 from detr_conformance.adoption.matchers import CALLS, rules_of_answer
 from detr_conformance.base.errors import one_line
+from detr_conformance.base.tracebacks import raised_at
 from detr_conformance.bridges.criteria import spelt_matcher
 from detr_spec.configuration import Configuration
 from detr_spec.profile import DenoisingRules, DetectionRules, Keys, MatcherRules, Profile
@@ -22,6 +25,9 @@ Role = Literal["matcher", "criterion", "postprocess"]
 LOGITS = ("pred_logits", "logits")
 LABELS = ("labels", "class_labels")
 AUXILIARY = ("aux_outputs", "auxiliary_outputs")
+SPELT = [(name,) for name in (*LOGITS, *LABELS)]
+"""What a `KeyError` says that asks for another of these spellings."""
+
 CLASSIFICATION = ("loss_ce", "loss_class", "loss_cls", "loss_label", "loss_labels", "loss_focal", "loss_vfl")
 BOX_L1 = ("loss_bbox", "loss_box", "loss_boxes", "loss_l1")
 BOX_GIOU = ("loss_giou", "loss_iou")
@@ -41,26 +47,71 @@ class Called:
     """The losses of the norm that none of the answer's keys is known to be."""
 
 
+@dataclass(frozen=True)
+class NotCalled:
+    """Why no call of an object made it a component. place: where in its answer there is a dictionary of losses."""
+
+    why: str
+    place: int | None = None
+
+
+class InAnswer(Exception):
+    """The dictionary of losses is in what was answered, at a place."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(f"the dictionary of losses is at place {place} of what it returned")
+        self.place = place
+
+
 def spellings(base: Profile) -> Iterator[Profile]:
-    """The profile with each spelling of the keys, DETR's first, and each call of a matcher with all that it reads."""
+    """The profile with each spelling of the keys, DETR's first, with padded targets, whose padding has label 0 or −1,
+    and with each call of a matcher with all that it reads."""
     for logits in LOGITS:
         for labels in LABELS:
             yield replace(base, keys=replace(base.keys, logits=logits, labels=labels))
+    for padding_label in (0, -1):
+        padded = replace(base.targets, layout="padded", padding_label=padding_label)
+        for logits in LOGITS:
+            for labels in LABELS:
+                keys = replace(base.keys, logits=logits, labels=labels)
+                yield replace(base, keys=keys, targets=padded, matcher=MatcherRules())
     for layout, arguments in CALLS:
         given = replace(base, targets=replace(base.targets, layout=layout), matcher=MatcherRules())
         if set(arguments) == set(given.matcher_arguments):
             yield replace(given, matcher=MatcherRules(arguments=arguments))
 
 
-def called(built: Construction, base: Profile) -> Called | str:
-    """What an object is in the dialect of that profile; or, where no call succeeds, what the first one raised."""
-    failure = ""
+def called(built: Construction, base: Profile) -> Called | NotCalled:
+    """What an object is in the dialect of that profile; or, where no call succeeds, why not.
+
+    That is what the first call raised that did not ask for another spelling of a key that is known.
+    """
+    errors: list[BaseException] = []
     for profile in spellings(base):
         try:
             return _called(built, profile)
+        except InAnswer as found:
+            return NotCalled(str(found), found.place)
         except (Exception, SystemExit) as error:
-            failure = failure or one_line(error)
-    return failure
+            errors.append(error)
+    telling = (error for error in errors if not (isinstance(error, KeyError) and error.args[:1] in SPELT))
+    why = next(telling, errors[0])
+    return NotCalled(one_line(why) if str(why) else f"{one_line(why)} ({raised_at(why)})")
+
+
+def takes_two(function: Callable[..., Any]) -> bool:
+    """Whether a function may be called with two arguments, or as a matcher of tensors."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True
+    for count in (2, *(len(arguments) for _, arguments in CALLS)):
+        try:
+            signature.bind(*range(count))
+        except TypeError:
+            continue
+        return True
+    return False
 
 
 def configuration_of(profile: Profile, dtype: str = "float32") -> Configuration:
@@ -84,7 +135,12 @@ def _called(built: Construction, profile: Profile) -> Called:
     if form is not None:
         return Called("matcher", replace(profile, matcher=replace(form, arguments=profile.matcher.arguments)))
     if isinstance(answer, Mapping) and not profile.matcher.arguments:
+        if profile.targets.layout == "padded":
+            _require_same(answer, component(outputs_of(profile), targets_of(profile, padding=3)))
         return _criterion(component, profile, answer)
+    place = place_of_losses(answer)
+    if place is not None and built.place is None and not profile.matcher.arguments:
+        raise InAnswer(place)
     if _is_matching(answer):
         return Called("matcher", profile)
     raise TypeError(f"called with outputs and targets it returned {type(answer).__name__}")
@@ -103,14 +159,36 @@ def outputs_of(profile: Profile, layers: Sequence[str] = ()) -> dict[str, Any]:
     return layer() | {key: [layer()] for key in layers}
 
 
-def targets_of(profile: Profile) -> Any:
-    """The targets of the tiny batch."""
+def targets_of(profile: Profile, padding: int = 1) -> Any:
+    """The targets of the tiny batch; padding: how much longer than the most objects they are where they are padded."""
     keys = profile.keys
     boxes = torch.tensor([[0.3, 0.4, 0.2, 0.3], [0.6, 0.5, 0.3, 0.2]])
     parts = {keys.labels: (torch.tensor([1]), torch.tensor([2, 0])), keys.target_boxes: (boxes[:1], boxes)}
     if profile.targets.layout == "concatenated":
         return {**{key: torch.cat(part) for key, part in parts.items()}, keys.target_counts: list(COUNTS)}
+    if profile.targets.layout == "padded":
+        return {
+            keys.labels: _padded(parts[keys.labels], profile.targets.padding_label, padding),
+            keys.target_boxes: _padded(parts[keys.target_boxes], 0, padding),
+            keys.target_valid: _padded([torch.ones(count, dtype=torch.bool) for count in COUNTS], False, padding),
+            keys.target_counts: list(COUNTS),
+        }
     return [{key: part[image] for key, part in parts.items()} for image in range(len(COUNTS))]
+
+
+def _require_same(losses: Mapping[str, Any], others: Mapping[str, Any]) -> None:
+    """Raises `ValueError` where padding counts, as losses change with more of it."""
+    for name, loss in losses.items():
+        if not torch.allclose(torch.as_tensor(loss), torch.as_tensor(others[name])):
+            raise ValueError(f"{name} depends on padding")
+
+
+def _padded(parts: Sequence[Tensor], padding: float, length: int) -> Tensor:
+    """The parts of the images as one tensor, by a length longer than the longest."""
+    whole = parts[0].new_full((len(parts), length + max(COUNTS), *parts[0].shape[1:]), padding)
+    for own, part in zip(whole, parts, strict=True):
+        own[: len(part)] = part
+    return whole
 
 
 def _is_matching(answer: Any) -> bool:

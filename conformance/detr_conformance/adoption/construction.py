@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from detr_conformance.adoption.losses import LossesAt
 from detr_conformance.adoption.sources import Source, source_of
 from detr_spec.configuration import Configuration
 
@@ -24,6 +25,15 @@ NAMES = {
 """The fields of a configuration, and the names that arguments for them go by."""
 
 FIELDS = {name: field for field, names in NAMES.items() for name in names}
+
+COSTS = {
+    "weight_dict": ("cost_class", "cost_bbox", "cost_giou"),
+    "cost_gain": ("class", "bbox", "giou"),
+}
+"""The arguments of a matcher that are a table of the weights of its cost, and the keys of these."""
+
+SIGMOIDS = ("use_focal_loss", "use_fl")
+"""What an argument is called that says whether classes are sigmoids, and the cost of one focal."""
 
 NUMBERS = {
     "eos_coef": ("eos_coef", "eos_coefficient", "no_object_weight"),
@@ -42,25 +52,27 @@ PLAIN = (bool, int, float, str, type(None), list, tuple, dict)
 class Argument:
     """An argument of a constructor: how an adapter writes it, and what it is for a configuration.
 
-    expression is None where it is not known what to give. field: which number of a configuration it is, if it is one.
+    expression is None where it is not known what to give. fields: which numbers of a configuration it is made of.
     """
 
     name: str
     expression: str | None
     value: Callable[[Configuration], Any]
-    field: str | None = None
+    fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Construction:
     """How a component comes from a source: by a call with these arguments, or as it is where there are none to give.
 
-    unasked: the arguments that keep their defaults, as nothing is known of them.
+    unasked: the arguments that keep their defaults, as nothing is known of them. place: where in its answer the
+    dictionary of losses is; None where that is the answer.
     """
 
     source: Source
     arguments: tuple[Argument, ...] | None
     unasked: tuple[str, ...] = ()
+    place: int | None = None
 
     @property
     def left(self) -> tuple[str, ...]:
@@ -70,13 +82,14 @@ class Construction:
     @property
     def takes(self) -> frozenset[str]:
         """The fields of a configuration that an argument is for."""
-        return frozenset(argument.field for argument in self.arguments or () if argument.field is not None)
+        return frozenset(field for argument in self.arguments or () for field in argument.fields)
 
     def built(self, configuration: Configuration) -> Any:
         """The component for a configuration; raises what the constructor raises."""
-        if self.arguments is None:
-            return self.source.value
-        return self.source.value(**{argument.name: argument.value(configuration) for argument in self.arguments})
+        made = self.source.value
+        if self.arguments is not None:
+            made = made(**{argument.name: argument.value(configuration) for argument in self.arguments})
+        return made if self.place is None else LossesAt(made, self.place)
 
 
 def construction(source: Source, matcher: Construction | None) -> Construction:
@@ -92,9 +105,13 @@ def construction(source: Source, matcher: Construction | None) -> Construction:
             return Construction(source, None)
     arguments, unasked = [], []
     parameters = _parameters(made.value)
-    fields = {**FIELDS, **_number_fields(parameters)}
+    is_matcher = "match" in made.last_name.lower()
+    fields = {**FIELDS, **_number_fields(parameters, is_matcher)}
     for parameter in parameters:
-        known = _known(parameter, matcher, instance, fields.get(parameter.name))
+        if is_matcher and parameter.name in COSTS:
+            known: Argument | None = _cost_table(parameter.name)
+        else:
+            known = _known(parameter, matcher, instance, fields.get(parameter.name))
         if known is not None:
             arguments.append(known)
         elif parameter.default is parameter.empty:
@@ -117,11 +134,19 @@ def _parameters(callable_: Callable[..., Any]) -> Sequence[inspect.Parameter]:
     return [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
 
 
-def _number_fields(parameters: Iterable[inspect.Parameter]) -> dict[str, str]:
+def _number_fields(parameters: Iterable[inspect.Parameter], is_matcher: bool) -> dict[str, str]:
     """The names that arguments for numbers of a formula go by, with its field: what takes costs has that of a cost."""
-    takes_costs = any(FIELDS.get(parameter.name, "").startswith("cost_") for parameter in parameters)
+    takes_costs = is_matcher or any(FIELDS.get(parameter.name, "").startswith("cost_") for parameter in parameters)
     part = "class_cost" if takes_costs else "class_loss"
     return {name: f"{part}.{number}" for number, names in NUMBERS.items() for name in names}
+
+
+def _cost_table(name: str) -> Argument:
+    """The weights of a matcher's cost as one argument."""
+    costs = ("cost_class", "cost_bbox", "cost_giou")
+    keys = dict(zip(COSTS[name], costs, strict=True))
+    expression = "{" + ", ".join(f'"{key}": configuration.{cost}' for key, cost in keys.items()) + "}"
+    return Argument(name, expression, lambda own: {key: getattr(own, cost) for key, cost in keys.items()}, costs)
 
 
 def _known(
@@ -131,7 +156,9 @@ def _known(
     if name == "matcher" and matcher is not None:
         return Argument(name, "build_matcher(configuration)", matcher.built)
     if field is not None and _may_be(field, parameter.default):
-        return Argument(name, f"configuration.{field}", partial(_field_of, field=field), field)
+        return Argument(name, f"configuration.{field}", partial(_field_of, field=field), (field,))
+    if name in SIGMOIDS and (parameter.default is parameter.empty or isinstance(parameter.default, bool)):
+        return Argument(name, "not configuration.profile.has_no_object", lambda own: not own.profile.has_no_object)
     if instance is not None and isinstance(getattr(instance.value, name, instance), PLAIN):
         return Argument(name, f"{instance.expression}.{name}", lambda _: getattr(instance.value, name))
     return None

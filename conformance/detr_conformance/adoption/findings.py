@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 from detr_conformance.adoption.boxes import BoxFunction, box_functions
-from detr_conformance.adoption.calls import Called, Role, base_profiles, called, dtypes_of
+from detr_conformance.adoption.calls import Called, NotCalled, Role, base_profiles, called, dtypes_of, takes_two
 from detr_conformance.adoption.construction import Construction, as_it_is, construction
-from detr_conformance.adoption.fitting import Fit, best, fit
-from detr_conformance.adoption.sources import Source, beside, members
+from detr_conformance.adoption.fitting import Fit, fit
+from detr_conformance.adoption.sources import Source, beside, is_own, members
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.isolation import isolated
 from detr_conformance.bridges.torch_bridge import torch_implementation
@@ -27,13 +28,26 @@ HINTS: dict[Role, tuple[str, ...]] = {
 """What the names of objects hold that are tried for a role, beside the object that was given."""
 
 
+LEAST_SHARE = 0.5
+"""What share of the telling invariants holds at least in a profile that is said to fit."""
+
+
 @dataclass(frozen=True)
 class Part:
-    """A component that was found: how it is built, and as what it answers in each base profile in which it does."""
+    """A component that was found: how it is built, and as what it answers in each base profile in which it does.
+
+    uncalled: why it answers in none, though it could be built; its call is left to fill in then.
+    """
 
     role: Role
     construction: Construction
     answers: Mapping[str, Called]
+    uncalled: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something of it is left to fill in, so that it cannot be called yet."""
+        return bool(self.construction.left or self.uncalled)
 
 
 @dataclass(frozen=True)
@@ -71,7 +85,7 @@ def _probed(subject: Source) -> Findings:
     beside_it = list(beside(subject.module))
     boxes = box_functions(beside_it, package)
     if isinstance(subject.value, ModuleType) or any(part.role == "criterion" for part in parts):
-        for role in ("matcher", "criterion", "postprocess"):
+        for role in HINTS:
             if not any(part.role == role for part in parts):
                 parts += _first(beside_it, role, _matcher(parts), failed)
     given = [*(part.construction.source.value for part in parts), *(function.source.value for function in boxes)]
@@ -83,7 +97,11 @@ def _probed(subject: Source) -> Findings:
             "or a module that has some"
         )
     parts.sort(key=lambda part: list(HINTS).index(part.role))
-    fits = _fits(package, parts, boxes)
+    losses = [source for source in beside_it if inspect.isclass(source.value) and _hinted(source, HINTS["criterion"])]
+    has_criterion = any(part.role == "criterion" for part in parts)
+    # What a matcher fits is not said of a loss that lies beside it and could not be called.
+    untold = not has_criterion and any(source.expression in failed for source in losses)
+    fits = () if untold else _fits(package, parts, boxes)
     answers = [part.answers.get(fits[0].implementation.profile.name) for part in parts] if fits else []
     return Findings(
         subject,
@@ -102,14 +120,42 @@ def _parts(subject: Source, failed: dict[str, str]) -> list[Part]:
     if isinstance(subject.value, ModuleType):
         own = list(members(subject.value))
         parts: list[Part] = []
-        for role in ("matcher", "criterion", "postprocess"):
-            parts += _first(own, role, _matcher(parts), failed)
+        for role in HINTS:
+            found = _first(own, role, _matcher(parts), failed, subject.value)
+            found = found or _uncalled(_own_classes(own, subject.value), failed, [role], _matcher(parts))
+            if role == "matcher" and not found:
+                # The criterion may need one that lies elsewhere.
+                found = _first(list(beside(subject.module)), role, None, failed)
+            parts += found
         return parts
     matcher = _matcher_for(subject, failed)
-    part = _part(subject, None if matcher is None else matcher.construction, None, failed)
+    of_matcher = None if matcher is None else matcher.construction
+    part = _part(subject, of_matcher, None, failed)
+    if part is None:
+        part = next(iter(_uncalled([subject], failed, HINTS, of_matcher)), None)
     if part is None:
         return []
     return [part] if matcher is None or part.role != "criterion" else [matcher, part]
+
+
+def _uncalled(
+    sources: Iterable[Source], failed: dict[str, str], roles: Iterable[Role], matcher: Construction | None
+) -> list[Part]:
+    """The first source that is of one of the roles by its name and could not be called, with its call left to fill in.
+
+    Why it could not is told of the part then, and no longer in `failed`.
+    """
+    for source in sources:
+        for role in roles:
+            if source.expression in failed and _hinted(source, HINTS[role]):
+                way = construction(source, matcher) if inspect.isclass(source.value) else as_it_is(source)
+                return [Part(role, way, {}, failed.pop(source.expression))]
+    return []
+
+
+def _own_classes(sources: Iterable[Source], module: ModuleType) -> Iterator[Source]:
+    """Those of the sources that are classes of the module's own."""
+    return (source for source in sources if inspect.isclass(source.value) and is_own(source.value, module.__name__))
 
 
 def _matcher_for(subject: Source, failed: dict[str, str]) -> Part | None:
@@ -124,12 +170,24 @@ def _matcher(parts: Iterable[Part]) -> Construction | None:
     return next((part.construction for part in parts if part.role == "matcher"), None)
 
 
-def _first(sources: Iterable[Source], role: Role, matcher: Construction | None, failed: dict[str, str]) -> list[Part]:
-    """The first of the sources that is of a role, of those whose names promise it; none, or one."""
-    for source in sources:
-        if any(hint in source.last_name.lower() for hint in HINTS[role]):
+def _first(
+    sources: Sequence[Source],
+    role: Role,
+    matcher: Construction | None,
+    failed: dict[str, str],
+    module: ModuleType | None = None,
+) -> list[Part]:
+    """The first of the sources that is of a role, of those whose names promise it; none, or one.
+
+    Where classes of a module's own promise it, nothing that it imports stands in for them.
+    """
+    own = [] if module is None else list(_own_classes(sources, module))
+    promising = [source for source in own if _hinted(source, HINTS[role])]
+    for source in promising or sources:
+        if _hinted(source, HINTS[role]) and (inspect.isclass(source.value) or takes_two(source.value)):
             part = _part(source, matcher, role, failed)
-            if part is not None:
+            # Of what lies elsewhere, a name alone promises too little, but for the matcher that a criterion needs.
+            if part is not None and (part.answers or source in own or role == "matcher"):
                 return [part]
     return []
 
@@ -150,14 +208,25 @@ def _part(source: Source, matcher: Construction | None, role: Role | None, faile
         if way.left:
             continue
         answers = {base.name: called(way, base) for base in base_profiles()}
+        unread = [answer for answer in answers.values() if isinstance(answer, NotCalled)]
+        place = next((answer.place for answer in unread if answer.place is not None), None)
+        if place is not None:
+            way = replace(way, place=place)  # noqa: PLW2901
+            answers = {base.name: called(way, base) for base in base_profiles()}
         good = {name: answer for name, answer in answers.items() if isinstance(answer, Called)}
         if role is not None:
             good = {name: answer for name, answer in good.items() if answer.role == role}
         if good:
             failed.pop(source.expression, None)
             return Part(next(iter(good.values())).role, way, good)
-        failed.setdefault(source.expression, next((why for why in answers.values() if isinstance(why, str)), ""))
+        failed.setdefault(source.expression, _why(answers.values()))
     return None
+
+
+def _why(answers: Iterable[Called | NotCalled]) -> str:
+    """Why something is no component of the role that is asked for."""
+    first = next(iter(answers))
+    return first.why if isinstance(first, NotCalled) else f"it answers like a {first.role}"
 
 
 def _hinted(source: Source, hints: Iterable[str]) -> bool:
@@ -165,19 +234,20 @@ def _hinted(source: Source, hints: Iterable[str]) -> bool:
 
 
 def _fits(name: str, parts: list[Part], boxes: tuple[BoxFunction, ...]) -> tuple[Fit, ...]:
-    """How every profile in which all the components can be called fares, best first."""
-    if any(part.construction.left for part in parts):
+    """How the profiles in which all the components can be called fare, best first; none that is worse than others."""
+    if any(part.is_open for part in parts):
         return ()
-    fits = []
+    fits: list[Fit] = []
     for base in base_profiles():
         answers = {part.role: part.answers.get(base.name) for part in parts}
         if all(answers.values()):
             profile = _declared(base, {role: answer.profile for role, answer in answers.items() if answer is not None})
             dtypes = _dtypes(parts, base.name)
             limits = Limits(dtypes=dtypes, fixed=_fixed(parts, profile))
-            fits.append(fit(_implementation(name, profile, limits, parts, boxes)))
-    first = best(fits) if fits else None
-    return () if first is None else (first, *(one for one in fits if one is not first))
+            implementation = _implementation(name, profile, limits, parts, boxes)
+            found = fit(implementation, least=max((one.share for one in fits), default=LEAST_SHARE))
+            fits += [] if found is None else [found]
+    return tuple(sorted(fits, key=lambda one: -one.share))
 
 
 def _declared(base: Profile, seen: Mapping[Role, Profile]) -> Profile:
@@ -188,9 +258,9 @@ def _declared(base: Profile, seen: Mapping[Role, Profile]) -> Profile:
     keys = next((seen[role].keys for role in ("criterion", "matcher", "postprocess") if role in seen), base.keys)
     detection = seen["postprocess"].detection if "postprocess" in seen else base.detection
     matcher = seen.get("matcher", base)
-    if seen.get("criterion", matcher).targets != matcher.targets:
-        matcher = base
-    return replace(base, keys=keys, detection=detection, targets=matcher.targets, matcher=matcher.matcher)
+    targets = seen.get("criterion", matcher).targets
+    rules = matcher.matcher if targets == matcher.targets else base.matcher
+    return replace(base, keys=keys, detection=detection, targets=targets, matcher=rules)
 
 
 def _dtypes(parts: Iterable[Part], profile: str) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detr_conformance.judging.judge import not_asked
@@ -12,24 +11,25 @@ from detr_spec.invariant import Domain, Invariant
 from detr_spec.invariants import all_invariants
 
 TELLING = (
-    "matcher.valid-pairs",
-    "matcher.optimal-cost",
-    "matcher.logit-shift",
-    "matcher.absent-classes",
-    "criterion.keys",
     "criterion.classification-value",
+    "matcher.optimal-cost",
+    "criterion.keys",
     "criterion.l1-value",
     "criterion.giou-value",
     "criterion.no-object-weight",
     "criterion.unmatched-query-any-class",
     "criterion.logit-shift",
     "auxiliary.keys",
+    "matcher.valid-pairs",
+    "matcher.logit-shift",
+    "matcher.absent-classes",
     "postprocess.scores",
     "postprocess.labels",
     "postprocess.foreground-labels",
     "boxes.giou-definition",
 )
-"""The invariants that tell dialects apart, and those without which nothing else is worth asking."""
+"""The invariants that tell dialects apart, and those without which nothing else is worth asking; the most telling come
+first."""
 
 CASES = 8
 
@@ -51,16 +51,18 @@ class Fit:
         return f"{len(self.held)} of {len(self.held) + len(self.failed)}"
 
 
-def fit(implementation: Implementation) -> Fit:
-    """How the implementation fares with the profile that it declares."""
-    asked = [item for item in all_invariants() if item.id in TELLING and not_asked(item, implementation) is None]
-    held = [item.id for item in asked if _holds(item, implementation)]
-    return Fit(implementation, tuple(held), tuple(item.id for item in asked if item.id not in held))
-
-
-def best(fits: Sequence[Fit]) -> Fit:
-    """The fit of which the greatest share held; the first of equals."""
-    return max(fits, key=lambda one: one.share)
+def fit(implementation: Implementation, least: float = 0.0) -> Fit | None:
+    """How the implementation fares with the profile that it declares; None once less than a share is sure to hold."""
+    invariants = {item.id: item for item in all_invariants()}
+    telling = map(invariants.__getitem__, TELLING)
+    asked = [item for item in telling if not_asked(item, implementation) is None]
+    held: list[str] = []
+    failed: list[str] = []
+    for item in asked:
+        (held if _holds(item, implementation) else failed).append(item.id)
+        if (len(asked) - len(failed)) / len(asked) < least:
+            return None
+    return Fit(implementation, tuple(held), tuple(failed))
 
 
 def _holds(invariant: Invariant, implementation: Implementation) -> bool:

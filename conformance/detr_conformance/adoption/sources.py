@@ -49,10 +49,21 @@ def source_of(value: Any) -> Source | None:
 
 
 def members(module: ModuleType) -> Iterator[Source]:
-    """The public classes and functions in a module's namespace, in their order, each named by where it is defined."""
-    for name, value in list(vars(module).items()):
-        if not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
-            yield source_of(value) or Source(module.__name__, name, value)
+    """The public classes and functions in a module's namespace, each named by where it is defined.
+
+    Its own classes come first, then its own functions, then what it imports, each in their order.
+    """
+    public = [(name, value) for name, value in vars(module).items() if not name.startswith("_")]
+    found = [pair for pair in public if inspect.isclass(pair[1]) or inspect.isfunction(pair[1])]
+    found.sort(key=lambda pair: (not is_own(pair[1], module.__name__), not inspect.isclass(pair[1])))
+    for name, value in found:
+        yield source_of(value) or Source(module.__name__, name, value)
+
+
+def is_own(value: Any, module: str) -> bool:
+    """Whether a class or function is defined in a module, or, where that is a package, in one of its modules."""
+    home = f"{getattr(value, '__module__', '')}."
+    return home.startswith(f"{module}.")
 
 
 def beside(module_name: str) -> Iterator[Source]:

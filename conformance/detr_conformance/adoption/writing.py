@@ -66,10 +66,17 @@ def files(findings: Findings, directory: Path) -> Mapping[str, str]:
 
 def left(findings: Findings) -> Iterator[Left]:
     """What could not be found out, in the order of the adapter."""
+    asking: dict[str, list[str]] = {}
     for part in findings.parts:
         for name in part.construction.left:
-            told = f"{_constant(name)}: the argument {name} of {part.construction.source.expression}"
-            yield Left(_constant(name), told)
+            asking.setdefault(name, []).append(part.construction.source.expression)
+    for name, owners in asking.items():
+        yield Left(_constant(name), f"{_constant(name)}: the argument {name} of {' and '.join(owners)}")
+    for part in findings.parts:
+        if part.uncalled:
+            constant = f"{part.role.upper()}_CALL"
+            how = f"called with a tiny batch, {part.construction.source.expression} raised {part.uncalled}"
+            yield Left(constant, f"{constant}: how build_{part.role} calls it, then any value here; {how}")
     if findings.profile is None:
         yield Left("PROFILE", "PROFILE: the profile that the project follows, such as detr_spec.profile.DETR")
     for field in findings.unread:
@@ -87,6 +94,7 @@ def _adapter(findings: Findings) -> dict[str, Any]:
         "base": None if profile is None else _base(profile),
         "imported": None if profile is None else _base(profile).partition("(")[0],
         "left": list(left(findings)),
+        "places": any(part.construction.place is not None for part in findings.parts),
         "parts": [_part(part, profile) for part in findings.parts],
         "boxes": findings.boxes,
         "differences": None if profile is None else _differences(findings, profile),
@@ -123,13 +131,17 @@ def _part(part: Part, profile: Profile | None) -> dict[str, Any]:
         "role": part.role,
         "kept": textwrap.wrap(kept, width=110, break_long_words=False),
         "expression": built.source.expression,
+        "place": built.place,
+        "uncalled": part.uncalled,
+        "given": "target_sizes" if part.role == "postprocess" else "targets",
         "arguments": None if built.arguments is None else [_argument(one, profile) for one in built.arguments],
     }
 
 
 def _argument(argument: Argument, profile: Profile | None) -> dict[str, str]:
     expression = argument.expression or _constant(argument.name)
-    if profile is not None and "." in (argument.field or "") and argument.field not in number_names(profile):
+    foreign = [field for field in argument.fields if profile is not None and field not in number_names(profile)]
+    if profile is not None and any("." in field for field in foreign):
         expression = repr(argument.value(Configuration(profile=profile)))
     return {"name": argument.name, "expression": expression}
 

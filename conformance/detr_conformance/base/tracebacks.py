@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import traceback
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,8 @@ def _folder(package: str) -> str:
     return str(Path(found.origin).parent) + os.sep
 
 
-_OURS = (_folder("detr_spec"), _folder("detr_conformance"))
+_OUR_NAMES = ("detr_spec", "detr_conformance")
+_OURS = tuple(map(_folder, _OUR_NAMES))
 _HYPOTHESIS = _folder("hypothesis")
 _MODULE_CALLS = str(Path("torch", "nn", "modules", "module.py"))
 """Where every call of a torch module passes through."""
@@ -35,6 +37,20 @@ def implementation_traceback(error: BaseException) -> str:
     if isinstance(error.__cause__, RemoteTraceback):
         return str(error.__cause__)
     return _without(error, (*_OURS, _HYPOTHESIS))
+
+
+_FRAME = re.compile(r'^ *File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
+
+
+def raised_at(error: BaseException) -> str:
+    """The file, line and function of the implementation in which it raised; empty where its call itself failed."""
+    frames = _FRAME.findall(implementation_traceback(error))
+    if not frames:
+        return ""
+    file, line, function = frames[-1]
+    if file.endswith(_MODULE_CALLS) or any(f"{os.sep}{name}{os.sep}" in file for name in _OUR_NAMES):
+        return ""
+    return f"{file}, line {line}, in {function}"
 
 
 def check_traceback(error: BaseException) -> str:

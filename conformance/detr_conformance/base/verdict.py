@@ -22,17 +22,29 @@ class Verdict(str, Enum):
     ERROR = "error"
     TIMED_OUT = "timed out"
     CRASHED = "crashed"
+    CANNOT_BE_CALLED = "cannot be called"
+    NOT_JUDGED = "not judged"
 
     def __str__(self) -> str:
         return self.value
 
     @property
     def fails(self) -> bool:
-        """Whether a run with this verdict fails; vacuous found nothing wrong, and does not fail it."""
+        """Whether a run with this verdict fails.
+
+        Vacuous found nothing wrong, and does not fail it; not judged stands beside the verdict that does.
+        """
         return self in _FAILING
 
 
-_FAILING = frozenset({Verdict.VIOLATED, Verdict.UNEXPECTEDLY_HOLDS, Verdict.ERROR, Verdict.TIMED_OUT, Verdict.CRASHED})
+_FAILING = frozenset({
+    Verdict.VIOLATED,
+    Verdict.UNEXPECTEDLY_HOLDS,
+    Verdict.ERROR,
+    Verdict.TIMED_OUT,
+    Verdict.CRASHED,
+    Verdict.CANNOT_BE_CALLED,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import locked, require_writable, write_whole
 from detr_conformance.base.verdict import Judgement
 from detr_conformance.judging.judge import not_asked
+from detr_conformance.judging.uncallable import told_once_more
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.matching import entries_for, require_applicable
 from detr_conformance.ledger.reading import Ledger, parsed_ledger, read_ledger
@@ -103,10 +105,12 @@ def _accepted(names: Sequence[str], asked: Request, ledger: Ledger, judges: Judg
 
 def _told(accepted: Accepted, written: Ledger) -> Iterator[str]:
     """What became of the ledger, in lines."""
+    told: defaultdict[str, set[str]] = defaultdict(set)
     for task, judgement in accepted.not_accepted:
-        implementation = task.subject.implementation
-        whose = f"{judgement.id}, {implementation.name} ({implementation.profile.name})"
-        yield f"not accepted, {judgement.verdict}: {whose}: {' '.join(judgement.message.split())}"
+        title = f"{task.subject.implementation.name} ({task.subject.implementation.profile.name})"
+        if told_once_more(judgement, told[title]) is judgement:
+            message = " ".join(judgement.message.split())
+            yield f"not accepted, {judgement.verdict}: {judgement.id}, {title}: {message}"
     for what, entries in (
         ("added", accepted.added),
         ("new vector", accepted.refreshed),

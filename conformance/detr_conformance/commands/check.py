@@ -86,8 +86,8 @@ def command(
     `reference`; or process:COMMAND, a program in any language that answers for itself (docs/testee.md); or the file of
     an ONNX graph, whose name ends in .onnx (docs/frameworks/onnx.md).
 
-    Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed or unexpectedly
-    holds. 2: usage. A vacuous invariant is reported and does not fail the run.
+    Exit code 0: nothing violated. 1: an invariant is violated, raised, timed out, crashed, cannot be called or
+    unexpectedly holds. 2: usage. A vacuous invariant is reported and does not fail the run.
     """
     given = graph_names(implementation, selection.profile, graphs)
     names = [isolated_name(name) for name in given] if isolate else given

@@ -17,6 +17,9 @@ from detr_conformance.base.files import OutputPath
 from detr_spec.profile import MatcherRules
 
 ROLES = {"matcher": "matcher", "criterion": "criterion", "postprocess": "post-processing"}
+MOST_FAILED = 4
+"""The most objects that are named of those that could not be called."""
+
 LEFT_OUT = "masks, heads, decoder and model are not looked for; an adapter can name them"
 
 
@@ -48,10 +51,14 @@ def told(findings: Findings, new: Sequence[str], kept: Sequence[str]) -> Iterato
     yield f"Found from {findings.subject.expression}:"
     for part in findings.parts:
         yield f"  {ROLES[part.role]}: {_built(part)}"
+        if part.uncalled:
+            yield f"    its call is left to fill in, as one with a tiny batch raised {part.uncalled}"
     if findings.boxes:
         yield f"  box operations: {', '.join(function.source.expression for function in findings.boxes)}"
-    for name, why in findings.failed.items():
+    for name, why in list(findings.failed.items())[:MOST_FAILED]:
         yield f"  not used: {name}, as a call with a tiny batch raised {why}"
+    if len(findings.failed) > MOST_FAILED:
+        yield f"  … and {len(findings.failed) - MOST_FAILED} others, likewise"
     yield f"  {LEFT_OUT}"
     yield from _dialect(findings)
     places = list(left(findings))
@@ -89,6 +96,8 @@ def _dialect(findings: Findings) -> Iterator[str]:
     for matcher in (part.answers.get(profile.name) for part in findings.parts if part.role == "matcher"):
         if matcher is not None and matcher.profile.targets != profile.targets:
             yield "  the matcher takes targets in another form than the criterion, so give it an adapter of its own"
+    if profile.targets.layout == "padded":
+        yield f"  targets are padded, with the label {profile.targets.padding_label}, in one dictionary"
     if profile.matcher != MatcherRules():
         called = ", ".join(profile.matcher.arguments) or "outputs and targets"
         yield f"  the matcher is called with {called}, and answers in the form {profile.matcher.answer!r}"
@@ -102,7 +111,8 @@ def _dialect(findings: Findings) -> Iterator[str]:
     for name, value in findings.limits.fixed.items():
         yield f"  {name} cannot be varied, as there is no argument for it: it is taken to be {value:g}"
     first, *others = findings.fits
-    rest = "".join(f"; {other.implementation.profile.name}: {other}" for other in others)
+    alike = [other.implementation.profile.name for other in others if other.share == first.share]
+    rest = f"; as well as {', '.join(alike)}, which no case told from it" if alike else ""
     yield f"Profile {profile.name} fits best: {first} telling invariants held on a few cases{rest}"
     if first.failed:
         yield f"  not these: {', '.join(first.failed)}"

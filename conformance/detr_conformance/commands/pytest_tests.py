@@ -13,6 +13,7 @@ import pytest
 from detr_conformance.base.text import LONGEST_TEXT, cut, line_of, printable
 from detr_conformance.base.verdict import Judgement, Verdict
 from detr_conformance.judging.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED
+from detr_conformance.judging.uncallable import told_once_more
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.judging import judge_listed
 from detr_conformance.ledger.matching import entries_for, require_applicable
@@ -23,6 +24,9 @@ from detr_conformance.running.run import request as request_for
 from detr_conformance.running.selection import Selection, Subject, require_device
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
+
+TOLD = pytest.StashKey[dict[str, set[str]]]()
+"""What was told in this process to be impossible to call, by implementation: the first test that meets it fails."""
 
 
 def conformance_tests(
@@ -38,9 +42,10 @@ def conformance_tests(
 
     The arguments are those of `check`; where several implementations are given, the ids begin with their names or
     profiles. What is violated fails, a violation that a ledger expects is an expected failure, and what is not
-    provided, not applicable or vacuous is skipped. The options `--detr-spec-examples`, `--detr-spec-seed`,
-    `--detr-spec-device` and `--detr-spec-database` say how the cases are drawn, where they are run, and where failing
-    ones are kept; `--detr-spec-ledger` names one more ledger. Raises `UsageError` for what cannot be done as it is
+    provided, not applicable or vacuous is skipped; so are, after the first test that fails as something cannot be
+    called, the others that ask for it. The options `--detr-spec-examples`, `--detr-spec-seed`, `--detr-spec-device`
+    and `--detr-spec-database` say how the cases are drawn, where they are run, and where failing ones are kept;
+    `--detr-spec-ledger` names one more ledger. Raises `UsageError` for what cannot be done as it is
     asked.
     """
     selection = Selection(profile, tuple(components or ()), tuple(invariants or ()), level)
@@ -63,7 +68,9 @@ def conformance_tests(
         command = f"pytest {node} --detr-spec-seed {seed} --detr-spec-examples {examples}"
         command += "" if device == DEFAULT_DEVICE else f" --detr-spec-device {device}"
         command += "".join(f" --detr-spec-database {shlex.quote(folder)}" for folder in database)
-        _conclude(f"{implementation.name} ({implementation.profile.name})", judgement, command)
+        title = f"{implementation.name} ({implementation.profile.name})"
+        told = request.config.stash.setdefault(TOLD, {}).setdefault(title, set())
+        _conclude(title, told_once_more(judgement, told), command)
 
     return test_conformance
 

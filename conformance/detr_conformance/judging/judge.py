@@ -18,6 +18,7 @@ from detr_conformance.judging.database import Part, opened
 from detr_conformance.judging.passed import numbers_built_with, other_call
 from detr_conformance.judging.search import Component, Search, search
 from detr_conformance.judging.smaller import Smaller
+from detr_conformance.judging.uncallable import Doubt, Uncallable
 from detr_conformance.judging.variety import Variety
 from detr_conformance.processes.usage import own_processor_seconds
 from detr_conformance.testee.bounds import BOUNDS
@@ -91,7 +92,9 @@ def judge(
     stopwatch = Stopwatch()
     domain = Domain(implementation.profile, implementation.limits.of(invariant.component), device=device)
     variety = Variety()
-    component = variety.watched(stopwatch.watched(restoring_component(implementation, invariant.component)))
+    doubt = Doubt(implementation, invariant.component, device)
+    built = stopwatch.watched(restoring_component(implementation, invariant.component))
+    component = variety.watched(doubt.calls.watched(built))
     kept = opened(database)
     part = kept and Part(kept, [implementation.name, implementation.profile.name, invariant.id])
 
@@ -104,7 +107,7 @@ def judge(
             tell(timed(concluded(invariant, found, seed)))
 
     smaller = Smaller(min(SMALLER_SECONDS, BOUNDS.seconds / 2), own_processor_seconds, tell_found)
-    judgement = _judged(invariant, domain, component, examples, seed, part, smaller)
+    judgement = _judged(invariant, domain, component, examples, seed, part, smaller, doubt)
     if judgement.verdict is Verdict.HOLDS and variety.is_lacking(judgement.fired):
         judgement = replace(judgement, verdict=Verdict.VACUOUS, message=ALIKE)
     return timed(judgement)
@@ -118,10 +121,17 @@ def _judged(
     seed: int,
     database: ExampleDatabase | None,
     smaller: Smaller,
+    doubt: Doubt,
 ) -> Judgement:
     cases = invariant.case_count(examples)
+
+    def over() -> bool:
+        return smaller.over() or doubt.confirmed is not None
+
     try:
-        found = search(invariant, domain, component, cases, seed, database, failed=smaller.failed, over=smaller.over)
+        found = search(invariant, domain, component, cases, seed, database, failed=smaller.failed, over=over)
+        if doubt.confirmed is not None:
+            return cannot_be_called(invariant, doubt.confirmed)
         if found.failure is not None and not found.not_repeatable and found.unanswered is None:
             smaller.seek(invariant, domain, component, found, cases, seed)
     except (Exception, Ended) as error:
@@ -131,6 +141,12 @@ def _judged(
         why = error.message if isinstance(error, Ended) else told(error)
         return not_made_smaller(concluded(invariant, smaller.found, seed), why)
     return with_passed(concluded(invariant, found, seed), invariant, component, found)
+
+
+def cannot_be_called(invariant: Invariant, why: Uncallable) -> Judgement:
+    """The judgement of any invariant that asks what cannot be called; it rests on no case of its own."""
+    judgement = blank_judgement(invariant, Verdict.CANNOT_BE_CALLED, why.message)
+    return replace(judgement, counterexample=why.counterexample)
 
 
 def not_made_smaller(judgement: Judgement, why: str) -> Judgement:

@@ -117,9 +117,9 @@ def search(
         def run_case(case: Any) -> None:
             # An implementation may have swallowed an interrupt.
             interrupts.require_none()
+            restore()
             if over():
                 raise _Ended
-            restore()
             _run_case(invariant, component, case, found, told)
 
         for batch in _batches(len(dtypes), examples, replayed=database is not None):

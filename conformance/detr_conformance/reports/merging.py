@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from detr_conformance.base.errors import UsageError
+from detr_conformance.judging.uncallable import told_once
 from detr_conformance.running.report import ImplementationReport, Report
 from detr_spec.invariants import all_invariants
 
@@ -77,6 +78,5 @@ def _joined(parts: Sequence[ImplementationReport]) -> ImplementationReport:
     """All judgements on one implementation, in the order of the norm; at the end those that it does not have."""
     order = {invariant.id: place for place, invariant in enumerate(all_invariants())}
     judgements = [judgement for part in parts for judgement in part.judgements]
-    return replace(
-        parts[0], judgements=tuple(sorted(judgements, key=lambda judgement: order.get(judgement.id, len(order))))
-    )
+    judgements.sort(key=lambda judgement: order.get(judgement.id, len(order)))
+    return replace(parts[0], judgements=told_once(judgements))

@@ -45,9 +45,11 @@ MARKS = {
     Verdict.ERROR: "!",
     Verdict.TIMED_OUT: "…",
     Verdict.CRASHED: "†",
+    Verdict.CANNOT_BE_CALLED: "‼",
+    Verdict.NOT_JUDGED: "?",
 }
 
-QUIET = frozenset({Verdict.HOLDS, Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE})
+QUIET = frozenset({Verdict.HOLDS, Verdict.NOT_PROVIDED, Verdict.NOT_APPLICABLE, Verdict.NOT_JUDGED})
 """Verdicts that the matrix alone shows; all others are findings, with a place of their own."""
 
 

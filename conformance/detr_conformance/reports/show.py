@@ -26,6 +26,8 @@ WORDS = {
     Verdict.ERROR: ("ERROR", "bold red"),
     Verdict.TIMED_OUT: ("TIMED OUT", "bold red"),
     Verdict.CRASHED: ("CRASHED", "bold red"),
+    Verdict.CANNOT_BE_CALLED: ("UNCALLABLE", "bold red"),
+    Verdict.NOT_JUDGED: ("not judged", "yellow"),
 }
 
 MOST_COLUMNS = 24
@@ -38,6 +40,8 @@ LEGEND = {
     Verdict.NOT_APPLICABLE: "n/a: not applicable to the profile",
     Verdict.VACUOUS: "vacuous: no case met the premise, so nothing is known",
     Verdict.ERROR: "ERROR: raised where it should answer",
+    Verdict.CANNOT_BE_CALLED: "UNCALLABLE: raised whatever it was given",
+    Verdict.NOT_JUDGED: "not judged: what it asks cannot be called, as told once",
 }
 
 

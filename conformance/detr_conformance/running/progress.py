@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,6 +13,7 @@ from rich.progress import MofNCompleteColumn, TimeElapsedColumn, TimeRemainingCo
 from detr_conformance.base.consoles import Console, progress_bar
 from detr_conformance.base.text import line_of
 from detr_conformance.base.verdict import Judgement
+from detr_conformance.judging.uncallable import told_once_more
 from detr_conformance.running.run import Plan
 from detr_conformance.running.run import Progress as Callback
 
@@ -45,6 +46,7 @@ def shown_progress(plan: Plan, console: Console) -> Iterator[Callback]:
     asked, count = set(plan.asked), len(plan.request.invariants)
     left = Counter(place // count for place in plan.places)
     failing: Counter[int] = Counter()
+    told: defaultdict[int, set[str]] = defaultdict(set)
     lines = _Lines(len(asked), console)
     columns = MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()
     with progress_bar(console, *columns) as bar:
@@ -57,7 +59,7 @@ def shown_progress(plan: Plan, console: Console) -> Iterator[Callback]:
                 bar.update(task, description=f"seed {judgement.seed}, {implementation.name}: {judgement.id}")
                 return
             left[number] -= 1
-            failing[number] += judgement.verdict.fails
+            failing[number] += told_once_more(judgement, told[number]).verdict.fails
             if place in asked:
                 asked.discard(place)
                 bar.update(task, advance=1, description=f"{implementation.name}: {judgement.id}")

@@ -83,7 +83,8 @@ class Report:
     def exit_code(self) -> int:
         """0 if nothing failed, else 1; 130 if interrupted.
 
-        Violated, error, timed out, crashed and unexpectedly holds fail; vacuous is reported and does not.
+        Violated, error, timed out, crashed, what cannot be called and what unexpectedly holds fail; vacuous is reported
+        and does not.
         """
         if self.interrupted:
             return INTERRUPTED

@@ -20,6 +20,7 @@ from detr_conformance.base.version import installed_version
 from detr_conformance.implementations.resolve import implementations, resolve
 from detr_conformance.judging.database import opened
 from detr_conformance.judging.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, blank_judgement, not_asked
+from detr_conformance.judging.uncallable import told_once
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.matching import entries_for, require_applicable
 from detr_conformance.ledger.reading import read_ledger
@@ -140,7 +141,7 @@ class Plan:
         items = []
         for number, subject in enumerate(self.subjects):
             places = range(number * count, (number + 1) * count)
-            judged = tuple(judgements[place] for place in places if place in judgements)
+            judged = told_once([judgements[place] for place in places if place in judgements])
             implementation = subject.implementation
             items.append(
                 ImplementationReport(
