@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detr_conformance.base.verdict import Verdict
     from detr_conformance.bridges.jax_bridge import jax_implementation
+    from detr_conformance.bridges.keras_bridge import keras_implementation
     from detr_conformance.bridges.numpy_bridge import numpy_implementation
     from detr_conformance.bridges.onnx_bridge import onnx_implementation
     from detr_conformance.bridges.paddle_bridge import paddle_implementation
@@ -26,6 +27,7 @@ __all__ = [
     "check",
     "conformance_tests",
     "jax_implementation",
+    "keras_implementation",
     "numpy_implementation",
     "onnx_implementation",
     "paddle_implementation",
@@ -39,6 +41,7 @@ _HOMES = {
     "check": "detr_conformance.running.run",
     "conformance_tests": "detr_conformance.commands.pytest_tests",
     "jax_implementation": "detr_conformance.bridges.jax_bridge",
+    "keras_implementation": "detr_conformance.bridges.keras_bridge",
     "numpy_implementation": "detr_conformance.bridges.numpy_bridge",
     "onnx_implementation": "detr_conformance.bridges.onnx_bridge",
     "paddle_implementation": "detr_conformance.bridges.paddle_bridge",
