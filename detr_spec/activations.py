@@ -75,8 +75,8 @@ def surprisal(logits: SameNumbers) -> SameNumbers:
 def binary_cross_entropy(logits: SameNumbers, targets: SameNumbers) -> SameNumbers:
     """−t log p − (1 − t) log(1 − p) of each logit and target in [0, 1], p = sigmoid(z); [...] and [...] → [...].
 
-    Usual implementations write it as max(z, 0) − t z + log(1 + exp(−|z|)), and its derivative as p − t or a similar
-    form; an interval also holds the results of these. Raises `TypeError` if a gradient by the targets is asked for.
+    Usual implementations write it as max(z, 0) − t z + log(1 + exp(−|z|)) or as (1 − t) z − log p, and its derivative
+    as p − t or a similar form; an interval also holds the results of these. Raises `TypeError` if a gradient by the targets is asked for.
     """
     z, t = stop_gradient(logits), stop_gradient(targets)
     if t is not targets:
@@ -84,10 +84,11 @@ def binary_cross_entropy(logits: SameNumbers, targets: SameNumbers) -> SameNumbe
     value = t * surprisal(z) + (1.0 - t) * surprisal(-z)
     if not is_interval(logits):
         return value
-    usual = maximum(z, 0.0) - t * z + log1p(exp(-absolute(z)))
+    from_zero = maximum(z, 0.0) - t * z + log1p(exp(-absolute(z)))
+    from_yes = (1.0 - t) * z + surprisal(z)
     p = sigmoid(z)
     return with_slope(
         logits,
-        hull(value, usual),
+        hull(value, from_zero, from_yes),
         lambda: hull(p - t, (1.0 - t) * p - t * sigmoid(-z), (1.0 - t) - sigmoid(-z)),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detr_spec.activations import sigmoid, surprisal
+from detr_spec.activations import binary_cross_entropy, sigmoid
 from detr_spec.costs.cost import MaskCost, Pairs
 from detr_spec.tolerance import Numbers
 
@@ -20,8 +20,7 @@ class MaskCrossEntropyCost(MaskCost):
         """Its value; [Q, n]."""
         masks = pairs.compared
         logits, inside = masks.logits[:, None, :], masks.inside()[None, :, :]
-        terms = surprisal(logits) * inside + surprisal(-logits) * (1.0 - inside)
-        return terms.sum(axis=2) / masks.count
+        return binary_cross_entropy(logits, inside).sum(axis=2) / masks.count
 
 
 @dataclass(frozen=True, kw_only=True)

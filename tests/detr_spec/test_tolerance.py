@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detr_spec import boxes as box_definitions
-from detr_spec.activations import log_softmax, sigmoid, softmax
+from detr_spec.activations import binary_cross_entropy, log_softmax, sigmoid, softmax
 from detr_spec.configuration import Configuration
 from detr_spec.profiles import DETR
 from detr_spec.terms.cross_entropy import weighted_cross_entropy
@@ -125,6 +125,33 @@ def test_focal_terms_lie_in_their_range(dtype: str, size: str, way: Callable[[Te
     positive = np.random.default_rng(2).random(numbers.shape) < 0.5
     found = way(tensor(numbers, dtype), tensor(positive.astype(np.float64), dtype))
     assert_inside(found, focal_terms(lift(numbers, dtype), positive, 0.25, 2.0))
+
+
+BINARY_CROSS_ENTROPIES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "PyTorch's": lambda z, t: F.binary_cross_entropy_with_logits(z, t, reduction="none"),
+    "from logarithms of sigmoids": lambda z, t: -t * F.logsigmoid(z) - (1 - t) * F.logsigmoid(-z),
+    "from softplus": lambda z, t: torch.logaddexp(z, torch.zeros_like(z)) - t * z,
+    "from zero": lambda z, t: z.clamp(min=0) - t * z + (-z.abs()).exp().log1p(),
+    "weights of yes and no apart": lambda z, t: (1 - t) * z - F.logsigmoid(z) * (t + (1 - t)),
+    "without log1p": lambda z, t: z.clamp(min=0) - t * z + (1 + (-z.abs()).exp()).log(),
+    "from yes": lambda z, t: (1 - t) * z + (-z).clamp(min=0) + (-z.abs()).exp().log1p(),
+}
+"""What frameworks have as built-in functions, and what is written in their place, of logits and targets in [0, 1]."""
+
+
+@pytest.mark.parametrize("way", BINARY_CROSS_ENTROPIES.values(), ids=BINARY_CROSS_ENTROPIES)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("targets", ["any", "almost no", "almost yes", "no or yes"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_a_binary_cross_entropy_of_any_target_lies_in_its_range(
+    dtype: str, targets: str, size: str, way: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    numbers = normal_logits(dtype, size)
+    drawn = np.random.default_rng(2).random(numbers.shape)
+    drawn = {"any": drawn, "almost no": drawn / 50, "almost yes": 1 - drawn / 50, "no or yes": np.round(drawn)}[targets]
+    drawn = round_to(drawn, dtype)
+    found = way(tensor(numbers, dtype), tensor(drawn, dtype))
+    assert_inside(found.double(), binary_cross_entropy(lift(numbers, dtype), lift(drawn, dtype)))
 
 
 @pytest.mark.parametrize("size", SIZES)
