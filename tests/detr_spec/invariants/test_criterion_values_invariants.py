@@ -398,6 +398,7 @@ def test_a_defect_is_seen_without_the_matching(name: str, failing: Failing) -> N
     assert failing(subject(hidden(factory), profile), expected, EXAMPLES) == expected
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["mean over coordinates", "matches counted", "no object counted", "another total"])
 def test_a_defect_is_accused_by_nothing_else_about_values(name: str, failing: Failing) -> None:
     """Its gradients, its values over ranks and in large batches are wrong, too, and are accused elsewhere."""

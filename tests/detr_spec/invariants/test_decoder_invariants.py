@@ -97,7 +97,10 @@ class WithoutEncoder(Subject):
         self.encoder.layers = nn.ModuleList()
 
 
-@pytest.mark.parametrize("dtypes", [("float32", "float64"), NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize(
+    "dtypes",
+    [pytest.param(("float32", "float64"), id="wide"), pytest.param(NARROW, id="narrow", marks=pytest.mark.thorough)],
+)
 @pytest.mark.parametrize("kind", [Subject, InDouble, OneByOne, AnotherAlgorithmByShape, WithoutEncoder])
 def test_right_decoders_of_other_kinds_are_not_accused(
     kind: type[Subject], dtypes: tuple[str, ...], failing: Failing
