@@ -88,6 +88,7 @@ EXPECTED: dict[str, str | tuple[str, ...]] = {
     "transformers.loss.loss_for_object_detection": "detr",
     "transformers.loss.loss_grounding_dino": ("its call is left to fill in", "raised KeyError: 'label_maps'"),
     "transformers.loss.loss_lw_detr": ("GROUP_DETR: the argument group_detr of ",),
+    "transformers.loss.loss_rf_detr": ("GROUP_DETR: the argument group_detr of ",),
     "transformers.loss.loss_rt_detr": CONFIG,
     "transformers.models.mask2former.modeling_mask2former": CONFIG,
     "ultralytics.models.utils.loss": NEEDS_A_BATCH,

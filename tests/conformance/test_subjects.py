@@ -28,7 +28,8 @@ def tox() -> configparser.ConfigParser:
 def environments() -> dict[str, configparser.SectionProxy]:
     """The environments that judge subjects, by their names."""
     told = tox()
-    names = re.split(r"[,\s]+", told["tox"]["labels"].partition("=")[2].strip())
+    (label,) = re.findall(r"^subjects = (.*)$", told["tox"]["labels"], re.M)
+    names = re.split(r"[,\s]+", label)
     return {name: told[f"testenv:{name}"] for name in names}
 
 
