@@ -76,7 +76,8 @@ def binary_cross_entropy(logits: SameNumbers, targets: SameNumbers) -> SameNumbe
     """−t log p − (1 − t) log(1 − p) of each logit and target in [0, 1], p = sigmoid(z); [...] and [...] → [...].
 
     Usual implementations write it as max(z, 0) − t z + log(1 + exp(−|z|)) or as (1 − t) z − log p, and its derivative
-    as p − t or a similar form; an interval also holds the results of these. Raises `TypeError` if a gradient by the targets is asked for.
+    as p − t or a similar form; an interval also holds the results of these. Raises `TypeError` if a gradient by the
+    targets is asked for.
     """
     z, t = stop_gradient(logits), stop_gradient(targets)
     if t is not targets:

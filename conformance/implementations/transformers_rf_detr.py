@@ -1,7 +1,7 @@
 """RF-DETR with segmentation in Hugging Face transformers: its matcher and its criterion.
 
-Declared as for LW-DETR, whose criterion it extends, with the keys of masks as they are returned; outside of its pixels a
-mask is 0, as `grid_sample` has it where nothing is said. Both draw their points by `torch.rand`, in float32, which is
+Declared as for LW-DETR, whose criterion it extends, with the keys of masks as they are returned; outside of its pixels
+a mask is 0, as `grid_sample` has it where nothing is said. Both draw their points by `torch.rand`, in float32, which is
 given the points of a case; so float32 alone is judged.
 """
 
