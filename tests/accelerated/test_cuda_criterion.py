@@ -118,6 +118,7 @@ def test_losses_and_gradients_are_those_of_the_reference(focal: bool, name: str,
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS, ids=lambda given: given.profile.name)
 def test_the_specification_holds(implementation: Implementation, kernels_on_host: Any) -> None:
     components = ("matcher", "criterion", "gradients")
