@@ -11,30 +11,20 @@ from dataclasses import replace
 from typing import Any
 
 import jax
-import numpy as np
+import padded_detr
 from jax import Array
 from jax import numpy as jnp
-from scipy.optimize import linear_sum_assignment
+from padded_detr import assigned
 
 from detr_conformance import jax_implementation
 from detr_spec.boxes import BoxRules
 from detr_spec.configuration import Configuration
-from detr_spec.profile import MatcherRules, TargetRules
-from detr_spec.profiles import DETR
 
 Outputs = Mapping[str, Any]
 Targets = Mapping[str, Array]
 Matcher = Callable[[Outputs, Targets], Array]
 
-PROFILE = replace(
-    DETR,
-    targets=TargetRules(layout="padded", label_dtype="int32"),
-    matcher=MatcherRules(answer="assignment", index_dtype="int32"),
-    boxes=BoxRules(invalid="unchecked"),
-    narrow_dtypes="unchecked",
-    label_beyond_range="unchecked",
-    target_count="unchecked",
-)
+PROFILE = replace(padded_detr.PROFILE, boxes=BoxRules(invalid="unchecked"))
 
 
 def corners(boxes: Array) -> Array:
@@ -58,17 +48,6 @@ def overlaps(first: Array, second: Array) -> tuple[Array, Array]:
     enclosure = (jnp.maximum(high, other_high) - jnp.minimum(low, other_low)).prod(axis=-1)
     iou = intersection / union
     return iou, iou - (enclosure - union) / enclosure
-
-
-def assigned(costs: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The target of each query at least total cost, −1 for none; costs [B, Q, N], valid [B, N] → int32 [B, Q]."""
-    answer = np.full(costs.shape[:2], -1, np.int32)
-    for own, cost, real in zip(answer, np.asarray(costs), np.asarray(valid), strict=True):
-        queries, targets = linear_sum_assignment(cost[:, real])
-        if not np.isfinite(cost[:, real]).all():
-            raise ValueError("a matching cost is not finite")
-        own[queries] = np.flatnonzero(real)[targets]
-    return answer
 
 
 def hungarian(cost_class: float, cost_bbox: float, cost_giou: float) -> Matcher:

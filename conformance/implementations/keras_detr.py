@@ -7,31 +7,19 @@ refuses what is not finite there; nothing else is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
-from scipy.optimize import linear_sum_assignment
+from padded_detr import PROFILE, assigned
 
 from detr_conformance import keras_implementation
 from detr_spec.configuration import Configuration
-from detr_spec.profile import MatcherRules, TargetRules
-from detr_spec.profiles import DETR
 
 Outputs = Mapping[str, Any]
 Targets = Mapping[str, Any]
 Matcher = Callable[[Outputs, Targets], Any]
-
-PROFILE = replace(
-    DETR,
-    targets=TargetRules(layout="padded", label_dtype="int32"),
-    matcher=MatcherRules(answer="assignment", index_dtype="int32"),
-    narrow_dtypes="unchecked",
-    label_beyond_range="unchecked",
-    target_count="unchecked",
-)
 
 
 def on_host(function: Callable[..., np.ndarray[Any, Any]], shape: tuple[int, ...], *arrays: Any) -> Any:
@@ -65,17 +53,6 @@ def generalized_overlap(first: Any, second: Any) -> Any:
     low, high = ops.minimum(first[..., :2], second[..., :2]), ops.maximum(first[..., 2:], second[..., 2:])
     enclosure = area(low, high)
     return intersection / union - (enclosure - union) / enclosure
-
-
-def assigned(costs: np.ndarray[Any, Any], valid: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The target of each query at least total cost, −1 for none; costs [B, Q, N], valid [B, N] → int32 [B, Q]."""
-    answer = np.full(costs.shape[:2], -1, np.int32)
-    for own, cost, real in zip(answer, costs, valid, strict=True):
-        if not np.isfinite(cost[:, real]).all():
-            raise ValueError("a matching cost is not finite")
-        queries, targets = linear_sum_assignment(cost[:, real])
-        own[queries] = np.flatnonzero(real)[targets]
-    return answer
 
 
 def hungarian(cost_class: float, cost_bbox: float, cost_giou: float) -> Matcher:

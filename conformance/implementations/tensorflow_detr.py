@@ -10,29 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
+import padded_detr
 import tensorflow as tf
-from scipy.optimize import linear_sum_assignment
+from padded_detr import assigned
 
 from detr_conformance import tensorflow_implementation
 from detr_spec.boxes import BoxRules
 from detr_spec.configuration import Configuration
-from detr_spec.profile import MatcherRules, TargetRules
-from detr_spec.profiles import DETR
 
 Outputs = Mapping[str, Any]
 Targets = Mapping[str, Any]
 Matcher = Callable[[Outputs, Targets], Any]
 
-PROFILE = replace(
-    DETR,
-    targets=TargetRules(layout="padded", label_dtype="int32"),
-    matcher=MatcherRules(answer="assignment", index_dtype="int32"),
-    boxes=BoxRules(invalid="unchecked"),
-    narrow_dtypes="unchecked",
-    label_beyond_range="unchecked",
-    target_count="unchecked",
-)
+PROFILE = replace(padded_detr.PROFILE, boxes=BoxRules(invalid="unchecked"))
 
 
 def corners(boxes: Any) -> Any:
@@ -61,17 +51,6 @@ def overlaps(first: Any, second: Any) -> tuple[Any, Any]:
     enclosure = area(low, high)
     iou = intersection / union
     return iou, iou - (enclosure - union) / enclosure
-
-
-def assigned(costs: Any, valid: Any) -> np.ndarray[Any, Any]:
-    """The target of each query at least total cost, −1 for none; costs [B, Q, N], valid [B, N] → int32 [B, Q]."""
-    answer = np.full(costs.shape[:2], -1, np.int32)
-    for own, cost, real in zip(answer, costs.numpy(), valid.numpy(), strict=True):
-        if not np.isfinite(cost[:, real]).all():
-            raise ValueError("a matching cost is not finite")
-        queries, targets = linear_sum_assignment(cost[:, real])
-        own[queries] = np.flatnonzero(real)[targets]
-    return answer
 
 
 def hungarian(cost_class: float, cost_bbox: float, cost_giou: float) -> Matcher:
