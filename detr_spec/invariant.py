@@ -111,14 +111,20 @@ class Invariant:
     cases: Cases
     check: Check
     cost: float = 1
-    """How many ordinary cases one of its cases takes as long as: it gets so many times fewer. Less than one where each
-    case asks about one of many ways, so that there are more cases for each."""
+    """How many ordinary cases one of its cases takes as long as: it gets so many times fewer."""
+    rarity: int = 1
+    """How many times as many cases it gets: more where what it finds shows in few of them, as the bank of mutants says,
+    or where each case asks about one of many ways."""
     undeclared_dtypes: bool = False
     """Whether its cases are in dtypes that the implementation does not declare."""
 
     def case_count(self, examples: int) -> int:
         """The number of cases it gets when `examples` are asked for: at least one."""
-        return max(1, int(examples / self.cost))
+        return self.affordable(examples * self.rarity)
+
+    def affordable(self, cases: int) -> int:
+        """How many of its cases take as long as so many ordinary ones: at least one."""
+        return max(1, int(cases / self.cost))
 
 
 REGISTER: dict[str, Invariant] = {}
@@ -136,6 +142,7 @@ def invariant(
     cases: Cases,
     applies: Callable[[Profile], bool] = every_profile,
     cost: float = 1,
+    rarity: int = 1,
     undeclared_dtypes: bool = False,
 ) -> Callable[[Check], Check]:
     """Registers a check function as an invariant, with its docstring as statement and reason.
@@ -159,7 +166,7 @@ def invariant(
             raise ValueError(f"invariant {id} needs a docstring: its statement, an empty line, and why it matters")
         REGISTER[id] = Invariant(
             id, number, level, component, statement.replace("\n", " "), why.replace("\n", " "),
-            formula, source, breaks, applies, cases, check, cost, undeclared_dtypes,
+            formula, source, breaks, applies, cases, check, cost, rarity, undeclared_dtypes,
         )  # fmt: skip
         return check
 

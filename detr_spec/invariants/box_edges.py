@@ -175,6 +175,7 @@ def flat_against_proper(component: Build, case: BoxCase) -> None:
     source="norm §2",
     breaks="the union not reduced by the intersection; the wrong corners compared; an undeclared epsilon",
     cases=BOX_CASES,
+    rarity=3,
 )
 def iou_definition(component: Build, case: BoxCase) -> None:
     """Each entry of the pairwise IoU is the area of the intersection over the area of the union.
@@ -191,6 +192,7 @@ def iou_definition(component: Build, case: BoxCase) -> None:
     source=f"{GIOU_SOURCE}, algorithm 1; norm §2",
     breaks="the enclosing box from wrong corners; the penalty over U; an undeclared epsilon; DIoU or CIoU",
     cases=BOX_CASES,
+    rarity=3,
 )
 def giou_definition(component: Build, case: BoxCase) -> None:
     """Each entry of the pairwise GIoU is IoU less the share of the enclosing box that the union leaves empty.

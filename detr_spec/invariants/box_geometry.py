@@ -123,6 +123,7 @@ def swapped_axes(component: Build, case: BoxCase) -> None:
     breaks="an undeclared epsilon or clamp; whole pixels (+ 1 in widths); distances as in DIoU in place of areas",
     applies=lambda profile: profile.boxes.are_exact,
     cases=box_cases(),
+    rarity=3,
 )
 def scaling(component: Build, case: BoxCase) -> None:
     """Scaling x and y of all boxes, each by its own factor, changes no overlap.

@@ -48,9 +48,6 @@ SET_CALLS = (*LAYOUTS, *MODES, *LABEL_CALLS, *LABEL_CALLS)
 
 CRITERION_CALLS = (*SET_CALLS, "frozen-boxes")
 
-COST = 0.5
-"""Twice as many cases as usual are called in one of a dozen ways each, so that each way meets some that show it."""
-
 
 class Extents(TypedDict):
     """The least and the largest number of images, of queries and of targets."""
@@ -111,7 +108,7 @@ def both_answers(
         either(set_cases(regimes=CONTESTED_REGIMES, images=(2, 3), queries=(2, 7), targets=(1, 6)), close_calls()),
         SET_CALLS,
     ),
-    cost=COST,
+    rarity=6,
 )
 def matcher_ways(component: Factory[Matcher], case: SetCase) -> None:
     """The matching does not depend on the way of the call: memory layout, modes, other entries, calls before.
@@ -143,6 +140,7 @@ def _require_valid_before(what: str, matching: Matching, cost: Interval, configu
     breaks="masks flattened by `view`; padding read as pixels; masks of a loader turned over in place",
     cases=called_cases(mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), **SEVERAL), CRITERION_CALLS),
     cost=2,
+    rarity=3,
 )
 @invariant(
     "criterion.ways-of-calling",
@@ -154,7 +152,7 @@ def _require_valid_before(what: str, matching: Matching, cost: Interval, configu
         "cache that goes by addresses; labels narrowed"
     ),
     cases=called_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), **SEVERAL), CRITERION_CALLS),
-    cost=COST,
+    rarity=6,
 )
 def criterion_ways(component: Factory[Criterion], case: SetCase) -> None:
     """Losses do not depend on the way of the call: memory layout, gradients, modes, other entries, calls before.
@@ -177,6 +175,7 @@ def criterion_ways(component: Factory[Criterion], case: SetCase) -> None:
         set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), **SEVERAL),
         (*LAYOUTS, "evaluation", "after-errors", "refilled", "extra-keys", "frozen-boxes", *LABEL_CALLS),
     ),
+    rarity=3,
 )
 def gradient_ways(component: Factory[Gradients], case: SetCase) -> None:
     """Gradients do not depend on the way of the call: memory layout, mode, other entries, calls before.
@@ -213,7 +212,7 @@ def gradient_ways(component: Factory[Gradients], case: SetCase) -> None:
         detection_cases(images=(2, 3)),
         (*LAYOUTS, "no-grad", "inference", "training", "validation", "after-errors", "refilled", "extra-keys"),
     ),
-    cost=COST,
+    rarity=6,
 )
 def postprocess_ways(component: Factory[PostProcess], case: SetCase) -> None:
     """Detections do not depend on the way of the call: memory layout, modes, other entries, calls before.
@@ -237,6 +236,7 @@ def postprocess_ways(component: Factory[PostProcess], case: SetCase) -> None:
     source=SOURCE,
     breaks="`view` of what is not contiguous; pointers without strides; `numpy()` of what records gradients",
     cases=called_cases(box_cases(count=(2, 4)), (*LAYOUTS, "with-gradient", "read-only")),
+    rarity=3,
 )
 def box_ways(component: Factory[BoxOperations], case: BoxCase) -> None:
     """Operations on boxes do not depend on how the boxes lie in memory, nor on gradients.
@@ -273,6 +273,7 @@ def box_ways(component: Factory[BoxOperations], case: BoxCase) -> None:
         cost_cases(regimes=("general", "negative", "huge"), size=(2, 6)),
         (*LAYOUTS, "read-only", "after-errors", "refilled"),
     ),
+    rarity=3,
 )
 def assignment_ways(component: Factory[Assignment], case: CostCase) -> None:
     """The assignment does not depend on how the costs lie in memory, nor on calls before.

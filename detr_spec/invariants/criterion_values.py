@@ -94,6 +94,7 @@ def require_definition(component: Build, case: SetCase, name: str) -> None:
     ),
     cases=set_cases(regimes=(*ORDINARY_REGIMES, "empty")),
     applies=judging("classification"),
+    rarity=6,
 )
 def classification_value(component: Build, case: SetCase) -> None:
     """The classification loss equals its definition under the criterion's matching.
@@ -112,6 +113,7 @@ def classification_value(component: Build, case: SetCase) -> None:
     breaks="a mean over coordinates; the distance taken in xyxy; smooth L1 or L2; another image's boxes",
     cases=ORDINARY_CASES,
     applies=judging("box_l1"),
+    rarity=3,
 )
 def l1_value(component: Build, case: SetCase) -> None:
     """The L1 loss equals its definition under the criterion's matching.
@@ -133,6 +135,7 @@ def l1_value(component: Build, case: SetCase) -> None:
     ),
     cases=set_cases(regimes=(*ORDINARY_REGIMES, *("tiny-boxes",) * 3, *("degenerate",) * 2), targets=(1, 5)),
     applies=judging("box_giou"),
+    rarity=6,
 )
 def giou_value(component: Build, case: SetCase) -> None:
     """The GIoU loss equals its definition under the criterion's matching, with the declared epsilons.
@@ -205,6 +208,7 @@ def no_object_weight(component: Build, case: SetCase) -> None:
         "other weights"
     ),
     cases=set_cases(),
+    rarity=3,
 )
 @invariant(
     "masks.optimal-matching",
@@ -241,6 +245,7 @@ def optimal_matching(component: Build, case: SetCase) -> None:
     ),
     cases=either(set_cases(regimes=(*ALL_REGIMES, *MORE_TARGETS)), set_cases(regimes=UNDECIDED)),
     applies=lambda profile: profile.keys.cardinality is not None,
+    rarity=3,
 )
 def cardinality_value(component: Build, case: SetCase) -> None:
     """The cardinality error is the mean over images of how far the count of objects is from the targets'.
@@ -282,6 +287,7 @@ def box_metrics(component: Build, case: SetCase) -> None:
     ),
     cases=either(set_cases(targets=(1, 5)), set_cases(regimes=UNDECIDED, targets=(1, 5))),
     applies=reports_class_error,
+    rarity=3,
 )
 def class_error_value(component: Build, case: SetCase) -> None:
     """The class error is the percentage of matched queries whose highest logit is not their target's label.

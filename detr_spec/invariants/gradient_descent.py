@@ -148,6 +148,7 @@ def pulls_from_everywhere(profile: Profile) -> bool:
     cases=learning_cases(),
     cost=50,
     applies=pulls_from_everywhere,
+    rarity=4,
 )
 def learnability(component: Build, case: SetCase) -> None:
     """Gradient descent on the loss, from random logits and boxes, finds every object of real images: AP ≥ 0.99.

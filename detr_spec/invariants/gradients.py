@@ -43,6 +43,7 @@ CLASSIFICATION = {"classification": 1.0}
     breaks="the no-object weight in the value alone; a detached factor (1 − p)^γ; a clipped or scaled gradient",
     cases=ALL_CASES,
     applies=judging("classification"),
+    rarity=3,
 )
 def classification(component: Build, case: SetCase) -> None:
     """The gradient of the classification loss with respect to every logit is the definition's slope.
@@ -69,6 +70,7 @@ def _require_box_slopes(component: Build, case: SetCase, weights: Mapping[str, f
     breaks="a detached term; the gradient of a smooth L1 or L2 distance; another normaliser in the backward pass",
     cases=UNMET_CASES,
     applies=judging("box_l1"),
+    rarity=3,
 )
 def box_l1(component: Build, case: SetCase) -> None:
     """The gradient of the L1 loss with respect to matched boxes is the definition's slope.
@@ -86,6 +88,7 @@ def box_l1(component: Build, case: SetCase) -> None:
     breaks="a detached enclosing area or union; areas clamped by an epsilon; indices in place of boxes; no graph",
     cases=UNMET_CASES,
     applies=judging("box_giou"),
+    rarity=3,
 )
 def box_giou(component: Build, case: SetCase) -> None:
     """The gradient of the GIoU loss with respect to matched boxes is the definition's slope.
@@ -127,6 +130,7 @@ def masks(component: Build, case: SetCase) -> None:
     source="norm §4 and §6: Σ weight · loss over the keys that losses and weights share, then backward",
     breaks="auxiliary losses from a detached copy; gradients clipped or scaled inside the criterion; a shared buffer",
     cases=MATCHED_CASES,
+    rarity=3,
 )
 def weighted_total(component: Build, case: SetCase) -> None:
     """The gradient of the weighted sum of all losses is the definition's slope in every decoder layer.
@@ -220,6 +224,7 @@ def _loose(answer: LossGradients, case: SetCase) -> list[str]:
     ),
     cases=set_cases(regimes=(*ALL_REGIMES, "degenerate"), layers=(1, 3), queries=(2, 6), targets=(0, 4)),
     applies=with_boxes,
+    rarity=3,
 )
 def unmatched_boxes_zero(component: Build, case: SetCase) -> None:
     """The boxes of queries without a target get a gradient of exactly zero.

@@ -84,6 +84,7 @@ def matched_as_drawn(
     source="norm §3; Carion et al. 2020, section 3.1: the assignment is one-to-one",
     breaks="swapped index vectors; indices offset into the concatenated targets; padding matched to queries",
     cases=set_cases(regimes=(*ALL_REGIMES, *("degenerate",) * 3)),
+    rarity=10,
 )
 def valid_pairs(component: Build, case: SetCase) -> None:
     """Each image gets min(Q, n) pairs of distinct queries and distinct targets, all in range.
@@ -127,6 +128,7 @@ def int64_indices(component: Build, case: SetCase) -> None:
     source="Carion et al. 2020, equation 1; norm §3",
     breaks="a cost term with the wrong sign, weight or box format; greedy matching; costs of another image; an epsilon",
     cases=set_cases(regimes=(*CONTESTED_REGIMES, "minute-boxes"), queries=(2, 7), targets=(1, 6)),
+    rarity=3,
 )
 def optimal_cost(component: Build, case: SetCase) -> None:
     """The total cost of each image's matching is the minimum over all assignments.
@@ -149,6 +151,7 @@ def optimal_cost(component: Build, case: SetCase) -> None:
         "(mmdet#11559); a truncated weight; ties broken by noise or by position"
     ),
     cases=close_calls(),
+    rarity=6,
 )
 def close_call(component: Build, case: SetCase) -> None:
     """Of two queries that cost almost the same for a target, by different terms, the cheaper is matched.
@@ -224,6 +227,7 @@ def _predicting_queries(case: SetCase, image: int, target: Target) -> dict[int, 
     breaks="a total cost that is maximised; a cost term with the wrong sign; the last query always matched",
     applies=one_to_one,
     cases=set_cases(regimes=("general", "confident", "crowded", "one-class"), targets=(1, 5)),
+    rarity=3,
 )
 def dominated_query_unmatched(component: Build, case: SetCase) -> None:
     """A query that costs more than every other one for each target is never matched when n ≤ Q.
@@ -313,6 +317,7 @@ def inputs_unchanged(component: Build, case: SetCase) -> None:
     source="norm §7, M14; PaddleDetection PR 7724: stale match indices were reused",
     breaks="a cached matching or cost matrix; random tie breaking",
     cases=set_cases(regimes=("general", "tied", "confident", "empty", "more-targets-than-queries")),
+    rarity=3,
 )
 def repeatable(component: Build, case: SetCase) -> None:
     """The same inputs get the same pairs, whatever the matcher was asked before.

@@ -264,6 +264,7 @@ def negative_label_refused(component: Build, case: SetCase) -> None:
     cases=SOUND_CASES,
     applies=lambda profile: not profile.further_costs,
     cost=10,
+    rarity=3,
 )
 def no_weight_refused(component: Build, case: SetCase) -> None:
     """A matcher whose three cost weights are all zero is refused, when it is built or when it is asked.

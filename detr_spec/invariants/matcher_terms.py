@@ -137,6 +137,7 @@ def zero_giou_weight(component: Build, case: SetCase) -> None:
     source="norm §3; Carion et al. 2020, equation 1",
     breaks="a zero weight that switches off another term as well; weights renormalised to their sum",
     cases=set_cases(regimes=CONTESTED_REGIMES, queries=(2, 7), targets=(1, 6)),
+    rarity=3,
 )
 def zero_weight_keeps_the_rest(component: Build, case: SetCase) -> None:
     """With one weight 0, the matching is optimal for the other terms.
@@ -237,6 +238,7 @@ def _with_raised_queries(case: SetCase, order: Integers) -> tuple[Outputs, list[
     breaks="a softmax where the profile has sigmoids; labels off by one; the best class, not the target's",
     applies=lambda profile: without_no_object(profile) and classes_apart(profile),
     cases=set_cases(regimes=MORE_QUERIES_THAN_TARGETS, queries=(3, 6), targets=(1, 2)),
+    rarity=3,
 )
 def absent_classes(component: Build, case: SetCase) -> None:
     """Logits of classes that an image's targets do not have leave its matching as it is.

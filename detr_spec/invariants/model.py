@@ -315,6 +315,7 @@ def inputs_unchanged(component: Build, case: ImagesCase) -> None:
     breaks="`view` of what is not contiguous; images read in the order in which they lie in memory",
     cases=called_cases(image_cases(), LAYOUTS),
     cost=2 * COST,
+    rarity=3,
 )
 def ways_of_calling(component: Build, case: ImagesCase) -> None:
     """The outputs do not depend on how the images lie in memory.

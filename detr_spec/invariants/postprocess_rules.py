@@ -116,6 +116,7 @@ def _single(case: SetCase, image: int) -> SetCase:
     breaks="an undeclared threshold; non-maximum suppression; queries of the no-object class left out",
     applies=lambda profile: not profile.detection.threshold and not profile.detection.drops_no_object,
     cases=ANY_CASE,
+    rarity=3,
 )
 def nothing_dropped(component: Build, case: SetCase) -> None:
     """Without a declared threshold each image has all its Q, or its k, detections, however low their scores.

@@ -48,6 +48,7 @@ COST = 10
     breaks="blocks of 256 boxes of which the last is left out; positions in one byte",
     cases=large_box_cases(),
     cost=COST,
+    rarity=3,
 )
 def boxes_of_large_sizes(component: Factory[BoxOperations], case: BoxCase) -> None:
     """Overlaps of more boxes than a byte can count equal their definitions, as those of few do.
@@ -69,6 +70,7 @@ def boxes_of_large_sizes(component: Factory[BoxOperations], case: BoxCase) -> No
     breaks="indices in one byte; a search that ends after so many rows",
     cases=large_cost_cases(),
     cost=COST,
+    rarity=3,
 )
 def assignment_of_large_sizes(component: Factory[Assignment], case: CostCase) -> None:
     """A matrix with more rows or columns than a byte can count is solved at least cost.
@@ -87,6 +89,7 @@ def assignment_of_large_sizes(component: Factory[Assignment], case: CostCase) ->
     breaks="indices or labels in one byte; images beyond the sixteenth left out",
     cases=large_set_cases(),
     cost=COST,
+    rarity=3,
 )
 def matcher_of_large_sizes(component: Factory[Matcher], case: SetCase) -> None:
     """More queries, targets, classes and images than a byte can count are matched at least cost.
@@ -106,6 +109,7 @@ def matcher_of_large_sizes(component: Factory[Matcher], case: SetCase) -> None:
     breaks="num_boxes in float16 or bfloat16, which hold no 2 049; labels in one byte; sixteen images at most",
     cases=large_set_cases(),
     cost=COST,
+    rarity=3,
 )
 def criterion_of_large_sizes(component: Factory[Criterion], case: SetCase) -> None:
     """Batches with more queries, targets, classes and images than a byte can count have losses as defined.
@@ -124,6 +128,7 @@ def criterion_of_large_sizes(component: Factory[Criterion], case: SetCase) -> No
     breaks="pixels counted in integers of two bytes; sums over the pixels in a narrow float",
     cases=large_mask_cases(),
     cost=COST,
+    rarity=3,
 )
 def masks_of_large_sizes(component: Factory[Criterion], case: SetCase) -> None:
     """Masks of objects with more pixels than two bytes count have losses as defined.
@@ -145,6 +150,7 @@ def masks_of_large_sizes(component: Factory[Criterion], case: SetCase) -> None:
     cases=many_layer_cases(),
     cost=COST,
     applies=reports_each_layer,
+    rarity=6,
 )
 def many_layers(component: Factory[Criterion], case: SetCase) -> None:
     """A decoder of so many layers that their numbers have two digits has each layer's losses under its own key.
@@ -168,6 +174,7 @@ def many_layers(component: Factory[Criterion], case: SetCase) -> None:
     breaks="sizes in two bytes, so that boxes lie left of the image; positions in Q·K in two bytes",
     cases=large_detection_cases(),
     cost=COST,
+    rarity=3,
 )
 def postprocess_of_large_sizes(component: Factory[PostProcess], case: SetCase) -> None:
     """More queries and classes than a byte can count, in images wider than two bytes can, have detections as defined.
@@ -189,6 +196,7 @@ def postprocess_of_large_sizes(component: Factory[PostProcess], case: SetCase) -
     cases=large_rank_cases(),
     applies=counts_all_ranks,
     cost=2 * COST,
+    rarity=3,
 )
 def ranks_of_large_sizes(component: Factory[Distributed], case: RankCase) -> None:
     """The mean, or the sum, over the ranks of a loss over num_boxes is that of all images, for thousands of boxes.

@@ -16,6 +16,7 @@ from detr_conformance.base.verdict import Judgement
 from detr_conformance.commands.accept import run_accept
 from detr_conformance.commands.options import selection_options
 from detr_conformance.implementations.onnx_graphs import Told, graph_names, onnx_options
+from detr_conformance.judging.judge import DEFAULT_EXAMPLES
 from detr_conformance.reports.leaving import leave_vectors
 from detr_conformance.reports.options import Outputs, output_options
 from detr_conformance.reports.show import show_report
@@ -32,7 +33,13 @@ from detr_conformance.testee.names import isolated_name
 @click.command()
 @click.argument("implementation", nargs=-1, required=True)
 @selection_options
-@click.option("--examples", type=int, default=100, show_default=True, help="Cases for each invariant.")
+@click.option(
+    "--examples",
+    type=int,
+    default=DEFAULT_EXAMPLES,
+    show_default=True,
+    help="Cases for each invariant; up to ten times as many for one that seeks what is rare.",
+)
 @click.option("--seed", default="0", show_default=True, help="An integer, or 'random' for fresh cases.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")

@@ -16,6 +16,7 @@ from detr_conformance.campaign.campaign import expected_tasks, hunts, survey_tas
 from detr_conformance.campaign.hunt import Hunt
 from detr_conformance.campaign.matrix import matrix_of
 from detr_conformance.campaign.show import as_json, as_markdown, interrupted_lines, show_bank, show_matrix
+from detr_conformance.judging.judge import DEFAULT_EXAMPLES
 from detr_conformance.mutants.bank import chosen_mutants
 
 SURVEY_EXAMPLES = 5
@@ -31,7 +32,13 @@ _FILE = OutputPath(dir_okay=False)
 @click.argument("mutants", nargs=-1)
 @click.option("--list", "listed", is_flag=True, help="Print the bank and run nothing.")
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Seeds for expected invariants.")
-@click.option("--examples", type=click.IntRange(1), default=100, show_default=True, help="Cases of those on each seed.")
+@click.option(
+    "--examples",
+    type=click.IntRange(1),
+    default=DEFAULT_EXAMPLES,
+    show_default=True,
+    help="Cases of those on each seed; more of the rare.",
+)
 @click.option(
     "--survey-examples",
     type=click.IntRange(0),

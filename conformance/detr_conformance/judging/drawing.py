@@ -78,7 +78,7 @@ def _add_cases(pool: dict[str, Vector], invariant: Invariant, implementation: Im
     found: dict[str, Any] = {}
     component = implementation.component(invariant.component)
     limits = implementation.limits.of(invariant.component)
-    count = max(FEWEST_DRAWS, invariant.case_count(draws))
+    count = max(FEWEST_DRAWS, invariant.affordable(draws))
     small = Domain(implementation.profile, limits, small=True)
     few = Domain(implementation.profile, limits, most=FEW)
     for domain in (small, few):

@@ -29,7 +29,7 @@ from detr_spec.implementation import Implementation
 from detr_spec.invariant import Domain, Invariant
 from detr_spec.violation import Raised, RankFailure, Violation
 
-DEFAULT_EXAMPLES = 100
+DEFAULT_EXAMPLES = 30
 DEFAULT_SEED = 0
 DEFAULT_DEVICE = "cpu"
 
