@@ -41,6 +41,7 @@ def product(numbers: Sequence[float | Interval], dtype: str) -> float | Interval
     return prod(ranges[1:], start=ranges[0]) if ranges else 1.0
 
 
+@lru_cache(maxsize=1024, typed=True)
 def is_held_by_all(number: object) -> bool:
     """Whether every dtype holds a number exactly; true for what is no float."""
     return not isinstance(number, float) or float(round_to(number, HELD_BY_ALL)) == number

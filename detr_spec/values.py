@@ -263,6 +263,8 @@ class Outputs:
     @property
     def main(self) -> Outputs:
         """The last decoder layer alone."""
+        if not self.auxiliary and not any(self.apart.values()):
+            return self
         changes: Any = dict.fromkeys(APART)
         return replace(self, auxiliary=(), **changes)
 

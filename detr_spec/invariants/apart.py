@@ -241,7 +241,7 @@ def initial_losses(component: Build, case: SetCase) -> None:
     breaks="a union of decoder layers alone; pairs that are counted once for each layer in the divisor",
     cases=apart_cases("encoder", "initial", declared=True, regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3)),
     applies=lambda profile: bool(united_apart(profile)),
-    rarity=3,
+    rarity=2,
 )
 def united_pairs(component: Build, case: SetCase) -> None:
     """The losses of boxes in each decoder layer are under the union of the pairs of all predictions.

@@ -250,7 +250,7 @@ def large_offset(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="an absolute tolerance; a narrower dtype inside; duplicates dropped by rounding",
     cases=cost_cases(regimes=("near-resolution",), size=CHOICE),
-    rarity=3,
+    rarity=2,
 )
 def small_gaps(component: Build, case: CostCase) -> None:
     """The total is the minimum where costs differ little, within the rounding of their dtype.

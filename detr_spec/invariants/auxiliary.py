@@ -279,7 +279,7 @@ def no_class_error(component: Build, case: SetCase) -> None:
     breaks="a layer left out of the sum, or twice in it; a mean over another number of layers; a weight left out",
     cases=set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5)),
     applies=lambda profile: profile.keys.shares_layers or profile.keys.total is not None,
-    rarity=3,
+    rarity=2,
 )
 def sums(component: Build, case: SetCase) -> None:
     """A loss of several terms or layers is the declared sum of them, each layer under its own matching.

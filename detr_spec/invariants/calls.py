@@ -140,7 +140,7 @@ def _require_valid_before(what: str, matching: Matching, cost: Interval, configu
     breaks="masks flattened by `view`; padding read as pixels; masks of a loader turned over in place",
     cases=called_cases(mask_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 2), **SEVERAL), CRITERION_CALLS),
     cost=2,
-    rarity=3,
+    rarity=2,
 )
 @invariant(
     "criterion.ways-of-calling",
@@ -175,7 +175,7 @@ def criterion_ways(component: Factory[Criterion], case: SetCase) -> None:
         set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), **SEVERAL),
         (*LAYOUTS, "evaluation", "after-errors", "refilled", "extra-keys", "frozen-boxes", *LABEL_CALLS),
     ),
-    rarity=3,
+    rarity=2,
 )
 def gradient_ways(component: Factory[Gradients], case: SetCase) -> None:
     """Gradients do not depend on the way of the call: memory layout, mode, other entries, calls before.
@@ -236,7 +236,7 @@ def postprocess_ways(component: Factory[PostProcess], case: SetCase) -> None:
     source=SOURCE,
     breaks="`view` of what is not contiguous; pointers without strides; `numpy()` of what records gradients",
     cases=called_cases(box_cases(count=(2, 4)), (*LAYOUTS, "with-gradient", "read-only")),
-    rarity=3,
+    rarity=2,
 )
 def box_ways(component: Factory[BoxOperations], case: BoxCase) -> None:
     """Operations on boxes do not depend on how the boxes lie in memory, nor on gradients.

@@ -228,7 +228,7 @@ def image_order(component: Build, case: SetCase) -> None:
     breaks="labels taken in the targets' order, not the matching's; labels of another image; class-aware box losses",
     cases=SEVERAL_CLASSES,
     applies=judging("classification"),
-    rarity=3,
+    rarity=2,
 )
 def matched_label(component: Build, case: SetCase) -> None:
     """Another label of a matched target moves the classification loss as its query's does, and no box loss.

@@ -113,7 +113,7 @@ def classification_value(component: Build, case: SetCase) -> None:
     breaks="a mean over coordinates; the distance taken in xyxy; smooth L1 or L2; another image's boxes",
     cases=ORDINARY_CASES,
     applies=judging("box_l1"),
-    rarity=3,
+    rarity=2,
 )
 def l1_value(component: Build, case: SetCase) -> None:
     """The L1 loss equals its definition under the criterion's matching.
@@ -208,7 +208,7 @@ def no_object_weight(component: Build, case: SetCase) -> None:
         "other weights"
     ),
     cases=set_cases(),
-    rarity=3,
+    rarity=2,
 )
 @invariant(
     "masks.optimal-matching",
@@ -287,7 +287,7 @@ def box_metrics(component: Build, case: SetCase) -> None:
     ),
     cases=either(set_cases(targets=(1, 5)), set_cases(regimes=UNDECIDED, targets=(1, 5))),
     applies=reports_class_error,
-    rarity=3,
+    rarity=2,
 )
 def class_error_value(component: Build, case: SetCase) -> None:
     """The class error is the percentage of matched queries whose highest logit is not their target's label.

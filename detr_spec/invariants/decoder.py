@@ -112,7 +112,7 @@ def stacked_last_is_last(component: Build, case: FeatureCase) -> None:
     breaks="a final norm for the last layer alone; a norm that is fed to the next layer; layers in another order",
     cases=feature_cases(layers=(2, 3)),
     cost=COST,
-    rarity=3,
+    rarity=2,
 )
 def every_layer_as_if_last(component: Build, case: FeatureCase) -> None:
     """The states of an earlier layer are what the decoder would return if it ended there.
@@ -326,7 +326,7 @@ def inputs_unchanged(component: Build, case: FeatureCase) -> None:
     breaks="`view` of what is not contiguous; features flattened in the order in which they lie in memory",
     cases=called_cases(feature_cases(images=(2, 3)), LAYOUTS),
     cost=2,
-    rarity=3,
+    rarity=2,
 )
 def ways_of_calling(component: Build, case: FeatureCase) -> None:
     """The hidden states do not depend on how features, positions, padding and queries lie in memory.

@@ -34,7 +34,7 @@ from detr_spec.violation import PremiseFailed, RankFailure, Violation, premise, 
 Build = Callable[[Configuration], Distributed]
 Batch = tuple[Outputs, Targets]
 
-LOADED_CASES = called_cases(rank_cases(loads=("uneven", "rank-without-boxes")), (PLAIN, PLAIN, "evaluation", "no-grad"))
+LOADED_CASES = called_cases(rank_cases(loads=("uneven", "rank-without-boxes")), (PLAIN, "evaluation", "no-grad"))
 MASKED_CASES = rank_cases(loads=("uneven", "rank-without-boxes"), masks=True)
 CLAMPED_CASES = rank_cases(loads=("clamped", "clamped", "clamped", "all-empty"))
 
@@ -126,7 +126,7 @@ def _premise_same_matchings(before: Sequence[Judged], after: Judged) -> None:
     cases=LOADED_CASES,
     applies=counts_all_ranks,
     cost=2,
-    rarity=6,
+    rarity=3,
 )
 def mean_of_box_losses(component: Build, case: RankCase) -> None:
     """The mean, or the sum, over the ranks of a loss that all ranks divide alike is that of all images on one process.
@@ -189,7 +189,7 @@ def _require_declared_divisor(
     breaks="num_boxes of each rank's own; divided by another number of ranks; matches counted in place of targets",
     cases=LOADED_CASES,
     cost=2,
-    rarity=3,
+    rarity=2,
 )
 @invariant(
     "distributed.mask-denominator",
@@ -226,7 +226,7 @@ def _unclamped(component: Build, case: RankCase) -> list[Judged]:
     cases=CLAMPED_CASES,
     applies=averages_over_ranks,
     cost=2,
-    rarity=6,
+    rarity=2,
 )
 def clamp(component: Build, case: RankCase) -> None:
     """With fewer boxes than ranks, every rank divides by 1.
@@ -280,7 +280,7 @@ def local_classification(component: Build, case: RankCase) -> None:
     breaks="num_boxes summed over ranks and not divided, or divided twice; losses averaged or summed over ranks",
     cases=rank_cases(),
     cost=2,
-    rarity=3,
+    rarity=2,
 )
 def same_batch(component: Build, case: RankCase) -> None:
     """Where all ranks have the same batch, each has its losses and metrics on one process, or its share of the losses.

@@ -70,7 +70,7 @@ def _require_box_slopes(component: Build, case: SetCase, weights: Mapping[str, f
     breaks="a detached term; the gradient of a smooth L1 or L2 distance; another normaliser in the backward pass",
     cases=UNMET_CASES,
     applies=judging("box_l1"),
-    rarity=3,
+    rarity=2,
 )
 def box_l1(component: Build, case: SetCase) -> None:
     """The gradient of the L1 loss with respect to matched boxes is the definition's slope.
@@ -88,7 +88,7 @@ def box_l1(component: Build, case: SetCase) -> None:
     breaks="a detached enclosing area or union; areas clamped by an epsilon; indices in place of boxes; no graph",
     cases=UNMET_CASES,
     applies=judging("box_giou"),
-    rarity=3,
+    rarity=2,
 )
 def box_giou(component: Build, case: SetCase) -> None:
     """The gradient of the GIoU loss with respect to matched boxes is the definition's slope.

@@ -220,7 +220,7 @@ def _width(interval: Interval, numbers: Floats) -> float:
     source="norm §1; Carion et al. 2020, section 3.2: a 3-layer perceptron with ReLU",
     breaks="a ReLU after the last layer; a missing ReLU; GELU in its place; no sigmoid, or two",
     cases=hidden_cases(),
-    rarity=3,
+    rarity=2,
 )
 def box_head(component: Build, case: HiddenCase) -> None:
     """The boxes are the sigmoid of a perceptron with ReLU between its layers and none after the last.
@@ -337,7 +337,7 @@ def _require_same_outputs(what: str, heads: Heads, case: HiddenCase, got: Output
     source="norm §1: the output is a function of the hidden states",
     breaks="`view` of what is not contiguous; layers read in the order in which they lie in memory",
     cases=called_cases(hidden_cases(images=(2, 3)), (*LAYOUTS, "no-grad", "inference")),
-    rarity=3,
+    rarity=2,
 )
 def ways_of_calling(component: Build, case: HiddenCase) -> None:
     """The outputs do not depend on how the hidden states lie in memory, nor on gradients.

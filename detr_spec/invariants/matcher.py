@@ -128,7 +128,7 @@ def int64_indices(component: Build, case: SetCase) -> None:
     source="Carion et al. 2020, equation 1; norm §3",
     breaks="a cost term with the wrong sign, weight or box format; greedy matching; costs of another image; an epsilon",
     cases=set_cases(regimes=(*CONTESTED_REGIMES, "minute-boxes"), queries=(2, 7), targets=(1, 6)),
-    rarity=3,
+    rarity=2,
 )
 def optimal_cost(component: Build, case: SetCase) -> None:
     """The total cost of each image's matching is the minimum over all assignments.
@@ -227,7 +227,7 @@ def _predicting_queries(case: SetCase, image: int, target: Target) -> dict[int, 
     breaks="a total cost that is maximised; a cost term with the wrong sign; the last query always matched",
     applies=one_to_one,
     cases=set_cases(regimes=("general", "confident", "crowded", "one-class"), targets=(1, 5)),
-    rarity=3,
+    rarity=2,
 )
 def dominated_query_unmatched(component: Build, case: SetCase) -> None:
     """A query that costs more than every other one for each target is never matched when n ≤ Q.

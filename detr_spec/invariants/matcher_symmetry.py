@@ -50,7 +50,7 @@ def query_order(component: Build, case: SetCase) -> None:
     source="Carion et al. 2020, section 3.1: the ground truth is a set",
     breaks="greedy matching, which serves the first target first; labels and boxes in different orders",
     cases=set_cases(regimes=(*CONTESTED_REGIMES, "tied"), queries=(2, 7), targets=(2, 6)),
-    rarity=3,
+    rarity=2,
 )
 def target_order(component: Build, case: SetCase) -> None:
     """Permuting an image's targets permutes the matching.
@@ -183,7 +183,7 @@ def weight_scale(component: Build, case: SetCase) -> None:
     breaks="greedy matching; costs clipped, squared, or normalised for each target",
     applies=adds_coordinates,
     cases=set_cases(regimes=ENOUGH_QUERIES_REGIMES, queries=(2, 7), targets=(1, 6)),
-    rarity=3,
+    rarity=2,
 )
 def constant_for_one_target(component: Build, case: SetCase) -> None:
     """Adding a constant to the costs of one target leaves the matching as it is when n ≤ Q.

@@ -238,7 +238,7 @@ def _with_raised_queries(case: SetCase, order: Integers) -> tuple[Outputs, list[
     breaks="a softmax where the profile has sigmoids; labels off by one; the best class, not the target's",
     applies=lambda profile: without_no_object(profile) and classes_apart(profile),
     cases=set_cases(regimes=MORE_QUERIES_THAN_TARGETS, queries=(3, 6), targets=(1, 2)),
-    rarity=3,
+    rarity=2,
 )
 def absent_classes(component: Build, case: SetCase) -> None:
     """Logits of classes that an image's targets do not have leave its matching as it is.

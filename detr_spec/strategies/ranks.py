@@ -139,6 +139,7 @@ def _kept(draw: DrawFn, load: str, dealt: Sequence[Sequence[int]], targets: Sequ
         lengths = [0] * len(targets)
     elif load == "clamped":
         where = draw(st.sampled_from([range(len(targets)), *dealt]))
-        chosen = draw(st.lists(st.sampled_from(where), min_size=1, max_size=len(dealt) - 1))
+        most = len(dealt) - 1
+        chosen = draw(st.lists(st.sampled_from(where), min_size=draw(st.sampled_from((1, most))), max_size=most))
         lengths = [min(chosen.count(image), length) for image, length in enumerate(lengths)]
     return tuple(target.take(np.arange(length)) for target, length in zip(targets, lengths, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -85,3 +86,11 @@ def test_invariants_are_found_by_id_and_by_number() -> None:
     )
     with pytest.raises(UnknownInvariant, match="`detr-spec list` shows them all"):
         find_invariants("zzzzzz")
+
+
+def test_what_is_rare_gets_more_cases_and_what_takes_long_gets_fewer() -> None:
+    [ordinary] = find_invariants("criterion.keys")
+    counts = [(1, 1, 30), (1, 6, 180), (2, 1, 15), (2, 3, 45), (50, 1, 1)]
+    for cost, rarity, cases in counts:
+        assert replace(ordinary, cost=cost, rarity=rarity).case_count(30) == cases
+        assert replace(ordinary, cost=cost, rarity=rarity).affordable(30) == max(1, 30 // cost)

@@ -64,8 +64,8 @@ def failing() -> Failing:
 
         def cases(item: Invariant) -> int:
             if suspected is None:
-                return max(item.case_count(examples), min(examples, ENOUGH))
-            return examples if item.id in suspected else item.case_count(-(-examples // 3))
+                return max(item.affordable(examples), min(examples, ENOUGH))
+            return examples if item.id in suspected else item.affordable(-(-examples // 3))
 
         return {item.id for item in asked if (among is None or item.id in among) and _fails(item, subject, cases(item))}
 
