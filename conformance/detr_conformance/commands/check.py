@@ -23,6 +23,7 @@ from detr_conformance.reports.show import show_report
 from detr_conformance.reports.writing import require_all_writable, write_outputs
 from detr_conformance.running.judges import Judges
 from detr_conformance.running.progress import importing, shown_progress
+from detr_conformance.running.quick import Quick
 from detr_conformance.running.report import Report
 from detr_conformance.running.run import Request, judges_for, parsed_seed, request
 from detr_conformance.running.selection import Selection
@@ -50,6 +51,7 @@ from detr_conformance.testee.names import isolated_name
 )
 @click.option("--vectors", "vectors_path", type=OutputPath(), help="Leave failing cases in this folder.")
 @click.option("--accept", is_flag=True, help="Write what is violated into the ledger, and leave the reasons to you.")
+@click.option("--quick", is_flag=True, help="Replay a kept vector of each invariant, and draw a few cases: seconds.")
 @click.option("--minutes", type=float, help="Judge by one seed after another until the time is up.")
 @click.option(
     "--time-limit",
@@ -80,6 +82,7 @@ def command(
     ledger: tuple[Path, ...],
     vectors_path: Path | None,
     accept: bool,
+    quick: bool,
     minutes: float | None,
     time_limit: float | None,
     shard: str | None,
@@ -99,6 +102,11 @@ def command(
     given = graph_names(implementation, selection.profile, graphs)
     names = [isolated_name(name) for name in given] if isolate else given
     drawn = parsed_seed(seed)
+    if quick:
+        if accept or shard is not None or minutes is not None:
+            raise UsageError("--quick is a look in this process; expected neither --accept, --shard nor --minutes")
+        asked = request(selection, examples=1, seed=drawn, device=device, ledger=ledger, database=database)
+        return run_quick(names, asked, outputs, vectors_path)
     if accept:
         if shard is not None or database:
             raise UsageError("--accept takes the violations of a whole run; expected neither --shard nor --database")
@@ -141,6 +149,15 @@ def run_check(
     if vectors_path is not None:
         require_folder(vectors_path)
     return concluded(_judged(names, asked, workers, time_limit, memory_limit), outputs, vectors_path)
+
+
+def run_quick(names: Sequence[str], asked: Request, outputs: Outputs, vectors_path: Path | None) -> int:
+    """The exit code of a look that takes seconds."""
+    require_all_writable(outputs)
+    if vectors_path is not None:
+        require_folder(vectors_path)
+    with Quick() as judges:
+        return concluded(judged_by(judges, names, asked), outputs, vectors_path)
 
 
 def concluded(report: Report, outputs: Outputs, vectors_path: Path | None) -> int:

@@ -37,13 +37,13 @@ def judge_vectors(
                 continue
     if not judged:
         return blank_judgement(invariant, Verdict.VACUOUS, "no vector asks it")
-    found = summed(_telling(judged), judged)
+    found = summed(telling(judged), judged)
     if found.verdict is Verdict.HOLDS and variety.is_lacking(found.fired):
         return replace(found, verdict=Verdict.VACUOUS, message=ALIKE)
     return found
 
 
-def _telling(judged: Sequence[Judgement]) -> Judgement:
+def telling(judged: Sequence[Judgement]) -> Judgement:
     """The judgement that speaks for all."""
     failing = [judgement for judgement in judged if judgement.verdict.fails]
     return failing[0] if failing else min(judged, key=lambda judgement: LAST.index(judgement.verdict))

@@ -34,13 +34,15 @@ def packed(vectors: Sequence[Vector]) -> dict[str, bytes]:
 
 
 @cache
+def set_text(component: str) -> str:
+    """The text of the file of the set for a component."""
+    packed = files("detr_conformance") / "data" / "vectors" / f"{component}.jsonl.gz"
+    return gzip.decompress(packed.read_bytes()).decode()
+
+
 def set_texts() -> Mapping[str, str]:
     """The text of each file of the set, by component."""
-    folder = files("detr_conformance") / "data" / "vectors"
-    found = {}
-    for component in COMPONENTS:
-        found[component] = gzip.decompress((folder / f"{component}.jsonl.gz").read_bytes()).decode()
-    return found
+    return {component: set_text(component) for component in COMPONENTS}
 
 
 def export(folder: Path) -> tuple[int, int]:
