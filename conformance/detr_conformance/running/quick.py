@@ -28,7 +28,7 @@ FRESH = 24
 class Quick(ThisProcess):
     """Judges one task after the other in this process, where what hangs or dies ends all.
 
-    Each invariant is judged by the shortest vector of the kept set that names it, in the implementation's dialect; some
+    Each invariant is judged by the longest vector of the kept set that names it, in the implementation's dialect; some
     of those that hold, and those without a vector, as a check does, on `examples` fresh cases.
     """
 
@@ -51,7 +51,7 @@ class Quick(ThisProcess):
 def _judged(invariant: Invariant, implementation: Implementation, afresh: bool, how: dict[str, Any]) -> Judgement:
     if invariant.cost > LONG:
         return blank_judgement(invariant, Verdict.VACUOUS, "left out of a quick look, as it takes long")
-    vector = _shortest(implementation.profile.name, invariant.component).get(invariant.id)
+    vector = _longest(implementation.profile.name, invariant.component).get(invariant.id)
     if vector is None:
         return judge(invariant, implementation, **how)
     replayed = judge_vectors(invariant, implementation, [vector], how["device"])
@@ -62,10 +62,10 @@ def _judged(invariant: Invariant, implementation: Implementation, afresh: bool, 
 
 
 @cache
-def _shortest(profile: str, component: str) -> dict[str, Vector]:
-    """The shortest vector of the kept set for each invariant of a component in a dialect, by the invariant's id."""
+def _longest(profile: str, component: str) -> dict[str, Vector]:
+    """The longest vector of the kept set, which shows most, for each invariant of a component in a dialect, by the invariant's id."""
     named = f'"name":"{profile}"'
-    lines = sorted((line for line in set_text(component).splitlines() if named in line), key=len)
+    lines = sorted((line for line in set_text(component).splitlines() if named in line), key=len, reverse=True)
     found: dict[str, Vector] = {}
     for placed in vectors_in("\n".join(lines), component) if lines else ():
         if placed.vector.case.configuration.profile.name == profile:
