@@ -63,7 +63,7 @@ def _judged(invariant: Invariant, implementation: Implementation, afresh: bool, 
 
 @cache
 def _longest(profile: str, component: str) -> dict[str, Vector]:
-    """The longest vector of the kept set, which shows most, for each invariant of a component in a dialect, by the invariant's id."""
+    """The longest vector of the kept set, which shows most, for each invariant of a component in a dialect, by id."""
     named = f'"name":"{profile}"'
     lines = sorted((line for line in set_text(component).splitlines() if named in line), key=len, reverse=True)
     found: dict[str, Vector] = {}
