@@ -258,6 +258,7 @@ def matched_label(component: Build, case: SetCase) -> None:
     breaks="boxes taken in the targets' order, not the matching's; boxes of another image",
     cases=SEVERAL_TARGETS,
     applies=with_boxes,
+    rarity=2,
 )
 def matched_box(component: Build, case: SetCase) -> None:
     """Moving a matched target onto its query's box lowers both box losses.

@@ -25,6 +25,7 @@ CASES = with_edges(set_cases(regimes=ORDINARY_REGIMES, layers=(1, 3), targets=(1
     ),
     cases=CASES,
     applies=lambda profile: bool(edge_terms(profile)),
+    rarity=3,
 )
 def distribution_values(component: Factory[Criterion], case: SetCase) -> None:
     """Each loss of the distributions of edges is there in every layer that has it, and equals its definition.
@@ -50,6 +51,7 @@ def distribution_values(component: Factory[Criterion], case: SetCase) -> None:
     ),
     cases=CASES,
     applies=lambda profile: bool(edge_terms(profile)),
+    rarity=3,
 )
 def distribution_slopes(component: Factory[Gradients], case: SetCase) -> None:
     """The gradient of each loss of distributions is the slope of its definition, and moves them alone.

@@ -55,7 +55,7 @@ VALUE_CASES = mask_cases(regimes=ORDINARY_REGIMES, layers=(1, 2), targets=(1, 5)
     ),
     cases=VALUE_CASES,
     applies=judging("mask"),
-    rarity=2,
+    rarity=3,
 )
 def mask_value(component: Build, case: SetCase) -> None:
     """The first loss of masks, focal or cross-entropy, equals its definition under the criterion's matching.
@@ -74,7 +74,7 @@ def mask_value(component: Build, case: SetCase) -> None:
     breaks="no + 1, or another one; logits in place of probabilities; squares in the denominator; sums over all pairs",
     cases=VALUE_CASES,
     applies=judging("dice"),
-    rarity=2,
+    rarity=3,
 )
 def dice_value(component: Build, case: SetCase) -> None:
     """The dice loss equals its definition under the criterion's matching.

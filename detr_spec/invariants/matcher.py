@@ -128,7 +128,7 @@ def int64_indices(component: Build, case: SetCase) -> None:
     source="Carion et al. 2020, equation 1; norm §3",
     breaks="a cost term with the wrong sign, weight or box format; greedy matching; costs of another image; an epsilon",
     cases=set_cases(regimes=(*CONTESTED_REGIMES, "minute-boxes"), queries=(2, 7), targets=(1, 6)),
-    rarity=2,
+    rarity=3,
 )
 def optimal_cost(component: Build, case: SetCase) -> None:
     """The total cost of each image's matching is the minimum over all assignments.
@@ -193,6 +193,7 @@ def ascending_queries(component: Build, case: SetCase) -> None:
     breaks="swapped index vectors where Q = n; boxes of one side in another format; a cost to be maximised",
     applies=one_to_one,
     cases=set_cases(regimes=("confident",), targets=(1, 5)),
+    rarity=2,
 )
 def recovers_shuffle(component: Build, case: SetCase) -> None:
     """Where each target is predicted by one query, confidently and exactly, the matching pairs those two.
