@@ -20,11 +20,11 @@ class UsageError(Exception):
         return "\n".join(line_of(line, LONGEST_MESSAGE) for line in self.args)
 
 
-def require_installed(what: str, *packages: str) -> None:
+def require_installed(what: str, *packages: str, extra: str = "torch") -> None:
     """Raises `UsageError` where what is asked for needs packages that are not installed."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise UsageError(f"{what} needs {', '.join(missing)}; `pip install 'detr-spec[torch]'` brings what it needs")
+        raise UsageError(f"{what} needs {', '.join(missing)}; `pip install 'detr-spec[{extra}]'` brings what it needs")
 
 
 def close_names(name: str, known: Iterable[str]) -> str:

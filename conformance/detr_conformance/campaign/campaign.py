@@ -9,6 +9,7 @@ from typing import Any
 from detr_conformance.base.errors import cause_of_death, one_line
 from detr_conformance.campaign.hunt import Hunt, hunt_by_name
 from detr_conformance.mutants.bank import Mutant
+from detr_conformance.processes.cluster import Cluster
 from detr_conformance.processes.pool import Job, Outcome, Pool
 from detr_conformance.processes.process import Died, Late
 
@@ -56,12 +57,15 @@ def survey_tasks(mutants: Sequence[Mutant], seed: int, examples: int) -> list[Ta
     return list(asked.values())
 
 
-def hunts(tasks: Sequence[Task], workers: int) -> Iterator[tuple[Hunt, ...]]:
-    """The hunts of each task as they are finished; in this process for 0 workers, without a time limit."""
-    if workers == 0:
+def hunts(tasks: Sequence[Task], workers: int, scheduler: str | None = None) -> Iterator[tuple[Hunt, ...]]:
+    """The hunts of each task as they are finished; in this process for 0 workers, without a time limit.
+
+    scheduler: the address of a Dask cluster, whose workers do them.
+    """
+    if workers == 0 and scheduler is None:
         yield from map(_run, tasks)
         return
-    with Pool(workers) as pool:
+    with Pool(workers) if scheduler is None else Cluster(scheduler) as pool:
         jobs = [Job(_run, (task,), TIME_LIMIT) for task in tasks]
         for place, outcome in pool.outcomes(jobs):
             yield _result(outcome, tasks[place])

@@ -14,7 +14,7 @@ from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import OutputPath, require_folder
 from detr_conformance.base.verdict import Judgement
 from detr_conformance.commands.accept import run_accept
-from detr_conformance.commands.options import selection_options
+from detr_conformance.commands.options import scheduler_option, selection_options
 from detr_conformance.implementations.onnx_graphs import Told, graph_names, onnx_options
 from detr_conformance.judging.judge import DEFAULT_EXAMPLES
 from detr_conformance.reports.leaving import leave_vectors
@@ -44,6 +44,7 @@ from detr_conformance.testee.names import isolated_name
 @click.option("--seed", default="0", show_default=True, help="An integer, or 'random' for fresh cases.")
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
 @click.option("-n", "--workers", type=int, default=1, show_default=True, help="Worker processes; 0 for none.")
+@scheduler_option
 @onnx_options
 @output_options
 @click.option(
@@ -78,6 +79,7 @@ def command(
     seed: str,
     device: str,
     workers: int,
+    scheduler: str | None,
     outputs: Outputs,
     ledger: tuple[Path, ...],
     vectors_path: Path | None,
@@ -103,13 +105,17 @@ def command(
     names = [isolated_name(name) for name in given] if isolate else given
     drawn = parsed_seed(seed)
     if quick:
-        if accept or shard is not None or minutes is not None:
-            raise UsageError("--quick is a look in this process; expected neither --accept, --shard nor --minutes")
+        if accept or shard is not None or minutes is not None or scheduler is not None:
+            raise UsageError(
+                "--quick is a look in this process; expected neither --accept, --shard, --minutes nor --scheduler"
+            )
         asked = request(selection, examples=1, seed=drawn, device=device, ledger=ledger, database=database)
         return run_quick(names, asked, outputs, vectors_path)
     if accept:
-        if shard is not None or database:
-            raise UsageError("--accept takes the violations of a whole run; expected neither --shard nor --database")
+        if shard is not None or database or scheduler is not None:
+            raise UsageError(
+                "--accept takes the violations of a whole run; expected neither --shard, --database nor --scheduler"
+            )
         asked = request(selection, examples=examples, seed=drawn, device=device)
         others = {"--minutes": minutes, "--vectors": vectors_path}
         return run_accept(names, asked, ledger, workers, outputs, others, time_limit, memory_limit)
@@ -127,6 +133,7 @@ def command(
         names,
         asked,
         workers=workers,
+        scheduler=scheduler,
         outputs=outputs,
         vectors_path=vectors_path,
         time_limit=time_limit,
@@ -139,6 +146,7 @@ def run_check(
     asked: Request,
     *,
     workers: int,
+    scheduler: str | None = None,
     outputs: Outputs,
     vectors_path: Path | None = None,
     time_limit: float | None,
@@ -148,7 +156,10 @@ def run_check(
     require_all_writable(outputs)
     if vectors_path is not None:
         require_folder(vectors_path)
-    return concluded(_judged(names, asked, workers, time_limit, memory_limit), outputs, vectors_path)
+    shown = partial(importing, console=error_console())
+    with judges_for(names, workers, time_limit, asked.examples, memory_limit, shown, scheduler) as judges:
+        report = judged_by(judges, names, asked)
+    return concluded(report, outputs, vectors_path)
 
 
 def run_quick(names: Sequence[str], asked: Request, outputs: Outputs, vectors_path: Path | None) -> int:
@@ -171,13 +182,6 @@ def concluded(report: Report, outputs: Outputs, vectors_path: Path | None) -> in
             for path in leave_vectors(report, vectors_path):
                 console.show(f"vector: {path}")
     return report.exit_code
-
-
-def _judged(names: Sequence[str], asked: Request, workers: int, time_limit: float | None, memory_limit: int) -> Report:
-    """The report; an interrupt ends the check with what is known by then."""
-    shown = partial(importing, console=error_console())
-    with judges_for(names, workers, time_limit, asked.examples, memory_limit, shown) as judges:
-        return judged_by(judges, names, asked)
 
 
 def judged_by(judges: Judges, names: Sequence[str], asked: Request) -> Report:

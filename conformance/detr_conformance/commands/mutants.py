@@ -16,6 +16,7 @@ from detr_conformance.campaign.campaign import expected_tasks, hunts, survey_tas
 from detr_conformance.campaign.hunt import Hunt
 from detr_conformance.campaign.matrix import matrix_of
 from detr_conformance.campaign.show import as_json, as_markdown, interrupted_lines, show_bank, show_matrix
+from detr_conformance.commands.options import scheduler_option
 from detr_conformance.judging.judge import DEFAULT_EXAMPLES
 from detr_conformance.mutants.bank import chosen_mutants
 
@@ -48,6 +49,7 @@ _FILE = OutputPath(dir_okay=False)
 )
 @click.option("--own", is_flag=True, help="Only in each mutant's first profile, not in those that inherit it.")
 @click.option("-n", "--workers", type=click.IntRange(0), default=1, show_default=True, help="Processes; 0 for none.")
+@scheduler_option
 @click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
 @click.option("--markdown", "markdown_path", type=_FILE, help="Write a table of the mutants.")
 def command(
@@ -58,6 +60,7 @@ def command(
     survey_examples: int,
     own: bool,
     workers: int,
+    scheduler: str | None,
     json_path: Path | None,
     markdown_path: Path | None,
 ) -> int:
@@ -78,7 +81,7 @@ def command(
         show_bank(chosen, output_console())
         return 0
     tasks = expected_tasks(chosen, range(seeds), examples, own=own) + survey_tasks(chosen, 0, survey_examples)
-    searches = _shown(hunts(tasks, workers), len(tasks), error_console())
+    searches = _shown(hunts(tasks, workers, scheduler), len(tasks), error_console())
     found: list[Hunt] = []
     try:
         for search in searches:

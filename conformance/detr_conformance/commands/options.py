@@ -10,6 +10,11 @@ import click
 
 from detr_conformance.running.selection import Selection
 
+scheduler_option = click.option(
+    "--scheduler", metavar="ADDRESS", help="Use the workers of a Dask cluster, such as tcp://host:8786."
+)
+"""Where the work is done, in place of worker processes of this machine."""
+
 
 def selection_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command --profile, --component, --invariant and --level, and its function one argument `selection`."""

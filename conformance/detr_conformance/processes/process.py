@@ -38,6 +38,9 @@ class Died(Exception):
         super().__init__(f"wait status {status}")
         self.status = status
 
+    def __reduce__(self) -> tuple[type[Died], tuple[int]]:
+        return Died, (self.status,)
+
     @property
     def exit_code(self) -> int:
         """The exit code, or minus the signal that ended it."""

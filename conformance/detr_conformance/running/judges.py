@@ -13,6 +13,7 @@ from detr_conformance.implementations.resolve import resolve
 from detr_conformance.judging.judge import blank_judgement, not_made_smaller
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.judging import judge_listed
+from detr_conformance.processes.cluster import Cluster, Lost
 from detr_conformance.processes.pool import Job, Outcome, Pool
 from detr_conformance.processes.process import Died, Garbled, Late
 from detr_conformance.running import worker
@@ -98,14 +99,14 @@ class ThisProcess:
 
 
 class Workers:
-    """Judges in worker processes, which alone import the implementations.
+    """Judges in worker processes, here or of a cluster, which alone import the implementations.
 
     A task that takes longer than the time limit has timed out; one whose process dies has crashed; unless the task was
     found to be violated before that.
     """
 
-    def __init__(self, count: int, addresses: Sequence[str], importing: Importing = nullcontext) -> None:
-        self._pool = Pool(count)
+    def __init__(self, pool: Pool | Cluster, addresses: Sequence[str], importing: Importing = nullcontext) -> None:
+        self._pool = pool
         self._addresses = tuple(addresses)
         self._importing = importing
         self._found: dict[str, Outcome] = {}
@@ -183,7 +184,7 @@ def _verdict(failure: Exception) -> Verdict:
     """What it is called that a worker did not do what it was asked."""
     if isinstance(failure, Late):
         return Verdict.TIMED_OUT
-    return Verdict.CRASHED if isinstance(failure, Died) else Verdict.ERROR
+    return Verdict.CRASHED if isinstance(failure, (Died, Lost)) else Verdict.ERROR
 
 
 def _reason(failure: Exception) -> str:
@@ -196,4 +197,6 @@ def _reason(failure: Exception) -> str:
         return f"what the worker process answers cannot be read, as it is not alone to write where it does: {failure}"
     if isinstance(failure, OSError):
         return f"no worker process can be started: {one_line(failure)}"
+    if isinstance(failure, Lost):
+        return f"the workers of the cluster that were given it were lost: {failure}"
     return f"the worker process failed with {failure}"

@@ -24,6 +24,8 @@ from detr_conformance.judging.uncallable import told_once
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.matching import entries_for, require_applicable
 from detr_conformance.ledger.reading import read_ledger
+from detr_conformance.processes.cluster import Cluster
+from detr_conformance.processes.pool import Pool
 from detr_conformance.running.judges import Importing, Judges, Task, ThisProcess, Workers
 from detr_conformance.running.report import ImplementationReport, Report
 from detr_conformance.running.selection import Selection, Subject, chosen_invariants, chosen_subjects, require_device
@@ -191,18 +193,18 @@ def check(
     shard: str | None = None,
     database: Sequence[str | Path] = (),
     progress: Progress | None = None,
+    scheduler: str | None = None,
 ) -> Report:
     """The report on an implementation: an `Implementation`, a name as `resolve` takes it, or a list of those.
 
     profile, components, invariants (ids, or numbers of the norm) and level narrow what is asked. device: where
-    the implementations are to compute, such as "cuda". workers: 0
-    judges in this process; more judge in so many worker processes, for which implementations are given by
-    name, with `time_limit` seconds for each invariant. isolate: each implementation, given by name, runs in a process
-    of its own, which may allocate `memory_limit` MiB. ledger: files of expected violations. shard: "2/5" judges the
-    second of five parts, to be merged with the others. database: folders in which cases are kept that failed, which are
-    run first. Without one, the judgements depend neither on the number
-    of workers nor of shards, nor on whether implementations are isolated, nor on earlier runs. Raises `UsageError`
-    for what cannot be done as it is asked.
+    the implementations are to compute, such as "cuda". workers: 0 judges in this process; more judge in so many worker
+    processes, for which implementations are given by name, with `time_limit` seconds for each invariant. scheduler: the
+    address of a Dask cluster, whose workers judge instead. isolate: each implementation, given by name, runs in a
+    process of its own, which may allocate `memory_limit` MiB. ledger: files of expected violations. shard: "2/5" judges
+    the second of five parts, to be merged with the others. database: folders in which cases are kept that failed, which
+    are run first. Without one, the judgements depend neither on the number of workers nor of shards, nor on whether
+    implementations are isolated, nor on earlier runs. Raises `UsageError` for what cannot be done as it is asked.
     """
     asked = request(
         Selection(profile, tuple(components or ()), tuple(invariants or ()), level),
@@ -216,7 +218,7 @@ def check(
     judgements: dict[int, Judgement] = {}
     if isolate:
         implementation = isolated_names(implementation)
-    with judges_for(implementation, workers, time_limit, examples, memory_limit) as judges:
+    with judges_for(implementation, workers, time_limit, examples, memory_limit, scheduler=scheduler) as judges:
         plan = asked.plan(implementation, judges.find)
         for place, judgement in plan.judgements(judges):
             judgements[place] = judgement
@@ -263,8 +265,9 @@ def judges_for(
     examples: int,
     memory_limit: int = DEFAULT_MEMORY_LIMIT,
     importing: Importing = nullcontext,
+    scheduler: str | None = None,
 ) -> Judges:
-    """This process for 0 workers, else so many worker processes.
+    """This process for 0 workers, else so many worker processes; or those of a Dask cluster, by its address.
 
     importing: gives the context in which an address is imported, as that takes long.
     Raises `UsageError` for a number or a time limit that makes no sense, and for workers where an
@@ -276,7 +279,7 @@ def judges_for(
         raise UsageError(f"time limit is {limit:g}; expected a positive number of seconds")
     _require("memory limit", memory_limit, 0)
     set_bounds(limit, memory_limit)
-    if workers == 0:
+    if workers == 0 and scheduler is None:
         return ThisProcess(importing)
     if os.name == "nt":
         raise UsageError("worker processes need a system like Linux or macOS; give -n 0 for none")
@@ -286,7 +289,7 @@ def judges_for(
             "worker processes cannot find an implementation that is given as an object; "
             "give its name, such as 'package.module:attribute', or workers=0"
         )
-    return Workers(workers, addresses, importing)
+    return Workers(Pool(workers) if scheduler is None else Cluster(scheduler), addresses, importing)
 
 
 def stand_in(address: str, failure: NotStarted, profile: str | None) -> Subject:
