@@ -65,7 +65,7 @@ def summary(matrix: Matrix) -> list[str]:
         f"{len(matrix.mutants)} mutants: {defects - len(matrix.survivors)} of {defects} defects found on every one of "
         f"{len(matrix.seeds)} seeds, {len(matrix.equivalents)} equivalents"
         + (f"; median examples to kill: {median:g}" if median is not None else ""),
-        f"expected invariants with {matrix.examples} examples on each seed, "
+        f"expected invariants with {matrix.examples} examples, more for what seeks the rare, on each seed, "
         + ("in the first of a mutant's profiles alone, " if matrix.own else "")
         + (f"every other one with {matrix.survey_examples} on the first" if matrix.survey_examples else "no other ones")
         + f"; detr-spec {installed_version()}",
