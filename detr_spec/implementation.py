@@ -278,6 +278,15 @@ PARTED = (BoxOperations, Assignment, Heads, Decoder, Model)
 """The components that consist of several functions."""
 
 
+def with_functions(component: Given, wrap: Callable[[str, Function], Function]) -> Given:
+    """The component with its function, of no name, or each of its functions by name, wrapped."""
+    if not isinstance(component, PARTED):
+        return cast(Given, wrap("", cast(Function, component)))
+    parts = {part.name: getattr(component, part.name) for part in fields(component)}
+    wrapped: dict[str, Any] = {name: wrap(name, part) for name, part in parts.items() if part is not None}
+    return cast(Given, replace(component, **wrapped))
+
+
 def around(component: Given, wrap: Callable[[Function], Function]) -> Given:
     """The component with every call wrapped: of a factory, of what it returns, and of all parts."""
     if isinstance(component, PARTED):

@@ -20,6 +20,7 @@ COMMANDS = {
     "bench": "Time matchers and criteria side by side.",
     "catalogue": "Print the catalogue of all invariants, as Markdown.",
     "check": "Judge implementations by the invariants.",
+    "compare": "Ask two implementations the same, and say what moved and who is right.",
     "explain": "Explain an invariant, by its id or its number in the norm.",
     "init": "Probe a criterion, a matcher, a module …, and write what a gate in CI needs.",
     "judge-answers": "Judge the ANSWERS that a program wrote into a file.",

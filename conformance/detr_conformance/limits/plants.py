@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import PARTED
+from detr_spec.implementation import with_functions
 from detr_spec.invariant import Invariant
 from detr_spec.profile import Keys, Profile
 from detr_spec.values import Floats, LayerGradient, Losses, LossGradients, Outputs, round_to
@@ -65,7 +65,7 @@ class Plant:
 
             return call
 
-        return lambda configuration: _with_functions(factory(configuration), changed)
+        return lambda configuration: with_functions(factory(configuration), changed)
 
 
 def remembering(factory: Factory) -> Factory:
@@ -86,19 +86,10 @@ def remembering(factory: Factory) -> Factory:
     def build(configuration: Configuration) -> Any:
         key = pickle.dumps(configuration)
         if key not in builds:
-            builds[key] = _with_functions(factory(configuration), remembered)
+            builds[key] = with_functions(factory(configuration), remembered)
         return builds[key]
 
     return build
-
-
-def _with_functions(component: Any, wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]) -> Any:
-    """The component with its function, or each of its functions by name, wrapped."""
-    if not isinstance(component, PARTED):
-        return wrap("", component)
-    parts = {part.name: getattr(component, part.name) for part in fields(component)}
-    wrapped: dict[str, Any] = {name: wrap(name, part) for name, part in parts.items() if part is not None}
-    return replace(component, **wrapped)
 
 
 def plants(invariant: Invariant, profile: Profile) -> tuple[Plant, ...]:
