@@ -45,9 +45,9 @@ def command(
     json_path: Path | None,
     markdown_path: Path | None,
 ) -> int:
-    """Ask FIRST and SECOND the same, and say what moved and who is right.
+    """Ask two implementations the same, and say what moved and who is right.
 
-    Both are names of implementations as `detr-spec check` takes them, such as an old loss and a new one. Those of one
+    FIRST and SECOND are names of implementations as `detr-spec check` takes them, such as an old loss and a new one. Those of one
     dialect are compared: each invariant is judged for both on the same cases, and what both answer to a call is
     compared bit for bit. Where invariants accuse one of the two alone, the other is right; where they accuse neither,
     both are, unless no invariant would notice any error in those numbers, where the norm is silent.
