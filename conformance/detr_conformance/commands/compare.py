@@ -47,10 +47,10 @@ def command(
 ) -> int:
     """Ask two implementations the same, and say what moved and who is right.
 
-    FIRST and SECOND are names of implementations as `detr-spec check` takes them, such as an old loss and a new one. Those of one
-    dialect are compared: each invariant is judged for both on the same cases, and what both answer to a call is
-    compared bit for bit. Where invariants accuse one of the two alone, the other is right; where they accuse neither,
-    both are, unless no invariant would notice any error in those numbers, where the norm is silent.
+    FIRST and SECOND are names of implementations as `detr-spec check` takes them, such as an old loss and a new one.
+    Those of one dialect are compared: each invariant is judged for both on the same cases, and what both answer to a
+    call is compared bit for bit. Where invariants accuse one of the two alone, the other is right; where they accuse
+    neither, both are, unless no invariant would notice any error in those numbers, where the norm is silent.
 
     Exit code 0: whatever held for FIRST holds for SECOND. 1: an invariant is broken, or no longer judged. 2: usage.
     """
