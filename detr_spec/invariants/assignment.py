@@ -42,6 +42,7 @@ def require_same_total(what: str, got: float, expected: float, allowance: float,
     source=SOURCE,
     breaks="−1 for rows left out; rows and columns exchanged; each row's best column, whoever else has it",
     cases=cost_cases(),
+    rarity=3,
 )
 def valid_pairs(component: Build, case: CostCase) -> None:
     """The answer is min(n, m) pairs of distinct rows and distinct columns, all in range.
@@ -65,6 +66,7 @@ def _optimal(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="a greedy choice; the maximum in place of the minimum; a large number that costs can exceed",
     cases=cost_cases(regimes=("general", "huge"), size=CHOICE),
+    rarity=3,
 )
 def optimal_total(component: Build, case: CostCase) -> None:
     """The total cost is the minimum over all assignments.
@@ -81,6 +83,7 @@ def optimal_total(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="tall matrices solved differently, or not at all; strides ignored",
     cases=cost_cases(regimes=FEASIBLE, size=CHOICE),
+    rarity=3,
 )
 def transposed(component: Build, case: CostCase) -> None:
     """The transposed matrix has the same minimum.
@@ -101,6 +104,7 @@ def transposed(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="costs taken to be positive; 0 or a large number used as a mark; a first guess never revised",
     cases=cost_cases(regimes=FEASIBLE, size=CHOICE),
+    rarity=3,
 )
 def constant_shift(component: Build, case: CostCase) -> None:
     """A constant added to a row or a column that must be matched keeps an optimum an optimum.
@@ -124,6 +128,7 @@ def constant_shift(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="an absolute tolerance in the solver; costs rounded to integers or to some decimals",
     cases=cost_cases(regimes=FEASIBLE, size=CHOICE),
+    rarity=3,
 )
 def positive_scale(component: Build, case: CostCase) -> None:
     """Multiplying all costs by a positive number keeps an optimum an optimum.
@@ -157,6 +162,7 @@ def _require_same_optimum(
     source=SOURCE,
     breaks="a minimum over nothing; an answer with −1 for every row; an error",
     cases=cost_cases(regimes=("empty",)),
+    rarity=3,
 )
 def empty(component: Build, case: CostCase) -> None:
     """A matrix without rows or without columns has an assignment without pairs.
@@ -184,6 +190,7 @@ def _premise_two_pairs(solver: Assignment) -> None:
     source=SOURCE,
     breaks="dimensions of length 1 squeezed away; a pair left out because its cost is positive",
     cases=cost_cases(regimes=("one-by-one",)),
+    rarity=3,
 )
 def one_by_one(component: Build, case: CostCase) -> None:
     """A matrix of one entry is answered with its one pair.
@@ -202,6 +209,7 @@ def one_by_one(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="perturbations that break ties and change the order of what was not tied; endless cycling",
     cases=cost_cases(regimes=("tied",), size=CHOICE),
+    rarity=3,
 )
 def ties(component: Build, case: CostCase) -> None:
     """The total is the minimum where many costs are equal.
@@ -218,6 +226,7 @@ def ties(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="0 as the start of a minimum; costs clamped at 0; padding with 0, which attracts nothing here",
     cases=cost_cases(regimes=("negative",), size=CHOICE),
+    rarity=3,
 )
 def negative_costs(component: Build, case: CostCase) -> None:
     """The total is the minimum where all costs are negative.
@@ -234,6 +243,7 @@ def negative_costs(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="a float32 kernel behind a float64 interface; large numbers as marks",
     cases=cost_cases(regimes=("large-offset",), size=CHOICE),
+    rarity=3,
 )
 def large_offset(component: Build, case: CostCase) -> None:
     """The total is the minimum where the costs share a large offset, within the rounding of their dtype.
@@ -250,7 +260,7 @@ def large_offset(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="an absolute tolerance; a narrower dtype inside; duplicates dropped by rounding",
     cases=cost_cases(regimes=("near-resolution",), size=CHOICE),
-    rarity=2,
+    rarity=3,
 )
 def small_gaps(component: Build, case: CostCase) -> None:
     """The total is the minimum where costs differ little, within the rounding of their dtype.

@@ -48,6 +48,7 @@ def _require_cost_refused(what: str, component: Build, case: CostCase, cost: Flo
     breaks="NaN replaced by a number; comparisons that are false for NaN, and so choose it",
     applies=refuses,
     cases=cost_cases(regimes=FEASIBLE),
+    rarity=3,
 )
 def nan_refused(component: Build, case: CostCase) -> None:
     """A cost matrix with a NaN is refused, wherever it stands.
@@ -65,6 +66,7 @@ def nan_refused(component: Build, case: CostCase) -> None:
     breaks="−∞ − (−∞) = NaN inside the solver; infinities of either sign replaced by the largest number",
     applies=refuses,
     cases=cost_cases(regimes=FEASIBLE),
+    rarity=3,
 )
 def minus_infinity_refused(component: Build, case: CostCase) -> None:
     """A cost matrix with an entry of −∞ is refused.
@@ -93,6 +95,7 @@ def _partly_forbidden(case: CostCase) -> Floats:
     breaks="infinity replaced by a number that costs can exceed; ∞ − ∞ = NaN inside; a needless error",
     applies=forbids,
     cases=cost_cases(regimes=(*FEASIBLE, "huge"), size=CHOICE),
+    rarity=3,
 )
 def infinity_forbids(component: Build, case: CostCase) -> None:
     """Where finite assignments are left, entries of +∞ are never matched, and the rest is minimised.
@@ -124,6 +127,7 @@ def infinity_forbids(component: Build, case: CostCase) -> None:
     breaks="forbidden pairs matched in silence; fewer pairs returned; an endless search",
     applies=refuses,
     cases=cost_cases(regimes=FEASIBLE),
+    rarity=3,
 )
 def infeasible_refused(component: Build, case: CostCase) -> None:
     """A cost matrix whose every assignment holds an entry of +∞ is refused.
@@ -161,6 +165,7 @@ BATCHES = cost_cases(regimes=("general", "huge"), problems=(2, 4), size=(0, 6))
     source=SOURCE,
     breaks="padding matched; the longest problem's length used for all; an empty problem skipped",
     cases=BATCHES,
+    rarity=3,
 )
 def batch_valid_pairs(component: Build, case: CostCase) -> None:
     """In a batch of problems of any sizes each gets min(n, m) pairs in its own range: no padding is matched.
@@ -178,6 +183,7 @@ def batch_valid_pairs(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="one problem's costs or prices used for the next; padding that is cheaper than a real pair",
     cases=BATCHES,
+    rarity=3,
 )
 def batch_one_by_one(component: Build, case: CostCase) -> None:
     """Each problem of a batch has the total that it has alone.
@@ -203,6 +209,7 @@ def _pairs(matching: Matching) -> list[tuple[object, object]]:
     source=SOURCE,
     breaks="prices kept from the last problem; ties broken at random; buffers not cleared",
     cases=cost_cases(),
+    rarity=3,
 )
 def repeatable(component: Build, case: CostCase) -> None:
     """The same cost matrix gives the same pairs again, whatever was solved in between.
@@ -224,6 +231,7 @@ def repeatable(component: Build, case: CostCase) -> None:
     source=SOURCE,
     breaks="rows reduced in place; infinities or maxima written into the caller's matrix",
     cases=cost_cases(problems=(1, 3)),
+    rarity=3,
 )
 def input_unchanged(component: Build, case: CostCase) -> None:
     """Solving leaves the cost matrix as it was, alone and in a batch.
