@@ -9,7 +9,8 @@ The way of one batch: `batch` packs it, `matcher` computes the costs of each ima
 them chooses the machine: `torch` has the costs and losses that run anywhere; `cuda`, with CuPy, does all of this in
 five kernels; on the CPU numba, where it is installed, compiles what `compiled.kernels` hold, `cpu` takes the losses
 from there, and large passes run in as many threads as torch has. Gradients of gradients are refused where the backward
-pass is written by hand: of the classification losses, and of all losses where kernels or numba compute them.
+pass is written by hand: of the classification losses, and of all losses where kernels or numba compute them. Where the
+layers' logits are slices of one tensor on the CPU, as models make them, its gradient is written once (`slices`).
 """
 
 from __future__ import annotations

@@ -7,10 +7,13 @@ read in blocks of a few problems, so that one stays in the cache; on other devic
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from .slices import places_in_memory
 
 BLOCK_ELEMENTS = 2**19
 
@@ -20,7 +23,7 @@ it from there anew, page by page, takes longer than to compute what lies in it."
 
 
 class LikeLogits(NamedTuple):
-    """A number for each logit of P = L·B problems: parts [k·B, Q, C], each of the memory of k layers."""
+    """A number for each logit of P = L·B problems: parts [k·B, Q, C], each of k layers."""
 
     parts: tuple[Tensor, ...]
     images: int
@@ -50,14 +53,27 @@ class LikeLogits(NamedTuple):
 
 
 def memory_like(layers: Sequence[Tensor]) -> LikeLogits:
-    """Return memory for a number of each logit, whose values mean nothing yet; layers: [B, Q, C] each."""
+    """Return memory for a number of each logit, whose values mean nothing yet; layers: [B, Q, C] each.
+
+    Layers that are slices of one tensor have theirs in one piece, in the same order.
+    """
     first = layers[0]
     images = len(first)
     together = len(layers)
+    places = places_in_memory(layers)
+    if places is not None:
+        return LikeLogits(_parts_at(places, first.new_empty(len(layers) * images, *first.shape[1:]), images), images)
     if first.device.type == "cpu":
         together = max(MEMORY_BYTES // max(first.numel() * first.element_size(), 1), 1)
     counts = [min(together, len(layers) - start) for start in range(0, len(layers), together)]
     return LikeLogits(tuple(first.new_empty(count * images, *first.shape[1:]) for count in counts), images)
+
+
+def _parts_at(places: Sequence[int], memory: Tensor, images: int) -> tuple[Tensor, ...]:
+    """Return the memory of layers at these places, in as few parts as have it side by side."""
+    starts = [at for at in range(len(places)) if at == 0 or places[at] != places[at - 1] + 1]
+    runs = [places[start:stop] for start, stop in pairwise([*starts, len(places)])]
+    return tuple(memory[run[0] * images : (run[-1] + 1) * images] for run in runs)
 
 
 def copy_of(layers: Sequence[Tensor]) -> LikeLogits:

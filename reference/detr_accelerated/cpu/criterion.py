@@ -14,6 +14,7 @@ from ..batch.batch import Batch
 from ..compiled.calling import compiled_for, imported, in_threads, threads_worth
 from ..dialects import Dialect, LossFormula
 from ..layer_losses import LayerLosses, by_name, connected
+from ..slices import SliceGradients
 from ..torch.class_losses import refuse_second_derivatives
 from .class_losses import MatchedTargets, array, class_losses
 
@@ -57,6 +58,7 @@ class _Losses(torch.autograd.Function):
         # Each has memory of its own, so that it may be multiplied in place by its weight.
         found = [predictions[0].new_full((), number) for number in (*losses.ravel().tolist(), class_error)]
         ctx.save_for_backward(*predictions)
+        ctx.slices = SliceGradients(predictions[:layers])
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*found[3 * layers :])
         return tuple(found)
@@ -69,6 +71,7 @@ class _Losses(torch.autograd.Function):
         of_class, of_l1, of_giou = shares.reshape(3, len(logits))
         with np.errstate(invalid="ignore", divide="ignore"):
             of_logits = ctx.class_losses.gradients(logits, of_class / ctx.class_losses.divisors)
+        of_logits = ctx.slices.shared(of_logits)
         of_boxes = _box_gradients(ctx, boxes, of_l1 / ctx.formula.num_boxes, of_giou / ctx.formula.num_boxes)
         return None, None, None, *connected(given, of_logits, of_boxes, [one.dtype for one in logits] * 2)
 

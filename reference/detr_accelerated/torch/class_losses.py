@@ -19,6 +19,7 @@ from detr_reference.boxes import upcast_half
 from ..batch.predictions import Predictions
 from ..batch.softmax import softmax, surprise
 from ..like_logits import LikeLogits, copy_of
+from ..slices import SliceGradients
 
 SOFTPLUS_THRESHOLD = 40.0
 """From here on log(1 + exp(z)) is z to the last bit of a float64; torch's own threshold of 20 is meant for float32."""
@@ -75,6 +76,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         losses = weights * surprise(predictions.layers, ctx.probabilities, classes)
         weight_sums = weights.view(len(layers), -1).sum(dim=1)
         ctx.save_for_backward(classes, weights, weight_sums, *layers)
+        ctx.slices = SliceGradients(layers)
         return losses.view(len(layers), -1).sum(dim=1) / weight_sums
 
     @staticmethod
@@ -88,7 +90,7 @@ class _WeightedCrossEntropy(torch.autograd.Function):
         for slopes, own_classes, own in gradient.blocks(classes, share[..., None]):
             slopes.mul_(own)
             slopes.scatter_add_(2, own_classes[..., None], -own)
-        return None, None, None, *_as_given(gradient, layers)
+        return None, None, None, *ctx.slices.shared(_as_given(gradient, layers))
 
 
 class _SigmoidFocalLoss(torch.autograd.Function):
@@ -98,6 +100,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     ) -> Tensor:
         ctx.alpha, ctx.gamma, ctx.slopes = alpha, gamma, predictions.take_logits()
         ctx.save_for_backward(*positive, *layers)
+        ctx.slices = SliceGradients(layers)
         return _focal_sums(ctx.slopes, positive, alpha, gamma).view(len(layers), -1).sum(dim=1)
 
     @staticmethod
@@ -111,7 +114,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         ctx.slopes = None
         for own, share in zip(slopes.layers, loss_gradient, strict=True):
             own.mul_(share)
-        return None, None, None, None, *_as_given(slopes, layers)
+        return None, None, None, None, *ctx.slices.shared(_as_given(slopes, layers))
 
 
 def _focal_sums(logits: LikeLogits, positive: Positive, alpha: float, gamma: float) -> Tensor:
