@@ -208,10 +208,7 @@ def test_what_raises_or_is_not_provided_does_not_hold(of_assignment: Path) -> No
     found = verdicts(judged(of_assignment, lines), "assignment")
     assert found["assignment.batch-valid-pairs"] is Verdict.NOT_PROVIDED
     assert found["assignment.optimal-total"] is Verdict.HOLDS
-    raised = {"raised": {"type": "ValueError", "text": "no answer"}}
-    lines = [{**line, "answers": [raised] * len(line["answers"])} for line in lines]
-    found = verdicts(judged(of_assignment, lines), "assignment")
-    assert found["assignment.optimal-total"] is Verdict.ERROR
+    found = verdicts(judged(of_assignment, list(map(raising, lines))), "assignment")
     assert Verdict.HOLDS not in found.values()
 
 
@@ -219,6 +216,26 @@ def test_answers_of_a_wrong_form_are_violations(of_assignment: Path) -> None:
     lines = answered(of_assignment, solved(linear_sum_assignment))
     floats = json.loads(json.dumps(lines).replace("int64", "float64"))
     assert verdicts(judged(of_assignment, floats), "assignment")["assignment.valid-pairs"] is Verdict.VIOLATED
+
+
+def raising(line: dict[str, Any]) -> dict[str, Any]:
+    return {**line, "answers": [{"raised": {"type": "ValueError", "text": "no answer"}}] * len(line["answers"])}
+
+
+def test_what_raised_in_each_call_is_one_finding(of_assignment: Path) -> None:
+    lines = answered(of_assignment, solved(linear_sum_assignment))
+    report = judged(of_assignment, list(map(raising, lines)))
+    (item,) = report.implementations
+    failing = [judgement for judgement in item.judgements if judgement.verdict.fails]
+    told = [judgement.message.partition(" cannot be called")[0] for judgement in failing]
+    assert sorted(told) == ["solve of the assignment", "solve_batch of the assignment"]
+    assert {judgement.verdict for judgement in failing} == {Verdict.CANNOT_BE_CALLED}
+
+
+def test_what_answered_once_raised_in_findings_of_their_own(of_assignment: Path) -> None:
+    first, *others = answered(of_assignment, solved(linear_sum_assignment))
+    found = verdicts(judged(of_assignment, [first, *map(raising, others)]), "assignment")
+    assert found["assignment.optimal-total"] is Verdict.ERROR
 
 
 def test_what_was_not_observed_is_not_provided(of_assignment: Path) -> None:

@@ -15,6 +15,7 @@ from detr_conformance.encoding.plain_data import plain_data, told
 from detr_conformance.judging.passed import numbers_built_with
 from detr_conformance.judging.search import Component, search
 from detr_conformance.testee.ended import Ended
+from detr_conformance.testee.names import spoken
 from detr_conformance.testee.stopwatch import Stopwatch
 from detr_conformance.vectors.vector import counterexample_document
 from detr_spec.configuration import Configuration
@@ -171,8 +172,7 @@ def _ask(invariant: Invariant, raising: Callable[[Any], None], component: Compon
 def _found(invariant: Invariant, profile: Profile, function: str, case: Any, calls: Calls) -> Uncallable:
     error = calls.raised[function][0].error
     built_with = numbers_built_with(invariant, case.configuration)
-    part = "post-processing" if invariant.component == "postprocess" else invariant.component
-    what = f"the {part}" if function in (FACTORY, "") else f"{function} of the {part}"
+    what = spoken(invariant.component, "" if function == FACTORY else function)
     given = _given(invariant.component, profile)
     how = "Built from a configuration" if function == FACTORY else f"Called with {given}"
     where = raised_at(error)

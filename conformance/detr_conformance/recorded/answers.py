@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from detr_conformance.base.text import counted
 from detr_conformance.encoding.checks import items, record, shown, text
 from detr_conformance.encoding.files import ANSWERS
 from detr_conformance.encoding.places import Place
+from detr_conformance.encoding.plain_data import told
 from detr_conformance.recorded.calls import Question
 from detr_conformance.testee.messages import RaisedThere
+from detr_conformance.testee.names import spoken
 from detr_conformance.testee.signatures import Signature, signatures
 from detr_spec.values import InvalidValue
 from detr_spec.violation import NotProvided, Violation
@@ -55,6 +58,27 @@ def read_answers(path: Path, questions: Sequence[Question], asked_in: Path) -> d
             answered.setdefault(name, answer)
     _require_all(path, known, seen)
     return answered
+
+
+def uncallable(questions: Sequence[Question], answers: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """Why a function cannot be called, by the names of its component and itself: it raised in each of its calls."""
+    given: defaultdict[tuple[str, str], dict[str, Any]] = defaultdict(dict)
+    for question in questions:
+        for key, call in zip(question.keys(), question.calls, strict=True):
+            given[question.component, call["function"]][key] = answers[key]
+    found = {names: list(outcomes.values()) for names, outcomes in given.items()}
+    return {names: _why(*names, outcomes) for names, outcomes in found.items() if all(map(_raised, outcomes))}
+
+
+def _raised(outcome: Any) -> bool:
+    return isinstance(outcome, Exception) and not isinstance(outcome, (NotProvided, Violation))
+
+
+def _why(component: str, function: str, outcomes: Sequence[Exception]) -> str:
+    calls = counted(len(outcomes), "call")
+    return (
+        f"{spoken(component, function)} cannot be called. It raised {told(outcomes[0])}, and raised in all of {calls}"
+    )
 
 
 def _require_all(path: Path, known: Mapping[str, Question], seen: Mapping[str, int]) -> None:

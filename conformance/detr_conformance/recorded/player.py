@@ -15,13 +15,15 @@ class Player:
     """Gives the answers that were recorded, by the digests of the calls.
 
     Where a call depends on an earlier answer, it may be one that was not asked: it is not provided then, and in
-    `unanswered`. asked: all questions that were needed, with those that have no answer.
+    `unanswered`. asked: all questions that were needed, with those that have no answer. called: the functions that
+    were, by the names of their components and themselves, until who looks clears it.
     """
 
     def __init__(self, answers: Mapping[str, Any]) -> None:
         self._answers = answers
         self.asked = Asked()
         self.unanswered: set[str] = set()
+        self.called: set[tuple[str, str]] = set()
 
     def implementation(self, description: Description) -> Implementation:
         """The implementation that was described, and answered."""
@@ -29,6 +31,7 @@ class Player:
 
     def _respond(self, question: Question, built: Built, arguments: tuple[Any, ...]) -> Any:  # noqa: ARG002
         self.asked.add(question)
+        self.called.add((question.component, question.calls[-1]["function"]))
         key = question.key
         if key not in self._answers:
             self.unanswered.add(key)

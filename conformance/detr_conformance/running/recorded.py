@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from detr_conformance.base.verdict import Judgement
+from detr_conformance.base.verdict import Judgement, Verdict
 from detr_conformance.judging.by_vectors import judge_vectors
 from detr_conformance.ledger.judging import judge_listed
-from detr_conformance.recorded.answers import read_answers
+from detr_conformance.recorded.answers import read_answers, uncallable
 from detr_conformance.recorded.player import Player
 from detr_conformance.recorded.questions import Questions, read_questions
 from detr_conformance.running.judges import Judgements, Task
@@ -26,7 +27,9 @@ class RecordedAnswers:
 
     def __init__(self, questions: Path, answers: Path) -> None:
         self._questions = read_questions(questions)
-        self._player = Player(read_answers(answers, self._questions.asked, questions))
+        recorded = read_answers(answers, self._questions.asked, questions)
+        self._uncallable = uncallable(self._questions.asked, recorded)
+        self._player = Player(recorded)
         self.address = recorded_name(questions, answers)
 
     @property
@@ -69,4 +72,10 @@ class RecordedAnswers:
             yield place, judge_listed(invariant, subject.implementation, entries, device=device, judge=self._judged)
 
     def _judged(self, invariant: Invariant, implementation: Implementation, *, device: str, **_: Any) -> Judgement:
-        return judge_vectors(invariant, implementation, self._questions.vectors, device)
+        """As `judge_vectors`; what cannot be called is the cause where it fails."""
+        self._player.called.clear()
+        judgement = judge_vectors(invariant, implementation, self._questions.vectors, device)
+        causes = sorted(self._uncallable[names] for names in self._player.called & self._uncallable.keys())
+        if causes and judgement.verdict.fails:
+            return replace(judgement, verdict=Verdict.CANNOT_BE_CALLED, message=causes[0])
+        return judgement

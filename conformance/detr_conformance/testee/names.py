@@ -29,3 +29,9 @@ def is_testee(name: str) -> bool:
 def isolated_name(name: str) -> str:
     """The name of the same implementation in a process of its own."""
     return name if is_testee(name) else ISOLATED + name
+
+
+def spoken(component: str, function: str) -> str:
+    """How a function of a component is spoken of; one without a name is the component itself."""
+    part = "post-processing" if component == "postprocess" else component
+    return f"{function} of the {part}" if function else f"the {part}"
