@@ -45,7 +45,8 @@ def outputs_of_reference(outputs: Mapping[str, Any], profile: Profile) -> dict[s
     names = OUTPUTS if profile.labels == "columns" else PHRASED
 
     def own(layer: Mapping[str, Any]) -> dict[str, Any]:
-        return reordered(respelt(layer, old, OWN, turn, names), profile, OWN)
+        found = respelt(layer, old, OWN, turn, names)
+        return reordered(found if old.boxes else _with_whole_images(found), profile, OWN)
 
     found = own(outputs)
     if old.encoder_loss is not None:
@@ -113,9 +114,13 @@ def with_labels(targets: Any, labels: Sequence[Tensor], profile: Profile) -> Any
 
 def _target_of_reference(target: Mapping[str, Tensor], profile: Profile) -> dict[str, Tensor]:
     rules, found = profile.targets, renamed(target, TARGETS, profile.keys, OWN)
-    boxes, labels = in_order(found[BOXES], profile), found[OWN.labels]
+    labels = found[OWN.labels]
     if labels.dtype != getattr(torch, rules.label_dtype):
         raise ValueError(f"labels are {labels.dtype}; expected {rules.label_dtype}")
+    if profile.keys.target_boxes is None:
+        boxes = whole_images(labels.shape, torch.get_default_dtype(), labels.device)
+        return {**found, OWN.labels: labels.long() - rules.first_label, BOXES: boxes, UNIT: boxes.new_ones(4)}
+    boxes = in_order(found[BOXES], profile)
     unit = boxes.new_ones(4)
     if rules.units == "pixels":
         pixels = target[profile.keys.target_size].flip(0).repeat(2)
@@ -126,6 +131,20 @@ def _target_of_reference(target: Mapping[str, Tensor], profile: Profile) -> dict
     if rules.box_format == "xyxy":
         boxes = torch.cat([(boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]], dim=1)
     return {**found, OWN.labels: labels.long() - rules.first_label, BOXES: boxes, UNIT: unit}
+
+
+def whole_images(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Boxes as large as their images, [*shape, 4], cxcywh: they stand where a dialect has none, and decide nothing."""
+    return torch.tensor([0.5, 0.5, 1.0, 1.0], dtype=dtype, device=device).expand(*shape, 4)
+
+
+def _with_whole_images(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs of all layers, with boxes."""
+    logits = outputs[OWN.logits]
+    found = {**outputs, str(OWN.boxes): whole_images(logits.shape[:2], logits.dtype, logits.device)}
+    if OWN.auxiliary in outputs:
+        found[OWN.auxiliary] = [_with_whole_images(layer) for layer in outputs[OWN.auxiliary]]
+    return found
 
 
 def units_of(targets: Targets, pairs: Pairs) -> Tensor:
