@@ -25,33 +25,18 @@ from torch import Tensor, nn
 from detr_conformance import torch_implementation
 from detr_spec.configuration import Configuration
 from detr_spec.implementation import Limits
-from detr_spec.profile import BoxRules, DenoisingRules, LossRules, MatcherRules, TargetRules
-from detr_spec.profiles import DEFORMABLE
+from detr_spec.profiles import DEFORMABLE, ULTRALYTICS
 
 PROFILE = replace(
-    DEFORMABLE,
-    boxes=BoxRules(iou_epsilon=1e-7, giou_epsilon=1e-7, invalid="unchecked"),
-    targets=TargetRules(layout="concatenated"),
-    keys=replace(
-        DEFORMABLE.keys,
-        classification="loss_class",
-        auxiliary_loss="{loss}_aux",
-        denoising_loss="{loss}_dn",
-        denoising_auxiliary_loss="{loss}_aux_dn",
-        denoising_positives="dn_pos_idx",
-        class_error=None,
-        cardinality=None,
-    ),
-    losses=LossRules(weighted=True),
-    denoising=DenoisingRules(layout="listed", absent="zeros"),
-    denominator="matches",
-    rank_reduction="local",
-    label_beyond_range="unchecked",
-    target_count="unchecked",
-    narrow_dtypes="unchecked",
-    matcher=MatcherRules(
-        arguments=("boxes", "logits", "target_boxes", "labels", "target_counts"), target_indices="batch"
-    ),
+    ULTRALYTICS,
+    name=DEFORMABLE.name,
+    summary=DEFORMABLE.summary,
+    overlap_cost=DEFORMABLE.overlap_cost,
+    class_loss=DEFORMABLE.class_loss,
+    loss_weights=DEFORMABLE.loss_weights,
+    non_finite_logits="refuse",
+    non_finite_boxes="refuse",
+    keys=replace(ULTRALYTICS.keys, labels="labels", target_boxes="boxes", target_counts="counts"),
 )
 
 
