@@ -16,6 +16,7 @@ from detr_conformance.bench.agreement import Judge
 from detr_conformance.bench.batches import REGIMES, Batch, make_batch
 from detr_conformance.bench.contest import How, assignment_contest, criterion_contest
 from detr_conformance.bench.contestant import NOT_INSTALLED, TERMS, Contestant, Package, Step
+from detr_conformance.bench.heads import HEADS
 from detr_conformance.bench.ours import OURS, PLAIN, reference_step
 from detr_conformance.bench.registry import CONTESTANTS
 from detr_conformance.bench.sizes import Size
@@ -47,6 +48,29 @@ def test_right_contestants_agree(contestant: Contestant, regime: str) -> None:
         pytest.skip(f"{contestant.name} is {missing}")
     size = replace(TINY, targets=0) if regime == "coco" else TINY
     assert told(contestant, make_batch(size, regime, PROFILES[contestant.profile.name])) is None
+
+
+@pytest.mark.filterwarnings("ignore")  # of the packages of others, when they are imported
+@pytest.mark.parametrize("heads", HEADS)
+@pytest.mark.parametrize("contestant", CONTESTANTS, ids=lambda item: f"{item.name}-{item.profile.name}")
+def test_right_contestants_agree_down_to_hidden_states(contestant: Contestant, heads: str) -> None:
+    missing = contestant.missing("cpu")
+    if missing is not None:
+        pytest.skip(f"{contestant.name} is {missing}")
+    batch = make_batch(TINY, "trained", PROFILES[contestant.profile.name], heads=heads)
+    assert told(contestant, batch) is None
+
+
+@pytest.mark.parametrize("heads", HEADS)
+def test_heads_hand_out_the_hidden_states_layer_by_layer(heads: str) -> None:
+    batch = make_batch(TINY, "trained", DETR, heads=heads)
+    assert batch.hidden is not None
+    for made, hidden, numbers in zip(batch.made_layers(), batch.hidden, (batch.logits, batch.boxes), strict=True):
+        assert torch.equal(torch.stack(list(made)), hidden)
+        assert torch.equal(hidden, torch.stack(numbers))
+        assert all(layer.requires_grad and not layer.is_leaf for layer in made)
+    views = [layer._is_view() for layer in batch.made_layers()[0]]
+    assert all(views) == any(views) == (heads != "separate")
 
 
 def with_terms(change: Callable[[dict[str, Tensor]], None]) -> Callable[[Batch], Step]:

@@ -101,8 +101,13 @@ def test_the_command_writes_its_file(
     document = json.loads(path.read_text())
     assert {"date", "processor", "cores", "threads", "device", "versions"} <= set(document["machine"])
     assert document["machine"]["versions"]["torch"] == version("torch")
-    criterion, assignment = document["settings"]
-    assert (criterion["kind"], assignment["kind"]) == ("criterion", "assignment")
+    sliced, criterion, _ = document["settings"]
+    assert [(item["kind"], item.get("heads")) for item in document["settings"]] == [
+        ("criterion", "sliced"),
+        ("criterion", "leaves"),
+        ("assignment", None),
+    ]
+    assert sliced["size"] == criterion["size"]
     assert criterion["size"] == {"images": 2, "queries": 6, "columns": 5, "targets": 3, "layers": 6}
     by_name = {item["name"]: item for item in criterion["contestants"]}
     assert by_name["transformers, DETR"] == {

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detr_conformance.bench.heads import HEADS, LEAVES
 from detr_conformance.bench.sizes import Size
 from detr_spec.configuration import Configuration, weights_of, with_numbers
 from detr_spec.profile import Keys, Profile
@@ -27,7 +28,8 @@ class Batch:
     """What a step is computed from. logits [B, Q, C] and boxes [B, Q, 4] as cxcywh of each layer, first to last.
 
     labels and target_boxes: of each image, [n] int64 and [n, 4] as cxcywh. All is float32, and the predictions are
-    leaves that collect a gradient.
+    leaves that collect a gradient. heads: the name of what makes them anew at each step from hidden states, then the
+    leaves: hidden, [L, B, Q, C] and [L, B, Q, 4], there where heads are.
     """
 
     size: Size
@@ -37,6 +39,20 @@ class Batch:
     boxes: tuple[Tensor, ...]
     labels: tuple[Tensor, ...]
     target_boxes: tuple[Tensor, ...]
+    heads: str = LEAVES
+    hidden: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def leaves(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What collects the gradients of logits and boxes, of each layer or of all together."""
+        return (self.logits, self.boxes) if self.hidden is None else ((self.hidden[0],), (self.hidden[1],))
+
+    def made_layers(self) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """The logits and the boxes of each layer, first to last, made anew where there are heads."""
+        if self.hidden is None:
+            return self.logits, self.boxes
+        logits, boxes = map(HEADS[self.heads], self.hidden)
+        return logits, boxes
 
     @property
     def device(self) -> torch.device:
@@ -50,7 +66,7 @@ class Batch:
 
     def outputs(self, keys: Keys) -> dict[str, Any]:
         """The outputs as DETR's criterion takes them, under these keys: the last layer, the others as auxiliary."""
-        layers = [{keys.logits: z, str(keys.boxes): b} for z, b in zip(self.logits, self.boxes, strict=True)]
+        layers = [{keys.logits: z, str(keys.boxes): b} for z, b in zip(*self.made_layers(), strict=True)]
         return {**layers[-1], keys.auxiliary: layers[:-1]}
 
     def targets(self, keys: Keys) -> list[dict[str, Tensor]]:
@@ -89,7 +105,9 @@ class _Scene:
     boxes: Floats
 
 
-def make_batch(size: Size, regime: str, profile: Profile, device: str = "cpu", seed: int = 0) -> Batch:
+def make_batch(
+    size: Size, regime: str, profile: Profile, device: str = "cpu", seed: int = 0, heads: str = LEAVES
+) -> Batch:
     """A batch of that size, always the same for a seed.
 
     In the regime "coco" its targets are those of real images, and T should be 0.
@@ -103,7 +121,7 @@ def make_batch(size: Size, regime: str, profile: Profile, device: str = "cpu", s
     def tensor(values: Any) -> Tensor:
         return torch.as_tensor(values, device=device, dtype=getattr(torch, DTYPE))
 
-    return Batch(
+    batch = Batch(
         replace(size, targets=max(len(target) for target in targets)),
         regime,
         profile,
@@ -112,6 +130,10 @@ def make_batch(size: Size, regime: str, profile: Profile, device: str = "cpu", s
         tuple(torch.as_tensor(np.array(target.labels), device=device) for target in targets),
         tuple(tensor(np.array(target.boxes)) for target in targets),
     )
+    if heads == LEAVES:
+        return batch
+    logits, boxes = (torch.stack(layers).detach().requires_grad_() for layers in (batch.logits, batch.boxes))
+    return replace(batch, heads=heads, hidden=(logits, boxes))
 
 
 def _random_boxes(numbers: np.random.Generator, *shape: int) -> Floats:

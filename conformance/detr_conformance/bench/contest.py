@@ -12,6 +12,7 @@ from detr_conformance.base.errors import one_line
 from detr_conformance.bench.agreement import Judge
 from detr_conformance.bench.batches import Batch, make_batch
 from detr_conformance.bench.contestant import NOT_INSTALLED, Contestant, Find, Step, term_weights
+from detr_conformance.bench.heads import LEAVES
 from detr_conformance.bench.memory import peak_bytes
 from detr_conformance.bench.results import Entry, Setting, Status
 from detr_conformance.bench.sizes import Size
@@ -32,10 +33,12 @@ class How:
     memory: bool = False
 
 
-def criterion_contest(finds: Iterable[Find], size: Size, regime: str, profile: Profile, how: How) -> Setting:
-    """Match and criterion, forward and backward, of contestants of a dialect."""
+def criterion_contest(
+    finds: Iterable[Find], size: Size, regime: str, profile: Profile, how: How, heads: str = LEAVES
+) -> Setting:
+    """Match and criterion, forward and backward, of contestants of a dialect, from hidden states where heads are."""
     contestants = [(find, find()) for find in finds]
-    batch = make_batch(size, regime, profile, how.device)
+    batch = make_batch(size, regime, profile, how.device, heads=heads)
     weights = term_weights(profile)
     judge = Judge(batch, weights)
     entries: dict[str, Entry] = {}
@@ -49,12 +52,12 @@ def criterion_contest(finds: Iterable[Find], size: Size, regime: str, profile: P
     for find, contestant in contestants:
         if contestant.name in found:
             peak = (
-                peak_bytes(find, size, regime, how.device, torch.get_num_threads(), MEMORY_TIME_LIMIT)
+                peak_bytes(find, size, regime, how.device, torch.get_num_threads(), MEMORY_TIME_LIMIT, heads)
                 if how.memory
                 else None
             )
             entries[contestant.name] = replace(entries[contestant.name], runs=found[contestant.name], peak_bytes=peak)
-    return Setting("criterion", profile.name, regime, size, batch.size.targets, tuple(entries.values()))
+    return Setting("criterion", profile.name, regime, size, batch.size.targets, tuple(entries.values()), heads)
 
 
 def _checked(contestant: Contestant, batch: Batch, judge: Judge) -> tuple[Step | None, Entry]:

@@ -102,13 +102,14 @@ def usual_step(batch: Batch, keys: Keys, criterion: Callable[..., Any], matcher:
 
     matcher: called likewise with the outputs of one layer, it gives the (query, target) indices of each image.
     """
-    outputs, targets = batch.outputs(keys), batch.targets(keys)
+    targets = batch.targets(keys)
 
     def matchings() -> list[Pairs]:
+        outputs = batch.outputs(keys)
         return [_as_tensors(matcher(layer, targets)) for layer in (*outputs[keys.auxiliary], outputs)]
 
     terms = terms_by_layer(keys, batch.size.layers)
-    return Step(lambda: criterion(outputs, targets), terms, matchings, batch.logits, batch.boxes)
+    return Step(lambda: criterion(batch.outputs(keys), targets), terms, matchings, *batch.leaves)
 
 
 def _as_tensors(pairs: Sequence[tuple[Any, Any]]) -> Pairs:

@@ -13,6 +13,7 @@ import torch
 from detr_conformance.base.errors import cause_of_death, one_line
 from detr_conformance.bench.batches import make_batch
 from detr_conformance.bench.contestant import Contestant, Find, term_weights
+from detr_conformance.bench.heads import LEAVES
 from detr_conformance.bench.sizes import Size
 from detr_conformance.processes.pool import Job, Pool
 from detr_conformance.processes.process import Died
@@ -22,17 +23,19 @@ WARM_UP = Size(2, 10, 8, 3)
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def peak_bytes(find: Find, size: Size, regime: str, device: str, threads: int, time_limit: float) -> int | str:
+def peak_bytes(
+    find: Find, size: Size, regime: str, device: str, threads: int, time_limit: float, heads: str = LEAVES
+) -> int | str:
     """The peak of a contestant's step in bytes, or why it is not known.
 
     On the CPU it is that of a process of its own, which has made no other step but a tiny one.
     """
     if torch.device(device).type == "cuda":
-        return peak_on_cuda(find, size, regime, device)
+        return peak_on_cuda(find, size, regime, device, heads)
     if not sys.platform.startswith("linux"):
         return "known on Linux alone"
     with Pool(1) as pool:
-        ((_, outcome),) = pool.outcomes([Job(peak_in_this_process, (find, size, regime, threads), time_limit)])
+        ((_, outcome),) = pool.outcomes([Job(peak_in_this_process, (find, size, regime, threads, heads), time_limit)])
     if isinstance(outcome.failure, Died):
         return f"its process was ended {cause_of_death(outcome.failure.exit_code)}"
     if outcome.failure is not None:
@@ -41,13 +44,13 @@ def peak_bytes(find: Find, size: Size, regime: str, device: str, threads: int, t
     return found
 
 
-def peak_in_this_process(find: Find, size: Size, regime: str, threads: int) -> int:
+def peak_in_this_process(find: Find, size: Size, regime: str, threads: int, heads: str = LEAVES) -> int:
     """The growth of the resident memory at its highest, in bytes, over what it is before the step."""
     torch.set_num_threads(threads)
     contestant = find()
     with contestant.setting():
-        _make_step(contestant, WARM_UP, regime, "cpu")()
-        step = _make_step(contestant, size, regime, "cpu")
+        _make_step(contestant, WARM_UP, regime, "cpu", heads)()
+        step = _make_step(contestant, size, regime, "cpu", heads)
         _give_back_free_memory()
         RESET.write_text("5")
         before = _status("VmRSS")
@@ -55,12 +58,12 @@ def peak_in_this_process(find: Find, size: Size, regime: str, threads: int) -> i
         return _status("VmHWM") - before
 
 
-def peak_on_cuda(find: Find, size: Size, regime: str, device: str) -> int:
+def peak_on_cuda(find: Find, size: Size, regime: str, device: str, heads: str = LEAVES) -> int:
     """What torch has allocated at its highest, in bytes, beyond what it has before the step."""
     contestant = find()
     with contestant.setting():
-        _make_step(contestant, WARM_UP, regime, device)()
-        step = _make_step(contestant, size, regime, device)
+        _make_step(contestant, WARM_UP, regime, device, heads)()
+        step = _make_step(contestant, size, regime, device, heads)
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -69,9 +72,9 @@ def peak_on_cuda(find: Find, size: Size, regime: str, device: str) -> int:
         return torch.cuda.max_memory_allocated(device) - before
 
 
-def _make_step(contestant: Contestant, size: Size, regime: str, device: str) -> Callable[[], object]:
+def _make_step(contestant: Contestant, size: Size, regime: str, device: str, heads: str) -> Callable[[], object]:
     profile = PROFILES[contestant.profile.name]
-    step = contestant.build(make_batch(size, regime, profile, device))
+    step = contestant.build(make_batch(size, regime, profile, device, heads=heads))
     weights = term_weights(profile)
     return lambda: step.run(weights)
 

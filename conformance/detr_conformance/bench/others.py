@@ -20,6 +20,7 @@ from torch import Tensor
 
 from detr_conformance.bench.batches import SMALLEST_SIDE, Batch
 from detr_conformance.bench.contestant import TERMS, Contestant, Package, Pairs, Step, usual_step
+from detr_conformance.bench.heads import HEADS
 from detr_spec.costs import FocalCost
 from detr_spec.profile import Keys
 from detr_spec.profiles import DEFORMABLE, DETR
@@ -100,7 +101,15 @@ def ultralytics(batch: Batch) -> Step:
     gains = {"class": 1, "bbox": 1, "giou": 1}
     criterion = DETRLoss(batch.size.columns, gains, use_fl=True, gamma=2.0, alpha=0.25).to(batch.device)
     criterion.matcher.cost_gain = dict(zip(gains, batch.profile.cost_weights, strict=True))
-    logits, boxes = (torch.stack(layers).detach().requires_grad_() for layers in (batch.logits, batch.boxes))
+    hidden = batch.hidden
+    logits, boxes = hidden or (torch.stack(layers).detach().requires_grad_() for layers in (batch.logits, batch.boxes))
+
+    def stacked() -> tuple[Tensor, Tensor]:
+        """Boxes and logits as its decoder hands them out: of a head for each layer, stacked; or one leaf of each."""
+        if hidden is None:
+            return boxes, logits
+        return torch.stack(HEADS["separate"](boxes)), torch.stack(HEADS["separate"](logits))
+
     counts = batch.counts
     labels, target_boxes = torch.cat(batch.labels), torch.cat(batch.target_boxes)
     targets = {"cls": labels, "bboxes": target_boxes, "gt_groups": counts}
@@ -111,10 +120,10 @@ def ultralytics(batch: Batch) -> Step:
         return {name: losses[key] + losses[f"{key}_aux"] for name, key in keys.items()}
 
     def matchings() -> list[Pairs]:
-        found = [criterion.matcher(b, z, target_boxes, labels, counts) for b, z in zip(boxes, logits, strict=True)]
+        found = [criterion.matcher(b, z, target_boxes, labels, counts) for b, z in zip(*stacked(), strict=True)]
         return [[(i, j - start) for (i, j), start in zip(layer, starts, strict=True)] for layer in found]
 
-    return Step(lambda: criterion(boxes, logits, targets), terms, matchings, (logits,), (boxes,))
+    return Step(lambda: criterion(*stacked(), targets), terms, matchings, (logits,), (boxes,))
 
 
 FACEBOOK_DETR = Package("detr", "models", common=True)

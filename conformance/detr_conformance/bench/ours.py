@@ -80,7 +80,10 @@ def captured_step(batch: Batch) -> Step:
     """An unvalidated step, forward and backward, as one CUDA graph of this batch's sizes."""
     # Leaves remember the stream that first gave them a gradient, so this step has leaves of its own.
     logits, boxes = (tuple(x.detach().requires_grad_() for x in leaves) for leaves in (batch.logits, batch.boxes))
-    step = unvalidated_step(replace(batch, logits=logits, boxes=boxes))
+    hidden = None
+    if batch.hidden is not None:
+        hidden = (batch.hidden[0].detach().requires_grad_(), batch.hidden[1].detach().requires_grad_())
+    step = unvalidated_step(replace(batch, logits=logits, boxes=boxes, hidden=hidden))
     weights = term_weights(batch.profile)
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())

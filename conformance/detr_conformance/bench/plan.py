@@ -17,12 +17,14 @@ from detr_spec.profiles import DETR, PROFILES
 class Plan:
     """Sizes and regimes, who takes part in each, and how they are timed.
 
+    heads: how the inputs of matcher and criterion are made.
     finds: by the name of a dialect, its contestants. solvers: the contestants of the assignment alone.
     large_problems: whether solvers are timed on batches of large problems, too.
     """
 
     sizes: tuple[Size, ...]
     regimes: tuple[str, ...]
+    heads: tuple[str, ...]
     finds: Mapping[str, tuple[Find, ...]]
     solvers: tuple[SolverContestant, ...]
     how: How
@@ -34,7 +36,8 @@ class Plan:
             real = regime == "coco"
             for size in dict.fromkeys(replace(size, targets=0) if real else size for size in self.sizes):
                 for name, finds in self.finds.items():
-                    yield criterion_contest(finds, size, regime, PROFILES[name], self.how)
+                    for heads in self.heads:
+                        yield criterion_contest(finds, size, regime, PROFILES[name], self.how, heads)
                 if self.solvers and not real:
                     yield assignment_contest(self.solvers, size, regime, DETR, self.how)
             if self.solvers and self.large_problems and not real:

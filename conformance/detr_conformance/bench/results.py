@@ -33,7 +33,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Setting:
-    """What contestants were timed on: matcher and criterion, or the assignment alone."""
+    """What contestants were timed on: matcher and criterion, with how their inputs were made, or the assignment."""
 
     kind: Literal["criterion", "assignment"]
     profile: str
@@ -41,6 +41,7 @@ class Setting:
     size: Size
     most_targets: int
     entries: tuple[Entry, ...]
+    heads: str | None = None
 
     def ratio(self, entry: Entry, base: str, kind: str = STEP) -> float | None:
         """How many times as long as the contestant `base` an entry takes, by medians; None where either has no time."""
@@ -83,6 +84,7 @@ def _setting(setting: Setting, base: str) -> dict[str, Any]:
         "kind": setting.kind,
         "profile": setting.profile,
         "regime": setting.regime,
+        **({} if setting.heads is None else {"heads": setting.heads}),
         "size": asdict(setting.size),
         "most_targets": setting.most_targets,
         "contestants": [_entry(setting, entry, base) for entry in setting.entries],

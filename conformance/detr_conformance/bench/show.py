@@ -27,9 +27,10 @@ def show_setting(setting: Setting, base: str, console: Console) -> None:
 def _title(setting: Setting) -> str:
     size = setting.size
     what = "match and criterion" if setting.kind == "criterion" else "assignment alone"
+    made = "" if setting.heads is None else f", {setting.heads}"
     targets = f"{size.targets} targets" if size.targets else f"real targets, {setting.most_targets} at most"
     return (
-        f"{what}, {setting.profile}, {setting.regime}: {size.images} images, {size.queries} queries, "
+        f"{what}, {setting.profile}, {setting.regime}{made}: {size.images} images, {size.queries} queries, "
         f"{size.columns} columns, {targets}, {size.layers} layers"
     )
 

@@ -12,6 +12,7 @@ from detr_conformance.base.consoles import output_console
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import OutputPath, require_writable, write_whole
 from detr_conformance.bench.contest import How
+from detr_conformance.bench.heads import HEADS, LEAVES
 from detr_conformance.bench.machine import described_machine
 from detr_conformance.bench.ours import ACCELERATED, NUMBA, PLAIN
 from detr_conformance.bench.plan import Plan
@@ -21,6 +22,7 @@ from detr_conformance.bench.show import show_setting
 from detr_conformance.bench.sizes import QUICK, STANDARD, parsed_size
 from detr_conformance.bench.solvers import ACCELERATED_SOLVER
 
+TIMED_HEADS = ("sliced", LEAVES)
 REGIMES = ("trained", "untrained", "coco")
 _FILE = OutputPath(dir_okay=False)
 
@@ -34,6 +36,12 @@ _FILE = OutputPath(dir_okay=False)
     "--profile", "profiles", type=click.Choice(["detr", "deformable"]), multiple=True, help="Only this dialect."
 )
 @click.option("--regime", "regimes", type=click.Choice(REGIMES), multiple=True, help="Only this regime; repeatable.")
+@click.option(
+    "--heads",
+    type=click.Choice([*HEADS, LEAVES]),
+    multiple=True,
+    help="How layers are made from hidden states, or as leaves; repeatable.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Where to compute, such as cuda.")
 @click.option(
     "--repeats", type=click.IntRange(1), default=20, show_default=True, help="Runs of each contestant at most."
@@ -49,6 +57,7 @@ def command(
     sizes: tuple[str, ...],
     profiles: tuple[str, ...],
     regimes: tuple[str, ...],
+    heads: tuple[str, ...],
     device: str,
     repeats: int,
     seconds: float,
@@ -61,6 +70,9 @@ def command(
     IMPLEMENTATIONS are named as for check. Each takes part beside those, with its criterion in its dialect, and with
     its solver in the assignment alone; what none of them has is not timed.
 
+    A step of matcher and criterion goes from hidden states, of which heads make the layers' outputs in the way that
+    --heads names, to their gradient.
+
     Before anything is timed, each contestant is held to the definitions: the cost of its matchings, its losses and its
     gradients. One that computes something else is not timed. Contestants run in turns; a time is the median of the
     runs, and a ratio says how many times as long as the fast path one takes.
@@ -72,6 +84,7 @@ def command(
     plan = Plan(
         tuple(dict.fromkeys(chosen)),
         regimes or (REGIMES[:1] if quick else REGIMES),
+        heads or (TIMED_HEADS[:1] if quick else TIMED_HEADS),
         finds_by_dialect(profiles, implementations),
         solvers_beside(implementations),
         How(device, min(repeats, 3) if quick else repeats, seconds, memory),
