@@ -75,6 +75,7 @@ class Judgement:
     was spent in calls of the implementation, its bridge included. message: what went wrong, or why the invariant was
     not asked. why_expected: why a violation was expected, where one was. entries: the places of the ledger's entries
     that it speaks about. seed: the one that drew the cases, the last of several; None where nothing was drawn.
+    dtype_answers: what each dtype gives, in a word, where a violation depends on it.
     """
 
     id: str
@@ -93,6 +94,7 @@ class Judgement:
     why_expected: str = ""
     entries: tuple[str, ...] = ()
     seed: int | None = None
+    dtype_answers: Mapping[str, str] = field(default_factory=dict)
 
 
 def over_seeds(before: Judgement | None, now: Judgement) -> Judgement:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import click
 
+from detr_conformance.base.cause import Explained
 from detr_conformance.base.consoles import error_console, output_console
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import OutputPath, require_folder
@@ -187,12 +188,14 @@ def concluded(report: Report, outputs: Outputs, vectors_path: Path | None) -> in
 def judged_by(judges: Judges, names: Sequence[str], asked: Request) -> Report:
     """The report of what these judges find; an interrupt ends it with what is known by then."""
     judgements: dict[int, Judgement] = {}
+    explained: Mapping[int, Explained] = {}
     plan = asked.plan(names, judges.find)
     try:
         with shown_progress(plan, error_console()) as judged:
             for place, judgement in plan.judgements(judges):
                 judgements[place] = judgement
                 judged(plan, place, judgement)
+        explained = plan.explained(judges, judgements)
     except KeyboardInterrupt:
         pass
-    return plan.report(judgements)
+    return plan.report(judgements, explained)

@@ -13,6 +13,7 @@ from detr_conformance.base.errors import UsageError
 from detr_conformance.base.files import OutputPath, require_writable, write_whole
 from detr_conformance.base.interrupts import INTERRUPTED
 from detr_conformance.campaign.campaign import expected_tasks, hunts, survey_tasks
+from detr_conformance.campaign.fingerprints import renewed
 from detr_conformance.campaign.hunt import Hunt
 from detr_conformance.campaign.matrix import matrix_of
 from detr_conformance.campaign.show import as_json, as_markdown, interrupted_lines, show_bank, show_matrix
@@ -52,6 +53,9 @@ _FILE = OutputPath(dir_okay=False)
 @scheduler_option
 @click.option("--json", "json_path", type=_FILE, help="Write everything to this file.")
 @click.option("--markdown", "markdown_path", type=_FILE, help="Write a table of the mutants.")
+@click.option(
+    "--fingerprints", "prints_path", type=_FILE, help="Renew what this file says of which invariants find the mutants."
+)
 def command(
     mutants: tuple[str, ...],
     listed: bool,
@@ -63,6 +67,7 @@ def command(
     scheduler: str | None,
     json_path: Path | None,
     markdown_path: Path | None,
+    prints_path: Path | None,
 ) -> int:
     """Plant defects in the reference and see which invariants find them.
 
@@ -72,7 +77,7 @@ def command(
     Exit code 0: every mutant was found on every seed. 1: one survived, or an equivalent one was killed. 2: usage.
     """
     chosen = chosen_mutants(mutants)
-    paths = [path for path in (json_path, markdown_path) if path is not None]
+    paths = [path for path in (json_path, markdown_path, prints_path) if path is not None]
     if paths and listed:
         raise UsageError("--list runs no campaign, so there is no matrix to write to a file")
     for path in paths:
@@ -96,6 +101,8 @@ def command(
         write_whole(as_json(matrix), json_path)
     if markdown_path is not None:
         write_whole(as_markdown(matrix), markdown_path)
+    if prints_path is not None:
+        write_whole(renewed(matrix, prints_path), prints_path)
     return matrix.exit_code
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from detr_conformance.base.verdict import Counterexample, Judgement
 from detr_conformance.reports.case_text import case_lines, matrix_lines, number, passed_lines
+from detr_conformance.reports.cause_text import dtypes_told
 
 WIDTH = 100
 
@@ -31,10 +32,18 @@ def failure_text(title: str, judgement: Judgement, command: str) -> str:
         "",
         *_wrapped(judgement.message),
     ]
+    if judgement.dtype_answers:
+        lines.append(dtypes_told(judgement.dtype_answers))
     if judgement.counterexample is not None:
         lines += counterexample_lines(judgement.counterexample)
     again = [command, *file_lines(judgement, command)]
-    return "\n".join([*lines, "", "reproduce:", *(f"  {line}" for line in again)])
+    why = ["why it matters:", f"  {explanation(judgement)}"]
+    return "\n".join([*lines, "", *why, "reproduce:", *(f"  {line}" for line in again)])
+
+
+def explanation(judgement: Judgement) -> str:
+    """The command that explains what is violated."""
+    return f"detr-spec explain {judgement.id}"
 
 
 def file_lines(judgement: Judgement, command: str) -> list[str]:

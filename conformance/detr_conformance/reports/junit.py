@@ -7,6 +7,7 @@ from xml.etree import ElementTree as Xml
 
 from detr_conformance.base.text import LONGEST_TEXT, counted, cut, line_of, printable
 from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.reports.cause_text import cause_title
 from detr_conformance.reports.failure_text import failure_text
 from detr_conformance.running.report import ImplementationReport, Report
 
@@ -44,6 +45,9 @@ def _suite(report: Report, implementation: ImplementationReport) -> Xml.Element:
     properties = Xml.SubElement(suite, "properties")
     for name, value in _properties(report, implementation).items():
         Xml.SubElement(properties, "property", name=name, value=line_of(value))
+    for cause in implementation.causes:
+        told = f"{cause_title(cause)}: {', '.join(cause.invariants)}"
+        Xml.SubElement(properties, "property", name="cause", value=line_of(told))
     for judgement in implementation.judgements:
         suite.append(_case(report, implementation, judgement))
     _count(suite, sum(judgement.seconds for judgement in implementation.judgements))

@@ -7,7 +7,8 @@ import re
 
 from detr_conformance.base.text import LONGEST_TEXT, counted, cut, line_of, printable
 from detr_conformance.base.verdict import Judgement, Verdict
-from detr_conformance.reports.failure_text import counterexample_lines, file_lines
+from detr_conformance.reports.cause_text import cause_title, dtypes_told
+from detr_conformance.reports.failure_text import counterexample_lines, explanation, file_lines
 from detr_conformance.running.report import ImplementationReport, Report
 
 LARGEST = 1_000_000
@@ -23,7 +24,7 @@ _ROOM_FOR_LAST_LINE = 200
 
 
 def as_markdown(report: Report, largest: int = LARGEST) -> str:
-    """The report as Markdown of at most `largest` bytes: counts, what is not plainly "holds", each failure in full.
+    """The report as Markdown of at most `largest` bytes: counts, what is not plainly "holds", causes, failures in full.
 
     Where it would be larger it ends early and says how much it leaves out.
     """
@@ -31,6 +32,7 @@ def as_markdown(report: Report, largest: int = LARGEST) -> str:
     blocks = [
         _head(report) + (_HEADING if noticed else ""),
         *(_row(*pair) for pair in noticed),
+        *(_causes(item) for item in report.implementations if item.causes),
         *(_failure(report, *pair) for pair in report.failing),
     ]
     left = largest - _ROOM_FOR_LAST_LINE
@@ -38,7 +40,7 @@ def as_markdown(report: Report, largest: int = LARGEST) -> str:
         left -= len(block.encode())
         if left < 0:
             rows = max(0, len(noticed) - max(0, place - 1))
-            failures = len(blocks) - max(place, 1 + len(noticed))
+            failures = min(len(report.failing), len(blocks) - place)
             return (
                 "".join(blocks[:place])
                 + f"\n**Cut; left out: {counted(rows, 'row')} and {counted(failures, 'failure')}.**\n"
@@ -79,11 +81,22 @@ def _row(implementation: ImplementationReport, judgement: Judgement) -> str:
     return f"| {' | '.join(cells)} |\n"
 
 
+def _causes(implementation: ImplementationReport) -> str:
+    lines = ["", f"**Why, {_inline(implementation.title)}:**", ""]
+    for cause in implementation.causes:
+        ids = ", ".join(f"<code>{_html(name)}</code>" for name in cause.invariants)
+        lines.append(f"- <code>{_html(cause_title(cause))}</code>: {ids}")
+    return "\n".join([*lines, ""])
+
+
 def _failure(report: Report, implementation: ImplementationReport, judgement: Judgement) -> str:
     numbers = [judgement.message]
+    if judgement.dtype_answers:
+        numbers.append(dtypes_told(judgement.dtype_answers))
     if judgement.counterexample is not None:
         numbers += counterexample_lines(judgement.counterexample)
     command = report.command(implementation, judgement)
+    as_file = [f"# {line}" for line in file_lines(judgement, command)]
     return "\n".join(
         [
             "",
@@ -95,7 +108,7 @@ def _failure(report: Report, implementation: ImplementationReport, judgement: Ju
             "",
             _fenced(cut("\n".join(numbers), LONGEST_TEXT), "text"),
             "",
-            _fenced("\n".join([command, *(f"# {line}" for line in file_lines(judgement, command))]), "sh"),
+            _fenced("\n".join([explanation(judgement), command, *as_file]), "sh"),
             "",
             "</details>",
             "",

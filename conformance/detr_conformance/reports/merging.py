@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from detr_conformance.base.errors import UsageError
+from detr_conformance.causes.fingerprints import with_likeness
 from detr_conformance.judging.uncallable import told_once
 from detr_conformance.running.report import ImplementationReport, Report
 from detr_spec.invariants import all_invariants
@@ -79,4 +80,5 @@ def _joined(parts: Sequence[ImplementationReport]) -> ImplementationReport:
     order = {invariant.id: place for place, invariant in enumerate(all_invariants())}
     judgements = [judgement for part in parts for judgement in part.judgements]
     judgements.sort(key=lambda judgement: order.get(judgement.id, len(order)))
-    return replace(parts[0], judgements=told_once(judgements))
+    causes = tuple(dict.fromkeys(cause for part in parts for cause in part.causes))
+    return replace(parts[0], judgements=told_once(judgements), causes=with_likeness(causes, judgements))

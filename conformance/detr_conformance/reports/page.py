@@ -19,7 +19,8 @@ from markupsafe import Markup
 
 from detr_conformance.base.text import LONGEST_TEXT, cut, line_of, printable
 from detr_conformance.base.verdict import Judgement, Verdict
-from detr_conformance.reports.failure_text import counterexample_lines, file_lines
+from detr_conformance.reports.cause_text import cause_title, dtypes_told
+from detr_conformance.reports.failure_text import counterexample_lines, explanation, file_lines
 from detr_conformance.reports.pictures import Picture, pictures_of
 from detr_conformance.running.report import ImplementationReport, Report, missing_components
 
@@ -106,6 +107,7 @@ def as_html(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"cut": cut, "line": line_of}
+    environment.filters |= {"title": cause_title, "dtypes": dtypes_told, "explanation": explanation}
     columns = tuple(_columns(report))
     style, script = _asset("page.css"), _asset("page.js")
     components, missing = _components(report)

@@ -1,4 +1,4 @@
-"""What the terminal shows of a report: the table of verdicts, the counts, and each failure in full."""
+"""What the terminal shows of a report: the table of verdicts, the counts, the causes, and each failure in full."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from detr_conformance.base.consoles import Console, styled
 from detr_conformance.base.text import counted
 from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.reports.cause_text import cause_title
 from detr_conformance.reports.failure_text import failure_text
 from detr_conformance.reports.overview import failures, line_of, overview, told
 from detr_conformance.running.report import ImplementationReport, Report, missing_components
@@ -46,14 +47,7 @@ LEGEND = {
 
 
 def show_report(report: Report, console: Console) -> None:
-    """Prints the failures, then the table, then the counts, then what fails, so that this is what is seen last."""
-    in_full, in_a_line = told(report)
-    for implementation, judgement in _shortened(in_full):
-        console.rule(style="bright_black")
-        command = report.command(implementation, judgement)
-        console.show(failure_text(implementation.title, judgement, command), WORDS[judgement.verdict][1])
-    for implementation, judgement in in_a_line:
-        console.show(line_of(implementation, judgement, console.width), WORDS[judgement.verdict][1])
+    """Prints the table and the counts, then the causes, then the findings, then the ids of what fails, seen last."""
     many = len(report.implementations) > MOST_COLUMNS
     for table in [overview(report)] if many else _tables(report, console.width):
         console.print()
@@ -68,10 +62,32 @@ def show_report(report: Report, console: Console) -> None:
             console.show(line)
     for line in cost_lines(report):
         console.show(line)
+    _show_causes(report, console)
+    _show_findings(report, console)
     if report.failing:
         console.print()
         # Below a matrix, what fails is told apart from its rows.
         console.print(Padding.indent(failures(report), 0 if many else 2))
+
+
+def _show_causes(report: Report, console: Console) -> None:
+    for item in report.implementations:
+        if item.causes:
+            console.print()
+            console.show(f"why, {item.title}:", "bold")
+        for cause in item.causes:
+            console.show(f"  {cause_title(cause)}")
+            console.show(f"    {', '.join(cause.invariants)}")
+
+
+def _show_findings(report: Report, console: Console) -> None:
+    in_full, in_a_line = told(report)
+    for implementation, judgement in _shortened(in_full):
+        console.rule(style="bright_black")
+        command = report.command(implementation, judgement)
+        console.show(failure_text(implementation.title, judgement, command), WORDS[judgement.verdict][1])
+    for implementation, judgement in in_a_line:
+        console.show(line_of(implementation, judgement, console.width), WORDS[judgement.verdict][1])
 
 
 def _shortened(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from detr_conformance.base.cause import Explained
 from detr_conformance.base.errors import UsageError, cause_of_death, one_line
-from detr_conformance.base.verdict import Judgement, Verdict
+from detr_conformance.base.verdict import Counterexample, Judgement, Verdict
+from detr_conformance.causes.explaining import explained, seconds_for
 from detr_conformance.implementations.resolve import resolve
 from detr_conformance.judging.judge import blank_judgement, not_made_smaller
 from detr_conformance.ledger.entries import Entry
@@ -16,6 +19,7 @@ from detr_conformance.ledger.judging import judge_listed
 from detr_conformance.processes.cluster import Cluster, Lost
 from detr_conformance.processes.pool import Job, Outcome, Pool
 from detr_conformance.processes.process import Died, Garbled, Late
+from detr_conformance.processes.serving import WorkerError
 from detr_conformance.running import worker
 from detr_conformance.running.selection import Subject
 from detr_conformance.testee.bounds import BOUNDS
@@ -27,6 +31,9 @@ from detr_spec.invariant import Invariant
 
 TESTEE_GRACE = 30.0
 """Seconds beyond a testee's own time limits that a worker has for drawing cases and comparing."""
+
+GRACE = 2.0
+"""Seconds beyond its own end that a search for causes has for the call that it is at."""
 
 Importing = Callable[[str], AbstractContextManager[object]]
 """Gives a context for an address, in which that is imported."""
@@ -60,6 +67,9 @@ class Judges(Protocol):
 
         Where it is interrupted while a smaller case is searched for, the judgement as it is known by then comes first.
         """
+
+    def explained(self, subject: Subject, judgements: Sequence[Judgement], *, seed: int, device: str) -> Explained:
+        """What would explain the violations among all judgements on a subject; nothing where none is known in time."""
 
 
 class ThisProcess:
@@ -96,6 +106,14 @@ class ThisProcess:
                 why = f"the process that judges failed with {one_line(error)}; -n 1 or --isolate keep it apart"
                 judgement = not_made_smaller(told[-1], why) if told else blank_judgement(invariant, Verdict.ERROR, why)
             yield place, judgement
+
+    def explained(self, subject: Subject, judgements: Sequence[Judgement], *, seed: int, device: str) -> Explained:
+        """What would explain the violations among all judgements on a subject; nothing where the search fails."""
+        seconds = seconds_for(judgements)
+        try:
+            return explained(subject.implementation, judgements, device=device, seed=seed, seconds=seconds)
+        except Exception:
+            return Explained()
 
 
 class Workers:
@@ -161,12 +179,36 @@ class Workers:
         for index, outcome in self._pool.outcomes(jobs):
             yield order[index], _judgement(outcome, tasks[order[index]].invariant)
 
+    def explained(self, subject: Subject, judgements: Sequence[Judgement], *, seed: int, device: str) -> Explained:
+        """What would explain the violations among all judgements on a subject; nothing where no worker says it."""
+        seconds = seconds_for(judgements)
+        how = {"seed": seed, "device": device, "seconds": seconds}
+        address = subject.address or ""
+        bounds = BOUNDS.seconds, BOUNDS.mebibytes
+        arguments = bounds, address, subject.place, tuple(map(_with_vector_alone, judgements)), how
+        job = Job(worker.explained_at, arguments, seconds + GRACE, subject=address)
+        try:
+            ((_, outcome),) = self._pool.outcomes([job])
+        except WorkerError:
+            return Explained()
+        return outcome.value or Explained()
+
     def _job(self, address: str, seconds: float, function: Callable[..., Any], *arguments: Any) -> Job:
         if is_testee(address):
             # Its own process has that time to start, and again to answer, and is told apart from the judge.
             seconds += BOUNDS.start_seconds + TESTEE_GRACE
         bounds = BOUNDS.seconds, BOUNDS.mebibytes
         return Job(function, (bounds, *arguments), seconds, subject=address)
+
+
+def _with_vector_alone(judgement: Judgement) -> Judgement:
+    """The judgement with all that a search for causes needs of its case."""
+    shown = judgement.counterexample
+    if shown is None:
+        return judgement
+    return replace(
+        judgement, counterexample=Counterexample(None, got=shown.got, details=shown.details, vector=shown.vector)
+    )
 
 
 def _judgement(outcome: Outcome, invariant: Invariant) -> Judgement:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from detr_conformance.base.cause import Explained
 from detr_conformance.base.verdict import Judgement, Verdict
 from detr_conformance.judging.by_vectors import judge_vectors
 from detr_conformance.ledger.judging import judge_listed
@@ -14,6 +15,7 @@ from detr_conformance.recorded.answers import read_answers, uncallable
 from detr_conformance.recorded.player import Player
 from detr_conformance.recorded.questions import Questions, read_questions
 from detr_conformance.running.judges import Judgements, Task
+from detr_conformance.running.selection import Subject
 from detr_conformance.testee.names import recorded_name
 from detr_spec.implementation import Implementation
 from detr_spec.invariant import Invariant
@@ -70,6 +72,10 @@ class RecordedAnswers:
         """The judgement of each task with its place, in order."""
         for place, (subject, invariant, entries) in enumerate(tasks):
             yield place, judge_listed(invariant, subject.implementation, entries, device=device, judge=self._judged)
+
+    def explained(self, subject: Subject, judgements: Sequence[Judgement], *, seed: int, device: str) -> Explained:  # noqa: ARG002
+        """Nothing, as nobody is there who could be asked again."""
+        return Explained()
 
     def _judged(self, invariant: Invariant, implementation: Implementation, *, device: str, **_: Any) -> Judgement:
         """As `judge_vectors`; what cannot be called is the cause where it fails."""

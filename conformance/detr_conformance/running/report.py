@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from detr_conformance.base.cause import Cause
 from detr_conformance.base.interrupts import INTERRUPTED
 from detr_conformance.base.text import counted, json_text
 from detr_conformance.base.verdict import Judgement, Verdict
@@ -25,6 +26,7 @@ class ImplementationReport:
     """All judgements on one implementation, in the order of the norm.
 
     address: the name by which it was given, None for an object. dtypes: those that its limits allow.
+    causes: what would explain several of its findings, or one.
     """
 
     name: str
@@ -32,6 +34,7 @@ class ImplementationReport:
     dtypes: tuple[str, ...]
     judgements: tuple[Judgement, ...]
     address: str | None = None
+    causes: tuple[Cause, ...] = ()
 
     @property
     def title(self) -> str:
@@ -178,7 +181,8 @@ def _document(report: Report) -> dict[str, Any]:
         "implementations": [
             {
                 "implementation": item.name,
-                **_fields_of(item, "name", "judgements"),
+                **_fields_of(item, "name", "judgements", "causes"),
+                "causes": [vars(cause) for cause in item.causes],
                 "invariants": [
                     {**vars(judgement), "counterexample": judgement.counterexample and vars(judgement.counterexample)}
                     for judgement in item.judgements

@@ -13,10 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from detr_conformance.base.cause import Explained
 from detr_conformance.base.documents import MOST_DIGITS
 from detr_conformance.base.errors import UsageError
 from detr_conformance.base.verdict import Judgement, over_seeds
 from detr_conformance.base.version import installed_version
+from detr_conformance.causes.fingerprints import with_likeness
 from detr_conformance.implementations.resolve import implementations, resolve
 from detr_conformance.judging.database import opened
 from detr_conformance.judging.judge import DEFAULT_DEVICE, DEFAULT_EXAMPLES, DEFAULT_SEED, blank_judgement, not_asked
@@ -40,6 +42,8 @@ from detr_spec.profiles import DETR, PROFILES
 
 MOST = 10**9
 """Of cases, workers and MiB: what is beyond it is a slip, and some of it is beyond every float."""
+
+_NOTHING: Mapping[int, Explained] = {}
 
 Find = Callable[[str], tuple[Implementation, ...]]
 
@@ -137,21 +141,39 @@ class Plan:
             left = tuple(place for place in left if not found[place].verdict.fails)
             seed += 1
 
-    def report(self, judgements: Mapping[int, Judgement]) -> Report:
-        """The report of what is known so far; interrupted unless every task of this plan's places is judged."""
+    def explained(self, judges: Judges, judgements: Mapping[int, Judgement]) -> Mapping[int, Explained]:
+        """What would explain the violations on each subject, by the subject's number, where there are any."""
+        found = {}
+        for number, subject in enumerate(self.subjects):
+            judged = told_once(self._of(number, judgements))
+            if any(judgement.verdict.fails for judgement in judged) and subject.not_started is None:
+                found[number] = judges.explained(subject, judged, seed=self.request.seed, device=self.request.device)
+        return found
+
+    def _of(self, number: int, judgements: Mapping[int, Judgement]) -> list[Judgement]:
+        """The judgements on the subject of that number that are known so far."""
         count = len(self.request.invariants)
+        places = range(number * count, (number + 1) * count)
+        return [judgements[place] for place in places if place in judgements]
+
+    def report(self, judgements: Mapping[int, Judgement], explained: Mapping[int, Explained] = _NOTHING) -> Report:
+        """The report of what is known so far; interrupted unless every task of this plan's places is judged.
+
+        explained: what would explain the violations, by the number of the subject.
+        """
         items = []
         for number, subject in enumerate(self.subjects):
-            places = range(number * count, (number + 1) * count)
-            judged = told_once([judgements[place] for place in places if place in judgements])
+            why = explained.get(number, Explained())
+            judged = told_once(self._of(number, judgements))
             implementation = subject.implementation
             items.append(
                 ImplementationReport(
                     name=implementation.name,
                     profile=implementation.profile.name,
                     dtypes=implementation.limits.dtypes,
-                    judgements=judged,
+                    judgements=tuple(replace(one, dtype_answers=why.dtypes.get(one.id, {})) for one in judged),
                     address=subject.address,
+                    causes=with_likeness(why.causes, judged),
                 )
             )
         interrupted = len(judgements) < len(self.places)
@@ -224,7 +246,8 @@ def check(
             judgements[place] = judgement
             if progress is not None:
                 progress(plan, place, judgement)
-    return plan.report(judgements)
+        explained = plan.explained(judges, judgements)
+    return plan.report(judgements, explained)
 
 
 def request(

@@ -9,7 +9,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+from detr_conformance.base.cause import Explained
 from detr_conformance.base.verdict import Judgement
+from detr_conformance.causes.explaining import explained
 from detr_conformance.implementations.resolve import resolve
 from detr_conformance.ledger.entries import Entry
 from detr_conformance.ledger.judging import judge_listed
@@ -51,6 +53,19 @@ def judge_at(
     implementation = _resolved(address)[place]
     serving.ready()
     return judge_listed(invariant, implementation, entries, tell=serving.tell, **how)
+
+
+def explained_at(
+    bounds: Bounds, address: str, place: int, judgements: Sequence[Judgement], how: dict[str, Any]
+) -> Explained:
+    """What would explain the violations among the judgements on the implementation at that place of an address.
+
+    how: the seed, the device and the seconds, as for `explained`.
+    """
+    set_bounds(*bounds)
+    implementation = _resolved(address)[place]
+    serving.ready()
+    return explained(implementation, judgements, **how)
 
 
 @cache

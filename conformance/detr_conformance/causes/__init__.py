@@ -1,0 +1,1 @@
+"""Why findings are there: which declaration, or which defect, would explain several of them at once."""
