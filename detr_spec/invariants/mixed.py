@@ -87,7 +87,7 @@ def criterion_in_mixed_precision(component: Factory[Criterion], case: SetCase) -
 @invariant(
     "gradients.mixed-precision",
     number="G11",
-    formula="∂(Σ_k w_k loss_k)/∂(z_l, b̂_l) = the definition's slope, for narrow z_l, and b̂_l that are narrow or not",
+    formula="∂(Σ_k w_k loss_k)/∂(z_l, b̂_l, m̂_l) = the definition's slope, for narrow z_l, and b̂_l that are narrow or not",
     source="norm §4 and §6: Σ weight · loss over the keys that losses and weights share, then backward",
     breaks="a copy in float32 that is detached; gradients that underflow in float16; a backward pass of one dtype",
     cases=mixed_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))),
@@ -99,7 +99,14 @@ def gradients_in_mixed_precision(component: Factory[Gradients], case: SetCase) -
     """
     require_mixed(case)
     layers = judged_layers(component, case, case.configuration.term_weights)
-    known = [(layer.require_logit_slopes(), layer.require_box_slopes()) for layer in layers]
+    known = [
+        (
+            layer.require_logit_slopes(),
+            layer.require_box_slopes(),
+            layer.range.masks is not None and layer.require_mask_slopes(),
+        )
+        for layer in layers
+    ]
     premise(any(map(any, known)), "no gradient is known")
 
 
