@@ -87,7 +87,7 @@ def criterion_in_mixed_precision(component: Factory[Criterion], case: SetCase) -
 @invariant(
     "gradients.mixed-precision",
     number="G11",
-    formula="∂(Σ_k w_k loss_k)/∂(z_l, b̂_l, m̂_l) = the definition's slope, for narrow z_l, and b̂_l that are narrow or not",
+    formula="∂(Σ_k w_k loss_k)/∂(z_l, b̂_l, m̂_l) = the definition's slope, for narrow z_l, and b̂_l narrow or not",
     source="norm §4 and §6: Σ weight · loss over the keys that losses and weights share, then backward",
     breaks="a copy in float32 that is detached; gradients that underflow in float16; a backward pass of one dtype",
     cases=mixed_cases(set_cases(regimes=DISTINCT_ORDINARY_REGIMES, layers=(1, 3), targets=(1, 5))),

@@ -65,11 +65,12 @@ def test_what_is_not_declared_is_not_judged(id: str) -> None:
 
 def test_other_invariants_are_asked_in_other_dtypes_where_there_are_any() -> None:
     both = subject(softmax(SetCriterion), limits=MIXED)
-    assert judged("criterion.l1-value", both, 20).dtypes == {"float32": 20}
+    (asked,) = find_invariants("criterion.l1-value")
+    assert judged(asked.id, both, 20).dtypes == {"float32": asked.case_count(20)}
     alone = subject(softmax(SetCriterion), limits=Limits(dtypes=("bfloat16-logits",)))
     judgement = judged("criterion.l1-value", alone, 10)
     assert judgement.verdict is Verdict.HOLDS
-    assert judgement.dtypes == {"bfloat16-logits": 10}
+    assert judgement.dtypes == {"bfloat16-logits": asked.case_count(10)}
 
 
 class RoundedTargets(SetCriterion):
