@@ -63,6 +63,11 @@ PLANTED = [
     ("detection.clamp", True, ("postprocess.clamping", "postprocess.scores")),
     ("label_beyond_range", "unchecked", ("criterion.foreign-label-refused",)),
     ("ascending_queries", False, ("matcher.ascending-queries", "matcher.valid-pairs")),
+    (
+        "non_finite_costs",
+        "forbid",
+        ("assignment.nan-refused", "assignment.infinity-forbids", "assignment.optimal-total"),
+    ),
     ("denominator", "matches", ("criterion.denominator", "criterion.l1-value")),
 ]
 

@@ -61,13 +61,13 @@ class Asking:
     def watched_case(
         self, invariant: Invariant, case: Case, profile: Profile, watch: Callable[[], AbstractContextManager[object]]
     ) -> Answer:
-        """As `case`; watch: gives the context in which the case is made and asked."""
+        """As `case`; watch: gives the context in which it is seen whether the invariant applies, and it is asked."""
         self.time.require()
         try:
-            if not invariant.applies(profile):
-                return Answer.OPEN
             component = restoring_component(self._declaring(profile), invariant.component)
             with watch():
+                if not invariant.applies(profile):
+                    return Answer.OPEN
                 found = search_case(invariant, component, in_profile(case, profile))
         except InvalidValue:
             return Answer.FAILS
