@@ -136,6 +136,8 @@ def calls() -> Iterator[tuple[tuple[object, ...], int | None]]:
     yield ("check", "it.py:LOSS", "--examples", "3", "--invariant", "C1", "-n", "0", "--vectors", "v\x1b[95;41m"), 1
     yield (*CHECK, "-n", "0", "--ledger", "l.toml", "--accept"), None
     yield (*CHECK, "-n", "0", "--ledger", "l.toml"), None
+    compared = ("compare", "it.py:IT", "it.py:IT", "--examples", "2", "--invariant", "S1")
+    yield (*compared, "--json", "c.json", "--markdown", "c.md"), 0
     yield ("report", "r.json"), 0
     for form in ("--json", "--junit", "--markdown", "--html"):
         yield ("report", "r.json", form, "-"), 0
@@ -165,6 +167,7 @@ def test_no_command_lets_a_sign_through(folder: Path, terminal: Callable[..., tu
         assert expected is None or code == expected, (arguments, text)
     for form in ("json", "html", "md", "xml"):
         require_harmless((folder / f"r.{form}").read_text(encoding="utf-8"))
+    require_harmless((folder / "c.md").read_text(encoding="utf-8"))
     assert json.loads((folder / "r.json").read_text())["implementations"][0]["implementation"] == MARKUP
 
 

@@ -49,6 +49,7 @@ LONG = {
         f"{PACKAGE}.judging.replaying.judge_vector",
         ["vectors"],
     ),
+    "compare": (("compare", "reference", "accelerated", *BOXES[:2]), f"{PACKAGE}.comparing.comparison.judge", []),
     "limits": (("limits", "--json", "made", *BOXES), f"{PACKAGE}.limits.ladder.search", []),
     "mutants": (("mutants", "boxes", "-n", "0", "--json", "made"), f"{PACKAGE}.campaign.hunt.first_failure", []),
     "bench": (("bench", "--quick", "--json", "made"), f"{PACKAGE}.bench.plan.criterion_contest", []),

@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from detr_conformance.base.consoles import Console
+from detr_conformance.base.text import line_of
 from detr_conformance.base.version import installed_version
 from detr_conformance.comparing.comparison import Change, Comparison, Distance, Moved
 
@@ -140,4 +141,4 @@ def _line(cells: Row) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return line_of(text).replace("|", "\\|")
