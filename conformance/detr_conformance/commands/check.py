@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def command(
                 "--quick is a look in this process; expected neither --accept, --shard, --minutes nor --scheduler"
             )
         asked = request(selection, examples=1, seed=drawn, device=device, ledger=ledger, database=database)
-        return run_quick(names, asked, outputs, vectors_path)
+        return run_check(names, asked, Quick, outputs, vectors_path)
     if accept:
         if shard is not None or database or scheduler is not None:
             raise UsageError(
@@ -130,46 +130,25 @@ def command(
         database=database,
         minutes=minutes,
     )
-    return run_check(
-        names,
-        asked,
-        workers=workers,
-        scheduler=scheduler,
-        outputs=outputs,
-        vectors_path=vectors_path,
-        time_limit=time_limit,
-        memory_limit=memory_limit,
-    )
+    shown = partial(importing, console=error_console())
+    judges = partial(judges_for, names, workers, time_limit, asked.examples, memory_limit, shown, scheduler)
+    return run_check(names, asked, judges, outputs, vectors_path)
 
 
 def run_check(
     names: Sequence[str],
     asked: Request,
-    *,
-    workers: int,
-    scheduler: str | None = None,
+    judges: Callable[[], Judges],
     outputs: Outputs,
-    vectors_path: Path | None = None,
-    time_limit: float | None,
-    memory_limit: int,
+    vectors_path: Path | None,
 ) -> int:
     """The exit code of a check; raises `UsageError` for a wrong request before anything runs."""
     require_all_writable(outputs)
     if vectors_path is not None:
         require_folder(vectors_path)
-    shown = partial(importing, console=error_console())
-    with judges_for(names, workers, time_limit, asked.examples, memory_limit, shown, scheduler) as judges:
-        report = judged_by(judges, names, asked)
+    with judges() as started:
+        report = judged_by(started, names, asked)
     return concluded(report, outputs, vectors_path)
-
-
-def run_quick(names: Sequence[str], asked: Request, outputs: Outputs, vectors_path: Path | None) -> int:
-    """The exit code of a look that takes seconds."""
-    require_all_writable(outputs)
-    if vectors_path is not None:
-        require_folder(vectors_path)
-    with Quick() as judges:
-        return concluded(judged_by(judges, names, asked), outputs, vectors_path)
 
 
 def concluded(report: Report, outputs: Outputs, vectors_path: Path | None) -> int:

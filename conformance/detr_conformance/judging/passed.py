@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from detr_conformance.testee.ended import Ended
 from detr_spec.cases import Case
 from detr_spec.configuration import Configuration
 from detr_spec.deciding import deciding_numbers
-from detr_spec.implementation import PARTED, around
+from detr_spec.implementation import with_functions
 from detr_spec.invariant import Invariant
 from detr_spec.values import FeatureMap, Outputs, Target
 
@@ -35,22 +35,13 @@ class _Calls:
         """The factory, whose components' calls are noted."""
 
         def build_watched(configuration: Configuration) -> Any:
-            component = build(configuration)
-            if not isinstance(component, PARTED):
-                return around(component, partial(self._noted, configuration, None))
-            parts = {
-                part.name: around(getattr(component, part.name), partial(self._noted, configuration, part.name))
-                for part in fields(component)
-            }
-            return replace(component, **parts)
+            return with_functions(build(configuration), partial(self._noted, configuration))
 
         return build_watched
 
-    def _noted(
-        self, configuration: Configuration, part: str | None, function: Callable[..., Any]
-    ) -> Callable[..., Any]:
+    def _noted(self, configuration: Configuration, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
-            self.calls.append((configuration, part, arguments))
+            self.calls.append((configuration, part or None, arguments))
             return function(*arguments)
 
         return call

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from detr_conformance.testee.names import spoken
 from detr_conformance.testee.stopwatch import Stopwatch
 from detr_conformance.vectors.vector import counterexample_document
 from detr_spec.configuration import Configuration
-from detr_spec.implementation import PARTED, Implementation, around
+from detr_spec.implementation import Implementation, with_functions
 from detr_spec.invariant import Domain, Invariant
 from detr_spec.invariants import all_invariants
 from detr_spec.profile import Profile
@@ -68,14 +68,7 @@ class Calls:
         """The factory, whose calls are noted, and those of what it builds."""
 
         def build_watched(configuration: Configuration) -> Any:
-            component = self._noted(FACTORY, build)(configuration)
-            if not isinstance(component, PARTED):
-                return around(component, partial(self._noted, ""))
-            parts = {
-                part.name: around(getattr(component, part.name), partial(self._noted, part.name))
-                for part in fields(component)
-            }
-            return replace(component, **parts)
+            return with_functions(self._noted(FACTORY, build)(configuration), self._noted)
 
         return build_watched
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from detr_conformance.base.verdict import Judgement, Verdict
@@ -37,18 +37,13 @@ class Quick(ThisProcess):
     ) -> Judgements:
         """The judgement of each task with its place, in order."""
         fresh = set(random.Random(seed).sample(range(len(tasks)), min(FRESH, len(tasks))))
+        how: dict[str, Any] = {"examples": examples, "seed": seed, "device": device, "database": database}
         for place, (subject, invariant, entries) in enumerate(tasks):
-
-            def by_vector(
-                invariant: Invariant, implementation: Implementation, *, afresh: bool = place in fresh, **how: Any
-            ) -> Judgement:
-                return _judged(invariant, implementation, afresh, how)
-
-            how: dict[str, Any] = {"examples": examples, "seed": seed, "device": device, "database": database}
-            yield place, judge_listed(invariant, subject.implementation, entries, judge=by_vector, **how)
+            judged = partial(_judged, afresh=place in fresh)
+            yield place, judge_listed(invariant, subject.implementation, entries, judge=judged, **how)
 
 
-def _judged(invariant: Invariant, implementation: Implementation, afresh: bool, how: dict[str, Any]) -> Judgement:
+def _judged(invariant: Invariant, implementation: Implementation, *, afresh: bool, **how: Any) -> Judgement:
     if invariant.cost > LONG:
         return blank_judgement(invariant, Verdict.VACUOUS, "left out of a quick look, as it takes long")
     vector = _longest(implementation.profile.name, invariant.component).get(invariant.id)
